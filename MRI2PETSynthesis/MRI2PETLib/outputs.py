@@ -1,0 +1,87 @@
+"""Write files whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import json
+import math
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from MRI2PETLib.errors import OutputError
+
+
+def make_folder(folder: Path | str) -> Path:
+    """Create ``folder`` with its parents and check that it can be written to.
+
+    :raises OutputError: if it cannot be created or is read-only.
+    """
+    folder = Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise _output_error(folder, error) from error
+    return folder
+
+
+@contextmanager
+def atomic_path(path: Path | str) -> Iterator[Path]:
+    """Yield a temporary path beside ``path`` that replaces it when the block ends without an error.
+
+    The temporary name keeps the suffix (writers choose the format by it) and starts with a dot. It is removed on
+    any exception, Ctrl-C included.
+
+    :raises OutputError: if the file cannot be written (read-only, full disk).
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{os.getpid()}-{path.name}")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    except OSError as error:
+        raise _output_error(path, error) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path | str, text: str) -> Path:
+    """Write UTF-8 text atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    return Path(path)
+
+
+def write_json(path: Path | str, content: Any) -> Path:
+    """Write JSON atomically. Non-finite numbers become ``null``: JSON has no NaN."""
+    return write_text(path, json.dumps(plain(content), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def plain(value: Any) -> Any:
+    """Turn numpy scalars, arrays, paths and tuples into what JSON can hold; NaN and infinity into ``None``."""
+    if isinstance(value, dict):
+        return {str(k): plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple, set)):
+        return [plain(v) for v in value]
+    if isinstance(value, Path):
+        return str(value)
+    if hasattr(value, "tolist"):
+        return plain(value.tolist())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def _output_error(path: Path, error: OSError) -> OutputError:
+    if error.errno == errno.ENOSPC:
+        hint = "The disk is full: free some space and run again; finished files are kept."
+    elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        hint = "The folder is read-only: choose another output folder."
+    else:
+        hint = "Choose another output folder."
+    return OutputError(f"Cannot write {path}: {error.strerror or error}.", hint)
