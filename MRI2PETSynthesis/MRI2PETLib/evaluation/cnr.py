@@ -14,7 +14,8 @@ N_PAIRS = 1000
 
 
 class BoxPairs(NamedTuple):
-    """Origins (lowest corner, [k, j, i], shape (n, 3)) of both boxes of each pair, and the box size in voxels."""
+    """Origins (lowest corner, [k, j, i], shape (n, 3)) of both boxes of each pair, and the box size in
+    voxels."""
 
     first: np.ndarray
     second: np.ndarray
@@ -41,10 +42,10 @@ def box_pairs(
 ) -> BoxPairs:
     """Draw ``n`` pairs of boxes, uniformly among all ordered pairs inside the mask that do not overlap.
 
-    The same pairs serve every image of a case, so that their CNRs are paired. Nothing is drawn and thrown away: the
-    first box is drawn with weight = number of partners it has, the second among those partners by rank. The
-    published code draws boxes of 3 x 3 x 5 voxels and keeps those with exactly 36 of the 45 inside the mask, which
-    leaves only boxes across the rim of the brain.
+    The same pairs serve every image of a case, so that their CNRs are paired. Nothing is drawn and thrown
+    away: the first box is drawn with weight = number of partners it has, the second among those partners by
+    rank. The published code draws boxes of 3 x 3 x 5 voxels and keeps those with exactly 36 of the 45 inside
+    the mask, which leaves only boxes across the rim of the brain.
 
     :return: no pairs, with the reason, when the mask has no two such boxes.
     """
@@ -86,13 +87,11 @@ def _window_sum(valid: np.ndarray, window: tuple[int, ...]) -> np.ndarray:
 def _skip_overlapping(
     valid: np.ndarray, origins: np.ndarray, chosen: np.ndarray, rank: np.ndarray, box: tuple[int, int, int]
 ) -> np.ndarray:
-    """Index into ``origins`` of the ``rank``-th origin that does not overlap the chosen one, for each pair."""
-    index = np.full(valid.shape, -1, dtype=np.int64)
-    index[valid] = np.arange(len(origins))
-    padded = np.pad(index, [(size - 1, size - 1) for size in box], constant_values=-1)
-    windows = np.lib.stride_tricks.sliding_window_view(padded, [2 * size - 1 for size in box])
-    result = np.empty(len(chosen), dtype=np.int64)
-    for row, (first, r) in enumerate(zip(chosen, rank)):
+    """Index into ``origins`` of the ``rank``-th origin that does not overlap the chosen one, for each
+    pair.""" index = np.full(valid.shape, -1, dtype=np.int64) index[valid] = np.arange(len(origins)) padded =
+    np.pad(index, [(size - 1, size - 1) for size in box], constant_values=-1) windows =
+    np.lib.stride_tricks.sliding_window_view(padded, [2 * size - 1 for size in box]) result =
+    np.empty(len(chosen), dtype=np.int64) for row, (first, r) in enumerate(zip(chosen, rank)):
         near = windows[tuple(origins[first])].ravel()
         excluded = near[near >= 0]  # ascending: the window is walked in the order of the origins
         result[row] = r + np.count_nonzero(excluded - np.arange(len(excluded)) <= r)
@@ -121,8 +120,8 @@ def cnr_values(image: np.ndarray, pairs: BoxPairs) -> np.ndarray:
 def cnr_summary(image: np.ndarray, pairs: BoxPairs) -> dict[str, Measure]:
     """Median of the absolute CNR over the pairs, and the signed median that Eq. 3 asks for.
 
-    Which box of a random pair comes first is arbitrary, so the signed median tends to 0 for any image and says
-    nothing about it; the median of the absolute value does.
+    Which box of a random pair comes first is arbitrary, so the signed median tends to 0 for any image and
+    says nothing about it; the median of the absolute value does.
     """
     values = cnr_values(image, pairs)
     if not len(values):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import SimpleITK as sitk
@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Both are safe for the common colour vision deficiencies and exist under these names in Slicer and matplotlib.
+# Both are safe for the common colour vision deficiencies and exist under these names in Slicer and
+# matplotlib.
 PET_COLORS = "inferno"
 NORMDIFF_COLORS = "RdBu_r"
 PET_OPACITY = 0.8
@@ -25,10 +26,12 @@ _MARGIN_MM = 12.0
 
 
 class _Plane(NamedTuple):
-    """A plane through a point. ``axes``: LPS axes that run along picture columns and rows; ``normal``: the third.
+    """A plane through a point. ``axes``: LPS axes that run along picture columns and rows; ``normal``: the
+    third.
 
-    ``upright`` is True where rows must run upwards (superior on top). Sides are those of the picture: left, right,
-    top, bottom. LPS x grows to the patient's left, so the patient's right is on the picture's left (radiological).
+    ``upright`` is True where rows must run upwards (superior on top). Sides are those of the picture: left,
+    right, top, bottom. LPS x grows to the patient's left, so the patient's right is on the picture's left
+    (radiological).
     """
 
     name: str
@@ -58,12 +61,14 @@ def comparison_figure(
     note: str = "",
     point_mm: tuple[float, float, float] | None = None,
 ) -> Path:
-    """Write a PNG: T1, synthetic PET over the T1 and, with a real PET, that one and NormDiff, in three planes.
+    """Write a PNG: T1, synthetic PET over the T1 and, with a real PET, that one and NormDiff, in three
+    planes.
 
     All images on the grid of the T1 (any orientation, oblique included: planes are cut in world coordinates).
-    Synthetic and real share one colour scale, printed with ``unit``; they must be in that one unit. NormDiff is
-    symmetric around 0; voxels without a NormDiff stay bare. ``note`` is printed below (the place for "synthetic",
-    "demonstration model"). ``point_mm`` (LPS) is where the planes cross; default: the centre of the mask.
+    Synthetic and real share one colour scale, printed with ``unit``; they must be in that one unit. NormDiff
+    is symmetric around 0; voxels without a NormDiff stay bare. ``note`` is printed below (the place for
+    "synthetic", "demonstration model"). ``point_mm`` (LPS) is where the planes cross; default: the centre of
+    the mask.
 
     :raises OutputError: if the file cannot be written.
     """
@@ -86,7 +91,8 @@ def comparison_figure(
     low, high = (float(v) for v in np.percentile(sitk.GetArrayViewFromImage(t1)[brain], (1, 99)))
     difference = None if real is None else _normdiff_images(synthetic, real, mask)
     limit = 1.0 if difference is None else _symmetric_limit(difference)
-    pet_artist = difference_artist = None
+    pet_artist: Any = None
+    difference_artist: Any = None
     for row, plane in enumerate(_PLANES):
         extent = _extent(plane, lower, upper)
 
@@ -150,7 +156,8 @@ def cut_plane(
 ) -> np.ndarray:
     """Values of ``image`` on a plane through ``point``, at 1 mm, 0 outside; rows and columns grow with LPS.
 
-    ``normal`` is the LPS axis (0, 1, 2) at right angles to the plane; ``lower`` and ``upper`` bound it (LPS, mm).
+    ``normal`` is the LPS axis (0, 1, 2) at right angles to the plane; ``lower`` and ``upper`` bound it (LPS,
+    mm).
     """
     size = [int(v) for v in np.round((upper - lower) / _STEP_MM) + 1]
     origin = lower.astype(float).copy()
@@ -222,15 +229,11 @@ def _dress(axis: Axes, plane: _Plane, point: np.ndarray) -> None:
     axis.set_xticks([])
     axis.set_yticks([])
     axis.set_facecolor("black")
-    style = {"transform": axis.transAxes, "color": "white", "fontsize": 11, "fontweight": "bold"}
-    left, right, top, bottom = plane.sides
-    axis.text(0.02, 0.5, left, ha="left", va="center", **style)
-    axis.text(0.98, 0.5, right, ha="right", va="center", **style)
-    axis.text(0.5, 0.98, top, ha="center", va="top", **style)
-    axis.text(0.5, 0.02, bottom, ha="center", va="bottom", **style)
-    position = float(point[plane.normal])
-    letter = _DIRECTIONS[plane.normal][0 if position >= 0 else 1]
-    axis.text(
+    style: dict[str, Any] = {"transform": axis.transAxes, "color": "white", "fontsize": 11, "fontweight":
+    "bold"} left, right, top, bottom = plane.sides axis.text(0.02, 0.5, left, ha="left", va="center", **style)
+    axis.text(0.98, 0.5, right, ha="right", va="center", **style) axis.text(0.5, 0.98, top, ha="center",
+    va="top", **style) axis.text(0.5, 0.02, bottom, ha="center", va="bottom", **style) position =
+    float(point[plane.normal]) letter = _DIRECTIONS[plane.normal][0 if position >= 0 else 1] axis.text(
         0.02, 0.02, f"{letter} {abs(position):.0f} mm", transform=axis.transAxes, color="white", fontsize=9
     )
 

@@ -1,11 +1,11 @@
 """How close a synthetic PET is to the real one, inside a brain mask.
 
-All functions take numpy arrays on one grid, axis order [k, j, i], and a mask (non-zero = inside). Every metric is
-computed in float64 over M, the voxels inside the mask where both images are finite; ``n`` is their number. A metric
-that is not defined is ``None`` with a reason, never NaN.
+All functions take numpy arrays on one grid, axis order [k, j, i], and a mask (non-zero = inside). Every
+metric is computed in float64 over M, the voxels inside the mask where both images are finite; ``n`` is their
+number. A metric that is not defined is ``None`` with a reason, never NaN.
 
-Definitions follow Ferrante et al. 2025 (Eq. 2, Eq. 3, Table 4) where the paper has them; where the published code
-contradicts the paper, the paper is followed and the docstring says so.
+Definitions follow Ferrante et al. 2025 (Eq. 2, Eq. 3, Table 4) where the paper has them; where the published
+code contradicts the paper, the paper is followed and the docstring says so.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from scipy import ndimage
 
 from MRI2PETLib.errors import InputError
 from MRI2PETLib.evaluation.cnr import box_pairs, cnr_summary
-from MRI2PETLib.evaluation.measure import Measure, measured
+from MRI2PETLib.evaluation.measure import Measure, correlation, is_constant, measured, regression_slope
 
 FWHM_MM = 4.0  # smoothing of the real PET: Ferrante et al. 2025, Fig. 2
 _EMPTY = "no voxel inside the mask with both images finite"
@@ -68,8 +68,8 @@ def psnr(
 ) -> Measure:
     """Peak signal-to-noise ratio, ``10 log10(L^2 / mse)`` in dB.
 
-    ``L`` is ``data_range``, or else max - min of the real PET over M. Not defined for equal images (infinite) and
-    for a constant real PET without ``data_range``.
+    ``L`` is ``data_range``, or else max - min of the real PET over M. Not defined for equal images (infinite)
+    and for a constant real PET without ``data_range``.
     """
     s, r = _values(synthetic, real, mask)
     if not s.size:
@@ -93,9 +93,9 @@ def ssim(
 ) -> Measure:
     """Mean structural similarity (Wang et al. 2004, IEEE TIP 13:600), in 3-D; 1 for equal images, no unit.
 
-    Uniform window of ``window``^3 voxels, K1 = .01, K2 = .03, sample (n - 1) covariances; ``L`` as in :func:`psnr`.
-    The mean runs over the voxels whose whole window lies in M, so that neither zeros around the brain nor the rim
-    enter. The window is in voxels: values on grids of different spacing do not compare.
+    Uniform window of ``window``^3 voxels, K1 = .01, K2 = .03, sample (n - 1) covariances; ``L`` as in
+    :func:`psnr`. The mean runs over the voxels whose whole window lies in M, so that neither zeros around the
+    brain nor the rim enter. The window is in voxels: values on grids of different spacing do not compare.
     """
     inside = shared_voxels(synthetic, real, mask)
     if not inside.any():
@@ -137,30 +137,14 @@ def pearson_r(synthetic: np.ndarray, real: np.ndarray, mask: np.ndarray) -> Meas
     return correlation(*_values(synthetic, real, mask))
 
 
-def correlation(x: np.ndarray, y: np.ndarray) -> Measure:
-    """Pearson correlation of two vectors; ``None`` for n < 3 or a constant one."""
-    x, y = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
-    if x.size < 3:
-        return Measure(None, f"a correlation needs 3 values, there are {x.size}")
-    dx, dy = x - x.mean(), y - y.mean()
-    if is_constant(x) or is_constant(y):
-        return Measure(None, "one of the two is constant")
-    r = float(dx @ dy / (np.linalg.norm(dx) * np.linalg.norm(dy)))
-    return measured(min(1.0, max(-1.0, r)), "not finite")
-
-
-def is_constant(values: np.ndarray) -> bool:
-    """True when the spread is no more than the rounding of float32 input."""
-    return float(np.ptp(values)) <= 1e-7 * float(np.max(np.abs(values)))
-
-
 def normdiff_map(synthetic: np.ndarray, real: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """NormDiff = (s - r) / (s + r) a voxel, in [-1, 1], no unit; and where it is defined.
 
-    Ferrante et al. 2025, Eq. 2; positive where the synthetic PET is higher (the published code has the opposite
-    sign). Negative values, which interpolation makes, count as 0. Voxels of M with ``s + r`` at or below 1e-6 of
-    the mean real PET have no NormDiff: they are 0 in the map and False in the validity array, and are never filled
-    with anything (the published code turns the NaN of a whole region into the median of the other regions).
+    Ferrante et al. 2025, Eq. 2; positive where the synthetic PET is higher (the published code has the
+    opposite sign). Negative values, which interpolation makes, count as 0. Voxels of M with ``s + r`` at or
+    below 1e-6 of the mean real PET have no NormDiff: they are 0 in the map and False in the validity array,
+    and are never filled with anything (the published code turns the NaN of a whole region into the median of
+    the other regions).
 
     :return: map (float32, 0 outside), validity (bool).
     """
@@ -196,7 +180,8 @@ def normdiff_summary(synthetic: np.ndarray, real: np.ndarray, mask: np.ndarray) 
 
 
 def percent_difference(synthetic: np.ndarray, real: np.ndarray, mask: np.ndarray) -> Measure:
-    """Difference of the means, ``100 (mean(s) - mean(r)) / mean(r)`` in %; positive when the synthetic is higher.
+    """Difference of the means, ``100 (mean(s) - mean(r)) / mean(r)`` in %; positive when the synthetic is
+    higher.
 
     The published "PercDiff" is the same as a fraction with the opposite sign. Not defined when mean(r) <= 0.
     """
@@ -210,10 +195,12 @@ def percent_difference(synthetic: np.ndarray, real: np.ndarray, mask: np.ndarray
 
 
 def roi_cnr_bias(synthetic: np.ndarray, real: np.ndarray, mask: np.ndarray) -> Measure:
-    """Standardised bias, ``(mean(r) - mean(s)) / std(r and s together)``, population SD; no unit, ideal value 0.
+    """Standardised bias, ``(mean(r) - mean(s)) / std(r and s together)``, population SD; no unit, ideal value
+    0.
 
-    This is what Table 4 of Ferrante et al. 2025 prints as "CNR", with its sign (positive when the synthetic PET is
-    lower). It is no contrast-to-noise ratio of an image: that is :func:`MRI2PETLib.evaluation.cnr.cnr_values`.
+    This is what Table 4 of Ferrante et al. 2025 prints as "CNR", with its sign (positive when the synthetic
+    PET is lower). It is no contrast-to-noise ratio of an image: that is
+    :func:`MRI2PETLib.evaluation.cnr.cnr_values`.
     """
     s, r = _values(synthetic, real, mask)
     if not s.size:
@@ -227,22 +214,11 @@ def roi_cnr_bias(synthetic: np.ndarray, real: np.ndarray, mask: np.ndarray) -> M
 def slope(synthetic: np.ndarray, real: np.ndarray, mask: np.ndarray) -> Measure:
     """Least-squares slope of the synthetic on the real PET over M, no unit.
 
-    1 is ideal, below 1 is regression to the mean: high voxels too low and low ones too high. Noise of the real PET
-    alone lowers it too, so read it on the smoothed real PET.
+    1 is ideal, below 1 is regression to the mean: high voxels too low and low ones too high. Noise of the
+    real PET alone lowers it too, so read it on the smoothed real PET.
     """
     s, r = _values(synthetic, real, mask)
     return regression_slope(r, s)
-
-
-def regression_slope(x: np.ndarray, y: np.ndarray) -> Measure:
-    """Least-squares slope of ``y`` on ``x``; ``None`` for n < 3 or a constant ``x``."""
-    x, y = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
-    if x.size < 3:
-        return Measure(None, f"a slope needs 3 values, there are {x.size}")
-    if is_constant(x):
-        return Measure(None, "the real values are constant")
-    dx = x - x.mean()
-    return measured(dx @ (y - y.mean()) / (dx @ dx), "not finite")
 
 
 def sd_ratio(synthetic: np.ndarray, real: np.ndarray, mask: np.ndarray) -> Measure:
@@ -258,7 +234,8 @@ def sd_ratio(synthetic: np.ndarray, real: np.ndarray, mask: np.ndarray) -> Measu
 def smooth_in_mask(
     image: np.ndarray, mask: np.ndarray, spacing_mm: tuple[float, float, float], fwhm_mm: float = FWHM_MM
 ) -> np.ndarray:
-    """Gaussian smoothing that neither takes from nor gives to what lies outside the mask: G(x m) / G(m), 0 outside.
+    """Gaussian smoothing that neither takes from nor gives to what lies outside the mask: G(x m) / G(m), 0
+    outside.
 
     ``spacing_mm`` in array order (k, j, i); sigma = FWHM / 2.3548. Non-finite voxels count as outside.
     """
@@ -324,9 +301,10 @@ def compare(
 ) -> dict[str, Any]:
     """All global metrics of one case, plain numbers ready for JSON.
 
-    Both images in one unit, on one grid, [k, j, i]; ``spacing_mm`` in the same order. The metrics stand twice: as
-    they are, and with the prefix ``smoothed_`` against the real PET smoothed to ``fwhm_mm`` inside the mask (the
-    synthetic one is never smoothed). ``cnr_*`` is the image CNR of each image over the same 1000 box pairs.
+    Both images in one unit, on one grid, [k, j, i]; ``spacing_mm`` in the same order. The metrics stand
+    twice: as they are, and with the prefix ``smoothed_`` against the real PET smoothed to ``fwhm_mm`` inside
+    the mask (the synthetic one is never smoothed). ``cnr_*`` is the image CNR of each image over the same
+    1000 box pairs.
 
     :return: name -> number or ``None``; ``not_available``: name -> reason for every ``None``; ``n_voxels``,
         ``n_not_finite``, ``mean_synthetic``, ``mean_real``, ``seed``, ``fwhm_mm``.
