@@ -87,11 +87,13 @@ def _window_sum(valid: np.ndarray, window: tuple[int, ...]) -> np.ndarray:
 def _skip_overlapping(
     valid: np.ndarray, origins: np.ndarray, chosen: np.ndarray, rank: np.ndarray, box: tuple[int, int, int]
 ) -> np.ndarray:
-    """Index into ``origins`` of the ``rank``-th origin that does not overlap the chosen one, for each
-    pair.""" index = np.full(valid.shape, -1, dtype=np.int64) index[valid] = np.arange(len(origins)) padded =
-    np.pad(index, [(size - 1, size - 1) for size in box], constant_values=-1) windows =
-    np.lib.stride_tricks.sliding_window_view(padded, [2 * size - 1 for size in box]) result =
-    np.empty(len(chosen), dtype=np.int64) for row, (first, r) in enumerate(zip(chosen, rank)):
+    """Index into ``origins`` of the ``rank``-th origin that does not overlap the chosen one, a pair each."""
+    index = np.full(valid.shape, -1, dtype=np.int64)
+    index[valid] = np.arange(len(origins))
+    padded = np.pad(index, [(size - 1, size - 1) for size in box], constant_values=-1)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, [2 * size - 1 for size in box])
+    result = np.empty(len(chosen), dtype=np.int64)
+    for row, (first, r) in enumerate(zip(chosen, rank)):
         near = windows[tuple(origins[first])].ravel()
         excluded = near[near >= 0]  # ascending: the window is walked in the order of the origins
         result[row] = r + np.count_nonzero(excluded - np.arange(len(excluded)) <= r)

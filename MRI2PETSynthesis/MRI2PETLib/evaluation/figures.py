@@ -229,13 +229,21 @@ def _dress(axis: Axes, plane: _Plane, point: np.ndarray) -> None:
     axis.set_xticks([])
     axis.set_yticks([])
     axis.set_facecolor("black")
-    style: dict[str, Any] = {"transform": axis.transAxes, "color": "white", "fontsize": 11, "fontweight":
-    "bold"} left, right, top, bottom = plane.sides axis.text(0.02, 0.5, left, ha="left", va="center", **style)
-    axis.text(0.98, 0.5, right, ha="right", va="center", **style) axis.text(0.5, 0.98, top, ha="center",
-    va="top", **style) axis.text(0.5, 0.02, bottom, ha="center", va="bottom", **style) position =
-    float(point[plane.normal]) letter = _DIRECTIONS[plane.normal][0 if position >= 0 else 1] axis.text(
-        0.02, 0.02, f"{letter} {abs(position):.0f} mm", transform=axis.transAxes, color="white", fontsize=9
-    )
+    style: dict[str, Any] = {
+        "transform": axis.transAxes,
+        "color": "white",
+        "fontsize": 11,
+        "fontweight": "bold",
+    }
+    left, right, top, bottom = plane.sides
+    axis.text(0.02, 0.5, left, ha="left", va="center", **style)
+    axis.text(0.98, 0.5, right, ha="right", va="center", **style)
+    axis.text(0.5, 0.98, top, ha="center", va="top", **style)
+    axis.text(0.5, 0.02, bottom, ha="center", va="bottom", **style)
+    position = float(point[plane.normal])
+    letter = _DIRECTIONS[plane.normal][0 if position >= 0 else 1]
+    style |= {"fontsize": 9, "fontweight": "normal"}
+    axis.text(0.02, 0.02, f"{letter} {abs(position):.0f} mm", **style)
 
 
 def _write_words(figure: Figure, title: str, note: str) -> None:
