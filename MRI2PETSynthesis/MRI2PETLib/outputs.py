@@ -34,8 +34,8 @@ def make_folder(folder: Path | str) -> Path:
 def atomic_path(path: Path | str) -> Iterator[Path]:
     """Yield a temporary path beside ``path`` that replaces it when the block ends without an error.
 
-    The temporary name keeps the suffix (writers choose the format by it) and starts with a dot. It is removed on
-    any exception, Ctrl-C included.
+    The temporary name keeps the suffix (writers choose the format by it) and starts with a dot. It is
+    removed on any exception, Ctrl-C included.
 
     :raises OutputError: if the file cannot be written (read-only, full disk).
     """
@@ -63,7 +63,9 @@ def write_json(path: Path | str, content: Any) -> Path:
 
 
 def plain(value: Any) -> Any:
-    """Turn numpy scalars, arrays, paths and tuples into what JSON can hold; NaN and infinity into ``None``."""
+    """Turn numpy scalars, arrays, paths and tuples into what JSON can hold; NaN and infinity into
+    ``None``.
+    """
     if isinstance(value, dict):
         return {str(k): plain(v) for k, v in value.items()}
     if isinstance(value, (list, tuple, set)):

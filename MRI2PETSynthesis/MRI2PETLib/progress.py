@@ -83,19 +83,26 @@ class BarReporter(Reporter):
 
 
 class JsonReporter(Reporter):
-    """One JSON object a line on stdout, for a parent process. ``event`` is progress, log, warning, result or error."""
+    """One JSON object a line on stdout, for a parent process.
+
+    ``event`` is progress, log, warning, result or error.
+    """
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self._stream = stream or sys.stdout
         self._started = time.monotonic()
 
     def _send(self, event: str, **content: Any) -> None:
-        print(json.dumps(plain({"event": event, **content}), ensure_ascii=True), file=self._stream, flush=True)
+        print(
+            json.dumps(plain({"event": event, **content}), ensure_ascii=True), file=self._stream, flush=True
+        )
 
     def progress(self, done: float, total: float, stage: str) -> None:
         elapsed = time.monotonic() - self._started
         eta = elapsed * (total - done) / done if done > 0 else None
-        self._send("progress", done=done, total=total, stage=stage, eta_s=None if eta is None else round(eta, 1))
+        self._send(
+            "progress", done=done, total=total, stage=stage, eta_s=None if eta is None else round(eta, 1)
+        )
 
     def log(self, message: str) -> None:
         self._send("log", message=message)

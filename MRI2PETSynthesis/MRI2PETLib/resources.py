@@ -10,8 +10,8 @@ from MRI2PETLib.errors import MRI2PETError
 def resources_dir() -> Path:
     """Return the folder that holds ``Templates`` and ``Models``.
 
-    Looks, in order, inside the package (wheel), beside it (installed Slicer extension, where all modules share
-    one flat ``qt-scripted-modules`` folder) and two levels above it (source tree).
+    Looks, in order, inside the package (wheel), beside it (installed Slicer extension, where all modules
+    share one flat ``qt-scripted-modules`` folder) and two levels above it (source tree).
 
     :raises MRI2PETError: if the installation is incomplete.
     """
@@ -20,5 +20,6 @@ def resources_dir() -> Path:
         if (candidate / "Templates").is_dir():
             return candidate
     raise MRI2PETError(
-        f"The Resources folder of MRI2PET was not found near {here}.", "Reinstall the extension or the package."
+        f"The Resources folder of MRI2PET was not found near {here}.",
+        "Reinstall the extension or the package.",
     )

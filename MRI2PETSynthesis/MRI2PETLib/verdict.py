@@ -12,7 +12,10 @@ _ORDER = ("ok", "warn", "refuse")
 
 @dataclass(frozen=True)
 class Finding:
-    """One observation. ``code`` is stable and machine readable, ``message`` names the value, ``hint`` the remedy."""
+    """One observation.
+
+    ``code`` is stable and machine readable, ``message`` names the value, ``hint`` the remedy.
+    """
 
     level: Level
     code: str

@@ -1,0 +1,106 @@
+"""Grids in world coordinates and the resampling between them. World is LPS mm, arrays are [k, j, i]."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import SimpleITK as sitk
+
+RAS_AXES = (-1.0, 0.0, 0.0, 0.0, -1.0, 0.0, 0.0, 0.0, 1.0)
+FWHM_PER_SIGMA = 2.0 * math.sqrt(2.0 * math.log(2.0))  # 2.3548
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Where voxels are: size (i, j, k), spacing in mm, position of the first voxel's centre, axis directions
+    (LPS).
+    """
+
+    size: tuple[int, int, int]
+    spacing_mm: tuple[float, float, float]
+    origin: tuple[float, float, float]
+    direction: tuple[float, ...]
+
+    @classmethod
+    def of(cls, image: sitk.Image) -> Grid:
+        """The grid of a 3-D image."""
+        return cls(image.GetSize(), image.GetSpacing(), image.GetOrigin(), image.GetDirection())
+
+    def image(self, array: np.ndarray | None = None) -> sitk.Image:
+        """An image on this grid holding ``array`` [k, j, i], or a float32 image of zeros."""
+        if array is None:
+            image = sitk.Image(self.size, sitk.sitkFloat32)
+        else:
+            image = sitk.GetImageFromArray(array)
+        image.SetSpacing(self.spacing_mm)
+        image.SetOrigin(self.origin)
+        image.SetDirection(self.direction)
+        return image
+
+
+def antialias(image: sitk.Image, spacing_mm: tuple[float, ...]) -> sitk.Image:
+    """Blur axes that are finer than ``spacing_mm`` so that resampling to it does not alias.
+
+    Treats voxels as Gaussians whose FWHM is their spacing: the blur's FWHM is sqrt(target^2 - own^2) mm.
+    """
+    finest = min(spacing_mm)
+    for axis, own in enumerate(image.GetSpacing()):
+        sigma_mm = math.sqrt(max(0.0, finest**2 - own**2)) / FWHM_PER_SIGMA
+        if sigma_mm > 0.05 * own:
+            image = sitk.RecursiveGaussian(image, sigma_mm, direction=axis)
+    return image
+
+
+def resample(
+    image: sitk.Image,
+    grid: Grid,
+    transform: sitk.Transform | None = None,
+    *,
+    interpolator: int = sitk.sitkLinear,
+    outside: float = 0.0,
+) -> sitk.Image:
+    """Resample ``image`` onto ``grid``; ``transform`` maps points of the grid's world to points of the
+    image's.
+    """
+    return sitk.Resample(
+        image,
+        grid.size,
+        transform if transform is not None else sitk.Transform(3, sitk.sitkIdentity),
+        interpolator,
+        grid.origin,
+        grid.spacing_mm,
+        grid.direction,
+        outside,
+        image.GetPixelID(),
+    )
+
+
+def bounding_box(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """First and last index of the voxels that are not 0, in the array's axis order.
+
+    The mask must not be empty.
+    """
+    corners = [np.flatnonzero(mask.any(axis=other)) for other in ((1, 2), (0, 2), (0, 1))]
+    return np.array([c[0] for c in corners]), np.array([c[-1] for c in corners])
+
+
+def world_extent(mask: sitk.Image) -> tuple[np.ndarray, np.ndarray]:
+    """Lower and upper corner (LPS mm) of the world-aligned box around a mask's voxels, half voxels
+    included.
+    """
+    low, high = bounding_box(sitk.GetArrayViewFromImage(mask))
+    ends = [(a - 0.5, b + 0.5) for a, b in zip(low[::-1].tolist(), high[::-1].tolist())]
+    points = np.array([mask.TransformContinuousIndexToPhysicalPoint(c) for c in itertools.product(*ends)])
+    return points.min(axis=0), points.max(axis=0)
+
+
+def crop_to(image: sitk.Image, mask: sitk.Image, margin_mm: float) -> sitk.Image:
+    """Cut ``image`` to the mask's bounding box and a margin, within the image. Both lie on one grid."""
+    low, high = bounding_box(sitk.GetArrayViewFromImage(mask))
+    margin = np.ceil(margin_mm / np.array(image.GetSpacing())[::-1]).astype(int)
+    low = np.maximum(low - margin, 0)[::-1].tolist()
+    high = np.minimum(high + margin, np.array(image.GetSize())[::-1] - 1)[::-1].tolist()
+    return sitk.RegionOfInterest(image, [b - a + 1 for a, b in zip(low, high)], low)

@@ -1,0 +1,247 @@
+"""What a model expects of an image: grid, orientation, normalisation; and the way back to the native grid.
+
+The default grid is 96 x 96 x 96 voxels of 2 mm along the patient's axes, centred on the brain mask. The
+preset ``reference`` crops and scales as the published code of Ferrante et al. 2025 does: the centre of the
+volume, percentiles over the whole crop with its background, no clipping, PET scaled by its own minimum and
+maximum.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+import SimpleITK as sitk
+from scipy import ndimage
+
+from MRI2PETLib.errors import BundleError, InputError, QualityError
+from MRI2PETLib.grids import RAS_AXES, Grid, antialias, crop_to, resample, world_extent
+from MRI2PETLib.verdict import Finding
+
+_MARGIN_MM = 8.0  # brain and field of view: 4 mm on each side
+_WIDEST = 1.15  # of the training spacing: 2.3 mm for 2 mm
+
+
+@dataclass(frozen=True)
+class ModelSpace:
+    """The contract between an image and a network, as a bundle's metadata states it.
+
+    :param size: voxels along R, A, S.
+    :param spacing_mm: isotropic spacing of the grid.
+    :param centre: ``mask`` (middle of the brain mask's bounding box) or ``volume`` (middle voxel, as
+        published).
+    :param source: normalisation of the T1. ``mask-p1-p99``: percentiles 1 and 99 inside the mask go to 0 and
+        1, clipped; ``crop-p1-p99``: percentiles over the whole crop, not clipped (published).
+    :param target: normalisation of the PET. ``suvr-half``: PET / mean in the mask x 0.5, clamped to [0, 1];
+        ``minmax``: (PET - min) / (max - min) over the masked crop (published; loses the scale).
+    """
+
+    size: tuple[int, int, int] = (96, 96, 96)
+    spacing_mm: float = 2.0
+    centre: Literal["mask", "volume"] = "mask"
+    source: Literal["mask-p1-p99", "crop-p1-p99"] = "mask-p1-p99"
+    target: Literal["suvr-half", "minmax"] = "suvr-half"
+
+    def __post_init__(self) -> None:
+        size_ok = len(self.size) == 3 and all(type(n) is int and 16 <= n <= 512 for n in self.size)
+        spacing_ok = isinstance(self.spacing_mm, (int, float)) and 0.5 <= self.spacing_mm <= 8.0
+        if not size_ok or not spacing_ok:
+            raise BundleError(f"No model can use a grid of {self.size} voxels of {self.spacing_mm} mm.")
+        for name, allowed in _CHOICES.items():
+            if getattr(self, name) not in allowed:
+                raise BundleError(
+                    f"{name} cannot be {getattr(self, name)!r}.", f"Allowed: {', '.join(allowed)}."
+                )
+
+    @classmethod
+    def from_dict(cls, content: dict[str, Any]) -> ModelSpace:
+        """Read the ``model_space`` object of a bundle's metadata.
+
+        :raises BundleError: for a missing or unknown key or a value out of range.
+        """
+        expected = set(cls.__dataclass_fields__)
+        if set(content) != expected:
+            raise BundleError(f"model_space needs exactly {sorted(expected)}, not {sorted(content)}.")
+        return cls(**{**content, "size": tuple(content["size"])})
+
+    def to_dict(self) -> dict[str, Any]:
+        return {**asdict(self), "size": list(self.size)}
+
+    @property
+    def output_unit(self) -> str:
+        """Unit of a decoded prediction: ``SUVR`` (reference region: the brain mask) or ``normalised`` (0 to
+        1).
+        """
+        return "SUVR" if self.target == "suvr-half" else "normalised"
+
+
+_CHOICES = {
+    "centre": ("mask", "volume"),
+    "source": ("mask-p1-p99", "crop-p1-p99"),
+    "target": ("suvr-half", "minmax"),
+}
+PRESETS = {
+    "default": ModelSpace(),
+    "reference": ModelSpace(centre="volume", source="crop-p1-p99", target="minmax"),
+}
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A T1 in model space: ``source`` and ``mask`` are float32 arrays [k, j, i] on ``grid``."""
+
+    space: ModelSpace
+    grid: Grid
+    source: np.ndarray
+    mask: np.ndarray
+    findings: tuple[Finding, ...]
+
+
+def model_grid(mask: sitk.Image, space: ModelSpace) -> tuple[Grid, tuple[Finding, ...]]:
+    """Place the model's grid over a brain.
+
+    A brain that does not fit widens the spacing by up to 15 % (2.3 mm for a 2 mm model) with a warning.
+
+    :param mask: brain mask on the native T1 grid.
+    :raises QualityError: if the brain does not fit even so.
+    """
+    if space.centre == "volume":
+        return _volume_grid(mask, space), ()
+    low, high = world_extent(mask)
+    field_mm = np.array(space.size) * space.spacing_mm
+    stretch = float(np.max((high - low + _MARGIN_MM) / field_mm))
+    extent = " x ".join(f"{mm:.0f}" for mm in high - low)
+    findings: tuple[Finding, ...] = ()
+    spacing_mm = space.spacing_mm
+    if stretch > _WIDEST:
+        raise QualityError(
+            f"The brain mask measures {extent} mm (R-L, A-P, S-I) and does not fit the model's "
+            f"{field_mm[0]:.0f} mm field of view.",
+            "Check the voxel size in the header and look at the brain mask.",
+        )
+    if stretch > 1.0:
+        spacing_mm *= stretch
+        message = (
+            f"The brain mask measures {extent} mm: the model's voxels were widened from {space.spacing_mm:g} "
+            f"to {spacing_mm:.2f} mm, which it was not trained for."
+        )
+        findings = (Finding("warn", "wide-grid", message),)
+    centre = (low + high) / 2
+    half_mm = (np.array(space.size) - 1) / 2 * spacing_mm
+    origin = centre - np.array([-1, -1, 1]) * half_mm
+    return Grid(space.size, (spacing_mm,) * 3, tuple(origin.tolist()), RAS_AXES), findings
+
+
+def _volume_grid(image: sitk.Image, space: ModelSpace) -> Grid:
+    """The published crop: voxel ``size // 2 - n // 2`` of the volume (axes turned to R, A, S) is the first
+    one.
+    """
+    turned = sitk.DICOMOrient(image, "RAS")
+    direction = np.array(turned.GetDirection()).reshape(3, 3)
+    middle = turned.TransformIndexToPhysicalPoint([n // 2 for n in turned.GetSize()])
+    step_mm = np.array([n // 2 for n in space.size]) * space.spacing_mm
+    origin = np.array(middle) - direction @ step_mm
+    return Grid(space.size, (space.spacing_mm,) * 3, tuple(origin.tolist()), turned.GetDirection())
+
+
+def to_grid(
+    image: sitk.Image, mask: sitk.Image, grid: Grid, transform: sitk.Transform | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Resample the masked image and its mask onto the model's grid with a single interpolation.
+
+    The image is blurred against aliasing and resampled as image x mask divided by mask, so that the
+    background does not bleed into the rim of the brain.
+
+    :param image: scalar image; ``mask`` lies on its grid.
+    :param transform: maps points of the grid's world to points of the image's world.
+    :returns: image and mask (0 or 1), float32 [k, j, i] on ``grid``; the image is 0 outside the mask.
+    """
+    cropped = sitk.Cast(crop_to(image, mask, 16.0), sitk.sitkFloat32)
+    weight = sitk.Cast(crop_to(mask, mask, 16.0) != 0, sitk.sitkFloat32)
+    weight_on_grid = _array(resample(antialias(weight, grid.spacing_mm), grid, transform))
+    product = _array(resample(antialias(cropped * weight, grid.spacing_mm), grid, transform))
+    inside = weight_on_grid > 0.5
+    out = np.divide(product, weight_on_grid, out=np.zeros_like(product), where=inside)
+    return out, inside.astype(np.float32)
+
+
+def encode(t1: sitk.Image, mask: sitk.Image, space: ModelSpace) -> Encoded:
+    """Bring a native T1 into model space.
+
+    :param t1: T1-weighted volume; ``mask`` is its brain mask on the same grid (not empty).
+    :raises InputError: if the T1 has a single value inside the mask.
+    """
+    grid, findings = model_grid(mask, space)
+    values, inside = to_grid(t1, mask, grid)
+    if not inside.any():
+        raise InputError(
+            "The model's field of view holds no brain.", "Check the mask, or use the default preset."
+        )
+    sample = values if space.source == "crop-p1-p99" else values[inside > 0]
+    low, high = np.percentile(sample, [1, 99])
+    if not high > low:
+        raise InputError("The T1 has a single value inside the brain mask.", "Check the image and the mask.")
+    scaled = (values - low) / (high - low)
+    if space.source == "mask-p1-p99":
+        scaled = np.clip(scaled, 0, 1) * inside
+    return Encoded(space, grid, scaled.astype(np.float32), inside, findings)
+
+
+def encode_target(
+    pet: sitk.Image, pet_mask: sitk.Image, encoded: Encoded, transform: sitk.Transform | None = None
+) -> np.ndarray:
+    """Bring a PET to the model's target: the same grid as ``encoded``, normalised, 0 outside its mask.
+
+    :param pet: PET in any linear unit; ``pet_mask`` lies on its grid and says where it is valid.
+    :param transform: maps T1 world points to PET world points.
+    :raises InputError: if the PET has no contrast or no uptake in the brain.
+    """
+    values, valid = to_grid(pet, pet_mask, encoded.grid, transform)
+    values *= encoded.mask
+    inside = (encoded.mask > 0) & (valid > 0)
+    if not inside.any():
+        raise InputError("The PET does not cover the brain mask.", "Check that PET and T1 are of one person.")
+    if encoded.space.target == "suvr-half":
+        mean = float(values[inside].mean())
+        if not mean > 0:
+            raise InputError(f"The PET's mean in the brain is {mean:g}.", "Check the PET and its unit.")
+        return np.clip(values / mean * 0.5, 0, 1).astype(np.float32)
+    low, high = float(values.min()), float(values.max())
+    if not high > low:
+        raise InputError("The PET has a single value.", "Check the PET.")
+    return ((values - low) / (high - low)).astype(np.float32)
+
+
+def decode(prediction: np.ndarray, encoded: Encoded, native: sitk.Image) -> sitk.Image:
+    """Bring a prediction back to the native grid, in :attr:`ModelSpace.output_unit`.
+
+    Values at the rim of the model's mask are continued outwards before interpolating, so that no voxel of the
+    native mask is mixed with the network's meaningless output outside the brain.
+
+    :param prediction: float array [k, j, i] on ``encoded.grid``, normalised as the target is.
+    :param native: image whose grid is wanted; where it is 0 (a brain mask) the result is 0.
+    :returns: float32 image on the grid of ``native``.
+    """
+    scale = 2.0 if encoded.space.target == "suvr-half" else 1.0
+    _, nearest = ndimage.distance_transform_edt(encoded.mask == 0, return_indices=True)
+    filled = np.asarray(prediction, dtype=np.float32)[tuple(nearest)] * np.float32(scale)
+    out = resample(encoded.grid.image(filled), Grid.of(native))
+    return sitk.Mask(out, sitk.Cast(native != 0, sitk.sitkUInt8))
+
+
+def not_predicted(encoded: Encoded, native_mask: sitk.Image) -> sitk.Image:
+    """Where the brain mask lies outside the model's field of view: uint8 on the mask's grid, 1 = not
+    predicted.
+    """
+    covered = resample(encoded.grid.image(np.ones(encoded.mask.shape, np.float32)), Grid.of(native_mask))
+    return sitk.And(sitk.Cast(native_mask != 0, sitk.sitkUInt8), sitk.Cast(covered < 0.5, sitk.sitkUInt8))
+
+
+def with_grid(space: ModelSpace, size: int, spacing_mm: float) -> ModelSpace:
+    """The same normalisation on a cube of ``size`` voxels of ``spacing_mm``."""
+    return replace(space, size=(size,) * 3, spacing_mm=spacing_mm)
+
+
+def _array(image: sitk.Image) -> np.ndarray:
+    return sitk.GetArrayFromImage(image)

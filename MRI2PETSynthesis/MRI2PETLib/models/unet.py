@@ -1,0 +1,310 @@
+"""The TSPO U-Net of Ferrante et al. 2025: a small 3D U-Net from T1 to normalised PET.
+
+Parameter names and shapes are the authors' (252 tensors, 507,553 parameters at the published setting), so
+that their weights would load strictly; the computation is ours:
+
+* no concatenation: normalisation, depthwise and pointwise convolutions act on the two halves of a skip
+  connection separately (a normalisation group never holds channels of both), which is the same sum;
+* pointwise convolutions are matrix products over the channels of a channels-last volume;
+* attention is over the voxels (``spatial``), or, for weights trained by the published code, the function
+  that this code computes for one volume (``reference``): with batch and sequence axes swapped there, its
+  softmax runs over the batch and is 1 for one volume, which leaves an affine map per voxel.
+"""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from MRI2PETLib.errors import BundleError
+from MRI2PETLib.progress import ProgressCallback
+
+ATTENTION_MODES = ("spatial", "reference")
+_GROUPS = 4  # of every normalisation but the last, which has 8
+_LAST_GROUPS = 8
+
+
+def _pointwise(x: Tensor, convolution: nn.Conv3d, channels: slice = slice(None), bias: bool = True) -> Tensor:
+    """A 1 x 1 x 1 convolution as a matrix product; ``channels`` selects the part of the kernel that meets
+    ``x``.
+    """
+    weight = convolution.weight[:, channels].flatten(1)
+    out = F.linear(x.permute(0, 2, 3, 4, 1), weight, convolution.bias if bias else None)
+    return out.permute(0, 4, 1, 2, 3)
+
+
+class DepthwiseSeparableConv3d(nn.Module):
+    """A 3 x 3 x 3 convolution for each channel, then a 1 x 1 x 1 convolution across them; nothing in
+    between.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.depthwise_separable_conv = nn.Sequential(
+            nn.Conv3d(in_channels, in_channels, 3, padding=1, groups=in_channels),
+            nn.Conv3d(in_channels, out_channels, 1),
+        )
+
+    def forward(self, parts: list[Tensor]) -> Tensor:
+        depthwise, pointwise = (cast(nn.Conv3d, m) for m in self.depthwise_separable_conv)
+        assert depthwise.bias is not None
+        out, start = None, 0
+        for part in parts:
+            channels = slice(start, start + part.shape[1])
+            h = F.conv3d(
+                part, depthwise.weight[channels], depthwise.bias[channels], padding=1, groups=part.shape[1]
+            )
+            h = _pointwise(h, pointwise, channels, bias=start == 0)
+            out = h if out is None else out + h
+            start = channels.stop
+        assert out is not None
+        return out
+
+
+class DenseConv3d(nn.Conv3d):
+    """A plain 3 x 3 x 3 convolution with the calling convention of :class:`DepthwiseSeparableConv3d`."""
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__(in_channels, out_channels, 3, padding=1)
+
+    def forward(self, parts: list[Tensor]) -> Tensor:  # type: ignore[override]
+        return super().forward(torch.cat(parts, dim=1))
+
+
+def _normalise_activate(parts: list[Tensor], norm: nn.GroupNorm) -> list[Tensor]:
+    """Group normalisation and SiLU of channels that lie in several tensors; every part holds whole groups."""
+    out, start, per_group = [], 0, norm.num_channels // norm.num_groups
+    for part in parts:
+        channels = slice(start, start + part.shape[1])
+        normed = F.group_norm(
+            part, part.shape[1] // per_group, norm.weight[channels], norm.bias[channels], norm.eps
+        )
+        out.append(F.silu(normed, inplace=not torch.is_grad_enabled()))
+        start = channels.stop
+    return out
+
+
+class ResidualBlock(nn.Module):
+    """Twice normalisation, SiLU, convolution; plus the input (through a 1 x 1 x 1 convolution if channels
+    differ).
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, separable: bool) -> None:
+        super().__init__()
+        convolution = DepthwiseSeparableConv3d if separable else DenseConv3d
+        self.norm1 = nn.GroupNorm(_GROUPS, in_channels)
+        self.conv1 = convolution(in_channels, out_channels)
+        self.norm2 = nn.GroupNorm(_GROUPS, out_channels)
+        self.conv2 = convolution(out_channels, out_channels)
+        self.shortcut = (
+            nn.Identity() if in_channels == out_channels else nn.Conv3d(in_channels, out_channels, 1)
+        )
+
+    def forward(self, *parts: Tensor) -> Tensor:
+        h = self.conv1(_normalise_activate(list(parts), self.norm1))
+        h = self.conv2(_normalise_activate([h], self.norm2))
+        if isinstance(self.shortcut, nn.Identity):
+            return h + parts[0]
+        start = 0
+        for part in parts:
+            h = h + _pointwise(part, self.shortcut, slice(start, start + part.shape[1]), bias=start == 0)
+            start += part.shape[1]
+        return h
+
+
+class AttentionBlock(nn.Module):
+    """Single-head attention with a residual, in one of two modes (see the module's docstring)."""
+
+    def __init__(self, channels: int, mode: str) -> None:
+        super().__init__()
+        self.mode = mode
+        self.norm = nn.GroupNorm(_GROUPS, channels)
+        self.q = nn.Linear(channels, channels)
+        self.k = nn.Linear(channels, channels)
+        self.v = nn.Linear(channels, channels)
+        self.attn = nn.MultiheadAttention(channels, 1, batch_first=True)
+        self.output = nn.Linear(channels, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        # Projected twice (q, k, v, then the in-projection of the attention), as published: the weights ask
+        # for it.
+        inner_q, inner_k, inner_v = self.attn.in_proj_weight.chunk(3)
+        bias_q, bias_k, bias_v = self.attn.in_proj_bias.chunk(3)
+        source = self.norm(x) if self.mode == "spatial" else x
+        tokens = source.flatten(2).transpose(1, 2)
+        mixed = F.linear(self.v(tokens), inner_v, bias_v)
+        if self.mode == "spatial":
+            q = F.linear(self.q(tokens), inner_q, bias_q)
+            k = F.linear(self.k(tokens), inner_k, bias_k)
+            mixed = F.scaled_dot_product_attention(q[:, None], k[:, None], mixed[:, None])[:, 0]
+        out = self.output(self.attn.out_proj(mixed))
+        return x + out.transpose(1, 2).reshape(x.shape)
+
+
+class Stage(nn.Module):
+    """One residual block of the way down or up, with attention where the level has it."""
+
+    def __init__(self, in_channels: int, out_channels: int, separable: bool, attention: str | None) -> None:
+        super().__init__()
+        self.res = ResidualBlock(in_channels, out_channels, separable)
+        self.attn = AttentionBlock(out_channels, attention) if attention else nn.Identity()
+
+    def forward(self, *parts: Tensor) -> Tensor:
+        return self.attn(self.res(*parts))
+
+
+class Middle(nn.Module):
+    """The bottom of the U: dense convolutions around attention."""
+
+    def __init__(self, channels: int, attention: str) -> None:
+        super().__init__()
+        self.res1 = ResidualBlock(channels, channels, separable=False)
+        self.attn = AttentionBlock(channels, attention)
+        self.res2 = ResidualBlock(channels, channels, separable=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.res2(self.attn(self.res1(x)))
+
+
+class Downsample(nn.Module):
+    """Halve every axis by a dense strided convolution."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv3d(channels, channels, 3, stride=2, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(x)
+
+
+class Upsample(nn.Module):
+    """Double every axis by a dense transposed convolution."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.ConvTranspose3d(channels, channels, 4, stride=2, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(x)
+
+
+class TSPOUNet(nn.Module):
+    """The network: one channel in, one channel in 0..1 out, on a grid of any size.
+
+    :param n_channels: width, the same at every level; a multiple of 8 (published: 32).
+    :param n_levels: resolutions; each but the first halves the axes (published: 4).
+    :param n_blocks: residual blocks a level on the way down, one more on the way up (published: 1).
+    :param depthwise_separable: separable convolutions on the way down and up (published: true).
+    :param attention: ``spatial`` or ``reference``; at the lowest level and in the middle.
+    :param sigmoid: squash the output to 0..1 (published: true).
+    """
+
+    def __init__(
+        self,
+        n_channels: int = 32,
+        n_levels: int = 4,
+        n_blocks: int = 1,
+        depthwise_separable: bool = True,
+        attention: str = "spatial",
+        sigmoid: bool = True,
+    ) -> None:
+        super().__init__()
+        c, separable = n_channels, depthwise_separable
+        self.sigmoid = sigmoid
+        self.multiple = 2 ** (n_levels - 1)
+        self.image_proj = nn.Conv3d(1, c, 3, padding=1)
+        down: list[nn.Module] = []
+        up: list[nn.Module] = []
+        for level in range(n_levels):
+            mode = attention if level == n_levels - 1 else None
+            down += [Stage(c, c, separable, mode) for _ in range(n_blocks)]
+            if level < n_levels - 1:
+                down.append(Downsample(c))
+        for level in reversed(range(n_levels)):
+            mode = attention if level == n_levels - 1 else None
+            up += [Stage(2 * c, c, separable, mode) for _ in range(n_blocks + 1)]
+            if level > 0:
+                up.append(Upsample(c))
+        self.down = nn.ModuleList(down)
+        self.middle = Middle(c, attention)
+        self.up = nn.ModuleList(up)
+        self.norm = nn.GroupNorm(_LAST_GROUPS, c)
+        self.final = DepthwiseSeparableConv3d(c, 1) if separable else DenseConv3d(c, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map [batch, 1, k, j, i] to the same shape.
+
+        Axes that the levels cannot halve are padded, then cut back.
+        """
+        shape = x.shape[2:]
+        padding: list[int] = []
+        for length in reversed(shape):
+            padding += [0, -length % self.multiple]
+        if any(padding):
+            x = F.pad(x, padding)
+        # Everything runs channels-last: on a CPU the copies between layouts cost more than half of the time.
+        x = self.image_proj(x.contiguous(memory_format=torch.channels_last_3d))
+        skips = [x]
+        for module in self.down:
+            x = module(x)
+            skips.append(x)
+        x = self.middle(x)
+        for module in self.up:
+            x = module(x) if isinstance(module, Upsample) else module(x, skips.pop())
+        x = self.final(_normalise_activate([x], self.norm))
+        x = torch.sigmoid(x) if self.sigmoid else x
+        return x[:, :, : shape[0], : shape[1], : shape[2]].contiguous()
+
+
+_ARGUMENTS: dict[str, tuple[type, Any]] = {
+    "n_channels": (int, range(8, 257, 8)),
+    "n_levels": (int, range(2, 7)),
+    "n_blocks": (int, range(1, 5)),
+    "depthwise_separable": (bool, (True, False)),
+    "attention": (str, ATTENTION_MODES),
+    "sigmoid": (bool, (True, False)),
+}
+
+
+def build(arguments: dict[str, Any]) -> TSPOUNet:
+    """Build the network from the ``network`` object of a bundle.
+
+    :raises BundleError: for an unknown argument or a value out of range.
+    """
+    for name, value in arguments.items():
+        if name not in _ARGUMENTS:
+            raise BundleError(f"The U-Net has no argument {name!r}.", f"It has: {', '.join(_ARGUMENTS)}.")
+        kind, allowed = _ARGUMENTS[name]
+        if type(value) is not kind or value not in allowed:
+            raise BundleError(f"The U-Net's {name} cannot be {value!r}.", f"Allowed: {allowed}.")
+    return TSPOUNet(**arguments).to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+
+
+def loss(
+    network: nn.Module, source: Tensor, target: Tensor, mask: Tensor, settings: dict[str, Any]
+) -> Tensor:
+    """0.5 binary cross-entropy + 0.5 mean squared error (Ferrante 2025, Eq. 1), in float32.
+
+    :param settings: ``loss_region`` is ``brain`` (mean over the mask) or ``volume`` (masked, mean over all
+        voxels, as published: its value then depends on how much of the field of view is brain).
+    """
+    prediction = network(source).float().clamp(1e-6, 1 - 1e-6)
+    target, mask = target.float(), mask.float()
+    error = (prediction - target).square() + F.binary_cross_entropy(prediction, target, reduction="none")
+    voxels = mask.sum().clamp(min=1) if settings.get("loss_region", "brain") == "brain" else mask.numel()
+    return 0.5 * (error * mask).sum() / voxels
+
+
+def predict(
+    network: nn.Module, source: Tensor, *, samples: int, steps: int, seed: int, progress: ProgressCallback
+) -> tuple[Tensor, None]:
+    """Run the network once: it is deterministic, so there is no SD and ``samples``, ``steps``, ``seed`` say
+    nothing.
+    """
+    with torch.inference_mode():
+        prediction = network(source).float()
+    progress(1, 1, "network")
+    return prediction, None
