@@ -1,0 +1,187 @@
+"""One simulated person: T1, TSPO PET and the truth behind them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Literal
+
+import numpy as np
+import SimpleITK as sitk
+from numpy.typing import NDArray
+from scipy import ndimage, special
+
+from MRI2PETLib.errors import InputError
+from MRI2PETLib.outputs import plain
+from MRI2PETLib.preprocessing.template import load_template
+from MRI2PETLib.simulation import scanner
+from MRI2PETLib.simulation.anatomy import Anatomy, make_anatomy
+from MRI2PETLib.simulation.deformation import BRAIN_CENTRE, random_deformation
+from MRI2PETLib.simulation.fields import FloatArray, Grid
+
+Genotype = Literal["HAB", "MAB"]
+
+# Share of high-affinity binders among HAB and MAB at a minor allele frequency of .3 (Owen et al. 2012): .49 / .91.
+HAB_SHARE = 0.54
+SUV_SD = 0.28
+LESION_FACTOR = 1.5
+LESION_EDGE_MM = 1.5
+BRAIN_EXTENT_MM = (180.0, 216.0, 192.0)
+SPACING_LIMITS_MM = (0.7, 6.0)
+# Beyond this spacing the person is simulated at half of it and averaged, as a scanner's voxel averages tissue.
+DIRECT_SPACING_MM = 2.5
+
+
+@dataclass(frozen=True)
+class SimulatedSubject:
+    """A T1 and a PET on one grid with their truth.
+
+    ``t1`` is float32 in arbitrary units, ``pet`` and ``pet_true`` (same blur, no noise) float32 in SUV;
+    ``brain_mask``, ``tissue`` (1 grey matter, 2 white matter, 3 CSF) and ``lesion_mask`` are uint8.
+    ``template_to_native`` maps template (MNI) points to points of the T1 (LPS mm) and has an inverse.
+    ``truth`` holds what was drawn, ready for JSON.
+    """
+
+    t1: sitk.Image
+    pet: sitk.Image
+    pet_true: sitk.Image
+    brain_mask: sitk.Image
+    tissue: sitk.Image
+    lesion_mask: sitk.Image
+    template_to_native: sitk.Transform
+    truth: dict[str, Any]
+
+
+def simulate_subject(
+    seed: int,
+    *,
+    spacing_mm: float = 1.0,
+    genotype: Genotype | None = None,
+    lesion: bool = False,
+) -> SimulatedSubject:
+    """Simulate one person. The same arguments give the same bytes, whatever was drawn before.
+
+    The anatomy and the activity depend on ``seed`` alone, not on ``spacing_mm``. Everything else equal, ``genotype``
+    scales the PET, and ``lesion`` changes it in one focus, while the T1 stays as it is.
+
+    :param seed: not negative.
+    :param spacing_mm: isotropic voxel size, .7 to 6 mm.
+    :param genotype: high- or mixed-affinity binder; drawn when not given.
+    :param lesion: add a focus of 1.5 times the activity, of 6 to 12 mm radius, somewhere inside the brain.
+    :raises InputError: if ``seed``, ``spacing_mm`` or ``genotype`` is out of range.
+    """
+    _check(seed, spacing_mm, genotype)
+    bins = 2 if spacing_mm > DIRECT_SPACING_MM else 1
+    grid = Grid.covering(BRAIN_CENTRE, BRAIN_EXTENT_MM, spacing_mm)
+    fine = Grid.covering(BRAIN_CENTRE, tuple(spacing_mm * n for n in grid.shape[::-1]), spacing_mm / bins)
+
+    # One stream a purpose, so that an option does not shift the draws of the others.
+    streams = {name: np.random.default_rng([seed, n]) for n, name in enumerate(_STREAMS)}
+    deformation, shape_truth = random_deformation(streams["shape"])
+    anatomy, tissue_truth = make_anatomy(streams["tissue"], fine, deformation)
+    contrast, contrast_truth = scanner.tissue_contrast(streams["contrast"], anatomy)
+    t1, t1_truth = scanner.acquire_t1(streams["mri"], anatomy.volume(contrast), fine)
+    brain = anatomy.volume(anatomy.brain > 0.5, bool)
+    t1 *= brain
+
+    activity, activity_truth = scanner.brain_activity(streams["activity"], anatomy)
+    suv, suv_truth = _suv_level(streams["level"], genotype)
+    transform = deformation.transform()
+    focus, lesion_truth = _focus(streams["lesion"], anatomy, transform) if lesion else (None, None)
+    if focus is not None:
+        activity = activity * (1 + np.float32(LESION_FACTOR - 1) * focus)
+    pet, pet_true, pet_truth = scanner.acquire_pet(
+        streams["pet"], anatomy.volume(activity * np.float32(suv)), fine, suv
+    )
+
+    lesion_mask = np.zeros(fine.shape, bool) if focus is None else anatomy.volume(focus > 0.5, bool) & brain
+    tissue = [_binned(anatomy.volume(getattr(anatomy, name)), bins) for name in ("gm", "wm", "csf")]
+    brain_mask = _binned(brain, bins) >= 0.5
+    labels = np.where(brain_mask, 1 + np.argmax(tissue, axis=0), 0)
+    truth = {
+        "simulated": True,
+        "seed": seed,
+        "spacing_mm": spacing_mm,
+        "unit": "SUV",
+        **suv_truth,
+        **pet_truth,
+        **activity_truth,
+        **contrast_truth,
+        **t1_truth,
+        **tissue_truth,
+        **shape_truth,
+        "lesion": lesion_truth,
+    }
+    return SimulatedSubject(
+        t1=grid.image(_binned(t1, bins) * brain_mask),
+        pet=grid.image(_binned(pet, bins)),
+        pet_true=grid.image(_binned(pet_true, bins)),
+        brain_mask=grid.image(brain_mask.astype(np.uint8)),
+        tissue=grid.image(labels.astype(np.uint8)),
+        lesion_mask=grid.image((_binned(lesion_mask, bins) >= 0.5).astype(np.uint8)),
+        template_to_native=transform,
+        truth=plain(truth),
+    )
+
+
+_STREAMS = ("shape", "tissue", "contrast", "mri", "activity", "level", "lesion", "pet")
+
+
+def _check(seed: int, spacing_mm: float, genotype: str | None) -> None:
+    low, high = SPACING_LIMITS_MM
+    if seed < 0:
+        raise InputError(f"The seed {seed} is negative.", "Give a whole number of 0 or more.")
+    if not low <= spacing_mm <= high:
+        raise InputError(f"A spacing of {spacing_mm} mm cannot be simulated.", f"Choose {low} to {high} mm.")
+    if genotype is not None and genotype not in scanner.GENOTYPE_SCALE:
+        raise InputError(
+            f"Unknown genotype {genotype!r}.", f"Choose one of {', '.join(scanner.GENOTYPE_SCALE)}."
+        )
+
+
+def _suv_level(rng: np.random.Generator, genotype: Genotype | None) -> tuple[float, dict[str, Any]]:
+    """Whole-brain SUV of the person: genotype times a log-normal factor."""
+    drawn: Genotype = "HAB" if rng.random() < HAB_SHARE else "MAB"
+    factor = float(np.exp(SUV_SD * rng.standard_normal()))
+    chosen = genotype or drawn
+    suv = scanner.GENOTYPE_SCALE[chosen] * factor
+    return suv, {"genotype": chosen, "global_factor": factor, "suv_level": suv}
+
+
+def _focus(
+    rng: np.random.Generator, anatomy: Anatomy, transform: sitk.Transform
+) -> tuple[FloatArray, dict[str, Any]]:
+    """Weight 0..1 of a ball with a soft edge, one value a voxel of ``anatomy.where``, and its truth."""
+    radius_mm = float(rng.uniform(6, 12))
+    depth, places = _depth_of_tissue()
+    allowed = places[:, depth >= radius_mm]
+    centre = np.array(transform.TransformPoint(allowed[:, rng.integers(allowed.shape[1])].tolist()))
+    points = anatomy.grid.points(anatomy.where)
+    distance = np.sqrt(((points - centre.astype(np.float32)[:, None]) ** 2).sum(0))
+    weight = 0.5 * special.erfc((distance - np.float32(radius_mm)) / np.float32(np.sqrt(2) * LESION_EDGE_MM))
+    return weight.astype(np.float32), {
+        "centre_lps_mm": centre,
+        "centre_ras_mm": centre * [-1, -1, 1],
+        "radius_mm": radius_mm,
+        "factor": LESION_FACTOR,
+        "edge_sigma_mm": LESION_EDGE_MM,
+    }
+
+
+@cache
+def _depth_of_tissue() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Grey and white matter voxels of the template: distance to the outside of the brain, points (rows x, y, z)."""
+    template = load_template()
+    depth = 2.0 * ndimage.distance_transform_edt(sitk.GetArrayViewFromImage(template.mask) > 0)
+    tissue = sitk.GetArrayViewFromImage(template.csf) < 0.1
+    places = tissue & (depth > 6)
+    return depth[places], Grid.of(template.mask).points(places).astype(np.float64)
+
+
+def _binned(volume: NDArray, bins: int) -> FloatArray:
+    """Mean of blocks of ``bins`` voxels along every axis."""
+    if bins == 1:
+        return np.asarray(volume, np.float32)
+    k, j, i = (n // bins for n in volume.shape)
+    mean: FloatArray = volume.reshape(k, bins, j, bins, i, bins).mean((1, 3, 5), dtype=np.float32)
+    return mean
