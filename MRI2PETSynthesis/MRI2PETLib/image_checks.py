@@ -42,7 +42,7 @@ def check_geometry(raw: RawImage, kind: Kind) -> tuple[Finding, ...]:
     if kind == "t1":
         if extent[axis] < MIN_EXTENT_MM or min(raw.size) < MIN_SLICES:
             raise InputError(
-                f"{covers}; a whole head needs at least {MIN_EXTENT_MM:.0f} mm and {MIN_SLICES} voxels on each axis.",
+                f"{covers}; needed are {MIN_EXTENT_MM:.0f} mm and {MIN_SLICES} voxels on each axis.",
                 "Choose the 3-D T1 of the session, not a slab or a localiser.",
             )
     elif min(raw.size) < MIN_SLICES // 2:
@@ -111,7 +111,7 @@ def check_contrast(values: np.ndarray, raw: RawImage) -> None:
 def to_mask(values: np.ndarray, raw: RawImage) -> tuple[np.ndarray, tuple[Finding, ...]]:
     """Return a uint8 mask of 0 and 1 from a two-valued, label or probability image.
 
-    Whole numbers: everything but 0 is inside. Probabilities (0..1 with fractions): inside from 0.5, which is told.
+    Whole numbers: everything but 0 is inside. Probabilities (0..1 with fractions): inside from 0.5, and told.
 
     :raises InputError: for an empty or full mask, negative or fractional values beyond 1.
     """

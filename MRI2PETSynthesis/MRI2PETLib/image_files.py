@@ -1,4 +1,4 @@
-"""Open an image file or DICOM folder: header first, voxels on demand, geometry as an affine that may be sheared."""
+"""Open an image file: header first, voxels on demand, geometry as a possibly sheared affine."""
 
 from __future__ import annotations
 
@@ -228,7 +228,7 @@ def split_size(path: Path, shape: tuple[int, ...]) -> tuple[tuple[int, int, int]
     i, j, k = (int(n) for n in shape[:3])
     if i * j * k > MAX_VOXELS:
         raise InputError(
-            f"{path} has {i} x {j} x {k} voxels, more than the {MAX_VOXELS / 1e6:.0f} million that fit in memory.",
+            f"{path} has {i} x {j} x {k} voxels, too many (limit {MAX_VOXELS / 1e6:.0f} million).",
             "Resample it to about 1 mm.",
         )
     return (i, j, k), int(shape[3]) if len(shape) == 4 else 1
@@ -237,8 +237,8 @@ def split_size(path: Path, shape: tuple[int, ...]) -> tuple[tuple[int, int, int]
 def to_image(array: np.ndarray, affine: np.ndarray, *, nearest: bool = False) -> tuple[sitk.Image, float]:
     """Make an image with orthonormal axes from an array [k, j, i] and an affine (ijk to LPS mm).
 
-    ITK and MRML cannot hold shear, so a sheared array is resampled (linear, or nearest for labels; 0 outside) to
-    the nearest orthonormal axes, with the same voxel size, covering all of it.
+    ITK and MRML cannot hold shear, so a sheared array is resampled (linear, or nearest for labels; 0
+    outside) to the nearest orthonormal axes, with the same voxel size, covering all of it.
 
     :returns: the image, and the largest displacement in mm that ignoring the shear would have caused.
     """

@@ -44,12 +44,13 @@ def open_image(path: Path | str, *, kind: Kind, series_uid: str | None = None) -
     """
     path = Path(path).expanduser()
     if path.is_dir():
-        from MRI2PETLib import dicom
+        from MRI2PETLib.dicom import list_series, open_series
+        from MRI2PETLib.dicom_choice import choose_series
 
         if kind in ("mask", "labels"):
             raise InputError(f"{path} is a folder.", f"Give the {kind} as a NIfTI, NRRD or MHA file.")
-        series = dicom.choose_series(dicom.list_series(path), path, kind=kind, series_uid=series_uid)
-        raw = dicom.open_series(series.series, path, findings=series.findings)
+        chosen = choose_series(list_series(path), path, kind=kind, series_uid=series_uid)
+        raw = open_series(chosen.series, path, findings=chosen.findings)
     else:
         raw = open_file(path)
     findings = image_checks.check_geometry(raw, kind)
@@ -62,7 +63,7 @@ def read_image(path: Path | str, *, kind: Kind, series_uid: str | None = None) -
     The grid is that of the file; only sheared axes, which ITK cannot hold, are resampled, with a finding.
 
     :param series_uid: SeriesInstanceUID to use when a DICOM folder holds several candidates.
-    :raises InputError: missing, damaged, 2-D or 4-D, vector, too large, not in mm, a slab, constant, not finite.
+    :raises InputError: missing, damaged, 2-D or 4-D, vector, too large, not in mm, a slab, constant.
     """
     raw = open_image(path, kind=kind, series_uid=series_uid)
     if raw.n_frames > 1:
@@ -141,7 +142,7 @@ def write_image(image: sitk.Image, path: Path | str, sidecar: dict[str, Any] | N
     if image_suffix(path) not in WRITABLE_SUFFIXES:
         raise OutputError(f"Cannot write {path}.", f"Use a name that ends in {', '.join(WRITABLE_SUFFIXES)}.")
     with atomic_path(path) as temporary:
-        # Opening it ourselves reports a missing or read-only folder as what it is; ITK only says "not written".
+        # Opening it ourselves reports a missing or read-only folder as such; ITK only says "not written".
         temporary.touch()
         try:
             sitk.WriteImage(image, str(temporary), useCompression=True)
@@ -165,14 +166,14 @@ def _check_written(image: sitk.Image, path: Path) -> None:
 
 
 def sha256_of(path: Path | str) -> str:
-    """SHA-256 of a file; of a folder, the hash over the sorted hashes of all files in it (names do not matter)."""
+    """SHA-256 of a file; of a folder, over the sorted digests of all files in it (names do not matter)."""
     path = Path(path)
     files = [f for f in path.rglob("*") if f.is_file()] if path.is_dir() else [path]
     return sha256_of_files(files)
 
 
 def sha256_of_files(files: Iterable[Path]) -> str:
-    """SHA-256 of one file, or of the sorted hex digests of several, so that their names and order do not matter."""
+    """SHA-256 of one file, or of the sorted hex digests of several, whatever their names and order."""
     digests = []
     for file in files:
         try:
