@@ -1,0 +1,204 @@
+"""Read a PET, static or dynamic, in a stated unit: frames averaged over the window, Bq/mL turned into SUV."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+import SimpleITK as sitk
+
+from MRI2PETLib.errors import InputError
+from MRI2PETLib.image_files import RawImage
+from MRI2PETLib.images import grid_metadata, open_image, read_frame_image, same_grid, sha256_of_files
+from MRI2PETLib.preprocessing import bids_pet
+from MRI2PETLib.preprocessing.frames import (
+    WINDOW_S,
+    FrameTimes,
+    average_frames,
+    check_static_window,
+    frame_times_from_bids,
+    frame_weights,
+)
+from MRI2PETLib.preprocessing.smoothing import smooth_fwhm
+from MRI2PETLib.preprocessing.suv import (
+    SuvScale,
+    acquisition_time,
+    injection_time,
+    scale_from_bids,
+    scale_from_dicom,
+    seconds_between,
+    to_suv,
+)
+from MRI2PETLib.verdict import Finding, Verdict
+
+__all__ = ["PetImage", "Unit", "average_frames", "read_pet", "smooth_fwhm", "to_suv", "to_suvr"]
+
+Unit = Literal["SUV", "SUVR", "Bq/mL", "normalised", "unknown"]
+# A mean over fewer voxels is too noisy to divide by.
+MIN_REFERENCE_VOXELS = 200
+# As written in sidecars, in lower case: unit in memory and factor to it.
+_UNITS: dict[str, tuple[Unit, float]] = {
+    "bq/ml": ("Bq/mL", 1.0),
+    "kbq/ml": ("Bq/mL", 1e3),
+    "mbq/ml": ("Bq/mL", 1e6),
+    "suv": ("SUV", 1.0),
+    "g/ml": ("SUV", 1.0),
+    "suvr": ("SUVR", 1.0),
+    "normalised": ("normalised", 1.0),
+    "normalized": ("normalised", 1.0),
+}
+# Typical medians of the brain (notes of QIBA and TSPO studies: SUV 0.5-3, Bq/mL thousands).
+_LOOKS_LIKE_BQ, _LOOKS_LIKE_SUV = 100.0, (0.2, 10.0)
+
+
+@dataclass(frozen=True)
+class PetImage:
+    """A 3-D PET (float32, on the grid of its file) in ``unit``, and what was noticed while reading it."""
+
+    image: sitk.Image
+    unit: Unit
+    verdict: Verdict
+    sha256: str
+    metadata: dict[str, Any]
+
+
+def read_pet(
+    path: Path | str,
+    *,
+    unit: str | None = None,
+    window_s: tuple[float, float] = WINDOW_S,
+    series_uid: str | None = None,
+) -> PetImage:
+    """Read a PET from a file (with its BIDS JSON sidecar) or a DICOM folder.
+
+    A dynamic PET is averaged over ``window_s`` (s since injection). Bq/mL becomes SUV when dose and body
+    weight are known (DICOM tags; sidecar and ``participants.tsv``), else it stays Bq/mL with a warning. A
+    unit stated nowhere is ``unknown``, with a warning of what the values look like; it is never guessed.
+
+    :param unit: unit of the values in the file (SUV, SUVR, Bq/mL, normalised); wins over tags and sidecar.
+    :param series_uid: SeriesInstanceUID, when a DICOM folder holds several PETs.
+    :raises InputError: see :func:`MRI2PETLib.images.read_image`; frames that miss the window or are not
+        decay-corrected; an unknown ``unit``.
+    """
+    if unit is not None and unit.strip().lower() not in _UNITS:
+        known = ", ".join(u for u in get_args(Unit) if u != "unknown")
+        raise InputError(f"The PET unit '{unit}' is not known.", f"Use one of {known}.")
+    raw = open_image(path, kind="pet", series_uid=series_uid)
+    if raw.metadata["format"] == "DICOM":
+        times, scale = _from_dicom(raw, unit)
+    else:
+        times, scale = _from_sidecar(raw, unit)
+    findings = scale.findings
+    metadata = dict(raw.metadata)
+    if raw.n_frames > 1:
+        if times is None:
+            raise InputError(f"{raw.path} has {raw.n_frames} frames without times.", "Give its JSON sidecar.")
+        weights = frame_weights(times, window_s)
+        used = [int(t) for t in np.flatnonzero(weights)]
+        metadata |= {"window_s": list(window_s), "frames_used": used, "frames": raw.n_frames}
+        averaged = average_frames(raw.read_frame, weights)
+        raw = replace(raw, n_frames=1, read_frame=lambda t: averaged)
+    elif times is not None:
+        findings += check_static_window(times, window_s)
+    image, more = read_frame_image(raw, 0, kind="pet")
+    image = image * scale.factor
+    metadata |= {"unit": scale.unit, "factor": scale.factor, **grid_metadata(image)}
+    return PetImage(
+        image=image,
+        unit=_UNITS.get(scale.unit.lower(), ("unknown", 1.0))[0],
+        verdict=Verdict(raw.findings + findings + more + check_unit(image, scale.unit)),
+        sha256=sha256_of_files(raw.files),
+        metadata=metadata,
+    )
+
+
+def _stated_scale(stated: str) -> SuvScale:
+    unit, factor = _UNITS.get(stated.strip().lower(), ("unknown", 1.0))
+    return SuvScale(factor, unit)
+
+
+def _from_sidecar(raw: RawImage, unit: str | None) -> tuple[FrameTimes | None, SuvScale]:
+    sidecar = bids_pet.read_sidecar(raw.path)
+    times = None
+    if raw.n_frames > 1 or {"FrameTimesStart", "FrameDuration"} <= sidecar.keys():
+        times = frame_times_from_bids(sidecar, raw.n_frames)
+    if raw.n_frames > 1 and sidecar.get("ImageDecayCorrected") is False:
+        raise InputError(f"The frames of {raw.path} are not decay-corrected.", "Give decay-corrected frames.")
+    scale = _stated_scale(unit if unit is not None else str(sidecar.get("Units", "")))
+    if scale.unit == "Bq/mL":
+        scale = scale_from_bids(sidecar, bids_pet.body_weight_kg(raw.path), factor=scale.factor)
+    return times, scale
+
+
+def _from_dicom(raw: RawImage, unit: str | None) -> tuple[FrameTimes | None, SuvScale]:
+    import pydicom
+
+    slices = [pydicom.dcmread(file, stop_before_pixels=True) for file in raw.files]
+    if raw.n_frames > 1 and str(slices[0].get("DecayCorrection", "")).upper() == "NONE":
+        raise InputError(f"The frames of {raw.path} are not decay-corrected.", "Export corrected images.")
+    first_of_frame = slices[:: raw.size[2]]
+    try:
+        injection = injection_time(slices[0])
+        times = FrameTimes(
+            tuple(seconds_between(injection, acquisition_time(one)) for one in first_of_frame),
+            tuple(float(one.ActualFrameDuration) / 1000.0 for one in first_of_frame),
+        )
+    except (AttributeError, IndexError, TypeError, ValueError):
+        times = None
+    if unit is not None and _stated_scale(unit).unit != "Bq/mL":
+        return times, _stated_scale(unit)
+    return times, scale_from_dicom(slices)
+
+
+def check_unit(image: sitk.Image, unit: str) -> tuple[Finding, ...]:
+    """Warn when the unit is unknown, or when the values contradict it."""
+    values = sitk.GetArrayViewFromImage(image)
+    head = values[sitk.GetArrayViewFromImage(sitk.OtsuThreshold(image, 0, 1)) > 0]
+    median = float(np.median(head)) if head.size else 0.0
+    low, high = _LOOKS_LIKE_SUV
+    if median > _LOOKS_LIKE_BQ:
+        looks = "Bq/mL"
+    elif low <= median <= high:
+        looks = "SUV or SUVR"
+    else:
+        looks = "neither SUV nor Bq/mL"
+    if unit == "unknown":
+        message = (
+            f"The unit of the PET is not stated; a median of {median:.4g} in the head looks like {looks}."
+        )
+        return (Finding("warn", "unit_unknown", message, "State the unit (SUV, SUVR, Bq/mL or normalised)."),)
+    contradiction = (unit in ("SUV", "SUVR", "normalised") and median > _LOOKS_LIKE_BQ) or (
+        unit == "Bq/mL" and median <= high
+    )
+    if contradiction:
+        message = (
+            f"The unit of the PET is said to be {unit}, but a median of {median:.4g} looks like {looks}."
+        )
+        return (Finding("warn", "unit_doubtful", message, "Check the unit."),)
+    return ()
+
+
+def to_suvr(image: sitk.Image, reference_mask: sitk.Image, *, erode_voxels: int = 0) -> sitk.Image:
+    """Divide a PET by its mean in a reference region on the same grid (float32).
+
+    :param erode_voxels: take this many voxels off the region first, against spill-over at its edge.
+    :raises InputError: for another grid, a region under 200 voxels or a mean that is not positive.
+    """
+    if not same_grid(image, reference_mask):
+        raise InputError("The reference region is not on the grid of the PET.", "Resample the region to it.")
+    mask = reference_mask != 0
+    if erode_voxels:
+        mask = sitk.BinaryErode(mask, [erode_voxels] * 3)
+    inside = sitk.GetArrayViewFromImage(mask) > 0
+    n_voxels = int(inside.sum())
+    if n_voxels < MIN_REFERENCE_VOXELS:
+        raise InputError(
+            f"The reference region has {n_voxels} voxels; at least {MIN_REFERENCE_VOXELS} are needed.",
+            "Choose a larger region.",
+        )
+    mean = float(sitk.GetArrayViewFromImage(image)[inside].mean(dtype=np.float64))
+    if not mean > 0:
+        raise InputError(f"The mean of the PET in the reference region is {mean:g}.", "Check the overlay.")
+    return sitk.Cast(image, sitk.sitkFloat32) / mean
