@@ -2,9 +2,12 @@
 
 Levels are relative to grey matter. The table (``Resources/Templates/tspo_regions.csv``) was fitted by ridge
 regression to the mean of four public control maps, SUV 60-90 min in MNI space (Lois et al. 2018,
-doi:10.5281/zenodo.1174364, public domain), after blurring to their resolution of 7.8 mm. A level multiplies the
-tissue weight under a Gaussian, so it differs from the ratio of region means that an atlas would give: blurred thin
-cortex is already dimmer than a compact nucleus of the same activity, and neighbouring Gaussians add up.
+doi:10.5281/zenodo.1174364, public domain), after blurring to their resolution of 7.8 mm. A level multiplies
+the tissue weight under a Gaussian, so it differs from the ratio of region means that an atlas would give:
+blurred thin cortex is already dimmer than a compact nucleus of the same activity, and neighbours add up.
+
+Pearson r with that mean at 7.8 mm, in the template's (nilearn's) brain mask where it exceeds .2: .891; tissue
+weights alone .839. With the levels fitted to three controls, r with the fourth is .797 to .858 (mean .823).
 """
 
 from __future__ import annotations
@@ -15,18 +18,20 @@ from functools import cache
 
 import numpy as np
 import SimpleITK as sitk
+from numpy.typing import NDArray
 
 from MRI2PETLib.preprocessing.template import load_template
 from MRI2PETLib.resources import resources_dir
 from MRI2PETLib.simulation.fields import FloatArray, Grid
 
-# White matter was fitted too. CSF stands for dura, vessels and choroid plexus, which the tissue maps do not separate.
+# White matter after a regression on the same maps. CSF stands for dura, vessels and choroid plexus too, which
+# the tissue maps do not separate.
 TISSUE_ACTIVITY = {"gm": 1.0, "wm": 0.65, "csf": 0.15}
 
 
 @dataclass(frozen=True)
 class Region:
-    """A Gaussian of standard deviation ``radius_mm`` around ``centre_lps`` (MNI, LPS mm); ``level`` 1 changes nothing."""
+    """A Gaussian of standard deviation ``radius_mm`` at ``centre_lps`` (MNI, LPS mm); level 1 is none."""
 
     name: str
     centre_lps: tuple[float, float, float]
@@ -51,7 +56,7 @@ def load_regions() -> tuple[Region, ...]:
 
 @cache
 def region_weights(grid: Grid) -> FloatArray:
-    """The regions' Gaussians (0..1) on ``grid`` in template space: array [region, k, j, i]. Do not change in place."""
+    """The regions' Gaussians (0..1) on ``grid`` in template space: array [region, k, j, i]. Read only."""
     axes = [o + s * np.arange(n) for o, s, n in zip(grid.origin, grid.step, grid.shape[::-1])]
     weights = np.empty((len(load_regions()), *grid.shape), np.float32)
     for weight, region in zip(weights, load_regions()):
@@ -63,10 +68,10 @@ def region_weights(grid: Grid) -> FloatArray:
     return weights
 
 
-def regional_levels(grid: Grid, log_factors: FloatArray | None = None) -> FloatArray:
+def regional_levels(grid: Grid, log_factors: NDArray[np.float64] | None = None) -> FloatArray:
     """What multiplies the tissue activity on ``grid`` (template space), 1 where there is no region.
 
-    :param log_factors: natural logarithm of one person's deviation from each region's level; none for the population.
+    :param log_factors: natural logarithm of one person's deviation from each region's level.
     """
     weights = region_weights(grid)
     excess = np.array([region.level - 1 for region in load_regions()], np.float32)

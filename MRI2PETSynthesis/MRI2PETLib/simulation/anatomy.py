@@ -1,9 +1,10 @@
-"""What a simulated person is made of: tissue fractions on the native grid, sampled from the deformed template."""
+"""What a simulated person is made of: tissue fractions on the native grid, from the deformed template."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
@@ -11,14 +12,14 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from MRI2PETLib.preprocessing.template import load_template
-from MRI2PETLib.simulation.deformation import Deformation
+from MRI2PETLib.simulation.deformation import BRAIN_CENTRE, Deformation
 from MRI2PETLib.simulation.fields import FloatArray, Grid, sample, smooth_noise
 
 # Mean of the template's T1 (0..255) where a tissue is nearly pure, relative to white matter.
 TEMPLATE_T1 = {"gm": 0.746, "wm": 1.0, "csf": 0.325}
 TEMPLATE_WM = 240.0
 # Folding pattern: uncertain voxels of the template are decided by noise of about the width of a gyrus.
-FOLDING_GRID = Grid.covering((0.0, 17.0, 5.0), (170.0, 200.0, 176.0), 3.0)
+FOLDING_GRID = Grid.covering(BRAIN_CENTRE, (170.0, 200.0, 176.0), 3.0)
 FOLDING_SIGMA_MM = 2.5
 
 
@@ -26,8 +27,9 @@ FOLDING_SIGMA_MM = 2.5
 class Anatomy:
     """One value a voxel of ``where`` (mask on ``grid``: the brain and a rim), in array order.
 
-    ``template_points`` has rows x, y, z in LPS mm. ``gm``, ``wm`` and ``csf`` sum to ``brain``, the share of the
-    voxel inside the brain mask. ``detail`` is what the template's T1 adds to its tissue means (white matter = 1).
+    ``template_points`` has rows x, y, z in LPS mm. ``gm``, ``wm`` and ``csf`` sum to ``brain``, the share of
+    the voxel inside the brain mask. ``detail`` is what the template's T1 adds to its tissue means (white
+    matter = 1).
     """
 
     grid: Grid
@@ -41,14 +43,14 @@ class Anatomy:
 
     def volume(self, values: NDArray, dtype: type = np.float32) -> NDArray:
         """``values`` as a volume [k, j, i], zero elsewhere."""
-        full = np.zeros(self.grid.shape, dtype)
+        full: NDArray = np.zeros(self.grid.shape, dtype)
         full[self.where] = values
         return full
 
 
 def make_anatomy(
     rng: np.random.Generator, grid: Grid, deformation: Deformation
-) -> tuple[Anatomy, dict[str, object]]:
+) -> tuple[Anatomy, dict[str, Any]]:
     """Tissue fractions on ``grid``, sharper than the template's average and with a person's own folding."""
     where = _near_brain(grid, deformation)
     points = deformation.to_template(grid.points(where))

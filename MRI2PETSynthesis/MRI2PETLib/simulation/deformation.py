@@ -1,9 +1,10 @@
-"""A random person's head shape: smooth elastic deformation of the template, wider ventricles, position and size."""
+"""A random person's head shape: elastic deformation of the template, wider ventricles, position and size."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
@@ -15,7 +16,7 @@ from MRI2PETLib.simulation.fields import FloatArray, Grid, blur, sample, smooth_
 
 # Centre of the template's brain and the box that fields live on, wide enough for a whole head (LPS mm).
 BRAIN_CENTRE = (0.0, 17.0, 5.0)
-FIELD_GRID = Grid.covering((0.0, 17.0, 5.0), (220.0, 260.0, 240.0), 5.0)
+FIELD_GRID = Grid.covering(BRAIN_CENTRE, (220.0, 260.0, 240.0), 5.0)
 # Standard deviation of the displacement along an axis, and of the Gaussian that smooths it, in mm.
 ELASTIC_SCALES_MM = ((2.6, 22.0), (1.0, 12.0), (0.5, 7.0))
 TAPER_MM = 20.0
@@ -23,61 +24,63 @@ TAPER_MM = 20.0
 
 @dataclass(frozen=True)
 class Deformation:
-    """Template (MNI) point ``x`` -> native point ``y = affine(x + forward(x))`` and back, all in LPS mm.
+    """Displacements in LPS mm on ``FIELD_GRID``, arrays [component x y z, k, j, i].
 
-    ``forward`` and ``backward`` are displacements on ``FIELD_GRID``: array [component x y z, k, j, i].
+    ``forward`` leads from a template (MNI) point to the person's (native) point, ``backward`` leads back.
     """
 
-    matrix: NDArray[np.float64]
-    translation: NDArray[np.float64]
     forward: FloatArray
     backward: FloatArray
 
     def to_template(self, points: FloatArray) -> FloatArray:
         """Template points of native ``points`` (rows x, y, z in LPS mm)."""
-        centre = np.array(BRAIN_CENTRE)
-        inverse = np.linalg.inv(self.matrix)
-        offset = centre - inverse @ (centre + self.translation)
-        moved = inverse.astype(np.float32) @ points + offset.astype(np.float32)[:, None]
-        index = FIELD_GRID.index(moved)
-        for axis in range(3):
-            moved[axis] += sample(self.backward[axis], index)
-        return moved
+        index = FIELD_GRID.index(points)
+        return np.stack([row + sample(shift, index) for row, shift in zip(points, self.backward)])
 
     def transform(self) -> sitk.Transform:
-        """``template_to_native``: maps template points to native points, and has an inverse."""
-        affine = sitk.AffineTransform(3)
-        affine.SetMatrix(self.matrix.ravel().tolist())
-        affine.SetCenter(BRAIN_CENTRE)
-        affine.SetTranslation(self.translation.tolist())
-        elastic = sitk.DisplacementFieldTransform(_vector_image(self.forward))
-        elastic.SetInverseDisplacementField(_vector_image(self.backward))
-        # The transform that was added last is applied first.
-        return sitk.CompositeTransform([affine, elastic])
+        """``template_to_native``: maps template points to native points, and has an inverse.
+
+        One field with the affine part in it: inside a composite transform, SimpleITK loses a field's inverse.
+        """
+        transform = sitk.DisplacementFieldTransform(_vector_image(self.forward))
+        transform.SetInverseDisplacementField(_vector_image(self.backward))
+        return transform
 
 
-def random_deformation(rng: np.random.Generator) -> tuple[Deformation, dict[str, object]]:
+def random_deformation(rng: np.random.Generator) -> tuple[Deformation, dict[str, Any]]:
     """Draw a deformation and its truth: +-4 degrees, +-3.5 %, +-5 mm, elastic at three scales, ventricles."""
     angles, scales, shift = rng.uniform(-4, 4, 3), rng.uniform(0.965, 1.035, 3), rng.uniform(-5, 5, 3)
     rotation = sitk.Euler3DTransform()
     rotation.SetRotation(*np.deg2rad(angles).tolist())
     matrix = np.reshape(rotation.GetMatrix(), (3, 3)) @ np.diag(scales)
     push = float(rng.uniform(-1.5, 4.5))
-    forward = push * _ventricle_direction()
+    elastic = push * _ventricle_direction()
     for amplitude, sigma in ELASTIC_SCALES_MM:
-        forward += np.stack([np.float32(amplitude) * smooth_noise(rng, FIELD_GRID, sigma) for _ in range(3)])
-    forward *= _taper()
+        elastic += np.stack([np.float32(amplitude) * smooth_noise(rng, FIELD_GRID, sigma) for _ in range(3)])
     truth = {"rotation_deg": angles, "scale": scales, "shift_mm": shift, "ventricle_push_mm": push}
-    return Deformation(matrix, shift, forward, _inverted(forward)), truth
+    return _with_affine(elastic * _taper(), matrix, shift), truth
 
 
-def _inverted(forward: FloatArray, iterations: int = 8) -> FloatArray:
-    """The displacement that undoes ``forward``, by fixed-point iteration (it contracts: gradients are below 1)."""
-    points = FIELD_GRID.points().reshape(3, -1)
-    backward = -forward
+def _with_affine(elastic: FloatArray, matrix: NDArray[np.float64], shift: NDArray[np.float64]) -> Deformation:
+    """The deformation ``y = c + shift + matrix (x + elastic(x) - c)`` around the brain's centre ``c``."""
+    nodes = FIELD_GRID.points()
+    centre = np.array(BRAIN_CENTRE)[:, None]
+    forward = matrix @ (nodes + elastic.reshape(3, -1) - centre) + centre + shift[:, None] - nodes
+    start = np.linalg.inv(matrix) @ (nodes - centre - shift[:, None]) + centre - nodes
+    fields = (np.asarray(field, np.float32).reshape(3, *FIELD_GRID.shape) for field in (forward, start))
+    forward_field, start_field = fields
+    return Deformation(forward_field, _inverted(forward_field, start_field))
+
+
+def _inverted(forward: FloatArray, start: FloatArray, iterations: int = 7) -> FloatArray:
+    """The displacement that undoes ``forward``, by fixed-point iteration (gradients are well below 1)."""
+    points = FIELD_GRID.points()
+    backward = start
     for _ in range(iterations):
         index = FIELD_GRID.index(points + backward.reshape(3, -1))
-        backward = np.stack([-sample(component, index).reshape(FIELD_GRID.shape) for component in forward])
+        # Beyond its box the field goes on as at the border, or the affine part would end there.
+        values = [ndimage.map_coordinates(part, index, order=1, mode="nearest") for part in forward]
+        backward = -np.stack(values).reshape(forward.shape)
     return backward
 
 
@@ -90,7 +93,7 @@ def _vector_image(field: FloatArray) -> sitk.Image:
 
 @cache
 def _taper() -> FloatArray:
-    """1 inside, falling to 0 at the borders of the field's box, where the transform becomes the identity."""
+    """1 inside, falling to 0 at the borders of the field's box."""
     ramps = []
     for n, step in zip(FIELD_GRID.shape, FIELD_GRID.step[::-1]):
         depth = np.minimum(np.arange(n), np.arange(n)[::-1]) * step
@@ -108,7 +111,7 @@ def _ventricle_direction() -> FloatArray:
     # The lateral ventricles lie in this box (MNI, LPS mm); cisterns and sulci do not.
     low, high = np.array([-36.0, -28.0, -8.0]), np.array([36.0, 48.0, 34.0])
     inside = np.all((points > low[:, None, None, None]) & (points < high[:, None, None, None]), axis=0)
-    ventricles = blur((csf * inside > 0.5).astype(np.float32), [4.0] * 3)
+    ventricles = blur((csf * inside > 0.5).astype(np.float32), [5.0] * 3)
     index = Grid.of(template.csf).index(FIELD_GRID.points().reshape(3, -1))
     potential = ndimage.map_coordinates(ventricles, index, order=1).reshape(FIELD_GRID.shape)
     z, y, x = np.gradient(potential)

@@ -27,7 +27,7 @@ class Grid:
 
     @staticmethod
     def covering(centre: tuple[float, float, float], extent: tuple[float, float, float], step: float) -> Grid:
-        """The smallest grid of an even number of voxels an axis that covers ``extent`` mm around ``centre``."""
+        """The smallest grid of evenly many voxels an axis that covers ``extent`` mm about ``centre``."""
         counts = [2 * int(np.ceil(e / step / 2 - 1e-9)) for e in extent]
         x, y, z = (c - (n - 1) * step / 2 for c, n in zip(centre, counts))
         return Grid((x, y, z), (step, step, step), (counts[2], counts[1], counts[0]))
@@ -48,7 +48,7 @@ class Grid:
         return ((points - origin) / step)[::-1]
 
     def points(self, where: NDArray[np.bool_] | None = None) -> FloatArray:
-        """World points (rows x, y, z in LPS mm) of the voxels in the mask ``where``, or of all, in array order."""
+        """World points (rows x, y, z in LPS mm) of the voxels in ``where``, or of all, in array order."""
         if where is None:
             where = np.ones(self.shape, bool)
         index = np.nonzero(where)
@@ -58,6 +58,20 @@ class Grid:
                 for o, s, n in zip(self.origin, self.step, index[::-1])
             ]
         )
+
+    def finer(self, parts: int) -> Grid:
+        """Every voxel divided into ``parts`` along every axis."""
+        x, y, z = (o - s / 2 + s / parts / 2 for o, s in zip(self.origin, self.step))
+        a, b, c = (s / parts for s in self.step)
+        k, j, i = (n * parts for n in self.shape)
+        return Grid((x, y, z), (a, b, c), (k, j, i))
+
+    def coarser(self, step: float) -> Grid:
+        """A grid of isotropic ``step`` mm that covers this one with room for linear interpolation."""
+        sizes = [s * n for s, n in zip(self.step, self.shape[::-1])]
+        x, y, z = (o - s / 2 + size / 2 for o, s, size in zip(self.origin, self.step, sizes))
+        a, b, c = (size + 2 * step for size in sizes)
+        return Grid.covering((x, y, z), (a, b, c), step)
 
     def image(self, array: NDArray) -> sitk.Image:
         """The array as an image. Only for grids with positive steps."""
@@ -75,8 +89,20 @@ def sample(array: FloatArray, index: FloatArray, outside: float = 0.0) -> FloatA
     return values
 
 
+def upsampled(field: FloatArray, coarse: Grid, grid: Grid) -> FloatArray:
+    """``field`` on ``coarse`` linearly interpolated on ``grid``, which it covers; axis by axis."""
+    for axis in range(3):
+        world = 2 - axis
+        world_positions = grid.origin[world] + grid.step[world] * np.arange(grid.shape[axis])
+        position = (world_positions - coarse.origin[world]) / coarse.step[world]
+        low = np.floor(position).astype(int)
+        part = (position - low).astype(np.float32).reshape([-1 if a == axis else 1 for a in range(3)])
+        field = field.take(low, axis) * (1 - part) + field.take(low + 1, axis) * part
+    return field
+
+
 def smooth_noise(rng: np.random.Generator, grid: Grid, sigma_mm: float) -> FloatArray:
-    """Gaussian random field on ``grid`` with zero mean and unit standard deviation: white noise, Gaussian filtered.
+    """Gaussian random field on ``grid`` with mean 0 and standard deviation 1: white noise, Gaussian filtered.
 
     The noise is drawn on a wider grid so that the deviation is the same up to the borders.
     """
@@ -95,7 +121,7 @@ def blur(array: FloatArray, sigma: list[float]) -> FloatArray:
 
 
 def _filter_norm(sigma: float) -> float:
-    """Root of the sum of squares of a sampled Gaussian kernel: what filtering does to the deviation of white noise."""
+    """What a Gaussian filter along one axis does to the standard deviation of white noise."""
     reach = np.arange(-int(3 * sigma + 0.5), int(3 * sigma + 0.5) + 1)
     kernel = np.exp(-0.5 * (reach / max(sigma, 1e-6)) ** 2)
     return float(np.linalg.norm(kernel / kernel.sum()))

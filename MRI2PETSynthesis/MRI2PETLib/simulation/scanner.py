@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from MRI2PETLib.simulation.activity import TISSUE_ACTIVITY, load_regions, population_mean, regional_levels
 from MRI2PETLib.simulation.anatomy import Anatomy
 from MRI2PETLib.simulation.deformation import FIELD_GRID
-from MRI2PETLib.simulation.fields import FWHM_PER_SIGMA, FloatArray, Grid, blur, sample, smooth_noise
+from MRI2PETLib.simulation.fields import (
+    FWHM_PER_SIGMA,
+    FloatArray,
+    Grid,
+    blur,
+    sample,
+    smooth_noise,
+    upsampled,
+)
 
-# Uptake of mixed- to high-affinity binders of the rs6971 polymorphism, SUV 60-93 min: .262 / .330 in ten people.
+# Uptake of high- and mixed-affinity binders (rs6971 polymorphism), [11C]PBR28 60-93 min: .262 / .330 in ten
+# people of the public kinfitr data.
 GENOTYPE_SCALE = {"HAB": 1.0, "MAB": 0.79}
 BIAS_SD = 0.1
 NOISE_FWHM_MM = 3.5
 
 
-def tissue_contrast(rng: np.random.Generator, anatomy: Anatomy) -> tuple[FloatArray, dict[str, object]]:
+def tissue_contrast(rng: np.random.Generator, anatomy: Anatomy) -> tuple[FloatArray, dict[str, Any]]:
     """T1 of the brain without artefacts, white matter about 1, one value a voxel of ``anatomy.where``."""
     means = {"gm": rng.uniform(0.62, 0.76), "wm": 1.0, "csf": rng.uniform(0.15, 0.30)}
     gamma, detail = rng.uniform(0.85, 1.15), rng.uniform(0.5, 1.0)
@@ -24,19 +35,18 @@ def tissue_contrast(rng: np.random.Generator, anatomy: Anatomy) -> tuple[FloatAr
     return np.asarray(t1, np.float32), {"t1_means": means, "t1_gamma": gamma, "t1_detail": detail}
 
 
-def acquire_t1(rng: np.random.Generator, t1: FloatArray, grid: Grid) -> tuple[FloatArray, dict[str, object]]:
+def acquire_t1(rng: np.random.Generator, t1: FloatArray, grid: Grid) -> tuple[FloatArray, dict[str, Any]]:
     """Multiply the volume ``t1`` by a smooth bias field, add Rician noise and give it arbitrary units."""
     level, scale = rng.uniform(0.005, 0.03), 600 * 2 ** rng.uniform(-1, 1)
-    centre, extent = _centre_and_extent(grid)
-    coarse = Grid.covering(centre, extent, 12.0)
-    bias = _upsampled(np.exp(np.float32(BIAS_SD) * smooth_noise(rng, coarse, 40.0)), coarse, grid)
+    coarse = grid.coarser(12.0)
+    bias = upsampled(np.exp(np.float32(BIAS_SD) * smooth_noise(rng, coarse, 40.0)), coarse, grid)
     noisy = np.square(t1 * bias + np.float32(level) * rng.standard_normal(t1.shape, dtype=np.float32))
     noisy += np.square(np.float32(level) * rng.standard_normal(t1.shape, dtype=np.float32))
     return np.float32(scale) * np.sqrt(noisy), {"t1_noise": level, "t1_scale": scale, "t1_bias_sd": BIAS_SD}
 
 
-def brain_activity(rng: np.random.Generator, anatomy: Anatomy) -> tuple[FloatArray, dict[str, object]]:
-    """The person's tracer activity, population mean 1 in the brain, one value a voxel of ``anatomy.where``."""
+def brain_activity(rng: np.random.Generator, anatomy: Anatomy) -> tuple[FloatArray, dict[str, Any]]:
+    """The person's activity (population mean 1 in the brain), one value a voxel of ``anatomy.where``."""
     regional_sd, field_sd, field_sigma = 0.08, 0.07, 18.0
     factors = regional_sd * rng.standard_normal(len(load_regions()))
     levels = regional_levels(FIELD_GRID, factors)
@@ -51,11 +61,11 @@ def brain_activity(rng: np.random.Generator, anatomy: Anatomy) -> tuple[FloatArr
 
 def acquire_pet(
     rng: np.random.Generator, activity: FloatArray, grid: Grid, mean: float
-) -> tuple[FloatArray, FloatArray, dict[str, object]]:
+) -> tuple[FloatArray, FloatArray, dict[str, Any]]:
     """Blur the volume ``activity`` by the scanner's point spread and add noise.
 
-    Noise has a correlation of 3.5 mm (FWHM) and grows with the square root of the activity; its relative deviation
-    is 6 to 14 % where the activity equals ``mean``.
+    Noise has a correlation of 3.5 mm (FWHM) and grows with the square root of the activity; its relative
+    standard deviation is 6 to 14 % where the activity equals ``mean``.
 
     :return: the noisy and the noise-free image, in the unit of ``activity``, and the truth.
     """
@@ -65,23 +75,3 @@ def acquire_pet(
     noise *= np.float32(level) * np.sqrt(clean * np.float32(mean))
     truth = {"fwhm_mm": fwhm_mm, "pet_noise": level, "pet_noise_fwhm_mm": NOISE_FWHM_MM}
     return np.clip(clean + noise, 0, None), clean, truth
-
-
-def _centre_and_extent(grid: Grid) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
-    """Middle and size of a grid with room for interpolation, x, y, z in mm."""
-    sizes = [s * n for s, n in zip(grid.step, grid.shape[::-1])]
-    x, y, z = (o - s / 2 + size / 2 for o, s, size in zip(grid.origin, grid.step, sizes))
-    return (x, y, z), (sizes[0] + 24, sizes[1] + 24, sizes[2] + 24)
-
-
-def _upsampled(field: FloatArray, coarse: Grid, grid: Grid) -> FloatArray:
-    """``field`` on ``coarse`` linearly interpolated on the voxels of ``grid``, axis by axis."""
-    for axis in range(3):
-        world = 2 - axis
-        position = (
-            grid.origin[world] + grid.step[world] * np.arange(grid.shape[axis]) - coarse.origin[world]
-        ) / (coarse.step[world])
-        low = np.floor(position).astype(int)
-        part = (position - low).astype(np.float32).reshape([-1 if a == axis else 1 for a in range(3)])
-        field = field.take(low, axis) * (1 - part) + field.take(low + 1, axis) * part
-    return field

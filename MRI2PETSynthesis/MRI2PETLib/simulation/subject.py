@@ -18,17 +18,18 @@ from MRI2PETLib.simulation import scanner
 from MRI2PETLib.simulation.anatomy import Anatomy, make_anatomy
 from MRI2PETLib.simulation.deformation import BRAIN_CENTRE, random_deformation
 from MRI2PETLib.simulation.fields import FloatArray, Grid
+from MRI2PETLib.simulation.head import HEAD_CENTRE, HEAD_EXTENT_MM, surround
 
 Genotype = Literal["HAB", "MAB"]
 
-# Share of high-affinity binders among HAB and MAB at a minor allele frequency of .3 (Owen et al. 2012): .49 / .91.
+# Share of high-affinity among high- and mixed-affinity binders: Hardy-Weinberg, minor allele frequency .3.
 HAB_SHARE = 0.54
 SUV_SD = 0.28
 LESION_FACTOR = 1.5
 LESION_EDGE_MM = 1.5
 BRAIN_EXTENT_MM = (180.0, 216.0, 192.0)
 SPACING_LIMITS_MM = (0.7, 6.0)
-# Beyond this spacing the person is simulated at half of it and averaged, as a scanner's voxel averages tissue.
+# Beyond this spacing the person is simulated at half of it and averaged, as voxels average tissue.
 DIRECT_SPACING_MM = 2.5
 
 
@@ -56,44 +57,52 @@ def simulate_subject(
     seed: int,
     *,
     spacing_mm: float = 1.0,
+    head: bool = False,
     genotype: Genotype | None = None,
     lesion: bool = False,
 ) -> SimulatedSubject:
     """Simulate one person. The same arguments give the same bytes, whatever was drawn before.
 
-    The anatomy and the activity depend on ``seed`` alone, not on ``spacing_mm``. Everything else equal, ``genotype``
-    scales the PET, and ``lesion`` changes it in one focus, while the T1 stays as it is.
+    The anatomy and the activity depend on ``seed`` alone, not on ``spacing_mm`` or ``head``. All else equal,
+    ``genotype`` scales the PET, and ``lesion`` changes it in one focus, while the T1 stays as it is.
 
     :param seed: not negative.
     :param spacing_mm: isotropic voxel size, .7 to 6 mm.
+    :param head: a whole head with skull, scalp and noise in the air; else the T1 is 0 outside the brain mask.
     :param genotype: high- or mixed-affinity binder; drawn when not given.
     :param lesion: add a focus of 1.5 times the activity, of 6 to 12 mm radius, somewhere inside the brain.
     :raises InputError: if ``seed``, ``spacing_mm`` or ``genotype`` is out of range.
     """
-    _check(seed, spacing_mm, genotype)
+    check_arguments(seed, spacing_mm, genotype)
     bins = 2 if spacing_mm > DIRECT_SPACING_MM else 1
-    grid = Grid.covering(BRAIN_CENTRE, BRAIN_EXTENT_MM, spacing_mm)
-    fine = Grid.covering(BRAIN_CENTRE, tuple(spacing_mm * n for n in grid.shape[::-1]), spacing_mm / bins)
+    grid = Grid.covering(
+        *((HEAD_CENTRE, HEAD_EXTENT_MM) if head else (BRAIN_CENTRE, BRAIN_EXTENT_MM)), spacing_mm
+    )
+    fine = grid.finer(bins)
 
     # One stream a purpose, so that an option does not shift the draws of the others.
     streams = {name: np.random.default_rng([seed, n]) for n, name in enumerate(_STREAMS)}
     deformation, shape_truth = random_deformation(streams["shape"])
     anatomy, tissue_truth = make_anatomy(streams["tissue"], fine, deformation)
     contrast, contrast_truth = scanner.tissue_contrast(streams["contrast"], anatomy)
-    t1, t1_truth = scanner.acquire_t1(streams["mri"], anatomy.volume(contrast), fine)
-    brain = anatomy.volume(anatomy.brain > 0.5, bool)
-    t1 *= brain
-
     activity, activity_truth = scanner.brain_activity(streams["activity"], anatomy)
     suv, suv_truth = _suv_level(streams["level"], genotype)
     transform = deformation.transform()
     focus, lesion_truth = _focus(streams["lesion"], anatomy, transform) if lesion else (None, None)
     if focus is not None:
         activity = activity * (1 + np.float32(LESION_FACTOR - 1) * focus)
-    pet, pet_true, pet_truth = scanner.acquire_pet(
-        streams["pet"], anatomy.volume(activity * np.float32(suv)), fine, suv
-    )
+    t1_volume, activity_volume = anatomy.volume(contrast), anatomy.volume(activity)
+    if head:
+        t1_around, activity_around = surround(
+            streams["head"], fine, deformation, anatomy.volume(anatomy.brain)
+        )
+        t1_volume += t1_around
+        activity_volume += activity_around
+    t1, t1_truth = scanner.acquire_t1(streams["mri"], t1_volume, fine)
+    activity_volume *= np.float32(suv)
+    pet, pet_true, pet_truth = scanner.acquire_pet(streams["pet"], activity_volume, fine, suv)
 
+    brain = anatomy.volume(anatomy.brain > 0.5, bool)
     lesion_mask = np.zeros(fine.shape, bool) if focus is None else anatomy.volume(focus > 0.5, bool) & brain
     tissue = [_binned(anatomy.volume(getattr(anatomy, name)), bins) for name in ("gm", "wm", "csf")]
     brain_mask = _binned(brain, bins) >= 0.5
@@ -102,6 +111,7 @@ def simulate_subject(
         "simulated": True,
         "seed": seed,
         "spacing_mm": spacing_mm,
+        "head": head,
         "unit": "SUV",
         **suv_truth,
         **pet_truth,
@@ -113,7 +123,7 @@ def simulate_subject(
         "lesion": lesion_truth,
     }
     return SimulatedSubject(
-        t1=grid.image(_binned(t1, bins) * brain_mask),
+        t1=grid.image(_binned(t1, bins) if head else _binned(t1 * brain, bins) * brain_mask),
         pet=grid.image(_binned(pet, bins)),
         pet_true=grid.image(_binned(pet_true, bins)),
         brain_mask=grid.image(brain_mask.astype(np.uint8)),
@@ -124,10 +134,11 @@ def simulate_subject(
     )
 
 
-_STREAMS = ("shape", "tissue", "contrast", "mri", "activity", "level", "lesion", "pet")
+_STREAMS = ("shape", "tissue", "contrast", "mri", "activity", "level", "lesion", "pet", "head")
 
 
-def _check(seed: int, spacing_mm: float, genotype: str | None) -> None:
+def check_arguments(seed: int, spacing_mm: float, genotype: str | None = None) -> None:
+    """Refuse what cannot be simulated, with an :class:`InputError`."""
     low, high = SPACING_LIMITS_MM
     if seed < 0:
         raise InputError(f"The seed {seed} is negative.", "Give a whole number of 0 or more.")
@@ -170,7 +181,7 @@ def _focus(
 
 @cache
 def _depth_of_tissue() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Grey and white matter voxels of the template: distance to the outside of the brain, points (rows x, y, z)."""
+    """Tissue voxels of the template: distance in mm to the outside of the brain, points (rows x, y, z)."""
     template = load_template()
     depth = 2.0 * ndimage.distance_transform_edt(sitk.GetArrayViewFromImage(template.mask) > 0)
     tissue = sitk.GetArrayViewFromImage(template.csf) < 0.1
