@@ -1,7 +1,7 @@
 """Rigid registration of a PET to the T1 of the same person.
 
 Mattes mutual information (32 bins) between the masked T1 and the PET, as PETPrep registers to the masked T1;
-coarse search over a few starts, then regular-step gradient descent at 8, 4 and 2 mm. Seeded and on one thread:
+coarse search over a few starts, then regular-step gradient descent at 8, 4 and 2 mm. Seeded, on one thread:
 the same input gives the same transform.
 """
 
@@ -25,6 +25,7 @@ _GRID_MM = 2.0
 _RIM_MM = 10.0
 _BINS, _SAMPLING, _SEED = 32, 0.25, 20180621
 _SHRINK, _SMOOTHING_MM = (4, 2, 1), (4.0, 2.0, 0.0)
+_START_MM, _START_SIGMA_MM = 6.0, 3.0
 # Nodding is the rotation that differs most between the two scanners' head rests.
 _START_PITCH_DEG = (-20.0, -10.0, 0.0, 10.0, 20.0)
 # Of a PET with neck and shoulders only this much from the top is used for the centre.
@@ -66,8 +67,8 @@ def register_pet_to_t1(
     masked_t1 = sitk.Mask(sitk.Cast(t1, sitk.sitkFloat32), mask)
     fixed = sitk.Resample(_blur(masked_t1, _GRID_MM), grid, sitk.Transform(), sitk.sitkLinear, 0.0)
     moving = _clip_outliers(sitk.Cast(pet, sitk.sitkFloat32))
-    method = _method(_dilate(brain, _RIM_MM))
-    start = _best_start(method, fixed, moving, brain)
+    start = _best_start(fixed, moving, brain)
+    method = _method(_dilate(brain, _RIM_MM), sampling=_SAMPLING)
     method.SetInitialTransform(start, inPlace=False)
     n_levels = len(_SHRINK)
     method.AddCommand(
@@ -135,12 +136,12 @@ def _dilate(mask: sitk.Image, radius_mm: float) -> sitk.Image:
     return sitk.Cast(distance <= radius_mm, sitk.sitkUInt8)
 
 
-def _method(metric_mask: sitk.Image) -> sitk.ImageRegistrationMethod:
+def _method(metric_mask: sitk.Image, *, sampling: float) -> sitk.ImageRegistrationMethod:
     method = sitk.ImageRegistrationMethod()
     method.SetMetricAsMattesMutualInformation(_BINS)
     method.SetMetricFixedMask(metric_mask)
     method.SetMetricSamplingStrategy(method.RANDOM)
-    method.SetMetricSamplingPercentage(_SAMPLING, _SEED)
+    method.SetMetricSamplingPercentage(sampling, _SEED)
     method.SetInterpolator(sitk.sitkLinear)
     method.SetOptimizerAsRegularStepGradientDescent(
         learningRate=2.0, minStep=0.005, numberOfIterations=120, relaxationFactor=0.6
@@ -154,23 +155,27 @@ def _method(metric_mask: sitk.Image) -> sitk.ImageRegistrationMethod:
     return method
 
 
-def _best_start(
-    method: sitk.ImageRegistrationMethod, fixed: sitk.Image, moving: sitk.Image, brain: sitk.Image
-) -> sitk.Euler3DTransform:
+def _best_start(fixed: sitk.Image, moving: sitk.Image, brain: sitk.Image) -> sitk.Euler3DTransform:
     """The start with the highest mutual information: header positions, centred on the PET, nodded."""
-    smooth = sitk.SmoothingRecursiveGaussian(moving, [3.0] * 3)
-    best = min(_starts(moving, brain), key=lambda start: _metric(method, fixed, smooth, start))
-    return sitk.Euler3DTransform(best)
+    # Preparing the metric costs more than evaluating it, and grows with the voxels of both images.
+    shrink = _shrink(fixed)
+    coarse = sitk.Shrink(sitk.SmoothingRecursiveGaussian(fixed, [_START_SIGMA_MM] * 3), shrink)
+    smooth = sitk.Shrink(sitk.SmoothingRecursiveGaussian(moving, [_START_SIGMA_MM] * 3), _shrink(moving))
+    method = _method(sitk.Shrink(_dilate(brain, _RIM_MM), shrink), sampling=1.0)
+
+    def cost(start: sitk.Transform) -> float:
+        method.SetInitialTransform(start, inPlace=False)
+        try:
+            return float(method.MetricEvaluate(coarse, smooth))
+        except RuntimeError:  # no sample falls into the PET
+            return math.inf
+
+    return min(_starts(moving, brain), key=cost)
 
 
-def _metric(
-    method: sitk.ImageRegistrationMethod, fixed: sitk.Image, moving: sitk.Image, start: sitk.Transform
-) -> float:
-    method.SetInitialTransform(start, inPlace=False)
-    try:
-        return float(method.MetricEvaluate(fixed, moving))
-    except RuntimeError:  # no sample falls into the PET
-        return math.inf
+def _shrink(image: sitk.Image) -> list[int]:
+    """Factors that bring an image to about the voxel size of the coarse search."""
+    return [max(1, round(_START_MM / spacing)) for spacing in image.GetSpacing()]
 
 
 def _starts(moving: sitk.Image, brain: sitk.Image) -> Iterator[sitk.Euler3DTransform]:
