@@ -26,8 +26,9 @@ _BACKGROUND = {"background", "unknown", "clear label", "none"}
 def read_parcellation(path: Path | str, labels: Path | str | None = None, *, space: Space) -> Parcellation:
     """Read a label map or Slicer segmentation (.seg.nrrd) and the names of its labels.
 
-    Without ``labels``, a table beside the map with the same name is used (``.csv``, ``.tsv``, ``.json``, ``.txt``,
-    ``.ctbl``), or the names inside a Slicer segmentation. Labels of the map without a name keep their number as name.
+    Without ``labels``, a table beside the map with the same name is used (``.csv``, ``.tsv``, ``.json``,
+    ``.txt``, ``.ctbl``), or the names inside a Slicer segmentation. Labels of the map without a name keep
+    their number as name.
 
     :raises InputError: not a label map, no table, a table that names none of the labels.
     """
@@ -51,7 +52,9 @@ def read_parcellation(path: Path | str, labels: Path | str | None = None, *, spa
             "Give the table that belongs to this map.",
         )
     chosen = {v: names.get(v, f"label {v}") for v in values if names.get(v, "").lower() not in _BACKGROUND}
-    return Parcellation(_stem(path), loaded.image, chosen, space, f"{path.name} (sha256 {loaded.sha256[:12]})")
+    return Parcellation(
+        _stem(path), loaded.image, chosen, space, f"{path.name} (sha256 {loaded.sha256[:12]})"
+    )
 
 
 def _stem(path: Path) -> str:
@@ -85,7 +88,8 @@ def _segment_names(path: Path) -> dict[int, str] | None:
 
 
 def read_label_table(path: Path | str) -> dict[int, str]:
-    """Read label -> name from CSV or TSV (with or without a header), JSON, a FreeSurfer LUT or a Slicer colour table.
+    """Read label -> name from CSV or TSV (with or without a header), JSON, a FreeSurfer LUT or a Slicer
+    colour table.
 
     :raises InputError: missing, unreadable, without a single label, or naming a label twice.
     """
@@ -93,7 +97,9 @@ def read_label_table(path: Path | str) -> dict[int, str]:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
-        raise InputError(f"The label table {path} cannot be read: {error.strerror}.", "Check the path.") from error
+        raise InputError(
+            f"The label table {path} cannot be read: {error.strerror}.", "Check the path."
+        ) from error
     except UnicodeDecodeError as error:
         raise InputError(f"The label table {path} is not a text file.", "Save it as UTF-8 text.") from error
     if path.suffix.lower() == ".json":
@@ -112,7 +118,9 @@ def read_label_table(path: Path | str) -> dict[int, str]:
         if label != 0:
             names[label] = name
     if not names:
-        raise InputError(f"The label table {path} holds no label.", "Expected rows such as: 10, Left-Thalamus.")
+        raise InputError(
+            f"The label table {path} holds no label.", "Expected rows such as: 10, Left-Thalamus."
+        )
     return names
 
 
@@ -136,7 +144,11 @@ def _whole(text: str) -> bool:
 
 
 def _from_csv(text: str, path: Path) -> list[tuple[int, str]]:
-    delimiter = "\t" if path.suffix.lower() == ".tsv" else (";" if text[:200].count(";") > text[:200].count(",") else ",")
+    delimiter = (
+        "\t"
+        if path.suffix.lower() == ".tsv"
+        else (";" if text[:200].count(";") > text[:200].count(",") else ",")
+    )
     rows = [row for row in csv.reader(io.StringIO(text), delimiter=delimiter) if len(row) > 1]
     if rows and _whole(rows[0][0]):
         return [(int(float(row[0])), row[1].strip()) for row in rows if _whole(row[0])]

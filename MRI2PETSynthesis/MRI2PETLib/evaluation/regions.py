@@ -23,8 +23,8 @@ from MRI2PETLib.resources import resources_dir
 from MRI2PETLib.verdict import Finding
 
 Space = Literal["mni", "native"]
-# Share of the smaller of atlas and brain that the other covers. Atlases of MNI space pulled by an affine reach
-# 0.85 and more; one that was drawn in another space falls far below.
+# Share of the smaller of atlas and brain that the other covers. Atlases of MNI space pulled by an affine
+# reach 0.85 and more; one that was drawn in another space falls far below.
 MIN_OVERLAP = 0.7
 WHOLE_BRAIN = "whole brain"
 _LEFT = re.compile(r"(?:^|[^a-z])(?:left|lh|l)(?:[^a-z]|$)", re.IGNORECASE)
@@ -34,7 +34,8 @@ _MIDLINE_MM = 2.0  # a region whose centre is nearer to the midline proves nothi
 
 @dataclass(frozen=True)
 class Parcellation:
-    """Labels with names. ``labels``: integer image, 0 = no region; world = MNI or that of the T1, by ``space``.
+    """Labels with names. ``labels``: integer image, 0 = no region; world = MNI or that of the T1, by
+    ``space``.
 
     ``source`` is a printable sentence: where it comes from and under which licence.
     """
@@ -87,8 +88,8 @@ def built_in_parcellations() -> tuple[Parcellation, ...]:
 def _paper_regions() -> Parcellation:
     """The 21 structures of the published evaluation as spheres (some cut to a tissue) at rounded MNI centres.
 
-    Rows of the table come first where they meet. They stand in for the Harvard-Oxford labels of the paper, which
-    the FSL licence (non-commercial) does not allow to ship; ask for those with ``harvard-oxford``.
+    Rows of the table come first where they meet. They stand in for the Harvard-Oxford labels of the paper,
+    which the FSL licence (non-commercial) does not allow to ship; ask for those with ``harvard-oxford``.
     """
     template = load_template()
     brain = sitk.GetArrayViewFromImage(template.mask) > 0
@@ -135,7 +136,9 @@ def _ras_coordinates(image: sitk.Image) -> tuple[np.ndarray, np.ndarray, np.ndar
         raise ValueError("the template grid is aligned with the world")
     axes = [
         origin + direction[a, a] * spacing * np.arange(size)
-        for a, (origin, spacing, size) in enumerate(zip(image.GetOrigin(), image.GetSpacing(), image.GetSize()))
+        for a, (origin, spacing, size) in enumerate(
+            zip(image.GetOrigin(), image.GetSpacing(), image.GetSize())
+        )
     ]
     return -axes[0][None, None, :], -axes[1][None, :, None], axes[2][:, None, None]
 
@@ -149,7 +152,8 @@ def _label_image(labels: np.ndarray) -> sitk.Image:
 def pull_labels(
     parcellation: Parcellation, reference: sitk.Image, template_to_native: sitk.Transform | None
 ) -> np.ndarray:
-    """Labels on the grid of ``reference`` (the T1), array [k, j, i], by nearest neighbour: no label is invented.
+    """Labels on the grid of ``reference`` (the T1), array [k, j, i], by nearest neighbour: no label is
+    invented.
 
     ``template_to_native`` maps MNI points to points of the T1; not needed for native parcellations.
 
@@ -200,7 +204,8 @@ def side_of(name: str) -> Literal["left", "right"] | None:
 
 
 def check_sides(parcellation: Parcellation) -> tuple[Finding, ...]:
-    """Compare the sides in the names with the sign of x (RAS; in native space relative to the atlas' own centre).
+    """Compare the sides in the names with the sign of x (RAS; in native space relative to the atlas' own
+    centre).
 
     Tables with left and right swapped do circulate.
 
@@ -221,7 +226,9 @@ def check_sides(parcellation: Parcellation) -> tuple[Finding, ...]:
         return ()
     message = f"{len(wrong)} of {checked} regions of {parcellation.name!r} lie on the other side than their name says"
     if 2 * len(wrong) > checked:
-        raise InputError(f"{message}.", "Left and right are swapped in the label table: give a corrected one.")
+        raise InputError(
+            f"{message}.", "Left and right are swapped in the label table: give a corrected one."
+        )
     return (Finding("warn", "atlas_sides", f"{message}: {', '.join(wrong)}.", "Check the label table."),)
 
 
@@ -232,11 +239,15 @@ def _centres_x(image: sitk.Image) -> dict[int, float]:
     found, index = np.unique(array[where], return_inverse=True)
     count = np.bincount(index)
     k, j, i = (np.bincount(index, weights=axis) / count for axis in where)
-    points = (image.TransformContinuousIndexToPhysicalPoint(p) for p in zip(i.tolist(), j.tolist(), k.tolist()))
+    points = (
+        image.TransformContinuousIndexToPhysicalPoint(p) for p in zip(i.tolist(), j.tolist(), k.tolist())
+    )
     return {int(label): -point[0] for label, point in zip(found, points)}
 
 
-def region_voxels(parcellation: Parcellation, labels: np.ndarray, brain: np.ndarray) -> Iterator[RegionVoxels]:
+def region_voxels(
+    parcellation: Parcellation, labels: np.ndarray, brain: np.ndarray
+) -> Iterator[RegionVoxels]:
     """Every named region with its voxels inside the brain, in the order of the names; empty ones included."""
     flat = np.where(brain != 0, labels, 0).ravel()
     order = np.argsort(flat, kind="stable")

@@ -1,0 +1,276 @@
+"""Bring the images of one case onto one grid in one unit, or say why that cannot be done."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import SimpleITK as sitk
+
+from MRI2PETLib.errors import InputError
+from MRI2PETLib.evaluation.measure import is_constant
+from MRI2PETLib.images import LoadedImage, read_image, same_grid, sidecar_path
+from MRI2PETLib.preprocessing.pet import PetImage, read_pet
+from MRI2PETLib.progress import ProgressCallback, no_progress
+from MRI2PETLib.verdict import Finding, Verdict
+
+Register = Literal["rigid", "header"]
+MIN_BRAIN_VOXELS = 100
+# Share of the brain that the field of view of the real PET must cover.
+MIN_PET_COVERAGE = 0.5
+
+
+@dataclass(frozen=True)
+class CasePaths:
+    """What one comparison is made of. Units override what sidecars and DICOM tags state."""
+
+    synthetic: Path
+    real: Path
+    t1: Path | None = None
+    mask: Path | None = None
+    unit_synthetic: str | None = None
+    unit_real: str | None = None
+
+
+@dataclass(frozen=True)
+class CaseImages:
+    """One case on the grid of the synthetic PET. ``mask``: brain, within the field of view of the real PET.
+
+    ``unit`` is that of both PETs, or ``None`` when only their patterns can be compared.
+    ``template_to_native`` maps MNI points to points of this case (LPS mm). ``model`` is what the synthetic
+    PET's sidecar says about its model.
+    """
+
+    synthetic: sitk.Image
+    real: sitk.Image
+    mask: sitk.Image
+    t1: sitk.Image | None
+    unit: str | None
+    template_to_native: sitk.Transform | None
+    verdict: Verdict
+    model: dict[str, Any] = field(default_factory=dict)
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+
+def load_case(
+    paths: CasePaths,
+    *,
+    register: Register | None = None,
+    scale_free: bool = False,
+    progress: ProgressCallback = no_progress,
+) -> CaseImages:
+    """Read, check and align one case.
+
+    :param register: how a real PET on another grid gets to the synthetic one: ``rigid`` registration to the
+        T1, or ``header`` (the header positions are right; resample only). ``None`` refuses other grids.
+    :param scale_free: allow PETs in different or unknown units; only their patterns are compared then.
+    :raises InputError: unreadable or constant images, different grids, different units, no overlap, no brain
+        mask.
+    """
+    progress(0, 1, "reading")
+    synthetic = read_pet(paths.synthetic, unit=paths.unit_synthetic)
+    real = read_pet(paths.real, unit=paths.unit_real)
+    sidecar = _sidecar(paths.synthetic)
+    unit = _common_unit(synthetic, real, paths, scale_free)
+    grid = synthetic.image
+    t1 = None if paths.t1 is None else read_image(paths.t1, kind="t1")
+    verdict = synthetic.verdict + real.verdict + (t1.verdict if t1 else Verdict())
+    if t1 is not None and not same_grid(t1.image, grid):
+        raise InputError(
+            f"The T1 {paths.t1} ({_size(t1.image)}) and the synthetic PET {paths.synthetic} ({_size(grid)}) are not "
+            "on one grid.",
+            "Give the T1 that the synthetic PET was made from.",
+        )
+    progress(0.1, 1, "finding the brain")
+    mask, transform, found = _brain(paths, grid, t1, sidecar)
+    progress(0.5, 1, "aligning the real PET")
+    aligned, coverage, alignment, more = _align(real, grid, mask, t1, paths, register)
+    mask, cut = _within_field_of_view(mask, coverage, paths)
+    _check_values(synthetic.image, aligned, mask, paths)
+    progress(1, 1, "aligned")
+    return CaseImages(
+        synthetic=grid,
+        real=aligned,
+        mask=mask,
+        t1=None if t1 is None else t1.image,
+        unit=unit,
+        template_to_native=transform,
+        verdict=verdict + found + more + cut,
+        model=_provenance(sidecar, "model") or {},
+        provenance={
+            "synthetic": {"path": str(paths.synthetic), "sha256": synthetic.sha256, "unit": synthetic.unit},
+            "real": {"path": str(paths.real), "sha256": real.sha256, "unit": real.unit},
+            "t1": None if t1 is None else {"path": str(paths.t1), "sha256": t1.sha256},
+            "alignment": alignment,
+            "simulated": bool(sidecar.get("Simulated") or _sidecar(paths.real).get("Simulated")),
+        },
+    )
+
+
+def _sidecar(path: Path) -> dict[str, Any]:
+    beside = sidecar_path(path)
+    try:
+        content = json.loads(beside.read_text(encoding="utf-8")) if beside.is_file() else {}
+    except (OSError, ValueError) as error:
+        raise InputError(f"The sidecar {beside} cannot be read: {error}.", "Repair or remove it.") from error
+    return content if isinstance(content, dict) else {}
+
+
+def _provenance(sidecar: dict[str, Any], *keys: str) -> Any:
+    """A value of the provenance that a synthesis writes into its sidecar, or ``None``."""
+    value: Any = sidecar.get("Provenance")
+    for key in keys:
+        value = value.get(key) if isinstance(value, dict) else None
+    return value
+
+
+def _common_unit(synthetic: PetImage, real: PetImage, paths: CasePaths, scale_free: bool) -> str | None:
+    if synthetic.unit == real.unit != "unknown":
+        return synthetic.unit
+    if scale_free:
+        return None
+    for pet, path, option in (
+        (synthetic, paths.synthetic, "--unit-synthetic"),
+        (real, paths.real, "--unit-real"),
+    ):
+        if pet.unit == "unknown":
+            raise InputError(
+                f"The unit of {path} is not stated.",
+                f"State it with {option} (SUV, SUVR, Bq/mL, normalised), or compare patterns only (--scale-free).",
+            )
+    raise InputError(
+        f"The synthetic PET is in {synthetic.unit}, the real one in {real.unit}: they cannot be compared.",
+        "Convert one of them (mri2pet suvr), or compare patterns only, each image over its own in-brain mean "
+        "(--scale-free).",
+    )
+
+
+def _brain(
+    paths: CasePaths, grid: sitk.Image, t1: LoadedImage | None, sidecar: dict[str, Any]
+) -> tuple[sitk.Image, sitk.Transform | None, Verdict]:
+    """Brain mask and the transform from MNI; recorded ones before new ones."""
+    transform = _recorded_transform(sidecar)
+    given = None
+    if paths.mask is not None:
+        given = read_image(paths.mask, kind="mask").image
+        if not same_grid(given, grid):
+            raise InputError(
+                f"The mask {paths.mask} ({_size(given)}) is not on the grid of the synthetic PET ({_size(grid)}).",
+                "Resample it (nearest neighbour).",
+            )
+    elif transform is not None:
+        # A synthesis leaves 0 outside the brain mask and where the model's field of view ends.
+        given = sitk.Cast(grid != 0, sitk.sitkUInt8)
+    if given is not None and (transform is not None or t1 is None):
+        return given, transform, Verdict()
+    if t1 is None:
+        raise InputError(
+            f"There is no brain mask for {paths.synthetic}.",
+            "Give the T1 (--t1) or a mask (--mask); a synthetic PET of this program brings its own in its sidecar.",
+        )
+    from MRI2PETLib.preprocessing.brain_mask import extract_brain
+
+    extraction = extract_brain(t1.image, mask=given)
+    if extraction.verdict.level == "refuse":
+        raise InputError(
+            f"No brain was found in {paths.t1}: {' '.join(extraction.verdict.reasons('refuse'))}",
+            "Check the T1, or give a brain mask (--mask).",
+        )
+    return extraction.mask, extraction.template_to_native, extraction.verdict
+
+
+def _recorded_transform(sidecar: dict[str, Any]) -> sitk.Transform | None:
+    matrix = _provenance(sidecar, "preprocessing", "template_to_t1_lps")
+    if matrix is None:
+        return None
+    values = np.asarray(matrix, dtype=float)
+    if values.shape != (4, 4) or not np.isfinite(values).all() or abs(np.linalg.det(values[:3, :3])) < 1e-3:
+        raise InputError(
+            "The transform in the sidecar of the synthetic PET is not valid.", "Synthesise it again."
+        )
+    transform = sitk.AffineTransform(3)
+    transform.SetMatrix(values[:3, :3].ravel().tolist())
+    transform.SetTranslation(values[:3, 3].tolist())
+    return transform
+
+
+def _align(
+    real: PetImage,
+    grid: sitk.Image,
+    mask: sitk.Image,
+    t1: LoadedImage | None,
+    paths: CasePaths,
+    register: Register | None,
+) -> tuple[sitk.Image, sitk.Image, dict[str, Any], Verdict]:
+    """The real PET on ``grid``, where its field of view covers it (uint8), how that was done, what was noticed."""
+    if same_grid(real.image, grid) and register != "rigid":
+        everywhere = sitk.Image(grid.GetSize(), sitk.sitkUInt8) + 1
+        everywhere.CopyInformation(grid)
+        return real.image, everywhere, {"method": "none: one grid"}, Verdict()
+    if register is None:
+        raise InputError(
+            f"The synthetic PET {paths.synthetic} ({_size(grid)}) and the real PET {paths.real} "
+            f"({_size(real.image)}) are not on one grid.",
+            "Add --register (rigid registration to the T1), or --register header when they are aligned in space.",
+        )
+    transform: sitk.Transform = sitk.Transform(3, sitk.sitkIdentity)
+    verdict = Verdict()
+    record: dict[str, Any] = {"method": "header positions"}
+    if register == "rigid":
+        from MRI2PETLib.preprocessing.pet_registration import register_pet_to_t1
+
+        # The synthetic PET stands in for a missing T1: it has the same edges and closer contrast.
+        result = register_pet_to_t1(real.image, t1.image if t1 is not None else grid, mask)
+        if result.verdict.level == "refuse":
+            raise InputError(
+                f"The real PET {paths.real} does not fit the brain: {' '.join(result.verdict.reasons('refuse'))}",
+                "Check that T1 and PET are of one person, and look at them together.",
+            )
+        transform, verdict = result.transform, result.verdict
+        target = "T1" if t1 is not None else "synthetic PET"
+        record = {"method": f"rigid registration to the {target}", "overlap": round(result.overlap, 3)}
+    ones = sitk.Image(real.image.GetSize(), sitk.sitkUInt8) + 1
+    ones.CopyInformation(real.image)
+    coverage = sitk.Resample(ones, grid, transform, sitk.sitkNearestNeighbor, 0)
+    aligned = sitk.Resample(real.image, grid, transform, sitk.sitkLinear, 0.0)
+    return aligned, coverage, record, verdict
+
+
+def _within_field_of_view(
+    mask: sitk.Image, coverage: sitk.Image, paths: CasePaths
+) -> tuple[sitk.Image, tuple[Finding, ...]]:
+    """The part of the brain that the real PET covers, with a warning when it is not all of it."""
+    covered = sitk.And(sitk.Cast(mask != 0, sitk.sitkUInt8), coverage)
+    before, after = (int(np.count_nonzero(sitk.GetArrayViewFromImage(i))) for i in (mask, covered))
+    if before < MIN_BRAIN_VOXELS:
+        raise InputError(f"The brain mask has {before} voxels.", "Check the mask.")
+    if after < MIN_PET_COVERAGE * before:
+        raise InputError(
+            f"The real PET {paths.real} covers {100 * after / before:.0f} % of the brain: the two do not overlap.",
+            "Add --register, or check that T1 and PET are of one person.",
+        )
+    if after == before:
+        return covered, ()
+    message = f"{100 * (1 - after / before):.1f} % of the brain is outside the field of view of the real PET."
+    return covered, (Finding("warn", "pet_field_of_view", message, "Those voxels are left out."),)
+
+
+def _check_values(synthetic: sitk.Image, real: sitk.Image, mask: sitk.Image, paths: CasePaths) -> None:
+    inside = sitk.GetArrayViewFromImage(mask) != 0
+    for image, path in ((synthetic, paths.synthetic), (real, paths.real)):
+        values = sitk.GetArrayViewFromImage(image)[inside]
+        if is_constant(values):
+            raise InputError(
+                f"{path} is constant inside the brain ({values.flat[0]:.4g}).",
+                "Check that it is the right image.",
+            )
+        if not values.astype(np.float64).mean() > 0:
+            raise InputError(f"The mean of {path} inside the brain is not above zero.", "Check the image.")
+
+
+def _size(image: sitk.Image) -> str:
+    size = " x ".join(str(n) for n in image.GetSize())
+    return f"{size} voxels of {' x '.join(f'{s:.3g}' for s in image.GetSpacing())} mm"
