@@ -6,6 +6,7 @@ import errno
 import json
 import math
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -48,6 +49,27 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
         raise _output_error(path, error) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def staged_folder(folder: Path | str, last: str) -> Iterator[Path]:
+    """Yield an empty folder inside ``folder``; when the block ends without an error its files move up,
+    ``last`` last.
+
+    So a set of files appears together, and whoever finds ``last`` finds the others too.
+
+    :raises OutputError: if the folder cannot be written to.
+    """
+    folder = make_folder(folder)
+    staging = Path(tempfile.mkdtemp(prefix=".staging-", dir=folder))
+    try:
+        yield staging
+        for path in sorted(staging.iterdir(), key=lambda p: p.name == last):
+            os.replace(path, folder / path.name)
+    except OSError as error:
+        raise _output_error(folder, error) from error
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
 
 
 def write_text(path: Path | str, text: str) -> Path:

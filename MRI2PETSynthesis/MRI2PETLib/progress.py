@@ -41,6 +41,10 @@ class Reporter:
     def warning(self, message: str) -> None:
         """A line that everyone should see."""
 
+    def say(self, text: str) -> None:
+        """A command's own answer to a person, on stdout."""
+        print(text)
+
     def result(self, content: dict[str, Any]) -> None:
         """The outcome, machine readable."""
 
@@ -109,6 +113,9 @@ class JsonReporter(Reporter):
 
     def warning(self, message: str) -> None:
         self._send("warning", message=message)
+
+    def say(self, text: str) -> None:
+        """Nothing: stdout belongs to the protocol."""
 
     def result(self, content: dict[str, Any]) -> None:
         self._send("result", **content)

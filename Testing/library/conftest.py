@@ -11,7 +11,9 @@ import SimpleITK as sitk
 
 @pytest.fixture(autouse=True, scope="session")
 def _one_thread() -> None:
-    """Two threads on a busy machine were measured 20 times slower than one; torch follows where it is used."""
+    """Two threads on a busy machine were measured 20 times slower than one; torch follows where it is
+    used.
+    """
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
 
 

@@ -1,0 +1,174 @@
+"""Many T1s in one run: one status row a case, a failed case does not stop the rest, a second run does the
+rest.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from MRI2PETLib import __version__
+from MRI2PETLib.bundle import Bundle
+from MRI2PETLib.cases import Case
+from MRI2PETLib.errors import EXIT_PARTIAL, Cancelled, MRI2PETError, OutputError
+from MRI2PETLib.images import LoadedImage, read_image, same_grid, sha256_of
+from MRI2PETLib.outputs import make_folder, staged_folder, write_json, write_text
+from MRI2PETLib.progress import Reporter, part_of
+from MRI2PETLib.results import CaseFiles, case_files, is_done, write_case
+from MRI2PETLib.synthesis import SynthesisResult, synthesize
+
+STATUS_FILE = "synthesis_status.csv"
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Status:
+    """One row of the status table. ``status`` is done, kept (was there already) or failed."""
+
+    case: str
+    status: str
+    quality: str
+    message: str
+    hint: str
+    seconds: float
+    t1: str
+    pet: str
+
+
+# Adds a picture or a comparison to a case's files, which are still in their staging folder.
+AfterCase = Callable[[Case, CaseFiles, LoadedImage, SynthesisResult], None]
+
+
+def run_batch(
+    cases: Sequence[Case],
+    bundle: Bundle,
+    output: Path,
+    *,
+    mask: Path | None = None,
+    pet: Path | None = None,
+    reporter: Reporter,
+    after_case: AfterCase | None = None,
+    **settings: Any,
+) -> list[Status]:
+    """Synthesise every case into ``output`` and keep ``synthesis_status.csv`` there up to date.
+
+    :param mask: brain mask for the one case that is given.
+    :param pet: real PET that ``after_case`` compares with; part of what a result depends on.
+    :param settings: keyword arguments of :func:`MRI2PETLib.synthesis.synthesize`.
+    :raises OutputError: if the folder cannot be written to (nothing more could be saved).
+    :raises Cancelled: when the user cancels; finished cases are kept.
+    """
+    make_folder(output)
+    if any(case.folder != Path(".") for case in cases):
+        _describe_dataset(output)
+    rows: list[Status] = []
+    for number, case in enumerate(cases):
+        started = time.perf_counter()
+
+        def progress(done: float, total: float, stage: str, number: int = number, case: Case = case) -> None:
+            label = f"{case.name}: {stage}" if len(cases) > 1 else stage
+            reporter.progress(number + done / total, len(cases), label)
+
+        files = case_files(case, bundle, output)
+        try:
+            row = _run_case(case, files, bundle, mask, pet, progress, reporter, after_case, settings)
+        except (Cancelled, OutputError):
+            raise
+        except MRI2PETError as error:
+            if len(cases) == 1:
+                _save(output, [_row(case, "failed", "refuse", error, started)])
+                raise
+            reporter.warning(f"{case.name} failed: {error}")
+            row = _row(case, "failed", "refuse", error, started)
+        except Exception as error:  # noqa: BLE001  one broken case must not lose the others
+            _log.exception("%s failed", case.name)
+            unexpected = MRI2PETError(f"Unexpected {type(error).__name__}: {error}", "Please report this.")
+            if len(cases) == 1:
+                raise
+            reporter.warning(f"{case.name} failed: {unexpected}")
+            row = _row(case, "failed", "", unexpected, started)
+        rows.append(row)
+        _save(output, rows)
+    return rows
+
+
+def exit_code(rows: Sequence[Status]) -> int:
+    """0 if all cases are done, :data:`~MRI2PETLib.errors.EXIT_PARTIAL` if some failed, 1 if all failed."""
+    failed = sum(row.status == "failed" for row in rows)
+    return 0 if not failed else 1 if failed == len(rows) else EXIT_PARTIAL
+
+
+def _run_case(
+    case: Case,
+    files: CaseFiles,
+    bundle: Bundle,
+    mask: Path | None,
+    pet: Path | None,
+    progress: Callable[[float, float, str], None],
+    reporter: Reporter,
+    after_case: AfterCase | None,
+    settings: dict[str, Any],
+) -> Status:
+    started = time.perf_counter()
+    progress(0, 1, "reading")
+    inputs = {"t1": case.t1, "mask": mask, "pet": pet}
+    wanted = {
+        "version": __version__,
+        "model_sha256": bundle.sha256,
+        **{f"{name}_sha256": sha256_of(path) if path else None for name, path in inputs.items()},
+        **settings,
+    }
+    if is_done(files, wanted):
+        reporter.log(f"{case.name}: already there, kept ({files.pet})")
+        return Status(case.name, "kept", "", "", "", 0.0, str(case.t1), str(files.pet))
+    t1 = read_image(case.t1, kind="t1")
+    brain = None
+    if mask is not None:
+        brain = read_image(mask, kind="mask").image
+        if not same_grid(brain, t1.image):
+            reporter.log(f"{mask} is resampled onto the grid of the T1.")
+    result = synthesize(t1.image, bundle, mask=brain, progress=part_of(progress, 0.04, 0.95), **settings)
+    for reason in (t1.verdict + result.verdict).reasons("warn"):
+        reporter.warning(f"{case.name}: {reason}")
+    progress(0.96, 1, "writing")
+    with staged_folder(files.folder, last=files.sidecar.name) as staging:
+        staged = replace(files, folder=staging)
+        write_case(staged, case, t1, bundle, result, wanted)
+        if after_case is not None:
+            after_case(case, staged, t1, result)
+    level = (t1.verdict + result.verdict).level
+    message = " ".join((t1.verdict + result.verdict).reasons("warn"))
+    seconds = round(time.perf_counter() - started, 1)
+    return Status(case.name, "done", level, message, "", seconds, str(case.t1), str(files.pet))
+
+
+def _row(case: Case, status: str, quality: str, error: MRI2PETError, started: float) -> Status:
+    seconds = round(time.perf_counter() - started, 1)
+    return Status(case.name, status, quality, error.message, error.hint, seconds, str(case.t1), "")
+
+
+def _save(output: Path, rows: Sequence[Status]) -> None:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, [f.name for f in fields(Status)])
+    writer.writeheader()
+    writer.writerows(asdict(row) for row in rows)
+    write_text(output / STATUS_FILE, text.getvalue())
+
+
+def _describe_dataset(output: Path) -> None:
+    """A BIDS derivative says what made it."""
+    write_json(
+        output / "dataset_description.json",
+        {
+            "Name": "Synthetic PET",
+            "BIDSVersion": "1.9.0",
+            "DatasetType": "derivative",
+            "GeneratedBy": [{"Name": "SlicerMRI2PET", "Version": __version__}],
+        },
+    )

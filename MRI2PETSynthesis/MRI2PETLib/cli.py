@@ -1,0 +1,81 @@
+"""The command line ``mri2pet``."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import signal
+import sys
+from importlib import import_module
+from types import FrameType, ModuleType
+
+from MRI2PETLib import __version__
+from MRI2PETLib.errors import Cancelled, MRI2PETError
+from MRI2PETLib.progress import Reporter, make_reporter
+
+COMMANDS = ("demo", "synthesize", "evaluate", "simulate", "models", "doctor")
+
+_DESCRIPTION = (
+    "Synthetic PET from a T1-weighted MRI, beside the real one. "
+    "Research use only: a synthetic PET is not a measurement."
+)
+
+
+def _cancel(number: int, frame: FrameType | None) -> None:
+    raise Cancelled("Cancelled.", "Finished results are kept; run the same command again to go on.")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of all commands; importing it loads no heavy package."""
+    parser = argparse.ArgumentParser(prog="mri2pet", description=_DESCRIPTION)
+    parser.add_argument("--version", action="version", version=f"mri2pet {__version__}")
+    subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name in COMMANDS:
+        module: ModuleType = import_module(f"MRI2PETLib.commands.{name}")
+        command = subparsers.add_parser(name, help=module.HELP, description=module.__doc__)
+        module.add_arguments(command)
+        command.add_argument(
+            "--progress",
+            choices=("bar", "json", "none"),
+            default="bar",
+            help="how to report: a bar on a terminal, one JSON object a line on stdout, or only warnings",
+        )
+        command.add_argument("-v", "--verbose", action="store_true", help="log what happens inside")
+        command.set_defaults(run=module.run)
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command and return its exit code: 0 only on success, see :mod:`MRI2PETLib.errors`."""
+    options = build_parser().parse_args(arguments)
+    logging.basicConfig(
+        level=logging.INFO if options.verbose else logging.ERROR,
+        format="%(levelname)s %(name)s: %(message)s",
+        stream=sys.stderr,
+    )
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _cancel)
+    reporter: Reporter = make_reporter(options.progress)
+    try:
+        return options.run(options, reporter)
+    except MRI2PETError as error:
+        reporter.error(error)
+        return error.exit_code
+    except MemoryError:
+        reporter.error(MRI2PETError("Not enough memory.", "Close other programs or use a smaller image."))
+        return MRI2PETError.exit_code
+    except Exception as error:  # noqa: BLE001  bad input must not show a traceback; -v shows it
+        logging.getLogger(__name__).info("Traceback", exc_info=True)
+        reporter.error(
+            MRI2PETError(
+                f"Unexpected {type(error).__name__}: {error}",
+                "This is a bug: please report it with the output of the same command and -v.",
+            )
+        )
+        return MRI2PETError.exit_code
+    finally:
+        reporter.close()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

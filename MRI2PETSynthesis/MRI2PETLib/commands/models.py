@@ -1,0 +1,56 @@
+"""List, inspect, import, export and remove models."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from MRI2PETLib.progress import Reporter
+
+HELP = "list | info ID | import DIR | export ID | remove ID"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    actions.add_parser("list", help="all models that can be used by their id")
+    info = actions.add_parser("info", help="metadata and card of a model")
+    info.add_argument("model", metavar="ID|DIR")
+    add = actions.add_parser("import", help="copy a bundle (folder or .zip) to your models")
+    add.add_argument("source", type=Path)
+    add.add_argument("--replace", action="store_true", help="replace a model of the same id")
+    export = actions.add_parser("export", help="write a model to a .zip archive")
+    export.add_argument("model", metavar="ID|DIR")
+    export.add_argument("-o", "--output", type=Path, default=Path("."), help="folder or .zip file")
+    remove = actions.add_parser("remove", help="delete an imported model")
+    remove.add_argument("model", metavar="ID")
+
+
+def run(args: argparse.Namespace, reporter: Reporter) -> int:
+    from MRI2PETLib import model_store
+
+    if args.action == "list":
+        bundles, problems = model_store.list_bundles()
+        reporter.say(f"{'id':<20} {'family':<10} {'use':<14} {'grid':<14} name")
+        for bundle in bundles:
+            grid = f"{bundle.space.size[0]}^3 {bundle.space.spacing_mm:g} mm"
+            use = bundle.metadata["intended_use"]
+            reporter.say(
+                f"{bundle.id:<20} {bundle.family:<10} {use:<14} {grid:<14} {bundle.metadata['name']}"
+            )
+        for problem in problems:
+            reporter.warning(problem)
+        reporter.result({"models": [bundle.metadata for bundle in bundles]})
+    elif args.action == "info":
+        bundle = model_store.find_bundle(args.model)
+        bundle.network()  # raises if the weights are not sound
+        reporter.say(f"{bundle.folder}\nweights sha256 {bundle.sha256} (checked)\n")
+        reporter.say(bundle.card() or "This model has no card.")
+        reporter.result({"folder": bundle.folder, "metadata": bundle.metadata})
+    elif args.action == "import":
+        bundle = model_store.import_bundle(args.source, replace=args.replace)
+        reporter.say(f"{bundle.id} -> {bundle.folder}")
+    elif args.action == "export":
+        reporter.say(str(model_store.export_bundle(args.model, args.output)))
+    else:
+        reporter.say(f"removed {model_store.remove_bundle(args.model)}")
+    return 0

@@ -1,0 +1,153 @@
+"""What is added to the files of a synthesis: its picture, and the comparison with a real PET of the same
+person.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from MRI2PETLib.bundle import Bundle
+from MRI2PETLib.errors import InputError
+from MRI2PETLib.progress import Reporter
+
+if TYPE_CHECKING:
+    import SimpleITK as sitk
+
+    from MRI2PETLib.batch import AfterCase
+    from MRI2PETLib.cases import Case
+    from MRI2PETLib.images import LoadedImage
+    from MRI2PETLib.preprocessing.pet import PetImage
+    from MRI2PETLib.results import CaseFiles
+    from MRI2PETLib.synthesis import SynthesisResult
+
+
+def add_picture(bundle: Bundle) -> AfterCase:
+    """Write a PNG of the T1 with the synthetic PET over it."""
+
+    def after(case: Case, files: CaseFiles, t1: LoadedImage, result: SynthesisResult) -> None:
+        _draw(bundle, case, files, t1, result, real=None)
+
+    return after
+
+
+def add_comparison(bundle: Bundle, pet_path: Path, pet_unit: str | None, reporter: Reporter) -> AfterCase:
+    """Bring a real PET to the T1, and write the picture of both and ``metrics.json``.
+
+    The PET is read at once, so that a bad file is refused before anything runs. Where it lies on another
+    grid it is registered rigidly to the T1. It is brought to the scale of the synthetic PET (for SUVR:
+    divided by its own mean in the brain mask), which makes its own unit irrelevant as long as it is linear.
+
+    :raises InputError: if the PET cannot be read.
+    """
+    from MRI2PETLib.preprocessing.pet import read_pet
+
+    pet = read_pet(pet_path, unit=pet_unit)
+    for reason in pet.verdict.reasons("warn"):
+        reporter.warning(reason)
+
+    def after(case: Case, files: CaseFiles, t1: LoadedImage, result: SynthesisResult) -> None:
+        import numpy as np
+        import SimpleITK as sitk
+
+        from MRI2PETLib.evaluation.metrics import compare
+        from MRI2PETLib.images import write_image
+        from MRI2PETLib.outputs import write_json
+        from MRI2PETLib.results import UNIT_MEANING, synthetic_note
+
+        aligned, alignment = align_pet(pet, t1.image, result.mask)
+        real = to_unit(aligned, result.mask, result.unit)
+        about = {
+            "Units": result.unit,
+            "UnitsMeaning": UNIT_MEANING[result.unit],
+            "Source": {"path": str(pet_path), "sha256": pet.sha256, **pet.metadata, "unit": pet.unit},
+            "Alignment": alignment,
+        }
+        write_image(real, files.real, about)
+        synthetic, measured, brain = (sitk.GetArrayViewFromImage(i) for i in (result.pet, real, result.mask))
+        metrics = compare(synthetic, measured, brain, t1.image.GetSpacing()[::-1])
+        write_json(
+            files.metrics,
+            {
+                "Description": synthetic_note(bundle),
+                "Where": "brain mask, T1 grid",
+                "Simulated": pet.metadata.get("simulated", False),
+                **about,
+                "Metrics": metrics,
+            },
+        )
+        _draw(bundle, case, files, t1, result, real=real)
+        shown = {
+            "r": metrics["pearson_r"],
+            "MSE": metrics["mse"],
+            "mean NormDiff": metrics["normdiff_mean"],
+            "CNR synthetic": metrics["cnr_synthetic_median_abs"],
+            "CNR real": metrics["cnr_real_median_abs"],
+        }
+        text = ", ".join(f"{k} {v:.4f}" for k, v in shown.items() if v is not None and np.isfinite(v))
+        reporter.log(f"{case.name}, in the brain, {result.unit}: {text}")
+
+    return after
+
+
+def align_pet(pet: PetImage, t1: sitk.Image, mask: sitk.Image) -> tuple[sitk.Image, dict[str, Any]]:
+    """Resample a PET onto the grid of the T1, registered rigidly unless it lies on that grid already.
+
+    :returns: float32 image and what was done, for the sidecar.
+    :raises InputError: if PET and T1 do not overlap.
+    """
+    from MRI2PETLib.grids import Grid, resample
+    from MRI2PETLib.images import same_grid
+    from MRI2PETLib.preprocessing.pet_registration import register_pet_to_t1
+    from MRI2PETLib.synthesis import affine_matrix
+
+    if same_grid(pet.image, t1):
+        return pet.image, {"method": "same grid"}
+    found = register_pet_to_t1(pet.image, t1, mask)
+    if found.verdict.level == "refuse":
+        raise InputError(" ".join(found.verdict.reasons("refuse")))
+    return resample(pet.image, Grid.of(t1), found.transform), {
+        "method": "rigid",
+        "t1_to_pet_lps": affine_matrix(found.transform),
+        "overlap": found.overlap,
+        "quality": found.verdict.to_dict(),
+    }
+
+
+def to_unit(pet: sitk.Image, mask: sitk.Image, unit: str) -> sitk.Image:
+    """Scale a PET to ``SUVR`` (by its mean in the mask) or ``normalised`` (its minimum and maximum there)."""
+    import SimpleITK as sitk
+
+    from MRI2PETLib.preprocessing.pet import to_suvr
+
+    if unit == "SUVR":
+        return to_suvr(pet, mask)
+    inside = sitk.GetArrayViewFromImage(pet)[sitk.GetArrayViewFromImage(mask) > 0]
+    low, high = float(inside.min()), float(inside.max())
+    if not high > low:
+        raise InputError("The PET has a single value in the brain mask.", "Check the overlay of PET and T1.")
+    return sitk.Clamp((pet - low) / (high - low), sitk.sitkFloat32, 0.0, 1.0)
+
+
+def _draw(
+    bundle: Bundle,
+    case: Case,
+    files: CaseFiles,
+    t1: LoadedImage,
+    result: SynthesisResult,
+    *,
+    real: sitk.Image | None,
+) -> None:
+    from MRI2PETLib.evaluation.figures import comparison_figure
+    from MRI2PETLib.results import synthetic_note
+
+    comparison_figure(
+        t1.image,
+        result.pet,
+        real,
+        result.mask,
+        files.picture,
+        title=f"{case.name}: synthetic {bundle.tracer} PET",
+        unit=result.unit,
+        note=synthetic_note(bundle),
+    )

@@ -1,0 +1,129 @@
+"""The files of one synthesis: BIDS-derivatives style names, JSON sidecars that say synthetic, resume."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from MRI2PETLib.bundle import Bundle
+from MRI2PETLib.cases import Case
+from MRI2PETLib.images import LoadedImage, sidecar_path, write_image
+from MRI2PETLib.outputs import write_json
+from MRI2PETLib.synthesis import SynthesisResult
+
+UNIT_MEANING = {
+    "SUVR": "ratio to the mean in the brain mask",
+    "normalised": "0 to 1, the scale of the PET is lost",
+}
+
+
+@dataclass(frozen=True)
+class CaseFiles:
+    """Where the files of one case go: names in ``folder``.
+
+    Whoever finds the PET's sidecar finds all of them.
+    """
+
+    folder: Path
+    space: str
+    traced: str
+
+    @property
+    def pet(self) -> Path:
+        return self.folder / f"{self.traced}_desc-synthetic_pet.nii.gz"
+
+    @property
+    def sd(self) -> Path:
+        return self.folder / f"{self.traced}_desc-syntheticSD_pet.nii.gz"
+
+    @property
+    def mask(self) -> Path:
+        return self.folder / f"{self.space}_desc-brain_mask.nii.gz"
+
+    @property
+    def unpredicted(self) -> Path:
+        return self.folder / f"{self.space}_desc-notpredicted_mask.nii.gz"
+
+    @property
+    def picture(self) -> Path:
+        return self.folder / f"{self.traced}_desc-synthetic_pet.png"
+
+    @property
+    def real(self) -> Path:
+        return self.folder / f"{self.traced}_desc-real_pet.nii.gz"
+
+    @property
+    def metrics(self) -> Path:
+        return self.folder / f"{self.traced}_desc-comparison_metrics.json"
+
+    @property
+    def sidecar(self) -> Path:
+        return sidecar_path(self.pet)
+
+
+def case_files(case: Case, bundle: Bundle, output: Path) -> CaseFiles:
+    """Names of a case's files below ``output``."""
+    tracer = f"_trc-{bundle.tracer}" if bundle.tracer else ""
+    return CaseFiles(output / case.folder, f"{case.name}_space-T1w", f"{case.name}{tracer}_space-T1w")
+
+
+def is_done(files: CaseFiles, wanted: dict[str, Any]) -> bool:
+    """Whether a complete result of the same request (inputs by checksum, model, settings) lies there."""
+    try:
+        found = json.loads(files.sidecar.read_text(encoding="utf-8")).get("Request")
+    except (OSError, ValueError, AttributeError):
+        return False
+    return found == wanted and files.pet.is_file() and files.mask.is_file()
+
+
+def is_simulated(t1: LoadedImage) -> bool:
+    """Whether the T1's own sidecar says that it was simulated."""
+    try:
+        return bool(json.loads(sidecar_path(t1.path).read_text(encoding="utf-8")).get("Simulated"))
+    except (OSError, ValueError, AttributeError):
+        return False
+
+
+def synthetic_note(bundle: Bundle) -> str:
+    """What every picture and sidecar says about the image."""
+    note = "Synthetic PET, computed from the T1: not a measurement. Research use only."
+    return (
+        f"DEMONSTRATION MODEL, not trained on real T1/PET pairs. {note}" if bundle.is_demonstration else note
+    )
+
+
+def write_case(
+    files: CaseFiles,
+    case: Case,
+    t1: LoadedImage,
+    bundle: Bundle,
+    result: SynthesisResult,
+    wanted: dict[str, Any],
+) -> dict[str, Any]:
+    """Write a case's images and sidecars. Returns the sidecar of the PET."""
+    common = {"Synthetic": True, "Description": synthetic_note(bundle), "Sources": [str(case.t1)]}
+    write_image(result.mask, files.mask, {"Type": "Brain", "Sources": [str(case.t1)]})
+    if result.sd is not None:
+        write_image(result.sd, files.sd, {**common, "Units": result.unit})
+    if result.unpredicted is not None:
+        write_image(
+            result.unpredicted, files.unpredicted, {"Type": "NotPredicted", "Sources": [str(case.t1)]}
+        )
+    write_image(result.pet, files.pet)
+    sidecar = {
+        **common,
+        "Modality": "PET",
+        "TracerName": bundle.tracer,
+        "Units": result.unit,
+        "UnitsMeaning": UNIT_MEANING[result.unit],
+        "IntendedUse": bundle.metadata["intended_use"],
+        "Quality": (t1.verdict + result.verdict).to_dict(),
+        "Simulated": is_simulated(t1),
+        "Source": {"path": str(case.t1), "sha256": t1.sha256, **t1.metadata},
+        "Provenance": result.provenance,
+        "Request": wanted,
+    }
+    write_json(files.sidecar, sidecar)
+    return sidecar

@@ -1,0 +1,191 @@
+"""Grid, normalisation, and the way to model space and back."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from MRI2PETLib.errors import BundleError, QualityError
+from MRI2PETLib.grids import Grid, antialias, resample, world_extent
+from MRI2PETLib.model_space import (
+    PRESETS,
+    ModelSpace,
+    decode,
+    encode,
+    encode_target,
+    model_grid,
+    not_predicted,
+    with_grid,
+)
+
+FLIPS = list(itertools.product((1, -1), repeat=3))
+
+
+def random_grid(seed: int) -> Grid:
+    """A grid that holds a brain: oblique, flipped, permuted, anisotropic, far from the origin."""
+    rng = np.random.default_rng(seed)
+    axis = rng.normal(size=3)
+    rotation = sitk.VersorTransform((axis / np.linalg.norm(axis)).tolist(), float(rng.uniform(-0.5, 0.5)))
+    direction = np.array(rotation.GetMatrix()).reshape(3, 3)[:, rng.permutation(3)]
+    direction = direction * FLIPS[seed % 8]
+    spacing = rng.uniform([1.5, 1.5, 1.8], [2.5, 2.5, 4.0])
+    size = np.ceil(230 / spacing).astype(int)
+    origin = rng.uniform(-100, 100, 3) - direction @ (spacing * size / 2)
+    return Grid(
+        tuple(size.tolist()), tuple(spacing.tolist()), tuple(origin.tolist()), tuple(direction.ravel())
+    )
+
+
+def world(grid: Grid) -> np.ndarray:
+    """LPS coordinates of every voxel centre, [3, k, j, i]."""
+    index = np.indices(grid.size[::-1])[::-1].reshape(3, -1)
+    matrix = np.array(grid.direction).reshape(3, 3) * np.array(grid.spacing_mm)
+    return (matrix @ index + np.array(grid.origin)[:, None]).reshape(3, *grid.size[::-1])
+
+
+def ball(grid: Grid, radius_mm: float = 60.0) -> sitk.Image:
+    """A ball in the middle of the grid's field of view."""
+    points = world(grid)
+    centre = points.reshape(3, -1).mean(1)
+    distance = np.linalg.norm(points - centre[:, None, None, None], axis=0)
+    return grid.image((distance < radius_mm).astype(np.uint8))
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_world_ramp_survives_the_round_trip(seed: int) -> None:
+    """World coordinates resampled native -> model -> native stay what they are, to 1e-6 mm (float64)."""
+    native = random_grid(seed)
+    size, spacing_mm = (tuple(n // 3 for n in native.size), tuple(3 * s for s in native.spacing_mm))
+    coarse = Grid(size, spacing_mm, native.origin, native.direction)
+    mask = ball(coarse)
+    grid, _ = model_grid(mask, ModelSpace())
+    inside = sitk.GetArrayFromImage(mask) > 0
+    inside_model = sitk.GetArrayFromImage(resample(mask, grid, interpolator=sitk.sitkNearestNeighbor)) > 0
+    for axis in range(3):
+        there = resample(native.image(world(native)[axis]), grid)
+        error = np.abs(sitk.GetArrayFromImage(there) - world(grid)[axis])
+        assert error[inside_model].max() < 1e-6
+        back = sitk.GetArrayFromImage(resample(there, coarse))[inside]
+        assert np.abs(back - world(coarse)[axis][inside]).max() < 1e-6
+
+
+def test_antialiasing_does_not_move_a_ramp() -> None:
+    """The blur is symmetric: away from the border a ramp stays a ramp (tolerance: the filter's recursion)."""
+    grid = Grid((40, 40, 40), (1.0, 1.0, 1.0), (0.0, 0.0, 0.0), (1, 0, 0, 0, 1, 0, 0, 0, 1))
+    ramp = world(grid)[0]
+    blurred = sitk.GetArrayFromImage(antialias(grid.image(ramp), (2.0, 2.0, 2.0)))
+    assert np.abs((blurred - ramp)[10:-10, 10:-10, 10:-10]).max() < 1e-4
+
+
+def test_grid_is_centred_on_the_mask_along_patient_axes() -> None:
+    mask = ball(random_grid(3))
+    grid, findings = model_grid(mask, ModelSpace())
+    assert findings == ()
+    assert grid.direction == (-1.0, 0.0, 0.0, 0.0, -1.0, 0.0, 0.0, 0.0, 1.0)
+    low, high = world_extent(mask)
+    middle = np.array(grid.image().TransformContinuousIndexToPhysicalPoint([47.5] * 3))
+    assert np.abs(middle - (low + high) / 2).max() < 1e-6
+
+
+def test_a_large_brain_widens_the_voxels_and_a_larger_one_is_refused() -> None:
+    grid = Grid((130, 130, 130), (2.0, 2.0, 2.0), (0.0, 0.0, 0.0), (1, 0, 0, 0, 1, 0, 0, 0, 1))
+    placed, findings = model_grid(ball(grid, radius_mm=100), ModelSpace())
+    assert findings[0].level == "warn" and "widened" in findings[0].message
+    assert placed.spacing_mm[0] == pytest.approx((200 + 8) / 96, rel=0.02)
+    with pytest.raises(QualityError, match="does not fit"):
+        model_grid(ball(grid, radius_mm=115), ModelSpace())
+
+
+def test_default_normalisation_ends_at_the_percentiles_inside_the_mask() -> None:
+    native = Grid((90, 90, 90), (2.0, 2.0, 2.0), (-90.0, -90.0, -90.0), (1, 0, 0, 0, 1, 0, 0, 0, 1))
+    mask = ball(native)
+    rng = np.random.default_rng(0)
+    t1 = native.image(rng.uniform(100, 300, (90, 90, 90)).astype(np.float32))
+    encoded = encode(t1, mask, ModelSpace())
+    inside = encoded.source[encoded.mask > 0]
+    assert encoded.source.min() == 0 and encoded.source.max() == 1
+    assert (inside == 0).mean() == pytest.approx(0.01, abs=0.002)
+    assert (inside == 1).mean() == pytest.approx(0.01, abs=0.002)
+    assert np.all(encoded.source[encoded.mask == 0] == 0)
+    scaled = encode(t1 * 17.0 + 5.0, mask, ModelSpace())
+    assert np.abs(scaled.source - encoded.source).max() < 1e-4
+
+
+def test_reference_preset_is_the_published_crop() -> None:
+    """A 2 mm volume: voxels s // 2 - 48 and on, unclipped percentiles over crop and background, no
+    resampling.
+    """
+    rng = np.random.default_rng(1)
+    size = (110, 128, 104)
+    direction = (-1, 0, 0, 0, -1, 0, 0, 0, 1)
+    grid = Grid(size, (2.0, 2.0, 2.0), (70.0, 60.0, -90.0), direction)
+    values = np.zeros(size[::-1], np.float32)
+    values[20:80, 30:100, 20:90] = rng.uniform(50, 400, (60, 70, 70))
+    t1 = grid.image(values)
+    encoded = encode(t1, t1 > 0, PRESETS["reference"])
+    start = [n // 2 - 48 for n in values.shape]
+    crop = values[tuple(slice(s, s + 96) for s in start)]
+    low, high = np.percentile(crop, [1, 99])
+    assert np.abs(encoded.source - (crop - low) / (high - low)).max() < 1e-4
+    assert encoded.source.max() > 1
+
+
+def test_published_crop_is_saved_where_it_was() -> None:
+    """The published code keeps the affine of the uncropped volume, which shifts its output by 2 mm x the
+    crop.
+    """
+    grid = Grid((128, 128, 128), (2.0, 2.0, 2.0), (0.0, 0.0, 0.0), (-1, 0, 0, 0, -1, 0, 0, 0, 1))
+    placed, _ = model_grid(ball(grid), PRESETS["reference"])
+    shift = np.array(placed.origin) - np.array(grid.origin)
+    assert np.abs(np.abs(shift) - 32.0).max() < 1e-6
+
+
+def test_suvr_target_keeps_the_scale_and_decodes_to_suvr() -> None:
+    native = random_grid(2)
+    mask = ball(native)
+    smooth = (2 + np.sin(world(native)[0] / 40)).astype(np.float32)
+    encoded = encode(native.image(smooth), mask, ModelSpace())
+    target = encode_target(native.image(smooth * 700), mask, encoded)
+    assert target[encoded.mask > 0].mean() == pytest.approx(0.5, abs=1e-4)
+    back = decode(target, encoded, mask)
+    inside = sitk.GetArrayFromImage(mask) > 0
+    expected = smooth / smooth[inside].mean()
+    error = np.abs(sitk.GetArrayFromImage(back) - expected)[inside]
+    # The ramp changes by .013 a mm and the rim is continued over at most two voxels; mixing it with the
+    # background would halve it.
+    assert error.max() < 0.05
+    assert error.mean() < 0.005
+    assert np.all(sitk.GetArrayFromImage(back)[~inside] == 0)
+    assert Grid.of(back) == Grid.of(mask)
+
+
+def test_minmax_target_spans_0_to_1() -> None:
+    native = random_grid(4)
+    mask = ball(native)
+    pet = native.image((1 + np.abs(world(native)[1])).astype(np.float32))
+    encoded = encode(pet, mask, PRESETS["reference"])
+    target = encode_target(pet, mask, encoded)
+    assert target.min() == 0 and target.max() == 1
+
+
+def test_brain_outside_the_field_of_view_is_marked() -> None:
+    grid = Grid((140, 100, 100), (2.0, 2.0, 2.0), (0.0, 0.0, 0.0), (1, 0, 0, 0, 1, 0, 0, 0, 1))
+    values = np.zeros((100, 100, 140), np.uint8)
+    values[30:70, 30:70, 5:60] = 1
+    mask = grid.image(values)
+    t1 = grid.image(np.random.default_rng(0).uniform(1, 2, values.shape).astype(np.float32))
+    encoded = encode(t1, mask, PRESETS["reference"])
+    marked = sitk.GetArrayFromImage(not_predicted(encoded, mask))
+    assert marked[50, 50, 10] == 1 and marked[50, 50, 50] == 0
+    assert np.all(marked <= values)
+
+
+def test_space_round_trips_through_json_and_refuses_nonsense() -> None:
+    space = with_grid(ModelSpace(), 48, 4.0)
+    assert ModelSpace.from_dict(space.to_dict()) == space
+    for change in ({"size": [0, 1, 2]}, {"spacing_mm": 0}, {"target": "$eval"}, {"extra": 1}):
+        with pytest.raises(BundleError):
+            ModelSpace.from_dict({**space.to_dict(), **change})

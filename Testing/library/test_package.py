@@ -1,0 +1,88 @@
+"""What importing costs, what the rooms may import, and that the installed package is whole."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import MRI2PETLib
+from MRI2PETLib.resources import resources_dir
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+LIBRARY = Path(MRI2PETLib.__file__).parent
+
+
+def run_python(code: str) -> str:
+    return subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=REPOSITORY
+    ).stdout
+
+
+def test_importing_the_package_loads_nothing_heavy() -> None:
+    heavy = "torch monai lightning nibabel SimpleITK numpy pandas matplotlib scipy".split()
+    code = f"import MRI2PETLib, sys; print([m for m in {heavy} if m in sys.modules])"
+    assert run_python(code).strip() == "[]"
+
+
+def test_the_command_line_parses_without_heavy_packages() -> None:
+    heavy = "torch monai lightning nibabel pandas matplotlib".split()
+    code = "from MRI2PETLib.cli import build_parser; build_parser(); import sys; "
+    code += f"print([m for m in {heavy} if m in sys.modules])"
+    assert run_python(code).strip() == "[]"
+
+
+def test_inference_imports_no_monai(tmp_path: Path) -> None:
+    code = f"""
+import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})
+from pathlib import Path
+import numpy as np, torch
+from bundles import tiny_bundle
+from MRI2PETLib.models import get_family
+from MRI2PETLib.progress import no_progress
+import MRI2PETLib.synthesis
+bundle = tiny_bundle(Path({str(tmp_path)!r}) / "tiny")
+get_family(bundle.family).predict(bundle.network(), torch.rand(1, 1, 16, 16, 16), samples=1, steps=0, seed=0,
+                                  progress=no_progress)
+print([m for m in ("monai", "lightning", "qt", "slicer", "vtk") if m in sys.modules])
+"""
+    assert run_python(code).strip() == "[]"
+
+
+def imports(path: Path, *, file_scope_only: bool = False) -> set[str]:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    nodes = tree.body if file_scope_only else list(ast.walk(tree))
+    names = set()
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            names |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names.add((node.module or "").split(".")[0])
+    return names
+
+
+def test_rooms() -> None:
+    """The library knows nothing of Qt, Slicer or the training library; only models import torch at file
+    scope.
+    """
+    for path in LIBRARY.rglob("*.py"):
+        assert not imports(path) & {"qt", "ctk", "MRI2PETTrainingLib", "print"}, path
+        if path.name != "scene.py":
+            assert not imports(path) & {"slicer", "vtk"}, path
+        light = {"monai", "lightning", "nibabel", "pandas", "matplotlib", "pydicom"}
+        light |= set() if path.parent.name == "models" else {"torch"}
+        assert not imports(path, file_scope_only=True) & light, path
+
+
+def test_resources_are_found_and_licensed() -> None:
+    folder = resources_dir() / "Templates"
+    assert (folder / "LICENSE-ICBM152.txt").is_file()
+    for name in ("T1", "mask", "gm", "wm", "csf"):
+        assert (folder / f"icbm152_2009a_{name}.nii.gz").is_file()
+
+
+def test_no_tracked_file_is_over_3_mb() -> None:
+    tracked = subprocess.run(["git", "ls-files", "-z"], capture_output=True, text=True, cwd=REPOSITORY)
+    paths = [REPOSITORY / p for p in tracked.stdout.split("\0") if p]
+    assert [p for p in paths if p.is_file() and p.stat().st_size > 3_000_000] == []

@@ -1,0 +1,211 @@
+"""Facts about the TSPO U-Net. Counts and names: dissection of the published code (docs of the model)."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from MRI2PETLib.errors import BundleError
+from MRI2PETLib.models import family_names, get_family
+from MRI2PETLib.models.unet import TSPOUNet, build, loss
+from published_unet import published_forward
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+def network(attention: str, seed: int = 0) -> TSPOUNet:
+    """A network whose weights are far from their initial zeros and ones, so that nothing cancels by
+    chance.
+    """
+    torch.manual_seed(seed)
+    built = build({"attention": attention}).eval()
+    with torch.no_grad():
+        for parameter in built.parameters():
+            parameter.add_(0.02 * torch.randn_like(parameter))
+    return built
+
+
+def published_names() -> dict[str, tuple[int, ...]]:
+    """Names and shapes of the published state dict, spelled out from the description of the architecture."""
+    shapes: dict[str, tuple[int, ...]] = {}
+
+    def layer(name: str, *weight: int) -> None:
+        shapes[f"{name}.weight"], shapes[f"{name}.bias"] = weight, weight[:1]
+
+    def separable(name: str, inside: int, outside: int) -> None:
+        layer(f"{name}.depthwise_separable_conv.0", inside, 1, 3, 3, 3)
+        layer(f"{name}.depthwise_separable_conv.1", outside, inside, 1, 1, 1)
+
+    def block(name: str, inside: int, dense: bool = False) -> None:
+        layer(f"{name}.norm1", inside)
+        layer(f"{name}.norm2", 32)
+        for convolution, channels in (("conv1", inside), ("conv2", 32)):
+            if dense:
+                layer(f"{name}.{convolution}", 32, channels, 3, 3, 3)
+            else:
+                separable(f"{name}.{convolution}", channels, 32)
+        if inside != 32:
+            layer(f"{name}.shortcut", 32, inside, 1, 1, 1)
+
+    def attention(name: str) -> None:
+        layer(f"{name}.norm", 32)
+        for part in ("q", "k", "v", "output", "attn.out_proj"):
+            layer(f"{name}.{part}", 32, 32)
+        shapes[f"{name}.attn.in_proj_weight"], shapes[f"{name}.attn.in_proj_bias"] = (96, 32), (96,)
+
+    layer("image_proj", 32, 1, 3, 3, 3)
+    for index in (0, 2, 4, 6):
+        block(f"down.{index}.res", 32)
+    for index in (1, 3, 5):
+        layer(f"down.{index}.conv", 32, 32, 3, 3, 3)
+    block("middle.res1", 32, dense=True)
+    block("middle.res2", 32, dense=True)
+    for index in (0, 1, 3, 4, 6, 7, 9, 10):
+        block(f"up.{index}.res", 64)
+    for index in (2, 5, 8):
+        layer(f"up.{index}.conv", 32, 32, 4, 4, 4)
+    for name in ("down.6.attn", "middle.attn", "up.0.attn", "up.1.attn"):
+        attention(name)
+    layer("norm", 32)
+    separable("final", 32, 1)
+    return shapes
+
+
+def test_published_counts() -> None:
+    built = build({})
+    assert len(built.state_dict()) == 252
+    assert sum(p.numel() for p in built.parameters()) == 507_553
+
+
+def test_490401_parameters_are_live_in_reference_mode() -> None:
+    """490,401, which the paper prints, is what is not dead for one volume: q and k of four attention blocks
+    are.
+    """
+    built = network("reference")
+    built(torch.rand(1, 1, 16, 16, 16)).sum().backward()
+    live = 0
+    for name, parameter in built.named_parameters():
+        gradient = parameter.grad
+        if gradient is None:
+            continue
+        live += int(gradient[64:].numel() if "in_proj" in name else gradient.numel())
+    assert live == 490_401
+
+
+def test_state_dict_with_the_published_names_loads_strictly() -> None:
+    state = {name: torch.zeros(shape) for name, shape in published_names().items()}
+    build({}).load_state_dict(state, strict=True)
+
+
+def test_fast_path_equals_the_published_formulation() -> None:
+    """Tolerance 5e-5: channels-last group normalisation sums in another order."""
+    built = network("reference")
+    x = torch.rand(1, 1, 32, 40, 24)
+    with torch.inference_mode():
+        difference = (built(x) - published_forward(built, x)).abs().max()
+    assert difference < 5e-5
+
+
+def test_published_code_mixes_the_volumes_of_a_batch_and_ours_does_not() -> None:
+    a, b = torch.rand(2, 1, 1, 16, 16, 16)
+    for mode in ("spatial", "reference"):
+        built = network(mode)
+        with torch.inference_mode():
+            assert torch.allclose(built(torch.cat((a, b)))[:1], built(a), atol=2e-6)
+    with torch.inference_mode():
+        mixed = published_forward(built, torch.cat((a, b)))[:1]
+    assert (mixed - built(a)).abs().max() > 1e-5
+
+
+def test_spatial_attention_sees_all_voxels_and_reference_only_its_own() -> None:
+    x = torch.rand(1, 32, 4, 4, 4)
+    moved = x.clone()
+    moved[..., 3, 3, 3] += 1
+    for mode, changes in (("spatial", True), ("reference", False)):
+        block = network(mode).middle.attn
+        with torch.inference_mode():
+            elsewhere = (block(moved) - block(x))[..., 0, 0, 0].abs().max()
+        assert bool(elsewhere > 1e-7) is changes
+
+
+def test_reference_attention_is_an_affine_map_of_each_voxel() -> None:
+    """x + W_o W_out (W_v' (W_v x + b_v) + b_v') + ..., folded by hand."""
+    block = network("reference").middle.attn
+    inner, bias = block.attn.in_proj_weight[64:], block.attn.in_proj_bias[64:]
+    outer = block.output.weight @ block.attn.out_proj.weight
+    weight = torch.eye(32) + outer @ inner @ block.v.weight
+    offset = (
+        outer @ (inner @ block.v.bias + bias)
+        + block.output.weight @ block.attn.out_proj.bias
+        + block.output.bias
+    )
+    x = torch.randn(1, 32, 3, 4, 5)
+    with torch.inference_mode():
+        folded = torch.einsum("oc,bckji->bokji", weight, x) + offset[:, None, None, None]
+        assert torch.allclose(block(x), folded, atol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(20, 24, 17), (16, 16, 16), (9, 30, 8)])
+def test_any_size_is_padded_and_cut_back(shape: tuple[int, int, int]) -> None:
+    built = network("spatial")
+    with torch.inference_mode():
+        out = built(torch.rand(1, 1, *shape))
+    assert out.shape[2:] == shape
+    assert 0 <= out.min() and out.max() <= 1
+
+
+def test_bf16_is_close() -> None:
+    built = network("spatial")
+    x = torch.rand(1, 1, 24, 24, 24)
+    with torch.inference_mode():
+        exact = built(x)
+        rough = built.bfloat16()(x.bfloat16()).float()
+    assert (exact - rough).abs().max() < 2e-2
+
+
+def test_other_widths_and_depths() -> None:
+    small = build({"n_channels": 16, "n_levels": 3, "n_blocks": 2, "depthwise_separable": False})
+    assert small(torch.rand(1, 1, 8, 8, 8)).shape == (1, 1, 8, 8, 8)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"n_channels": 30},
+        {"n_levels": "4"},
+        {"attention": "batch"},
+        {"sigmoid": 1},
+        {"_target_": "os.system"},
+    ],
+)
+def test_bad_arguments_are_refused(arguments: dict) -> None:
+    with pytest.raises(BundleError):
+        build(arguments)
+
+
+def test_registry_is_closed() -> None:
+    assert "unet" in family_names()
+    with pytest.raises(BundleError, match="os.path"):
+        get_family("os.path")
+
+
+def test_loss_by_hand() -> None:
+    """Prediction .5 and target 1 in half of the voxels: 0.5 (.25 + ln 2), or half of it over the whole
+    volume.
+    """
+
+    class Half(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.full_like(x, 0.5)
+
+    x = torch.zeros(1, 1, 2, 2, 2)
+    mask = torch.zeros_like(x)
+    mask[..., 0] = 1
+    expected = 0.5 * (0.25 + torch.log(torch.tensor(2.0)))
+    brain = loss(Half(), x, torch.ones_like(x), mask, {"loss_region": "brain"})
+    volume = loss(Half(), x, torch.ones_like(x), mask, {"loss_region": "volume"})
+    assert torch.isclose(brain, expected)
+    assert torch.isclose(volume, expected / 2)
