@@ -302,4 +302,5 @@ def test_cancelling_leaves_whole_subjects_only(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         write_dataset(tmp_path, 3, DatasetSettings(spacing_mm=6.0), cancel)
     assert [p.name for p in sorted(tmp_path.iterdir()) if p.is_dir()] == ["subject_001"]
+    assert len((tmp_path / "manifest.csv").read_text().splitlines()) == 2
     assert write_dataset(tmp_path, 2, DatasetSettings(spacing_mm=6.0)) == (1, 1)

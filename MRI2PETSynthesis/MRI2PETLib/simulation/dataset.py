@@ -76,12 +76,16 @@ def write_dataset(
     _claim(folder, settings)
     write_text(folder / "README.txt", README)
     missing = [n for n in range(1, count + 1) if not (folder / _name(n) / "truth.json").is_file()]
-    for done, number in enumerate(missing):
-        progress(done, len(missing), f"Simulating {_name(number)}")
-        seed, lesion = _draw(settings, number)
-        subject = simulate_subject(seed, spacing_mm=settings.spacing_mm, head=settings.head, lesion=lesion)
-        _write_subject(folder / _name(number), subject)
-    _write_manifest(folder)
+    try:
+        for done, number in enumerate(missing):
+            progress(done, len(missing), f"Simulating {_name(number)}")
+            seed, lesion = _draw(settings, number)
+            subject = simulate_subject(
+                seed, spacing_mm=settings.spacing_mm, head=settings.head, lesion=lesion
+            )
+            _write_subject(folder / _name(number), subject)
+    finally:
+        _write_manifest(folder)
     progress(1, 1, "Simulated")
     return len(missing), count - len(missing)
 

@@ -72,7 +72,7 @@ def _with_affine(elastic: FloatArray, matrix: NDArray[np.float64], shift: NDArra
     return Deformation(forward_field, _inverted(forward_field, start_field))
 
 
-def _inverted(forward: FloatArray, start: FloatArray, iterations: int = 7) -> FloatArray:
+def _inverted(forward: FloatArray, start: FloatArray, iterations: int = 5) -> FloatArray:
     """The displacement that undoes ``forward``, by fixed-point iteration (gradients are well below 1)."""
     points = FIELD_GRID.points()
     backward = start
