@@ -162,7 +162,7 @@ def write_image(image: sitk.Image, path: Path | str, sidecar: dict[str, Any] | N
 def _check_written(image: sitk.Image, path: Path) -> None:
     """Raise OSError when a NIfTI file is cut short.
 
-    ITK neither notices that the disk runs full under a NIfTI file nor, later, that the file is cut short; for NRRD
+    ITK neither notices that the disk runs full under a NIfTI file nor, later, that it is cut short; for NRRD
     and MetaImage it does.
     """
     if not image_suffix(path).startswith(".nii"):
