@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -128,6 +129,8 @@ def _open_nifti(path: Path, suffix: str) -> RawImage:
     if len(shape) > 4 and any(n > 1 for n in shape[4:]):
         raise InputError(f"{path} is a vector image (shape {shape}).", "Give a scalar image.")
     size, n_frames = split_size(path, shape[:4])
+    if is_gzip:
+        _check_gzip(path)
     ras_affine, findings, orientation = _nifti_affine(path, image)
     dataobj = image.dataobj
 
@@ -146,6 +149,13 @@ def _open_nifti(path: Path, suffix: str) -> RawImage:
         metadata={"format": "NIfTI", "orientation_from": orientation},
         findings=findings,
     )
+
+
+def _check_gzip(path: Path) -> None:
+    """Read to the end, where the checksum is: nibabel stops at the last voxel and misses damaged ones."""
+    with unreadable_as_input_error(path), gzip.open(path, "rb") as stream:
+        while stream.read(1 << 20):
+            pass
 
 
 def _nifti_affine(path: Path, image: nib.Nifti1Image) -> tuple[np.ndarray, tuple[Finding, ...], str]:

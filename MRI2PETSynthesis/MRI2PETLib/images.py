@@ -144,8 +144,10 @@ def write_image(image: sitk.Image, path: Path | str, sidecar: dict[str, Any] | N
     path = Path(path)
     if image_suffix(path) not in WRITABLE_SUFFIXES:
         raise OutputError(f"Cannot write {path}.", f"Use a name that ends in {', '.join(WRITABLE_SUFFIXES)}.")
+    if not path.parent.is_dir():
+        raise OutputError(f"Cannot write {path}: {path.parent} is not a folder.", "Create the folder first.")
     with atomic_path(path) as temporary:
-        # Opening it ourselves reports a missing or read-only folder as such; ITK only says "not written".
+        # Opening it ourselves reports a read-only folder as such; ITK only says "not written".
         temporary.touch()
         try:
             sitk.WriteImage(image, str(temporary), useCompression=True)
