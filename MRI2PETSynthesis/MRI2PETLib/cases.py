@@ -45,24 +45,22 @@ def find_cases(inputs: Sequence[Path | str]) -> list[Case]:
             raise InputError(f"{item} does not exist.", "Check the path.")
         found += [(item, Path("."))] if item.is_file() else _in_folder(item)
     unique = list(dict.fromkeys(found))
-    stems = [_stem(t1) for t1, _ in unique]
-    counts = Counter(stems)
-    names: list[str] = []
-    for (t1, _), stem in zip(unique, stems):
-        if counts[stem] > 1 or stem.lower() in _NOT_A_NAME:
-            stem = (
-                f"{_safe(t1.resolve().parent.name)}_{stem}"
-                if counts[stem] > 1
-                else _safe(t1.resolve().parent.name)
-            )
-        names.append(stem)
-    again = Counter(names)
-    seen: Counter[str] = Counter()
-    cases = []
-    for (t1, folder), name in zip(unique, names):
-        seen[name] += 1
-        cases.append(Case(f"{name}-{seen[name]}" if again[name] > 1 else name, t1, folder))
-    return cases
+    names = _tell_apart(
+        [_name(t1) for t1, _ in unique], [_safe(t1.resolve().parent.name) for t1, _ in unique]
+    )
+    return [Case(name, t1, folder) for (t1, folder), name in zip(unique, names)]
+
+
+def _tell_apart(names: list[str], parents: list[str]) -> list[str]:
+    """Put the parent folder before names that occur twice, and a number behind those that still do."""
+    counts = Counter(names)
+    names = [f"{parent}_{name}" if counts[name] > 1 else name for name, parent in zip(names, parents)]
+    counts, seen = Counter(names), Counter[str]()
+    for index, name in enumerate(names):
+        if counts[name] > 1:
+            seen[name] += 1
+            names[index] = f"{name}-{seen[name]}"
+    return names
 
 
 def is_image(path: Path) -> bool:
@@ -90,13 +88,13 @@ def _in_folder(folder: Path) -> list[tuple[Path, Path]]:
     raise InputError(f"{folder} is empty.", "Name a T1 image, a DICOM folder or a BIDS dataset.")
 
 
-def _stem(path: Path) -> str:
-    name = path.name if path.is_file() else path.resolve().name
-    for suffix in IMAGE_SUFFIXES:
-        if path.is_file() and name.lower().endswith(suffix):
-            name = name[: -len(suffix)]
-            break
-    return _safe(re.sub(r"_T1w$", "", name))
+def _name(path: Path) -> str:
+    """The file's stem without ``_T1w``; the folder's name for a DICOM folder or a file just called T1."""
+    if path.is_dir():
+        return _safe(path.resolve().name)
+    suffix = next((s for s in IMAGE_SUFFIXES if path.name.lower().endswith(s)), "")
+    stem = _safe(re.sub(r"_T1w$", "", path.name[: len(path.name) - len(suffix)]))
+    return _safe(path.resolve().parent.name) if stem.lower() in _NOT_A_NAME else stem
 
 
 def _safe(name: str) -> str:

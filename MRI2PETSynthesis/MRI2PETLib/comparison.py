@@ -53,7 +53,7 @@ def add_comparison(bundle: Bundle, pet_path: Path, pet_unit: str | None, reporte
         from MRI2PETLib.evaluation.metrics import compare
         from MRI2PETLib.images import write_image
         from MRI2PETLib.outputs import write_json
-        from MRI2PETLib.results import UNIT_MEANING, synthetic_note
+        from MRI2PETLib.results import UNIT_MEANING, is_simulated, synthetic_note
 
         aligned, alignment = align_pet(pet, t1.image, result.mask)
         real = to_unit(aligned, result.mask, result.unit)
@@ -71,7 +71,7 @@ def add_comparison(bundle: Bundle, pet_path: Path, pet_unit: str | None, reporte
             {
                 "Description": synthetic_note(bundle),
                 "Where": "brain mask, T1 grid",
-                "Simulated": pet.metadata.get("simulated", False),
+                "Simulated": is_simulated(pet_path),
                 **about,
                 "Metrics": metrics,
             },

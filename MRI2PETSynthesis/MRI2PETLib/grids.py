@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from dataclasses import dataclass
 
@@ -88,13 +87,19 @@ def bounding_box(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def world_extent(mask: sitk.Image) -> tuple[np.ndarray, np.ndarray]:
-    """Lower and upper corner (LPS mm) of the world-aligned box around a mask's voxels, half voxels
-    included.
+    """Lower and upper corner (LPS mm) of the world-aligned box around a mask's voxels, half voxels included.
+
+    The box is that of the voxels, not of their index range: that one grows when the grid is oblique.
     """
-    low, high = bounding_box(sitk.GetArrayViewFromImage(mask))
-    ends = [(a - 0.5, b + 0.5) for a, b in zip(low[::-1].tolist(), high[::-1].tolist())]
-    points = np.array([mask.TransformContinuousIndexToPhysicalPoint(c) for c in itertools.product(*ends)])
-    return points.min(axis=0), points.max(axis=0)
+    inside = sitk.GetArrayViewFromImage(mask) != 0
+    rows = np.argwhere(inside.any(axis=2))  # the two ends of every row suffice
+    first = inside.argmax(axis=2)[tuple(rows.T)]
+    last = inside.shape[2] - 1 - inside[:, :, ::-1].argmax(axis=2)[tuple(rows.T)]
+    ends = [np.column_stack((i, rows[:, 1], rows[:, 0])) for i in (first, last)]
+    matrix = np.array(mask.GetDirection()).reshape(3, 3) * np.array(mask.GetSpacing())
+    points = np.concatenate(ends) @ matrix.T + np.array(mask.GetOrigin())
+    half_voxel = np.abs(matrix).sum(axis=1) / 2
+    return points.min(axis=0) - half_voxel, points.max(axis=0) + half_voxel
 
 
 def crop_to(image: sitk.Image, mask: sitk.Image, margin_mm: float) -> sitk.Image:

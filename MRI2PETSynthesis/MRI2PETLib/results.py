@@ -78,10 +78,10 @@ def is_done(files: CaseFiles, wanted: dict[str, Any]) -> bool:
     return found == wanted and files.pet.is_file() and files.mask.is_file()
 
 
-def is_simulated(t1: LoadedImage) -> bool:
-    """Whether the T1's own sidecar says that it was simulated."""
+def is_simulated(path: Path) -> bool:
+    """Whether an image's own sidecar says that it was simulated."""
     try:
-        return bool(json.loads(sidecar_path(t1.path).read_text(encoding="utf-8")).get("Simulated"))
+        return bool(json.loads(sidecar_path(path).read_text(encoding="utf-8")).get("Simulated"))
     except (OSError, ValueError, AttributeError):
         return False
 
@@ -120,7 +120,7 @@ def write_case(
         "UnitsMeaning": UNIT_MEANING[result.unit],
         "IntendedUse": bundle.metadata["intended_use"],
         "Quality": (t1.verdict + result.verdict).to_dict(),
-        "Simulated": is_simulated(t1),
+        "Simulated": is_simulated(case.t1),
         "Source": {"path": str(case.t1), "sha256": t1.sha256, **t1.metadata},
         "Provenance": result.provenance,
         "Request": wanted,

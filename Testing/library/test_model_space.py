@@ -80,6 +80,15 @@ def test_antialiasing_does_not_move_a_ramp() -> None:
     assert np.abs((blurred - ramp)[10:-10, 10:-10, 10:-10]).max() < 1e-4
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_extent_of_a_ball_is_its_diameter_on_any_grid(seed: int) -> None:
+    """An oblique grid must not make a brain look larger (tolerance: one voxel's diagonal)."""
+    grid = random_grid(seed)
+    low, high = world_extent(ball(grid))
+    diagonal = float(np.linalg.norm(grid.spacing_mm))
+    assert np.all(np.abs((high - low) - 120) < diagonal)
+
+
 def test_grid_is_centred_on_the_mask_along_patient_axes() -> None:
     mask = ball(random_grid(3))
     grid, findings = model_grid(mask, ModelSpace())

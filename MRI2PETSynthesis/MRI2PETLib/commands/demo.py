@@ -1,7 +1,8 @@
 """Make a simulated person, synthesise a PET from the T1, compare it with the simulated PET, and write a
 picture.
 
-Everything is made on this machine: no download, no real person. The pictures show how the software works."""
+Everything is made on this machine: no download, no real person. The simulated PET has a focal lesion that
+the T1 does not show, so the picture also shows what a synthetic PET cannot know."""
 
 from __future__ import annotations
 
@@ -27,22 +28,16 @@ def run(args: argparse.Namespace, reporter: Reporter) -> int:
     from MRI2PETLib.batch import run_batch
     from MRI2PETLib.cases import Case
     from MRI2PETLib.comparison import add_comparison
-    from MRI2PETLib.images import write_image
     from MRI2PETLib.model_store import DEFAULT_MODEL, find_bundle
-    from MRI2PETLib.outputs import make_folder
     from MRI2PETLib.results import case_files
-    from MRI2PETLib.simulation import simulate_subject
-    from MRI2PETLib.simulation.dataset import sidecars
+    from MRI2PETLib.simulation.dataset import DatasetSettings, write_dataset
 
     bundle = find_bundle(DEFAULT_MODEL)
     reporter.warning(f"SIMULATED person, DEMONSTRATION model: {bundle.metadata['description']}")
     reporter.progress(0, 1, "simulating a person")
-    person = simulate_subject(args.seed, spacing_mm=1.0, head=True)
-    folder = make_folder(args.output / "simulated")
-    t1_path, pet_path = folder / "phantom_T1w.nii.gz", folder / "phantom_pet.nii.gz"
-    t1_about, pet_about = sidecars(person)
-    write_image(person.t1, t1_path, t1_about)
-    write_image(person.pet, pet_path, pet_about)
+    folder = args.output / "simulated"
+    write_dataset(folder, 1, DatasetSettings(args.seed, spacing_mm=1.0, head=True, lesion_share=1.0))
+    t1_path, pet_path = folder / "subject_001" / "T1.nii.gz", folder / "subject_001" / "PET.nii.gz"
     case = Case("phantom", t1_path)
     run_batch(
         [case],

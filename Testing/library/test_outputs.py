@@ -1,0 +1,50 @@
+"""Files appear whole or not at all."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from MRI2PETLib.errors import Cancelled, OutputError
+from MRI2PETLib.outputs import atomic_path, make_folder, staged_folder, write_json
+
+
+def test_a_failed_write_keeps_the_old_file_and_leaves_no_other(tmp_path: Path) -> None:
+    path = write_json(tmp_path / "à b.json", {"x": 1})
+    with pytest.raises(Cancelled), atomic_path(path) as temporary:
+        temporary.write_text("half")
+        raise Cancelled("now")
+    assert json.loads(path.read_text()) == {"x": 1}
+    assert [p.name for p in tmp_path.iterdir()] == ["à b.json"]
+
+
+def test_json_has_no_nan(tmp_path: Path) -> None:
+    path = write_json(
+        tmp_path / "x.json", {"a": np.float32("nan"), "b": np.arange(2), "c": float("inf"), "d": tmp_path}
+    )
+    assert json.loads(path.read_text()) == {"a": None, "b": [0, 1], "c": None, "d": str(tmp_path)}
+
+
+def test_staged_files_appear_together(tmp_path: Path) -> None:
+    with staged_folder(tmp_path / "new", last="a.json") as staging:
+        (staging / "a.json").write_text("1")
+        (staging / "b.txt").write_text("2")
+        assert not (tmp_path / "new" / "b.txt").exists()
+    assert sorted(p.name for p in (tmp_path / "new").iterdir()) == ["a.json", "b.txt"]
+
+
+def test_nothing_is_left_of_an_interrupted_set(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt), staged_folder(tmp_path, last="a") as staging:
+        (staging / "b").write_text("2")
+        raise KeyboardInterrupt
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_made_is_an_error_with_a_remedy(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError) as error:
+        make_folder(tmp_path / "file" / "sub")
+    assert str(tmp_path / "file") in error.value.message and error.value.hint

@@ -1,0 +1,330 @@
+"""The main job end to end on simulated people, in the library and through the command line."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from bundles import tiny_bundle
+from MRI2PETLib.batch import STATUS_FILE
+from MRI2PETLib.bundle import Bundle
+from MRI2PETLib.cli import main
+from MRI2PETLib.errors import EXIT_PARTIAL, BundleError, DeviceError, InputError, OutputError, QualityError
+from MRI2PETLib.grids import Grid
+from MRI2PETLib.images import same_grid, write_image
+from MRI2PETLib.simulation import SimulatedSubject, simulate_subject
+from MRI2PETLib.synthesis import synthesize
+
+PET = "_trc-PBR28_space-T1w_desc-synthetic_pet.nii.gz"
+
+
+@pytest.fixture(scope="module")
+def person() -> SimulatedSubject:
+    return simulate_subject(3, spacing_mm=2.0)
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return tiny_bundle(tmp_path_factory.mktemp("models") / "tiny")
+
+
+@pytest.fixture
+def t1_path(person: SimulatedSubject, tmp_path: Path) -> Path:
+    (tmp_path / "in put é").mkdir()
+    return write_image(person.t1, tmp_path / "in put é" / "anna_T1w.nii.gz")
+
+
+def files_in(folder: Path) -> list[str]:
+    return sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
+
+
+def status(folder: Path) -> list[dict[str, str]]:
+    with open(folder / STATUS_FILE, newline="", encoding="utf-8") as stream:
+        return list(csv.DictReader(stream))
+
+
+def oblique(image: sitk.Image, degrees: float) -> sitk.Image:
+    """The same person in a scanner turned by ``degrees``, flipped along the first axis, 2 x 2 x 3 mm."""
+    angle = np.deg2rad(degrees)
+    turn = np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]])
+    direction = turn @ np.diag([-1, 1, 1])
+    spacing = np.array([2.0, 2.0, 3.0])
+    size = np.array([120, 120, 75])
+    centre = np.array(image.TransformContinuousIndexToPhysicalPoint([n / 2 for n in image.GetSize()]))
+    origin = centre - direction @ (spacing * size / 2)
+    grid = Grid(
+        tuple(size.tolist()), tuple(spacing.tolist()), tuple(origin.tolist()), tuple(direction.ravel())
+    )
+    return sitk.Resample(image, grid.image(), sitk.Transform(3, sitk.sitkIdentity), sitk.sitkLinear, 0.0)
+
+
+def test_output_lies_on_the_input_grid_and_is_finite(person: SimulatedSubject, bundle: Bundle) -> None:
+    result = synthesize(person.t1, bundle, device="cpu")
+    values = sitk.GetArrayFromImage(result.pet)
+    assert same_grid(result.pet, person.t1) and same_grid(result.mask, person.t1)
+    assert np.isfinite(values).all()
+    assert np.all(values[sitk.GetArrayFromImage(result.mask) == 0] == 0)
+    assert result.unit == "SUVR" and result.sd is None and result.unpredicted is None
+    assert result.provenance["model"]["sha256"] == bundle.sha256
+    json.dumps(result.provenance)
+
+
+def test_the_same_brain_on_another_grid_gives_the_same_pet(person: SimulatedSubject) -> None:
+    """Two ways of scanning one brain agree (r >= .95 inside it), with the shipped model."""
+    from MRI2PETLib.model_store import find_bundle
+
+    model = find_bundle("tspo-demo")
+    straight = synthesize(person.t1, model, device="cpu")
+    turned = synthesize(oblique(person.t1, 20), model, device="cpu")
+    back = sitk.Resample(turned.pet, straight.pet)
+    inside = (
+        sitk.GetArrayFromImage(straight.mask)
+        * sitk.GetArrayFromImage(sitk.Resample(turned.mask, straight.mask))
+        > 0
+    )
+    a, b = (sitk.GetArrayFromImage(i)[inside] for i in (straight.pet, back))
+    assert np.corrcoef(a, b)[0, 1] >= 0.95
+
+
+def test_a_given_mask_decides_where_pet_is(person: SimulatedSubject, bundle: Bundle) -> None:
+    half = sitk.GetArrayFromImage(person.brain_mask)
+    half[:, : half.shape[1] // 8] = 0
+    mask = Grid.of(person.brain_mask).image(half)
+    result = synthesize(person.t1, bundle, mask=mask, device="cpu")
+    assert result.extraction.method == "given"
+    assert np.all((sitk.GetArrayFromImage(result.pet) != 0) <= (half > 0))
+
+
+def test_no_brain_is_refused(bundle: Bundle) -> None:
+    noise = np.random.default_rng(0).rayleigh(10, (100, 100, 100)).astype(np.float32)
+    grid = Grid((100, 100, 100), (2.0, 2.0, 2.0), (0.0, 0.0, 0.0), (1, 0, 0, 0, 1, 0, 0, 0, 1))
+    with pytest.raises(QualityError):
+        synthesize(grid.image(noise), bundle, device="cpu")
+
+
+def test_inverted_contrast_is_refused(person: SimulatedSubject, bundle: Bundle) -> None:
+    top = 1.05 * float(sitk.GetArrayFromImage(person.t1).max())
+    inverted = sitk.Mask(sitk.InvertIntensity(person.t1, top), person.brain_mask)
+    with pytest.raises(QualityError, match="(?i)contrast"):
+        synthesize(inverted, bundle, device="cpu")
+
+
+def test_a_device_that_is_not_there(person: SimulatedSubject, bundle: Bundle) -> None:
+    with pytest.raises(DeviceError, match="cuda:7"):
+        synthesize(person.t1, bundle, mask=person.brain_mask, device="cuda:7")
+
+
+def test_out_of_memory_falls_back_to_the_cpu(
+    person: SimulatedSubject, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The device boundary is replaced: a "meta" device stands for a GPU that has no memory."""
+    import torch
+
+    from MRI2PETLib import devices
+    from MRI2PETLib.models import unet
+
+    plain = unet.predict
+    monkeypatch.setattr(devices, "pick_device", lambda name: torch.device("meta"))
+
+    def predict(network: torch.nn.Module, source: torch.Tensor, **options: object) -> tuple:
+        if source.device.type == "meta":
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return plain(network, source, **options)
+
+    monkeypatch.setattr(unet, "predict", predict)
+    network = bundle.network()
+    monkeypatch.setattr(type(network), "to", lambda self, *a, **k: self)
+    result = synthesize(person.t1, bundle, mask=person.brain_mask)
+    assert result.provenance["device"] == "cpu"
+    assert "ran out of memory" in " ".join(result.verdict.reasons("warn"))
+
+
+def test_command_line_writes_whole_results_and_keeps_them(
+    t1_path: Path, bundle: Bundle, tmp_path: Path
+) -> None:
+    output = tmp_path / "où"
+    command = [
+        "synthesize",
+        str(t1_path),
+        "-o",
+        str(output),
+        "--model",
+        str(bundle.folder),
+        "--device",
+        "cpu",
+    ]
+    assert main(command) == 0
+    assert files_in(output) == sorted(
+        [
+            "anna" + PET,
+            "anna" + PET.replace(".nii.gz", ".json"),
+            "anna" + PET.replace(".nii.gz", ".png"),
+            "anna_space-T1w_desc-brain_mask.nii.gz",
+            "anna_space-T1w_desc-brain_mask.json",
+            STATUS_FILE,
+        ]
+    )
+    sidecar = json.loads((output / ("anna" + PET.replace(".nii.gz", ".json"))).read_text())
+    assert sidecar["Synthetic"] is True and "DEMONSTRATION" in sidecar["Description"]
+    assert sidecar["Units"] == "SUVR"
+    before = (output / ("anna" + PET)).stat().st_mtime_ns
+    assert main(command) == 0
+    assert (output / ("anna" + PET)).stat().st_mtime_ns == before
+    assert status(output)[0]["status"] == "kept"
+    assert main([*command, "--seed", "1"]) == 0
+    assert (output / ("anna" + PET)).stat().st_mtime_ns != before
+
+
+def test_a_batch_goes_on_past_bad_files_and_retries_only_those(
+    person: SimulatedSubject, bundle: Bundle, tmp_path: Path
+) -> None:
+    images = tmp_path / "images"
+    images.mkdir()
+    write_image(person.t1, images / "good.nii.gz")
+    (images / "broken.nii.gz").write_bytes(b"\x1f\x8b not a gzip")
+    slab = sitk.RegionOfInterest(person.t1, [*person.t1.GetSize()[:2], 20], [0, 0, 40])
+    write_image(slab, images / "slab.nii.gz")
+    output = tmp_path / "out"
+    command = ["synthesize", str(images), "-o", str(output), "--model", str(bundle.folder), "--device", "cpu"]
+    assert main(command) == EXIT_PARTIAL
+    rows = {row["case"]: row for row in status(output)}
+    assert {name: row["status"] for name, row in rows.items()} == {
+        "good": "done",
+        "broken": "failed",
+        "slab": "failed",
+    }
+    assert all(rows[name]["message"] for name in ("broken", "slab"))
+    write_image(person.t1, images / "broken.nii.gz")
+    assert main(command) == EXIT_PARTIAL
+    assert [row["status"] for row in sorted(status(output), key=lambda r: r["case"])] == [
+        "done",
+        "kept",
+        "failed",
+    ]
+    assert not [name for name in files_in(output) if "staging" in name or name.startswith(".")]
+
+
+def test_real_pet_beside_it(person: SimulatedSubject, bundle: Bundle, t1_path: Path, tmp_path: Path) -> None:
+    moved = sitk.Resample(
+        person.pet,
+        [80, 100, 80],
+        sitk.TranslationTransform(3, (4.0, -3.0, 2.0)),
+        sitk.sitkLinear,
+        (np.array(person.pet.GetOrigin()) - 4.0).tolist(),
+        [2.4] * 3,
+        person.pet.GetDirection(),
+        0.0,
+    )
+    pet = write_image(moved, tmp_path / "pet.nii.gz", {"Units": "SUV", "Simulated": True})
+    output = tmp_path / "out"
+    command = [
+        "synthesize",
+        str(t1_path),
+        "-o",
+        str(output),
+        "--model",
+        str(bundle.folder),
+        "--pet",
+        str(pet),
+    ]
+    assert main([*command, "--device", "cpu", "--progress", "none"]) == 0
+    found = json.loads(next(output.glob("*metrics.json")).read_text())
+    assert found["Alignment"]["method"] == "rigid" and found["Simulated"] is True
+    for name in ("mse", "normdiff_mean", "pearson_r", "cnr_real_median_abs", "cnr_synthetic_median_abs"):
+        assert isinstance(found["Metrics"][name], float)
+    real = sitk.ReadImage(str(next(output.glob("*desc-real_pet.nii.gz"))))
+    inside = sitk.GetArrayFromImage(person.brain_mask) > 0
+    a, b = (sitk.GetArrayFromImage(i)[inside] for i in (real, person.pet))
+    assert np.corrcoef(a, b)[0, 1] > 0.9, "the shift of 5 mm was undone"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["missing.nii.gz"], InputError.exit_code),
+        (["T1", "--model", "nothing"], BundleError.exit_code),
+        (["T1", "--device", "cuda:9"], DeviceError.exit_code),
+        (["T1", "--mask", "missing.nii.gz"], InputError.exit_code),
+        (["T1", "--pet", "missing.nii.gz"], InputError.exit_code),
+        (["T1", "--samples", "0"], InputError.exit_code),
+        (["T1", "--brain-extractor", "magic"], None),
+    ],
+)
+def test_bad_requests_end_with_a_message(
+    arguments: list[str],
+    code: int | None,
+    t1_path: Path,
+    bundle: Bundle,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture,
+) -> None:
+    arguments = [str(t1_path) if a == "T1" else a for a in arguments]
+    if "--model" not in arguments:
+        arguments += ["--model", str(bundle.folder)]
+    found = main(["synthesize", *arguments, "-o", str(tmp_path / "out")])
+    message = capsys.readouterr().err
+    assert found == code if code is not None else found > 0
+    assert "error:" in message and "Traceback" not in message and "Unexpected" not in message
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may write to read-only folders")
+def test_read_only_output_folder(t1_path: Path, bundle: Bundle, tmp_path: Path) -> None:
+    folder = tmp_path / "locked"
+    folder.mkdir(mode=0o500)
+    command = ["synthesize", str(t1_path), "-o", str(folder), "--model", str(bundle.folder)]
+    assert main(command) == OutputError.exit_code
+
+
+def test_json_progress_is_one_object_a_line(
+    t1_path: Path, bundle: Bundle, tmp_path: Path, capfd: pytest.CaptureFixture
+) -> None:
+    arguments = ["synthesize", str(t1_path), "-o", str(tmp_path / "out"), "--model", str(bundle.folder)]
+    assert main([*arguments, "--device", "cpu", "--progress", "json"]) == 0
+    events = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
+    shares = [e["done"] / e["total"] for e in events if e["event"] == "progress"]
+    assert shares == sorted(shares) and shares[-1] > 0.9
+    assert events[-1]["event"] == "result" and events[-1]["cases"][0]["status"] == "done"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sends POSIX signals")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_leaves_nothing_behind(t1_path: Path, bundle: Bundle, tmp_path: Path, number: int) -> None:
+    output = tmp_path / "out"
+    command = [sys.executable, "-m", "MRI2PETLib.cli", "synthesize", str(t1_path), "-o", str(output)]
+    command += ["--model", str(bundle.folder), "--device", "cpu", "--progress", "json"]
+    child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert child.stdout is not None
+    for line in child.stdout:
+        if json.loads(line).get("done", 0) > 0.1:
+            break
+    child.send_signal(number)
+    child.communicate(timeout=60)
+    assert child.returncode == 130
+    assert files_in(output) == []
+
+
+def test_a_signal_right_at_the_end_is_no_half_result(t1_path: Path, bundle: Bundle, tmp_path: Path) -> None:
+    """Cancelled while the files are written: the staging folder is removed."""
+    from MRI2PETLib.batch import run_batch
+    from MRI2PETLib.cases import Case
+    from MRI2PETLib.errors import Cancelled
+    from MRI2PETLib.progress import Reporter
+
+    def cancel(*_: object) -> None:
+        raise Cancelled("now")
+
+    output = tmp_path / "out"
+    with pytest.raises(Cancelled):
+        run_batch(
+            [Case("anna", t1_path)], bundle, output, reporter=Reporter(), after_case=cancel, device="cpu"
+        )
+    assert files_in(output) == []
