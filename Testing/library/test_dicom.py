@@ -2,31 +2,18 @@
 
 from __future__ import annotations
 
-import importlib.util
 import shutil
 import tarfile
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
 
+import dicom_series as dcm
 from MRI2PETLib.dicom import list_series
 from MRI2PETLib.errors import InputError
 from MRI2PETLib.images import read_image, same_grid, sha256_of
-
-
-def _load(name: str) -> ModuleType:
-    """A helper module beside this file (tests are imported by path, so their folder is not on sys.path)."""
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-dcm = _load("dicom_series")
 
 
 def test_geometry_and_voxels_by_hand(tmp_path: Path) -> None:

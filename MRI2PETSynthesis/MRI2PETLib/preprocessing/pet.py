@@ -201,4 +201,4 @@ def to_suvr(image: sitk.Image, reference_mask: sitk.Image, *, erode_voxels: int 
     mean = float(sitk.GetArrayViewFromImage(image)[inside].mean(dtype=np.float64))
     if not mean > 0:
         raise InputError(f"The mean of the PET in the reference region is {mean:g}.", "Check the overlay.")
-    return sitk.Cast(image, sitk.sitkFloat32) / mean
+    return sitk.Cast(image, sitk.sitkFloat32) * (1.0 / mean)
