@@ -1,0 +1,227 @@
+"""Folds that keep a person (and a donor, a site) on one side, balanced by group, kept as JSON."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from itertools import combinations
+from pathlib import Path
+
+from MRI2PETLib.errors import InputError
+from MRI2PETLib.outputs import write_json
+from MRI2PETTrainingLib.manifest import TrainingCase
+
+_VALIDATION_SPLITS = 5  # about a fifth of the training people choose the epoch
+_FORMAT = "mri2pet-folds-1"
+
+
+@dataclass(frozen=True)
+class Fold:
+    """Names of cases. ``test`` is touched once, after training; ``validation`` chooses the epoch."""
+
+    number: int
+    train: tuple[str, ...]
+    validation: tuple[str, ...]
+    test: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Folds:
+    """A cross-validation.
+
+    :ivar keep_together: columns of the manifest whose values never lie on two sides of a split.
+    """
+
+    method: str
+    seed: int
+    keep_together: tuple[str, ...]
+    folds: tuple[Fold, ...]
+
+
+def default_columns(cases: Sequence[TrainingCase]) -> tuple[str, ...]:
+    """``subject``, and ``donor`` where the dataset names some."""
+    return ("subject", "donor") if any(case.donor for case in cases) else ("subject",)
+
+
+def make_folds(
+    cases: Sequence[TrainingCase],
+    n_folds: int = 5,
+    *,
+    seed: int = 42,
+    keep_together: Sequence[str] | None = None,
+    leave_one_site_out: bool = False,
+) -> Folds:
+    """Split cases into folds of training, validation and test.
+
+    Everything that shares a value of a ``keep_together`` column stays on one side, directly or through a
+    chain. Strata are the ``group`` column (scikit-learn's StratifiedGroupKFold, shuffled).
+
+    :param leave_one_site_out: one fold a ``site`` instead of ``n_folds``; that site is the test set.
+    :raises InputError: too few people for the folds, or a person at two sites.
+    """
+    from sklearn.model_selection import LeaveOneGroupOut, StratifiedGroupKFold
+
+    cases = sorted(cases, key=lambda case: case.case)
+    columns = tuple(keep_together or default_columns(cases))
+    units = _units(cases, columns)
+    people = len(set(units))
+    least = max(3, n_folds) if not leave_one_site_out else 3
+    if people < least:
+        raise InputError(
+            f"{len(cases)} case(s) of {people} {'person' if people == 1 else 'people'} cannot be split into "
+            f"{n_folds} folds of training, validation and test.",
+            f"Every fold needs people of its own: have at least {least}, or use fewer folds (--folds, 2 or "
+            "more).",
+        )
+    if n_folds < 2:
+        raise InputError(f"{n_folds} fold(s) make no cross-validation.", "Use --folds 2 or more.")
+    strata = _strata(cases, units)
+    if leave_one_site_out:
+        sites = [case.site for case in cases]
+        _check_sites(cases, units)
+        outer = list(LeaveOneGroupOut().split(cases, groups=sites))
+        method = "leave one site out"
+    else:
+        splitter = StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed)
+        outer = _quiet(splitter, cases, strata, units)
+        method = "stratified by group, grouped by " + " and ".join(columns)
+    folds = []
+    for number, (rest, test) in enumerate(outer):
+        rest_units = [units[i] for i in rest]
+        n_inner = min(_VALIDATION_SPLITS, len(set(rest_units)))
+        if n_inner < 2 or not len(test):
+            raise InputError(
+                f"Fold {number} has nobody left for its {'test' if not len(test) else 'validation'}: "
+                f"{people} people in {len(outer)} folds.",
+                "Use fewer folds (--folds), or add people.",
+            )
+        inner = StratifiedGroupKFold(n_inner, shuffle=True, random_state=seed + number)
+        splits = _quiet(inner, [cases[i] for i in rest], [strata[i] for i in rest], rest_units)
+        train, validation = next((t, v) for t, v in splits if len(t) and len(v))
+        names = [cases[i].case for i in rest]
+        folds.append(
+            Fold(
+                number,
+                tuple(names[i] for i in train),
+                tuple(names[i] for i in validation),
+                tuple(cases[i].case for i in test),
+            )
+        )
+    result = Folds(method, seed, columns, tuple(folds))
+    check_leakage(result, cases)
+    return result
+
+
+def check_leakage(folds: Folds, cases: Sequence[TrainingCase]) -> None:
+    """Assert that nothing is on two sides and that every case is tested exactly once.
+
+    :raises InputError: naming the person and the fold, or the case.
+    """
+    by_name = {case.case: case for case in cases}
+    tested = Counter(name for fold in folds.folds for name in fold.test)
+    wrong = sorted(set(tested) ^ set(by_name)) or [name for name, n in tested.items() if n > 1]
+    if wrong:
+        raise InputError(
+            f"The folds and the dataset do not hold the same cases; the first that differs is {wrong[0]!r}.",
+            "The dataset changed since the folds were made: use a new run folder.",
+        )
+    for fold in folds.folds:
+        sides = {"training": fold.train, "validation": fold.validation, "test": fold.test}
+        for column in folds.keep_together:
+            values = {
+                side: {getattr(by_name[n], column) for n in names if n in by_name} - {""}
+                for side, names in sides.items()
+            }
+            for a, b in combinations(sides, 2):
+                common = sorted(values[a] & values[b])
+                if common:
+                    raise InputError(
+                        f"Fold {fold.number}: {column} {common[0]!r} is in {a} and in {b}"
+                        + (f" ({len(common)} of them)." if len(common) > 1 else "."),
+                        "Do not edit folds.json by hand; delete the run folder to make new folds.",
+                    )
+        if set(fold.train) | set(fold.validation) | set(fold.test) != set(by_name):
+            raise InputError(f"Fold {fold.number} does not hold every case.", "Use a new run folder.")
+
+
+def write_folds(path: Path, folds: Folds) -> Path:
+    """Write folds as JSON, atomically."""
+    return write_json(path, {"format": _FORMAT, **asdict(folds)})
+
+
+def read_folds(path: Path) -> Folds:
+    """Read what :func:`write_folds` wrote.
+
+    :raises InputError: if it is not such a file.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if content.pop("format") != _FORMAT:
+            raise ValueError("unknown format")
+        folds = tuple(
+            Fold(f["number"], *(tuple(f[side]) for side in ("train", "validation", "test")))
+            for f in content["folds"]
+        )
+        return Folds(content["method"], content["seed"], tuple(content["keep_together"]), folds)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{path} cannot be used: {error!r}.", "Remove it to make new folds.") from error
+
+
+def _units(cases: Sequence[TrainingCase], columns: Sequence[str]) -> list[int]:
+    """A number a case; cases linked by any column, directly or through others, share it."""
+    parent = list(range(len(cases)))
+
+    def root(i: int) -> int:
+        while parent[i] != i:
+            parent[i] = parent[parent[i]]
+            i = parent[i]
+        return i
+
+    for column in columns:
+        first: dict[str, int] = {}
+        for i, case in enumerate(cases):
+            value = getattr(case, column)
+            if value:
+                parent[root(i)] = root(first.setdefault(value, i))
+    return [root(i) for i in range(len(cases))]
+
+
+def _strata(cases: Sequence[TrainingCase], units: Sequence[int]) -> list[str]:
+    """The commonest group of each case's unit."""
+    groups: dict[int, Counter[str]] = {}
+    for case, unit in zip(cases, units):
+        groups.setdefault(unit, Counter())[case.group] += 1
+    return [groups[unit].most_common(1)[0][0] for unit in units]
+
+
+def _check_sites(cases: Sequence[TrainingCase], units: Sequence[int]) -> None:
+    missing = [case.case for case in cases if not case.site]
+    if missing:
+        raise InputError(
+            f"{missing[0]!r} has no site.", "Leaving one site out needs the site column for every case."
+        )
+    if len({case.site for case in cases}) < 2:
+        raise InputError(f"All cases are of the site {cases[0].site!r}.", "There must be two or more sites.")
+    site_of: dict[int, TrainingCase] = {}
+    for case, unit in zip(cases, units):
+        first = site_of.setdefault(unit, case)
+        if first.site != case.site:
+            raise InputError(
+                f"{first.case!r} ({first.site}) and {case.case!r} ({case.site}) belong together but are at "
+                "two sites.",
+                "Leave their cases out, or use grouped folds without --leave-one-site-out.",
+            )
+
+
+def _quiet(splitter: object, cases: Sequence[object], strata: Sequence[str], units: Sequence[int]) -> list:
+    """Splits, without scikit-learn's warning of strata smaller than the folds: the report shows them."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        try:
+            return list(splitter.split(cases, strata, units))  # type: ignore[attr-defined]
+        except ValueError as error:
+            # "n_splits=k cannot be greater than the number of members in each class" and the like
+            raise InputError(f"These people cannot be split: {error}", "Use fewer folds.") from error

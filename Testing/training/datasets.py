@@ -1,0 +1,70 @@
+"""Small datasets for the training tests: ellipsoid brains on a 6 mm grid, PET related to the T1."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import SimpleITK as sitk
+
+SIZE, SPACING_MM = 32, 6.0
+
+
+def as_image(array: np.ndarray, spacing_mm: float = SPACING_MM) -> sitk.Image:
+    image = sitk.GetImageFromArray(array)
+    image.SetSpacing([spacing_mm] * 3)
+    image.SetOrigin([-(n - 1) / 2 * spacing_mm for n in array.shape[::-1]])
+    return image
+
+
+def brain(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """T1, PET (SUV about 1) and mask [k, j, i] of an ellipsoid with blobs; the PET follows the T1 in part."""
+    from scipy import ndimage
+
+    rng = np.random.default_rng(seed)
+    k, j, i = np.indices((SIZE,) * 3) - (SIZE - 1) / 2
+    radii = np.array([11.0, 13.0, 11.0]) * rng.uniform(0.94, 1.06, 3)
+    mask = (k / radii[0]) ** 2 + (j / radii[1]) ** 2 + (i / radii[2]) ** 2 < 1
+    blobs = ndimage.gaussian_filter(rng.standard_normal((SIZE,) * 3), 1.5)
+    blobs /= blobs.std()
+    t1 = (100 + 25 * blobs + 3 * rng.standard_normal(blobs.shape)) * mask
+    pet = (1 + 0.3 * np.tanh(blobs) + 0.05 * rng.standard_normal(blobs.shape)) * mask
+    return t1.astype(np.float32), (pet * rng.uniform(0.7, 1.4)).astype(np.float32), mask.astype(np.uint8)
+
+
+def write_pair(folder: Path, seed: int, **sidecar: Any) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    t1, pet, mask = brain(seed)
+    for name, array in (("T1", t1), ("PET", pet), ("brain_mask", mask)):
+        sitk.WriteImage(as_image(array), str(folder / f"{name}.nii.gz"))
+    (folder / "PET.json").write_text(json.dumps({"Units": "SUV", "TracerName": "PBR28", **sidecar}))
+
+
+def write_dataset(root: Path, names: Sequence[str], first_seed: int = 0) -> Path:
+    """A folder a case."""
+    for number, name in enumerate(names):
+        write_pair(root / name, first_seed + number)
+    return root
+
+
+def write_table(root: Path, rows: Sequence[dict[str, Any]]) -> Path:
+    """A manifest.csv in ``root``."""
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    with (root / "manifest.csv").open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, columns)
+        writer.writeheader()
+        writer.writerows(rows)
+    return root / "manifest.csv"
+
+
+def rows_of(root: Path) -> list[dict[str, Any]]:
+    """Manifest rows of a dataset of folders, one subject each."""
+    return [
+        {"case": p.name, "subject": p.name, "t1": f"{p.name}/T1.nii.gz", "pet": f"{p.name}/PET.nii.gz"}
+        for p in sorted(root.iterdir())
+        if p.is_dir()
+    ]

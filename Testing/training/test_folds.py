@@ -1,0 +1,156 @@
+"""No person, donor or site is on two sides of a split; the published kind of split is."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from MRI2PETLib.errors import InputError
+from MRI2PETTrainingLib.folds import Fold, check_leakage, make_folds, read_folds, write_folds
+from MRI2PETTrainingLib.manifest import TrainingCase
+from MRI2PETTrainingLib.subjects import subject_keys
+
+
+def published_names() -> dict[str, str]:
+    """203 case names with their group, built like the published list (reference.md, 1.2): 133 people.
+
+    28 HC once each; 58 CLBP: 29 once, 28 twice, 1 three times; 47 KOA: 19 once, 16 twice, 12 three times.
+    """
+    names = {f"PBRHC_HC{n:03d}_0{1 + n % 9}1216": "HC" for n in range(1, 29)}
+    for n in range(1, 59):
+        scans = 1 if n <= 29 else 2 if n <= 57 else 3
+        for scan in range(1, scans + 1):
+            redo = "_REDO" if n == 35 and scan == 2 else ""
+            names[f"IGN_CLBP{n:03d}_0{1 if redo else scan}{redo}"] = "CLBP"
+    for n in range(1, 48):
+        for scan in range(1 if n <= 19 else 2 if n <= 35 else 3):
+            # One person appears under a second spelling.
+            stem = "PBRKOA033" if (n, scan) == (33, 1) else f"PBRKOA_KOA{n:03d}"
+            names[f"{stem}_0{1 + scan}0{1 + n % 9}18"] = "KOA"
+    return names
+
+
+def people(n: int, scans: int = 1, **columns: list[str]) -> list[TrainingCase]:
+    """Cases p0_0, p0_1, p1_0 ...; a column's values are taken in turn by person."""
+    return [
+        TrainingCase(
+            f"p{i}_{s}",
+            f"p{i}",
+            Path("t1"),
+            Path("pet"),
+            **{k: v[i % len(v)] for k, v in columns.items()},
+        )
+        for i in range(n)
+        for s in range(scans)
+    ]
+
+
+def test_grouped_folds_share_nobody_where_the_published_split_shares_half() -> None:
+    """The published code splits cases (KFold); 53 % [39, 68] of its test scans have a sibling in training."""
+    from sklearn.model_selection import KFold
+
+    names = published_names()
+    assert len(names) == 203
+    second = next(name for name in names if name.startswith("PBRKOA033"))
+    keys = subject_keys(names, overrides={second: "PBRKOA_KOA033"})
+    assert len(set(keys.values())) == 133
+    cases = [TrainingCase(n, keys[n], Path("t1"), Path("pet"), group=g) for n, g in names.items()]
+    subjects = np.array([keys[name] for name in names])
+    leaking = [
+        np.isin(subjects[test], subjects[train]).mean()
+        for train, test in KFold(5, shuffle=True, random_state=42).split(subjects)
+    ]
+    assert 0.39 < np.mean(leaking) < 0.68
+    folds = make_folds(cases, 5)
+    for fold in folds.folds:
+        sides = [{keys[n] for n in names} for names in (fold.train, fold.validation, fold.test)]
+        assert not sides[0] & sides[1] and not sides[0] & sides[2] and not sides[1] & sides[2]
+        share = np.mean([names[n] == "HC" for n in fold.test])
+        assert share == pytest.approx(28 / 203, abs=0.06)  # balanced
+    assert sorted(n for fold in folds.folds for n in fold.test) == sorted(names)
+
+
+def test_without_the_override_the_second_spelling_is_another_person() -> None:
+    assert len(set(subject_keys(published_names()).values())) == 134
+
+
+def test_folds_depend_on_the_seed_only_and_not_on_the_order() -> None:
+    cases = people(12, scans=2, group=["a", "b"])
+    assert make_folds(cases, 3, seed=1) == make_folds(cases[::-1], 3, seed=1)
+    assert make_folds(cases, 3, seed=1) != make_folds(cases, 3, seed=2)
+
+
+def test_a_donor_is_kept_together_also_through_a_chain() -> None:
+    cases = people(12, donor=["d0", "d1", "d2", "d3"])
+    cases[0] = replace(cases[0], subject=cases[1].subject)  # links donors 0 and 1
+    folds = make_folds(cases, 3)
+    assert folds.keep_together == ("subject", "donor")
+    donor = {c.case: {"d0": "d1"}.get(c.donor, c.donor) for c in cases}
+    for fold in folds.folds:
+        for a, b in ((fold.train, fold.test), (fold.train, fold.validation), (fold.validation, fold.test)):
+            assert not {donor[n] for n in a} & {donor[n] for n in b}
+
+
+def test_leaving_one_site_out() -> None:
+    cases = people(9, site=["A", "B", "C"])
+    folds = make_folds(cases, leave_one_site_out=True)
+    assert sorted({next(c.site for c in cases if c.case == f.test[0]) for f in folds.folds}) == [
+        "A",
+        "B",
+        "C",
+    ]
+    assert all(len(f.test) == 3 and f.train and f.validation for f in folds.folds)
+    moved = [*cases, replace(cases[0], case="p0_1", site="B")]
+    with pytest.raises(InputError, match="belong together but are at two sites"):
+        make_folds(moved, leave_one_site_out=True)
+    with pytest.raises(InputError, match="All cases are of the site 'A'"):
+        make_folds(people(5, site=["A"]), leave_one_site_out=True)
+    with pytest.raises(InputError, match="has no site"):
+        make_folds(people(5), leave_one_site_out=True)
+
+
+def test_keeping_sites_together_on_request() -> None:
+    cases = people(8, site=["A", "B", "C", "D"])
+    site = {c.case: c.site for c in cases}
+    for fold in make_folds(cases, 2, keep_together=("subject", "site")).folds:
+        assert not {site[n] for n in fold.train + fold.validation} & {site[n] for n in fold.test}
+
+
+@pytest.mark.parametrize(
+    ("cases", "n_folds", "message"),
+    [
+        (people(1), 5, "1 case.* of 1 person cannot be split"),
+        (people(1, scans=6), 3, "6 case.* of 1 person cannot be split"),
+        (people(4), 5, "4 people cannot be split into 5 folds"),
+        (people(5), 1, "make no cross-validation"),
+    ],
+)
+def test_too_few_people_for_the_folds(cases: list[TrainingCase], n_folds: int, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        make_folds(cases, n_folds)
+
+
+def test_one_group_needs_no_balance() -> None:
+    assert make_folds(people(6, group=["HC"]), 3).folds == make_folds(people(6), 3).folds
+
+
+def test_a_leak_written_into_the_file_is_refused(tmp_path: Path) -> None:
+    cases = people(8, scans=2)
+    folds = make_folds(cases, 4)
+    path = write_folds(tmp_path / "folds.json", folds)
+    assert read_folds(path) == folds
+    first = folds.folds[0]
+    moved = Fold(0, first.train[1:], (*first.validation, first.train[0]), first.test)
+    with pytest.raises(InputError, match="Fold 0: subject 'p.' is in training and in validation"):
+        check_leakage(replace(folds, folds=(moved, *folds.folds[1:])), cases)
+    with pytest.raises(InputError, match="do not hold the same cases"):
+        check_leakage(folds, cases[1:])
+    content = json.loads(path.read_text())
+    del content["folds"][0]["test"]
+    path.write_text(json.dumps(content))
+    with pytest.raises(InputError, match="cannot be used"):
+        read_folds(path)

@@ -1,0 +1,166 @@
+"""Which cases a dataset holds, whose they are, and what is noticed before any training."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from datasets import rows_of, write_dataset, write_table
+from MRI2PETLib.errors import InputError
+from MRI2PETTrainingLib.checks import check_manifest
+from MRI2PETTrainingLib.manifest import read_dataset, write_manifest
+from MRI2PETTrainingLib.subjects import spelling_findings, subject_key, subject_keys
+
+
+@pytest.mark.parametrize(
+    ("case", "subject"),
+    [
+        ("subject_001", "subject_001"),
+        ("subject_01", "subject_01"),
+        ("IGN_CLBP008_01", "IGN_CLBP008"),
+        ("IGN_CLBP008_01_REDO", "IGN_CLBP008"),
+        ("PBRKOA_KOA003_010818", "PBRKOA_KOA003"),
+        ("PBRKOA033_112217", "PBRKOA033"),
+        ("sub-07_ses-02", "sub-07"),
+        ("HC12 scan2", "HC12"),
+        ("anna", "anna"),
+    ],
+)
+def test_the_subject_of_a_name(case: str, subject: str) -> None:
+    assert subject_key(case) == subject
+
+
+def test_spellings_that_differ_in_case_separators_or_zeros_are_one_person() -> None:
+    keys = subject_keys(["KOA_033_01", "koa033_02", "KOA33_03", "KOA030_01"])
+    assert len(set(keys.values())) == 2 and keys["KOA030_01"] not in (keys["KOA33_03"], keys["koa033_02"])
+
+
+def test_a_prefix_is_shown_and_an_override_joins_the_two() -> None:
+    keys = subject_keys(["KOA033_010118", "PBRKOA033_020218", "KOA133_010118"])
+    assert list(spelling_findings(keys)) == ["PBRKOA033"]
+    joined = subject_keys(["KOA033_010118", "PBRKOA033_020218"], overrides={"PBRKOA033_020218": "KOA033"})
+    assert set(joined.values()) == {"KOA033"} and not spelling_findings(joined)
+
+
+def test_pattern_errors_name_the_pattern() -> None:
+    with pytest.raises(InputError, match="no group called subject"):
+        subject_keys(["a1"], r"[a-z]\d")
+    with pytest.raises(InputError, match="does not match the case 'b'"):
+        subject_keys(["b"], r"(?P<subject>a\d)")
+    with pytest.raises(InputError, match="names the case 'c9'"):
+        subject_keys(["b"], overrides={"c9": "x"})
+
+
+def test_folders_and_manifest_and_bids_give_the_same_cases(tmp_path: Path) -> None:
+    folders = write_dataset(tmp_path / "folders", ["s1", "s2", "s3"])
+    table = tmp_path / "table"
+    shutil.copytree(folders, table)
+    write_table(table, rows_of(table))
+    bids = tmp_path / "bids"
+    for name in ("s1", "s2", "s3"):
+        for kind, part in (("anat", "T1w"), ("pet", "pet")):
+            (bids / f"sub-{name}" / kind).mkdir(parents=True)
+            source = folders / name / ("T1.nii.gz" if kind == "anat" else "PET.nii.gz")
+            shutil.copy(source, bids / f"sub-{name}" / kind / f"sub-{name}_{part}.nii.gz")
+    (bids / "participants.tsv").write_text(
+        "participant_id\tdiagnosis\trs6971\nsub-s1\tHC\tHAB\nsub-s2\tpain\tn/a\n"
+    )
+    a, b, c = (read_dataset(root) for root in (folders, table, bids))
+    assert [x.case for x in a.cases] == [x.case for x in b.cases] == ["s1", "s2", "s3"]
+    assert [x.case for x in c.cases] == ["sub-s1", "sub-s2", "sub-s3"]
+    assert [(x.group, x.genotype) for x in c.cases] == [("HC", "HAB"), ("pain", ""), ("", "")]
+    assert a.cases[0].mask is not None and all(x.pet.is_file() and x.t1.is_file() for x in c.cases)
+
+
+def test_bids_sessions_share_a_person_and_its_t1(tmp_path: Path) -> None:
+    pair = write_dataset(tmp_path / "in", ["p"]) / "p"
+    for path in ("ses-1/anat/sub-01_ses-1_T1w", "ses-2/pet/sub-01_ses-2_pet", "ses-3/pet/sub-01_ses-3_pet"):
+        target = tmp_path / "bids" / "sub-01" / f"{path}.nii.gz"
+        target.parent.mkdir(parents=True)
+        shutil.copy(pair / ("T1.nii.gz" if "T1w" in path else "PET.nii.gz"), target)
+    cases = read_dataset(tmp_path / "bids").cases
+    assert [(c.case, c.subject) for c in cases] == [("sub-01_ses-2", "sub-01"), ("sub-01_ses-3", "sub-01")]
+    assert {c.t1.name for c in cases} == {"sub-01_ses-1_T1w.nii.gz"}
+
+
+def test_published_names_of_files_are_found(tmp_path: Path) -> None:
+    source = write_dataset(tmp_path / "in", ["p"]) / "p"
+    folder = tmp_path / "data" / "PBRKOA_KOA003_010818"
+    folder.mkdir(parents=True)
+    shutil.copy(source / "T1.nii.gz", folder / "KOA003_T1-2mm_skullstripped_reg2SUV_orientOK.nii.gz")
+    shutil.copy(source / "PET.nii.gz", folder / "KOA003_suv_orientOK_skullstripped.nii.gz")
+    (case,) = read_dataset(tmp_path / "data").cases
+    assert (case.subject, "_T1-2mm" in case.t1.name, "_suv_" in case.pet.name) == (
+        "PBRKOA_KOA003",
+        True,
+        True,
+    )
+
+
+def test_a_missing_pet_and_an_unreadable_file_are_findings_of_their_case(tmp_path: Path) -> None:
+    root = write_dataset(tmp_path / "Daten mit Lücke", ["s1", "s2", "s3"])
+    (root / "s1" / "PET.nii.gz").unlink()
+    (root / "s2" / "T1.nii.gz").write_bytes(b"not an image")
+    manifest, hashes = check_manifest(read_dataset(root))
+    assert list(hashes) == ["s3"]
+    assert "PET.nii.gz does not exist" in manifest.findings["s1"][0].message
+    assert "T1.nii.gz" in manifest.findings["s2"][0].message
+    assert all(manifest.findings[s][0].level == "refuse" for s in ("s1", "s2"))
+
+
+def test_one_image_under_two_ids_is_refused_and_a_repeat_of_one_person_is_left_out(tmp_path: Path) -> None:
+    root = write_dataset(tmp_path, ["s1", "s2", "s3"])
+    rows = rows_of(root)
+    shutil.copy(root / "s1" / "PET.nii.gz", root / "s3" / "PET.nii.gz")
+    write_table(root, rows)
+    with pytest.raises(
+        InputError, match="'s3' .* and 's1' .* same PET file content: one person under two ids"
+    ):
+        check_manifest(read_dataset(root))
+    rows[2]["subject"] = "s1"
+    write_table(root, rows)
+    manifest, _ = check_manifest(read_dataset(root))
+    assert [case.case for case in manifest.used] == ["s1", "s2"]
+    assert "same file as that of s1" in manifest.cases[2].exclude
+
+
+@pytest.mark.parametrize("column", ["genotype", "group", "donor"])
+def test_two_people_under_one_id_are_refused(tmp_path: Path, column: str) -> None:
+    root = write_dataset(tmp_path, ["s1", "s2"])
+    rows = rows_of(root)
+    for row, value in zip(rows, ("HAB", "MAB")):
+        row |= {"subject": "same", column: value}
+    write_table(root, rows)
+    with pytest.raises(InputError, match="different people under one id"):
+        check_manifest(read_dataset(root))
+
+
+def test_malformed_manifests(tmp_path: Path) -> None:
+    root = write_dataset(tmp_path, ["s1", "s2"])
+    (rows := rows_of(root))[1]["case"] = "s1"
+    write_table(root, rows)
+    with pytest.raises(InputError, match="lists the case 's1' twice"):
+        read_dataset(root)
+    (root / "manifest.csv").write_text("case;t1\na;b\n")
+    with pytest.raises(InputError, match=r"lacks the column\(s\) pet"):
+        read_dataset(root)
+    (root / "manifest.csv").write_text("case,t1,pet,subject\na,b,c,\n")
+    with pytest.raises(InputError, match="has no subject"):
+        read_dataset(root)
+    (root / "manifest.csv").write_bytes("case,t1,pet\nä,b,c\n".encode("latin-1"))
+    with pytest.raises(InputError, match="cannot be read"):
+        read_dataset(root)
+    with pytest.raises(InputError, match="does not exist"):
+        read_dataset(tmp_path / "nowhere")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="holds no case"):
+        read_dataset(tmp_path / "empty")
+
+
+def test_what_is_written_can_be_read_as_a_manifest(tmp_path: Path) -> None:
+    manifest = read_dataset(write_dataset(tmp_path / "ä b", ["s1", "s2"])).excluding({"s2": "moved, a lot"})
+    again = read_dataset(write_manifest(tmp_path / "cases.csv", manifest))
+    assert again.cases[1].exclude == "moved, a lot" and [c.case for c in again.used] == ["s1"]
+    assert again.cases[0].t1.is_file() and again.cases[0].subject == "s1"
