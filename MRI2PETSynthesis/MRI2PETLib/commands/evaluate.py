@@ -21,13 +21,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     one.add_argument("--real", type=Path, metavar="PET", help="real PET of the same person")
     one.add_argument("--t1", type=Path, help="the T1 that the synthetic PET was made from")
     one.add_argument("--mask", type=Path, help="brain mask on the grid of the synthetic PET")
-    one.add_argument(
-        "--register",
-        nargs="?",
-        const="rigid",
-        choices=("rigid", "header"),
-        help="bring a real PET on another grid to the T1: rigid registration (default), or by header only",
-    )
     many = parser.add_argument_group("a cohort")
     many.add_argument(
         "--run",
@@ -40,6 +33,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--pairs", type=Path, metavar="CSV", help="table of pairs with the columns of predictions.csv"
     )
     both = parser.add_argument_group("both")
+    both.add_argument(
+        "--register",
+        nargs="?",
+        const="rigid",
+        choices=("rigid", "header"),
+        help="bring a real PET on another grid to the T1: rigid registration (default), or by header only",
+    )
     both.add_argument(
         "--atlas",
         action="append",
@@ -137,19 +137,27 @@ def _cohort(args: argparse.Namespace, reporter: Reporter) -> int:
     from MRI2PETLib.evaluation.cohort import CohortSettings, evaluate_cohort
     from MRI2PETLib.evaluation.cohort_cases import read_pairs, read_run
     from MRI2PETLib.evaluation.cohort_report import write_cohort
+    from MRI2PETLib.outputs import staged_folder
 
     cases = read_run(args.run_folder) if args.run_folder is not None else read_pairs(args.pairs)
     settings = CohortSettings(
         atlases=tuple(_atlases(args, reporter)),
+        register=args.register,
         scale_free=args.scale_free,
         unit_synthetic=args.unit_synthetic,
         unit_real=args.unit_real,
         seed=args.seed,
         fwhm_mm=args.fwhm,
     )
-    cohort = evaluate_cohort(cases, settings, reporter)
-    write_cohort(args.output, str(args.run_folder or args.pairs), cohort)
+    with staged_folder(args.output, last=REPORT) as staging:
+        cohort = evaluate_cohort(cases, settings, staging, reporter)
+        write_cohort(staging, f"Cohort {(args.run_folder or args.pairs.parent).resolve().name}", cohort)
     reporter.close()
+    for line in cohort.summary_lines():
+        reporter.say(line)
     reporter.say(f"Report: {args.output / REPORT}")
-    reporter.result({"report": args.output / REPORT, "people": cohort.n_people, "failed": len(cohort.failed)})
+    if not cohort.exit_code:
+        reporter.result(
+            {"report": args.output / REPORT, "people": cohort.n_people, "scans": len(cohort.scans)}
+        )
     return cohort.exit_code

@@ -94,12 +94,14 @@ class CaseResult:
     ``scales``: scale -> ``unit``, ``network`` (see :func:`~MRI2PETLib.evaluation.metrics.compare`) and ``baselines``
     (name -> metrics). Maps are on the grid of the case, in the stated unit or scale-free (``shown_unit``).
     ``synthetic`` and ``real`` are the images in ``shown_unit``. ``point_mm`` (LPS) lies in the region ``largest``,
-    that of the largest difference.
+    that of the largest difference. ``predictors`` hold their images on the grid of ``cropped_mask``, in the input's
+    unit.
     """
 
     scales: dict[str, dict[str, Any]]
     regions: list[RegionRow]
     predictors: list[Predictor]
+    cropped_mask: sitk.Image
     shown_unit: str
     synthetic: sitk.Image
     real: sitk.Image
@@ -176,6 +178,7 @@ def evaluate_case(
         scales=scales,
         regions=table,
         predictors=rows,
+        cropped_mask=small.mask,
         shown_unit=str(steps[0][1]),
         **_maps(case, free=shown == SCALE_FREE),
         point_mm=point_mm,

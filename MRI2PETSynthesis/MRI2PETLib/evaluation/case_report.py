@@ -152,7 +152,7 @@ def _brain_section(result: CaseResult) -> str:
     parts = []
     for scale, content in result.scales.items():
         metrics = {NETWORK: content["network"], **content["baselines"]}
-        rows = [[name, *(values.get(key) for key in _HEADLINE)] for name, values in metrics.items()]
+        rows = [[name, *(_cell(values, key) for key in _HEADLINE)] for name, values in metrics.items()]
         meaning = "in the stated unit" if scale == STATED else "each image over its own in-brain mean"
         parts.append(
             markup.table(
@@ -184,6 +184,10 @@ def _brain_section(result: CaseResult) -> str:
     return intro + "".join(parts) + markup.bullets(known)
 
 
+def _cell(values: dict[str, Any], key: str) -> markup.Cell:
+    return markup.percent(values.get(key)) if key.startswith("percent") else values.get(key)
+
+
 def _region_section(result: CaseResult, shown: str, atlases: Sequence[Parcellation]) -> str:
     by_region: dict[tuple[str, str], dict[str, RegionRow]] = {}
     for row in result.regions:
@@ -213,8 +217,8 @@ def _region_section(result: CaseResult, shown: str, atlases: Sequence[Parcellati
         ]
         rows.append(
             [label, row.volume_ml, *numbers]
-            + [row.percent_difference]
-            + [predicted[b].percent_difference for b in baselines]
+            + [markup.percent(row.percent_difference)]
+            + [markup.percent(predicted[b].percent_difference) for b in baselines]
         )
         if row.reason:
             reasons.append(f"{label}: {row.reason}.")

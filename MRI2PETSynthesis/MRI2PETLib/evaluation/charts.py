@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -112,7 +112,7 @@ def distribution_png(values: dict[str, np.ndarray], *, unit: str, title: str) ->
 
 
 def region_bars_png(
-    names: Sequence[str], series: dict[str, Sequence[float | None]], *, label: str, title: str
+    names: Sequence[str], series: Mapping[str, Sequence[float | None]], *, label: str, title: str
 ) -> bytes:
     """Horizontal points by region, one marker and colour a series; regions without a value stay empty."""
     figure = _figure(10, 0.29 * len(names) + 1.6)

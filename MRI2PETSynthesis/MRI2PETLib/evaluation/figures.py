@@ -248,7 +248,7 @@ def _dress(axis: Axes, plane: _Plane, point: np.ndarray) -> None:
 
 def _write_words(figure: Figure, title: str, note: str) -> None:
     """Title above; below, the note, the viewing convention and the standing caution."""
-    width = int(figure.get_figwidth() * 11)
+    width = int(figure.get_figwidth() * 12.5)
     figure.suptitle("\n".join(textwrap.wrap(title, int(width * 0.8))), fontsize=15, fontweight="bold")
     words = ["Patient's right is on the left (radiological view). Not for clinical use."]
     if note:

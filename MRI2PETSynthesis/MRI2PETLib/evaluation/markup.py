@@ -93,9 +93,29 @@ def _cell(value: Cell) -> str:
 
 
 def number(value: float) -> str:
-    """Three significant digits, plain below a million, with a true minus sign."""
-    text = f"{value:.3g}" if not 1000 <= abs(value) < 1e6 else f"{value:.0f}"
+    """Three significant digits, plain numbers from 0.0001 to a million, with a true minus sign."""
+    size = abs(value)
+    if size < 1e-12:
+        return "0"
+    text = f"{value:.3g}" if size < 1000 or size >= 1e6 else f"{value:.0f}"
     return text.replace("-", "\N{MINUS SIGN}")
+
+
+def p_value(p: float | None) -> Cell:
+    """A p value as usually printed."""
+    return p if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def percent(value: float | None) -> Cell:
+    """A percentage with one decimal."""
+    return None if value is None else f"{round(value, 1) + 0.0:.1f}".replace("-", "\N{MINUS SIGN}")
+
+
+def spread(mean: float | None, sd: float | None) -> Cell:
+    """Mean and SD as one cell."""
+    if mean is None:
+        return None
+    return number(mean) if sd is None else f"{number(mean)} \N{PLUS-MINUS SIGN} {number(sd)}"
 
 
 def picture(png: bytes | Path, *, alt: str, caption: str) -> str:
@@ -106,3 +126,8 @@ def picture(png: bytes | Path, *, alt: str, caption: str) -> str:
         f'<figure><img alt="{escape(alt, quote=True)}" src="data:image/png;base64,{data}">'
         f"<figcaption>{escape(caption)}</figcaption></figure>"
     )
+
+
+def text(content: str) -> str:
+    """Plain text made safe for HTML."""
+    return escape(content)

@@ -1,0 +1,302 @@
+"""Evaluate many scans one after the other: what is kept of each is a few numbers, never an image."""
+
+from __future__ import annotations
+
+import csv
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TextIO
+
+import numpy as np
+import SimpleITK as sitk
+
+from MRI2PETLib.errors import EXIT_PARTIAL, Cancelled, InputError, MRI2PETError, OutputError
+from MRI2PETLib.evaluation import wording
+from MRI2PETLib.evaluation.baselines import NETWORK
+from MRI2PETLib.evaluation.case import SCALE_FREE, STATED, CaseResult, RegionRow, evaluate_case
+from MRI2PETLib.evaluation.cohort_cases import CohortCase
+from MRI2PETLib.evaluation.inputs import CaseImages, CasePaths, Register, load_case
+from MRI2PETLib.evaluation.metrics import FWHM_MM
+from MRI2PETLib.evaluation.regions import Parcellation
+from MRI2PETLib.evaluation.specificity import (
+    OtherDifference,
+    Specificity,
+    VectorStore,
+    other_differences,
+    specificity,
+)
+from MRI2PETLib.images import read_image
+from MRI2PETLib.progress import Reporter
+
+REGIONS_CSV = "regions.csv"
+# What is kept of each region of each scan, in this order.
+NUMBERS = (
+    "mean_real",
+    "mean_real_smoothed",
+    "mean_predicted",
+    "mean_t1",
+    "mse_median",
+    "normdiff_median",
+    "percent_difference",
+    "roi_cnr_bias",
+    "smoothed_mse_median",
+    "smoothed_normdiff_median",
+    "smoothed_percent_difference",
+    "smoothed_roi_cnr_bias",
+)
+# Global metrics that the cohort tables show.
+METRICS = (
+    "pearson_r",
+    "smoothed_pearson_r",
+    "mse",
+    "mse_median",
+    "smoothed_mse",
+    "mae",
+    "psnr_db",
+    "ssim",
+    "normdiff_mean",
+    "normdiff_median",
+    "normdiff_excluded_fraction",
+    "percent_difference",
+    "roi_cnr_bias",
+    "smoothed_slope",
+    "smoothed_sd_ratio",
+    "cnr_synthetic_median_abs",
+    "cnr_real_median_abs",
+    "cnr_real_smoothed_median_abs",
+)
+
+
+@dataclass(frozen=True)
+class CohortSettings:
+    """How every case of a cohort is evaluated; see :func:`~MRI2PETLib.evaluation.inputs.load_case`."""
+
+    atlases: tuple[Parcellation, ...] = ()
+    register: Register | None = None
+    scale_free: bool = False
+    unit_synthetic: str | None = None
+    unit_real: str | None = None
+    seed: int = 0
+    fwhm_mm: float = FWHM_MM
+
+
+@dataclass(frozen=True)
+class Scan:
+    """What is kept of one scan. ``regions``: [predictor, region, number] in the order of the cohort, NaN = none."""
+
+    case: CohortCase
+    metrics: dict[tuple[str, str], dict[str, float | None]]
+    regions: np.ndarray
+    seconds: float
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A scan that could not be evaluated, and why."""
+
+    case: CohortCase
+    message: str
+    hint: str
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """All scans of a cohort. Region statistics are in ``unit`` (that of ``scale``); ``regions`` are (parcellation,
+    name).
+    """
+
+    scans: list[Scan]
+    failed: list[Failure]
+    unit: str
+    scale: str
+    predictors: list[str]
+    uses: dict[str, str]
+    regions: list[tuple[str, str]]
+    specificity: list[Specificity]
+    others: list[OtherDifference]
+    settings: CohortSettings
+    model: dict = field(default_factory=dict)
+    simulated: bool = False
+
+    @property
+    def n_people(self) -> int:
+        return len({scan.case.subject for scan in self.scans})
+
+    @property
+    def exit_code(self) -> int:
+        return EXIT_PARTIAL if self.failed else 0
+
+    def summary_lines(self) -> list[str]:
+        """The outcome for the command line, with the time a case."""
+        seconds = float(np.mean([scan.seconds for scan in self.scans]))
+        lines = [f"{len(self.scans)} scans of {self.n_people} people, {seconds:.1f} s a case."]
+        if self.failed:
+            lines.append(f"{len(self.failed)} cases could not be evaluated: {failed_names(self.failed)}.")
+        if len({scan.case.group for scan in self.scans} - {""}) > 1:
+            lines.append(wording.GROUP_CAUTION)
+        return lines
+
+
+def failed_names(failed: Sequence[Failure], most: int = 5) -> str:
+    """The names of the failed cases, cut short."""
+    names = [failure.case.case for failure in failed]
+    return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
+
+
+def evaluate_cohort(
+    cases: Sequence[CohortCase], settings: CohortSettings, folder: Path, reporter: Reporter
+) -> Cohort:
+    """Evaluate every case; one that fails is reported and left out.
+
+    Writes ``regions.csv`` into ``folder`` as it goes. Vectors for the comparison with other people lie in a temporary
+    folder.
+
+    :raises InputError: if no case can be evaluated.
+    """
+    scans: list[Scan] = []
+    failed: list[Failure] = []
+    frame: _Frame | None = None
+    with tempfile.TemporaryDirectory(prefix="mri2pet-cohort-") as scratch, _region_table(folder) as table:
+        store = VectorStore(Path(scratch), len(cases))
+        model: dict = {}
+        simulated = False
+        for number, case in enumerate(cases):
+            reporter.progress(number, len(cases), f"{case.case} ({number + 1} of {len(cases)})")
+            started = time.perf_counter()
+            try:
+                images, result = _evaluate(case, settings)
+                frame = frame or _Frame.of(result)
+                frame.check(result)
+            except (Cancelled, OutputError):
+                raise
+            except MRI2PETError as error:
+                reporter.warning(f"{case.case} is left out: {error}")
+                failed.append(Failure(case, error.message, error.hint))
+                continue
+            _store_vectors(store, len(scans), images, result)
+            _append_regions(table, case, result.regions)
+            scans.append(_scan(case, result, frame, time.perf_counter() - started))
+            model, simulated = images.model, simulated or bool(images.provenance.get("simulated"))
+        if frame is None or not scans:
+            raise InputError(
+                f"None of the {len(cases)} cases could be evaluated; the first: {failed[0].message}",
+                failed[0].hint,
+            )
+        reporter.progress(1, 1, "own against others")
+        subjects = [scan.case.subject for scan in scans]
+        own = specificity(store, subjects, frame.predictors)
+        others = other_differences(store, subjects)
+        del store  # its files are mapped: close them before the folder goes
+    return Cohort(
+        scans=scans,
+        failed=failed,
+        unit=frame.unit,
+        scale=frame.scale,
+        predictors=frame.predictors,
+        uses=frame.uses,
+        regions=frame.regions,
+        specificity=own,
+        others=others,
+        settings=settings,
+        model=model,
+        simulated=simulated,
+    )
+
+
+@dataclass(frozen=True)
+class _Frame:
+    """What all scans of a cohort must share, taken from the first."""
+
+    unit: str
+    scale: str
+    predictors: list[str]
+    uses: dict[str, str]
+    regions: list[tuple[str, str]]
+
+    @classmethod
+    def of(cls, result: CaseResult) -> _Frame:
+        return cls(
+            unit=result.shown_unit,
+            scale=STATED if STATED in result.scales else SCALE_FREE,
+            predictors=[p.name for p in result.predictors],
+            uses={p.name: p.uses for p in result.predictors},
+            regions=_region_names(result),
+        )
+
+    def check(self, result: CaseResult) -> None:
+        if result.shown_unit != self.unit:
+            raise InputError(
+                f"Its unit is {result.shown_unit}, that of the cohort {self.unit}.",
+                "Bring all images into one unit, or compare patterns only (--scale-free).",
+            )
+        if _region_names(result) != self.regions:
+            raise InputError("It has other regions than the first case.", "Give every case its T1, or none.")
+
+
+def _region_names(result: CaseResult) -> list[tuple[str, str]]:
+    return list(dict.fromkeys((row.parcellation, row.region) for row in result.regions))
+
+
+def _evaluate(case: CohortCase, settings: CohortSettings) -> tuple[CaseImages, CaseResult]:
+    paths = CasePaths(
+        case.synthetic, case.real, case.t1, case.mask, settings.unit_synthetic, settings.unit_real
+    )
+    images = load_case(paths, register=settings.register, scale_free=settings.scale_free)
+    cubic = case.cubic or wording.cubic_coefficients(wording.bundle_of(images.model))
+    mean = None if case.training_mean is None else read_image(case.training_mean, kind="pet").image
+    result = evaluate_case(
+        images,
+        atlases=settings.atlases,
+        cubic=cubic,
+        training_mean=mean,
+        seed=settings.seed,
+        fwhm_mm=settings.fwhm_mm,
+    )
+    return images, result
+
+
+def _scan(case: CohortCase, result: CaseResult, frame: _Frame, seconds: float) -> Scan:
+    metrics: dict[tuple[str, str], dict[str, float | None]] = {}
+    for scale, content in result.scales.items():
+        for name, values in {NETWORK: content["network"], **content["baselines"]}.items():
+            metrics[scale, name] = {key: values.get(key) for key in METRICS}
+    shape = (len(frame.predictors), len(frame.regions), len(NUMBERS))
+    numbers = np.full(shape, np.nan)
+    predictor = {name: n for n, name in enumerate(frame.predictors)}
+    region = {key: n for n, key in enumerate(frame.regions)}
+    for row in result.regions:
+        if row.scale == frame.scale:
+            values = [getattr(row, name) for name in NUMBERS]
+            where = predictor[row.predictor], region[row.parcellation, row.region]
+            numbers[where] = [np.nan if v is None else v for v in values]
+    return Scan(case, metrics, numbers, round(seconds, 2), tuple(result.verdict.reasons("warn")))
+
+
+def _store_vectors(store: VectorStore, row: int, images: CaseImages, result: CaseResult) -> None:
+    """The real PET and every prediction in MNI space, in the unit of the cohort."""
+    transform = images.template_to_native
+    if transform is None:
+        return
+    for name, image in (("real", result.real), (NETWORK, result.synthetic)):
+        store.add(name, row, sitk.GetArrayViewFromImage(image), images.mask, transform)
+    for predictor in result.predictors:
+        if predictor.values is not None and predictor.name != NETWORK:
+            store.add(predictor.name, row, predictor.values, result.cropped_mask, transform)
+
+
+@contextmanager
+def _region_table(folder: Path) -> Iterator[TextIO]:
+    """``regions.csv`` in a folder, open behind its header."""
+    with (folder / REGIONS_CSV).open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerow(("case", "subject", "fold", *RegionRow._fields))
+        yield file
+
+
+def _append_regions(table: TextIO, case: CohortCase, rows: Sequence[RegionRow]) -> None:
+    writer = csv.writer(table, lineterminator="\n")
+    writer.writerows((case.case, case.subject, case.fold, *row) for row in rows)

@@ -1,0 +1,261 @@
+"""Is a synthetic PET closer to the person's own real PET than to those of others? And more so than anatomy alone?
+
+Compared in MNI space (affine) at 6 mm, so that the shape of the head does not identify anybody. The published
+analysis (Ferrante et al. 2025, Table 5) compares own and other in the same way but has no baseline; a cubic of T1
+or a warped mean image "identifies" people too, so what counts is the gain over the anatomy null.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import SimpleITK as sitk
+
+from MRI2PETLib.evaluation.baselines import ANATOMY_NULL, NETWORK
+from MRI2PETLib.evaluation.metrics import voxel_metrics
+from MRI2PETLib.evaluation.statistics import area_under_curve, mean_sd
+from MRI2PETLib.grids import antialias
+from MRI2PETLib.preprocessing.template import load_template
+
+_SPACING_MM = 6.0
+_BLOCK = 32  # scans in memory at a time
+_MIN_SHARED = 200
+_TABLE_5 = ("mse", "normdiff_mean", "percent_difference")
+
+
+class Specificity(NamedTuple):
+    """Own and other distances of one predictor, averaged over people.
+
+    ``mse`` is scale-free (each image over its mean), ``gap`` = 1 - own / other MSE; 0 is no specificity.
+    ``rank`` 1 is the own PET as the closest of all; ``auc`` .5 is chance. ``gain_*``: over the anatomy null.
+    """
+
+    predictor: str
+    n_people: int
+    own_mse: float | None = None
+    other_mse: float | None = None
+    gap: float | None = None
+    own_r: float | None = None
+    other_r: float | None = None
+    rank: float | None = None
+    n_ranked: float | None = None
+    top1: float | None = None
+    auc: float | None = None
+    gain_gap: float | None = None
+    gain_auc: float | None = None
+    reason: str = ""
+
+
+class OtherDifference(NamedTuple):
+    """Table 5 of the paper: the network's PET against the real PET of all others, mean and SD over people."""
+
+    metric: str
+    own_mean: float | None
+    own_sd: float | None
+    other_mean: float | None
+    other_sd: float | None
+    n_people: int
+
+
+@cache
+def _grid() -> tuple[sitk.Image, np.ndarray]:
+    """A 6 mm grid over the template and the brain on it (flat indices)."""
+    mask = load_template().mask
+    size = [int(np.ceil(n * s / _SPACING_MM)) for n, s in zip(mask.GetSize(), mask.GetSpacing())]
+    grid = sitk.Image(size, sitk.sitkUInt8)
+    grid.SetSpacing([_SPACING_MM] * 3)
+    grid.SetOrigin(mask.GetOrigin())
+    grid.SetDirection(mask.GetDirection())
+    on_grid = sitk.Resample(mask, grid, sitk.Transform(3, sitk.sitkIdentity), sitk.sitkNearestNeighbor, 0)
+    return grid, np.flatnonzero(sitk.GetArrayViewFromImage(on_grid))
+
+
+class VectorStore:
+    """Images of many scans as short vectors in MNI space, in files: memory does not grow with their number."""
+
+    def __init__(self, folder: Path, n_scans: int) -> None:
+        self._folder, self._n = folder, n_scans
+        self._files: dict[str, np.memmap] = {}
+
+    def add(
+        self, name: str, row: int, values: np.ndarray, mask: sitk.Image, template_to_native: sitk.Transform
+    ) -> None:
+        """Store the image ``values`` [k, j, i] on the grid of ``mask``; NaN outside the mask."""
+        grid, brain = _grid()
+        inside = sitk.Cast(mask != 0, sitk.sitkFloat32)
+        image = sitk.GetImageFromArray(values.astype(np.float32))
+        image.CopyInformation(mask)
+        # The image is blurred to the coarse grid inside its mask only: G(x m) / G(m).
+        moved = [
+            sitk.GetArrayFromImage(
+                sitk.Resample(
+                    antialias(i, (_SPACING_MM,) * 3), grid, template_to_native, sitk.sitkLinear, 0.0
+                )
+            ).ravel()[brain]
+            for i in (image * inside, inside)
+        ]
+        vector = np.full(len(brain), np.nan, dtype=np.float32)
+        np.divide(moved[0], moved[1], out=vector, where=moved[1] > 0.5)
+        self._matrix(name)[row] = vector
+
+    def _matrix(self, name: str) -> np.memmap:
+        if name not in self._files:
+            shape = (self._n, len(_grid()[1]))
+            path = self._folder / f"{len(self._files)}.dat"
+            self._files[name] = np.memmap(path, dtype=np.float32, mode="w+", shape=shape)
+            self._files[name][:] = np.nan
+        return self._files[name]
+
+    def rows(self, name: str, chosen: slice) -> np.ndarray:
+        """Vectors of some scans as float64, shape (scans, voxels)."""
+        return np.asarray(self._matrix(name)[chosen], dtype=np.float64)
+
+    def names(self) -> list[str]:
+        return list(self._files)
+
+
+def distances(store: VectorStore, predictor: str, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Scale-free MSE and correlation of every prediction (row) with every real PET (column); NaN where undefined."""
+    mse, r = np.full((n, n), np.nan), np.full((n, n), np.nan)
+    blocks = [slice(start, min(start + _BLOCK, n)) for start in range(0, n, _BLOCK)]
+    for rows in blocks:
+        s = store.rows(predictor, rows)
+        has_s = np.isfinite(s).astype(np.float64)
+        s = np.nan_to_num(s)
+        for columns in blocks:
+            real = store.rows("real", columns)
+            has_r = np.isfinite(real).astype(np.float64)
+            real = np.nan_to_num(real)
+            with np.errstate(divide="ignore", invalid="ignore"):
+                count = has_s @ has_r.T
+                mean_s, mean_r = (s @ has_r.T) / count, (has_s @ real.T) / count
+                square_s, square_r = (s * s @ has_r.T) / count, (has_s @ (real * real).T) / count
+                product = (s @ real.T) / count
+                relative = square_s / mean_s**2 + square_r / mean_r**2 - 2 * product / (mean_s * mean_r)
+                variance_s, variance_r = square_s - mean_s**2, square_r - mean_r**2
+                correlation = (product - mean_s * mean_r) / np.sqrt(variance_s * variance_r)
+            usable = (count >= _MIN_SHARED) & (mean_s > 0) & (mean_r > 0)
+            mse[rows, columns] = np.where(usable, relative, np.nan)
+            # The vectors are float32: a smaller spread is rounding.
+            flat = (variance_s < (1e-5 * mean_s) ** 2) | (variance_r < (1e-5 * mean_r) ** 2)
+            r[rows, columns] = np.where(usable & ~flat, correlation, np.nan)
+    return mse, r
+
+
+def specificity(store: VectorStore, subjects: Sequence[str], predictors: Sequence[str]) -> list[Specificity]:
+    """Own against other for each predictor. ``subjects[i]`` is whose scan i is; other scans of a person never count."""
+    people = np.array(subjects)
+    if len(set(subjects)) < 2:
+        reason = "own against other needs at least two people"
+        return [_empty(name, len(set(subjects)), reason) for name in predictors]
+    results = []
+    for name in predictors:
+        if name not in store.names():
+            results.append(_empty(name, 0, "not available for this cohort"))
+        else:
+            results.append(_one(name, people, *distances(store, name, len(people))))
+    null = next((s for s in results if s.predictor == ANATOMY_NULL), None)
+    return [_with_gain(s, null) for s in results]
+
+
+def _empty(name: str, n: int, reason: str) -> Specificity:
+    return Specificity(name, n, reason=reason)
+
+
+def _one(name: str, people: np.ndarray, mse: np.ndarray, r: np.ndarray) -> Specificity:
+    columns: dict[str, list[tuple[str, float]]] = {}
+    for i, person in enumerate(people):
+        other = mse[i, people != person]
+        other = other[np.isfinite(other)]
+        own = mse[i, i]
+        if not np.isfinite(own) or not other.size:
+            continue
+        auc = area_under_curve(np.array([own]), other)
+        rank = 1 + np.count_nonzero(other < own) + 0.5 * np.count_nonzero(other == own)
+        found = {
+            "own": own,
+            "other": other.mean(),
+            "rank": rank,
+            "n": len(other) + 1,
+            "top": float(rank == 1),
+        }
+        other_r = r[i, people != person]
+        if np.isfinite(r[i, i]) and np.isfinite(other_r).any():
+            found |= {"own_r": r[i, i], "other_r": np.nanmean(other_r)}
+        for key, value in (found | {"auc": auc if auc is not None else np.nan}).items():
+            columns.setdefault(key, []).append((person, float(value)))
+    if not columns:
+        return _empty(name, 0, "no scan could be compared with another person's")
+    mean = {key: mean_sd(over_people(pairs)).mean for key, pairs in columns.items()}
+    own, other = mean["own"], mean["other"]
+    gap = 1 - own / other if own is not None and other else None
+    return Specificity(
+        name,
+        len({person for person, _ in columns["own"]}),
+        own,
+        other,
+        gap,
+        mean.get("own_r"),
+        mean.get("other_r"),
+        mean["rank"],
+        mean["n"],
+        mean["top"],
+        mean["auc"],
+    )
+
+
+def over_people(pairs: Sequence[tuple[str, float]]) -> list[float]:
+    """Average the scans of each person."""
+    by_person: dict[str, list[float]] = {}
+    for person, value in pairs:
+        by_person.setdefault(person, []).append(value)
+    return [float(np.mean(values)) for values in by_person.values()]
+
+
+def _with_gain(one: Specificity, null: Specificity | None) -> Specificity:
+    if null is None or one.predictor == ANATOMY_NULL or one.gap is None or null.gap is None:
+        return one
+    auc = None if one.auc is None or null.auc is None else one.auc - null.auc
+    return one._replace(gain_gap=one.gap - null.gap, gain_auc=auc)
+
+
+def other_differences(store: VectorStore, subjects: Sequence[str]) -> list[OtherDifference]:
+    """MSE, NormDiff and percentage difference of the network's PET to the own real PET and to those of others."""
+    people = np.array(subjects)
+    if NETWORK not in store.names() or len(set(subjects)) < 2:
+        return []
+    collected: dict[str, tuple[list[tuple[str, float]], list[tuple[str, float]]]] = {}
+    for i, person in enumerate(people):
+        s = store.rows(NETWORK, slice(i, i + 1))[0]
+        sums: dict[str, list[float]] = {}
+        for start in range(0, len(people), _BLOCK):
+            real = store.rows("real", slice(start, start + _BLOCK))
+            for offset, other in enumerate(people[start : start + _BLOCK]):
+                j = start + offset
+                if j != i and other == person:
+                    continue
+                for name, value in _pair(s, real[offset]).items():
+                    own_list, _ = collected.setdefault(name, ([], []))
+                    if j == i:
+                        own_list.append((person, value))
+                    else:
+                        sums.setdefault(name, []).append(value)
+        for name, values in sums.items():
+            collected.setdefault(name, ([], []))[1].append((person, float(np.mean(values))))
+    rows = []
+    for name, (own, other) in collected.items():
+        a, b = mean_sd(over_people(own)), mean_sd(over_people(other))
+        rows.append(OtherDifference(name, a.mean, a.sd, b.mean, b.sd, b.n))
+    return rows
+
+
+def _pair(s: np.ndarray, real: np.ndarray) -> dict[str, float]:
+    both = np.isfinite(s) & np.isfinite(real)
+    if np.count_nonzero(both) < _MIN_SHARED:
+        return {}
+    measures = voxel_metrics(s, real, both, _TABLE_5)
+    return {name: measure.value for name, measure in measures.items() if measure.value is not None}
