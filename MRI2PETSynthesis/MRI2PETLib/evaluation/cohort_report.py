@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from MRI2PETLib.evaluation.inputs import CasePaths, load_case
 from MRI2PETLib.outputs import write_json, write_text
 
 PICTURE = "comparison.png"
+_TABLE_5 = {"mse": "MSE", "normdiff_mean": "NormDiff, mean", "percent_difference": "difference of means (%)"}
 _SHOWN = {
     "pearson_r": "r",
     "smoothed_pearson_r": "r, smoothed",
@@ -197,7 +199,11 @@ def _brain_section(cohort: Cohort, summary: Sequence[GlobalRow]) -> str:
                     lead=(0,),
                 )
             )
-    known = [f"{name}: {uses}." for name, uses in cohort.uses.items()]
+    present = {row.predictor for row in summary}
+    known = [
+        f"{name}: {uses}." + ("" if name in present else " Not available for this cohort.")
+        for name, uses in cohort.uses.items()
+    ]
     return "".join(parts) + markup.bullets(known)
 
 
@@ -227,43 +233,67 @@ def _rows_of(
 
 
 def _region_section(cohort: Cohort, regions: Sequence[RegionStatistics]) -> str:
-    others = [name for name in cohort.predictors if name != NETWORK and _rows_of(regions, name)]
-    baseline = {
-        (row.predictor, row.parcellation, row.region): row for row in regions if row.stratum == EVERYONE
-    }
-    header = ["region", "n", "real", "synthetic", "bias", "limits of agreement", "slope of the bias, p"]
-    header += ["r", "r, FDR p", "SD ratio", "low/high, FDR p"]
-    header += [f"{name}: {what}" for name in others for what in ("bias", "r")]
     content = ""
     for stratum in dict.fromkeys(row.stratum for row in regions):
-        rows: list[list[markup.Cell]] = []
-        for row in _rows_of(regions, NETWORK, stratum):
-            limits = None
-            if row.lower_limit is not None and row.upper_limit is not None:
-                limits = f"{markup.number(row.lower_limit)} to {markup.number(row.upper_limit)}"
-            name = row.region if row.parcellation == "brain" else f"{row.region} ({row.parcellation})"
-            cells: list[markup.Cell] = [name, row.n_people]
-            cells += [markup.spread(row.real_mean, row.real_sd)]
-            cells += [markup.spread(row.predicted_mean, row.predicted_sd), row.bias, limits]
-            cells += [markup.p_value(row.proportional_p), row.r, markup.p_value(row.r_fdr), row.sd_ratio]
-            cells += [markup.p_value(row.low_high_fdr)]
-            if stratum == EVERYONE:
-                found = [baseline.get((name_, row.parcellation, row.region)) for name_ in others]
-                cells += [value for f in found for value in ((f.bias, f.r) if f else (None, None))]
-            rows.append(cells)
-        caption = f"Region means in {cohort.unit}, {'everyone' if stratum == EVERYONE else stratum}"
-        table = markup.table(header if stratum == EVERYONE else header[:11], rows, caption=caption, lead=(0,))
-        content += (
-            table
-            if stratum == EVERYONE
-            else f"<details><summary>{markup.text(caption)}</summary>{table}</details>"
-        )
+        rows = _rows_of(regions, NETWORK, stratum)
+        who = "everyone" if stratum == EVERYONE else stratum
+        tables = _agreement_table(cohort, rows, who) + _order_table(cohort, regions, rows, stratum, who)
+        if stratum != EVERYONE:
+            tables = f"<details><summary>{markup.text(who)}</summary>{tables}</details>"
+        content += tables
     return content + markup.paragraph(
-        "Bias = synthetic \N{MINUS SIGN} real, limits = bias \N{PLUS-MINUS SIGN} 1.96 SD. A slope of the bias with a small p: "
-        "the bias depends on the level. Low/high: do the synthetic values of people below and above the median of the "
-        "real PET differ (Mann-Whitney)? FDR: Benjamini-Hochberg over the regions of a parcellation. All strata and "
-        "predictors are in region_statistics.csv."
+        "Bias = synthetic \N{MINUS SIGN} real, limits = bias \N{PLUS-MINUS SIGN} 1.96 SD. A small p of the slope: the bias "
+        "depends on the level. Low/high: do the synthetic values of people below and above the median of the real PET "
+        "differ (Mann-Whitney)? FDR: Benjamini-Hochberg over the regions of a parcellation. Everything, for all "
+        "predictors and strata, is in region_statistics.csv."
     )
+
+
+def _label(row: RegionStatistics) -> str:
+    return row.region if row.parcellation == "brain" else f"{row.region} ({row.parcellation})"
+
+
+def _agreement_table(cohort: Cohort, rows: Sequence[RegionStatistics], who: str) -> str:
+    header = ["region", "people", "real", "synthetic", "difference (%)", "bias", "limits of agreement"]
+    cells: list[list[markup.Cell]] = []
+    for row in rows:
+        limits = None
+        if row.lower_limit is not None and row.upper_limit is not None:
+            limits = f"{markup.number(row.lower_limit)} to {markup.number(row.upper_limit)}"
+        means = (
+            markup.spread(row.real_mean, row.real_sd),
+            markup.spread(row.predicted_mean, row.predicted_sd),
+        )
+        percent = markup.percent(row.percent_difference)
+        line: list[markup.Cell] = [_label(row), row.n_people, *means, percent, row.bias, limits]
+        cells.append([*line, row.proportional_slope, markup.p_value(row.proportional_p)])
+    header += ["slope of the bias", "p"]
+    return markup.table(
+        header, cells, caption=f"Agreement of region means in {cohort.unit}, {who}", lead=(0,)
+    )
+
+
+def _order_table(
+    cohort: Cohort,
+    regions: Sequence[RegionStatistics],
+    rows: Sequence[RegionStatistics],
+    stratum: str,
+    who: str,
+) -> str:
+    """Does the synthetic PET order people as the real one does, and do the baselines?"""
+    others = [name for name in cohort.predictors if name != NETWORK and _rows_of(regions, name, stratum)]
+    found = {(r.predictor, r.parcellation, r.region): r for r in regions if r.stratum == stratum}
+    header = ["region", "r", "FDR p", "SD ratio", "low/high, FDR p"]
+    header += [f"{name}: {what}" for name in others for what in ("difference (%)", "r")]
+    cells: list[list[markup.Cell]] = []
+    for row in rows:
+        line: list[markup.Cell] = [_label(row), row.r, markup.p_value(row.r_fdr), row.sd_ratio]
+        line.append(markup.p_value(row.low_high_fdr))
+        for name in others:
+            baseline = found[name, row.parcellation, row.region]
+            line += [markup.percent(baseline.percent_difference), baseline.r]
+        cells.append(line)
+    return markup.table(header, cells, caption=f"Order of people by region means, {who}", lead=(0,))
 
 
 def _plot_section(cohort: Cohort, regions: Sequence[RegionStatistics]) -> str:
@@ -274,7 +304,12 @@ def _plot_section(cohort: Cohort, regions: Sequence[RegionStatistics]) -> str:
     last = cohort.regions[-1][0]
     chosen = [row for row in rows if row.parcellation == last and row.bias is not None]
     chosen.sort(key=lambda row: -abs(row.percent_difference or 0.0))
-    shown = [0] + [cohort.regions.index((row.parcellation, row.region)) for row in chosen[:2]]
+    one_side = {re.sub(r"^(left|right) ", "", row.region): row for row in reversed(chosen)}
+    first = [row for row in rows[:1] if row.r is not None]
+    shown = [
+        cohort.regions.index((row.parcellation, row.region))
+        for row in first + [row for row in chosen if row in one_side.values()][:2]
+    ]
     content = ""
     for r in shown:
         name = cohort.regions[r][1]
@@ -377,7 +412,7 @@ def _specificity_section(cohort: Cohort) -> str:
     published = markup.table(
         ["metric", "own", "others"],
         [
-            [o.metric, markup.spread(o.own_mean, o.own_sd), markup.spread(o.other_mean, o.other_sd)]
+            [_TABLE_5[o.metric], markup.spread(o.own_mean, o.own_sd), markup.spread(o.other_mean, o.other_sd)]
             for o in cohort.others
         ],
         caption=f"The network as in the published Table 5 ({cohort.unit}); it has no baseline and proves no specificity",

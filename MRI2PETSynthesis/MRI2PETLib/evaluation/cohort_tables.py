@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from MRI2PETLib.evaluation.cohort import METRICS, NUMBERS, Cohort, Scan
-from MRI2PETLib.evaluation.measure import correlation, is_constant, regression_slope
+from MRI2PETLib.evaluation.measure import correlation, regression_slope
 from MRI2PETLib.evaluation.statistics import (
     ALPHA,
     bland_altman,
@@ -21,6 +21,9 @@ from MRI2PETLib.evaluation.statistics import (
 )
 
 EVERYONE = "all"
+# Real values that vary by less than this share of their mean are equal by their scaling, such as the whole brain in
+# SUVR to the whole brain: correlations of what is left are noise.
+_EQUAL_BY_SCALING = 1e-3
 _PAPER_PARCELLATIONS = ("harvard-oxford", "paper21")
 
 
@@ -60,20 +63,20 @@ class RegionStatistics(NamedTuple):
     bias: float | None
     lower_limit: float | None
     upper_limit: float | None
-    proportional_slope: float | None
-    proportional_p: float | None
-    r: float | None
-    r_p: float | None
-    r_fdr: float | None
-    slope: float | None
-    sd_ratio: float | None
-    low_high_p: float | None
-    low_high_fdr: float | None
-    predicted_t1_r: float | None
-    predicted_t1_p: float | None
-    real_t1_r: float | None
-    real_t1_p: float | None
-    reason: str
+    proportional_slope: float | None = None
+    proportional_p: float | None = None
+    r: float | None = None
+    r_p: float | None = None
+    r_fdr: float | None = None
+    slope: float | None = None
+    sd_ratio: float | None = None
+    low_high_p: float | None = None
+    low_high_fdr: float | None = None
+    predicted_t1_r: float | None = None
+    predicted_t1_p: float | None = None
+    real_t1_r: float | None = None
+    real_t1_p: float | None = None
+    reason: str = ""
 
 
 class GroupRow(NamedTuple):
@@ -185,27 +188,34 @@ def _region(
     usable = np.isfinite(real) & np.isfinite(predicted)
     real, predicted, t1 = real[usable], predicted[usable], column["mean_t1"][usable]
     agreement = bland_altman(predicted, real)
-    split = median_split(predicted, real)
-    r = correlation(predicted, real)
     real_stats, predicted_stats = mean_sd(real), mean_sd(predicted)
-    flat = len(real) < 2 or is_constant(real)
     difference = None
     if real_stats.mean and predicted_stats.mean is not None and real_stats.mean > 0:
         difference = 100 * (predicted_stats.mean - real_stats.mean) / real_stats.mean
-    return RegionStatistics(
+    row = RegionStatistics(
         *(stratum, predictor, *key, cohort.unit, len(real)),
         *(real_stats.mean, real_stats.sd, predicted_stats.mean, predicted_stats.sd, difference),
         *(agreement.bias, agreement.lower, agreement.upper),
-        *(agreement.proportional_slope, agreement.proportional_p),
-        *(r.value, correlation_p(predicted, real), None),
+        reason=agreement.reason,
+    )
+    if len(real) and np.ptp(real) <= _EQUAL_BY_SCALING * abs(real.mean()):
+        return row._replace(
+            reason=f"the real values of the {len(real)} people are equal, by their scaling or by chance"
+        )
+    split, r = median_split(predicted, real), correlation(predicted, real)
+    has_t1 = bool(np.isfinite(t1).all())
+    return row._replace(
+        proportional_slope=agreement.proportional_slope,
+        proportional_p=agreement.proportional_p,
+        r=r.value,
+        r_p=correlation_p(predicted, real),
         slope=regression_slope(real, predicted).value,
-        sd_ratio=None if flat else float(predicted.std() / real.std()),
+        sd_ratio=float(predicted.std() / real.std()) if len(real) > 1 else None,
         low_high_p=split.p,
-        low_high_fdr=None,
-        predicted_t1_r=correlation(predicted, t1).value if np.isfinite(t1).all() else None,
-        predicted_t1_p=correlation_p(predicted, t1) if np.isfinite(t1).all() else None,
-        real_t1_r=correlation(real, t1).value if np.isfinite(t1).all() else None,
-        real_t1_p=correlation_p(real, t1) if np.isfinite(t1).all() else None,
+        predicted_t1_r=correlation(predicted, t1).value if has_t1 else None,
+        predicted_t1_p=correlation_p(predicted, t1) if has_t1 else None,
+        real_t1_r=correlation(real, t1).value if has_t1 else None,
+        real_t1_p=correlation_p(real, t1) if has_t1 else None,
         reason="; ".join(dict.fromkeys(filter(None, (agreement.reason, r.reason, split.reason)))),
     )
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 _STYLE = """
 :root { color-scheme: light; }
-body { font: 16px/1.5 system-ui, sans-serif; color: #1a1a1a; background: #fff; max-width: 70rem;
+body { font: 16px/1.5 system-ui, sans-serif; color: #1a1a1a; background: #fff; max-width: 74rem;
        margin: 0 auto; padding: 0 1rem 3rem; }
 h1 { font-size: 1.7rem; line-height: 1.25; } h2 { font-size: 1.3rem; margin-top: 2.2rem; border-bottom: 1px solid #bbb; }
 h3 { font-size: 1.05rem; }
@@ -19,9 +19,9 @@ a { color: #00538a; } a:focus, [tabindex]:focus, summary:focus { outline: 3px so
 .refuse { border-color: #8a0000; background: #fdecea; } .ok { border-color: #00664a; background: #e8f6f1; }
 figure { margin: 1.2rem 0; } figure img { max-width: 100%; height: auto; } figcaption { color: #444; font-size: .92rem; }
 .scroll { overflow-x: auto; }
-table { border-collapse: collapse; font-size: .88rem; font-variant-numeric: tabular-nums; }
+table { border-collapse: collapse; font-size: .84rem; font-variant-numeric: tabular-nums; }
 caption { text-align: left; font-weight: 600; padding: .4rem 0; }
-th, td { padding: .22rem .6rem; border-bottom: 1px solid #ddd; text-align: right; white-space: nowrap; }
+th, td { padding: .22rem .45rem; border-bottom: 1px solid #ddd; text-align: right; white-space: nowrap; }
 th:first-child, td:first-child { text-align: left; } thead th { border-bottom: 2px solid #666; vertical-align: bottom; white-space: normal; }
 tbody tr.lead td, tbody tr.lead th { font-weight: 600; background: #eef5fa; }
 tbody th { font-weight: inherit; } .none { color: #666; }
@@ -115,7 +115,7 @@ def spread(mean: float | None, sd: float | None) -> Cell:
     """Mean and SD as one cell."""
     if mean is None:
         return None
-    return number(mean) if sd is None else f"{number(mean)} \N{PLUS-MINUS SIGN} {number(sd)}"
+    return number(mean) if sd is None else f"{number(mean)} \N{PLUS-MINUS SIGN} {number(float(f'{sd:.2g}'))}"
 
 
 def picture(png: bytes | Path, *, alt: str, caption: str) -> str:

@@ -24,6 +24,8 @@ from MRI2PETLib.preprocessing.template import load_template
 _SPACING_MM = 6.0
 _BLOCK = 32  # scans in memory at a time
 _MIN_SHARED = 200
+_MIN_COVERAGE = 0.8  # of the template brain, for a scan to be compared with others
+_FLAT = 1e-5
 _TABLE_5 = ("mse", "normdiff_mean", "percent_difference")
 
 
@@ -118,32 +120,53 @@ class VectorStore:
         return list(self._files)
 
 
-def distances(store: VectorStore, predictor: str, n: int) -> tuple[np.ndarray, np.ndarray]:
+def common_voxels(store: VectorStore, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Which scans can be compared (bool, n), and the voxels that all of those have (bool).
+
+    One set of voxels for all pairs: with the overlap of each pair instead, a scan would be compared with itself on more
+    of its rim than with others. A scan that misses much of the brain is left out rather than shrinking the set.
+    """
+    usable = np.zeros(n, dtype=bool)
+    common = np.ones(len(_grid()[1]), dtype=bool)
+    for start in range(0, n, _BLOCK):
+        block = slice(start, min(start + _BLOCK, n))
+        finite = np.isfinite(store.rows("real", block)) & np.isfinite(store.rows(NETWORK, block))
+        usable[block] = finite.mean(axis=1) >= _MIN_COVERAGE
+        common &= finite[usable[block]].all(axis=0)
+    if np.count_nonzero(common) < _MIN_SHARED:
+        usable[:] = False
+    return usable, common
+
+
+def distances(
+    store: VectorStore, predictor: str, usable: np.ndarray, common: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Scale-free MSE and correlation of every prediction (row) with every real PET (column); NaN where undefined."""
+    n = len(usable)
     mse, r = np.full((n, n), np.nan), np.full((n, n), np.nan)
     blocks = [slice(start, min(start + _BLOCK, n)) for start in range(0, n, _BLOCK)]
     for rows in blocks:
-        s = store.rows(predictor, rows)
-        has_s = np.isfinite(s).astype(np.float64)
-        s = np.nan_to_num(s)
+        s, spread_s = _relative(store.rows(predictor, rows)[:, common])
         for columns in blocks:
-            real = store.rows("real", columns)
-            has_r = np.isfinite(real).astype(np.float64)
-            real = np.nan_to_num(real)
-            with np.errstate(divide="ignore", invalid="ignore"):
-                count = has_s @ has_r.T
-                mean_s, mean_r = (s @ has_r.T) / count, (has_s @ real.T) / count
-                square_s, square_r = (s * s @ has_r.T) / count, (has_s @ (real * real).T) / count
-                product = (s @ real.T) / count
-                relative = square_s / mean_s**2 + square_r / mean_r**2 - 2 * product / (mean_s * mean_r)
-                variance_s, variance_r = square_s - mean_s**2, square_r - mean_r**2
-                correlation = (product - mean_s * mean_r) / np.sqrt(variance_s * variance_r)
-            usable = (count >= _MIN_SHARED) & (mean_s > 0) & (mean_r > 0)
-            mse[rows, columns] = np.where(usable, relative, np.nan)
+            real, spread_real = _relative(store.rows("real", columns)[:, common])
+            # Means are 1, so mean((s - r)^2) = var(s) + var(r) - 2 cov(s, r).
+            covariance = (s - 1) @ (real - 1).T / np.count_nonzero(common)
+            pair = usable[rows, None] & usable[None, columns]
+            squares = spread_s[:, None] ** 2 + spread_real[None] ** 2 - 2 * covariance
+            mse[rows, columns] = np.where(pair, squares, np.nan)
+            product = spread_s[:, None] * spread_real[None]
             # The vectors are float32: a smaller spread is rounding.
-            flat = (variance_s < (1e-5 * mean_s) ** 2) | (variance_r < (1e-5 * mean_r) ** 2)
-            r[rows, columns] = np.where(usable & ~flat, correlation, np.nan)
+            flat = (spread_s[:, None] < _FLAT) | (spread_real[None] < _FLAT)
+            with np.errstate(divide="ignore", invalid="ignore"):
+                r[rows, columns] = np.where(pair & ~flat, covariance / product, np.nan)
     return mse, r
+
+
+def _relative(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Each vector over its mean, and its population SD; NaN where the mean is not above zero."""
+    mean = vectors.mean(axis=1, keepdims=True)
+    relative = vectors / np.where(mean > 0, mean, np.nan)
+    return relative, relative.std(axis=1)
 
 
 def specificity(store: VectorStore, subjects: Sequence[str], predictors: Sequence[str]) -> list[Specificity]:
@@ -153,11 +176,13 @@ def specificity(store: VectorStore, subjects: Sequence[str], predictors: Sequenc
         reason = "own against other needs at least two people"
         return [_empty(name, len(set(subjects)), reason) for name in predictors]
     results = []
+    available = store.names()
+    usable, common = common_voxels(store, len(people)) if "real" in available else (None, None)
     for name in predictors:
-        if name not in store.names():
+        if name not in available or usable is None or common is None:
             results.append(_empty(name, 0, "not available for this cohort"))
         else:
-            results.append(_one(name, people, *distances(store, name, len(people))))
+            results.append(_one(name, people, *distances(store, name, usable, common)))
     null = next((s for s in results if s.predictor == ANATOMY_NULL), None)
     return [_with_gain(s, null) for s in results]
 
@@ -228,15 +253,18 @@ def other_differences(store: VectorStore, subjects: Sequence[str]) -> list[Other
     people = np.array(subjects)
     if NETWORK not in store.names() or len(set(subjects)) < 2:
         return []
+    usable, common = common_voxels(store, len(people))
     collected: dict[str, tuple[list[tuple[str, float]], list[tuple[str, float]]]] = {}
     for i, person in enumerate(people):
-        s = store.rows(NETWORK, slice(i, i + 1))[0]
+        if not usable[i]:
+            continue
+        s = store.rows(NETWORK, slice(i, i + 1))[0, common]
         sums: dict[str, list[float]] = {}
         for start in range(0, len(people), _BLOCK):
-            real = store.rows("real", slice(start, start + _BLOCK))
+            real = store.rows("real", slice(start, start + _BLOCK))[:, common]
             for offset, other in enumerate(people[start : start + _BLOCK]):
                 j = start + offset
-                if j != i and other == person:
+                if not usable[j] or (j != i and other == person):
                     continue
                 for name, value in _pair(s, real[offset]).items():
                     own_list, _ = collected.setdefault(name, ([], []))
@@ -254,8 +282,5 @@ def other_differences(store: VectorStore, subjects: Sequence[str]) -> list[Other
 
 
 def _pair(s: np.ndarray, real: np.ndarray) -> dict[str, float]:
-    both = np.isfinite(s) & np.isfinite(real)
-    if np.count_nonzero(both) < _MIN_SHARED:
-        return {}
-    measures = voxel_metrics(s, real, both, _TABLE_5)
+    measures = voxel_metrics(s, real, np.ones(s.shape, dtype=bool), _TABLE_5)
     return {name: measure.value for name, measure in measures.items() if measure.value is not None}
