@@ -7,6 +7,7 @@ the same input gives the same transform.
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ from MRI2PETLib.images import same_grid
 from MRI2PETLib.preprocessing.smoothing import FWHM_PER_SIGMA
 from MRI2PETLib.progress import ProgressCallback, no_progress
 from MRI2PETLib.verdict import Finding, Verdict
+
+logger = logging.getLogger(__name__)
 
 _GRID_MM = 2.0
 # The metric sees the brain and this rim around it: the edge of the brain is what PET and T1 share best.
@@ -55,7 +58,7 @@ def register_pet_to_t1(
     The verdict is *refuse* when PET and T1 brain overlap with a Dice below 0.7.
 
     :param t1_mask: brain mask on the grid of ``t1``.
-    :raises InputError: for a mask on another grid or an empty one.
+    :raises InputError: for a mask on another grid or an empty one, or a PET without contrast.
     """
     if not same_grid(t1, t1_mask):
         raise InputError("The brain mask is not on the grid of the T1.", "Resample the mask.")
@@ -67,20 +70,45 @@ def register_pet_to_t1(
     masked_t1 = sitk.Mask(sitk.Cast(t1, sitk.sitkFloat32), mask)
     fixed = sitk.Resample(_blur(masked_t1, _GRID_MM), grid, sitk.Transform(), sitk.sitkLinear, 0.0)
     moving = _clip_outliers(sitk.Cast(pet, sitk.sitkFloat32))
+    if np.ptp(sitk.GetArrayViewFromImage(moving)) == 0:
+        raise InputError("The PET has a single value.", "It is empty: choose another image.")
     start = _best_start(fixed, moving, brain)
     method = _method(_dilate(brain, _RIM_MM), sampling=_SAMPLING)
-    method.SetInitialTransform(start, inPlace=False)
-    n_levels = len(_SHRINK)
-    method.AddCommand(
-        sitk.sitkIterationEvent,
-        lambda: progress(method.GetCurrentLevel() + 1, n_levels + 1, "Register PET to T1"),
-    )
-    transform = sitk.Euler3DTransform(
-        sitk.CompositeTransform(method.Execute(fixed, moving)).GetNthTransform(0)
-    )
+    transform = _optimise(method, fixed, moving, start, progress)
     overlap = _overlap(moving, brain, transform)
     progress(1, 1, "Register PET to T1")
     return PetRegistration(transform, Verdict(_findings(transform, overlap)), overlap)
+
+
+def _optimise(
+    method: sitk.ImageRegistrationMethod,
+    fixed: sitk.Image,
+    moving: sitk.Image,
+    start: sitk.Euler3DTransform,
+    progress: ProgressCallback,
+) -> sitk.Euler3DTransform:
+    """Run the optimiser; an exception of the progress callback stops it and is raised again."""
+    raised: list[BaseException] = []
+
+    def report() -> None:
+        # An exception must not cross ITK: it would come out as an anonymous RuntimeError.
+        try:
+            progress(method.GetCurrentLevel() + 1, len(_SHRINK) + 1, "Register PET to T1")
+        except BaseException as error:
+            raised.append(error)
+            method.StopRegistration()
+
+    method.SetInitialTransform(start, inPlace=False)
+    method.AddCommand(sitk.sitkIterationEvent, report)
+    try:
+        found = sitk.CompositeTransform(method.Execute(fixed, moving)).GetNthTransform(0)
+    except RuntimeError as error:
+        if not raised:
+            logger.warning("PET to T1: the optimiser lost the overlap (%s)", str(error).splitlines()[-1])
+        found = start
+    if raised:
+        raise raised[0]
+    return sitk.Euler3DTransform(found)
 
 
 def _findings(transform: sitk.Euler3DTransform, overlap: float) -> tuple[Finding, ...]:
@@ -212,11 +240,20 @@ def _centroid(mask: sitk.Image) -> tuple[float, ...]:
 
 
 def _overlap(moving: sitk.Image, brain: sitk.Image, transform: sitk.Transform) -> float:
-    """Dice of the brain mask and the PET's Otsu mask, looked at within 20 mm of the brain."""
-    hot = sitk.Cast(sitk.OtsuThreshold(moving, 0, 1), sitk.sitkFloat32)
-    on_t1 = sitk.Resample(hot, brain, transform, sitk.sitkLinear, 0.0)
-    a = (sitk.GetArrayViewFromImage(on_t1) >= 0.5) & (
-        sitk.GetArrayViewFromImage(_dilate(brain, _OVERLAP_RIM_MM)) > 0
-    )
-    b = sitk.GetArrayViewFromImage(brain) > 0
-    return float(2 * (a & b).sum() / max(1, a.sum() + b.sum()))
+    """Dice of the brain mask and the PET's Otsu mask, both within 20 mm of the brain.
+
+    The threshold is found there too: over the whole field of view it would separate the head from the air.
+    """
+    near = _dilate(brain, _OVERLAP_RIM_MM)
+    on_t1 = sitk.Resample(moving, brain, transform, sitk.sitkLinear, 0.0, sitk.sitkFloat32)
+    values = sitk.GetArrayViewFromImage(on_t1)[sitk.GetArrayViewFromImage(near) > 0]
+    if values.min() == values.max():
+        return 0.0
+    otsu = sitk.OtsuThresholdImageFilter()
+    otsu.SetInsideValue(0)
+    otsu.SetOutsideValue(1)
+    otsu.SetMaskValue(1)
+    otsu.MaskOutputOn()
+    hot = sitk.GetArrayFromImage(otsu.Execute(on_t1, near)) > 0
+    inside = sitk.GetArrayViewFromImage(brain) > 0
+    return float(2 * (hot & inside).sum() / max(1, hot.sum() + inside.sum()))
