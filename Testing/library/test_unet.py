@@ -109,6 +109,22 @@ def test_fast_path_equals_the_published_formulation() -> None:
     assert difference < 5e-5
 
 
+def test_gradients_equal_those_of_the_published_formulation() -> None:
+    """The sums in place of the fast formulation must not disturb the backward pass."""
+    built = network("reference")
+    x = torch.rand(1, 1, 16, 24, 16)
+    gradients = []
+    for forward in (built, lambda y: published_forward(built, y)):
+        built.zero_grad()
+        (forward(x) * x).sum().backward()
+        gradients.append({n: p.grad.clone() for n, p in built.named_parameters() if p.grad is not None})
+    # The plain attention copies its weights and projects inside, so those have no gradient to compare.
+    for name, gradient in gradients[1].items():
+        scale = gradient.abs().max().clamp(min=1e-3)
+        assert torch.allclose(gradients[0][name] / scale, gradient / scale, atol=2e-4), name
+    assert len(gradients[1]) > 200
+
+
 def test_published_code_mixes_the_volumes_of_a_batch_and_ours_does_not() -> None:
     a, b = torch.rand(2, 1, 1, 16, 16, 16)
     for mode in ("spatial", "reference"):

@@ -27,13 +27,19 @@ _GROUPS = 4  # of every normalisation but the last, which has 8
 _LAST_GROUPS = 8
 
 
-def _pointwise(x: Tensor, convolution: nn.Conv3d, channels: slice = slice(None), bias: bool = True) -> Tensor:
-    """A 1 x 1 x 1 convolution as a matrix product; ``channels`` selects the part of the kernel that meets
-    ``x``.
+def _pointwise(x: Tensor, convolution: nn.Conv3d, channels: slice, total: Tensor | None) -> Tensor:
+    """A 1 x 1 x 1 convolution as a matrix product over the channels.
+
+    :param channels: the part of the kernel that meets ``x``, when ``x`` holds only some of its channels.
+    :param total: the sum of the parts so far, added to in place; ``None`` starts it with the bias.
     """
     weight = convolution.weight[:, channels].flatten(1)
-    out = F.linear(x.permute(0, 2, 3, 4, 1), weight, convolution.bias if bias else None)
-    return out.permute(0, 4, 1, 2, 3)
+    rows = x.permute(0, 2, 3, 4, 1)
+    if total is None:
+        return F.linear(rows, weight, convolution.bias).permute(0, 4, 1, 2, 3)
+    flat = total.permute(0, 2, 3, 4, 1).flatten(0, 3)
+    flat.addmm_(rows.flatten(0, 3), weight.t())
+    return total
 
 
 class DepthwiseSeparableConv3d(nn.Module):
@@ -57,8 +63,7 @@ class DepthwiseSeparableConv3d(nn.Module):
             h = F.conv3d(
                 part, depthwise.weight[channels], depthwise.bias[channels], padding=1, groups=part.shape[1]
             )
-            h = _pointwise(h, pointwise, channels, bias=start == 0)
-            out = h if out is None else out + h
+            out = _pointwise(h, pointwise, channels, out)
             start = channels.stop
         assert out is not None
         return out
@@ -110,9 +115,10 @@ class ResidualBlock(nn.Module):
             return h + parts[0]
         start = 0
         for part in parts:
-            h = h + _pointwise(part, self.shortcut, slice(start, start + part.shape[1]), bias=start == 0)
+            h = _pointwise(part, self.shortcut, slice(start, start + part.shape[1]), h)
             start += part.shape[1]
-        return h
+        assert self.shortcut.bias is not None
+        return h.add_(self.shortcut.bias[:, None, None, None])
 
 
 class AttentionBlock(nn.Module):
