@@ -76,7 +76,7 @@ def add_comparison(bundle: Bundle, pet_path: Path, pet_unit: str | None, reporte
                 "Metrics": metrics,
             },
         )
-        _draw(bundle, case, files, t1, result, real=real)
+        _draw(bundle, case, files, t1, result, real=real, simulated=is_simulated(pet_path))
         shown = {
             "r": metrics["pearson_r"],
             "MSE": metrics["mse"],
@@ -137,6 +137,7 @@ def _draw(
     result: SynthesisResult,
     *,
     real: sitk.Image | None,
+    simulated: bool = False,
 ) -> None:
     from MRI2PETLib.evaluation.figures import comparison_figure
     from MRI2PETLib.results import synthetic_note
@@ -150,4 +151,5 @@ def _draw(
         title=f"{case.name}: synthetic {bundle.tracer} PET",
         unit=result.unit,
         note=synthetic_note(bundle),
+        real_name="Simulated PET" if simulated else "Real PET",
     )

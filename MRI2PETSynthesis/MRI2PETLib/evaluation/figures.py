@@ -59,6 +59,7 @@ def comparison_figure(
     title: str,
     unit: str,
     note: str = "",
+    real_name: str = "Real PET",
     point_mm: tuple[float, float, float] | None = None,
 ) -> Path:
     """Write a PNG: T1, synthetic PET over the T1 and, with a real PET, that one and NormDiff, in three
@@ -67,7 +68,7 @@ def comparison_figure(
     All images on the grid of the T1 (any orientation, oblique included: planes are cut in world coordinates).
     Synthetic and real share one colour scale, printed with ``unit``; they must be in that one unit. NormDiff
     is symmetric around 0; voxels without a NormDiff stay bare. ``note`` is printed below (the place for
-    "synthetic", "demonstration model"). ``point_mm`` (LPS) is where the planes cross; default: the centre of
+    "synthetic", "demonstration model"); ``real_name`` heads the real PET's column. ``point_mm`` (LPS) is where the planes cross; default: the centre of
     the mask.
 
     :raises OutputError: if the file cannot be written.
@@ -82,7 +83,7 @@ def comparison_figure(
     top = _window_top([synthetic, real], brain)
     columns = ["T1", f"Synthetic PET ({unit})"]
     if real is not None:
-        columns += [f"Real PET ({unit})", "NormDiff"]
+        columns += [f"{real_name} ({unit})", "NormDiff"]
     figure = Figure(figsize=(3.3 * len(columns) + 0.4, 10.6), facecolor="white", layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(3, len(columns), squeeze=False)
@@ -248,7 +249,7 @@ def _dress(axis: Axes, plane: _Plane, point: np.ndarray) -> None:
 
 def _write_words(figure: Figure, title: str, note: str) -> None:
     """Title above; below, the note, the viewing convention and the standing caution."""
-    width = int(figure.get_figwidth() * 12.5)
+    width = int(figure.get_figwidth() * 10.5)
     figure.suptitle("\n".join(textwrap.wrap(title, int(width * 0.8))), fontsize=15, fontweight="bold")
     words = ["Patient's right is on the left (radiological view). Not for clinical use."]
     if note:
