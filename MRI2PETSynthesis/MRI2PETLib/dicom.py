@@ -99,7 +99,7 @@ class DicomSeries:
         """LPS vector from one slice to the next."""
         if len(self.positions) > 1:
             return (np.array(self.positions[-1]) - self.positions[0]) / (len(self.positions) - 1)
-        return _normal(self.tags) * float(self.tags.get("SliceThickness") or 1.0)
+        return _normal(self.tags) * (number(self.tags, "SliceThickness") or 1.0)
 
     def label(self) -> str:
         """One line for a list: what it is, how large, and the UID that selects it."""
@@ -127,9 +127,13 @@ def list_series(folder: Path | str) -> list[DicomSeries]:
         try:
             data = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=[*_TAGS])
             tags = {name: _plain(data.get(name)) for name in _TAGS if data.get(name) is not None}
-        except (pydicom.errors.InvalidDicomError, OSError, ValueError, KeyError, AttributeError):
+        except pydicom.errors.InvalidDicomError:
             continue
-        multi_frame += int(tags.get("NumberOfFrames") or 1) > 1
+        except Exception as error:  # pydicom raises what it happens to meet in a damaged file
+            raise InputError(
+                f"The DICOM file {file} cannot be read: it is damaged.", "Export the series again."
+            ) from error
+        multi_frame += number(tags, "NumberOfFrames") > 1
         if not _is_slice(tags) or str(tags.get("SOPInstanceUID")) in seen:
             continue
         seen.add(str(tags.get("SOPInstanceUID")))
@@ -245,19 +249,27 @@ def _position(tags: dict[str, Any]) -> tuple[float, float, float]:
     return float(x), float(y), float(z)
 
 
-def _time_order(tags: dict[str, Any]) -> tuple[str, float, float, int]:
+def _time_order(tags: dict[str, Any]) -> tuple[str, float, float, float]:
     return (
         str(tags.get("AcquisitionDate", "")),
-        float(tags.get("AcquisitionTime") or 0),
-        float(tags.get("FrameReferenceTime") or 0),
-        int(tags.get("InstanceNumber") or 0),
+        number(tags, "AcquisitionTime"),
+        number(tags, "FrameReferenceTime"),
+        number(tags, "InstanceNumber"),
     )
 
 
 def _is_slice(tags: dict[str, Any]) -> bool:
-    needed = ("Rows", "Columns", "PixelSpacing", "ImagePositionPatient", "ImageOrientationPatient")
-    single = int(tags.get("NumberOfFrames") or 1) == 1 and int(tags.get("SamplesPerPixel") or 1) == 1
-    return single and all(tags.get(name) for name in needed)
+    """A single-channel, single-frame image with a position that makes sense."""
+    if number(tags, "NumberOfFrames") > 1 or number(tags, "SamplesPerPixel") > 1:
+        return False
+    lengths = {"PixelSpacing": 2, "ImagePositionPatient": 3, "ImageOrientationPatient": 6}
+    try:
+        numbers = {name: np.array(tags.get(name), dtype=float) for name in lengths}
+        good = all(n.shape == (lengths[name],) and np.isfinite(n).all() for name, n in numbers.items())
+        good = good and int(tags["Rows"]) > 0 and int(tags["Columns"]) > 0 and min(tags["PixelSpacing"]) > 0
+        return good and abs(np.linalg.norm(_normal(tags)) - 1) < 0.01
+    except (KeyError, TypeError, ValueError):
+        return False
 
 
 def _same_stack(a: dict[str, Any], b: dict[str, Any]) -> bool:
@@ -290,6 +302,15 @@ def _refuse_folder(folder: Path, files: list[Path], multi_frame: int) -> None:
     images = [f for f in files if f.name.lower().endswith((".nii", ".nii.gz", ".nrrd", ".mha"))]
     hint = f"Give the image itself, for example {images[0]}." if images else "Give the folder of the series."
     raise InputError(f"{folder} has no DICOM image ({len(files)} files looked at).", hint)
+
+
+def number(tags: dict[str, Any], name: str) -> float:
+    """A tag as a number; 0 when it is missing or not a number."""
+    try:
+        value = float(tags.get(name) or 0)
+    except (TypeError, ValueError):
+        return 0.0
+    return value if np.isfinite(value) else 0.0
 
 
 def _plain(value: Any) -> Any:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from MRI2PETLib.dicom import DicomSeries, image_component
+from MRI2PETLib.dicom import DicomSeries, image_component, number
 from MRI2PETLib.errors import InputError
 from MRI2PETLib.verdict import Finding
 
@@ -96,7 +96,7 @@ def _t1_score(series: DicomSeries) -> float:
 def _t1_contrast(tags: dict[str, Any]) -> float:
     """+2 for T1 weighting, -2 for another one, 0 when the tags do not tell. Times in ms, angle in degrees."""
     te, tr, ti, flip = (
-        float(tags.get(name) or 0) for name in ("EchoTime", "RepetitionTime", "InversionTime", "FlipAngle")
+        number(tags, name) for name in ("EchoTime", "RepetitionTime", "InversionTime", "FlipAngle")
     )
     sequence = {str(s) for s in np.atleast_1d(tags.get("ScanningSequence") or [])}
     if te > 25 or ti > 1500:

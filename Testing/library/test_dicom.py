@@ -185,6 +185,25 @@ def test_slice_cut_short(tmp_path: Path) -> None:
         read_image(tmp_path, kind="t1")
 
 
+def test_damaged_tags_are_refused_or_harmless(tmp_path: Path) -> None:
+    """Bytes overwritten in the header of one file: read or refused, never anything but an InputError."""
+    dcm.write_series(tmp_path, dcm.volume(), **dcm.MPRAGE)
+    path = sorted(tmp_path.iterdir())[7]
+    content = path.read_bytes()
+    refused = 0
+    for seed in range(25):
+        rng = np.random.default_rng(seed)
+        damaged = bytearray(content)
+        for position in rng.integers(132, 1000, 6):
+            damaged[position] = rng.integers(256)
+        path.write_bytes(bytes(damaged))
+        try:
+            read_image(tmp_path, kind="t1")
+        except InputError:
+            refused += 1
+    assert refused > 5
+
+
 def test_rescale_slope_of_each_slice_is_applied(tmp_path: Path) -> None:
     """PET scanners give every slice its own slope."""
     array = dcm.volume()
