@@ -68,8 +68,8 @@ def comparison_figure(
     All images on the grid of the T1 (any orientation, oblique included: planes are cut in world coordinates).
     Synthetic and real share one colour scale, printed with ``unit``; they must be in that one unit. NormDiff
     is symmetric around 0; voxels without a NormDiff stay bare. ``note`` is printed below (the place for
-    "synthetic", "demonstration model"); ``real_name`` heads the real PET's column. ``point_mm`` (LPS) is where the planes cross; default: the centre of
-    the mask.
+    "synthetic", "demonstration model"); ``real_name`` heads the real PET's column. ``point_mm`` (LPS) is where
+    the planes cross; default: the centre of the mask.
 
     :raises OutputError: if the file cannot be written.
     """
