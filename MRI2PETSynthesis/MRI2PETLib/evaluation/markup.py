@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import math
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
@@ -112,10 +113,15 @@ def percent(value: float | None) -> Cell:
 
 
 def spread(mean: float | None, sd: float | None) -> Cell:
-    """Mean and SD as one cell."""
+    """Mean and SD as one cell: the SD with two digits, the mean to the same decimal."""
     if mean is None:
         return None
-    return number(mean) if sd is None else f"{number(mean)} \N{PLUS-MINUS SIGN} {number(float(f'{sd:.2g}'))}"
+    if sd is None or sd < 1e-12:
+        return number(mean)
+    decimals = max(0, 1 - math.floor(math.log10(sd)))
+    if decimals > 6:
+        return number(mean)
+    return f"{mean:.{decimals}f} \N{PLUS-MINUS SIGN} {sd:.{decimals}f}".replace("-", "\N{MINUS SIGN}")
 
 
 def picture(png: bytes | Path, *, alt: str, caption: str) -> str:
