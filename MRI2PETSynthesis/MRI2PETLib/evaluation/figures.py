@@ -68,8 +68,8 @@ def comparison_figure(
     All images on the grid of the T1 (any orientation, oblique included: planes are cut in world coordinates).
     Synthetic and real share one colour scale, printed with ``unit``; they must be in that one unit. NormDiff
     is symmetric around 0; voxels without a NormDiff stay bare. ``note`` is printed below (the place for
-    "synthetic", "demonstration model"); ``real_name`` heads the real PET's column. ``point_mm`` (LPS) is where
-    the planes cross; default: the centre of the mask.
+    "synthetic", "demonstration model"); ``real_name`` heads the real PET's column. ``point_mm`` (LPS) is
+    where the planes cross; default: the centre of the mask.
 
     :raises OutputError: if the file cannot be written.
     """
@@ -112,11 +112,12 @@ def comparison_figure(
             _dress(axis, plane, point)
         pets = [synthetic] if real is None else [synthetic, real]
         for axis, pet in zip(axes[row, 1:], pets):
-            shown = np.ma.masked_array(cut(pet), ~inside)
+            # Voxels as they are: interpolation would mix the rim with the zeros outside the brain.
+            shown = np.ma.masked_array(cut(pet, nearest=True), ~inside)
             pet_artist = axis.imshow(shown, cmap=PET_COLORS, vmin=0, vmax=top, alpha=PET_OPACITY, **style)
         if difference is not None:
             values, valid = difference
-            shown = np.ma.masked_array(cut(values), ~(cut(valid, nearest=True) > 0))
+            shown = np.ma.masked_array(cut(values, nearest=True), ~(cut(valid, nearest=True) > 0))
             difference_artist = axes[row, 3].imshow(
                 shown, cmap=NORMDIFF_COLORS, vmin=-limit, vmax=limit, alpha=0.9, **style
             )
