@@ -92,7 +92,8 @@ def _repeats(cases: Sequence[TrainingCase], hashes: Mapping[str, Mapping[str, st
             if first.subject != case.subject:
                 raise InputError(
                     f"{case.case!r} (subject {case.subject!r}) and {first.case!r} (subject "
-                    f"{first.subject!r}) have the same {kind.upper()} file content: one person under two ids.",
+                    f"{first.subject!r}) have the same {kind.upper()} file content: one person under "
+                    "two ids.",
                     "Give both cases one subject, or remove the copy; otherwise training and test would "
                     "share a person.",
                 )

@@ -68,3 +68,51 @@ def rows_of(root: Path) -> list[dict[str, Any]]:
         for p in sorted(root.iterdir())
         if p.is_dir()
     ]
+
+
+def prepared_cases(folder: Path, names: Sequence[str], size: int = 16) -> list[Any]:
+    """Entries of the cache with made-up volumes of ``size`` voxels: PET is a smooth function of the T1."""
+    from scipy import ndimage
+
+    from MRI2PETTrainingLib.cache import ARRAYS, Prepared
+    from MRI2PETTrainingLib.manifest import TrainingCase
+
+    cases = []
+    for name in names:
+        rng = np.random.default_rng(abs(hash_of(name)))
+        t1 = ndimage.gaussian_filter(rng.standard_normal((size,) * 3), 1.2)
+        t1 = (t1 - t1.min()) / (t1.max() - t1.min())
+        mask = np.linalg.norm(np.indices((size,) * 3) - (size - 1) / 2, axis=0) < 0.45 * size
+        pet = np.clip(0.5 + 0.3 * np.sin(6 * t1) + 0.02 * rng.standard_normal(t1.shape), 0, 1)
+        entry = folder / name
+        entry.mkdir(parents=True)
+        np.save(entry / ARRAYS, np.stack([t1 * mask, pet * mask, mask]).astype(np.float16))
+        case = TrainingCase(name, name, entry / "T1.nii.gz", entry / "PET.nii.gz")
+        cases.append(Prepared(case, entry, {"findings": [], "template_to_t1_lps": None}))
+    return cases
+
+
+def hash_of(name: str) -> int:
+    """The same number for a name in every process."""
+    import zlib
+
+    return zlib.crc32(name.encode())
+
+
+def tiny_preset(**overrides: Any) -> Any:
+    """A U-Net of 8 channels and 2 levels on 16 voxels, with everything that draws random numbers switched on."""
+    from dataclasses import replace
+
+    from MRI2PETLib.model_space import ModelSpace
+    from MRI2PETTrainingLib.presets import Augmentation, read_preset
+
+    settings: dict[str, Any] = {
+        "network": {"n_channels": 8, "n_levels": 2},
+        "space": ModelSpace(size=(16, 16, 16), spacing_mm=8.0),
+        "epochs": 6,
+        "batch_size": 2,
+        "patience": 0,
+        "ema_decay": 0.9,
+        "augmentation": Augmentation(0.5, 5.0, 0.05, 1.0, 0.1, 0.02),
+    }
+    return replace(read_preset("tspo-unet"), **{**settings, **overrides})
