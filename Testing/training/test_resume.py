@@ -1,4 +1,4 @@
-"""A training that is killed and resumed equals one that was never interrupted; failures leave the folder whole."""
+"""A training that is killed and resumed equals an unbroken one; failures leave the folder whole."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from datasets import prepared_cases, tiny_preset
-from train_one_fold import train
 
 from MRI2PETLib.errors import InputError, OutputError
 from MRI2PETTrainingLib import keeping
 from MRI2PETTrainingLib.fit import Fitted, Hardware, fit_fold
 from MRI2PETTrainingLib.learner import Learner, TrainingError
+from small_datasets import prepared_cases, tiny_preset
+from train_one_fold import train
 
 EPOCHS = 6
 CHILD = Path(__file__).with_name("train_one_fold.py")

@@ -13,9 +13,9 @@ import time
 from pathlib import Path
 
 import torch
-from datasets import prepared_cases, tiny_preset
 
 from MRI2PETTrainingLib.fit import Fitted, Hardware, fit_fold
+from small_datasets import prepared_cases, tiny_preset
 
 
 def train(folder: Path, epochs: int, sleep_s: float = 0.0) -> Fitted:

@@ -100,7 +100,7 @@ def hash_of(name: str) -> int:
 
 
 def tiny_preset(**overrides: Any) -> Any:
-    """A U-Net of 8 channels and 2 levels on 16 voxels, with everything that draws random numbers switched on."""
+    """A U-Net of 8 channels and 2 levels on 16 voxels; everything that draws random numbers is on."""
     from dataclasses import replace
 
     from MRI2PETLib.model_space import ModelSpace
