@@ -15,7 +15,7 @@ from scipy import ndimage
 
 from MRI2PETLib.grids import Grid, resample
 from MRI2PETLib.preprocessing.template import load_template
-from MRI2PETLib.progress import ProgressCallback, no_progress
+from MRI2PETLib.progress import ProgressCallback, no_progress, part_of
 
 Linear = TypeVar("Linear", sitk.Similarity3DTransform, sitk.AffineTransform)
 _log = logging.getLogger(__name__)
@@ -27,6 +27,8 @@ HISTOGRAM_BINS = 32
 SAMPLING_SEED = 20250101
 # The brain lies in the top 150 mm of the head; below it the neck pulls a centre of mass down.
 HEAD_HEIGHT_MM = 150.0
+# What the registration looks at: no brain reaches further down, even with the chin raised.
+CROP_HEIGHT_MM, CROP_MARGIN_MM = 230.0, 15.0
 
 # The search: rotations about the head's centre (pitch, roll, yaw in degrees) times shifts (mm). Shifts front
 # to back are needed: a raised chin moves the centre of the head's top by 25 mm from the brain's.
@@ -34,6 +36,10 @@ SEARCH_PITCH = (-40.0, -20.0, 0.0, 20.0, 40.0)
 SEARCH_ROLL = SEARCH_YAW = (-25.0, 0.0, 25.0)
 SEARCH_SHIFT_Y_MM = SEARCH_SHIFT_Z_MM = (-22.0, 0.0, 22.0)
 SEARCH_POINT_STEP = 4
+# Fat may be three times as bright as white matter: it takes the histogram's bins and, where the skull is thin,
+# pulls the template to the scalp (seen in a child's head). What is brighter than this times the 90th percentile
+# of a ball in the brain is set to air.
+BRIGHT_LIMIT, CENTRAL_RADIUS_MM = 1.35, 45.0
 # Sizes (log scale) from which a promising start is improved. A template that starts too large is pulled to
 # the scalp of a head with wide CSF spaces, so one size is clearly smaller than a brain.
 SEARCH_RANKING_SIZE, SEARCH_SIZES = -0.08, (-0.18, 0.0)
@@ -67,27 +73,62 @@ def register_to_template(
     :param t1: about 2 mm, float32, bias corrected, any orientation and position (LPS mm).
     :param foreground: head or brain as uint8 on the same grid; its top gives the first position.
     """
-    start = search_pose(t1, head_centre(foreground), progress=lambda d, t, s: progress(0.3 * d / t, 1, s))
+    centre = head_centre(foreground)
+    head = crop_to_head(darken_fat(t1, centre), foreground)
+    similarity = search_pose(head, centre, progress=part_of(progress, 0, 0.3))
     progress(0.3, 1, "aligning with the template")
-    similarity = _optimise(t1, start, levels=((4, 6.0),), fraction=1.0, iterations=40)
-    progress(0.5, 1, "aligning with the template")
     affine = sitk.AffineTransform(3)
     affine.SetCenter(similarity.GetCenter())
     affine.SetMatrix(similarity.GetMatrix())
     affine.SetTranslation(similarity.GetTranslation())
-    affine = _optimise(t1, affine, levels=((2, 3.0), (1, 0.0)), fraction=0.15, iterations=60)
+    affine = _optimise(head, affine, levels=((2, 3.0), (1, 0.0)), fraction=0.15, iterations=60)
     progress(1, 1, "aligning with the template")
     return measure_fit(t1, affine)
 
 
+def _head_points(foreground: sitk.Image) -> tuple[np.ndarray, np.ndarray]:
+    """Index (i, j, k) and height (mm) below the top of every voxel of the foreground."""
+    index = np.argwhere(sitk.GetArrayViewFromImage(foreground))[:, ::-1]
+    up = np.reshape(foreground.GetDirection(), (3, 3))[2] * foreground.GetSpacing()
+    height = index @ up
+    # A percentile, because single voxels of noise above the head would count as its top.
+    return index, np.percentile(height, 99.8) - height
+
+
 def head_centre(foreground: sitk.Image) -> np.ndarray:
     """Centre of mass (LPS mm) of the top 150 mm of the foreground."""
-    index = np.argwhere(sitk.GetArrayViewFromImage(foreground))[:, ::-1]
-    points = index * foreground.GetSpacing() @ np.reshape(foreground.GetDirection(), (3, 3)).T
-    points += foreground.GetOrigin()
-    # A percentile, because single voxels of noise above the head would count as its top.
-    top = np.percentile(points[:, 2], 99.8)
-    return points[points[:, 2] > top - HEAD_HEIGHT_MM].mean(axis=0)
+    index, below_top = _head_points(foreground)
+    centre = index[below_top < HEAD_HEIGHT_MM].mean(axis=0)
+    return np.array(foreground.TransformContinuousIndexToPhysicalPoint(centre.tolist()))
+
+
+def crop_to_head(t1: sitk.Image, foreground: sitk.Image) -> sitk.Image:
+    """Cut away air and neck: the optimiser takes the gradient of every voxel of the moving image."""
+    index, below_top = _head_points(foreground)
+    kept = index[below_top < CROP_HEIGHT_MM]
+    margin = CROP_MARGIN_MM / np.array(t1.GetSpacing())
+    low = np.floor(np.percentile(kept, 0.05, axis=0) - margin).astype(int)
+    high = np.ceil(np.percentile(kept, 99.95, axis=0) + margin).astype(int)
+    low, high = np.maximum(low, 0), np.minimum(high, np.array(t1.GetSize()) - 1)
+    return sitk.RegionOfInterest(t1, (high - low + 1).tolist(), low.tolist())
+
+
+def darken_fat(t1: sitk.Image, centre: np.ndarray) -> sitk.Image:
+    """Set to air what is much brighter than white matter, as estimated in a ball around ``centre``."""
+    white = float(np.percentile(_ball(t1, centre, CENTRAL_RADIUS_MM), 90.0))
+    lowest = float(sitk.GetArrayViewFromImage(t1).min())
+    return sitk.Threshold(t1, lowest, max(BRIGHT_LIMIT * white, lowest), lowest)
+
+
+def _ball(image: sitk.Image, centre: np.ndarray, radius_mm: float) -> np.ndarray:
+    """The values within ``radius_mm`` of a world point; of the whole image if there are none."""
+    index = np.array(image.TransformPhysicalPointToContinuousIndex(centre.tolist()))[::-1]
+    spacing = np.array(image.GetSpacing())[::-1]
+    values = sitk.GetArrayViewFromImage(image)
+    axes = np.ogrid[tuple(slice(0, n) for n in values.shape)]
+    distance = sum(np.square((a - c) * s) for a, c, s in zip(axes, index, spacing))
+    inside = distance <= radius_mm**2
+    return values[inside] if inside.any() else values.ravel()
 
 
 @cache
