@@ -16,8 +16,8 @@ from typing import Any
 from MRI2PETLib import __version__
 from MRI2PETLib.bundle import Bundle
 from MRI2PETLib.cases import Case
-from MRI2PETLib.errors import EXIT_PARTIAL, Cancelled, MRI2PETError, OutputError
-from MRI2PETLib.images import LoadedImage, read_image, same_grid, sha256_of
+from MRI2PETLib.errors import EXIT_PARTIAL, Cancelled, MRI2PETError, OutputError, QualityError
+from MRI2PETLib.images import LoadedImage, read_image, sha256_of
 from MRI2PETLib.outputs import make_folder, staged_folder, write_json, write_text
 from MRI2PETLib.progress import Reporter, part_of
 from MRI2PETLib.results import CaseFiles, case_files, is_done, write_case
@@ -36,7 +36,7 @@ class Status:
     quality: str
     message: str
     hint: str
-    seconds: float
+    seconds: str
     t1: str
     pet: str
 
@@ -50,16 +50,12 @@ def run_batch(
     bundle: Bundle,
     output: Path,
     *,
-    mask: Path | None = None,
-    pet: Path | None = None,
     reporter: Reporter,
     after_case: AfterCase | None = None,
     **settings: Any,
 ) -> list[Status]:
     """Synthesise every case into ``output`` and keep ``synthesis_status.csv`` there up to date.
 
-    :param mask: brain mask for the one case that is given.
-    :param pet: real PET that ``after_case`` compares with; part of what a result depends on.
     :param settings: keyword arguments of :func:`MRI2PETLib.synthesis.synthesize`.
     :raises OutputError: if the folder cannot be written to (nothing more could be saved).
     :raises Cancelled: when the user cancels; finished cases are kept.
@@ -67,6 +63,8 @@ def run_batch(
     make_folder(output)
     if any(case.folder != Path(".") for case in cases):
         _describe_dataset(output)
+    names = {case.name for case in cases}
+    earlier = [row for row in read_status(output) if row.case not in names]
     rows: list[Status] = []
     for number, case in enumerate(cases):
         started = time.perf_counter()
@@ -77,24 +75,24 @@ def run_batch(
 
         files = case_files(case, bundle, output)
         try:
-            row = _run_case(case, files, bundle, mask, pet, progress, reporter, after_case, settings)
+            row = _run_case(case, files, bundle, progress, reporter, after_case, settings)
         except (Cancelled, OutputError):
             raise
         except MRI2PETError as error:
+            row = _failed(case, error, started)
             if len(cases) == 1:
-                _save(output, [_row(case, "failed", "refuse", error, started)])
+                _save(output, [*earlier, row])
                 raise
             reporter.warning(f"{case.name} failed: {error}")
-            row = _row(case, "failed", "refuse", error, started)
         except Exception as error:  # noqa: BLE001  one broken case must not lose the others
             _log.exception("%s failed", case.name)
-            unexpected = MRI2PETError(f"Unexpected {type(error).__name__}: {error}", "Please report this.")
             if len(cases) == 1:
                 raise
+            unexpected = MRI2PETError(f"Unexpected {type(error).__name__}: {error}", "Please report this.")
             reporter.warning(f"{case.name} failed: {unexpected}")
-            row = _row(case, "failed", "", unexpected, started)
+            row = _failed(case, unexpected, started)
         rows.append(row)
-        _save(output, rows)
+        _save(output, [*earlier, *rows])
     return rows
 
 
@@ -108,8 +106,6 @@ def _run_case(
     case: Case,
     files: CaseFiles,
     bundle: Bundle,
-    mask: Path | None,
-    pet: Path | None,
     progress: Callable[[float, float, str], None],
     reporter: Reporter,
     after_case: AfterCase | None,
@@ -117,22 +113,21 @@ def _run_case(
 ) -> Status:
     started = time.perf_counter()
     progress(0, 1, "reading")
-    inputs = {"t1": case.t1, "mask": mask, "pet": pet}
+    inputs = {"t1": case.t1, "mask": case.mask, "pet": case.pet}
     wanted = {
         "version": __version__,
         "model_sha256": bundle.sha256,
         **{f"{name}_sha256": sha256_of(path) if path else None for name, path in inputs.items()},
+        "series_uid": case.series_uid,
         **settings,
     }
     if is_done(files, wanted):
         reporter.log(f"{case.name}: already there, kept ({files.pet})")
-        return Status(case.name, "kept", "", "", "", 0.0, str(case.t1), str(files.pet))
-    t1 = read_image(case.t1, kind="t1")
+        return Status(case.name, "kept", "", "", "", "0.0", str(case.t1), str(files.pet))
+    t1 = read_image(case.t1, kind="t1", series_uid=case.series_uid)
     brain = None
-    if mask is not None:
-        brain = read_image(mask, kind="mask").image
-        if not same_grid(brain, t1.image):
-            reporter.log(f"{mask} is resampled onto the grid of the T1.")
+    if case.mask is not None:
+        brain = read_image(case.mask, kind="mask").image
     result = synthesize(t1.image, bundle, mask=brain, progress=part_of(progress, 0.04, 0.95), **settings)
     for reason in (t1.verdict + result.verdict).reasons("warn"):
         reporter.warning(f"{case.name}: {reason}")
@@ -144,13 +139,26 @@ def _run_case(
             after_case(case, staged, t1, result)
     level = (t1.verdict + result.verdict).level
     message = " ".join((t1.verdict + result.verdict).reasons("warn"))
-    seconds = round(time.perf_counter() - started, 1)
-    return Status(case.name, "done", level, message, "", seconds, str(case.t1), str(files.pet))
+    return Status(case.name, "done", level, message, "", _since(started), str(case.t1), str(files.pet))
 
 
-def _row(case: Case, status: str, quality: str, error: MRI2PETError, started: float) -> Status:
-    seconds = round(time.perf_counter() - started, 1)
-    return Status(case.name, status, quality, error.message, error.hint, seconds, str(case.t1), "")
+def _since(started: float) -> str:
+    return f"{time.perf_counter() - started:.1f}"
+
+
+def _failed(case: Case, error: MRI2PETError, started: float) -> Status:
+    quality = "refuse" if isinstance(error, QualityError) else ""
+    return Status(case.name, "failed", quality, error.message, error.hint, _since(started), str(case.t1), "")
+
+
+def read_status(output: Path) -> list[Status]:
+    """The rows of earlier runs into the same folder; none if the table is missing or not ours."""
+    try:
+        with open(output / STATUS_FILE, newline="", encoding="utf-8") as stream:
+            rows = list(csv.DictReader(stream))
+        return [Status(**row) for row in rows]
+    except (OSError, ValueError, TypeError):
+        return []
 
 
 def _save(output: Path, rows: Sequence[Status]) -> None:

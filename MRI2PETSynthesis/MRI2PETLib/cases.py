@@ -18,14 +18,18 @@ _NOT_A_NAME = {"t1", "t1w", "t1_mprage", "mprage", "image", "brain"}
 
 @dataclass(frozen=True)
 class Case:
-    """One T1 to process.
+    """One T1 to process. ``name`` is unique in its batch and safe in file names; ``folder`` is relative.
 
-    ``name`` is unique in its batch and safe in file names; ``folder`` is relative (BIDS).
+    ``mask`` is a brain mask to use, ``pet`` a real PET to compare with, ``series_uid`` the series of a DICOM
+    folder that holds several.
     """
 
     name: str
     t1: Path
     folder: Path = Path(".")
+    mask: Path | None = None
+    pet: Path | None = None
+    series_uid: str | None = None
 
 
 def find_cases(inputs: Sequence[Path | str]) -> list[Case]:

@@ -38,12 +38,11 @@ def run(args: argparse.Namespace, reporter: Reporter) -> int:
     folder = args.output / "simulated"
     write_dataset(folder, 1, DatasetSettings(args.seed, spacing_mm=1.0, head=True, lesion_share=1.0))
     t1_path, pet_path = folder / "subject_001" / "T1.nii.gz", folder / "subject_001" / "PET.nii.gz"
-    case = Case("phantom", t1_path)
+    case = Case("phantom", t1_path, pet=pet_path)
     run_batch(
         [case],
         bundle,
         args.output,
-        pet=pet_path,
         reporter=reporter,
         after_case=add_comparison(bundle, pet_path, None, reporter),
         device=args.device,

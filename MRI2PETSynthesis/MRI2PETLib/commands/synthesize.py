@@ -6,6 +6,7 @@ several inputs a failed one does not stop the rest; the same command again does 
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 from MRI2PETLib.model_store import DEFAULT_MODEL
@@ -34,6 +35,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=("SUV", "SUVR", "Bq/mL", "normalised"),
         help="unit of --pet, when its files do not say",
     )
+    parser.add_argument(
+        "--series", metavar="UID", help="SeriesInstanceUID, when a DICOM folder holds several T1s"
+    )
     parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:N or mps")
     parser.add_argument(
         "--precision", choices=("fp32", "bf16"), default="fp32", help="arithmetic of the network"
@@ -53,11 +57,14 @@ def run(args: argparse.Namespace, reporter: Reporter) -> int:
     if bundle.is_demonstration:
         reporter.warning(f"{bundle.id} is a DEMONSTRATION model: {bundle.metadata['description']}")
     cases = find_cases(args.t1)
-    for option in ("mask", "pet"):
-        if getattr(args, option) is not None and len(cases) > 1:
-            raise InputError(
-                f"--{option} belongs to one T1, and there are {len(cases)}.", "Run them one by one."
-            )
+    own = {"mask": args.mask, "pet": args.pet, "series_uid": args.series}
+    given = [name for name, value in own.items() if value is not None]
+    if given and len(cases) > 1:
+        raise InputError(
+            f"--{given[0].removesuffix('_uid')} belongs to one T1, and there are {len(cases)}.",
+            "Run them one by one.",
+        )
+    cases = [replace(case, **own) for case in cases]
     if args.samples < 1:
         raise InputError(f"--samples {args.samples} makes no image.", "Use 1 or more.")
     after: AfterCase = add_picture(bundle)
@@ -67,8 +74,6 @@ def run(args: argparse.Namespace, reporter: Reporter) -> int:
         cases,
         bundle,
         args.output,
-        mask=args.mask,
-        pet=args.pet,
         reporter=reporter,
         after_case=after,
         brain_extractor=args.brain_extractor,
