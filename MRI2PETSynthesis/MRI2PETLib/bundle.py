@@ -6,6 +6,9 @@
     <bundle>/models/model.safetensors   the weights
     <bundle>/docs/README.md             the model card
 
+An ensemble has several networks of one kind: its metadata lists ``members`` (``name``, ``sha256``), and their
+weights are ``models/<name>.safetensors`` instead. A prediction is their mean, with their SD beside it.
+
 A bundle from a stranger must not run code. Only these files are read, as JSON and safetensors; the family
 comes from a closed registry and its arguments are checked one by one; nothing is parsed by MONAI's
 configuration parser, which evaluates ``$`` expressions and imports ``_target_`` names.
@@ -15,6 +18,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -57,7 +61,7 @@ _REQUIRED: dict[str, type] = {
 class Bundle:
     """A checked bundle.
 
-    ``metadata`` is the content of ``metadata.json``; weights are read by :meth:`network`.
+    ``metadata`` is the content of ``metadata.json``; weights are read by :meth:`networks`.
     """
 
     folder: Path
@@ -74,8 +78,15 @@ class Bundle:
 
     @property
     def sha256(self) -> str:
-        """Checksum of the weights, which identifies the model."""
+        """Checksum of the weights (of an ensemble: of the members' checksums), which identifies the model."""
         return self.metadata["weights_sha256"]
+
+    @property
+    def weights(self) -> dict[str, str]:
+        """Weight files, relative to the folder, and their checksums: one, or one a member of an ensemble."""
+        if "members" not in self.metadata:
+            return {WEIGHTS: self.sha256}
+        return {_member_file(m["name"]): m["sha256"] for m in self.metadata["members"]}
 
     @property
     def is_demonstration(self) -> bool:
@@ -94,18 +105,34 @@ class Bundle:
         path = self.folder / CARD
         return path.read_text(encoding="utf-8") if path.is_file() else ""
 
-    def network(self) -> torch.nn.Module:
-        """Build the network and load its weights strictly, in evaluation mode on the CPU.
+    def networks(self) -> list[torch.nn.Module]:
+        """Build the networks and load their weights strictly, in evaluation mode on the CPU.
 
-        :raises BundleError: if the weights are missing, altered, or do not fit the network.
+        :returns: one, or the members of an ensemble.
+        :raises BundleError: if weights are missing, altered, or do not fit the network.
         """
+        return [self._network(name, sha256) for name, sha256 in self.weights.items()]
+
+    def network(self) -> torch.nn.Module:
+        """The network of a model that is not an ensemble, see :meth:`networks`.
+
+        :raises BundleError: for an ensemble, too.
+        """
+        networks = self.networks()
+        if len(networks) > 1:
+            raise BundleError(
+                f"{self.id} is an ensemble of {len(networks)} networks.", "Use one of its members."
+            )
+        return networks[0]
+
+    def _network(self, name: str, sha256: str) -> torch.nn.Module:
         import safetensors.torch
 
         from MRI2PETLib.models import get_family
 
         network = get_family(self.family).build(self.metadata["network"])
         try:
-            state = safetensors.torch.load(self._weights())
+            state = safetensors.torch.load(self._content(name, sha256))
         except (safetensors.SafetensorError, ValueError) as error:
             raise BundleError(f"The weights of {self.id} are not a safetensors file: {error}.") from error
         expected = network.state_dict()
@@ -120,11 +147,11 @@ class Bundle:
         network.load_state_dict(state, strict=True)
         return network.eval()
 
-    def _weights(self) -> bytes:
-        path = self.folder / WEIGHTS
+    def _content(self, name: str, sha256: str) -> bytes:
+        path = self.folder / name
         if not path.is_file():
             raise BundleError(
-                f"The bundle {self.id} has no {WEIGHTS}.",
+                f"The bundle {self.id} has no {name}.",
                 "Other formats (model.pt, pickle) can run code and are not read.",
             )
         if path.stat().st_size > _LARGEST_WEIGHTS:
@@ -133,10 +160,10 @@ class Bundle:
             )
         content = path.read_bytes()
         found = hashlib.sha256(content).hexdigest()
-        if found != self.sha256:
+        if found != sha256:
             raise BundleError(
-                f"The weights of {self.id} have checksum {found[:12]}…, "
-                f"its metadata says {self.sha256[:12]}….",
+                f"The weights of {self.id} ({name}) have checksum {found[:12]}…, "
+                f"its metadata says {sha256[:12]}….",
                 "The file was altered or is incomplete: get the bundle again from where it came from.",
             )
         return content
@@ -172,7 +199,36 @@ def read_bundle(folder: Path | str) -> Bundle:
             f"{metadata['id']!r} is not a valid model id.", "Use letters, digits, '-', '_' and '.'."
         )
     get_family(metadata["family"])
+    _check_members(metadata, path)
     return Bundle(folder, metadata, ModelSpace.from_dict(metadata["model_space"]))
+
+
+def _member_file(name: str) -> str:
+    return f"models/{name}.safetensors"
+
+
+def _check_members(metadata: dict[str, Any], path: Path) -> None:
+    """The members of an ensemble, if it is one: safe names, each once, and the checksum that follows from
+    theirs.
+    """
+    if "members" not in metadata:
+        return
+    members = metadata["members"]
+    sound = isinstance(members, list) and all(
+        isinstance(m, dict)
+        and isinstance(m.get("sha256"), str)
+        and isinstance(m.get("name"), str)
+        and is_safe_name(m["name"])
+        for m in members
+    )
+    if not sound or len(members) < 2 or len({m["name"] for m in members}) < len(members):
+        raise BundleError(f"{path} has no valid 'members' (two or more, each with name and sha256).")
+    if metadata["weights_sha256"] != _ensemble_sha256(members):
+        raise BundleError(f"The checksum of {path} does not follow from those of its members.")
+
+
+def _ensemble_sha256(members: list[dict[str, str]]) -> str:
+    return hashlib.sha256("\n".join(m["sha256"] for m in members).encode()).hexdigest()
 
 
 def is_safe_name(name: str) -> bool:
@@ -201,10 +257,16 @@ def _refuse_code(value: Any, path: Path) -> None:
         raise BundleError(f"{path} holds an expression to be evaluated ({value[:40]!r}).", _UNKNOWN_ORIGIN)
 
 
-def save_bundle(folder: Path | str, network: torch.nn.Module, metadata: dict[str, Any], card: str) -> Bundle:
+def save_bundle(
+    folder: Path | str,
+    network: torch.nn.Module | Mapping[str, torch.nn.Module],
+    metadata: dict[str, Any],
+    card: str,
+) -> Bundle:
     """Write a bundle, whole or not at all: it is made in a temporary folder beside ``folder``, which it
     replaces.
 
+    :param network: one network, or those of an ensemble by the name of the member.
     :param metadata: everything of :data:`_REQUIRED` but ``format`` and ``weights_sha256``.
     """
     import os
@@ -217,17 +279,30 @@ def save_bundle(folder: Path | str, network: torch.nn.Module, metadata: dict[str
 
     folder = Path(folder)
     make_folder(folder.parent)
-    state = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
-    weights = safetensors.torch.save(state)
-    metadata = {"format": FORMAT, **metadata, "weights_sha256": hashlib.sha256(weights).hexdigest()}
+
+    def serialised(one: torch.nn.Module) -> bytes:
+        return safetensors.torch.save(
+            {name: tensor.detach().cpu().contiguous() for name, tensor in one.state_dict().items()}
+        )
+
+    if isinstance(network, Mapping):
+        weights = {_member_file(name): serialised(one) for name, one in network.items()}
+        digests = [hashlib.sha256(content).hexdigest() for content in weights.values()]
+        members = [{"name": name, "sha256": digest} for name, digest in zip(network, digests)]
+        metadata = {**metadata, "members": members, "weights_sha256": _ensemble_sha256(members)}
+    else:
+        weights = {WEIGHTS: serialised(network)}
+        metadata = {**metadata, "weights_sha256": hashlib.sha256(weights[WEIGHTS]).hexdigest()}
+    metadata = {"format": FORMAT, **metadata}
     temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
         for name in (METADATA, WEIGHTS, CARD):
             (temporary / name).parent.mkdir(exist_ok=True)
-        (temporary / WEIGHTS).write_bytes(weights)
+        for name, content in weights.items():
+            (temporary / name).write_bytes(content)
         write_json(temporary / METADATA, metadata)
         write_text(temporary / CARD, card)
-        read_bundle(temporary).network()
+        read_bundle(temporary).networks()
         replaced = temporary.with_name(f"{temporary.name}-old")
         if folder.exists():
             os.replace(folder, replaced)

@@ -8,13 +8,12 @@ import tempfile
 import zipfile
 from pathlib import Path, PurePosixPath
 
-from MRI2PETLib.bundle import CARD, LICENCE, METADATA, WEIGHTS, Bundle, read_bundle
+from MRI2PETLib.bundle import CARD, LICENCE, METADATA, Bundle, read_bundle
 from MRI2PETLib.errors import BundleError, OutputError
 from MRI2PETLib.outputs import atomic_path, make_folder
 from MRI2PETLib.resources import resources_dir
 
 DEFAULT_MODEL = "tspo-demo"
-_FILES = (METADATA, WEIGHTS, CARD, LICENCE)
 _LARGEST_ARCHIVE = 8_000_000_000  # bytes, unpacked
 
 
@@ -70,7 +69,7 @@ def import_bundle(source: Path | str, *, replace: bool = False) -> Bundle:
     temporary = Path(tempfile.mkdtemp(prefix=".import-", dir=destination))
     try:
         if source.is_dir():
-            for name in _FILES:
+            for name in _files(read_bundle(source)):
                 if (source / name).is_file():
                     (temporary / name).parent.mkdir(exist_ok=True)
                     shutil.copyfile(source / name, temporary / name)
@@ -79,7 +78,7 @@ def import_bundle(source: Path | str, *, replace: bool = False) -> Bundle:
         else:
             raise BundleError(f"{source} is neither a folder nor a .zip archive.")
         bundle = read_bundle(temporary)
-        bundle.network()
+        bundle.networks()
         if (bundled_folder() / bundle.id).exists():
             raise BundleError(f"The id {bundle.id!r} belongs to a model of the extension itself.")
         final = destination / bundle.id
@@ -92,6 +91,11 @@ def import_bundle(source: Path | str, *, replace: bool = False) -> Bundle:
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return read_bundle(final)
+
+
+def _files(bundle: Bundle) -> tuple[str, ...]:
+    """The files of a bundle that are copied; anything else in its folder stays where it is."""
+    return (METADATA, *bundle.weights, CARD, LICENCE)
 
 
 def _unpack(archive: Path, folder: Path) -> None:
@@ -108,23 +112,29 @@ def _unpack(archive: Path, folder: Path) -> None:
         if len(roots) != 1:
             raise BundleError(f"{archive} holds {len(roots)} bundles; it should hold one.")
         root = roots.pop()
-        for name in _FILES:
-            if any(m.filename == root + name for m in members):
+        present = {m.filename for m in members}
+
+        def take(name: str) -> None:
+            if root + name in present:
                 (folder / name).parent.mkdir(exist_ok=True)
                 with opened.open(root + name) as content, open(folder / name, "wb") as out:
                     shutil.copyfileobj(content, out)
+
+        take(METADATA)
+        for name in _files(read_bundle(folder))[1:]:
+            take(name)
 
 
 def export_bundle(reference: str | Path, path: Path | str) -> Path:
     """Write a bundle to a .zip archive."""
     bundle = find_bundle(reference)
-    bundle.network()
+    bundle.networks()
     path = Path(path)
     if path.is_dir() or path.suffix != ".zip":
         path = path / f"{bundle.id}.zip"
     make_folder(path.parent)
     with atomic_path(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name in _FILES:
+        for name in _files(bundle):
             if (bundle.folder / name).is_file():
                 archive.write(bundle.folder / name, f"{bundle.id}/{name}")
     return path

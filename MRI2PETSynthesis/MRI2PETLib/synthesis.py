@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -35,8 +35,8 @@ class SynthesisResult:
     """What a synthesis gives. All images lie on the grid of the T1.
 
     ``pet`` is float32 in ``unit``, 0 outside the brain; ``sd`` its voxelwise SD over samples, for models
-    that draw some; ``unpredicted`` is 1 where the brain lies outside the model's field of view (``None``:
-    nowhere).
+    that draw some, and over the members of an ensemble; ``unpredicted`` is 1 where the brain lies outside
+    the model's field of view (``None``: nowhere).
     """
 
     pet: sitk.Image
@@ -93,15 +93,15 @@ def synthesize(
     if extraction.verdict.level == "refuse":
         raise QualityError(" ".join(extraction.verdict.reasons("refuse")))
     progress(0.6, 1, "loading the model")
-    network = timed("model", bundle.network)
+    networks = timed("model", bundle.networks)
     progress(0.65, 1, "into model space")
     encoded = timed("encode", lambda: encode(t1, extraction.mask, bundle.space))
     progress(0.7, 1, "network")
     (mean, sd, ran_on), fallback = timed(
         "network",
-        lambda: _predict(
+        lambda: predict_encoded(
             bundle,
-            network,
+            networks,
             encoded,
             device=device,
             precision=precision,
@@ -142,19 +142,23 @@ def synthesize(
     )
 
 
-def _predict(
+def predict_encoded(
     bundle: Bundle,
-    network: torch.nn.Module,
+    networks: Sequence[torch.nn.Module],
     encoded: Encoded,
     *,
     device: str,
-    precision: str,
-    samples: int,
-    steps: int,
-    seed: int,
-    progress: ProgressCallback,
+    precision: str = "fp32",
+    samples: int = 1,
+    steps: int = 0,
+    seed: int = 0,
+    progress: ProgressCallback = no_progress,
 ) -> tuple[tuple[np.ndarray, np.ndarray | None, str], list[Finding]]:
-    """Run the family's prediction on the device, or on the CPU when its memory does not suffice."""
+    """Run the family's prediction on the device, or on the CPU when its memory does not suffice.
+
+    :param networks: of the bundle; several are an ensemble.
+    :returns: mean and SD [k, j, i] in model space, the device's name; and what was noticed.
+    """
     import torch
 
     from MRI2PETLib.devices import describe_device, is_out_of_memory, pick_device
@@ -165,19 +169,21 @@ def _predict(
     source = torch.from_numpy(encoded.source)[None, None]
 
     def run(on: torch.device) -> tuple[np.ndarray, np.ndarray | None, str]:
-        mean, sd = get_family(bundle.family).predict(
-            network.to(on, dtype),
-            source.to(on, dtype),
-            samples=samples,
-            steps=steps,
-            seed=seed,
-            progress=progress,
-        )
-        arrays = [None if t is None else t[0, 0].float().cpu().numpy() for t in (mean, sd)]
-        assert arrays[0] is not None
-        if not np.isfinite(arrays[0]).all():
+        found = []
+        for number, network in enumerate(networks):
+            mean, sd = get_family(bundle.family).predict(
+                network.to(on, dtype),
+                source.to(on, dtype),
+                samples=samples,
+                steps=steps,
+                seed=seed,
+                progress=part_of(progress, number / len(networks), (number + 1) / len(networks)),
+            )
+            found.append([None if t is None else t[0, 0].float().cpu().numpy() for t in (mean, sd)])
+        mean_of_all, sd_of_all = _combine([m for m, _ in found], [s for _, s in found])
+        if not np.isfinite(mean_of_all).all():
             raise DeviceError(f"The network returned non-finite values on {on}.", "Use --precision fp32.")
-        return arrays[0], arrays[1], describe_device(on)
+        return mean_of_all, sd_of_all, describe_device(on)
 
     try:
         return run(chosen), []
@@ -192,6 +198,20 @@ def _predict(
     if chosen.type == "cuda":
         torch.cuda.empty_cache()
     return run(torch.device("cpu")), [Finding("warn", "out-of-memory", message)]
+
+
+def _combine(
+    means: Sequence[np.ndarray | None], sds: Sequence[np.ndarray | None]
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Mean and SD over the networks of an ensemble: variance between them (n - 1) and, on average, within."""
+    mean_of = np.stack([m for m in means if m is not None])
+    within = [s for s in sds if s is not None]
+    if len(mean_of) == 1:
+        return mean_of[0], within[0] if within else None
+    variance = mean_of.var(axis=0, ddof=1)
+    if within:
+        variance = variance + np.square(within).mean(axis=0)
+    return mean_of.mean(axis=0), np.sqrt(variance)
 
 
 def _field_of_view(missing: int, mask: sitk.Image) -> Finding:

@@ -80,7 +80,7 @@ def _device_speed(device: str, model: str) -> str:
 
     chosen = pick_device(device)
     bundle = find_bundle(model)
-    network = bundle.network().to(chosen)
+    network = bundle.networks()[0].to(chosen)
     source = torch.rand(1, 1, *bundle.space.size[::-1], device=chosen)
     predict = get_family(bundle.family).predict
     seconds = []

@@ -42,7 +42,7 @@ def run(args: argparse.Namespace, reporter: Reporter) -> int:
         reporter.result({"models": [bundle.metadata for bundle in bundles]})
     elif args.action == "info":
         bundle = model_store.find_bundle(args.model)
-        bundle.network()  # raises if the weights are not sound
+        bundle.networks()  # raises if the weights are not sound
         reporter.say(f"{bundle.folder}\nweights sha256 {bundle.sha256} (checked)\n")
         reporter.say(bundle.card() or "This model has no card.")
         reporter.result({"folder": bundle.folder, "metadata": bundle.metadata})
