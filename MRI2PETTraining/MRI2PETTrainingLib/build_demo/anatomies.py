@@ -76,7 +76,7 @@ class Anatomy:
         return sitk.CompositeTransform([self.affine_to_template(), sitk.DisplacementFieldTransform(image)])
 
     def from_template(self, image: sitk.Image, *, demons: bool = True) -> np.ndarray:
-        """An MNI image on this person's grid: float32 [k, j, i], linear interpolation, 0 beyond its border."""
+        """An MNI image on this person's grid: float32 [k, j, i], linear, 0 beyond the image's border."""
         transform = self.to_template() if demons else self.affine_to_template()
         return sitk.GetArrayFromImage(resample(sitk.Cast(image, sitk.sitkFloat32), self.grid, transform))
 
@@ -270,17 +270,9 @@ def load_anatomy(path: Path) -> Anatomy:
         spacing, origin = file["spacing"].tolist(), file["origin"].tolist()
         grid = Grid(t1.shape[::-1], tuple(spacing), tuple(origin), RAS_AXES)
         mask = np.unpackbits(file["mask"], count=t1.size).reshape(t1.shape) > 0
-        fractions = {name: file[name].astype(np.float32) / 255 for name in _TISSUES}
+        gm, wm, csf = (file[name].astype(np.float32) / 255 for name in _TISSUES)
         displacement = file["displacement"].astype(np.float32) / 100
-        return Anatomy(
-            str(file["subject"]),
-            grid,
-            t1,
-            mask,
-            displacement=displacement,
-            affine=file["affine"],
-            **fractions,
-        )
+        return Anatomy(str(file["subject"]), grid, t1, mask, gm, wm, csf, displacement, file["affine"])
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,303 @@
+"""Build the demonstration model from two public datasets, or measure a finished one.
+
+Get the T1s of OpenNeuro ds002748 (https://doi.org/10.18112/openneuro.ds002748.v1.0.5, CC0; 2 mm copies
+suffice) and the MNI-space [11C]PBR28 maps of Lois et al. (https://doi.org/10.5281/zenodo.1174364, public
+domain): sub-*_T1w*.nii.gz in one folder, sub-*_PBR_SUV_60-90.nl_MNI152_norm_sm6mm.nii.gz in another. What is
+finished lies in the work folder, so the same command goes on after a stop.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import math
+import sys
+import time
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from MRI2PETLib.errors import InputError, MRI2PETError
+from MRI2PETLib.progress import Reporter, make_reporter
+
+if TYPE_CHECKING:
+    import torch
+
+    from MRI2PETLib.bundle import Bundle
+    from MRI2PETTrainingLib.build_demo.activity import Donor
+    from MRI2PETTrainingLib.build_demo.anatomies import Anatomy, Split
+    from MRI2PETTrainingLib.build_demo.external import RealCheck
+    from MRI2PETTrainingLib.build_demo.gates import Measured
+    from MRI2PETTrainingLib.build_demo.train import TrainSettings
+
+SEED = 20250908
+_ABLATION_STEPS = 250
+_HELDOUT_STEPS, _HELDOUT_COARSE_STEPS = 900, 500  # of the out-of-sample model, always 4 mm
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of ``mri2pet-build-demo``."""
+    parser = argparse.ArgumentParser(
+        prog="mri2pet-build-demo", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--t1", type=Path, required=True, help="folder of the T1s (ds002748)")
+    parser.add_argument("--pbr28", type=Path, required=True, help="folder of the PBR28 maps")
+    parser.add_argument("--work", type=Path, required=True, help="folder for tissue maps and training state")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("-o", "--output", type=Path, help="bundle to build")
+    what.add_argument("--gates", type=Path, metavar="BUNDLE", help="measure this bundle and print the table")
+    what.add_argument(
+        "--ablation", action="store_true", help="train 6 mm models of each target and loss, print their table"
+    )
+    parser.add_argument(
+        "--grid", choices=("2mm", "4mm"), default="4mm", help="2mm (96^3) needs an accelerator (default 4mm)"
+    )
+    parser.add_argument("--steps", type=int, help="training steps, the first of them coarse at 4mm")
+    parser.add_argument("--coarse-steps", type=int, help="how many of them run on 32^3 voxels")
+    parser.add_argument("--minutes", type=float, default=math.inf, help="stop after so long, to go on later")
+    parser.add_argument("--workers", type=int, default=1, help="processes that make tissue maps")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda[:N] or mps")
+    parser.add_argument("--progress", choices=("bar", "json", "none"), default="bar")
+    return parser
+
+
+@dataclass(frozen=True)
+class _Material:
+    """What all stages work with."""
+
+    t1s: dict[str, Path]
+    anatomies: dict[str, Path]
+    split: Split
+    donors: list[Donor]
+
+    def people(self, subjects: list[str]) -> list[Anatomy]:
+        from MRI2PETTrainingLib.build_demo.anatomies import load_anatomy
+
+        return [load_anatomy(self.anatomies[subject]) for subject in subjects]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Command line; returns 0 when the bundle is complete or measured, 75 when more time is needed."""
+    options = build_parser().parse_args(arguments)
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
+    reporter = make_reporter(options.progress)
+    try:
+        return _run(options, reporter)
+    except MRI2PETError as error:
+        reporter.error(error)
+        return error.exit_code
+    finally:
+        reporter.close()
+
+
+def _run(options: argparse.Namespace, reporter: Reporter) -> int:
+    import torch
+
+    from MRI2PETLib.devices import pick_device
+
+    device = pick_device(options.device)
+    if device.type == "cpu":  # a thread that waits for a busy core stops all others
+        torch.set_num_threads(max(1, torch.get_num_threads() - 1))
+    torch.set_float32_matmul_precision("high")
+    material = _material(options, reporter)
+    if options.gates is not None:
+        return _measure(options, material, reporter)
+    if options.ablation:
+        return _ablation(options, material, device, reporter)
+    return _build(options, material, device, reporter)
+
+
+def _material(options: argparse.Namespace, reporter: Reporter) -> _Material:
+    from MRI2PETLib.outputs import write_json
+    from MRI2PETTrainingLib.build_demo.activity import read_donors
+    from MRI2PETTrainingLib.build_demo.anatomies import find_t1s, prepare, split_people
+
+    t1s = find_t1s(options.t1)
+    donors = read_donors(options.pbr28)
+    prepared = prepare(t1s, options.work / "anatomies", options.workers, reporter.progress)
+    for subject in sorted(set(t1s) - set(prepared)):
+        reporter.warning(f"{subject} is left out, see {options.work / 'anatomies' / subject}.txt")
+    split = split_people(prepared, SEED)
+    write_json(options.work / "split.json", split.to_dict())
+    return _Material(t1s, prepared, split, donors)
+
+
+def _settings(options: argparse.Namespace) -> TrainSettings:
+    from MRI2PETTrainingLib.build_demo.train import SIZES
+
+    settings = SIZES[96 if options.grid == "2mm" else 48]
+    if options.steps is not None:
+        share = settings.coarse_steps / settings.steps
+        settings = replace(settings, steps=options.steps, coarse_steps=round(share * options.steps))
+    if options.coarse_steps is not None:
+        settings = replace(settings, coarse_steps=options.coarse_steps)
+    return settings
+
+
+def _heldout_settings() -> TrainSettings:
+    from MRI2PETTrainingLib.build_demo.train import SIZES
+
+    return replace(SIZES[48], steps=_HELDOUT_STEPS, coarse_steps=_HELDOUT_COARSE_STEPS)
+
+
+def _train(
+    material: _Material,
+    donors: list[Donor],
+    settings: TrainSettings,
+    folder: Path,
+    device: torch.device,
+    minutes: float,
+    reporter: Reporter,
+) -> torch.nn.Module | None:
+    from MRI2PETTrainingLib.build_demo.activity import build_activity
+    from MRI2PETTrainingLib.build_demo.pairs import People, load_people
+    from MRI2PETTrainingLib.build_demo.train import train
+
+    def load(size: int) -> People:
+        anatomies = material.people(material.split.train)
+        return load_people(anatomies, build_activity(donors), size, device)
+
+    return train(settings, load, folder, device, minutes=minutes, progress=reporter.progress)
+
+
+def _build(options: argparse.Namespace, material: _Material, device: torch.device, reporter: Reporter) -> int:
+    from MRI2PETLib.bundle import save_bundle
+    from MRI2PETLib.synthesis import software_versions
+    from MRI2PETTrainingLib.build_demo import bundle_card, gates
+    from MRI2PETTrainingLib.build_demo.activity import training_donors
+
+    started = time.monotonic()
+
+    def left() -> float:
+        return options.minutes - (time.monotonic() - started) / 60
+
+    settings, second = _settings(options), _heldout_settings()
+    seen = training_donors(material.donors, SEED)
+    network = _train(
+        material, material.donors, settings, options.work / options.grid, device, left(), reporter
+    )
+    unseen_network = None
+    if network is not None:
+        unseen_network = _train(material, seen, second, options.work / "heldout", device, left(), reporter)
+    if network is None or unseen_network is None:
+        reporter.say(f"Stopped after {options.minutes:g} minutes: run the same command again to go on.")
+        return 75  # EX_TEMPFAIL of sysexits.h
+    training = bundle_card.Training(
+        settings,
+        material.split,
+        [donor.name for donor in material.donors],
+        second,
+        [donor.name for donor in seen],
+        [donor.name for donor in material.donors if donor not in seen],
+        software_versions(),
+    )
+    candidate = save_bundle(
+        options.work / "candidate", network, bundle_card.metadata(training, None), "Not measured yet."
+    )
+    unseen = _check_unseen(unseen_network, second, material)
+    measured = _figures(candidate, material, material.split, unseen, reporter)
+    save_bundle(
+        options.output,
+        network,
+        bundle_card.metadata(training, measured),
+        bundle_card.card(training, measured),
+    )
+    reporter.say(gates.render(measured.table, measured.gates))
+    return 0
+
+
+def _check_unseen(network: torch.nn.Module, settings: TrainSettings, material: _Material) -> RealCheck:
+    """The out-of-sample model against the donors that it never saw."""
+    from MRI2PETTrainingLib.build_demo.activity import training_donors
+    from MRI2PETTrainingLib.build_demo.gates import compare_with_real
+
+    seen = training_donors(material.donors, SEED)
+    unseen = [donor for donor in material.donors if donor not in seen]
+    return compare_with_real(network, settings.space, unseen, seen)
+
+
+def _figures(
+    bundle: Bundle, material: _Material, split: Split, unseen: RealCheck | None, reporter: Reporter
+) -> Measured:
+    from MRI2PETTrainingLib.build_demo.activity import build_activity
+    from MRI2PETTrainingLib.build_demo.gates import measure
+
+    return measure(
+        bundle,
+        build_activity(material.donors),
+        material.people(split.train),
+        material.people(split.test),
+        material.donors,
+        unseen=unseen,
+        t1s=material.t1s,
+        progress=reporter.progress,
+    )
+
+
+def _measure(options: argparse.Namespace, material: _Material, reporter: Reporter) -> int:
+    """``--gates``: the people that the bundle names as its test."""
+    from MRI2PETLib.bundle import read_bundle
+    from MRI2PETTrainingLib.build_demo import gates
+    from MRI2PETTrainingLib.build_demo.anatomies import Split
+    from MRI2PETTrainingLib.build_demo.train import finished
+
+    bundle = read_bundle(options.gates)
+    people = bundle.metadata.get("split", {}).get("people")
+    if people is None:
+        reporter.warning(f"{bundle.id} names no split by person: the split of this seed is used.")
+    split = material.split if people is None else Split(**people)
+    missing = sorted({*split.train, *split.test} - set(material.anatomies))
+    if missing:
+        raise InputError(
+            f"The T1s of {', '.join(missing)} are missing.", "Give the dataset that it was built from."
+        )
+    second = _heldout_settings()
+    network = finished(second, options.work / "heldout")
+    unseen = None if network is None else _check_unseen(network, second, material)
+    measured = _figures(bundle, material, split, unseen, reporter)
+    reporter.say(gates.render(measured.table, measured.gates))
+    if unseen is not None:
+        reporter.say("\n" + gates.render_real("Out-of-sample model against unseen controls", unseen))
+    reporter.say("\n" + gates.render_real("This model against all controls", measured.own_donors))
+    reporter.result({"gates": [asdict(gate) for gate in measured.gates]})
+    return 0 if all(gate.passed is not False for gate in measured.gates) else 1
+
+
+def _ablation(
+    options: argparse.Namespace, material: _Material, device: torch.device, reporter: Reporter
+) -> int:
+    """Which of target scale and loss region matters: 6 mm models of the four combinations."""
+    import torch
+
+    from MRI2PETTrainingLib.build_demo.activity import build_activity
+    from MRI2PETTrainingLib.build_demo.heldout import NETWORK, fit_baselines, heldout_table
+    from MRI2PETTrainingLib.build_demo.pairs import load_people
+    from MRI2PETTrainingLib.build_demo.train import SIZES
+
+    model = build_activity(material.donors)
+    test = material.people(material.split.test)
+    steps = options.steps or _ABLATION_STEPS
+    cpu = torch.device("cpu")
+    people = load_people(material.people(material.split.train), model, 32, cpu)
+    for target in ("suvr-half", "minmax"):
+        baselines = fit_baselines(people, target)
+        for region in ("brain", "volume"):
+            settings = replace(
+                SIZES[48], size=32, steps=steps, coarse_steps=0, target=target, loss_region=region
+            )
+            folder = options.work / f"ablation-{target}-{region}"
+            network = _train(material, material.donors, settings, folder, device, math.inf, reporter)
+            assert network is not None
+            table = heldout_table(network, 32, model, baselines, test, target=target)
+            if region == "brain":
+                reporter.say("| target | loss over | predictor | scale-free MSE | r |\n|---|---|---|---|---|")
+                for name, row in table.items():
+                    if name != NETWORK:
+                        reporter.say(f"| {target} | - | {name} | {row.scale_free_mse:.4f} | {row.r:.3f} |")
+            row = table[NETWORK]
+            reporter.say(f"| {target} | {region} | network | {row.scale_free_mse:.4f} | {row.r:.3f} |")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
