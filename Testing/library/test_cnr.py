@@ -4,8 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from MRI2PETLib.evaluation.cnr import BoxPairs, box_in_voxels, box_pairs, cnr_summary, cnr_values, valid_origins
 from scipy import ndimage
+
+from MRI2PETLib.evaluation.cnr import (
+    BoxPairs,
+    box_in_voxels,
+    box_pairs,
+    cnr_summary,
+    cnr_values,
+    valid_origins,
+)
 
 MM_2 = (2.0, 2.0, 2.0)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from MRI2PETLib.errors import InputError
 from MRI2PETLib.evaluation import metrics
 from MRI2PETLib.evaluation.measure import correlation, regression_slope
@@ -77,7 +78,9 @@ def test_joint_scaling_changes_only_metrics_with_a_unit(factor: float) -> None:
     before, after = metrics.voxel_metrics(s, r, mask), metrics.voxel_metrics(factor * s, factor * r, mask)
     powers = {"mse": 2, "mse_median": 2, "mae": 1}
     for name, measure in before.items():
-        assert after[name].value == pytest.approx(measure.value * factor ** powers.get(name, 0), rel=1e-6), name
+        assert after[name].value == pytest.approx(measure.value * factor ** powers.get(name, 0), rel=1e-6), (
+            name
+        )
 
 
 def test_flips_and_transpositions_change_nothing() -> None:
@@ -106,7 +109,9 @@ def test_ssim_equals_scikit_image_where_the_mask_is_everywhere() -> None:
 def test_ssim_ignores_what_lies_outside_the_mask() -> None:
     s, r, mask = random_pair()
     before = metrics.ssim(s, r, mask).value
-    assert metrics.ssim(np.where(mask, s, 99.0), np.where(mask, r, np.nan), mask).value == pytest.approx(before)
+    assert metrics.ssim(np.where(mask, s, 99.0), np.where(mask, r, np.nan), mask).value == pytest.approx(
+        before
+    )
     assert metrics.ssim(r, r, mask).value == pytest.approx(1)
 
 
