@@ -1,0 +1,290 @@
+"""Pictures and reports: where left is left, one window, and a page that stands on its own in a real browser."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from evaluation_cases import like, write_run, write_subject
+from MRI2PETLib.cli import main
+from MRI2PETLib.evaluation import charts, figures, markup, wording
+from MRI2PETLib.evaluation.figures import comparison_figure, cut_plane
+from MRI2PETLib.simulation import SimulatedSubject, simulate_subject
+
+
+@pytest.fixture(scope="module")
+def subject() -> SimulatedSubject:
+    return simulate_subject(21, spacing_mm=4.0)
+
+
+@pytest.fixture(scope="module")
+def reports(subject: SimulatedSubject, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The report of one case and that of a cohort."""
+    folder = tmp_path_factory.mktemp("reports")
+    files = write_subject(folder / '<b>case & "quotes"', subject)
+    arguments = ["--synthetic", files["synthetic"], "--real", files["real"], "--t1", files["T1"]]
+    assert main(["evaluate", *map(str, arguments), "-o", str(folder / "one"), "--progress", "none"]) == 0
+    run = write_run(folder / "run", range(7))
+    assert main(["evaluate", "--run", str(run), "-o", str(folder / "cohort"), "--progress", "none"]) == 0
+    return {name: folder / name / "report.html" for name in ("one", "cohort")}
+
+
+def picture(path: Path) -> np.ndarray:
+    from matplotlib.image import imread
+
+    return np.asarray(imread(path))[..., :3]
+
+
+# --- the picture -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("orientation", ["LPS", "RAS", "PIR", "SAL"])
+def test_planes_are_cut_in_the_world_whatever_the_orientation(orientation: str) -> None:
+    """A blob on the patient's left, front and top is right, up and up in the picture's arrays (LPS rows, columns)."""
+    image = sitk.Image(40, 44, 36, sitk.sitkFloat32)
+    image.SetSpacing((2.0, 2.0, 2.0))
+    image.SetOrigin((-39.0, -43.0, -35.0))
+    blob = (20.0, -24.0, 16.0)  # LPS: left, anterior, superior
+    index = image.TransformPhysicalPointToIndex(blob)
+    image[index[0] - 1 : index[0] + 2, index[1] - 1 : index[1] + 2, index[2] - 1 : index[2] + 2] = 1.0
+    turned = sitk.DICOMOrient(image, orientation)
+    lower, upper = np.array([-40.0, -44.0, -36.0]), np.array([40.0, 44.0, 36.0])
+    axial, coronal, sagittal = (cut_plane(turned, n, np.array(blob), lower, upper) for n in (2, 1, 0))
+    for plane, expected in ((axial, (20, 60)), (coronal, (52, 60)), (sagittal, (52, 20))):
+        rows, columns = np.nonzero(plane > 0.5)
+        assert (rows.mean(), columns.mean()) == pytest.approx(
+            expected, abs=1.1
+        )  # (row, column) in mm from lower
+
+
+def test_the_patients_left_is_on_the_right_of_the_picture_and_labelled_so(
+    subject: SimulatedSubject, tmp_path: Path
+) -> None:
+    """A hot spot in the left hemisphere colours the right half of the axial NormDiff panel."""
+    mask = sitk.GetArrayViewFromImage(subject.brain_mask) > 0
+    flat = np.where(mask, 1.0, 0.0).astype(np.float32)
+    hot = flat.copy()
+    point = (30.0, 0.0, 20.0)  # LPS: left
+    i, j, k = subject.t1.TransformPhysicalPointToIndex(point)
+    hot[k - 2 : k + 3, j - 2 : j + 3, i - 2 : i + 3] *= 3
+    comparison_figure(
+        subject.t1,
+        like(hot, subject.t1),
+        like(flat, subject.t1),
+        subject.brain_mask,
+        tmp_path / "picture.png",
+        title="hot spot",
+        unit="SUVR",
+        point_mm=point,
+    )
+    image = picture(tmp_path / "picture.png")
+    height, width, _ = image.shape
+    axial = image[: height // 3, 3 * width // 4 :]
+    red = (axial[..., 0] - axial[..., 2]) > 0.2
+    columns = np.nonzero(red)[1]
+    assert columns.size > 50 and columns.mean() > 0.55 * axial.shape[1]
+    assert figures._PLANES[0].sides[:2] == ("R", "L")
+
+
+def test_both_pets_share_one_scale(subject: SimulatedSubject, tmp_path: Path) -> None:
+    """The same image as synthetic and real gives two identical panels; NormDiff is white (0) throughout."""
+    pet = subject.pet_true
+    comparison_figure(
+        subject.t1, pet, pet, subject.brain_mask, tmp_path / "same.png", title="same", unit="SUV", note="note"
+    )
+    image = picture(tmp_path / "same.png")
+    third = image.shape[0] // 3
+    one, two = _panels(image[:third], 4)[1:3]
+    size = min(one.shape[0], two.shape[0]), min(one.shape[1], two.shape[1])
+    assert np.abs(one[: size[0], : size[1]] - two[: size[0], : size[1]]).mean() < 0.02
+
+
+def _panels(band: np.ndarray, n: int) -> list[np.ndarray]:
+    """The black-bordered panels of a row of the picture, left to right."""
+    dark = (band.max(axis=2) < 0.02).sum(axis=0) > 20
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], dark.astype(int), [0]])))
+    starts, ends = edges[::2], edges[1::2]
+    merged: list[list[int]] = []
+    for a, b in zip(starts.tolist(), ends.tolist()):
+        if merged and a - merged[-1][1] < 30 and b - merged[-1][0] < band.shape[1] // n:
+            merged[-1][1] = b
+        else:
+            merged.append([a, b])
+    return [band[:, a:b] for a, b in merged]
+
+
+def test_the_picture_works_without_a_real_pet_and_on_an_oblique_grid(
+    subject: SimulatedSubject, tmp_path: Path
+) -> None:
+    turn = sitk.Euler3DTransform((0.0, 0.0, 0.0), 0.2, 0.1, -0.15)
+    grid = sitk.Image(54, 60, 54, sitk.sitkUInt8)
+    grid.SetSpacing((4.0, 4.0, 4.0))
+    grid.SetDirection(turn.GetMatrix())
+    centre = np.array(figures.mask_centre_mm(subject.brain_mask))
+    offset = np.array(turn.GetMatrix()).reshape(3, 3) @ (np.array([27.0, 30.0, 27.0]) * 4)
+    grid.SetOrigin((centre - offset).tolist())
+    identity = sitk.Transform(3, sitk.sitkIdentity)
+    t1, pet = (sitk.Resample(i, grid, identity, sitk.sitkLinear) for i in (subject.t1, subject.pet_true))
+    mask = sitk.Resample(subject.brain_mask, grid, identity, sitk.sitkNearestNeighbor)
+    path = comparison_figure(
+        t1, pet, None, mask, tmp_path / "new folder" / "p.png", title="t" * 300, unit="SUV", note="n " * 200
+    )
+    assert picture(path).std() > 0.1
+
+
+# --- the page ----------------------------------------------------------------------------------
+
+
+class Page(HTMLParser):
+    """What a test wants to know of a page."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.attributes: list[tuple[str, dict[str, str]]] = []
+        self.text = path.read_text(encoding="utf-8")
+        self.feed(self.text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes.append((tag, {k: v or "" for k, v in attrs}))
+
+
+@pytest.mark.parametrize("name", ["one", "cohort"])
+def test_a_report_stands_on_its_own(reports: dict[str, Path], name: str) -> None:
+    page = Page(reports[name])
+    assert not {"script", "link", "iframe", "object"} & set(page.tags)
+    for tag, attributes in page.attributes:
+        for key in ("src", "href"):
+            assert attributes.get(key, "#").startswith(("#", "data:image/png;base64,")), (tag, attributes)
+    assert "url(" not in page.text and "@import" not in page.text
+
+
+@pytest.mark.parametrize("name", ["one", "cohort"])
+def test_a_report_can_be_read_by_keyboard_and_screen_reader(reports: dict[str, Path], name: str) -> None:
+    page = Page(reports[name])
+    assert page.tags.count("h1") == 1 and {"main", "nav", "header"} <= set(page.tags)
+    assert '<html lang="en">' in page.text
+    assert all(len(a.get("alt", "")) > 20 for t, a in page.attributes if t == "img")
+    identifiers = {a["id"] for _, a in page.attributes if "id" in a}
+    links = [a["href"][1:] for t, a in page.attributes if t == "a"]
+    assert links and set(links) <= identifiers
+    assert page.tags.count("caption") == page.tags.count("table") > 0
+    assert all(a.get("scope") in ("row", "col") for t, a in page.attributes if t == "th")
+    assert "@media print" in page.text
+    assert all(a.get("tabindex") == "0" for _, a in page.attributes if a.get("class") == "scroll")
+
+
+@pytest.mark.parametrize("name", ["one", "cohort"])
+def test_a_report_says_what_it_is_and_is_not(reports: dict[str, Path], name: str) -> None:
+    text = reports[name].read_text(encoding="utf-8")
+    for words in ("DEMONSTRATION MODEL", "SIMULATED", "not for clinical use", "anatomy null", "sha256"):
+        assert words in text, words
+    for sentence in wording.CANNOT_SAY:
+        assert markup.text(sentence) in text
+    assert "nan" not in re.sub(r"data:image[^\"]*", "", text.lower()).replace("anatomy", "").split()
+    if name == "cohort":
+        assert markup.text(wording.GROUP_CAUTION) in text and "Table 4" in text
+
+
+def test_markup_escapes_what_comes_from_file_names() -> None:
+    table = markup.table(["<i>"], [["<script>alert(1)</script>", None, -0.5]], caption='"><b>')
+    assert "<script>" not in table and "<i>" not in table and '"><b>' not in table
+    assert "not available" in table and "\N{MINUS SIGN}0.5" in table
+
+
+def test_numbers_are_shown_as_a_reader_expects() -> None:
+    shown = [markup.number(v) for v in (0.0, -0.123456, 12345.6, 0.00034567)]
+    assert shown == ["0", "\N{MINUS SIGN}0.123", "12346", "0.000346"]
+    assert markup.spread(0.94512, 0.0231) == "0.945 \N{PLUS-MINUS SIGN} 0.023"
+    assert [markup.p_value(p) for p in (None, 0.0002, 0.0421)] == [None, "< 0.001", "0.042"]
+    assert markup.percent(-0.04) == "0.0"
+
+
+def test_plots_take_constant_and_missing_values() -> None:
+    flat = np.ones(4)
+    assert charts.agreement_png(flat, flat, points="people", unit="SUV", title="t").startswith(b"\x89PNG")
+    assert charts.region_bars_png(["a", "b"], {"x": [None, 1.0], "y": [None, None]}, label="l", title="t")
+    assert charts.distribution_png({"a": np.zeros(9), "b": np.ones(9)}, unit="SUV", title="t")
+
+
+def test_the_first_paragraph_of_a_card_is_plain_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    from types import SimpleNamespace
+
+    card = "# Title\n\n> **DEMONSTRATION MODEL**: see [the notes](https://x.org), *not* real.\n\nMore.\n"
+    bundle = SimpleNamespace(card=lambda: card, metadata={"description": "d"})
+    assert wording.card_paragraph(bundle) == "DEMONSTRATION MODEL: see the notes, not real."  # type: ignore[arg-type]
+    assert "not known or not installed" in wording.card_paragraph(None)
+    assert wording.bundle_of({"id": "no-such-model", "sha256": "0"}) is None
+
+
+def test_the_cubic_of_t1_comes_from_the_metadata_of_the_bundle() -> None:
+    from types import SimpleNamespace
+
+    metadata = {"baselines": {"cubic_of_t1": {"coefficients": [0.1, 1, -2.0, 0.5]}}}
+    assert wording.cubic_coefficients(SimpleNamespace(metadata=metadata)) == [0.1, 1.0, -2.0, 0.5]  # type: ignore[arg-type]
+    for broken in ({}, {"baselines": []}, {"baselines": {"cubic_of_t1": {"coefficients": "x"}}}):
+        assert wording.cubic_coefficients(SimpleNamespace(metadata=broken)) is None  # type: ignore[arg-type]
+
+
+# --- in a browser ------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def chromium() -> str:
+    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if found is None:
+        pytest.skip("needs Chromium to render the report (apt-get install chromium)")
+    return found
+
+
+def browse(chromium: str, profile: Path, *arguments: str) -> None:
+    command = [
+        chromium,
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--hide-scrollbars",
+        "--disable-dev-shm-usage",
+    ]
+    offline = ["--proxy-server=127.0.0.1:9", f"--user-data-dir={profile}", "--virtual-time-budget=5000"]
+    subprocess.run([*command, *offline, *arguments], check=True, capture_output=True, timeout=120)
+
+
+@pytest.mark.parametrize("name", ["one", "cohort"])
+def test_the_report_renders_in_a_browser_without_network(
+    chromium: str, reports: dict[str, Path], name: str, tmp_path: Path
+) -> None:
+    shot = tmp_path / "page.png"
+    browse(
+        chromium, tmp_path / "p", f"--screenshot={shot}", "--window-size=1200,2600", reports[name].as_uri()
+    )
+    image = picture(shot)
+    assert image.shape[:2] == (2600, 1200)
+    assert (image.min(axis=2) < 0.05).mean() > 0.02  # the dark panels of the brain picture are there
+    rows_with_ink = (image.min(axis=(1, 2)) < 0.6).mean()
+    assert rows_with_ink > 0.4
+
+
+def test_the_report_prints_and_nothing_is_wider_than_the_window(
+    chromium: str, reports: dict[str, Path], tmp_path: Path
+) -> None:
+    pdf = tmp_path / "page.pdf"
+    browse(chromium, tmp_path / "p", f"--print-to-pdf={pdf}", reports["cohort"].as_uri())
+    content = pdf.read_bytes()
+    pages = len(re.findall(rb"/Type\s*/Page\b", content))
+    assert content.startswith(b"%PDF") and 3 <= pages <= 40
+    narrow = tmp_path / "narrow.png"
+    browse(
+        chromium, tmp_path / "q", f"--screenshot={narrow}", "--window-size=500,1500", reports["one"].as_uri()
+    )
+    assert (
+        picture(narrow)[:, -3:].min() > 0.9
+    )  # the right edge stays white: wide tables scroll in their own box
