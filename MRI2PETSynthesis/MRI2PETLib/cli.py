@@ -6,13 +6,16 @@ import argparse
 import logging
 import signal
 import sys
+from collections.abc import Mapping
 from importlib import import_module
+from importlib.metadata import entry_points
 from types import FrameType, ModuleType
 
 from MRI2PETLib import __version__
 from MRI2PETLib.errors import Cancelled, MRI2PETError
 from MRI2PETLib.progress import Reporter, make_reporter
 
+ENTRY_POINTS = "mri2pet.commands"  # commands of other packages: the training library's
 COMMANDS = ("demo", "synthesize", "evaluate", "simulate", "models", "doctor")
 
 _DESCRIPTION = (
@@ -25,13 +28,23 @@ def _cancel(number: int, frame: FrameType | None) -> None:
     raise Cancelled("Cancelled.", "Finished results are kept; run the same command again to go on.")
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The parser of all commands; importing it loads no heavy package."""
+def find_commands() -> dict[str, ModuleType]:
+    """The modules of all commands by name: those of this library, then those that other packages register."""
+    found = {name: import_module(f"MRI2PETLib.commands.{name}") for name in COMMANDS}
+    for entry in entry_points(group=ENTRY_POINTS):
+        found.setdefault(entry.name, entry.load())
+    return found
+
+
+def build_parser(commands: Mapping[str, ModuleType] | None = None) -> argparse.ArgumentParser:
+    """The parser of all commands; importing it loads no heavy package.
+
+    :param commands: modules by name, instead of :func:`find_commands`.
+    """
     parser = argparse.ArgumentParser(prog="mri2pet", description=_DESCRIPTION)
     parser.add_argument("--version", action="version", version=f"mri2pet {__version__}")
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name in COMMANDS:
-        module: ModuleType = import_module(f"MRI2PETLib.commands.{name}")
+    for name, module in (find_commands() if commands is None else commands).items():
         command = subparsers.add_parser(name, help=module.HELP, description=module.__doc__)
         module.add_arguments(command)
         command.add_argument(
@@ -45,9 +58,9 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: list[str] | None = None, commands: Mapping[str, ModuleType] | None = None) -> int:
     """Run a command and return its exit code: 0 only on success, see :mod:`MRI2PETLib.errors`."""
-    options = build_parser().parse_args(arguments)
+    options = build_parser(commands).parse_args(arguments)
     logging.basicConfig(
         level=logging.INFO if options.verbose else logging.ERROR,
         format="%(levelname)s %(name)s: %(message)s",

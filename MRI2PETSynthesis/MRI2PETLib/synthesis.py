@@ -54,6 +54,7 @@ def synthesize(
     bundle: Bundle,
     *,
     mask: sitk.Image | None = None,
+    extraction: BrainExtraction | None = None,
     brain_extractor: str = "template",
     device: str = "auto",
     precision: str = "fp32",
@@ -67,6 +68,7 @@ def synthesize(
     :param t1: T1-weighted volume of a head or a stripped brain, any grid (LPS mm).
     :param bundle: the model, see :func:`MRI2PETLib.model_store.find_bundle`.
     :param mask: brain mask to use instead of extracting one.
+    :param extraction: brain of this T1 as it was found before, instead of finding it.
     :param brain_extractor: ``template`` or an installed backend.
     :param device: ``auto``, ``cpu``, ``cuda[:N]`` or ``mps``; out of memory falls back to the CPU.
     :param precision: ``fp32``, or ``bf16`` (about three decimals; fast where the processor has it).
@@ -86,10 +88,11 @@ def synthesize(
         return result
 
     progress(0, 1, "finding the brain")
-    extraction = timed(
-        "brain",
-        lambda: extract_brain(t1, mask=mask, backend=brain_extractor, progress=part_of(progress, 0, 0.6)),
-    )
+    if extraction is None:
+        extraction = timed(
+            "brain",
+            lambda: extract_brain(t1, mask=mask, backend=brain_extractor, progress=part_of(progress, 0, 0.6)),
+        )
     if extraction.verdict.level == "refuse":
         raise QualityError(" ".join(extraction.verdict.reasons("refuse")))
     progress(0.6, 1, "loading the model")

@@ -22,7 +22,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ import SimpleITK as sitk
 
 from MRI2PETLib.comparison import to_unit
 from MRI2PETLib.errors import Cancelled, InputError, MRI2PETError, OutputError
+from MRI2PETLib.evaluation.baselines import normalised_t1
 from MRI2PETLib.grids import Grid, resample
 from MRI2PETLib.images import read_image, same_grid, sha256_of, write_image
 from MRI2PETLib.model_space import ModelSpace, encode, encode_target
@@ -224,7 +225,10 @@ def _prepare(case: TrainingCase, folder: Path, space: ModelSpace) -> dict[str, A
         "case": case.case,
         "unit": pet.unit,
         "model_unit": space.output_unit,
-        "simulated": bool(pet.metadata.get("simulated")) or _says_simulated(case.pet),
+        "simulated": bool(pet.metadata.get("simulated")) or bool(_sidecar(case.pet).get("Simulated")),
+        "tracer": _sidecar(case.pet).get("TracerName", ""),
+        "cubic": cubic_sums(t1.image, to_unit(aligned, mask, space.output_unit), mask),
+        "model_grid": asdict(encoded.grid),
         "overlap": round(overlap, 4),
         "brain_ml": round(_volume_ml(mask), 1),
         "brain_mask": extraction.method,
@@ -274,10 +278,30 @@ def brain_overlap(pet: sitk.Image, mask: sitk.Image) -> float:
     return float(2 * (hot & inside).sum() / max(1, hot.sum() + inside.sum()))
 
 
-def _says_simulated(path: Path) -> bool:
+def cubic_sums(t1: sitk.Image, pet: sitk.Image, mask: sitk.Image) -> dict[str, list[float]]:
+    """Means over the brain of x^0..x^6 and of y x^0..y x^3, for x the scaled T1 and y the PET.
+
+    Averaged over cases they give the cubic baseline of a fold (:func:`cubic_coefficients`) without reading
+    any image again.
+    """
+    inside = sitk.GetArrayViewFromImage(mask) != 0
+    x = normalised_t1(sitk.GetArrayViewFromImage(t1), inside)[inside].astype(np.float64)
+    y = sitk.GetArrayViewFromImage(pet)[inside].astype(np.float64)
+    return {"x": [float((x**n).mean()) for n in range(7)], "xy": [float((y * x**n).mean()) for n in range(4)]}
+
+
+def cubic_coefficients(prepared: Sequence[Prepared]) -> list[float]:
+    """Least-squares c0..c3 of PET over scaled T1 over all brains, each brain with the same weight."""
+    x = np.mean([p.about["cubic"]["x"] for p in prepared], axis=0)
+    xy = np.mean([p.about["cubic"]["xy"] for p in prepared], axis=0)
+    normal = np.array([[x[i + j] for j in range(4)] for i in range(4)])
+    return np.linalg.lstsq(normal, xy, rcond=None)[0].tolist()
+
+
+def _sidecar(path: Path) -> dict[str, Any]:
     from MRI2PETLib.preprocessing.bids_pet import read_sidecar
 
-    return path.is_file() and bool(read_sidecar(path).get("Simulated"))
+    return read_sidecar(path) if path.is_file() else {}
 
 
 def _volume_ml(mask: sitk.Image) -> float:

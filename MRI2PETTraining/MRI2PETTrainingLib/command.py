@@ -1,0 +1,146 @@
+"""Train a model on a dataset of T1 + PET pairs by cross-validation that keeps every person on one side.
+
+The run folder gets one model a fold, an ensemble of them (--model RUN/ensemble), predictions of the people
+left out, their evaluation and a report. A run that was stopped or killed goes on with --resume."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from MRI2PETLib.progress import Reporter
+
+HELP = "train on your own T1 + PET pairs, by subject-grouped cross-validation"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "dataset", type=Path, help="manifest.csv, a BIDS dataset, or a folder of case folders (T1 + PET)"
+    )
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="RUN", help="folder of the run")
+    parser.add_argument(
+        "--preset", default="tspo-unet", help="tspo-unet (default), ferrante2025, smoke, or a JSON file"
+    )
+    parser.add_argument("--resume", action="store_true", help="go on with the run in the folder")
+    parser.add_argument(
+        "--check", action="store_true", help="check and prepare the dataset, make the folds, stop"
+    )
+    folds = parser.add_argument_group("folds")
+    folds.add_argument("--folds", type=int, default=5, help="number of folds (default 5)")
+    folds.add_argument(
+        "--fold", type=int, action="append", default=[], metavar="K", help="train this fold only; repeatable"
+    )
+    folds.add_argument("--seed", type=int, default=42, help="of folds, weights and order (default 42)")
+    folds.add_argument(
+        "--keep-together",
+        action="append",
+        default=[],
+        choices=("subject", "donor", "site"),
+        help="columns whose values stay on one side (default: subject, and donor where there is one)",
+    )
+    folds.add_argument("--leave-one-site-out", action="store_true", help="one fold a site")
+    data = parser.add_argument_group("data")
+    data.add_argument(
+        "--subject-pattern", metavar="REGEX", help="with a group (?P<subject>...), for case names"
+    )
+    data.add_argument("--subjects", type=Path, metavar="CSV", help="case, subject: wins over the pattern")
+    data.add_argument("--exclude-bad", action="store_true", help="leave out cases that cannot be used")
+    data.add_argument(
+        "--adjust-genotype",
+        action="store_true",
+        help="remove the HAB/MAB difference, fitted on the training people of each fold; leaves out LAB",
+    )
+    data.add_argument("--cache", type=Path, metavar="DIR", help="prepared cases (default: RUN/cache)")
+    data.add_argument("--workers", type=int, default=2, help="processes that prepare cases (default 2)")
+    training = parser.add_argument_group("training (replaces the preset's)")
+    training.add_argument("--epochs", type=int)
+    training.add_argument("--batch-size", type=int)
+    training.add_argument("--learning-rate", type=float)
+    training.add_argument("--precision", choices=("32", "bf16", "fp16"))
+    training.add_argument(
+        "--gradient-checkpointing",
+        action="store_true",
+        default=None,
+        help="less memory, about 1.3 x the time",
+    )
+    training.add_argument("--init", default="", metavar="ID|DIR", help="model whose weights to start from")
+    machine = parser.add_argument_group("machine")
+    machine.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:N or mps")
+    machine.add_argument("--devices", type=int, default=1, help="devices on this machine (default 1)")
+    machine.add_argument("--nodes", type=int, default=1, help="machines (torchrun or SLURM; default 1)")
+    machine.add_argument("--loaders", type=int, default=0, help="processes that load batches (default 0)")
+    machine.add_argument("--threads", type=int, help="CPU threads of the network (default: torch's)")
+
+
+def run(args: argparse.Namespace, reporter: Reporter) -> int:
+    from MRI2PETLib.errors import DependencyError, InputError
+
+    _check_packages(DependencyError)
+    from MRI2PETTrainingLib.crossval import Plan, prepare_run, run_training
+    from MRI2PETTrainingLib.preflight import DatasetOptions
+    from MRI2PETTrainingLib.presets import read_preset
+    from MRI2PETTrainingLib.subjects import read_overrides
+
+    for name in ("workers", "devices", "nodes"):
+        if getattr(args, name) < 1:
+            raise InputError(f"--{name} {getattr(args, name)} cannot be used.", "Give 1 or more.")
+    if args.threads:
+        import torch
+
+        torch.set_num_threads(args.threads)
+    preset = read_preset(
+        args.preset,
+        epochs=args.epochs,
+        batch_size=args.batch_size,
+        learning_rate=args.learning_rate,
+        precision=args.precision,
+        gradient_checkpointing=args.gradient_checkpointing,
+    )
+    plan = Plan(
+        dataset=args.dataset,
+        run=args.output,
+        preset=preset,
+        options=DatasetOptions(
+            args.subject_pattern,
+            read_overrides(args.subjects) if args.subjects else None,
+            args.exclude_bad,
+            args.adjust_genotype,
+        ),
+        n_folds=args.folds,
+        seed=args.seed,
+        keep_together=tuple(args.keep_together),
+        leave_one_site_out=args.leave_one_site_out,
+        initial=args.init,
+        cache=args.cache,
+        workers=args.workers,
+        device=args.device,
+        devices=args.devices,
+        nodes=args.nodes,
+        loaders=args.loaders,
+        only=tuple(args.fold),
+        resume=args.resume,
+    )
+    if args.check:
+        manifest, prepared, folds = prepare_run(plan, reporter)
+        reporter.close()
+        reporter.say(
+            f"{len(prepared)} of {len(manifest.cases)} cases in {len(folds.folds)} folds: {args.output}"
+        )
+        reporter.result({"run": args.output, "cases": len(prepared), "folds": len(folds.folds)})
+        return 0
+    summary = run_training(plan, reporter)
+    reporter.close()
+    if "report" in summary:
+        reporter.say(f"Report:   {summary['report']}\nEnsemble: {summary['ensemble']}")
+    elif summary:
+        reporter.say(f"Finished folds: {', '.join(map(str, summary['finished_folds'])) or 'none'}.")
+    reporter.result(summary)
+    return 0
+
+
+def _check_packages(error: type[Exception]) -> None:
+    from importlib.util import find_spec
+
+    missing = [name for name in ("lightning", "sklearn") if find_spec(name) is None]
+    if missing:
+        raise error(f"Training needs {' and '.join(missing)}.", "Install it: pip install 'mri2pet[train]'")

@@ -1,0 +1,391 @@
+"""A whole cross-validation: prepare, split, train every fold, predict who was left out, evaluate, report.
+
+::
+
+    RUN/run.json                settings and environment
+    RUN/cases.csv               every case and what was noticed; can be edited and used as a manifest
+    RUN/folds.json              who is in training, validation and test of each fold
+    RUN/fold_<k>/checkpoints    last.ckpt, best.safetensors, metrics.csv (curves)
+    RUN/fold_<k>/bundle         the model of the fold
+    RUN/fold_<k>/fold.json      what the fold gave; written last
+    RUN/ensemble                the model of all folds
+    RUN/predictions, predictions.csv, baselines.json      people that the model of their fold has not seen
+    RUN/evaluation, report.html
+
+Every step is skipped where its result is there already, so a killed run goes on where it was.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import platform
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from MRI2PETLib import __version__
+from MRI2PETLib.errors import BundleError, InputError
+from MRI2PETLib.outputs import make_folder, write_json, write_text
+from MRI2PETLib.progress import Reporter, part_of
+from MRI2PETTrainingLib import outcome
+from MRI2PETTrainingLib.cache import Prepared
+from MRI2PETTrainingLib.folds import Fold, Folds, check_leakage, make_folds, read_folds, write_folds
+from MRI2PETTrainingLib.manifest import Manifest, TrainingCase
+from MRI2PETTrainingLib.preflight import DatasetOptions, prepare_dataset
+from MRI2PETTrainingLib.presets import Preset
+
+RUN, FOLDS, FOLD, READY = "run.json", "folds.json", "fold.json", "ready.json"
+PREDICTIONS_CSV, REPORT, EVALUATION = "predictions.csv", "report.html", "evaluation"
+_WAIT_S = 24 * 3600.0  # of the other processes for the first one's preparation
+_PREPARED, _TRAINED = 0.05, 0.9  # shares of the progress bar
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run is to do.
+
+    :ivar only: numbers of the folds to train; empty for all.
+    :ivar workers: processes that prepare cases.
+    :ivar resume: go on with a run folder that exists.
+    """
+
+    dataset: Path
+    run: Path
+    preset: Preset
+    options: DatasetOptions = field(default_factory=DatasetOptions)
+    n_folds: int = 5
+    seed: int = 42
+    keep_together: tuple[str, ...] = ()
+    leave_one_site_out: bool = False
+    initial: str = ""
+    cache: Path | None = None
+    workers: int = 1
+    device: str = "auto"
+    devices: int = 1
+    nodes: int = 1
+    loaders: int = 0
+    only: tuple[int, ...] = ()
+    resume: bool = False
+
+
+@dataclass(frozen=True)
+class FoldResult:
+    """What a finished fold left in its ``fold.json``."""
+
+    fold: Fold
+    epoch: int
+    history: list[dict[str, float]]
+    cost: Mapping[str, Any]
+    cubic: list[float]
+    rows: list[dict[str, str]]
+
+
+def prepare_run(plan: Plan, reporter: Reporter) -> tuple[Manifest, dict[str, Prepared], Folds]:
+    """Everything before training: checks, cache, folds. Repeating it is cheap.
+
+    :raises InputError: for a dataset that cannot be used, or another run in the folder.
+    :raises OutputError: if the run folder cannot be written to.
+    """
+    make_folder(plan.run)
+    _claim(plan)
+    (plan.run / READY).unlink(missing_ok=True)
+    manifest, prepared = prepare_dataset(
+        plan.dataset,
+        plan.run,
+        plan.cache or plan.run / "cache",
+        plan.preset.space,
+        plan.options,
+        workers=plan.workers,
+        reporter=reporter,
+    )
+    cases = [entry.case for entry in prepared.values()]
+    path = plan.run / FOLDS
+    if path.is_file():
+        folds = read_folds(path)
+        check_leakage(folds, cases)
+    else:
+        folds = make_folds(
+            cases,
+            plan.n_folds,
+            seed=plan.seed,
+            keep_together=plan.keep_together or None,
+            leave_one_site_out=plan.leave_one_site_out,
+        )
+        write_folds(path, folds)
+    listed = [{"case": asdict(e.case), "folder": str(e.folder.resolve())} for e in prepared.values()]
+    write_json(plan.run / READY, {"settings": _settings(plan), "cases": listed})
+    return manifest, prepared, folds
+
+
+def run_training(plan: Plan, reporter: Reporter) -> dict[str, Any]:
+    """Train what is not trained yet; when all folds are there, make the ensemble, evaluate and report.
+
+    :returns: a summary: folders, numbers of finished folds, path of the report if all are done.
+    :raises MRI2PETError: with the reason; finished epochs and folds are kept.
+    """
+    rank = global_rank()
+    manifest = None
+    if rank == 0:
+        inner = _Part(reporter, 0, _PREPARED)
+        manifest, prepared, folds = prepare_run(plan, inner)
+    else:
+        prepared, folds = _wait_for_first(plan)
+    numbers = plan.only or tuple(fold.number for fold in folds.folds)
+    unknown = [k for k in numbers if k >= len(folds.folds) or k < 0]
+    if unknown:
+        raise InputError(f"There is no fold {unknown[0]}.", f"Folds are 0 to {len(folds.folds) - 1}.")
+    for done, number in enumerate(numbers):
+        if read_fold(plan.run, folds.folds[number]) is not None:
+            reporter.log(f"Fold {number} is finished: kept.")
+            continue
+        share = (_TRAINED - _PREPARED) / len(numbers)
+        start = _PREPARED + done * share
+        _train_fold(plan, folds.folds[number], prepared, _Part(reporter, start, start + share), rank)
+    if rank != 0:
+        return {}
+    results = [read_fold(plan.run, fold) for fold in folds.folds]
+    finished = [r for r in results if r is not None]
+    summary: dict[str, Any] = {"run": plan.run, "finished_folds": [r.fold.number for r in finished]}
+    if len(finished) < len(folds.folds):
+        return summary
+    assert manifest is not None
+    report = _finish(plan, manifest, prepared, folds, finished, _Part(reporter, _TRAINED, 1))
+    return {**summary, "ensemble": plan.run / outcome.ENSEMBLE, "report": report}
+
+
+def read_fold(run: Path, fold: Fold) -> FoldResult | None:
+    """The result of a fold, or ``None`` if it is not finished."""
+    folder = run / f"fold_{fold.number}"
+    try:
+        content = json.loads((folder / FOLD).read_text(encoding="utf-8"))
+        bundle = outcome.read_bundles(run, [fold.number])[f"fold_{fold.number}"]
+        files = [run / row[name] for row in content["rows"] for name in ("synthetic", "real", "mask")]
+        if bundle.sha256 != content["model_sha256"] or not all(path.is_file() for path in files):
+            return None
+        return FoldResult(fold, *(content[k] for k in ("epoch", "history", "cost", "cubic", "rows")))
+    except (OSError, ValueError, KeyError, TypeError, BundleError):
+        return None
+
+
+def global_rank() -> int:
+    """Number of this process among those of one training: torchrun, Lightning's launcher, or SLURM tasks."""
+    for name in ("RANK", "LOCAL_RANK"):
+        if os.environ.get(name, "").isdigit():
+            node = int(os.environ.get("NODE_RANK") or 0) if name == "LOCAL_RANK" else 0
+            return int(os.environ[name]) + node
+    if int(os.environ.get("SLURM_NTASKS") or 1) > 1:
+        return int(os.environ.get("SLURM_PROCID") or 0)
+    return 0
+
+
+def _train_fold(plan: Plan, fold: Fold, prepared: Mapping[str, Prepared], reporter: _Part, rank: int) -> None:
+    from MRI2PETLib.model_store import find_bundle
+    from MRI2PETTrainingLib.fit import Hardware, fit_fold
+
+    folder = plan.run / f"fold_{fold.number}"
+    train, validation, test = (
+        [prepared[name] for name in names] for names in (fold.train, fold.validation, fold.test)
+    )
+    if plan.options.adjust_genotype:
+        from MRI2PETTrainingLib.genotype import adjust
+
+        train, validation, test = adjust(folder / "adjusted", train, validation, test)
+    initial = find_bundle(plan.initial) if plan.initial else None
+    fitted = fit_fold(
+        folder,
+        train,
+        validation,
+        plan.preset,
+        seed=plan.seed + fold.number,
+        hardware=Hardware(plan.device, plan.devices, plan.nodes, plan.loaders),
+        initial=initial,
+        label=f"fold {fold.number}",
+        progress=part_of(reporter.progress, 0, 0.95),
+    )
+    if rank != 0:
+        return
+    reporter.progress(0.95, 1, f"fold {fold.number}: predicting {len(test)} cases")
+    seen = [*train, *validation]
+    details = {"fold": fold.number, "seed": plan.seed + fold.number, "init_from": initial and initial.sha256}
+    name = outcome.model_id(plan.run, f"fold{fold.number}")
+    bundle = outcome.save_fold_bundle(folder, name, fitted, plan.preset, seen, details)
+    outcome.write_training_mean(folder / outcome.MEAN_PET, seen)
+    rows = outcome.predict_cases(plan.run, fold.number, bundle, test, plan.device)
+    cost = fitted.cost
+    write_json(
+        folder / FOLD,
+        {
+            "fold": fold.number,
+            "model_sha256": bundle.sha256,
+            "epoch": fitted.epoch,
+            "history": fitted.history,
+            "cost": cost,
+            "cubic": bundle.metadata["baselines"]["cubic_of_t1"]["coefficients"],
+            "rows": rows,
+        },
+    )
+    reporter.log(
+        f"Fold {fold.number}: {cost['epochs']} epochs, {cost['seconds']:.0f} s, "
+        f"{cost['seconds_per_step']:.3g} s a step, {cost['seconds_per_case']:.3g} s a case and epoch, {cost['peak_memory_gb']} GB, on "
+        f"{cost['device']}; epoch {fitted.epoch + 1} is kept."
+    )
+
+
+def _finish(
+    plan: Plan,
+    manifest: Manifest,
+    prepared: Mapping[str, Prepared],
+    folds: Folds,
+    results: Sequence[FoldResult],
+    reporter: _Part,
+) -> Path:
+    """Ensemble, table of predictions, evaluation and report of a run whose folds are all finished."""
+    from MRI2PETLib.evaluation.case_report import REPORT as COHORT_REPORT
+    from MRI2PETLib.evaluation.cohort import CohortSettings, evaluate_cohort
+    from MRI2PETLib.evaluation.cohort_cases import read_run
+    from MRI2PETLib.evaluation.cohort_report import write_cohort
+    from MRI2PETLib.outputs import staged_folder
+    from MRI2PETTrainingLib.report import write_report
+
+    numbers = [result.fold.number for result in results]
+    bundles = outcome.read_bundles(plan.run, numbers)
+    ensemble = outcome.save_ensemble(
+        plan.run / outcome.ENSEMBLE,
+        outcome.model_id(plan.run, "ensemble"),
+        bundles,
+        plan.preset,
+        list(prepared.values()),
+    )
+    outcome.write_baselines(plan.run, {r.fold.number: r.cubic for r in results})
+    _write_predictions(plan.run, [row for result in results for row in result.rows])
+    with staged_folder(plan.run / EVALUATION, last=COHORT_REPORT) as staging:
+        cohort = evaluate_cohort(read_run(plan.run), CohortSettings(seed=plan.seed), staging, reporter)
+        write_cohort(staging, f"{plan.run.resolve().name}: people left out of training", cohort)
+    run = json.loads((plan.run / RUN).read_text(encoding="utf-8"))
+    return write_report(plan.run / REPORT, run, manifest, folds, results, cohort, ensemble)
+
+
+def _write_predictions(run: Path, rows: Sequence[Mapping[str, str]]) -> None:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(sorted(rows, key=lambda row: row["case"]))
+    write_text(run / PREDICTIONS_CSV, text.getvalue())
+
+
+def _settings(plan: Plan) -> dict[str, Any]:
+    """Everything that decides the result, as JSON keeps it."""
+    initial = None
+    if plan.initial:
+        from MRI2PETLib.model_store import find_bundle
+
+        initial = find_bundle(plan.initial).sha256
+    content = {
+        "preset": plan.preset.to_dict(),
+        "dataset": str(plan.dataset.resolve()),
+        "options": asdict(plan.options),
+        "n_folds": plan.n_folds,
+        "seed": plan.seed,
+        "keep_together": list(plan.keep_together),
+        "leave_one_site_out": plan.leave_one_site_out,
+        "init_from": initial,
+        "processes": plan.devices * plan.nodes,
+    }
+    return json.loads(json.dumps(content))
+
+
+def _claim(plan: Plan) -> None:
+    """Mark a new run folder, or check that the one that is there is of the same run.
+
+    :raises InputError: if it holds something else, or a run and neither ``resume`` nor ``only`` was given.
+    """
+    path = plan.run / RUN
+    settings = _settings(plan)
+    if not path.is_file():
+        others = [p.name for p in plan.run.iterdir() if not p.name.startswith(".")]
+        if set(others) - {"cache"}:
+            raise InputError(
+                f"{plan.run} is not empty and holds no run ({sorted(others)[0]} is there).",
+                "Choose another folder (-o).",
+            )
+        write_json(path, {"settings": settings, "environment": environment(), "started": time.ctime()})
+        return
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))["settings"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path} cannot be read: {error!r}.", "Choose another folder (-o).") from error
+    changed = sorted(_differences(found, settings))
+    if changed:
+        raise InputError(
+            f"{plan.run} holds a run with other settings: {'; '.join(changed[:3])}.",
+            "Use the same settings to go on with it, or choose another folder (-o).",
+        )
+    if not plan.resume and not plan.only:
+        raise InputError(
+            f"{plan.run} holds a run.", "Add --resume to go on with it, or choose another folder."
+        )
+
+
+def _differences(a: Any, b: Any, name: str = "") -> list[str]:
+    if isinstance(a, dict) and isinstance(b, dict):
+        keys = sorted(set(a) | set(b))
+        return [d for k in keys for d in _differences(a.get(k), b.get(k), f"{name}.{k}" if name else k)]
+    return [] if a == b else [f"{name} was {a!r}, is {b!r}"]
+
+
+def environment() -> dict[str, str]:
+    """Versions of what makes the numbers, and the machine."""
+    packages = ("torch", "lightning", "scikit-learn", "SimpleITK", "numpy", "scipy", "safetensors")
+    return {
+        "SlicerMRI2PET": __version__,
+        "python": platform.python_version(),
+        **{name: metadata.version(name) for name in packages},
+        "system": platform.platform(),
+        "processors": str(os.cpu_count()),
+    }
+
+
+def _wait_for_first(plan: Plan) -> tuple[dict[str, Prepared], Folds]:
+    """What the first process prepared, for the others of a distributed training."""
+    deadline = time.monotonic() + _WAIT_S
+    settings = _settings(plan)
+    while time.monotonic() < deadline:
+        try:
+            content = json.loads((plan.run / READY).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            content = {}
+        if content.get("settings") == settings:
+            prepared: dict[str, Prepared] = {}
+            for row in content["cases"]:
+                fields: dict[str, Any] = {
+                    k: Path(v) if k in ("t1", "pet", "mask") and v else v for k, v in row["case"].items()
+                }
+                folder = Path(row["folder"])
+                about = json.loads((folder / "entry.json").read_text(encoding="utf-8"))
+                prepared[fields["case"]] = Prepared(TrainingCase(**fields), folder, about)
+            return prepared, read_folds(plan.run / FOLDS)
+        time.sleep(1.0)
+    raise InputError(f"The first process did not prepare {plan.run}.", "See its messages.")
+
+
+class _Part(Reporter):
+    """Passes everything on; progress fills ``start`` to ``end`` of the whole."""
+
+    def __init__(self, whole: Reporter, start: float, end: float) -> None:
+        self._whole = whole
+        self._inner = part_of(whole.progress, start, end)
+
+    def progress(self, done: float, total: float, stage: str) -> None:
+        self._inner(done, total, stage)
+
+    def log(self, message: str) -> None:
+        self._whole.log(message)
+
+    def warning(self, message: str) -> None:
+        self._whole.warning(message)

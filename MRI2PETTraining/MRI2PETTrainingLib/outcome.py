@@ -1,0 +1,220 @@
+"""What a trained fold leaves: its bundle, its baselines, and predictions of people it has never seen."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import SimpleITK as sitk
+
+from MRI2PETLib import __version__
+from MRI2PETLib.bundle import DEMONSTRATION, Bundle, read_bundle, save_bundle
+from MRI2PETLib.cases import Case
+from MRI2PETLib.grids import Grid, resample
+from MRI2PETLib.images import read_image, sidecar_path, write_image
+from MRI2PETLib.outputs import make_folder, staged_folder, write_json
+from MRI2PETLib.preprocessing.brain_mask import BrainExtraction
+from MRI2PETLib.preprocessing.template import load_template
+from MRI2PETLib.results import CaseFiles, case_files, write_case
+from MRI2PETLib.synthesis import synthesize
+from MRI2PETLib.verdict import Verdict
+from MRI2PETTrainingLib.cache import MASK, REAL, Prepared, cubic_coefficients
+from MRI2PETTrainingLib.fit import Fitted
+from MRI2PETTrainingLib.presets import Preset
+
+BUNDLE, MEAN_PET, ENSEMBLE, PREDICTIONS = "bundle", "mean_pet.nii.gz", "ensemble", "predictions"
+
+
+def save_fold_bundle(
+    folder: Path,
+    model_id: str,
+    fitted: Fitted,
+    preset: Preset,
+    train: Sequence[Prepared],
+    details: Mapping[str, Any],
+) -> Bundle:
+    """Write the bundle of a fold.
+
+    :param train: the cases it was trained on (validation included), for the baselines and the words.
+    :param details: of the training, for the metadata.
+    """
+    chosen = next(row for row in fitted.history if row["epoch"] == fitted.epoch)
+    metadata = {
+        **_common(preset, train),
+        "id": model_id,
+        "name": f"{preset.name}, one fold",
+        "description": f"{preset.description}. Trained on {_people(train)}.",
+        "training": {
+            **preset.to_dict(),
+            **details,
+            "epoch": fitted.epoch,
+            "validation": {"nmse": chosen["val_nmse"], "r": chosen["val_r"]},
+            "cost": fitted.cost,
+        },
+        "baselines": {"cubic_of_t1": {"coefficients": cubic_coefficients(train)}},
+    }
+    return save_bundle(folder / BUNDLE, fitted.network, metadata, _card(metadata))
+
+
+def save_ensemble(
+    folder: Path, model_id: str, bundles: Mapping[str, Bundle], preset: Preset, all_cases: Sequence[Prepared]
+) -> Bundle:
+    """Write the bundle of all folds together: a prediction is their mean, with their SD."""
+    metadata = {
+        **_common(preset, all_cases),
+        "id": model_id,
+        "name": f"{preset.name}, ensemble of {len(bundles)} folds",
+        "description": f"{preset.description}. Mean of {len(bundles)} networks, each trained on "
+        f"another part of {_people(all_cases)}.",
+        "training": {"preset": preset.to_dict(), "folds": {name: b.sha256 for name, b in bundles.items()}},
+        "baselines": {"cubic_of_t1": {"coefficients": cubic_coefficients(all_cases)}},
+    }
+    networks = {name: bundle.network() for name, bundle in bundles.items()}
+    return save_bundle(folder, networks, metadata, _card(metadata))
+
+
+def write_training_mean(path: Path, train: Sequence[Prepared]) -> Path:
+    """The mean PET of the training cases in MNI space, in the model's unit: each placed by its affine."""
+    template = load_template()
+    grid = Grid.of(template.t1)
+    total = sitk.Image(template.t1.GetSize(), sitk.sitkFloat32)
+    total.CopyInformation(template.t1)
+    count = 0
+    for entry in train:
+        transform = entry.template_to_t1
+        if transform is not None:
+            real = sitk.ReadImage(str(entry.folder / REAL), sitk.sitkFloat32)
+            total = total + resample(real, grid, transform)
+            count += 1
+    if count:
+        note = {
+            "Description": f"Mean PET of {count} training cases, MNI",
+            "Units": train[0].about["model_unit"],
+        }
+        write_image(total / count, path, note)
+    return path
+
+
+def predict_cases(
+    run: Path, fold: int, bundle: Bundle, cases: Sequence[Prepared], device: str
+) -> list[dict[str, str]]:
+    """Synthesise the PET of every test case as ``mri2pet synthesize`` does, and lay the real one beside it.
+
+    :returns: rows of ``predictions.csv``, with paths relative to ``run``.
+    """
+    rows = []
+    for entry in cases:
+        t1 = read_image(entry.case.t1, kind="t1")
+        case = Case(re.sub(r"[^\w.-]+", "-", entry.case.case), entry.case.t1)
+        mask = read_image(entry.folder / MASK, kind="mask").image
+        mask.CopyInformation(t1.image)
+        extraction = BrainExtraction(
+            mask, entry.template_to_t1, entry.about["brain_mask"], Verdict(), dict(entry.about["measures"])
+        )
+        result = synthesize(t1.image, bundle, extraction=extraction, device=device)
+        files = case_files(case, bundle, run / PREDICTIONS)
+        with staged_folder(make_folder(files.folder), last=files.sidecar.name) as staging:
+            staged = replace(files, folder=staging)
+            write_case(staged, case, t1, bundle, result, {"fold": fold, "model_sha256": bundle.sha256})
+            about = json.loads(sidecar_path(entry.folder / REAL).read_text(encoding="utf-8"))
+            write_image(sitk.ReadImage(str(entry.folder / REAL)), staged.real, about)
+        rows.append(_row(run, fold, entry, files))
+    return rows
+
+
+def _row(run: Path, fold: int, entry: Prepared, files: CaseFiles) -> dict[str, str]:
+    case = entry.case
+    t1 = case.t1.resolve()
+    inside = t1.is_relative_to(run.resolve())
+    return {
+        "case": case.case,
+        "subject": case.subject,
+        "fold": str(fold),
+        "synthetic": files.pet.relative_to(run).as_posix(),
+        "real": files.real.relative_to(run).as_posix(),
+        "t1": t1.relative_to(run.resolve()).as_posix() if inside else str(t1),
+        "mask": files.mask.relative_to(run).as_posix(),
+        "group": case.group,
+        "genotype": case.genotype,
+        "site": case.site,
+    }
+
+
+def model_id(run: Path, suffix: str) -> str:
+    """An id that can name a folder: that of the run, and what part of it the model is."""
+    stem = re.sub(r"[^A-Za-z0-9_.-]+", "-", run.resolve().name).strip("-.")[:40] or "run"
+    return f"{stem}-{suffix}"
+
+
+def _common(preset: Preset, cases: Sequence[Prepared]) -> dict[str, Any]:
+    simulated = any(entry.about["simulated"] for entry in cases)
+    tracers = Counter(re.sub(r"[^A-Za-z0-9]", "", str(e.about["tracer"])) for e in cases)
+    target: dict[str, Any] = {"modality": "PET", "unit": preset.space.output_unit}
+    tracer = tracers.most_common(1)[0][0]
+    if tracer:
+        target["tracer"] = tracer
+    if preset.space.output_unit == "SUVR":
+        target["reference_region"] = "brain mask"
+    return {
+        "version": "1",
+        "family": preset.family,
+        "network": dict(preset.network),
+        "model_space": preset.space.to_dict(),
+        "source": {"modality": "MR", "contrast": "T1w"},
+        "target": target,
+        "intended_use": DEMONSTRATION if simulated else "research",
+        "training_data": _people(cases),
+        "license": "not stated: the owner of the training data decides",
+        "software": f"SlicerMRI2PET {__version__}",
+    }
+
+
+def _people(cases: Sequence[Prepared]) -> str:
+    simulated = sum(bool(entry.about["simulated"]) for entry in cases)
+    told = f"{len(cases)} T1/PET pairs of {len({e.case.subject for e in cases})} people"
+    return f"{told}, {simulated} of them SIMULATED" if simulated else told
+
+
+def _card(metadata: Mapping[str, Any]) -> str:
+    training = metadata["training"]
+    validation = training.get("validation")
+    told = ""
+    if validation:
+        told = (
+            f"\n## Validation\nEpoch {training['epoch'] + 1} of {training['epochs']} was kept. On the "
+            f"validation people of this fold: normalised MSE {validation['nmse']:.3f} (1 is their mean), "
+            f"r {validation['r']:.3f}, in the brain, in model space. They chose the epoch, so this flatters; "
+            "the report of the run has the people that no fold trained on.\n"
+        )
+    warning = (
+        "**DEMONSTRATION MODEL - TRAINED ON SIMULATED PEOPLE.** It shows that the software works and says "
+        "nothing about real PET.\n\n"
+        if metadata["intended_use"] == DEMONSTRATION
+        else ""
+    )
+    return (
+        f"# {metadata['id']}\n\n{warning}{metadata['description']}\n\n"
+        "A synthetic PET is computed from the T1 alone: it is not a measurement, it cannot show what the T1 "
+        "does not show, and it is not for clinical use.\n\n"
+        f"## Input and output\nA T1-weighted volume; {metadata['target']['unit']} on a grid of "
+        f"{' x '.join(map(str, metadata['model_space']['size']))} voxels of "
+        f"{metadata['model_space']['spacing_mm']:g} mm, brought back to the grid of the T1.\n{told}"
+    )
+
+
+def read_bundles(run: Path, folds: Sequence[int]) -> dict[str, Bundle]:
+    """The bundles of finished folds by the name of their ensemble's member."""
+    return {f"fold_{k}": read_bundle(run / f"fold_{k}" / BUNDLE) for k in folds}
+
+
+def write_baselines(run: Path, coefficients: Mapping[int, Sequence[float]]) -> Path:
+    """``RUN/baselines.json`` as the evaluation of a run reads it."""
+    folds = {str(k): {"cubic_of_t1": {"coefficients": list(c)}} for k, c in coefficients.items()}
+    return write_json(
+        run / "baselines.json", {"folds": folds, "note": "PET over T1 (1st to 99th percentile)"}
+    )
