@@ -126,17 +126,23 @@ def _known_mask(
 def check_given_mask(mask: sitk.Image, t1: sitk.Image) -> tuple[sitk.Image, tuple[Finding, ...]]:
     """A mask from outside as uint8 on the T1's grid.
 
-    :raises InputError: if it is empty or lies outside the T1.
+    :raises InputError: if it is empty, too small or large for a brain, or lies outside the T1.
     """
     from MRI2PETLib.images import same_grid
 
     binary = sitk.Cast(mask > 0, sitk.sitkUInt8)
     if not np.any(sitk.GetArrayViewFromImage(binary)):
         raise InputError("The given brain mask is empty.", "Give a mask of 0 outside and 1 in the brain.")
+    before_ml = quality.mask_volume_ml(binary)
+    low, high = quality.VOLUME_REFUSE_ML
+    if not low <= before_ml <= high:
+        raise InputError(
+            f"The given mask holds {before_ml:.0f} mL, which is no brain ({low:.0f} to {high:.0f} mL).",
+            "Give a mask of the whole brain, in mm.",
+        )
     if same_grid(binary, t1):
         binary.CopyInformation(t1)
         return binary, ()
-    before_ml = quality.mask_volume_ml(binary)
     resampled = _nearest(binary, t1)
     share = quality.mask_volume_ml(resampled) / before_ml
     if share < 0.5:

@@ -8,10 +8,8 @@ import SimpleITK as sitk
 from MRI2PETLib.errors import QualityError
 
 # What is brighter than this times white matter is fat, marrow or a vessel with inflow.
-BRIGHT_LIMIT = 1.35
-OPENING_MM, CORE_MM, CLOSING_MM = 3.0, 9.0, 5.0
-# How far the brain may reach beyond the prior.
-OUTSIDE_MM = 2.0
+BRIGHT_LIMIT = 1.25
+OPENING_MM, CORE_MM, CLOSING_MM, SMOOTHING_MM = 3.0, 9.0, 5.0, 3.0
 
 
 def refine_mask(image: sitk.Image, prior: sitk.Image) -> sitk.Image:
@@ -22,13 +20,15 @@ def refine_mask(image: sitk.Image, prior: sitk.Image) -> sitk.Image:
     :raises QualityError: if nothing is left.
     """
     dark, bright = tissue_range(image, prior)
-    tissue = sitk.BinaryThreshold(image, dark, bright, 1, 0) & dilate(prior, OUTSIDE_MM)
+    tissue = sitk.BinaryThreshold(image, dark, bright, 1, 0) & prior
     opened = open_(tissue, OPENING_MM)
     core = erode(prior, CORE_MM)
     brain = connected_to(opened, core)
     # Opening took away thin gyri and the tips of the temporal lobes: take back tissue next to what is left.
     brain = dilate(brain, OPENING_MM) & tissue
     brain = sitk.BinaryFillhole(close(brain, CLOSING_MM))
+    # Closing also bridged to specks of muscle and fat.
+    brain = connected_to(open_(brain, SMOOTHING_MM), core)
     if not np.any(sitk.GetArrayViewFromImage(brain)):
         raise QualityError("No brain tissue was found inside the registered template.", "Give a brain mask.")
     return brain

@@ -36,9 +36,9 @@ SEARCH_PITCH = (-40.0, -20.0, 0.0, 20.0, 40.0)
 SEARCH_ROLL = SEARCH_YAW = (-25.0, 0.0, 25.0)
 SEARCH_SHIFT_Y_MM = SEARCH_SHIFT_Z_MM = (-22.0, 0.0, 22.0)
 SEARCH_POINT_STEP = 4
-# Fat may be three times as bright as white matter: it takes the histogram's bins and, where the skull is thin,
-# pulls the template to the scalp (seen in a child's head). What is brighter than this times the 90th percentile
-# of a ball in the brain is set to air.
+# Fat may be three times as bright as white matter: it takes the histogram's bins and, where the skull is
+# thin, pulls the template to the scalp (seen in a child's head). What is brighter than this times the 90th
+# percentile of a ball in the brain is set to air.
 BRIGHT_LIMIT, CENTRAL_RADIUS_MM = 1.35, 45.0
 # Sizes (log scale) from which a promising start is improved. A template that starts too large is pulled to
 # the scalp of a head with wide CSF spaces, so one size is clearly smaller than a brain.
