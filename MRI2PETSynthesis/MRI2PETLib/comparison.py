@@ -47,10 +47,6 @@ def add_comparison(bundle: Bundle, pet_path: Path, pet_unit: str | None, reporte
         reporter.warning(reason)
 
     def after(case: Case, files: CaseFiles, t1: LoadedImage, result: SynthesisResult) -> None:
-        import numpy as np
-        import SimpleITK as sitk
-
-        from MRI2PETLib.evaluation.metrics import compare
         from MRI2PETLib.images import write_image
         from MRI2PETLib.outputs import write_json
         from MRI2PETLib.results import UNIT_MEANING, is_simulated, synthetic_note
@@ -64,8 +60,7 @@ def add_comparison(bundle: Bundle, pet_path: Path, pet_unit: str | None, reporte
             "Alignment": alignment,
         }
         write_image(real, files.real, about)
-        synthetic, measured, brain = (sitk.GetArrayViewFromImage(i) for i in (result.pet, real, result.mask))
-        metrics = compare(synthetic, measured, brain, t1.image.GetSpacing()[::-1])
+        table = compare_predictors(bundle, t1.image, result, real)
         write_json(
             files.metrics,
             {
@@ -73,21 +68,61 @@ def add_comparison(bundle: Bundle, pet_path: Path, pet_unit: str | None, reporte
                 "Where": "brain mask, T1 grid",
                 "Simulated": is_simulated(pet_path),
                 **about,
-                "Metrics": metrics,
+                **table,
             },
         )
         _draw(bundle, case, files, t1, result, real=real, simulated=is_simulated(pet_path))
-        shown = {
-            "r": metrics["pearson_r"],
-            "MSE": metrics["mse"],
-            "mean NormDiff": metrics["normdiff_mean"],
-            "CNR synthetic": metrics["cnr_synthetic_median_abs"],
-            "CNR real": metrics["cnr_real_median_abs"],
-        }
-        text = ", ".join(f"{k} {v:.4f}" for k, v in shown.items() if v is not None and np.isfinite(v))
-        reporter.log(f"{case.name}, in the brain, {result.unit}: {text}")
+        reporter.say(f"{case.name}, in the brain, {result.unit}: {_summary(table)}")
 
     return after
+
+
+def compare_predictors(
+    bundle: Bundle, t1: sitk.Image, result: SynthesisResult, real: sitk.Image
+) -> dict[str, Any]:
+    """``Metrics`` of the synthetic PET against the real one, and ``Baselines``: what others reach on the
+    same case.
+
+    See :func:`MRI2PETLib.evaluation.baselines.predictors` for what each baseline knows.
+    """
+    import SimpleITK as sitk
+
+    from MRI2PETLib.evaluation.baselines import NETWORK, predictors
+    from MRI2PETLib.evaluation.metrics import compare, voxel_metrics
+    from MRI2PETLib.grids import crop_to
+
+    mask = crop_to(result.mask, result.mask, 0.0)
+    pet, truth, anatomy = (crop_to(image, result.mask, 0.0) for image in (result.pet, real, t1))
+    brain, synthetic, measured = (sitk.GetArrayViewFromImage(i) for i in (mask, pet, truth))
+    cubic = bundle.metadata.get("baselines", {}).get("cubic_of_t1", {}).get("coefficients")
+    rows = predictors(synthetic, mask, anatomy, result.extraction.template_to_native, cubic=cubic)
+    baselines: dict[str, Any] = {}
+    for row in (row for row in rows if row.name != NETWORK):
+        if row.values is None:
+            baselines[row.name] = {"uses": row.uses, "not_available": row.reason}
+        else:
+            measures = voxel_metrics(
+                row.values, measured, brain, ("mse", "pearson_r", "ssim", "normdiff_mean")
+            )
+            baselines[row.name] = {"uses": row.uses, **{k: m.value for k, m in measures.items()}}
+    return {
+        "Metrics": compare(synthetic, measured, brain, mask.GetSpacing()[::-1]),
+        "Baselines": baselines,
+    }
+
+
+def _summary(table: dict[str, Any]) -> str:
+    """One line: the network's figures and the r of the baselines."""
+    metrics = table["Metrics"]
+    shown = {
+        "r": metrics["pearson_r"],
+        "MSE": metrics["mse"],
+        "NormDiff": metrics["normdiff_mean"],
+        "CNR": metrics["cnr_synthetic_median_abs"],
+        "CNR of the real PET": metrics["cnr_real_median_abs"],
+    }
+    shown |= {f"r of {name}": row.get("pearson_r") for name, row in table["Baselines"].items()}
+    return ", ".join(f"{name} {value:.3f}" for name, value in shown.items() if value is not None)
 
 
 def align_pet(pet: PetImage, t1: sitk.Image, mask: sitk.Image) -> tuple[sitk.Image, dict[str, Any]]:
