@@ -22,6 +22,7 @@ from MRI2PETLib.preprocessing.refinement import refine_mask
 from MRI2PETLib.preprocessing.stripped import stripped_mask
 from MRI2PETLib.preprocessing.template import load_template
 from MRI2PETLib.simulation import SimulatedSubject, simulate_subject
+from MRI2PETLib.verdict import Verdict
 
 sys.path.insert(0, str(Path(__file__).parent))
 from head_phantom import dice, head_from_labels  # noqa: E402
@@ -99,7 +100,8 @@ def test_stripped_input_keeps_its_outline() -> None:
     assert result.verdict.level != "refuse", result.verdict.reasons()
     inside = sitk.GetArrayViewFromImage(result.mask) > 0
     values = sitk.GetArrayViewFromImage(t1)
-    assert (values[~inside] == 0).all()
+    # Only the smeared edge may be left out.
+    assert values[~inside].max() <= 0.06 * np.percentile(values, 99.9)
     assert result.template_to_native is not None
 
 
@@ -142,9 +144,9 @@ def test_slab_is_refused() -> None:
 
 
 def test_noise_is_refused() -> None:
-    noise = np.random.default_rng(0).normal(100, 20, (90, 100, 90)).astype(np.float32)
+    noise = np.random.default_rng(0).normal(100, 20, (60, 60, 60)).astype(np.float32)
     image = sitk.GetImageFromArray(noise)
-    image.SetSpacing((2.0, 2.0, 2.0))
+    image.SetSpacing((3.0, 3.0, 3.0))
     try:
         result = extract_brain(image)
     except QualityError as error:
@@ -197,7 +199,7 @@ def test_verdict_thresholds() -> None:
 
     def level(source: quality.MaskSource = "template", **changes: object) -> str:
         findings = quality.judge_fit(replace(fit, **changes), source)  # type: ignore[arg-type]
-        return quality.Verdict(findings).level
+        return Verdict(findings).level
 
     assert level() == "ok"
     assert level(correlation=0.35) == "warn"
@@ -277,7 +279,11 @@ def test_failing_or_cancelled_backend(monkeypatch: pytest.MonkeyPatch, tmp_path:
 
 @pytest.mark.parametrize(
     ("subject", "seed", "spacing", "orientation"),
-    [("01", 103, (1.8, 1.8, 2.0), "PIR"), ("09", 205, (2.0, 2.0, 3.0), "RAS")],
+    [
+        ("01", 103, (1.8, 1.8, 2.0), "PIR"),  # wide CSF spaces, chin raised by 35 degrees
+        pytest.param("04", 104, (1.0, 1.0, 3.0), "LPS", marks=pytest.mark.slow),
+        pytest.param("09", 205, (2.0, 2.0, 2.0), "RAS", marks=pytest.mark.slow),
+    ],
 )
 def test_mask_of_synthesised_heads(
     shared_data: Path, subject: str, seed: int, spacing: tuple[float, float, float], orientation: str
@@ -294,7 +300,8 @@ def test_real_stripped_brain_is_kept(shared_data: Path) -> None:
     result = extract_brain(t1)
     assert result.method == "stripped"
     assert result.verdict.level != "refuse"
-    assert 1100 < result.measures["volume_ml"] < 1600
+    # 1545 mL in the original, which has a sharp edge.
+    assert result.measures["volume_ml"] == pytest.approx(1545, rel=0.05)
 
 
 @pytest.mark.slow

@@ -49,10 +49,10 @@ def tissue_range(image: sitk.Image, prior: sitk.Image) -> tuple[float, float]:
 
 
 def connected_to(mask: sitk.Image, core: sitk.Image) -> sitk.Image:
-    """The components of ``mask`` that touch ``core``."""
+    """The component of ``mask`` that holds most of ``core``; empty if none does."""
     labels = sitk.ConnectedComponent(mask)
     array = sitk.GetArrayViewFromImage(labels)
-    touching = np.bincount(array[sitk.GetArrayViewFromImage(core) > 0])
+    touching = np.bincount(array[sitk.GetArrayViewFromImage(core) > 0], minlength=1)
     touching[0] = 0
     if not touching.any():
         return sitk.Cast(labels != labels, sitk.sitkUInt8)

@@ -13,8 +13,10 @@ COMPONENT_SHARE = 0.98
 # Volume is what tells a brain from a head with zeroed air: stripped brains had 1126-2118 mL, heads 3232 mL
 # and more.
 VOLUME_RANGE_ML = (600.0, 2200.0)
-# Of the range between background and the 99.5th percentile.
-TOLERANCE = 0.01
+# Of the range between background and the 99.5th percentile: what counts as background when looking, and
+# where the mask's edge lies. Interpolation smears the edge: of stripped brains resampled to 2 mm, what is
+# above 0 is 11 % larger than in the original, what is above 0.05 is 3 % larger; originals lose 0.3 %.
+TOLERANCE, EDGE = 0.01, 0.05
 
 
 def stripped_mask(image: sitk.Image) -> sitk.Image | None:
@@ -29,10 +31,10 @@ def stripped_mask(image: sitk.Image) -> sitk.Image | None:
     steps = np.maximum(np.round(LOOK_SPACING_MM / spacing), 1).astype(int)
     coarse = values[:: steps[0], :: steps[1], :: steps[2]]
     background = _border_mode(coarse)
-    tolerance = TOLERANCE * (float(np.percentile(coarse, 99.5)) - background)
-    if tolerance <= 0:
+    contrast = float(np.percentile(coarse, 99.5)) - background
+    if contrast <= 0:
         return None
-    foreground = np.abs(coarse - background) > tolerance
+    foreground = np.abs(coarse - background) > TOLERANCE * contrast
     if _border(~foreground).mean() < BORDER_SHARE or not foreground.any():
         return None
     largest = _largest_component(foreground)
@@ -41,8 +43,7 @@ def stripped_mask(image: sitk.Image) -> sitk.Image | None:
     volume_ml = ndimage.binary_fill_holes(largest).sum() * float(np.prod(spacing * steps)) / 1000.0
     if not VOLUME_RANGE_ML[0] <= volume_ml <= VOLUME_RANGE_ML[1]:
         return None
-    # Cubic interpolation leaves ripples of a few thousandths around the brain: not part of it.
-    mask = ndimage.binary_fill_holes(_largest_component(np.abs(values - background) > 0.2 * tolerance))
+    mask = ndimage.binary_fill_holes(_largest_component(np.abs(values - background) > EDGE * contrast))
     result = sitk.GetImageFromArray(mask.astype(np.uint8))
     result.CopyInformation(image)
     return result
