@@ -105,7 +105,7 @@ def test_equal_images_are_equal(subject: SimulatedSubject) -> None:
 
 
 def test_a_patient_against_the_mean_of_controls_lights_up_in_putamen_and_pallidum() -> None:
-    """A phantom of the Huntington's disease pattern: uptake +18 % in putamen and +16 % in pallidum, both sides."""
+    """A phantom of the Huntington's disease pattern: putamen +18 %, pallidum +16 %, both sides."""
     mask = sitk.GetArrayViewFromImage(load_template().mask) > 0
     control = sitk.GetArrayFromImage(population_activity())
     control = np.where(mask, control + 0.05, 0)
@@ -136,9 +136,11 @@ def test_a_patient_against_the_mean_of_controls_lights_up_in_putamen_and_pallidu
 
 
 def test_real_patients_against_the_mean_of_real_controls(shared_data: Path, tmp_path: Path) -> None:
-    """Huntington's disease against controls, real [11C]PBR28 (Lois et al. 2018): putamen and pallidum are raised.
+    """Huntington's disease against controls, real [11C]PBR28 (Lois et al. 2018): putamen and pallidum are
+    raised.
 
-    Measured region means over cortex: controls 1.14 and 1.20, patients 1.35 and 1.39, so NormDiff is near -.08 and
+    Measured region means over cortex: controls 1.14 and 1.20, patients 1.35 and 1.39, so NormDiff is near
+    -.08 and
     -.07; these three patients show -.07 and -.05. The fourth (patient01) has no symptoms yet and is left out.
     """
     template, identity = load_template(), sitk.Transform(3, sitk.sitkIdentity)
@@ -152,7 +154,9 @@ def test_real_patients_against_the_mean_of_real_controls(shared_data: Path, tmp_
     patients = np.mean([maps[f"patient0{n}"] for n in (2, 3, 4)], axis=0)
     covered = sitk.And(template.mask, like((controls > 0.2).astype(np.uint8), template.t1))
     images = [like(a.astype(np.float32), template.t1) for a in (controls, patients)]
-    names = "WM Cortex Ventricle Thalamus Caudate Putamen Pallidum Brainstem Hippocampus Amygdala Accumbens".split()
+    names = (
+        "WM Cortex Ventricle Thalamus Caudate Putamen Pallidum Brainstem Hippocampus Amygdala NAcc".split()
+    )
     left = [f"{n},Left {name}" if name != "Brainstem" else f"{n},{name}" for n, name in enumerate(names, 1)]
     names.remove("Brainstem")
     right = [f"{n},Right {name}" for n, name in enumerate(names, 12)]

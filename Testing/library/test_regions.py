@@ -105,7 +105,7 @@ def test_side_of_a_name(name: str, side: str | None) -> None:
 
 def test_a_table_with_left_and_right_swapped_is_refused() -> None:
     assert check_sides(two_blobs({1: "L thing", 2: "R thing"})) == ()
-    with pytest.raises(InputError, match="2 of 2 regions .* other side"):
+    with pytest.raises(InputError, match="2 of 2 regions .* side of their name"):
         check_sides(two_blobs({1: "R thing", 2: "L thing"}))
 
 
@@ -113,7 +113,9 @@ def test_the_circulating_harvard_oxford_table_with_swapped_sides_is_refused(
     shared_data: Path, tmp_path: Path
 ) -> None:
     file = "HarvardOxfordsub-maxprob-thr25_space-MNI152NLin6_res-2x2x2.nii.gz"
-    names = "WM Cortex Ventricle Thalamus Caudate Putamen Pallidum Brainstem Hippocampus Amygdala Accumbens".split()
+    names = (
+        "WM Cortex Ventricle Thalamus Caudate Putamen Pallidum Brainstem Hippocampus Amygdala NAcc".split()
+    )
     rows = [f"{n},Right {name}" if name != "Brainstem" else f"{n},{name}" for n, name in enumerate(names, 1)]
     names.remove("Brainstem")
     rows += [f"{n},Left {name}" for n, name in enumerate(names, 12)]
@@ -174,7 +176,7 @@ TABLES = {
     "nested.json": json.dumps({"labels": {"1": "Left-Thalamus"}}),
     "list.json": json.dumps([{"label": 1, "name": "Left-Thalamus"}, {"label": 2, "name": "b"}]),
     "FreeSurferColorLUT.txt": "#No. Label Name:  R G B A\n0 Unknown 0 0 0 0\n1 Left-Thalamus 0 118 14 0\n",
-    "slicer.ctbl": "# Color table file C:/x.ctbl\n# 3 values\n0 Background 0 0 0 0\n1 Left-Thalamus 1 2 3 255\n",
+    "slicer.ctbl": "# Color table file C:/x.ctbl\n0 Background 0 0 0 0\n1 Left-Thalamus 1 2 3 255\n",
 }
 
 

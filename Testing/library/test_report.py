@@ -1,4 +1,4 @@
-"""Pictures and reports: where left is left, one window, and a page that stands on its own in a real browser."""
+"""Pictures and reports: where left is left, one window, a page that stands on its own in a browser."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def picture(path: Path) -> np.ndarray:
 
 @pytest.mark.parametrize("orientation", ["LPS", "RAS", "PIR", "SAL"])
 def test_planes_are_cut_in_the_world_whatever_the_orientation(orientation: str) -> None:
-    """A blob on the patient's left, front and top is right, up and up in the picture's arrays (LPS rows, columns)."""
+    """A blob on the patient's left, front and top is where it should be in the planes (LPS)."""
     image = sitk.Image(40, 44, 36, sitk.sitkFloat32)
     image.SetSpacing((2.0, 2.0, 2.0))
     image.SetOrigin((-39.0, -43.0, -35.0))

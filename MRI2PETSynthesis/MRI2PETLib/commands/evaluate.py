@@ -1,7 +1,7 @@
 """Compare synthetic with real PET: one case, a cross-validation run, or a list of pairs.
 
-The output folder gets the tables (JSON, CSV), the maps of a single case, a picture and a report (report.html) that
-opens from disk in any browser. The network always stands beside its baselines."""
+The output folder gets the tables (JSON, CSV), the maps of a single case, a picture and a report (report.html)
+that opens from disk in any browser. The network always stands beside its baselines."""
 
 from __future__ import annotations
 

@@ -15,6 +15,7 @@ import SimpleITK as sitk
 from MRI2PETLib.errors import DependencyError, InputError
 from MRI2PETLib.evaluation.regions import Parcellation, Space
 from MRI2PETLib.images import read_image, sidecar_path
+from MRI2PETLib.verdict import Finding
 
 HARVARD_OXFORD = "harvard-oxford"
 _TABLE_SUFFIXES = (".csv", ".tsv", ".json", ".txt", ".ctbl", ".lut")
@@ -52,9 +53,17 @@ def read_parcellation(path: Path | str, labels: Path | str | None = None, *, spa
             "Give the table that belongs to this map.",
         )
     chosen = {v: names.get(v, f"label {v}") for v in values if names.get(v, "").lower() not in _BACKGROUND}
-    return Parcellation(
-        _stem(path), loaded.image, chosen, space, f"{path.name} (sha256 {loaded.sha256[:12]})"
-    )
+    unnamed = [v for v in values if v not in names]
+    findings: tuple[Finding, ...] = ()
+    if unnamed:
+        message = (
+            f"{len(unnamed)} labels of {path.name} have no name in the label table ({_listed(unnamed)})."
+        )
+        findings = (
+            Finding("warn", "labels_without_name", message, "Check that the table belongs to the map."),
+        )
+    source = f"{path.name} (sha256 {loaded.sha256[:12]})"
+    return Parcellation(_stem(path), loaded.image, chosen, space, source, findings)
 
 
 def _stem(path: Path) -> str:
@@ -125,7 +134,7 @@ def read_label_table(path: Path | str) -> dict[int, str]:
 
 
 def _from_json(text: str, path: Path) -> list[tuple[int, str]]:
-    """``{"10": "Left-Thalamus"}``, ``{"Left-Thalamus": 10}``, or a list of objects with a label and a name."""
+    """``{"10": "Left-Thalamus"}``, ``{"Left-Thalamus": 10}``, or a list of objects with both."""
     try:
         content: Any = json.loads(text)
     except (json.JSONDecodeError, RecursionError) as error:
@@ -167,7 +176,7 @@ def _from_rows(rows: list[dict[str, str]]) -> list[tuple[int, str]]:
 
 
 def _from_lut(text: str) -> list[tuple[int, str]]:
-    """FreeSurfer's ``No. Label Name: R G B A`` and Slicer's colour table: number, name, colours; # comments."""
+    """FreeSurfer's ``No. Label Name: R G B A`` and Slicer's colour table: number, name, colours."""
     pairs = []
     for line in text.splitlines():
         match = re.match(r"\s*(\d{1,9})\s+(\S+)", line)

@@ -56,7 +56,8 @@ _MIN_VOXELS_SHOWN = 10
 class RegionRow(NamedTuple):
     """One region, one predictor, one scale. ``smoothed_`` compares with the smoothed real PET.
 
-    Means are in ``unit``; ``mean_t1`` in units of the T1's 1st to 99th percentile. ``reason`` explains ``None``.
+    Means are in ``unit``; ``mean_t1`` in units of the T1's 1st to 99th percentile. ``reason`` explains
+    ``None``.
     """
 
     parcellation: str
@@ -91,11 +92,11 @@ class RegionRow(NamedTuple):
 class CaseResult:
     """Tables and maps of one case.
 
-    ``scales``: scale -> ``unit``, ``network`` (see :func:`~MRI2PETLib.evaluation.metrics.compare`) and ``baselines``
-    (name -> metrics). Maps are on the grid of the case, in the stated unit or scale-free (``shown_unit``).
-    ``synthetic`` and ``real`` are the images in ``shown_unit``. ``point_mm`` (LPS) lies in the region ``largest``,
-    that of the largest difference. ``predictors`` hold their images on the grid of ``cropped_mask``, in the input's
-    unit.
+    ``scales``: scale -> ``unit``, ``network`` (see :func:`~MRI2PETLib.evaluation.metrics.compare`) and
+    ``baselines`` (name -> metrics). Maps are on the grid of the case, in the stated unit or scale-free
+    (``shown_unit``). ``synthetic`` and ``real`` are the images in ``shown_unit``. ``point_mm`` (LPS) lies in
+    the region ``largest``, that of the largest difference. ``predictors`` hold their images on the grid of
+    ``cropped_mask``, in the input's unit.
     """
 
     scales: dict[str, dict[str, Any]]
@@ -208,7 +209,7 @@ def _regions(
             labels = pull_labels(parcellation, case.mask, case.template_to_native)
             found += region_voxels(parcellation, labels, brain)
     for parcellation in atlases:
-        findings += check_sides(parcellation)
+        findings += parcellation.findings + check_sides(parcellation)
         labels = pull_labels(parcellation, case.mask, case.template_to_native)
         check_overlap(parcellation, labels, brain)
         found += region_voxels(parcellation, labels, brain)
@@ -241,7 +242,7 @@ def _row(
     t1: np.ndarray | None,
     voxel_ml: float,
 ) -> RegionRow:
-    """One row; ``images`` are the predicted, the real and the smoothed real PET, or ``None`` without a prediction."""
+    """One row; ``images``: predicted, real and smoothed real PET, or ``None`` without a prediction."""
     row: dict[str, Any] = dict.fromkeys(RegionRow._fields)
     row |= {
         "parcellation": region.parcellation,
@@ -275,7 +276,8 @@ def _mean(values: np.ndarray) -> float | None:
 def _largest_difference(
     table: list[RegionRow], regions: list[RegionVoxels], scale: str, mask: sitk.Image
 ) -> tuple[str, tuple[float, float, float]]:
-    """Name of the small region with the largest |NormDiff| of the network, and a voxel near its middle (LPS mm).
+    """Name of the small region with the largest |NormDiff| of the network, and a voxel near its middle (LPS
+    mm).
 
     The last parcellation is taken: that of the user, or else the coordinate regions.
     """

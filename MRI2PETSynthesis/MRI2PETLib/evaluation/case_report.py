@@ -42,7 +42,8 @@ _HEADLINE = {
 def write_case(
     folder: Path, title: str, case: CaseImages, result: CaseResult, atlases: Sequence[Parcellation] = ()
 ) -> dict[str, Any]:
-    """Write ``metrics.json``, ``regions.csv``, the maps, ``comparison.png`` and ``report.html`` into ``folder``.
+    """Write ``metrics.json``, ``regions.csv``, the maps, ``comparison.png`` and ``report.html`` into
+    ``folder``.
 
     :return: the content of ``metrics.json``.
     :raises OutputError: if the folder cannot be written to; then nothing is left in it.
@@ -122,7 +123,8 @@ def _page(
     unit = result.shown_unit
     shown = STATED if STATED in result.scales else SCALE_FREE
     caption = (
-        f"T1, synthetic and real PET in {unit} on one colour scale, and NormDiff, through the region of the largest "
+        f"T1, synthetic and real PET in {unit} on one colour scale, and NormDiff, through the region of the "
+        f"largest "
         f"difference ({result.largest})."
     )
     network = result.scales[shown]["network"]
@@ -179,7 +181,8 @@ def _brain_section(result: CaseResult) -> str:
         for p in result.predictors
     ]
     intro = markup.paragraph(
-        "All baselines have the in-brain mean of the synthetic PET, so that rows differ in their pattern only."
+        "All baselines have the in-brain mean of the synthetic PET, so that rows differ in their pattern "
+        "only."
     )
     return intro + "".join(parts) + markup.bullets(known)
 
@@ -226,7 +229,8 @@ def _region_section(result: CaseResult, shown: str, atlases: Sequence[Parcellati
     origin = [f"{a.name}: {a.source}" for a in atlases]
     if "paper21" in sources:
         origin.append(
-            "paper21: spheres at MNI coordinates named after the 21 structures of the published evaluation; tissue and "
+            "paper21: spheres at MNI coordinates named after the 21 structures of the published evaluation; "
+            "tissue and "
             "hemispheres: the template's, by affine registration."
         )
     return (
@@ -262,14 +266,14 @@ def _plot_section(case: CaseImages, result: CaseResult, shown: str) -> str:
     if len(chosen) >= 3:
         s = np.array([row.mean_predicted for row in chosen], dtype=float)
         r = np.array([row.mean_real_smoothed for row in chosen], dtype=float)
-        text = f"Region means of {last}: synthetic over real PET with the line of identity, and their Bland-Altman plot."
+        text = f"Region means of {last}: synthetic over real PET with the line of identity, and Bland-Altman."
         parts.append(
             markup.picture(
                 charts.agreement_png(
                     s, r, points="regions", unit=result.shown_unit, title=f"Regions of {last}"
                 ),
                 alt=f"{text} The values are in the table of regions.",
-                caption=f"{text} Regions of one brain are not independent: the limits describe, they do not test.",
+                caption=f"{text} Regions of one brain depend on each other: the limits only describe.",
             )
         )
         parts.append(
@@ -280,7 +284,7 @@ def _plot_section(case: CaseImages, result: CaseResult, shown: str) -> str:
                     label="difference of the region mean (%), predicted against real",
                     title=f"{last}: network and anatomy null",
                 ),
-                alt="Difference of each region's mean in percent, network and anatomy null; values as in the table.",
+                alt="Difference of each region's mean in percent, network and anatomy null; as in the table.",
                 caption="Where the network and the anatomy null are off.",
             )
         )

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe & Ito: told apart with the common colour vision deficiencies; shapes and line styles repeat the difference.
+# Okabe & Ito: told apart with the common colour vision deficiencies; shapes and line styles repeat the
+# difference.
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#595959"
 _MARKERS = "osD^vP*X"
 

@@ -86,7 +86,7 @@ class CohortSettings:
 
 @dataclass(frozen=True)
 class Scan:
-    """What is kept of one scan. ``regions``: [predictor, region, number] in the order of the cohort, NaN = none."""
+    """What is kept of one scan. ``regions``: [predictor, region, number] as in the cohort, NaN = none."""
 
     case: CohortCase
     metrics: dict[tuple[str, str], dict[str, float | None]]
@@ -106,8 +106,8 @@ class Failure:
 
 @dataclass(frozen=True)
 class Cohort:
-    """All scans of a cohort. Region statistics are in ``unit`` (that of ``scale``); ``regions`` are (parcellation,
-    name).
+    """All scans of a cohort. Region statistics are in ``unit`` (that of ``scale``); ``regions`` are
+    (parcellation, name).
     """
 
     scans: list[Scan]
@@ -153,8 +153,8 @@ def evaluate_cohort(
 ) -> Cohort:
     """Evaluate every case; one that fails is reported and left out.
 
-    Writes ``regions.csv`` into ``folder`` as it goes. Vectors for the comparison with other people lie in a temporary
-    folder.
+    Writes ``regions.csv`` into ``folder`` as it goes. Vectors for the comparison with other people lie in a
+    temporary folder.
 
     :raises InputError: if no case can be evaluated.
     """

@@ -3,11 +3,12 @@
 Layout of a run::
 
     RUN/predictions.csv             case, subject, fold, synthetic, real, t1, mask[, group, genotype, site]
-    RUN/baselines.json              optional: {"folds": {"0": {"cubic_of_t1": {"coefficients": [c0, c1, c2, c3]}}}}
-    RUN/fold_<k>/mean_pet.nii.gz    optional: mean PET of the training scans of fold k in MNI space, any scale
+    RUN/baselines.json              optional: {"folds": {"0": {"cubic_of_t1": {"coefficients": [c0, c1, c2,
+    c3]}}}} RUN/fold_<k>/mean_pet.nii.gz    optional: mean PET of the training scans of fold k in MNI space,
+    any scale
 
-Paths in the table are relative to its folder; ``t1``, ``mask`` and the columns in brackets may be empty. ``subject``
-joins repeated scans of one person.
+Paths in the table are relative to its folder; ``t1``, ``mask`` and the columns in brackets may be empty.
+``subject`` joins repeated scans of one person.
 """
 
 from __future__ import annotations

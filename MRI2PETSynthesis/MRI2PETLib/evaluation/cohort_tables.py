@@ -21,8 +21,8 @@ from MRI2PETLib.evaluation.statistics import (
 )
 
 EVERYONE = "all"
-# Real values that vary by less than this share of their mean are equal by their scaling, such as the whole brain in
-# SUVR to the whole brain: correlations of what is left are noise.
+# Real values that vary by less than this share of their mean are equal by their scaling, such as the whole
+# brain in SUVR to the whole brain: correlations of what is left are noise.
 _EQUAL_BY_SCALING = 1e-3
 _PAPER_PARCELLATIONS = ("harvard-oxford", "paper21")
 
@@ -42,11 +42,12 @@ class GlobalRow(NamedTuple):
 
 
 class RegionStatistics(NamedTuple):
-    """One region, one predictor, one stratum of people. Real = smoothed real PET, as in the published analysis.
+    """One region, one predictor, one stratum of people. Real = smoothed real PET, as in the published
+    analysis.
 
     ``bias`` to ``proportional_p``: Bland-Altman. ``r``: over people, predicted against real. ``low_high_p``:
-    Mann-Whitney of the predicted values between the halves below and above the median of the real ones. ``*_fdr``:
-    Benjamini-Hochberg over the regions of one parcellation.
+    Mann-Whitney of the predicted values between the halves below and above the median of the real ones.
+    ``*_fdr``: Benjamini-Hochberg over the regions of one parcellation.
     """
 
     stratum: str
@@ -154,7 +155,7 @@ def strata(cohort: Cohort) -> Iterator[tuple[str, list[Scan]]]:
 
 
 def person_numbers(scans: Sequence[Scan]) -> np.ndarray:
-    """Averages over the scans of each person: [person, predictor, region, number]; NaN where there is none."""
+    """Averages over the scans of each person: [person, predictor, region, number]; NaN = none."""
     stacked = []
     for index in people(scans).values():
         block = np.stack([scans[i].regions for i in index])
@@ -294,10 +295,11 @@ _PAPER_METRICS: tuple[tuple[str, str, Callable[[float], float]], ...] = (
 def paper_table4(cohort: Cohort) -> list[PaperRow]:
     """The aggregation behind Table 4 of Ferrante et al. 2025, for comparison with it and for nothing else.
 
-    Each row = one region in one fold: mean over scans of the *median* over voxels (MSE, NormDiff) or of a ratio of
-    region means (CNR, PercDiff as a fraction). Mean and SD run over these rows, so the SD is between regions, not
-    people. NormDiff and PercDiff have the sign of the published code (real - synthetic); its "CNR smoothed", which
-    repeats CNR by mistake, is computed here. Regions without a value are counted, not imputed.
+    Each row = one region in one fold: mean over scans of the *median* over voxels (MSE, NormDiff) or of a
+    ratio of region means (CNR, PercDiff as a fraction). Mean and SD run over these rows, so the SD is between
+    regions, not people. NormDiff and PercDiff have the sign of the published code (real - synthetic); its
+    "CNR smoothed", which repeats CNR by mistake, is computed here. Regions without a value are counted, not
+    imputed.
     """
     names = {parcellation for parcellation, _ in cohort.regions}
     chosen = next((name for name in _PAPER_PARCELLATIONS if name in names), None)

@@ -80,7 +80,8 @@ def load_case(
     verdict = synthetic.verdict + real.verdict + (t1.verdict if t1 else Verdict())
     if t1 is not None and not same_grid(t1.image, grid):
         raise InputError(
-            f"The T1 {paths.t1} ({_size(t1.image)}) and the synthetic PET {paths.synthetic} ({_size(grid)}) are not "
+            f"The T1 {paths.t1} ({_size(t1.image)}) and the synthetic PET {paths.synthetic} ({_size(grid)}) "
+            f"are not "
             "on one grid.",
             "Give the T1 that the synthetic PET was made from.",
         )
@@ -139,7 +140,8 @@ def _common_unit(synthetic: PetImage, real: PetImage, paths: CasePaths, scale_fr
         if pet.unit == "unknown":
             raise InputError(
                 f"The unit of {path} is not stated.",
-                f"State it with {option} (SUV, SUVR, Bq/mL, normalised), or compare patterns only (--scale-free).",
+                f"State it with {option} (SUV, SUVR, Bq/mL, normalised), or compare patterns only "
+                f"(--scale-free).",
             )
     raise InputError(
         f"The synthetic PET is in {synthetic.unit}, the real one in {real.unit}: they cannot be compared.",
@@ -158,7 +160,8 @@ def _brain(
         given = read_image(paths.mask, kind="mask").image
         if not same_grid(given, grid):
             raise InputError(
-                f"The mask {paths.mask} ({_size(given)}) is not on the grid of the synthetic PET ({_size(grid)}).",
+                f"The mask {paths.mask} ({_size(given)}) is not on the grid of the synthetic PET "
+                f"({_size(grid)}).",
                 "Resample it (nearest neighbour).",
             )
     elif transform is not None:
@@ -169,7 +172,8 @@ def _brain(
     if t1 is None:
         raise InputError(
             f"There is no brain mask for {paths.synthetic}.",
-            "Give the T1 (--t1) or a mask (--mask); a synthetic PET of this program brings its own in its sidecar.",
+            "Give the T1 (--t1) or a mask (--mask); a synthetic PET of this program brings its own in its "
+            "sidecar.",
         )
     from MRI2PETLib.preprocessing.brain_mask import extract_brain
 
@@ -205,7 +209,7 @@ def _align(
     paths: CasePaths,
     register: Register | None,
 ) -> tuple[sitk.Image, sitk.Image, dict[str, Any], Verdict]:
-    """The real PET on ``grid``, where its field of view covers it (uint8), how that was done, what was noticed."""
+    """The real PET on ``grid``, where its field of view is (uint8), how that was done, what was noticed."""
     if same_grid(real.image, grid) and register != "rigid":
         everywhere = sitk.Image(grid.GetSize(), sitk.sitkUInt8) + 1
         everywhere.CopyInformation(grid)
@@ -214,7 +218,8 @@ def _align(
         raise InputError(
             f"The synthetic PET {paths.synthetic} ({_size(grid)}) and the real PET {paths.real} "
             f"({_size(real.image)}) are not on one grid.",
-            "Add --register (rigid registration to the T1), or --register header when they are aligned in space.",
+            "Add --register (rigid registration to the T1), or --register header when they are aligned in "
+            "space.",
         )
     transform: sitk.Transform = sitk.Transform(3, sitk.sitkIdentity)
     verdict = Verdict()
@@ -226,7 +231,8 @@ def _align(
         result = register_pet_to_t1(real.image, t1.image if t1 is not None else grid, mask)
         if result.verdict.level == "refuse":
             raise InputError(
-                f"The real PET {paths.real} does not fit the brain: {' '.join(result.verdict.reasons('refuse'))}",
+                f"The real PET {paths.real} does not fit the brain: "
+                f"{' '.join(result.verdict.reasons('refuse'))}",
                 "Check that T1 and PET are of one person, and look at them together.",
             )
         transform, verdict = result.transform, result.verdict
@@ -249,7 +255,8 @@ def _within_field_of_view(
         raise InputError(f"The brain mask has {before} voxels.", "Check the mask.")
     if after < MIN_PET_COVERAGE * before:
         raise InputError(
-            f"The real PET {paths.real} covers {100 * after / before:.0f} % of the brain: the two do not overlap.",
+            f"The real PET {paths.real} covers {100 * after / before:.0f} % of the brain: the two do not "
+            f"overlap.",
             "Add --register, or check that T1 and PET are of one person.",
         )
     if after == before:

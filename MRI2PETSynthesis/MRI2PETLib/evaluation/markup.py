@@ -1,4 +1,4 @@
-"""The few HTML pieces of the reports: one self-contained page, readable on screen, in print and by keyboard."""
+"""The few HTML pieces of the reports: one self-contained page for screen, print and keyboard."""
 
 from __future__ import annotations
 
@@ -11,26 +11,43 @@ from pathlib import Path
 _STYLE = """
 :root { color-scheme: light; }
 body { font: 16px/1.5 system-ui, sans-serif; color: #1a1a1a; background: #fff; max-width: 74rem;
-       margin: 0 auto; padding: 0 1rem 3rem; }
-h1 { font-size: 1.7rem; line-height: 1.25; } h2 { font-size: 1.3rem; margin-top: 2.2rem; border-bottom: 1px solid #bbb; }
-h3 { font-size: 1.05rem; }
-a { color: #00538a; } a:focus, [tabindex]:focus, summary:focus { outline: 3px solid #d55e00; outline-offset: 2px; }
-.skip { position: absolute; left: -999rem; } .skip:focus { left: 1rem; background: #fff; padding: .5rem; }
-.note { border: 2px solid #8a5a00; border-left-width: .6rem; background: #fff6e0; padding: .6rem 1rem; margin: 1rem 0; }
-.refuse { border-color: #8a0000; background: #fdecea; } .ok { border-color: #00664a; background: #e8f6f1; }
-figure { margin: 1.2rem 0; } figure img { max-width: 100%; height: auto; } figcaption { color: #444; font-size: .92rem; }
-.scroll { overflow-x: auto; }
+  margin: 0 auto; padding: 0 1rem 3rem; }
+h1 { font-size: 1.7rem; line-height: 1.25; }
+h2 { font-size: 1.3rem; margin-top: 2.2rem; border-bottom: 1px solid #bbb; }
+a { color: #00538a; }
+a:focus, [tabindex]:focus, summary:focus { outline: 3px solid #d55e00; outline-offset: 2px; }
+.skip { position: absolute; left: -999rem; }
+.skip:focus { left: 1rem; background: #fff; padding: .5rem; }
+.note { border: 2px solid #8a5a00; border-left-width: .6rem; background: #fff6e0; padding: 0 1rem;
+  margin: 1rem 0; }
+.refuse { border-color: #8a0000; background: #fdecea; }
+.ok { border-color: #00664a; background: #e8f6f1; }
+figure { margin: 1.2rem 0; }
+figure img { max-width: 100%; height: auto; }
+figcaption { color: #444; font-size: .92rem; }
+.scroll { overflow-x: auto; margin-bottom: .8rem; }
 table { border-collapse: collapse; font-size: .84rem; font-variant-numeric: tabular-nums; }
 caption { text-align: left; font-weight: 600; padding: .4rem 0; }
 th, td { padding: .22rem .45rem; border-bottom: 1px solid #ddd; text-align: right; white-space: nowrap; }
-th:first-child, td:first-child { text-align: left; } thead th { border-bottom: 2px solid #666; vertical-align: bottom; white-space: normal; }
+th:first-child, td:first-child { text-align: left; }
+thead th { border-bottom: 2px solid #666; vertical-align: bottom; white-space: normal; }
 tbody tr.lead td, tbody tr.lead th { font-weight: 600; background: #eef5fa; }
-tbody th { font-weight: inherit; } .none { color: #666; }
-dt { font-weight: 600; } dd { margin: 0 0 .4rem 1.2rem; overflow-wrap: anywhere; }
-@media print { body { max-width: none; font-size: 10pt; } a { color: inherit; text-decoration: none; }
-  nav, .skip { display: none; } h2 { break-after: avoid; } figure, tr, .note { break-inside: avoid; }
-  .scroll { overflow: visible; } table { font-size: 7.5pt; } th, td { padding: .1rem .3rem; } thead { display: table-header-group; }
-  * { -webkit-print-color-adjust: exact; print-color-adjust: exact; } }
+tbody th { font-weight: inherit; }
+.none { color: #666; }
+dt { font-weight: 600; }
+dd { margin: 0 0 .4rem 1.2rem; overflow-wrap: anywhere; }
+@media print {
+  * { -webkit-print-color-adjust: exact; print-color-adjust: exact; }
+  body { max-width: none; font-size: 10pt; }
+  a { color: inherit; text-decoration: none; }
+  nav, .skip { display: none; }
+  h2 { break-after: avoid; }
+  figure, tr, .note { break-inside: avoid; }
+  .scroll { overflow: visible; }
+  table { font-size: 7.5pt; }
+  th, td { padding: .1rem .3rem; }
+  thead { display: table-header-group; }
+}
 """
 Cell = str | float | int | None
 

@@ -20,24 +20,30 @@ from scipy import ndimage
 from MRI2PETLib.errors import InputError
 from MRI2PETLib.evaluation.cnr import box_pairs, cnr_summary
 from MRI2PETLib.evaluation.measure import Measure, correlation, is_constant, measured, regression_slope
+from MRI2PETLib.evaluation.normdiff import EMPTY, RELATIVE_EPS, normdiff_map, normdiff_summary, shared_voxels
 from MRI2PETLib.preprocessing.smoothing import smooth_fwhm
 
+__all__ = [
+    "compare",
+    "divide_by_mean",
+    "mae",
+    "mse",
+    "mse_median",
+    "normdiff_map",
+    "normdiff_summary",
+    "pearson_r",
+    "percent_difference",
+    "psnr",
+    "roi_cnr_bias",
+    "sd_ratio",
+    "shared_voxels",
+    "slope",
+    "smooth_in_mask",
+    "ssim",
+    "voxel_metrics",
+]
+
 FWHM_MM = 4.0  # smoothing of the real PET: Ferrante et al. 2025, Fig. 2
-_EMPTY = "no voxel inside the mask with both images finite"
-_RELATIVE_EPS = 1e-6  # of the mean real PET: below it, a denominator counts as zero
-
-
-def shared_voxels(synthetic: np.ndarray, real: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Boolean array of M: inside the mask and finite in both images.
-
-    :raises InputError: if the three arrays differ in shape.
-    """
-    if not synthetic.shape == real.shape == mask.shape:
-        raise InputError(
-            f"Synthetic {synthetic.shape}, real {real.shape} and mask {mask.shape} are not on one grid.",
-            "Bring them onto one grid first (mri2pet evaluate --register).",
-        )
-    return (mask != 0) & np.isfinite(synthetic) & np.isfinite(real)
 
 
 def _values(synthetic: np.ndarray, real: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -48,7 +54,7 @@ def _values(synthetic: np.ndarray, real: np.ndarray, mask: np.ndarray) -> tuple[
 def mse(synthetic: np.ndarray, real: np.ndarray, mask: np.ndarray) -> Measure:
     """Mean squared error, ``mean((s - r)^2)`` over M. Unit: that of the images, squared."""
     s, r = _values(synthetic, real, mask)
-    return Measure(float(np.mean((s - r) ** 2))) if s.size else Measure(None, _EMPTY)
+    return Measure(float(np.mean((s - r) ** 2))) if s.size else Measure(None, EMPTY)
 
 
 def mse_median(synthetic: np.ndarray, real: np.ndarray, mask: np.ndarray) -> Measure:
@@ -57,13 +63,13 @@ def mse_median(synthetic: np.ndarray, real: np.ndarray, mask: np.ndarray) -> Mea
     It ignores the worst half of the voxels and is well below :func:`mse`. Unit: that of the images, squared.
     """
     s, r = _values(synthetic, real, mask)
-    return Measure(float(np.median((s - r) ** 2))) if s.size else Measure(None, _EMPTY)
+    return Measure(float(np.median((s - r) ** 2))) if s.size else Measure(None, EMPTY)
 
 
 def mae(synthetic: np.ndarray, real: np.ndarray, mask: np.ndarray) -> Measure:
     """Mean absolute error, ``mean(|s - r|)`` over M, in the unit of the images."""
     s, r = _values(synthetic, real, mask)
-    return Measure(float(np.mean(np.abs(s - r)))) if s.size else Measure(None, _EMPTY)
+    return Measure(float(np.mean(np.abs(s - r)))) if s.size else Measure(None, EMPTY)
 
 
 def psnr(
@@ -76,7 +82,7 @@ def psnr(
     """
     s, r = _values(synthetic, real, mask)
     if not s.size:
-        return Measure(None, _EMPTY)
+        return Measure(None, EMPTY)
     span = float(np.ptp(r)) if data_range is None else float(data_range)
     error = float(np.mean((s - r) ** 2))
     if span <= 0:
@@ -102,7 +108,7 @@ def ssim(
     """
     inside = shared_voxels(synthetic, real, mask)
     if not inside.any():
-        return Measure(None, _EMPTY)
+        return Measure(None, EMPTY)
     box = ndimage.find_objects(inside.astype(np.uint8))[0]
     inside = inside[box]
     s = np.where(inside, synthetic[box], 0.0).astype(np.float64)
@@ -140,48 +146,6 @@ def pearson_r(synthetic: np.ndarray, real: np.ndarray, mask: np.ndarray) -> Meas
     return correlation(*_values(synthetic, real, mask))
 
 
-def normdiff_map(synthetic: np.ndarray, real: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """NormDiff = (s - r) / (s + r) a voxel, in [-1, 1], no unit; and where it is defined.
-
-    Ferrante et al. 2025, Eq. 2; positive where the synthetic PET is higher (the published code has the
-    opposite sign). Negative values, which interpolation makes, count as 0. Voxels of M with ``s + r`` at or
-    below 1e-6 of the mean real PET have no NormDiff: they are 0 in the map and False in the validity array,
-    and are never filled with anything (the published code turns the NaN of a whole region into the median of
-    the other regions).
-
-    :return: map (float32, 0 outside), validity (bool).
-    """
-    inside = shared_voxels(synthetic, real, mask)
-    s = np.clip(np.where(inside, synthetic, 0.0), 0, None).astype(np.float64)
-    r = np.clip(np.where(inside, real, 0.0), 0, None).astype(np.float64)
-    total = s + r
-    scale = float(r[inside].mean()) if inside.any() else 0.0
-    valid = inside & (total > _RELATIVE_EPS * scale)
-    result = np.zeros(total.shape, dtype=np.float32)
-    np.divide(s - r, total, out=result, where=valid, casting="same_kind")
-    return result, valid
-
-
-def normdiff_summary(synthetic: np.ndarray, real: np.ndarray, mask: np.ndarray) -> dict[str, Measure]:
-    """Mean, median and SD (population) of NormDiff over its defined voxels, and the share of M left out."""
-    values, valid = normdiff_map(synthetic, real, mask)
-    n = int(np.count_nonzero(shared_voxels(synthetic, real, mask)))
-    if n == 0:
-        nothing = Measure(None, _EMPTY)
-        return dict.fromkeys(("mean", "median", "sd", "excluded_fraction"), nothing)
-    excluded = Measure(float(1 - np.count_nonzero(valid) / n))
-    if not valid.any():
-        nothing = Measure(None, "both images are zero everywhere inside the mask")
-        return {"mean": nothing, "median": nothing, "sd": nothing, "excluded_fraction": excluded}
-    inside = values[valid].astype(np.float64)
-    return {
-        "mean": Measure(float(inside.mean())),
-        "median": Measure(float(np.median(inside))),
-        "sd": Measure(float(inside.std())),
-        "excluded_fraction": excluded,
-    }
-
-
 def percent_difference(synthetic: np.ndarray, real: np.ndarray, mask: np.ndarray) -> Measure:
     """Difference of the means, ``100 (mean(s) - mean(r)) / mean(r)`` in %; positive when the synthetic is
     higher.
@@ -190,9 +154,9 @@ def percent_difference(synthetic: np.ndarray, real: np.ndarray, mask: np.ndarray
     """
     s, r = _values(synthetic, real, mask)
     if not s.size:
-        return Measure(None, _EMPTY)
+        return Measure(None, EMPTY)
     mean = float(r.mean())
-    if mean <= _RELATIVE_EPS * float(np.abs(r).mean()) or mean <= 0:
+    if mean <= RELATIVE_EPS * float(np.abs(r).mean()) or mean <= 0:
         return Measure(None, "the mean of the real PET is not above zero")
     return measured(100 * (s.mean() - mean) / mean, "not finite")
 
@@ -207,7 +171,7 @@ def roi_cnr_bias(synthetic: np.ndarray, real: np.ndarray, mask: np.ndarray) -> M
     """
     s, r = _values(synthetic, real, mask)
     if not s.size:
-        return Measure(None, _EMPTY)
+        return Measure(None, EMPTY)
     both = np.concatenate([r, s])
     if is_constant(both):
         return Measure(None, "both images are constant")
@@ -228,7 +192,7 @@ def sd_ratio(synthetic: np.ndarray, real: np.ndarray, mask: np.ndarray) -> Measu
     """SD of the synthetic over SD of the real PET over M, no unit; below 1 the synthetic PET is too flat."""
     s, r = _values(synthetic, real, mask)
     if s.size < 2:
-        return Measure(None, _EMPTY if not s.size else "an SD needs 2 values")
+        return Measure(None, EMPTY if not s.size else "an SD needs 2 values")
     if is_constant(r):
         return Measure(None, "the real PET is constant")
     return measured(s.std() / r.std(), "not finite")
@@ -322,7 +286,7 @@ def compare(
         measures |= {f"cnr_{name}_{key}": value for key, value in cnr_summary(image, pairs).items()}
     n = int(np.count_nonzero(inside))
     for name, image in (("synthetic", synthetic), ("real", real)):
-        mean = Measure(float(image[inside].astype(np.float64).mean())) if n else Measure(None, _EMPTY)
+        mean = Measure(float(image[inside].astype(np.float64).mean())) if n else Measure(None, EMPTY)
         measures[f"mean_{name}"] = mean
     return {
         "n_voxels": n,

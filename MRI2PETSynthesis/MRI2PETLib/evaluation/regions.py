@@ -45,6 +45,7 @@ class Parcellation:
     names: dict[int, str]
     space: Space
     source: str
+    findings: tuple[Finding, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ class RegionVoxels:
 
 @cache
 def built_in_parcellations() -> tuple[Parcellation, ...]:
-    """Tissue, hemispheres and the coordinate regions of the published evaluation, in MNI space on the template."""
+    """Tissue, hemispheres and the coordinate regions, in MNI space on the grid of the template."""
     template = load_template()
     brain = sitk.GetArrayViewFromImage(template.mask) > 0
     x, _, _ = _ras_coordinates(template.mask)
@@ -117,7 +118,8 @@ def _paper_regions() -> Parcellation:
         _label_image(labels),
         names,
         "mni",
-        "Coordinate regions: spheres at MNI coordinates, named after the 21 Harvard-Oxford structures of Ferrante et "
+        "Coordinate regions: spheres at MNI coordinates, named after the 21 Harvard-Oxford structures of "
+        "Ferrante et "
         "al. 2025, which they are not.",
     )
 
@@ -163,7 +165,8 @@ def pull_labels(
     if parcellation.space == "mni":
         if template_to_native is None:
             raise InputError(
-                f"The regions {parcellation.name!r} are in MNI space and there is no transform to this person.",
+                f"The regions {parcellation.name!r} are in MNI space and there is no transform to this "
+                f"person.",
                 "Give the T1 (--t1), or a label map drawn on this person with --atlas-space native.",
             )
         transform = template_to_native.GetInverse()
@@ -187,7 +190,8 @@ def check_overlap(parcellation: Parcellation, labels: np.ndarray, brain: np.ndar
     if share < MIN_OVERLAP:
         other = "native" if parcellation.space == "mni" else "mni"
         raise InputError(
-            f"The atlas {parcellation.name!r} does not lie on the brain: taken as {parcellation.space} space, the "
+            f"The atlas {parcellation.name!r} does not lie on the brain: taken as {parcellation.space} "
+            f"space, the "
             f"overlap is {share:.2f} (at least {MIN_OVERLAP} expected).",
             f"If it is in {other} space, say --atlas-space {other}; else check its header.",
         )
@@ -224,10 +228,12 @@ def check_sides(parcellation: Parcellation) -> tuple[Finding, ...]:
             wrong.append(name)
     if not wrong:
         return ()
-    message = f"{len(wrong)} of {checked} regions of {parcellation.name!r} lie on the other side than their name says"
+    message = f"{len(wrong)} of {checked} regions of {parcellation.name!r} are not on the side of their name"
     if 2 * len(wrong) > checked:
         raise InputError(
-            f"{message}.", "Left and right are swapped in the label table: give a corrected one."
+            f"{message}.",
+            "Left and right are swapped in the label table, or it belongs to another map: give the right "
+            "one.",
         )
     return (Finding("warn", "atlas_sides", f"{message}: {', '.join(wrong)}.", "Check the label table."),)
 

@@ -1,8 +1,9 @@
-"""Is a synthetic PET closer to the person's own real PET than to those of others? And more so than anatomy alone?
+"""Is a synthetic PET closer to the person's own real PET than to those of others? And more so than anatomy
+alone?
 
 Compared in MNI space (affine) at 6 mm, so that the shape of the head does not identify anybody. The published
-analysis (Ferrante et al. 2025, Table 5) compares own and other in the same way but has no baseline; a cubic of T1
-or a warped mean image "identifies" people too, so what counts is the gain over the anatomy null.
+analysis (Ferrante et al. 2025, Table 5) compares own and other in the same way but has no baseline; a cubic
+of T1 or a warped mean image "identifies" people too, so what counts is the gain over the anatomy null.
 """
 
 from __future__ import annotations
@@ -77,7 +78,7 @@ def _grid() -> tuple[sitk.Image, np.ndarray]:
 
 
 class VectorStore:
-    """Images of many scans as short vectors in MNI space, in files: memory does not grow with their number."""
+    """Images of many scans as short vectors in MNI space, in files, so that memory does not grow."""
 
     def __init__(self, folder: Path, n_scans: int) -> None:
         self._folder, self._n = folder, n_scans
@@ -123,8 +124,9 @@ class VectorStore:
 def common_voxels(store: VectorStore, n: int) -> tuple[np.ndarray, np.ndarray]:
     """Which scans can be compared (bool, n), and the voxels that all of those have (bool).
 
-    One set of voxels for all pairs: with the overlap of each pair instead, a scan would be compared with itself on more
-    of its rim than with others. A scan that misses much of the brain is left out rather than shrinking the set.
+    One set of voxels for all pairs: with the overlap of each pair instead, a scan would be compared with
+    itself on more of its rim than with others. A scan that misses much of the brain is left out rather than
+    shrinking the set.
     """
     usable = np.zeros(n, dtype=bool)
     common = np.ones(len(_grid()[1]), dtype=bool)
@@ -141,7 +143,7 @@ def common_voxels(store: VectorStore, n: int) -> tuple[np.ndarray, np.ndarray]:
 def distances(
     store: VectorStore, predictor: str, usable: np.ndarray, common: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Scale-free MSE and correlation of every prediction (row) with every real PET (column); NaN where undefined."""
+    """Scale-free MSE and correlation of every prediction (row) with every real PET (column); NaN = none."""
     n = len(usable)
     mse, r = np.full((n, n), np.nan), np.full((n, n), np.nan)
     blocks = [slice(start, min(start + _BLOCK, n)) for start in range(0, n, _BLOCK)]
@@ -170,7 +172,7 @@ def _relative(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def specificity(store: VectorStore, subjects: Sequence[str], predictors: Sequence[str]) -> list[Specificity]:
-    """Own against other for each predictor. ``subjects[i]`` is whose scan i is; other scans of a person never count."""
+    """Own against other for each predictor; ``subjects[i]``: whose scan i is. Own repeats never count."""
     people = np.array(subjects)
     if len(set(subjects)) < 2:
         reason = "own against other needs at least two people"
@@ -249,7 +251,7 @@ def _with_gain(one: Specificity, null: Specificity | None) -> Specificity:
 
 
 def other_differences(store: VectorStore, subjects: Sequence[str]) -> list[OtherDifference]:
-    """MSE, NormDiff and percentage difference of the network's PET to the own real PET and to those of others."""
+    """MSE, NormDiff and percentage difference of the network's PET to the own and to others' real PET."""
     people = np.array(subjects)
     if NETWORK not in store.names() or len(set(subjects)) < 2:
         return []

@@ -88,7 +88,7 @@ def correlation_p(x: np.ndarray, y: np.ndarray) -> float | None:
 
 
 def median_split(synthetic: np.ndarray, real: np.ndarray) -> Split:
-    """Split people at the median of the real PET; do the synthetic values of the halves differ? (paper, Table 3)"""
+    """Split people at the median of the real PET: do the halves differ on the synthetic one? (Table 3)"""
     low = real <= np.median(real) if len(real) else np.zeros(0, dtype=bool)
     a, b = synthetic[low], synthetic[~low]
     if min(len(a), len(b)) < MIN_GROUP:
