@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 import torch
+from scipy import ndimage
 
 from MRI2PETLib.bundle import Bundle
 from MRI2PETLib.evaluation.regions import built_in_parcellations
@@ -31,6 +32,9 @@ from MRI2PETTrainingLib.build_demo.activity import (
 
 OUTPUT_FWHM_MM = 6.0
 MASK = "template (nilearn MNI) brain mask where the real mean exceeds .2 of its brain mean"
+# How fast an image falls off at the brain's edge makes much of an r in the whole mask.
+INNER_MASK = "the same, 8 mm and more from its edge"
+_INNER_VOXELS = 4
 REGIONS = {
     "thalamus": "thalamus",
     "caudate": "caudate",
@@ -51,13 +55,19 @@ class RealCheck:
     """The prediction for the template's T1 against the mean of real controls.
 
     ``r_tissue``: tissue weights alone; ``r_donors``: the mean map of the controls that trained the model;
-    ``share``: how far the network got from the one to the other. Ratios are region over cortex.
+    ``share``: how far the network got from the one to the other. ``inner_*``: the same r without the rim, see
+    :data:`INNER_MASK`; ``r_normalised``: of the prediction smoothed inside the mask only. Ratios are region
+    over cortex.
     """
 
     r: float
     r_tissue: float
     r_donors: float
     share: float
+    inner_r: float
+    inner_tissue: float
+    inner_donors: float
+    r_normalised: float
     ratios: dict[str, float]
     real_ratios: dict[str, float]
 
@@ -66,20 +76,28 @@ class RealCheck:
         return max(abs(self.ratios[name] - self.real_ratios[name]) for name in self.ratios)
 
 
-def predict_template(network: torch.nn.Module, space: ModelSpace) -> np.ndarray:
-    """The network's output for the ICBM 152 T1, smoothed by 6 mm in its brain: [k, j, i] on its grid."""
+def predict_template(network: torch.nn.Module, space: ModelSpace) -> tuple[np.ndarray, np.ndarray]:
+    """The network's output for the ICBM 152 T1, smoothed by 6 mm: [k, j, i] on its grid.
+
+    With zeros around the brain, as the real maps were smoothed, and with nothing but the brain.
+    """
     template = load_template()
     encoded = encode(template.t1, template.mask, space)
     with torch.inference_mode():
         output = network(torch.from_numpy(encoded.source)[None, None])[0, 0].numpy()
     image = decode(output, encoded, template.mask)
-    return sitk.GetArrayFromImage(smooth_fwhm(image, OUTPUT_FWHM_MM, template.mask))
+    smoothed = (smooth_fwhm(image, OUTPUT_FWHM_MM, mask) for mask in (None, template.mask))
+    padded, normalised = (sitk.GetArrayFromImage(i) for i in smoothed)
+    return padded, normalised
 
 
 def check_real(
-    predicted: np.ndarray, compared: Sequence[Donor], training: Sequence[Donor] | None
+    predicted: np.ndarray,
+    normalised: np.ndarray,
+    compared: Sequence[Donor],
+    training: Sequence[Donor] | None,
 ) -> RealCheck:
-    """Compare a map on the template's grid with the mean of the controls in ``compared``.
+    """Compare both maps of :func:`predict_template` with the mean of the controls in ``compared``.
 
     :param training: donors that the model has seen; ``None`` if these are the same: then ``r_donors`` is the
         mean over controls of the r of the others' mean with the one left out.
@@ -88,20 +106,28 @@ def check_real(
     real = mean_map(controls)
     where = template_brain() & (real > 0.2)
     tissue = sitk.GetArrayFromImage(smooth_fwhm(template_image(template_tissue()), MAP_FWHM_MM))
-    if training is not None:
-        r_donors = correlation(mean_map([d for d in training if d.is_control]), real, where)
-    else:
-        r_donors = float(
-            np.mean(
-                [
-                    correlation(mean_map([o for o in controls if o is not donor]), donor.values, where)
-                    for donor in controls
-                ]
-            )
-        )
+    inner = where & ndimage.binary_erosion(template_brain(), iterations=_INNER_VOXELS)
+
+    def of_donors(mask: np.ndarray) -> float:
+        if training is not None:
+            return correlation(mean_map([d for d in training if d.is_control]), real, mask)
+        left_out = [(mean_map([o for o in controls if o is not d]), d.values) for d in controls]
+        return float(np.mean([correlation(mean, values, mask) for mean, values in left_out]))
+
     r, r_tissue = correlation(predicted, real, where), correlation(tissue, real, where)
-    share = (r - r_tissue) / (r_donors - r_tissue)
-    return RealCheck(r, r_tissue, r_donors, share, region_ratios(predicted), region_ratios(real))
+    r_donors = of_donors(where)
+    return RealCheck(
+        r=r,
+        r_tissue=r_tissue,
+        r_donors=r_donors,
+        share=(r - r_tissue) / (r_donors - r_tissue),
+        inner_r=correlation(predicted, real, inner),
+        inner_tissue=correlation(tissue, real, inner),
+        inner_donors=of_donors(inner),
+        r_normalised=correlation(normalised, real, where),
+        ratios=region_ratios(predicted),
+        real_ratios=region_ratios(real),
+    )
 
 
 def region_ratios(values: np.ndarray) -> dict[str, float]:

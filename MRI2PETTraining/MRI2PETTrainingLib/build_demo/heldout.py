@@ -102,7 +102,7 @@ def heldout_table(
     target: str = "suvr-half",
     progress: ProgressCallback = no_progress,
 ) -> dict[str, Row]:
-    """Measure on two people or more the network (a model of ``size`` voxels an axis, on the CPU) and the baselines.
+    """Measure the network (``size`` voxels an axis, on the CPU) and the baselines on two people or more.
 
     The warped maps and the oracle are brought to the mean of the training targets in the mask.
     """
