@@ -14,9 +14,9 @@ from MRI2PETLib.resources import resources_dir
 class Template:
     """ICBM 152 nonlinear symmetric 2009a, skull-stripped, on one 2 mm grid padded by 24 mm around the brain.
 
-    ``t1`` is float32 in 0..255, ``mask`` uint8, ``gm``, ``wm`` and ``csf`` float32 probabilities in 0..1 that sum to
-    1 inside the mask. World coordinates are MNI (LPS in SimpleITK). Source: Fonov et al. 2011, as distributed with
-    nilearn; ``Resources/Templates/make_templates.py`` makes the files.
+    ``t1`` is float32 in 0..255, ``mask`` uint8, ``gm``, ``wm`` and ``csf`` float32 probabilities in 0..1
+    that sum to 1 inside the mask. World coordinates are MNI (LPS in SimpleITK). Source: Fonov et al. 2011,
+    as distributed with nilearn; ``Resources/Templates/make_templates.py`` makes the files.
     """
 
     t1: sitk.Image
