@@ -306,14 +306,14 @@ def test_table_ranks_what_is_known(people: list[Anatomy], model: ActivityModel, 
 
 
 ROWS = {
-    heldout.NETWORK: Row(0.020, 0.90, 0.85, 1.0, 1.0),
-    "constant": Row(0.10, 0.0, 0.1, 0.0, 0.0),
-    heldout.UNWARPED[1]: Row(0.05, 0.6, 0.7, 0.0, 0.0),
-    heldout.UNWARPED[2]: Row(0.06, 0.6, 0.5, 1.0, 1.0),
-    heldout.FIVE: Row(0.030, 0.80, 0.80, 1.0, 1.0),
-    heldout.AFFINE: Row(0.026, 0.82, 0.82, 1.0, 1.0),
-    heldout.WARPED: Row(0.021, 0.84, 0.83, 1.0, 1.0),
-    heldout.ORACLE: Row(0.010, 0.95, 0.95, 1.0, 1.0),
+    heldout.NETWORK: Row(0.020, 0.90, 0.85, 1.0, 1.0, 0.0),
+    "constant": Row(0.10, 0.0, 0.1, 0.0, 0.0, 0.0),
+    heldout.UNWARPED[1]: Row(0.05, 0.6, 0.7, 0.0, 0.0, 0.0),
+    heldout.UNWARPED[2]: Row(0.06, 0.6, 0.5, 1.0, 1.0, 0.0),
+    heldout.FIVE: Row(0.030, 0.80, 0.80, 1.0, 1.0, 0.0),
+    heldout.AFFINE: Row(0.026, 0.82, 0.82, 1.0, 1.0, 0.0),
+    heldout.WARPED: Row(0.021, 0.84, 0.83, 1.0, 1.0, 0.0),
+    heldout.ORACLE: Row(0.010, 0.95, 0.95, 1.0, 1.0, 0.0),
 }
 
 
@@ -327,7 +327,7 @@ def test_gates_by_hand() -> None:
     found = gates.judge(space, ROWS, _real(0.5, 0.1), 0.0, {"a": 0.97})
     assert {g.name: g.value for g in found}["G2"] == "0.50"
     assert all(gate.passed for gate in found)
-    worse = ROWS | {heldout.NETWORK: Row(0.029, 0.83, 0.825, 0.9, 0.9)}
+    worse = ROWS | {heldout.NETWORK: Row(0.029, 0.83, 0.825, 0.9, 0.9, 0.0)}
     found = gates.judge(space, worse, _real(0.2, -0.2), -0.3, {"a": 0.97, "b": 0.94})
     assert not any(gate.passed for gate in found)
     assert "FAIL" in gates.render(worse, found)

@@ -9,13 +9,14 @@ finished lies in the work folder, so the same command goes on after a stop.
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import math
 import sys
 import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from MRI2PETLib.errors import InputError, MRI2PETError
 from MRI2PETLib.progress import Reporter, make_reporter
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from MRI2PETTrainingLib.build_demo.train import TrainSettings
 
 SEED = 20250908
-_ABLATION_STEPS = 250
+_ABLATION, _ABLATION_STEPS = "ablation.json", 250
 _HELDOUT_STEPS, _HELDOUT_COARSE_STEPS = 400, 300  # of the out-of-sample model, always 4 mm
 
 
@@ -47,7 +48,9 @@ def build_parser() -> argparse.ArgumentParser:
     what.add_argument("-o", "--output", type=Path, help="bundle to build")
     what.add_argument("--gates", type=Path, metavar="BUNDLE", help="measure this bundle and print the table")
     what.add_argument(
-        "--ablation", action="store_true", help="train 6 mm models of each target and loss, print their table"
+        "--ablation",
+        action="store_true",
+        help="train 6 mm models of each target and loss; the next build has their table in its card",
     )
     parser.add_argument(
         "--grid", choices=("2mm", "4mm"), default="4mm", help="2mm (96^3) needs an accelerator (default 4mm)"
@@ -182,6 +185,7 @@ def _build(options: argparse.Namespace, material: _Material, device: torch.devic
     if network is None or unseen_network is None:
         reporter.say(f"Stopped after {options.minutes:g} minutes: run the same command again to go on.")
         return 75  # EX_TEMPFAIL of sysexits.h
+    ablation = options.work / _ABLATION
     training = bundle_card.Training(
         settings,
         material.split,
@@ -190,6 +194,7 @@ def _build(options: argparse.Namespace, material: _Material, device: torch.devic
         [donor.name for donor in seen],
         [donor.name for donor in material.donors if donor not in seen],
         software_versions(),
+        json.loads(ablation.read_text(encoding="utf-8")) if ablation.is_file() else None,
     )
     candidate = save_bundle(
         options.work / "candidate", network, bundle_card.metadata(training, None), "Not measured yet."
@@ -269,7 +274,9 @@ def _ablation(
     """Which of target scale and loss region matters: 6 mm models of the four combinations."""
     import torch
 
+    from MRI2PETLib.outputs import write_json
     from MRI2PETTrainingLib.build_demo.activity import build_activity
+    from MRI2PETTrainingLib.build_demo.bundle_card import render_ablation
     from MRI2PETTrainingLib.build_demo.heldout import NETWORK, fit_baselines, heldout_table
     from MRI2PETTrainingLib.build_demo.pairs import load_people
     from MRI2PETTrainingLib.build_demo.train import SIZES
@@ -277,8 +284,8 @@ def _ablation(
     model = build_activity(material.donors)
     test = material.people(material.split.test)
     steps = options.steps or _ABLATION_STEPS
-    cpu = torch.device("cpu")
-    people = load_people(material.people(material.split.train), model, 32, cpu)
+    people = load_people(material.people(material.split.train), model, 32, torch.device("cpu"))
+    rows: list[dict[str, Any]] = []
     for target in ("suvr-half", "minmax"):
         baselines = fit_baselines(people, target)
         for region in ("brain", "volume"):
@@ -289,13 +296,18 @@ def _ablation(
             network = _train(material, material.donors, settings, folder, device, math.inf, reporter)
             assert network is not None
             table = heldout_table(network, 32, model, baselines, test, target=target)
-            if region == "brain":
-                reporter.say("| target | loss over | predictor | scale-free MSE | r |\n|---|---|---|---|---|")
-                for name, row in table.items():
-                    if name != NETWORK:
-                        reporter.say(f"| {target} | - | {name} | {row.scale_free_mse:.4f} | {row.r:.3f} |")
-            row = table[NETWORK]
-            reporter.say(f"| {target} | {region} | network | {row.scale_free_mse:.4f} | {row.r:.3f} |")
+            chosen = table if region == "brain" else {NETWORK: table[NETWORK]}
+            rows += [
+                {
+                    "target": target,
+                    "loss": region if name == NETWORK else "-",
+                    "predictor": name,
+                    **asdict(row),
+                }
+                for name, row in chosen.items()
+            ]
+    write_json(options.work / _ABLATION, {"steps": steps, "rows": rows})
+    reporter.say(render_ablation({"steps": steps, "rows": rows}))
     return 0
 
 

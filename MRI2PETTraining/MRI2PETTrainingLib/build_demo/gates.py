@@ -155,7 +155,7 @@ def render_real(title: str, check: RealCheck) -> str:
         f"{title}: r {check.r:.3f}; tissue weights alone {check.r_tissue:.3f}, training donors' mean "
         f"{check.r_donors:.3f}: {check.share:.0%} of the way. Mask: {external.MASK}. "
         f"In {external.INNER_MASK}: r {check.inner_r:.3f}, tissue weights {check.inner_tissue:.3f}, "
-        f"donors' mean {check.inner_donors:.3f}. Smoothed with zeros around the brain, as the real maps were; "
+        f"donors' mean {check.inner_donors:.3f}. Smoothed with zeros around the brain as the real maps were; "
         f"smoothed inside the mask only, the prediction has r {check.r_normalised:.3f}.\n\n"
         f"| region / cortex | predicted | real |\n|---|---|---|\n{rows}"
     )

@@ -39,7 +39,7 @@ class Row:
     """Means over test pairs. ``scale_free_mse`` is MSE / mean^2 and ``r`` Pearson's, both with the noisy
     target; ``ssim`` is with the noise-free one (7^3 voxels, range 2 SUVR). ``own_first``: share of the people
     whose PET is closer (r) to the prediction from their own T1 than to the mean of those from other people's;
-    ``own_best``: than to every one of them.
+    ``own_best``: than to every one of them. ``mse`` is on the target's own scale of 0 to 1.
     """
 
     scale_free_mse: float
@@ -47,6 +47,7 @@ class Row:
     ssim: float
     own_first: float
     own_best: float
+    mse: float
 
 
 @dataclass(frozen=True)
@@ -142,6 +143,7 @@ def _row(
     masks: list[np.ndarray],
 ) -> Row:
     errors: list[float] = []
+    raw_errors: list[float] = []
     correlations: list[float] = []
     similarities: list[float] = []
     own_first: list[float] = []
@@ -150,7 +152,8 @@ def _row(
         output = found[name]
         for noisy, clean in truths[person]:
             truth = noisy[mask].astype(np.float64)
-            errors.append(float(np.mean((output[mask] - truth) ** 2) / truth.mean() ** 2))
+            raw_errors.append(float(np.mean((output[mask] - truth) ** 2)))
+            errors.append(raw_errors[-1] / float(truth.mean()) ** 2)
             correlations.append(_r(output, noisy, mask))
             # Range: 2 SUVR; after min-max, whose unit differs, as much of the mean.
             span = 2 * float(clean[mask].mean())
@@ -163,7 +166,8 @@ def _row(
         ]
         own_first.append(float(np.mean(gains) > 0))
         own_best.append(float(min(gains) > 0))
-    return Row(*(float(np.mean(v)) for v in (errors, correlations, similarities, own_first, own_best)))
+    columns = (errors, correlations, similarities, own_first, own_best, raw_errors)
+    return Row(*(float(np.mean(v)) for v in columns))
 
 
 def _r(a: np.ndarray, b: np.ndarray, mask: np.ndarray) -> float:

@@ -36,7 +36,7 @@ class TrainSettings:
     """
 
     size: int = 48
-    steps: int = 2000
+    steps: int = 1800
     coarse_size: int = 32
     coarse_steps: int = 0
     batch: int = 1
@@ -60,7 +60,7 @@ class TrainSettings:
 # The two sizes of the command. The EMA's memory is about a tenth of the steps or less.
 SIZES = {
     96: TrainSettings(size=96, steps=4000, batch=4, ema_decay=0.999),
-    48: TrainSettings(size=48, steps=2000, coarse_steps=800, ema_decay=0.995),
+    48: TrainSettings(size=48, steps=1800, coarse_steps=800, ema_decay=0.995),
 }
 
 
