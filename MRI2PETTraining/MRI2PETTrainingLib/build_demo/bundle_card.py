@@ -231,8 +231,8 @@ def render_ablation(found: dict[str, Any]) -> str:
 def _ablation(found: dict[str, Any] | None) -> str:
     if found is None:
         return "Not measured."
-    return f"""The published target (`minmax`: scaled to its own maximum) and loss (masked, mean over the whole
-volume) against those of this model (`suvr-half`, mean over the brain), in all four combinations: 6 mm,
+    return f"""The published target (`minmax`: scaled to its own maximum) and loss (masked, mean over the
+whole volume) against those of this model (`suvr-half`, mean over the brain), in all four combinations: 6 mm,
 {found["steps"]} steps each, the same seed, people and test pairs. `minmax` levels are drawn to have the
 published mean in the brain (.14 +- .04), because the simulation has none of the hot vessels that set them.
 Scale-free MSE compares within a target only. Mask: as above, at 6 mm.

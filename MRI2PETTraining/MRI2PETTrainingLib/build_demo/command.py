@@ -16,7 +16,7 @@ import sys
 import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from MRI2PETLib.errors import InputError, MRI2PETError
 from MRI2PETLib.progress import Reporter, make_reporter
@@ -286,7 +286,8 @@ def _ablation(
     steps = options.steps or _ABLATION_STEPS
     people = load_people(material.people(material.split.train), model, 32, torch.device("cpu"))
     rows: list[dict[str, Any]] = []
-    for target in ("suvr-half", "minmax"):
+    targets: tuple[Literal["suvr-half", "minmax"], ...] = ("suvr-half", "minmax")
+    for target in targets:
         baselines = fit_baselines(people, target)
         for region in ("brain", "volume"):
             settings = replace(

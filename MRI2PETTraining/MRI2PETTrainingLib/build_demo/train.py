@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -45,12 +45,12 @@ class TrainSettings:
     ema_decay: float = 0.995
     gradient_clip: float = 1.0
     loss_region: str = "brain"
-    target: str = "suvr-half"
+    target: Literal["suvr-half", "minmax"] = "suvr-half"
     seed: int = 20250908
 
     @property
     def space(self) -> ModelSpace:
-        return with_grid(ModelSpace(), self.size, 192.0 / self.size)
+        return with_grid(ModelSpace(target=self.target), self.size, 192.0 / self.size)
 
     def size_at(self, step: int) -> int:
         """Voxels an axis of the pairs of a step."""
