@@ -234,7 +234,8 @@ def _prepare(case: TrainingCase, folder: Path, space: ModelSpace) -> dict[str, A
         "brain_mask": extraction.method,
         "measures": extraction.measures,
         "template_to_t1_lps": affine_matrix(extraction.template_to_native),
-        "findings": [f.to_dict() for f in (*verdict.findings, *encoded.findings) if f.level != "ok"],
+        # Widening the grid for a large brain is part of the training, so it is not worth a warning here.
+        "findings": [f.to_dict() for f in verdict.findings if f.level != "ok"],
     }
     _sweep(folder)
     with staged_folder(folder, last=ENTRY) as staging:

@@ -232,8 +232,8 @@ def _train_fold(plan: Plan, fold: Fold, prepared: Mapping[str, Prepared], report
     )
     reporter.log(
         f"Fold {fold.number}: {cost['epochs']} epochs, {cost['seconds']:.0f} s, "
-        f"{cost['seconds_per_step']:.3g} s a step, {cost['seconds_per_case']:.3g} s a case and epoch, {cost['peak_memory_gb']} GB, on "
-        f"{cost['device']}; epoch {fitted.epoch + 1} is kept."
+        f"{cost['seconds_per_step']:.3g} s a step, {cost['seconds_per_case']:.3g} s a case and epoch, "
+        f"{cost['peak_memory_gb']} GB, on {cost['device']}; epoch {fitted.epoch + 1} is kept."
     )
 
 

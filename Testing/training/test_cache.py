@@ -1,0 +1,195 @@
+"""Every case is prepared once; what changed or is damaged is prepared again; what cannot be is said."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from MRI2PETLib.errors import InputError
+from MRI2PETLib.model_space import ModelSpace
+from MRI2PETLib.progress import QuietReporter
+from MRI2PETTrainingLib.cache import ARRAYS, ENTRY, REAL, Prepared, cubic_coefficients, prepare_cases
+from MRI2PETTrainingLib.checks import check_manifest
+from MRI2PETTrainingLib.manifest import read_dataset
+from MRI2PETTrainingLib.preflight import CASES, DatasetOptions, prepare_dataset
+from small_datasets import as_image, brain, rows_of, write_dataset, write_pair, write_table
+
+SPACE = ModelSpace(size=(24, 24, 24), spacing_mm=8.0)
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_dataset(tmp_path_factory.mktemp("Daten für uns") / "ds", ["s1", "s2", "s3"])
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+def prepare(root: Path, cache: Path, space: ModelSpace = SPACE, workers: int = 1) -> dict[str, Prepared]:
+    manifest, hashes = check_manifest(read_dataset(root))
+    prepared, failed = prepare_cases(manifest.used, hashes, space, cache, workers=workers)
+    assert not failed
+    return prepared
+
+
+def times(prepared: dict[str, Prepared]) -> dict[str, int]:
+    return {name: (entry.folder / ENTRY).stat().st_mtime_ns for name, entry in prepared.items()}
+
+
+def test_a_case_is_prepared_once_and_a_damaged_entry_again(dataset: Path, cache: Path) -> None:
+    first = prepare(dataset, cache)
+    made = times(first)
+    assert times(prepare(dataset, cache)) == made
+    before = np.array(first["s2"].arrays())
+    path = first["s2"].folder / ARRAYS
+    content = bytearray(path.read_bytes())
+    content[-100] ^= 0xFF
+    path.write_bytes(content)
+    (first["s3"].folder / REAL).unlink()
+    again = prepare(dataset, cache)
+    assert times(again)["s1"] == made["s1"]
+    assert times(again)["s2"] != made["s2"] and times(again)["s3"] != made["s3"]
+    np.testing.assert_array_equal(again["s2"].arrays(), before)
+
+
+def test_processes_give_the_same_entries(dataset: Path, cache: Path, tmp_path: Path) -> None:
+    one, two = prepare(dataset, cache), prepare(dataset, tmp_path / "other", workers=2)
+    for name in one:
+        assert one[name].folder.name == two[name].folder.name
+        np.testing.assert_array_equal(one[name].arrays(), two[name].arrays())
+
+
+def test_an_entry_holds_what_the_model_sees(dataset: Path, cache: Path) -> None:
+    entry = prepare(dataset, cache)["s1"]
+    source, target, mask = np.array(entry.arrays(), dtype=np.float64)
+    assert set(np.unique(mask)) == {0, 1} and source.min() >= 0 and source.max() <= 1
+    assert target[mask > 0].mean() == pytest.approx(0.5, abs=0.02)  # SUVR / 2
+    real = sitk.GetArrayFromImage(sitk.ReadImage(str(entry.folder / REAL)))
+    inside = brain(0)[2] > 0
+    assert real[inside].mean() == pytest.approx(1, abs=1e-4)
+    assert entry.about["unit"] == "SUV" and entry.about["model_unit"] == "SUVR"
+    assert entry.about["tracer"] == "PBR28"
+
+
+def test_other_settings_are_another_entry(dataset: Path, cache: Path) -> None:
+    other = ModelSpace(size=(24, 24, 24), spacing_mm=7.5)
+    a, b = prepare(dataset, cache)["s1"], prepare(dataset, cache, other)["s1"]
+    assert a.folder != b.folder
+
+
+def test_the_cubic_of_a_fold_is_the_least_squares_fit(dataset: Path, cache: Path) -> None:
+    from MRI2PETLib.evaluation.baselines import normalised_t1
+
+    entries = prepare(dataset, cache)
+    x, y = [], []
+    for number, name in enumerate(("s1", "s2")):
+        t1, _, mask = brain(number)
+        inside = mask > 0
+        real = sitk.GetArrayFromImage(sitk.ReadImage(str(entries[name].folder / REAL)))
+        x.append(normalised_t1(t1, inside)[inside])
+        y.append(real[inside])
+    weights = np.concatenate([np.full(len(v), len(v) ** -0.5) for v in x])
+    expected = np.polynomial.polynomial.polyfit(np.concatenate(x), np.concatenate(y), 3, w=weights)
+    found = cubic_coefficients([entries["s1"], entries["s2"]])
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def bad_dataset(root: Path, kind: str) -> tuple[Path, str]:
+    """A dataset of one good and one bad case, and what must be said about it."""
+    write_dataset(root, ["good"])
+    write_pair(root / "bad", 7)
+    t1, pet, _ = brain(7)
+    path = root / "bad" / "PET.nii.gz"
+    if kind == "missing PET":
+        path.unlink()
+        return root, "PET.nii.gz does not exist"
+    if kind == "4D without times":
+        frames = sitk.JoinSeries([as_image(pet), as_image(pet * 2)])
+        sitk.WriteImage(frames, str(path))
+        return root, "has 2 frames, but its JSON sidecar has no FrameTimesStart"
+    if kind == "cut short":
+        path.write_bytes(path.read_bytes()[:5000])
+        return root, "PET.nii.gz"
+    if kind == "not an image":
+        (root / "bad" / "T1.nii.gz").write_bytes(b"\x1f\x8bnonsense")
+        return root, "T1.nii.gz"
+    if kind == "no overlap":
+        sitk.WriteImage(as_image(np.roll(pet, 12, axis=1)), str(path))
+        return root, "do not overlap"
+    if kind == "constant":
+        sitk.WriteImage(as_image(np.full_like(t1, 3.0)), str(root / "bad" / "T1.nii.gz"))
+        return root, "has a single value"
+    raise AssertionError(kind)
+
+
+@pytest.mark.parametrize(
+    "kind", ["missing PET", "4D without times", "cut short", "not an image", "no overlap", "constant"]
+)
+def test_bad_cases_stop_the_run_or_are_left_out(tmp_path: Path, kind: str) -> None:
+    root, message = bad_dataset(tmp_path / "Schöne Daten", kind)
+    run = tmp_path / "run"
+    run.mkdir()
+    arguments = (root, run, tmp_path / "cache", SPACE)
+    with pytest.raises(InputError, match="1 of 2 cases cannot be used. bad: ") as caught:
+        prepare_dataset(*arguments, DatasetOptions(), workers=1, reporter=QuietReporter())
+    assert message in caught.value.message and "--exclude-bad" in caught.value.hint
+    assert message in (run / CASES).read_text(encoding="utf-8")
+    options = DatasetOptions(exclude_bad=True)
+    manifest, prepared = prepare_dataset(*arguments, options, workers=1, reporter=QuietReporter())
+    assert list(prepared) == ["good"]
+    assert message in next(case.exclude for case in manifest.cases if case.case == "bad")
+
+
+def test_mixed_units_are_refused(tmp_path: Path) -> None:
+    root = write_dataset(tmp_path / "ds", ["s1", "s2"])
+    (root / "s2" / "PET.json").write_text(json.dumps({"Units": "SUVR"}))
+    arguments = (root, tmp_path, tmp_path / "cache", SPACE, DatasetOptions())
+    with pytest.raises(InputError, match="different units: 1 in SUV, 1 in SUVR"):
+        prepare_dataset(*arguments, workers=1, reporter=QuietReporter())
+
+
+def test_scans_of_one_subject_with_brains_of_other_sizes_are_told(tmp_path: Path) -> None:
+    root = write_dataset(tmp_path / "ds", ["s1", "s2"])
+    t1, pet, mask = brain(1)
+    for name, array in (("T1", t1), ("PET", pet), ("brain_mask", mask)):
+        sitk.WriteImage(as_image(array, 6.6), str(root / "s2" / f"{name}.nii.gz"))
+    rows = rows_of(root)
+    for row in rows:
+        row |= {"subject": "one", "mask": f"{row['case']}/brain_mask.nii.gz"}
+    write_table(root, rows)
+    arguments = (root, tmp_path, tmp_path / "cache", SPACE, DatasetOptions())
+    manifest, _ = prepare_dataset(*arguments, workers=1, reporter=QuietReporter())
+    assert any("two people under one id" in f.message for f in manifest.findings["s2"])
+
+
+def test_a_dynamic_pet_is_averaged_over_60_to_90_minutes(tmp_path: Path) -> None:
+    root = write_dataset(tmp_path / "ds", ["s1"])
+    _, pet, _ = brain(0)
+    frames = sitk.JoinSeries([as_image(pet * f) for f in (50.0, 1.0, 3.0)])
+    sitk.WriteImage(frames, str(root / "s1" / "PET.nii.gz"))
+    about = {"Units": "SUV", "FrameTimesStart": [0, 3600, 4500], "FrameDuration": [3600, 900, 900]}
+    (root / "s1" / "PET.json").write_text(json.dumps(about))
+    entry = prepare(root, tmp_path / "cache")["s1"]
+    real = sitk.GetArrayFromImage(sitk.ReadImage(str(entry.folder / REAL)))
+    inside = brain(0)[2] > 0
+    np.testing.assert_allclose(real[inside], pet[inside] / pet[inside].mean(), rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("genotypes", "message"),
+    [(["HAB", ""], "'s2' has no genotype"), (["HAB", "GG"], "'s2' has the genotype 'GG'")],
+)
+def test_a_missing_genotype_is_never_assumed(tmp_path: Path, genotypes: list[str], message: str) -> None:
+    root = write_dataset(tmp_path / "ds", ["s1", "s2"])
+    write_table(root, [{**row, "genotype": g} for row, g in zip(rows_of(root), genotypes)])
+    options = DatasetOptions(adjust_genotype=True)
+    with pytest.raises(InputError, match=message):
+        prepare_dataset(
+            root, tmp_path, tmp_path / "cache", SPACE, options, workers=1, reporter=QuietReporter()
+        )

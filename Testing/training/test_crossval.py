@@ -1,0 +1,254 @@
+"""``mri2pet train`` from a dataset to bundles, predictions, ensemble and report; and what it refuses."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from MRI2PETLib.bundle import read_bundle
+from MRI2PETLib.cli import main
+from MRI2PETLib.images import read_image
+from MRI2PETLib.synthesis import synthesize
+from MRI2PETTrainingLib import command
+from MRI2PETTrainingLib.folds import read_folds
+from small_datasets import rows_of, write_dataset, write_pair, write_table
+
+COMMANDS = {"train": command}
+PRESET = {
+    "description": "for tests",
+    "family": "unet",
+    "network": {"n_channels": 8, "n_levels": 2},
+    "model_space": {
+        "size": [24, 24, 24],
+        "spacing_mm": 8.0,
+        "centre": "mask",
+        "source": "mask-p1-p99",
+        "target": "suvr-half",
+    },
+    "loss": {"loss_region": "brain"},
+    "learning_rate": 0.01,
+    "schedule": "cosine",
+    "epochs": 2,
+    "batch_size": 2,
+    "gradient_clip": 1.0,
+    "ema_decay": 0.5,
+    "patience": 0,
+    "select": "best",
+    "precision": "32",
+    "gradient_checkpointing": False,
+    "augmentation": {"flip": 0.5},
+}
+NAMES = ["p1_01", "p1_02", "p2_01", "p3_01", "p4_01", "p5_01", "p6_01"]
+
+
+def train(*arguments: object) -> int:
+    return main(["train", *map(str, arguments), "--progress", "none"], COMMANDS)
+
+
+@pytest.fixture(scope="module")
+def preset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("preset") / "tiny.json"
+    path.write_text(json.dumps(PRESET))
+    return path
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = write_dataset(tmp_path_factory.mktemp("Mes données été"), NAMES)
+    rows = rows_of(root)
+    for row, genotype in zip(rows, ["HAB", "HAB", "MAB", "HAB", "MAB", "HAB", "MAB"]):
+        row["subject"] = str(row["case"])[:2]
+        row |= {"mask": f"{row['case']}/brain_mask.nii.gz", "group": "pain" if genotype == "MAB" else "HC"}
+        row["genotype"] = genotype
+    write_table(root, rows)
+    return root
+
+
+@pytest.fixture(scope="module")
+def common(dataset: Path, preset: Path, tmp_path_factory: pytest.TempPathFactory) -> list[object]:
+    """Arguments of all runs; they share the prepared cases."""
+    cache = tmp_path_factory.mktemp("cache")
+    rest: list[object] = ["--preset", preset, "--cache", cache, "--workers", 1, "--device", "cpu"]
+    return [dataset, "--folds", 3, *rest]
+
+
+@pytest.fixture(scope="module")
+def run(common: list[object], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "premier essai"
+    assert train(*common, "-o", folder) == 0
+    return folder
+
+
+def table(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def test_a_run_leaves_everything(run: Path) -> None:
+    folds = read_folds(run / "folds.json")
+    rows = table(run / "predictions.csv")
+    assert [row["case"] for row in rows] == NAMES
+    for row in rows:
+        assert row["case"] in folds.folds[int(row["fold"])].test
+        assert all((run / row[k]).is_file() for k in ("synthetic", "real", "t1", "mask"))
+    for k in range(3):
+        bundle = read_bundle(run / f"fold_{k}" / "bundle")
+        assert bundle.metadata["training"]["fold"] == k and bundle.id == f"premier-essai-fold{k}"
+        assert len(table(run / f"fold_{k}" / "checkpoints" / "metrics.csv")) == 2
+        assert (run / f"fold_{k}" / "mean_pet.nii.gz").is_file()
+    assert set(json.loads((run / "baselines.json").read_text())["folds"]) == {"0", "1", "2"}
+    assert (run / "evaluation" / "report.html").is_file()
+    people = table(run / "subjects.csv")
+    assert [row["subject"] for row in people] == ["p1", "p2", "p3", "p4", "p5", "p6"]
+    assert people[0]["scans"] == "2" and people[0]["training mean: mse"]
+    page = (run / "report.html").read_text(encoding="utf-8")
+    for words in ("training mean", "anatomy null", "learning_rate", "torch", "s a step", "data:image/png"):
+        assert words in page
+
+
+def test_a_prediction_is_what_the_fold_s_bundle_synthesises(run: Path) -> None:
+    row = table(run / "predictions.csv")[0]
+    t1 = read_image(run / row["t1"], kind="t1").image
+    mask = read_image(run / row["mask"], kind="mask").image
+    result = synthesize(t1, read_bundle(run / f"fold_{row['fold']}" / "bundle"), mask=mask, device="cpu")
+    kept = sitk.GetArrayFromImage(sitk.ReadImage(str(run / row["synthetic"])))
+    np.testing.assert_allclose(sitk.GetArrayFromImage(result.pet), kept, atol=1e-5)
+
+
+def test_the_ensemble_synthesises_with_an_sd_map(run: Path, dataset: Path, tmp_path: Path) -> None:
+    case = dataset / NAMES[0]
+    arguments = ["synthesize", str(case / "T1.nii.gz"), "--mask", str(case / "brain_mask.nii.gz")]
+    arguments += ["--model", str(run / "ensemble"), "-o", str(tmp_path), "--device", "cpu"]
+    assert main([*arguments, "--progress", "none"]) == 0
+    (sd,) = tmp_path.glob("*_desc-syntheticSD_pet.nii.gz")
+    values = sitk.GetArrayFromImage(sitk.ReadImage(str(sd)))
+    assert values.max() > 0 and np.isfinite(values).all()
+    assert read_bundle(run / "ensemble").is_demonstration is False
+
+
+def test_a_run_is_not_overwritten_and_resume_does_nothing_twice(
+    run: Path, common: list[object], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train(*common, "-o", run) == 3
+    assert "Add --resume" in capsys.readouterr().err
+    assert train(*common, "-o", run, "--resume", "--epochs", 5) == 3
+    assert "preset.epochs was 2, is 5" in capsys.readouterr().err
+    bundles = [run / f"fold_{k}" / "bundle" / "configs" / "metadata.json" for k in range(3)]
+    before = [path.stat().st_mtime_ns for path in bundles]
+    assert train(*common, "-o", run, "--resume") == 0
+    assert [path.stat().st_mtime_ns for path in bundles] == before
+
+
+def test_folds_one_by_one_equal_all_at_once(run: Path, common: list[object], tmp_path: Path) -> None:
+    other = tmp_path / "premier essai"
+    for k in range(3):
+        assert not (other / "ensemble").exists()
+        assert train(*common, "-o", other, "--fold", k) == 0
+    for k in range(3):
+        ids = [read_bundle(folder / f"fold_{k}" / "bundle").sha256 for folder in (run, other)]
+        assert ids[0] == ids[1]
+    assert (other / "report.html").is_file()
+
+
+def test_genotypes_are_adjusted_on_training_people_only(common: list[object], tmp_path: Path) -> None:
+    from MRI2PETLib.progress import QuietReporter
+    from MRI2PETTrainingLib.cache import Prepared
+    from MRI2PETTrainingLib.crossval import Plan, prepare_run
+    from MRI2PETTrainingLib.genotype import adjust
+    from MRI2PETTrainingLib.preflight import DatasetOptions
+    from MRI2PETTrainingLib.presets import read_preset
+
+    plan = Plan(
+        dataset=Path(str(common[0])),
+        run=tmp_path / "run",
+        preset=read_preset(str(common[4])),
+        options=DatasetOptions(adjust_genotype=True),
+        n_folds=2,
+        cache=Path(str(common[6])),
+    )
+    _, prepared, _ = prepare_run(plan, QuietReporter())
+    train_cases = [prepared[name] for name in NAMES[:5]]
+    test_cases = [prepared[name] for name in NAMES[5:]]
+    a, _, tested = adjust(tmp_path / "a", train_cases, [], test_cases)
+
+    def group_gap(entries: list[Prepared]) -> float:
+        """Mean absolute difference of the group means, in model space."""
+        sides = []
+        for genotype in ("HAB", "MAB"):
+            own = [e for e in entries if e.case.genotype == genotype]
+            people = {e.case.subject: np.array(e.arrays()[1], dtype=float) for e in own}
+            sides.append(np.mean(list(people.values()), axis=0))
+        return float(np.abs(sides[0] - sides[1]).mean())
+
+    assert group_gap(a) < group_gap(train_cases)
+    # The test people's PETs decide nothing: without them the training cases are the same.
+    b, _, _ = adjust(tmp_path / "b", train_cases, [], [])
+    for x, y in zip(a, b):
+        np.testing.assert_array_equal(x.arrays(), y.arrays())
+    assert not np.array_equal(tested[0].arrays(), test_cases[0].arrays())
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("one case", "1 case(s) of 1 person cannot be split"),
+        ("one person", "7 case(s) of 1 person cannot be split"),
+        ("more folds than people", "6 people cannot be split into 9 folds"),
+        ("a file in the way", "Cannot write"),
+        ("another folder's files", "is not empty and holds no run"),
+        ("no such fold", "There is no fold 7"),
+    ],
+)
+def test_what_cannot_be_trained_is_said(
+    common: list[object],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    change: str,
+    message: str,
+) -> None:
+    dataset, *rest = common
+    more: list[object] = []
+    run = tmp_path / "run"
+    if change in ("one case", "one person"):
+        copy = Path(shutil.copytree(str(dataset), tmp_path / "copy"))
+        rows = table(copy / "manifest.csv")
+        rows = (
+            rows[:1]
+            if change == "one case"
+            else [{**row, "subject": "p", "group": "", "genotype": ""} for row in rows]
+        )
+        write_table(copy, rows)
+        dataset = copy
+    elif change == "more folds than people":
+        more = ["--folds", 9]
+    elif change == "a file in the way":
+        (tmp_path / "file").write_text("")
+        run = tmp_path / "file" / "run"
+    elif change == "another folder's files":
+        run.mkdir()
+        (run / "thesis.docx").write_text("")
+    else:
+        more = ["--fold", 7]
+    assert train(dataset, *rest, "-o", run, *more) in (3, 7)
+    assert message in capsys.readouterr().err
+
+
+def test_one_person_under_two_ids_is_refused(
+    tmp_path: Path, preset: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = write_dataset(tmp_path / "ds", ["a1", "b1", "c1"])
+    write_pair(root / "d1", 0)  # the images of a1
+    assert train(root, "-o", tmp_path / "run", "--preset", preset, "--folds", 2) == 3
+    assert "one person under two ids" in capsys.readouterr().err
+
+
+def test_the_command_is_registered() -> None:
+    from MRI2PETLib.cli import find_commands
+
+    assert find_commands()["train"] is command

@@ -1,0 +1,164 @@
+"""What the network is shown, that it learns it, and that its own pair fits better than any other."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from MRI2PETLib.errors import BundleError, InputError
+from MRI2PETLib.models import unet
+from MRI2PETTrainingLib.data import EpochSampler, Pairs, augment
+from MRI2PETTrainingLib.fit import Hardware, fit_fold
+from MRI2PETTrainingLib.learner import Learner, checkpoint_blocks, nmse_and_r
+from MRI2PETTrainingLib.presets import Augmentation, preset_names, read_preset
+from small_datasets import prepared_cases, tiny_preset
+
+CPU = Hardware("cpu")
+
+
+def test_one_pair_is_learnt_by_heart(tmp_path: Path) -> None:
+    """Normalised MSE below .05 of the variance; noise alone leaves .01."""
+    (pair,) = prepared_cases(tmp_path / "cache", ["one"])
+    preset = tiny_preset(
+        epochs=5, batch_size=1, augmentation=Augmentation(), learning_rate=0.01, ema_decay=0.0
+    )
+    fitted = fit_fold(tmp_path, [pair] * 50, [pair], preset, seed=1, hardware=CPU)
+    assert fitted.history[fitted.epoch]["val_nmse"] < 0.05
+
+
+def test_the_own_pair_is_never_beaten_by_another(tmp_path: Path) -> None:
+    pairs = prepared_cases(tmp_path / "cache", [f"p{i}" for i in range(4)])
+    preset = tiny_preset(epochs=4, batch_size=1, augmentation=Augmentation(), ema_decay=0.0)
+    network = fit_fold(tmp_path, pairs * 10, pairs[:1], preset, seed=1, hardware=CPU).network
+    for own in pairs:
+        source = torch.from_numpy(np.array(own.arrays()[0], dtype=np.float32))[None, None]
+        with torch.inference_mode():
+            prediction = network(source)[0, 0]
+        errors = {}
+        for other in pairs:
+            _, target, mask = torch.from_numpy(np.array(other.arrays(), dtype=np.float32))
+            errors[other.case.case] = nmse_and_r(prediction[mask > 0], target[mask > 0])[0]
+        assert min(errors, key=lambda name: errors[name]) == own.case.case
+
+
+def test_no_change_without_augmentation_and_a_whole_flip() -> None:
+    volumes = torch.rand(3, 8, 9, 10)
+    rng = np.random.default_rng(0)
+    assert torch.equal(augment(volumes, Augmentation(), rng), volumes)
+    assert torch.equal(augment(volumes, Augmentation(flip=1.0), rng), volumes.flip(-1))
+
+
+def test_geometry_changes_all_volumes_alike_and_intensity_the_t1_only() -> None:
+    k, j, i = np.indices((20, 22, 24))
+    ball = ((k - 10) ** 2 + (j - 11) ** 2 + (i - 12) ** 2 < 49).astype(np.float32)
+    volumes = torch.from_numpy(np.stack([ball * 0.5, ball * 0.5, ball]))
+    moved = augment(volumes, Augmentation(0, 10, 0.1, 3, 0, 0), np.random.default_rng(1))
+    assert torch.equal(moved[0], moved[1]) and not torch.equal(moved[2], volumes[2])
+    assert set(moved[2].unique().tolist()) == {0.0, 1.0}
+    assert float(moved[2].sum()) == pytest.approx(float(ball.sum()), rel=0.35)
+    other = augment(volumes, Augmentation(gamma=0.5, noise=0.1), np.random.default_rng(1))
+    assert torch.equal(other[1:], volumes[1:]) and not torch.equal(other[0], volumes[0])
+    assert float(other[0][volumes[2] == 0].abs().max()) == 0
+
+
+def test_a_shift_is_the_number_of_voxels_it_says() -> None:
+    """Along each axis, of a field of view whose sides differ."""
+    volumes = torch.zeros(3, 12, 16, 20)
+    volumes[:, 4:8, 6:10, 8:12] = 1
+    centre = volumes[2].nonzero().double().mean(0)
+
+    class Fixed:
+        """Draws: no flip, no angles, no scale, and a shift of 2 voxels along i only."""
+
+        def __init__(self) -> None:
+            self.draws = [np.zeros(3), np.zeros(3), np.array([2.0, 0.0, 0.0])]
+
+        def random(self) -> float:
+            return 1.0
+
+        def uniform(self, low: float, high: float, n: int | None = None) -> object:
+            return 0.0 if n is None else self.draws.pop(0)
+
+    moved = augment(volumes, Augmentation(shift_voxels=2.0), Fixed())  # type: ignore[arg-type]
+    apart = moved[2].nonzero().double().mean(0) - centre
+    np.testing.assert_allclose(apart.numpy(), [0, 0, -2], atol=1e-6)
+
+
+def test_the_order_depends_on_seed_and_epoch_and_is_shared_between_processes(tmp_path: Path) -> None:
+    sampler = EpochSampler(7, seed=3, shuffle=True)
+    first = list(sampler)
+    sampler.set_epoch(1)
+    second = list(sampler)
+    assert sorted(i for _, i in first) == list(range(7)) and first != second
+    assert {epoch for epoch, _ in second} == {1}
+    parts = []
+    for rank in range(2):
+        part = EpochSampler(7, seed=3, shuffle=True, rank=rank, processes=2)
+        assert len(list(part)) == len(part) == 4
+        parts += [i for _, i in part]
+    assert set(parts) == set(range(7))
+    pairs = Pairs(prepared_cases(tmp_path, ["a", "b"]), Augmentation(0.5, 5, 0.05, 1, 0.1, 0.1), seed=1)
+    assert torch.equal(pairs[(4, 1)]["source"], pairs[(4, 1)]["source"])
+    assert not torch.equal(pairs[(4, 1)]["source"], pairs[(5, 1)]["source"])
+
+
+def test_gradient_checkpointing_changes_nothing_but_memory() -> None:
+    torch.manual_seed(0)
+    a, b = (unet.build({"n_channels": 8, "n_levels": 2}) for _ in range(2))
+    b.load_state_dict(a.state_dict())
+    checkpoint_blocks(b)
+    assert list(a.state_dict()) == list(b.state_dict())
+    source, target = torch.rand(1, 1, 16, 16, 16), torch.rand(1, 1, 16, 16, 16)
+    mask = torch.ones_like(source)
+    losses = []
+    for network in (a, b):
+        loss = unet.loss(network, source, target, mask, {})
+        loss.backward()
+        losses.append(loss)
+    assert torch.equal(losses[0], losses[1])
+    for p, q in zip(a.parameters(), b.parameters()):
+        assert (p.grad is None) == (q.grad is None)
+        assert p.grad is None or torch.allclose(p.grad, q.grad, atol=1e-7)
+
+
+def test_presets() -> None:
+    assert set(preset_names()) >= {"tspo-unet", "ferrante2025", "smoke"}
+    published = read_preset("ferrante2025")
+    assert (published.learning_rate, published.epochs, published.batch_size) == (1e-4, 50, 2)
+    assert published.space.target == "minmax" and published.network == {"attention": "reference"}
+    assert published.select == "last" and published.loss == {"loss_region": "volume"}
+    assert read_preset("smoke", epochs=3).epochs == 3
+    for wrong, message in (({"epochs": 0}, "epochs cannot be 0"), ({"precision": "8"}, "precision")):
+        with pytest.raises(InputError, match=message):
+            read_preset("smoke", **wrong)
+    with pytest.raises(InputError, match="There is no preset 'other'. Presets: "):
+        read_preset("other")
+
+
+def test_the_moving_average_is_validated_and_kept(tmp_path: Path) -> None:
+    learner = Learner(tiny_preset(ema_decay=0.9), steps=4, seed=0)
+    with torch.no_grad():
+        for parameter in learner.network.parameters():
+            parameter += 1
+    before = [p.clone() for p in learner.average.parameters()]  # type: ignore[union-attr]
+    learner.on_train_batch_end()
+    decay = 2 / 11  # (1 + n) / (10 + n) of the first update
+    for old, new in zip(before, learner.evaluated.parameters()):
+        torch.testing.assert_close(new.data, old + (1 - decay))
+
+
+def test_warm_start_takes_the_weights_of_a_bundle_of_the_same_network(tmp_path: Path) -> None:
+    from bundles import tiny_bundle
+
+    bundle = tiny_bundle(tmp_path / "bundle")
+    pairs = prepared_cases(tmp_path / "cache", ["a", "b"])
+    preset = tiny_preset(epochs=1, learning_rate=1e-12, ema_decay=0.0)
+    fitted = fit_fold(tmp_path / "x", pairs[:1], pairs[1:], preset, seed=5, hardware=CPU, initial=bundle)
+    for a, b in zip(fitted.network.state_dict().values(), bundle.network().state_dict().values()):
+        torch.testing.assert_close(a, b, atol=1e-6, rtol=0)
+    other = tiny_preset(network={"n_channels": 16, "n_levels": 2})
+    with pytest.raises(BundleError, match="another network than that of"):
+        fit_fold(tmp_path / "y", pairs[:1], pairs[1:], other, seed=5, hardware=CPU, initial=bundle)
