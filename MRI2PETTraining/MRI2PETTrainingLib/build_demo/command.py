@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 SEED = 20250908
 _ABLATION, _ABLATION_STEPS = "ablation.json", 250
-_HELDOUT_STEPS, _HELDOUT_COARSE_STEPS = 400, 300  # of the out-of-sample model, always 4 mm
+_HELDOUT_STEPS, _HELDOUT_COARSE_STEPS = 1000, 500  # of the out-of-sample model, always 4 mm
 
 
 def build_parser() -> argparse.ArgumentParser:
