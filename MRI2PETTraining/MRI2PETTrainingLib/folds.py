@@ -10,6 +10,8 @@ from dataclasses import asdict, dataclass
 from itertools import combinations
 from pathlib import Path
 
+import numpy as np
+
 from MRI2PETLib.errors import InputError
 from MRI2PETLib.outputs import write_json
 from MRI2PETTrainingLib.manifest import TrainingCase
@@ -62,7 +64,7 @@ def make_folds(
     :param leave_one_site_out: one fold a ``site`` instead of ``n_folds``; that site is the test set.
     :raises InputError: too few people for the folds, or a person at two sites.
     """
-    from sklearn.model_selection import LeaveOneGroupOut, StratifiedGroupKFold
+    from sklearn.model_selection import LeaveOneGroupOut
 
     cases = sorted(cases, key=lambda case: case.case)
     columns = tuple(keep_together or default_columns(cases))
@@ -85,8 +87,7 @@ def make_folds(
         outer = list(LeaveOneGroupOut().split(cases, groups=sites))
         method = "leave one site out"
     else:
-        splitter = StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed)
-        outer = _quiet(splitter, cases, strata, units)
+        outer = _split(n_folds, seed, strata, units)
         method = "stratified by group, grouped by " + " and ".join(columns)
     folds = []
     for number, (rest, test) in enumerate(outer):
@@ -98,8 +99,7 @@ def make_folds(
                 f"{people} people in {len(outer)} folds.",
                 "Use fewer folds (--folds), or add people.",
             )
-        inner = StratifiedGroupKFold(n_inner, shuffle=True, random_state=seed + number)
-        splits = _quiet(inner, [cases[i] for i in rest], [strata[i] for i in rest], rest_units)
+        splits = _split(n_inner, seed + number, [strata[i] for i in rest], rest_units)
         train, validation = next((t, v) for t, v in splits if len(t) and len(v))
         names = [cases[i].case for i in rest]
         folds.append(
@@ -216,12 +216,16 @@ def _check_sites(cases: Sequence[TrainingCase], units: Sequence[int]) -> None:
             )
 
 
-def _quiet(splitter: object, cases: Sequence[object], strata: Sequence[str], units: Sequence[int]) -> list:
-    """Splits, without scikit-learn's warning of strata smaller than the folds: the report shows them."""
+def _split(
+    n_splits: int, seed: int, strata: Sequence[str], units: Sequence[int]
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Indices of both sides of every split; no balance where all strata are smaller than the splits."""
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    if max(Counter(strata).values()) < n_splits:
+        strata = [""] * len(strata)
+    splitter = StratifiedGroupKFold(n_splits, shuffle=True, random_state=seed)
     with warnings.catch_warnings():
+        # Of strata smaller than the folds: the report shows who is where.
         warnings.simplefilter("ignore", UserWarning)
-        try:
-            return list(splitter.split(cases, strata, units))  # type: ignore[attr-defined]
-        except ValueError as error:
-            # "n_splits=k cannot be greater than the number of members in each class" and the like
-            raise InputError(f"These people cannot be split: {error}", "Use fewer folds.") from error
+        return list(splitter.split(units, strata, units))

@@ -367,6 +367,22 @@ def test_the_command_names_the_data_and_refuses_an_empty_folder(
     assert "sub-*_T1w" in capsys.readouterr().err and not (tmp_path / "b").exists()
 
 
+def test_a_work_folder_belongs_to_its_people(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, donors: list[Donor], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A training must not go on with other people, whose numbers it would take for those it knows."""
+    everyone = {f"sub-{n:02d}": tmp_path / f"{n}.npz" for n in range(30)}
+    monkeypatch.setattr(anatomies, "find_t1s", lambda folder: everyone)
+    monkeypatch.setattr(anatomies, "prepare", lambda t1s, *rest: t1s)
+    monkeypatch.setattr(activity, "read_donors", lambda folder: donors)
+    monkeypatch.setattr(command, "_build", lambda *rest: 0)
+    call = ["--t1", "t", "--pbr28", "p", "--work", str(tmp_path), "-o", "b", "--progress", "none"]
+    assert command.main(call) == command.main(call) == 0
+    del everyone["sub-07"]
+    assert command.main(call) == InputError.exit_code
+    assert "other people" in capsys.readouterr().err
+
+
 def test_real_donors_are_predicted_without_them(shared_data: Path) -> None:  # noqa: F811
     """Leave one donor out, r in the template's mask: measured .838 to .921 (tissue alone .747 to .859)."""
     rows = activity.leave_one_out(activity.read_donors(shared_data / "pbr28"))

@@ -154,3 +154,8 @@ def test_a_leak_written_into_the_file_is_refused(tmp_path: Path) -> None:
     path.write_text(json.dumps(content))
     with pytest.raises(InputError, match="cannot be used"):
         read_folds(path)
+
+
+def test_groups_smaller_than_the_folds_do_not_stop_it() -> None:
+    folds = make_folds(people(6, group=["a", "b", "c"]), 3)
+    assert all(fold.train and fold.validation and fold.test for fold in folds.folds)
