@@ -101,7 +101,7 @@ def _run(options: argparse.Namespace, reporter: Reporter) -> int:
     device = pick_device(options.device)
     if device.type == "cpu":  # a thread that waits for a busy core stops all others
         torch.set_num_threads(max(1, torch.get_num_threads() - 1))
-    torch.set_float32_matmul_precision("high")
+    torch.backends.cudnn.deterministic = True
     material = _material(options, reporter)
     if options.gates is not None:
         return _measure(options, material, reporter)
@@ -121,7 +121,13 @@ def _material(options: argparse.Namespace, reporter: Reporter) -> _Material:
     for subject in sorted(set(t1s) - set(prepared)):
         reporter.warning(f"{subject} is left out, see {options.work / 'anatomies' / subject}.txt")
     split = split_people(prepared, SEED)
-    write_json(options.work / "split.json", split.to_dict())
+    about = {"people": split.to_dict(), "donors": [donor.name for donor in donors]}
+    begun = options.work / "split.json"
+    if begun.is_file() and json.loads(begun.read_text(encoding="utf-8")) != about:
+        raise InputError(
+            f"{options.work} was begun with other people or donors.", "Choose another work folder."
+        )
+    write_json(begun, about)
     return _Material(t1s, prepared, split, donors)
 
 
