@@ -29,7 +29,7 @@ $(VENV)/.base: pyproject.toml constraints.txt | $(VENV)/bin/python
 
 $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@echo "Installing into $(VENV) with the tools for tests ..."
-	$(PIP) -e ".[dev]"
+	$(PIP) -e ".[dev,train]"
 	@touch $@ $(VENV)/.base
 
 clean:

@@ -61,8 +61,18 @@ class Prepared:
     about: Mapping[str, Any]
 
     def arrays(self) -> np.ndarray:
-        """Float16 [T1, PET, mask], [3, k, j, i]; mapped from disk, so that memory does not grow."""
-        return np.load(self.folder / ARRAYS, mmap_mode="r")
+        """Float16 [T1, PET, mask], [3, k, j, i]; mapped from disk, so that memory does not grow.
+
+        :raises InputError: if the file is gone or damaged since it was checked.
+        """
+        path = self.folder / ARRAYS
+        try:
+            return np.load(path, mmap_mode="r")
+        except (OSError, ValueError) as error:
+            raise InputError(
+                f"The prepared case {self.case.case} cannot be read: {path}: {error}.",
+                "Run again with --resume: it is prepared again and finished epochs are kept.",
+            ) from error
 
     @property
     def findings(self) -> tuple[Finding, ...]:

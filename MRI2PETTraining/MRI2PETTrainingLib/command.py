@@ -76,7 +76,7 @@ def run(args: argparse.Namespace, reporter: Reporter) -> int:
     from MRI2PETLib.errors import DependencyError, InputError
 
     _check_packages(DependencyError)
-    from MRI2PETTrainingLib.crossval import Plan, prepare_run, run_training
+    from MRI2PETTrainingLib.crossval import Plan, is_first_process, prepare_run, run_training
     from MRI2PETTrainingLib.preflight import DatasetOptions
     from MRI2PETTrainingLib.presets import read_preset
     from MRI2PETTrainingLib.subjects import read_overrides
@@ -128,11 +128,14 @@ def run(args: argparse.Namespace, reporter: Reporter) -> int:
         )
         reporter.result({"run": args.output, "cases": len(prepared), "folds": len(folds.folds)})
         return 0
+    if not is_first_process():
+        run_training(plan, Reporter())  # the first process speaks for all
+        return 0
     summary = run_training(plan, reporter)
     reporter.close()
     if "report" in summary:
         reporter.say(f"Report:   {summary['report']}\nEnsemble: {summary['ensemble']}")
-    elif summary:
+    else:
         reporter.say(f"Finished folds: {', '.join(map(str, summary['finished_folds'])) or 'none'}.")
     reporter.result(summary)
     return 0

@@ -126,12 +126,13 @@ def prepare_run(plan: Plan, reporter: Reporter) -> tuple[Manifest, dict[str, Pre
 def run_training(plan: Plan, reporter: Reporter) -> dict[str, Any]:
     """Train what is not trained yet; when all folds are there, make the ensemble, evaluate and report.
 
-    :returns: a summary: folders, numbers of finished folds, path of the report if all are done.
+    :returns: a summary: folders, numbers of finished folds, path of the report if all are done; empty in
+        all processes but the first.
     :raises MRI2PETError: with the reason; finished epochs and folds are kept.
     """
-    rank = global_rank()
+    first = is_first_process()
     manifest = None
-    if rank == 0:
+    if first:
         inner = _Part(reporter, 0, _PREPARED)
         manifest, prepared, folds = prepare_run(plan, inner)
     else:
@@ -146,8 +147,8 @@ def run_training(plan: Plan, reporter: Reporter) -> dict[str, Any]:
             continue
         share = (_TRAINED - _PREPARED) / len(numbers)
         start = _PREPARED + done * share
-        _train_fold(plan, folds.folds[number], prepared, _Part(reporter, start, start + share), rank)
-    if rank != 0:
+        _train_fold(plan, folds.folds[number], prepared, _Part(reporter, start, start + share), first)
+    if not first:
         return {}
     results = [read_fold(plan.run, fold) for fold in folds.folds]
     finished = [r for r in results if r is not None]
@@ -173,18 +174,17 @@ def read_fold(run: Path, fold: Fold) -> FoldResult | None:
         return None
 
 
-def global_rank() -> int:
-    """Number of this process among those of one training: torchrun, Lightning's launcher, or SLURM tasks."""
-    for name in ("RANK", "LOCAL_RANK"):
-        if os.environ.get(name, "").isdigit():
-            node = int(os.environ.get("NODE_RANK") or 0) if name == "LOCAL_RANK" else 0
-            return int(os.environ[name]) + node
+def is_first_process() -> bool:
+    """Whether this is the first process of a training by torchrun, Lightning or SLURM, or the only one."""
+    ranks = [os.environ.get(name) or "0" for name in ("RANK", "LOCAL_RANK", "NODE_RANK")]
     if int(os.environ.get("SLURM_NTASKS") or 1) > 1:
-        return int(os.environ.get("SLURM_PROCID") or 0)
-    return 0
+        ranks.append(os.environ.get("SLURM_PROCID") or "0")
+    return all(rank == "0" for rank in ranks)
 
 
-def _train_fold(plan: Plan, fold: Fold, prepared: Mapping[str, Prepared], reporter: _Part, rank: int) -> None:
+def _train_fold(
+    plan: Plan, fold: Fold, prepared: Mapping[str, Prepared], reporter: _Part, first: bool
+) -> None:
     from MRI2PETLib.model_store import find_bundle
     from MRI2PETTrainingLib.fit import Hardware, fit_fold
 
@@ -208,7 +208,7 @@ def _train_fold(plan: Plan, fold: Fold, prepared: Mapping[str, Prepared], report
         label=f"fold {fold.number}",
         progress=part_of(reporter.progress, 0, 0.95),
     )
-    if rank != 0:
+    if not first:
         return
     reporter.progress(0.95, 1, f"fold {fold.number}: predicting {len(test)} cases")
     seen = [*train, *validation]

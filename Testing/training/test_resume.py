@@ -172,3 +172,11 @@ def test_an_altered_checkpoint_is_refused(tmp_path: Path) -> None:
     (tmp_path / "checkpoints" / "last.ckpt").write_bytes(b"half a file")
     with pytest.raises(InputError, match="last.ckpt cannot be read"):
         fit_fold(tmp_path, cases[:3], cases[3:], tiny_preset(), seed=1, hardware=CPU)
+
+
+def test_a_case_that_vanishes_while_training_is_named(tmp_path: Path) -> None:
+    cases = prepared_cases(tmp_path / "cache", [f"case{i}" for i in range(4)])
+    (cases[1].folder / "arrays.npy").write_bytes(b"\x93NUMPY")
+    with pytest.raises(InputError, match="The prepared case case1 cannot be read") as caught:
+        fit_fold(tmp_path, cases[:3], cases[3:], tiny_preset(), seed=1, hardware=CPU)
+    assert "--resume" in caught.value.hint

@@ -1,0 +1,80 @@
+"""A whole run (preparation, folds, predictions) that is killed again and again, then resumed."""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from MRI2PETLib.bundle import read_bundle
+from MRI2PETTrainingLib.keeping import CURVES
+from small_datasets import write_dataset
+from test_crossval import PRESET
+
+NAMES = ["p1", "p2", "p3", "p4"]
+
+
+def start(dataset: Path, preset: Path, run: Path) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "MRI2PETTrainingLib", str(dataset), "-o", str(run), "--resume"]
+    command += ["--preset", str(preset), "--folds", "2", "--workers", "2", "--device", "cpu"]
+    return subprocess.Popen(
+        [*command, "--progress", "json"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    )
+
+
+def kill_after(child: subprocess.Popen[bytes], words: str, delay_s: float, how: signal.Signals) -> int:
+    """Send a signal a while after a stage has begun; returns the exit status."""
+    assert child.stdout is not None
+    for line in child.stdout:
+        if words in json.loads(line).get("stage", ""):
+            break
+    time.sleep(delay_s)
+    child.send_signal(how)
+    child.stdout.read()
+    return child.wait(timeout=300)
+
+
+def curves(run: Path, fold: int) -> list[str]:
+    """Lines of the curves without the seconds."""
+    text = (run / f"fold_{fold}" / "checkpoints" / CURVES).read_text()
+    return [line.rpartition(",")[0] for line in text.splitlines()]
+
+
+@pytest.mark.slow
+def test_killed_while_preparing_training_and_predicting(tmp_path: Path) -> None:
+    dataset = write_dataset(tmp_path / "ds", NAMES)
+    preset = tmp_path / "tiny.json"
+    preset.write_text(json.dumps({**PRESET, "epochs": 4}))
+    whole, killed = tmp_path / "a" / "run", tmp_path / "b" / "run"
+    child = start(dataset, preset, whole)
+    child.communicate(timeout=600)
+    assert child.returncode == 0
+    rng = random.Random(4)
+    for words in ("preparing", "fold 0, epoch 2", "fold 1, epoch 1", "predicting"):
+        status = kill_after(start(dataset, preset, killed), words, rng.uniform(0, 0.7), signal.SIGKILL)
+        assert status in (-signal.SIGKILL, 0)
+    child = start(dataset, preset, killed)
+    child.communicate(timeout=600)
+    assert child.returncode == 0
+    for k in range(2):
+        ids = [read_bundle(run / f"fold_{k}" / "bundle").sha256 for run in (whole, killed)]
+        assert ids[0] == ids[1] and curves(whole, k) == curves(killed, k)
+    assert (killed / "predictions.csv").read_bytes() == (whole / "predictions.csv").read_bytes()
+    assert (killed / "report.html").is_file()
+
+
+@pytest.mark.slow
+def test_cancelling_ends_with_its_exit_code_and_keeps_the_epochs(tmp_path: Path) -> None:
+    dataset = write_dataset(tmp_path / "ds", NAMES)
+    preset = tmp_path / "tiny.json"
+    preset.write_text(json.dumps({**PRESET, "epochs": 200}))
+    status = kill_after(start(dataset, preset, tmp_path / "run"), "fold 0, epoch 3", 0, signal.SIGTERM)
+    assert status == 130
+    files = {p.name for p in (tmp_path / "run" / "fold_0" / "checkpoints").iterdir()}
+    assert files == {"last.ckpt", "best.safetensors", CURVES}
