@@ -13,6 +13,7 @@ from types import FrameType, ModuleType
 
 from MRI2PETLib import __version__
 from MRI2PETLib.errors import Cancelled, MRI2PETError
+from MRI2PETLib.jobs import end_with_parent
 from MRI2PETLib.progress import Reporter, make_reporter
 
 ENTRY_POINTS = "mri2pet.commands"  # commands of other packages: the training library's
@@ -68,6 +69,7 @@ def main(arguments: list[str] | None = None, commands: Mapping[str, ModuleType] 
     )
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _cancel)
+    end_with_parent()
     reporter: Reporter = make_reporter(options.progress)
     try:
         return options.run(options, reporter)

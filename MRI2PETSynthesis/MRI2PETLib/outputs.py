@@ -15,6 +15,9 @@ from typing import Any
 
 from MRI2PETLib.errors import OutputError
 
+# Set by the parent of a child process (MRI2PETLib.jobs): names the job in every temporary file of it.
+JOB_VARIABLE = "MRI2PET_JOB"
+
 
 def make_folder(folder: Path | str) -> Path:
     """Create ``folder`` with its parents and check that it can be written to.
@@ -31,6 +34,25 @@ def make_folder(folder: Path | str) -> Path:
     return folder
 
 
+def temporary_mark() -> str:
+    """What temporary names hold: the job's name in a child process, else the process number.
+
+    So the parent of a killed child can remove what that child left, and nothing else.
+    """
+    return os.environ.get(JOB_VARIABLE) or str(os.getpid())
+
+
+def remove_temporary(folder: Path | str, mark: str) -> None:
+    """Remove the temporary files and folders that the ended process ``mark`` left below ``folder``."""
+    for parent, folders, files in os.walk(folder):
+        for name in [n for n in folders if n.startswith((f".staging-{mark}-", f".{mark}-"))]:
+            shutil.rmtree(Path(parent, name), ignore_errors=True)
+            folders.remove(name)
+        for name in [n for n in files if n.startswith(f".{mark}-")]:
+            with suppress(OSError):
+                Path(parent, name).unlink()
+
+
 @contextmanager
 def atomic_path(path: Path | str) -> Iterator[Path]:
     """Yield a temporary path beside ``path`` that replaces it when the block ends without an error.
@@ -41,7 +63,7 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
     :raises OutputError: if the file cannot be written (read-only, full disk).
     """
     path = Path(path)
-    temporary = path.with_name(f".{os.getpid()}-{path.name}")
+    temporary = path.with_name(f".{temporary_mark()}-{path.name}")
     try:
         yield temporary
         os.replace(temporary, path)
@@ -63,7 +85,7 @@ def staged_folder(folder: Path | str, last: str) -> Iterator[Path]:
     :raises OutputError: if the folder cannot be written to.
     """
     folder = make_folder(folder)
-    staging = Path(tempfile.mkdtemp(prefix=".staging-", dir=folder))
+    staging = Path(tempfile.mkdtemp(prefix=f".staging-{temporary_mark()}-", dir=folder))
     try:
         yield staging
         for path in sorted(staging.iterdir(), key=lambda p: p.name == last):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ import numpy as np
 from MRI2PETLib import __version__
 from MRI2PETLib.errors import InputError
 from MRI2PETLib.images import write_image
-from MRI2PETLib.outputs import make_folder, write_json, write_text
+from MRI2PETLib.outputs import make_folder, temporary_mark, write_json, write_text
 from MRI2PETLib.progress import ProgressCallback, no_progress
 from MRI2PETLib.simulation.subject import SimulatedSubject, check_arguments, simulate_subject
 
@@ -135,7 +134,7 @@ def _claim(folder: Path, settings: DatasetSettings) -> None:
 
 def _write_subject(folder: Path, subject: SimulatedSubject) -> None:
     """Write a person's files to a hidden folder beside ``folder``, then rename it: all of them or none."""
-    temporary = folder.with_name(f".{os.getpid()}-{folder.name}")
+    temporary = folder.with_name(f".{temporary_mark()}-{folder.name}")
     make_folder(temporary)
     note = {"Simulated": True, "Description": "SIMULATED: nobody was scanned", "Seed": subject.truth["seed"]}
     suv = {**note, "Modality": "PT", "TracerName": "PBR28", "Units": "SUV"}
