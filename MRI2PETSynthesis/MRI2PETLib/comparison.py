@@ -31,13 +31,21 @@ def add_picture(bundle: Bundle) -> AfterCase:
     return after
 
 
-def add_comparison(bundle: Bundle, pet_path: Path, pet_unit: str | None, reporter: Reporter) -> AfterCase:
+def add_comparison(
+    bundle: Bundle,
+    pet_path: Path,
+    pet_unit: str | None,
+    reporter: Reporter,
+    *,
+    point_mm: tuple[float, float, float] | None = None,
+) -> AfterCase:
     """Bring a real PET to the T1, and write the picture of both and ``metrics.json``.
 
     The PET is read at once, so that a bad file is refused before anything runs. Where it lies on another
     grid it is registered rigidly to the T1. It is brought to the scale of the synthetic PET (for SUVR:
     divided by its own mean in the brain mask), which makes its own unit irrelevant as long as it is linear.
 
+    :param point_mm: where the planes of the picture cross (LPS); default: the middle of the brain.
     :raises InputError: if the PET cannot be read.
     """
     from MRI2PETLib.preprocessing.pet import read_pet
@@ -71,7 +79,8 @@ def add_comparison(bundle: Bundle, pet_path: Path, pet_unit: str | None, reporte
                 **table,
             },
         )
-        _draw(bundle, case, files, t1, result, real=real, simulated=is_simulated(pet_path))
+        name = "Simulated PET" if is_simulated(pet_path) else "Real PET"
+        _draw(bundle, case, files, t1, result, real=real, real_name=name, point_mm=point_mm)
         reporter.say(f"{case.name}, in the brain, {result.unit}: {_summary(table)}")
 
     return after
@@ -172,7 +181,8 @@ def _draw(
     result: SynthesisResult,
     *,
     real: sitk.Image | None,
-    simulated: bool = False,
+    real_name: str = "",
+    point_mm: tuple[float, float, float] | None = None,
 ) -> None:
     from MRI2PETLib.evaluation.figures import comparison_figure
     from MRI2PETLib.results import synthetic_note
@@ -186,5 +196,6 @@ def _draw(
         title=f"{case.name}: synthetic {bundle.tracer} PET",
         unit=result.unit,
         note=synthetic_note(bundle),
-        real_name="Simulated PET" if simulated else "Real PET",
+        real_name=real_name,
+        point_mm=point_mm,
     )

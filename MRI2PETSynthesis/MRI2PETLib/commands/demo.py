@@ -7,6 +7,7 @@ the T1 does not show, so the picture also shows what a synthetic PET cannot know
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
 
 from MRI2PETLib.progress import Reporter
@@ -38,13 +39,14 @@ def run(args: argparse.Namespace, reporter: Reporter) -> int:
     folder = args.output / "simulated"
     write_dataset(folder, 1, DatasetSettings(args.seed, spacing_mm=1.0, head=True, lesion_share=1.0))
     t1_path, pet_path = folder / "subject_001" / "T1.nii.gz", folder / "subject_001" / "PET.nii.gz"
+    lesion = json.loads((folder / "subject_001" / "truth.json").read_text(encoding="utf-8"))["lesion"]
     case = Case("phantom", t1_path, pet=pet_path)
     run_batch(
         [case],
         bundle,
         args.output,
         reporter=reporter,
-        after_case=add_comparison(bundle, pet_path, None, reporter),
+        after_case=add_comparison(bundle, pet_path, None, reporter, point_mm=tuple(lesion["centre_lps_mm"])),
         device=args.device,
     )
     files = case_files(case, bundle, args.output)

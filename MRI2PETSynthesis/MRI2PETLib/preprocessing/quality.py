@@ -12,8 +12,8 @@ from MRI2PETLib.preprocessing.template_registration import TemplateFit
 from MRI2PETLib.verdict import Finding, Level
 
 # Pearson r with the template. Usable: heads 0.39-0.68, stripped brains 0.35-0.68. Not usable: a slab of
-# 40 mm 0.25, a T2 head 0.07, noise 0.00, a T2 brain -0.59.
-CORRELATION_WARN, CORRELATION_REFUSE, CORRELATION_INVERTED = 0.38, 0.30, -0.20
+# 40 mm 0.25, a T2 head 0.07, noise 0.00, an inverted stripped T1 -0.17, a T2 brain -0.59.
+CORRELATION_WARN, CORRELATION_REFUSE, CORRELATION_INVERTED = 0.38, 0.30, -0.10
 # Mattes MI, 32 bins, brain dilated by 2 mm. Usable: 0.278-0.53; a small child whose mask reaches the scalp in
 # places 0.249; wrong basin 0.07-0.13; T2 head 0.10; noise 0.001. Does not tell a slab (0.35-0.49), a T2 brain
 # (0.43) or a synthetic T2 head (0.26).
