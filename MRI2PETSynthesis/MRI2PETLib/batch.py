@@ -20,7 +20,7 @@ from MRI2PETLib.errors import EXIT_PARTIAL, Cancelled, MRI2PETError, OutputError
 from MRI2PETLib.images import LoadedImage, read_image, sha256_of
 from MRI2PETLib.outputs import make_folder, staged_folder, write_json, write_text
 from MRI2PETLib.progress import Reporter, part_of
-from MRI2PETLib.results import CaseFiles, case_files, is_done, write_case
+from MRI2PETLib.results import CaseFiles, case_files, finished_sidecar, write_case
 from MRI2PETLib.synthesis import SynthesisResult, synthesize
 
 STATUS_FILE = "synthesis_status.csv"
@@ -121,9 +121,10 @@ def _run_case(
         "series_uid": case.series_uid,
         **settings,
     }
-    if is_done(files, wanted):
+    if (sidecar := finished_sidecar(files, wanted)) is not None:
         reporter.log(f"{case.name}: already there, kept ({files.pet})")
-        return Status(case.name, "kept", "", "", "", "0.0", str(case.t1), str(files.pet))
+        level = sidecar["Quality"]["level"]
+        return Status(case.name, "kept", level, "", "", "0.0", str(case.t1), str(files.pet))
     t1 = read_image(case.t1, kind="t1", series_uid=case.series_uid)
     brain = None
     if case.mask is not None:

@@ -69,13 +69,16 @@ def case_files(case: Case, bundle: Bundle, output: Path) -> CaseFiles:
     return CaseFiles(output / case.folder, f"{case.name}_space-T1w", f"{case.name}{tracer}_space-T1w")
 
 
-def is_done(files: CaseFiles, wanted: dict[str, Any]) -> bool:
-    """Whether a complete result of the same request (inputs by checksum, model, settings) lies there."""
+def finished_sidecar(files: CaseFiles, wanted: dict[str, Any]) -> dict[str, Any] | None:
+    """The sidecar of a complete result of the same request (inputs by checksum, model, settings), if there
+    is one.
+    """
     try:
-        found = json.loads(files.sidecar.read_text(encoding="utf-8")).get("Request")
-    except (OSError, ValueError, AttributeError):
-        return False
-    return found == wanted and files.pet.is_file() and files.mask.is_file()
+        found = json.loads(files.sidecar.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    complete = isinstance(found, dict) and files.pet.is_file() and files.mask.is_file()
+    return found if complete and found.get("Request") == wanted else None
 
 
 def is_simulated(path: Path) -> bool:
