@@ -1,0 +1,184 @@
+"""Tables and plots of the evaluation as MRML nodes: global and regional figures, scatter, Bland-Altman."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import slicer
+import vtk
+
+from MRI2PETLib.errors import InputError
+from MRI2PETLib.evaluation.baselines import NETWORK
+from MRI2PETLib.evaluation.case import RegionRow
+from MRI2PETLib.evaluation.statistics import bland_altman
+from MRI2PETLib.scene import all_or_nothing
+
+Columns = Mapping[str, Sequence[Any]]
+_POINTS, _IDENTITY, _BIAS = (0.0, 0.45, 0.70), (0.35, 0.35, 0.35), (0.84, 0.37, 0.0)
+
+
+def global_columns(network: Mapping[str, Any], baselines: Mapping[str, Mapping[str, Any]]) -> Columns:
+    """One row a metric, one column a predictor: the network, then what others reach on the same case.
+
+    :param network: of :func:`MRI2PETLib.evaluation.metrics.compare`; ``baselines``: name -> metrics.
+    """
+    reasons = network.get("not_available", {})
+    names = [n for n, v in network.items() if isinstance(v, (int, float)) or n in reasons]
+    columns: dict[str, list[Any]] = {"metric": names, NETWORK: [network.get(n) for n in names]}
+    for baseline, values in baselines.items():
+        columns[baseline] = [values.get(n) for n in names]
+    return columns
+
+
+def region_columns(rows: Sequence[RegionRow], scale: str) -> Columns:
+    """One row a region on one scale; the NormDiff of every baseline stands beside that of the network."""
+    chosen = [row for row in rows if row.scale == scale]
+    network = [row for row in chosen if row.predictor == NETWORK]
+    if not network:
+        raise InputError(f"There is no region on the scale {scale}.")
+    unit = network[0].unit
+    columns: dict[str, list[Any]] = {
+        "region": [row.region for row in network],
+        "parcellation": [row.parcellation for row in network],
+        "volume (mL)": [row.volume_ml for row in network],
+        f"real ({unit})": [row.mean_real for row in network],
+        f"real, smoothed ({unit})": [row.mean_real_smoothed for row in network],
+        f"synthetic ({unit})": [row.mean_predicted for row in network],
+        "difference (%)": [row.percent_difference for row in network],
+        "ROI CNR bias": [row.roi_cnr_bias for row in network],
+    }
+    for predictor in dict.fromkeys(row.predictor for row in chosen):
+        values = {
+            (row.parcellation, row.label): row.normdiff_mean for row in chosen if row.predictor == predictor
+        }
+        columns[f"NormDiff, {predictor}"] = [values.get((row.parcellation, row.label)) for row in network]
+    return columns
+
+
+def add_table(scene: slicer.vtkMRMLScene, name: str, columns: Columns, note: str = "") -> Any:
+    """A table node. A column with a missing number holds text, with an empty cell there: never NaN.
+
+    :raises InputError: if the columns differ in length.
+    """
+    if len({len(values) for values in columns.values()}) > 1:
+        raise InputError(f"The columns of {name} differ in length.")
+    with all_or_nothing(scene):
+        node = scene.AddNewNodeByClass("vtkMRMLTableNode", scene.GenerateUniqueName(name))
+        node.SetDescription(note)
+        table = vtk.vtkTable()
+        for title, values in columns.items():
+            numeric = all(isinstance(v, (int, float, np.number)) and np.isfinite(v) for v in values)
+            array = vtk.vtkDoubleArray() if numeric else vtk.vtkStringArray()
+            array.SetName(title)
+            for value in values:
+                array.InsertNextValue(float(value) if numeric else _text(value))
+            table.AddColumn(array)
+        node.SetAndObserveTable(table)
+        node.SetUseColumnTitleAsColumnHeader(True)
+        node.SetLocked(True)
+    return node
+
+
+def add_scatter(
+    scene: slicer.vtkMRMLScene,
+    name: str,
+    real: Sequence[float],
+    synthetic: Sequence[float],
+    labels: Sequence[str],
+    unit: str,
+) -> Any:
+    """A chart node: synthetic over real, one point a region, with the line of identity."""
+    if len(real) == 0:
+        raise InputError(f"{name} has no point.")
+    ends = [min(*real, *synthetic), max(*real, *synthetic)]
+    with all_or_nothing(scene):
+        points = add_table(scene, f"{name} points", {"real": real, "synthetic": synthetic, "region": labels})
+        line = add_table(scene, f"{name} identity", {"real": ends, "synthetic": ends})
+        return _chart(
+            scene,
+            name,
+            [
+                _points(scene, "regions", points, "real", "synthetic"),
+                _line(scene, "equal", line, "real", "synthetic", _IDENTITY),
+            ],
+            f"real PET ({unit})",
+            f"synthetic PET ({unit})",
+        )
+
+
+def add_bland_altman(
+    scene: slicer.vtkMRMLScene,
+    name: str,
+    real: Sequence[float],
+    synthetic: Sequence[float],
+    labels: Sequence[str],
+    unit: str,
+) -> Any:
+    """A chart node: difference over average, one point a region, with bias and limits of agreement.
+
+    :raises InputError: for fewer than three regions.
+    """
+    s, r = np.asarray(synthetic, dtype=float), np.asarray(real, dtype=float)
+    agreement = bland_altman(s, r)
+    if agreement.bias is None or agreement.lower is None or agreement.upper is None:
+        raise InputError(f"There is no Bland-Altman plot: {agreement.reason}.")
+    average = (s + r) / 2
+    levels = {"bias": agreement.bias, "-1.96 SD": agreement.lower, "+1.96 SD": agreement.upper}
+    ends = [float(average.min()), float(average.max())]
+    with all_or_nothing(scene):
+        columns = {"average": average.tolist(), "difference": (s - r).tolist(), "region": labels}
+        points = add_table(scene, f"{name} points", columns)
+        lines = add_table(
+            scene, f"{name} limits", {"average": ends, **{k: [v, v] for k, v in levels.items()}}
+        )
+        series = [_points(scene, "regions", points, "average", "difference")]
+        for level, value in levels.items():
+            node = _line(scene, f"{level} {value:+.3g}", lines, "average", level, _BIAS)
+            node.SetLineStyle(node.LineStyleSolid if level == "bias" else node.LineStyleDash)
+            series.append(node)
+        return _chart(
+            scene, name, series, f"average of both ({unit})", f"synthetic \N{MINUS SIGN} real ({unit})"
+        )
+
+
+def _text(value: Any) -> str:
+    if value is None or (isinstance(value, float) and not np.isfinite(value)):
+        return ""
+    return value if isinstance(value, str) else f"{value:.6g}"
+
+
+def _points(scene: Any, name: str, table: Any, x: str, y: str) -> Any:
+    node = _series(scene, name, table, x, y, _POINTS)
+    node.SetLabelColumnName("region")
+    node.SetMarkerStyle(node.MarkerStyleCircle)
+    node.SetLineStyle(node.LineStyleNone)
+    return node
+
+
+def _line(scene: Any, name: str, table: Any, x: str, y: str, color: tuple[float, float, float]) -> Any:
+    node = _series(scene, name, table, x, y, color)
+    node.SetMarkerStyle(node.MarkerStyleNone)
+    node.SetLineStyle(node.LineStyleDash)
+    return node
+
+
+def _series(scene: Any, name: str, table: Any, x: str, y: str, color: tuple[float, float, float]) -> Any:
+    node = scene.AddNewNodeByClass("vtkMRMLPlotSeriesNode", name)
+    node.SetAndObserveTableNodeID(table.GetID())
+    node.SetPlotType(node.PlotTypeScatter)
+    node.SetXColumnName(x)
+    node.SetYColumnName(y)
+    node.SetColor(*color)
+    return node
+
+
+def _chart(scene: Any, name: str, series: Sequence[Any], x_title: str, y_title: str) -> Any:
+    node = scene.AddNewNodeByClass("vtkMRMLPlotChartNode", scene.GenerateUniqueName(name))
+    for one in series:
+        node.AddAndObservePlotSeriesNodeID(one.GetID())
+    node.SetTitle(name)
+    node.SetXAxisTitle(x_title)
+    node.SetYAxisTitle(y_title)
+    return node
