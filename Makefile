@@ -29,7 +29,7 @@ $(VENV)/.base: pyproject.toml constraints.txt | $(VENV)/bin/python
 
 $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@echo "Installing into $(VENV) with the tools for tests ..."
-	$(PIP) -e ".[dev,train]"
+	$(PIP) -e ".[dev,train,slicer]"
 	@touch $@ $(VENV)/.base
 
 clean:
