@@ -299,7 +299,9 @@ def loss(
     """
     prediction = network(source).float().clamp(1e-6, 1 - 1e-6)
     target, mask = target.float(), mask.float()
-    error = (prediction - target).square() + F.binary_cross_entropy(prediction, target, reduction="none")
+    # Spelled out: the library's version stops at a NaN with a message about its own arguments.
+    entropy = -(target * prediction.log() + (1 - target) * torch.log1p(-prediction))
+    error = (prediction - target).square() + entropy
     voxels = mask.sum().clamp(min=1) if settings.get("loss_region", "brain") == "brain" else mask.numel()
     return 0.5 * (error * mask).sum() / voxels
 
