@@ -13,7 +13,7 @@ from types import FrameType, ModuleType
 
 from MRI2PETLib import __version__
 from MRI2PETLib.errors import Cancelled, MRI2PETError
-from MRI2PETLib.jobs import end_with_parent
+from MRI2PETLib.processes import end_with_parent
 from MRI2PETLib.progress import Reporter, make_reporter
 
 ENTRY_POINTS = "mri2pet.commands"  # commands of other packages: the training library's

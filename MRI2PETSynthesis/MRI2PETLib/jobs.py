@@ -1,7 +1,7 @@
 """Run ``mri2pet`` (or any command that speaks its JSON lines) as a child process: progress, result, cancel.
 
 The parent holds the write end of the child's stdin and never writes to it. When the parent dies, however it
-dies, the child reads the end of that pipe and stops (:func:`end_with_parent`).
+dies, the child reads the end of that pipe and stops (:func:`MRI2PETLib.processes.end_with_parent`).
 
 >>> job = Job(mri2pet_command(["synthesize", "T1.nii.gz", "-o", "out"]), output="out")  # doctest: +SKIP
 >>> outcome = job.start().wait()  # or call job.pump() from a timer of the main thread  # doctest: +SKIP
@@ -9,13 +9,11 @@ dies, the child reads the end of that pipe and stops (:func:`end_with_parent`).
 
 from __future__ import annotations
 
-import _thread
 import json
 import math
 import os
 import queue
 import signal
-import stat
 import subprocess
 import sys
 import threading
@@ -30,12 +28,11 @@ from typing import IO, Any, Literal
 
 from MRI2PETLib.errors import Cancelled, DependencyError, MRI2PETError
 from MRI2PETLib.outputs import JOB_VARIABLE, remove_temporary
+from MRI2PETLib.processes import ask_to_end, kill_tree
 
 # Cancel is asked for politely first, so that the child removes its own temporary files; a call into torch or
 # ITK may not listen for longer than this.
 GRACE_S = 1.0
-# A child without a parent is in no hurry, and nobody tidies up behind it.
-_ORPHAN_GRACE_S = 10.0
 _POLL_S = 0.05
 _STDERR_LINES = 40
 
@@ -278,11 +275,11 @@ class Job:
                 break
             if self._cancel.is_set() and deadline is None:
                 deadline = time.monotonic() + GRACE_S
-                _ask_to_end(child)
+                ask_to_end(child)
             elif deadline is not None and time.monotonic() > deadline:
-                _kill_tree(child.pid, self.name)
+                kill_tree(child.pid, self.name)
         # What the child started must not outlive it, whether it ended well, crashed or was killed.
-        _kill_tree(child.pid, self.name)
+        kill_tree(child.pid, self.name)
         for reader in readers:
             reader.join(0.2)
         with suppress(OSError):
@@ -297,37 +294,6 @@ class Job:
     def _keep(self, line: str) -> None:
         self._stderr.append(line)
         self._queue.put({"event": "log", "message": line})
-
-
-def end_with_parent() -> None:
-    """In a child: stop when the parent dies. Does nothing unless a :class:`Job` started this process.
-
-    Watches the stdin pipe, and puts an empty stdin in its place so that children of this process neither
-    inherit the pipe nor wait on it (Windows blocks them while a read is pending). At its end SIGTERM is
-    raised in the main thread; if that has not ended the process after 10 s, the whole group is killed.
-    """
-    try:
-        if JOB_VARIABLE not in os.environ or not stat.S_ISFIFO(os.fstat(0).st_mode):
-            return
-    except OSError:
-        return  # no stdin at all: not started by a job
-    pipe, empty = os.dup(0), os.open(os.devnull, os.O_RDONLY)
-    os.dup2(empty, 0)
-    os.close(empty)
-    threading.Thread(target=_watch, args=(pipe,), name="end with parent", daemon=True).start()
-
-
-def _watch(pipe: int) -> None:
-    while os.read(pipe, 4096):
-        pass
-    if sys.platform == "win32":
-        _thread.interrupt_main(signal.SIGTERM)
-    else:  # a real signal, which wakes a main thread that sleeps or waits
-        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
-    time.sleep(_ORPHAN_GRACE_S)
-    # Not always this process: PythonSlicer is a launcher, and leads the group.
-    leader = os.getpid() if sys.platform == "win32" else os.getpgrp()
-    _kill_tree(leader, os.environ[JOB_VARIABLE])
 
 
 def _read(stream: IO[str], consume: Callable[[str], None]) -> None:
@@ -376,45 +342,3 @@ def _crash(command: Sequence[str], code: int, stderr: Sequence[str]) -> MRI2PETE
     if name == "SIGKILL":
         hint = f"Most often the computer ran out of memory: close other programs. {hint}"
     return MRI2PETError(f"{Path(command[0]).name} ended unexpectedly ({name}).", hint)
-
-
-def _ask_to_end(child: subprocess.Popen[str]) -> None:
-    if sys.platform == "win32":
-        # There is no SIGTERM to a process without a console: the end of stdin says it, see end_with_parent.
-        with suppress(OSError):
-            assert child.stdin is not None
-            child.stdin.close()
-    else:
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(child.pid, signal.SIGTERM)
-
-
-def _kill_tree(pid: int, name: str) -> None:
-    """Kill a process, its children, and (Linux) whatever they started in sessions of their own."""
-    if sys.platform == "win32":
-        subprocess.run(
-            ["taskkill", "/T", "/F", "/PID", str(pid)],
-            capture_output=True,
-            creationflags=subprocess.CREATE_NO_WINDOW,
-        )
-        return
-    for member in _strangers(name):
-        with suppress(ProcessLookupError, PermissionError):
-            os.kill(member, signal.SIGKILL)
-    # Last: in an orphan this ends the caller. macOS answers EPERM for a group of zombies.
-    with suppress(ProcessLookupError, PermissionError):
-        os.killpg(pid, signal.SIGKILL)
-
-
-def _strangers(name: str) -> list[int]:
-    """Processes of the job ``name`` but this one, by their environment; empty where there is no /proc.
-
-    A brain extractor runs in a session of its own, so the process group does not hold it.
-    """
-    mark = f"{JOB_VARIABLE}={name}".encode()
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):
-            if mark in (folder / "environ").read_bytes().split(b"\0") and int(folder.name) != os.getpid():
-                found.append(int(folder.name))
-    return found

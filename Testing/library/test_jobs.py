@@ -46,7 +46,7 @@ def script(folder: Path, code: str, name: str = "child.py") -> list[str]:
     start = """
     import os, signal, subprocess, sys, time
     from pathlib import Path
-    from MRI2PETLib.jobs import end_with_parent
+    from MRI2PETLib.processes import end_with_parent
     from MRI2PETLib.progress import JsonReporter
     end_with_parent()
     say = JsonReporter()
@@ -259,9 +259,9 @@ while job.pump():
 
 
 ORPHAN = """
-import MRI2PETLib.jobs
+import MRI2PETLib.processes
 from MRI2PETLib.outputs import staged_folder
-MRI2PETLib.jobs._ORPHAN_GRACE_S = 0.5
+MRI2PETLib.processes.ORPHAN_GRACE_S = 0.5
 def stop(number, frame):
     raise SystemExit
 signal.signal(signal.SIGTERM, HANDLER)

@@ -30,15 +30,13 @@ from MRI2PETLib.scene import (  # noqa: E402
     ResultNodes,
     Synthetic,
     add_result,
-    add_volume,
     all_or_nothing,
-    image_of,
-    mask_of_segment,
     normdiff_color_node,
     read_synthetic,
     set_pet_window,
     show_overlay,
 )
+from MRI2PETLib.scene_images import add_volume, image_of, mask_of_segment  # noqa: E402
 from MRI2PETLib.scene_tables import (  # noqa: E402
     add_bland_altman,
     add_scatter,
