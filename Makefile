@@ -6,13 +6,17 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet $(PIP_ARGS) -c constraints.txt
 
-.PHONY: demo test lint benchmark clean
+.PHONY: demo test test-all lint benchmark clean
 
 demo: $(VENV)/.base
 	$(BIN)/mri2pet demo -o demo
 
 test: $(VENV)/.dev lint
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n 2 -m "not slow" $(PYTEST_ARGS)
+
+# The slow ones too: several minutes more.
+test-all: $(VENV)/.dev lint
+	$(BIN)/python -m pytest -n 2 $(PYTEST_ARGS)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -271,7 +271,6 @@ def save_bundle(
     """
     import os
     import shutil
-    import tempfile
 
     import safetensors.torch
 
@@ -294,10 +293,11 @@ def save_bundle(
         weights = {WEIGHTS: serialised(network)}
         metadata = {**metadata, "weights_sha256": hashlib.sha256(weights[WEIGHTS]).hexdigest()}
     metadata = {"format": FORMAT, **metadata}
-    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    # Not mkdtemp: its folders are closed to the other users of a shared disk.
+    temporary = folder.with_name(f".{folder.name}-{os.getpid()}")
     try:
         for name in (METADATA, WEIGHTS, CARD):
-            (temporary / name).parent.mkdir(exist_ok=True)
+            (temporary / name).parent.mkdir(parents=True, exist_ok=True)
         for name, content in weights.items():
             (temporary / name).write_bytes(content)
         write_json(temporary / METADATA, metadata)

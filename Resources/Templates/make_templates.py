@@ -2,8 +2,9 @@
 
     pip install nilearn && python Resources/Templates/make_templates.py
 
-Brain-only T1, brain mask, and grey matter, white matter and CSF probability (0-255 for 0-1), on one grid padded by
-24 mm so that a registration has room around the brain. CSF is what the mask holds beyond grey and white matter.
+Brain-only T1, brain mask, and grey matter, white matter and CSF probability (0-255 for 0-1), on one grid
+padded by 24 mm so that a registration has room around the brain. CSF is what the mask holds beyond grey and
+white matter.
 """
 
 from __future__ import annotations
