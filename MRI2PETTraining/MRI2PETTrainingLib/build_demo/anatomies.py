@@ -69,11 +69,26 @@ class Anatomy:
 
     def to_template(self) -> sitk.Transform:
         """Maps native points to MNI points (LPS mm), by demons and affine."""
-        nodes = _over(self.grid, self.displacement.shape[-1])
+        field = sitk.DisplacementFieldTransform(self._field())
+        return sitk.CompositeTransform([self.affine_to_template(), field])
+
+    def _field(self) -> sitk.Image:
         field = np.moveaxis(self.displacement, 0, -1).astype(np.float64)
         image = sitk.GetImageFromArray(field, isVector=True)
-        image.CopyInformation(nodes.image())
-        return sitk.CompositeTransform([self.affine_to_template(), sitk.DisplacementFieldTransform(image)])
+        image.CopyInformation(_over(self.grid, self.displacement.shape[-1]).image())
+        return image
+
+    def from_mni_points(self) -> sitk.Transform:
+        """Maps MNI points to native points (LPS mm): the numerical inverse of :meth:`to_template`."""
+        inverse = sitk.InvertDisplacementField(self._field(), maximumNumberOfIterations=20)
+        return sitk.CompositeTransform(
+            [sitk.DisplacementFieldTransform(inverse), self.affine_to_template().GetInverse()]
+        )
+
+    def onto_template(self, volume: np.ndarray) -> np.ndarray:
+        """A volume of any cubic size over this person's field of view, on the template's grid (linear)."""
+        image = _over(self.grid, volume.shape[0]).image(volume.astype(np.float32))
+        return sitk.GetArrayFromImage(resample(image, Grid.of(load_template().mask), self.from_mni_points()))
 
     def from_template(self, image: sitk.Image, *, demons: bool = True) -> np.ndarray:
         """An MNI image on this person's grid: float32 [k, j, i], linear, 0 beyond the image's border."""

@@ -205,7 +205,7 @@ def _build(options: argparse.Namespace, material: _Material, device: torch.devic
     candidate = save_bundle(
         options.work / "candidate", network, bundle_card.metadata(training, None), "Not measured yet."
     )
-    unseen = _check_unseen(unseen_network, second, material)
+    unseen = _check_unseen(unseen_network, second, material, material.split.test)
     measured = _figures(candidate, material, material.split, unseen, reporter)
     save_bundle(
         options.output,
@@ -217,18 +217,26 @@ def _build(options: argparse.Namespace, material: _Material, device: torch.devic
     return 0
 
 
-def _check_unseen(network: torch.nn.Module, settings: TrainSettings, material: _Material) -> RealCheck:
-    """The out-of-sample model against the donors that it never saw."""
-    from MRI2PETTrainingLib.build_demo.activity import training_donors
+def _check_unseen(
+    network: torch.nn.Module, settings: TrainSettings, material: _Material, test: list[str]
+) -> tuple[RealCheck, RealCheck]:
+    """The out-of-sample model against the donors that it never saw: from the template's T1, from people's."""
+    from MRI2PETTrainingLib.build_demo.activity import build_activity, training_donors
+    from MRI2PETTrainingLib.build_demo.external import check_real, predict_people
     from MRI2PETTrainingLib.build_demo.gates import compare_with_real
 
     seen = training_donors(material.donors, SEED)
     unseen = [donor for donor in material.donors if donor not in seen]
-    return compare_with_real(network, settings.space, unseen, seen)
+    people = predict_people(network, settings.size, material.people(test), build_activity(seen))
+    return compare_with_real(network, settings.space, unseen, seen), check_real(*people, unseen, seen)
 
 
 def _figures(
-    bundle: Bundle, material: _Material, split: Split, unseen: RealCheck | None, reporter: Reporter
+    bundle: Bundle,
+    material: _Material,
+    split: Split,
+    unseen: tuple[RealCheck, RealCheck] | None,
+    reporter: Reporter,
 ) -> Measured:
     from MRI2PETTrainingLib.build_demo.activity import build_activity
     from MRI2PETTrainingLib.build_demo.gates import measure
@@ -264,11 +272,13 @@ def _measure(options: argparse.Namespace, material: _Material, reporter: Reporte
         )
     second = _heldout_settings()
     network = finished(second, options.work / "heldout")
-    unseen = None if network is None else _check_unseen(network, second, material)
+    unseen = None if network is None else _check_unseen(network, second, material, split.test)
     measured = _figures(bundle, material, split, unseen, reporter)
     reporter.say(gates.render(measured.table, measured.gates))
     if unseen is not None:
-        reporter.say("\n" + gates.render_real("Out-of-sample model against unseen controls", unseen))
+        for what, check in zip(("template", "held-out people's"), unseen):
+            title = f"Out-of-sample model against unseen controls, from the {what} T1"
+            reporter.say("\n" + gates.render_real(title, check))
     reporter.say("\n" + gates.render_real("This model against all controls", measured.own_donors))
     reporter.result({"gates": [asdict(gate) for gate in measured.gates]})
     return 0 if all(gate.passed is not False for gate in measured.gates) else 1

@@ -22,6 +22,7 @@ from MRI2PETLib.simulation import simulate_subject
 from MRI2PETLib.synthesis import synthesize
 from MRI2PETTrainingLib.build_demo.activity import (
     MAP_FWHM_MM,
+    ActivityModel,
     Donor,
     correlation,
     mean_map,
@@ -29,6 +30,8 @@ from MRI2PETTrainingLib.build_demo.activity import (
     template_image,
     template_tissue,
 )
+from MRI2PETTrainingLib.build_demo.anatomies import Anatomy
+from MRI2PETTrainingLib.build_demo.pairs import Variation, load_people, make_pairs
 
 OUTPUT_FWHM_MM = 6.0
 MASK = "template (nilearn MNI) brain mask where the real mean exceeds .2 of its brain mean"
@@ -85,8 +88,26 @@ def predict_template(network: torch.nn.Module, space: ModelSpace) -> tuple[np.nd
     encoded = encode(template.t1, template.mask, space)
     with torch.inference_mode():
         output = network(torch.from_numpy(encoded.source)[None, None])[0, 0].numpy()
-    image = decode(output, encoded, template.mask)
-    smoothed = (smooth_fwhm(image, OUTPUT_FWHM_MM, mask) for mask in (None, template.mask))
+    return _smoothed(decode(output, encoded, template.mask))
+
+
+def predict_people(
+    network: torch.nn.Module, size: int, people: Sequence[Anatomy], model: ActivityModel
+) -> tuple[np.ndarray, np.ndarray]:
+    """As :func:`predict_template`, for people's own T1s: predictions brought to MNI by demons, averaged."""
+    ready = load_people(people, model, size, torch.device("cpu"))
+    as_is = Variation(shape=False, contrast=False, activity=False, scanner=False)
+    total = np.zeros(template_brain().shape, np.float32)
+    for n, person in enumerate(people):
+        pair = make_pairs(ready, [n], 0, as_is)
+        with torch.inference_mode():
+            output = (network(pair.source) * pair.mask)[0, 0].numpy()
+        total += person.onto_template(output)
+    return _smoothed(sitk.Mask(template_image(total), load_template().mask))
+
+
+def _smoothed(image: sitk.Image) -> tuple[np.ndarray, np.ndarray]:
+    smoothed = (smooth_fwhm(image, OUTPUT_FWHM_MM, mask) for mask in (None, load_template().mask))
     padded, normalised = (sitk.GetArrayFromImage(i) for i in smoothed)
     return padded, normalised
 
@@ -99,32 +120,36 @@ def check_real(
 ) -> RealCheck:
     """Compare both maps of :func:`predict_template` with the mean of the controls in ``compared``.
 
-    :param training: donors that the model has seen; ``None`` if these are the same: then ``r_donors`` is the
-        mean over controls of the r of the others' mean with the one left out.
+    :param training: donors that the model has seen, whose controls' mean is ``r_donors``; ``None`` if it has
+        seen ``compared``: then every r is the mean over these controls, each taken alone, and ``r_donors`` is
+        that of the others' mean map.
     """
     controls = [donor for donor in compared if donor.is_control]
     real = mean_map(controls)
-    where = template_brain() & (real > 0.2)
+    # (target, what the mean map of the other donors predicts for it)
+    if training is None:
+        targets = [(donor.values, mean_map([o for o in controls if o is not donor])) for donor in controls]
+    else:
+        targets = [(real, mean_map([donor for donor in training if donor.is_control]))]
     tissue = sitk.GetArrayFromImage(smooth_fwhm(template_image(template_tissue()), MAP_FWHM_MM))
+    where = template_brain() & (real > 0.2)
     inner = where & ndimage.binary_erosion(template_brain(), iterations=_INNER_VOXELS)
 
-    def of_donors(mask: np.ndarray) -> float:
-        if training is not None:
-            return correlation(mean_map([d for d in training if d.is_control]), real, mask)
-        left_out = [(mean_map([o for o in controls if o is not d]), d.values) for d in controls]
-        return float(np.mean([correlation(mean, values, mask) for mean, values in left_out]))
+    def r_of(values: np.ndarray | None, mask: np.ndarray) -> float:
+        """Mean r over the targets; ``None`` stands for the donors' mean."""
+        pairs = [(others if values is None else values, target) for target, others in targets]
+        return float(np.mean([correlation(a, b, mask) for a, b in pairs]))
 
-    r, r_tissue = correlation(predicted, real, where), correlation(tissue, real, where)
-    r_donors = of_donors(where)
+    r, r_tissue, r_donors = r_of(predicted, where), r_of(tissue, where), r_of(None, where)
     return RealCheck(
         r=r,
         r_tissue=r_tissue,
         r_donors=r_donors,
-        share=(r - r_tissue) / (r_donors - r_tissue),
-        inner_r=correlation(predicted, real, inner),
-        inner_tissue=correlation(tissue, real, inner),
-        inner_donors=of_donors(inner),
-        r_normalised=correlation(normalised, real, where),
+        share=(r - r_tissue) / max(r_donors - r_tissue, 1e-6),
+        inner_r=r_of(predicted, inner),
+        inner_tissue=r_of(tissue, inner),
+        inner_donors=r_of(None, inner),
+        r_normalised=r_of(normalised, where),
         ratios=region_ratios(predicted),
         real_ratios=region_ratios(real),
     )

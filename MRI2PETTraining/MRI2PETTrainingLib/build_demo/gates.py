@@ -62,7 +62,9 @@ class Gate:
 
 @dataclass(frozen=True)
 class Measured:
-    """Everything that the card prints. ``unseen`` is ``None`` without an out-of-sample model."""
+    """Everything that the card prints. ``unseen`` (from the template's T1) and ``unseen_people`` (from the
+    test people's T1s) are ``None`` without an out-of-sample model.
+    """
 
     baselines: Baselines
     table: dict[str, Row]
@@ -70,6 +72,7 @@ class Measured:
     lesion: float
     own_donors: RealCheck
     unseen: RealCheck | None
+    unseen_people: RealCheck | None
     path: dict[str, float]
     leave_one_out: list[dict[str, float | str]]
 
@@ -177,14 +180,15 @@ def measure(
     test: Sequence[Anatomy],
     donors: Sequence[Donor],
     *,
-    unseen: RealCheck | None,
+    unseen: tuple[RealCheck, RealCheck] | None,
     t1s: dict[str, Path],
     progress: ProgressCallback = no_progress,
 ) -> Measured:
     """Everything about a bundle.
 
     :param model: activity model of the ``donors``, with which the held-out pairs are made.
-    :param unseen: the out-of-sample model against donors that it never saw, for G6.
+    :param unseen: the out-of-sample model against donors that it never saw: from the template's T1 (G6), from
+        the test people's T1s.
     :param t1s: T1 files by subject; the first two people of ``test`` go through the whole path.
     """
     network, size = bundle.network(), bundle.space.size[0]
@@ -205,13 +209,15 @@ def measure(
     progress(0.7, 1, "other versions of the same T1")
     subjects = [person.subject for person in test if person.subject in t1s][:2]
     path = external.path_agreement(bundle, t1s, subjects)
+    first, second = unseen or (None, None)
     return Measured(
         baselines=baselines,
         table=table,
-        gates=judge(bundle.space, table, unseen, lesion, path),
+        gates=judge(bundle.space, table, first, lesion, path),
         lesion=lesion,
         own_donors=compare_with_real(network, bundle.space, donors, None),
-        unseen=unseen,
+        unseen=first,
+        unseen_people=second,
         path=path,
         leave_one_out=leave_one_out(donors),
     )
