@@ -21,12 +21,11 @@ PACKAGES = (
     "matplotlib",
     "pandas",
     "tqdm",
-    "monai",
     "lightning",
     "scikit-learn",
     "slicer-core",
 )
-OPTIONAL = ("monai", "lightning", "scikit-learn", "slicer-core")
+OPTIONAL = ("lightning", "scikit-learn", "slicer-core")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
