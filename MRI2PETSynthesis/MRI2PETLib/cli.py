@@ -12,7 +12,7 @@ from importlib.metadata import entry_points
 from types import FrameType, ModuleType
 
 from MRI2PETLib import __version__
-from MRI2PETLib.errors import Cancelled, MRI2PETError
+from MRI2PETLib.errors import Cancelled, DependencyError, MRI2PETError
 from MRI2PETLib.processes import end_with_parent
 from MRI2PETLib.progress import Reporter, make_reporter
 
@@ -76,6 +76,13 @@ def main(arguments: list[str] | None = None, commands: Mapping[str, ModuleType] 
     except MRI2PETError as error:
         reporter.error(error)
         return error.exit_code
+    except ModuleNotFoundError as error:
+        hint = (
+            'Install what training needs with pip install ".[train]"; `mri2pet doctor` lists what is there.'
+        )
+        missing = DependencyError(f"The package {error.name} is not installed.", hint)
+        reporter.error(missing)
+        return missing.exit_code
     except MemoryError:
         reporter.error(MRI2PETError("Not enough memory.", "Close other programs or use a smaller image."))
         return MRI2PETError.exit_code

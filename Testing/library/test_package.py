@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import MRI2PETLib
 from MRI2PETLib.resources import resources_dir
 
@@ -86,3 +88,16 @@ def test_no_tracked_file_is_over_3_mb() -> None:
     tracked = subprocess.run(["git", "ls-files", "-z"], capture_output=True, text=True, cwd=REPOSITORY)
     paths = [REPOSITORY / p for p in tracked.stdout.split("\0") if p]
     assert [p for p in paths if p.is_file() and p.stat().st_size > 3_000_000] == []
+
+
+def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+    from MRI2PETLib import cli
+    from MRI2PETLib.commands import doctor
+    from MRI2PETLib.errors import DependencyError
+
+    def run(*_: object) -> int:
+        raise ModuleNotFoundError("No module named 'lightning'", name="lightning")
+
+    monkeypatch.setattr(doctor, "run", run)
+    assert cli.main(["doctor"]) == DependencyError.exit_code
+    assert "The package lightning is not installed." in capsys.readouterr().err
