@@ -132,6 +132,8 @@ def _run_case(
     result = synthesize(t1.image, bundle, mask=brain, progress=part_of(progress, 0.04, 0.95), **settings)
     for reason in (t1.verdict + result.verdict).reasons("warn"):
         reporter.warning(f"{case.name}: {reason}")
+    if settings.get("samples", 1) > 1 and result.sd is None:
+        reporter.warning(f"{bundle.id} is deterministic: more than one sample changes nothing.")
     progress(0.96, 1, "writing")
     with staged_folder(files.folder, last=files.sidecar.name) as staging:
         staged = replace(files, folder=staging)
