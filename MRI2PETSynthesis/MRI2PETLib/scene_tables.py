@@ -13,7 +13,7 @@ from MRI2PETLib.errors import InputError
 from MRI2PETLib.evaluation.baselines import NETWORK
 from MRI2PETLib.evaluation.case import RegionRow
 from MRI2PETLib.evaluation.statistics import bland_altman
-from MRI2PETLib.scene import all_or_nothing
+from MRI2PETLib.scene_nodes import all_or_nothing
 
 Columns = Mapping[str, Sequence[Any]]
 _POINTS, _IDENTITY, _BIAS = (0.0, 0.45, 0.70), (0.35, 0.35, 0.35), (0.84, 0.37, 0.0)

@@ -25,18 +25,20 @@ from MRI2PETLib.grids import Grid  # noqa: E402
 from MRI2PETLib.images import read_image, same_grid, write_image  # noqa: E402
 from MRI2PETLib.outputs import write_json  # noqa: E402
 from MRI2PETLib.scene import (  # noqa: E402
-    NORMDIFF_LIMIT,
-    PET_COLORS,
     ResultNodes,
     Synthetic,
     add_result,
-    all_or_nothing,
-    normdiff_color_node,
     read_synthetic,
+)
+from MRI2PETLib.scene_display import (  # noqa: E402
+    NORMDIFF_LIMIT,
+    PET_COLORS,
+    normdiff_color_node,
     set_pet_window,
     show_overlay,
 )
 from MRI2PETLib.scene_images import add_volume, image_of, mask_of_segment  # noqa: E402
+from MRI2PETLib.scene_nodes import all_or_nothing  # noqa: E402
 from MRI2PETLib.scene_tables import (  # noqa: E402
     add_bland_altman,
     add_scatter,
@@ -302,13 +304,13 @@ def test_real_and_synthetic_share_one_window_and_colours(scene: Any) -> None:
         assert display.GetColorNodeID() == PET_COLORS
         assert (display.GetWindowLevelMin(), display.GetWindowLevelMax()) == pytest.approx((0, 2))
         assert display.GetApplyThreshold() and display.GetLowerThreshold() == pytest.approx(0.1)
-    set_pet_window(scene, nodes, 3.0, transparent_below=0.7)
+    set_pet_window(scene, (nodes.pet, nodes.real), 3.0, transparent_below=0.7)
     for display in displays:
         assert display.GetWindow() == pytest.approx(3) and display.GetLowerThreshold() == pytest.approx(0.7)
     scene.RemoveNode(scene.GetNodeByID(nodes.real))  # deleted by the user meanwhile
-    set_pet_window(scene, nodes, 2.0, transparent_below=0.0)
+    set_pet_window(scene, (nodes.pet, nodes.real), 2.0, transparent_below=0.0)
     with pytest.raises(InputError, match="shows nothing"):
-        set_pet_window(scene, nodes, 1.0, transparent_below=1.0)
+        set_pet_window(scene, (nodes.pet, nodes.real), 1.0, transparent_below=1.0)
 
 
 def test_normdiff_colours_are_symmetric_around_0(scene: Any) -> None:
@@ -334,7 +336,7 @@ def state(scene: Any) -> list[tuple[str, str]]:
 
 
 def test_a_failure_leaves_the_scene_as_it_was(application: Application, monkeypatch: Any) -> None:
-    import MRI2PETLib.scene as module
+    import MRI2PETLib.scene_display as module
 
     scene, grid = application.scene, GRIDS["RAS"]
     t1 = t1_on(scene, grid)
