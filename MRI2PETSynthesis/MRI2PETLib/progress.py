@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import Any, TextIO
 
@@ -13,6 +14,8 @@ from MRI2PETLib.outputs import plain
 
 # done, total (same unit; total > 0), stage in a few words. Raising inside the callback cancels the task.
 ProgressCallback = Callable[[float, float, str], None]
+_WINDOW_S, _LEAST_MARKS = 120.0, 8  # the speed of late: of the last two minutes, or of some events
+_JUMP, _JUMP_S = 0.01, 0.1  # more of the whole at once than any work gets done in that time
 
 
 def no_progress(done: float, total: float, stage: str) -> None:
@@ -27,6 +30,29 @@ def part_of(progress: ProgressCallback, start: float, end: float, total: float =
         progress(start + (end - start) * share, total, stage)
 
     return inner
+
+
+class TimeLeft:
+    """Estimates the seconds left of a task from its speed of late.
+
+    Work that was there already (a resumed run, a filled cache) passes in no time: such a jump is no speed.
+    """
+
+    def __init__(self) -> None:
+        self._marks: deque[tuple[float, float]] = deque()  # seconds, share done
+
+    def after(self, done: float, total: float) -> float | None:
+        """Take note of the progress; ``None`` while nothing can be said."""
+        now, share = time.monotonic(), done / total
+        if self._marks:
+            before, reached = self._marks[-1]
+            if share < reached or (share - reached > _JUMP and now - before < _JUMP_S):
+                self._marks.clear()
+        self._marks.append((now, share))
+        while len(self._marks) > _LEAST_MARKS and now - self._marks[0][0] > _WINDOW_S:
+            self._marks.popleft()
+        start, first = self._marks[0]
+        return (now - start) * (1 - share) / (share - first) if share > first else None
 
 
 class Reporter:
@@ -64,12 +90,16 @@ class BarReporter(Reporter):
     def __init__(self) -> None:
         from tqdm import tqdm
 
-        layout = "{desc:<32.32} {percentage:3.0f}% |{bar:24}| {elapsed} < {remaining}"
+        # tqdm's own time left is that of the whole task, which a resumed one has not done.
+        layout = "{desc:<32.32} {percentage:3.0f}% |{bar:24}| {elapsed} < {unit}"
+        self._left, self._written = TimeLeft(), tqdm.format_interval
         self._bar = tqdm(total=1.0, bar_format=layout, leave=False, file=sys.stderr, dynamic_ncols=True)
 
     def progress(self, done: float, total: float, stage: str) -> None:
         self._bar.set_description_str(stage, refresh=False)
         self._bar.n = min(1.0, done / total)
+        left = self._left.after(done, total)
+        self._bar.unit = "?" if left is None else self._written(left)
         self._bar.refresh()
 
     def log(self, message: str) -> None:
@@ -94,7 +124,7 @@ class JsonReporter(Reporter):
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self._stream = stream or sys.stdout
-        self._started = time.monotonic()
+        self._left = TimeLeft()
 
     def _send(self, event: str, **content: Any) -> None:
         print(
@@ -102,8 +132,7 @@ class JsonReporter(Reporter):
         )
 
     def progress(self, done: float, total: float, stage: str) -> None:
-        elapsed = time.monotonic() - self._started
-        eta = elapsed * (total - done) / done if done > 0 else None
+        eta = self._left.after(done, total)
         self._send(
             "progress", done=done, total=total, stage=stage, eta_s=None if eta is None else round(eta, 1)
         )
@@ -131,10 +160,17 @@ class QuietReporter(Reporter):
         print(f"warning: {message}", file=sys.stderr)
 
 
+class LineReporter(QuietReporter):
+    """A bar that has no terminal to be drawn on (a job's log file): logs and warnings as lines on stderr."""
+
+    def log(self, message: str) -> None:
+        print(message, file=sys.stderr, flush=True)
+
+
 def make_reporter(kind: str) -> Reporter:
     """``bar``, ``json`` or ``none``. A bar is only drawn on a terminal."""
     if kind == "json":
         return JsonReporter()
-    if kind == "bar" and sys.stderr.isatty():
-        return BarReporter()
+    if kind == "bar":
+        return BarReporter() if sys.stderr.isatty() else LineReporter()
     return QuietReporter()

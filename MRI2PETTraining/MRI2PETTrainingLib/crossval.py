@@ -141,13 +141,16 @@ def run_training(plan: Plan, reporter: Reporter) -> dict[str, Any]:
     unknown = [k for k in numbers if k >= len(folds.folds) or k < 0]
     if unknown:
         raise InputError(f"There is no fold {unknown[0]}.", f"Folds are 0 to {len(folds.folds) - 1}.")
+    share = (_TRAINED - _PREPARED) / len(numbers)
     for done, number in enumerate(numbers):
+        start = _PREPARED + done * share
+        inner = _Part(reporter, start, start + share)
         if read_fold(plan.run, folds.folds[number]) is not None:
             reporter.log(f"Fold {number} is finished: kept.")
+            inner.progress(0, 1, f"fold {number}")  # with the next line a jump: no work, see TimeLeft
+            inner.progress(1, 1, f"fold {number}")
             continue
-        share = (_TRAINED - _PREPARED) / len(numbers)
-        start = _PREPARED + done * share
-        _train_fold(plan, folds.folds[number], prepared, _Part(reporter, start, start + share), first)
+        _train_fold(plan, folds.folds[number], prepared, inner, first)
     if not first:
         return {}
     results = [read_fold(plan.run, fold) for fold in folds.folds]
@@ -230,10 +233,15 @@ def _train_fold(
             "rows": rows,
         },
     )
-    reporter.log(
-        f"Fold {fold.number}: {cost['epochs']} epochs, {cost['seconds']:.0f} s, "
-        f"{cost['seconds_per_step']:.3g} s a step, {cost['seconds_per_case']:.3g} s a case and epoch, "
-        f"{cost['peak_memory_gb']} GB, on {cost['device']}; epoch {fitted.epoch + 1} is kept."
+    reporter.log(f"{_tell_cost(fold.number, cost)}; epoch {fitted.epoch + 1} is kept.")
+
+
+def _tell_cost(fold: int, cost: Mapping[str, Any]) -> str:
+    """What training a fold took, in a sentence without its end."""
+    memory = "" if cost["peak_memory_gb"] is None else f" {cost['peak_memory_gb']} GB,"
+    return (
+        f"Fold {fold}: {cost['epochs']} epochs, {cost['seconds']:.0f} s, {cost['seconds_per_step']:.3g} s a "
+        f"step, {cost['seconds_per_case']:.3g} s a case and epoch,{memory} on {cost['device']}"
     )
 
 

@@ -57,17 +57,18 @@ def _write(path: Path, content: bytes | memoryview) -> None:
 
 
 class Keeper(Checkpoint):
-    """After every epoch: best weights if the validation improved, the curves, and last the checkpoint.
+    """After every validation: best weights if it improved, the curves, and last the checkpoint.
 
     In this order, a kill between two of them repeats the epoch, which gives the same files again.
 
-    :ivar history: one row an epoch, see :data:`CURVES`.
+    :ivar history: one row a validation, see :data:`CURVES`; ``seconds`` are those since the last one.
     """
 
     def __init__(self, folder: Path, patience: int) -> None:
         super().__init__()
         self._folder, self._patience = folder, patience
         self.history: list[dict[str, float]] = []
+        self._started: float | None = None
 
     @property
     def best(self) -> dict[str, float]:
@@ -91,19 +92,22 @@ class Keeper(Checkpoint):
         trainer.should_stop = self.has_stopped
 
     def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        self._started = time.perf_counter()
+        self._started = self._started or time.perf_counter()
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        assert isinstance(pl_module, Learner)
+        assert isinstance(pl_module, Learner) and self._started is not None
+        if (trainer.current_epoch + 1) % (trainer.check_val_every_n_epoch or 1):
+            return
         metrics = {k: float(v) for k, v in trainer.callback_metrics.items()}
         row = {
             "epoch": trainer.current_epoch,
-            "step": trainer.global_step,
+            "step": int(pl_module.updates),
             "learning_rate": trainer.optimizers[0].param_groups[0]["lr"],
             **{name: metrics[name] for name in ("train_loss", "val_nmse", "val_r")},
             "seconds": round(time.perf_counter() - self._started, 3),
         }
         self.history.append(row)
+        self._started = None
         if trainer.is_global_zero:
             if self.best is row:
                 save_weights(pl_module.evaluated, self._folder / BEST)
@@ -117,6 +121,11 @@ class Ticker(lightning.Callback):
 
     def __init__(self, progress: ProgressCallback, epochs: int, label: str) -> None:
         self._progress, self._epochs, self._label = progress, epochs, label
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        if trainer.is_global_zero:
+            for done in (0, trainer.current_epoch):  # what a resumed fold has done is a jump, no work
+                self._progress(done, self._epochs, f"{self._label}, epoch {trainer.current_epoch + 1}")
 
     def on_train_batch_end(
         self, trainer: lightning.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int

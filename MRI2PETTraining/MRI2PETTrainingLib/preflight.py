@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 
 from MRI2PETLib.errors import InputError
 from MRI2PETLib.model_space import ModelSpace
@@ -154,7 +155,8 @@ def _tell(manifest: Manifest, used: Mapping[str, Prepared], reporter: Reporter) 
     reporter.log(
         f"{len(cases)} cases of {len({c.subject for c in cases})} people ("
         + ", ".join(f"{n} {group}" for group, n in groups.most_common())
-        + f"); cache {disk_use(list(used.values())) / 1e6:.0f} MB."
+        + f"); cache {disk_use(list(used.values())) / 1e6:.0f} MB, "
+        f"{fmean(float(entry.about['seconds']) for entry in used.values()):.3g} s a case to prepare."
     )
     if len(groups) == 1:
         reporter.log("All cases are of one group: the folds need no balance.")

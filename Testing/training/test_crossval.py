@@ -145,11 +145,16 @@ def test_a_run_is_not_overwritten_and_resume_does_nothing_twice(
     assert [path.stat().st_mtime_ns for path in bundles] == before
 
 
-def test_folds_one_by_one_equal_all_at_once(run: Path, common: list[object], tmp_path: Path) -> None:
+def test_folds_one_by_one_equal_all_at_once(
+    run: Path, common: list[object], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     other = tmp_path / "premier essai"
     for k in range(3):
         assert not (other / "ensemble").exists()
-        assert train(*common, "-o", other, "--fold", k) == 0
+        assert main(["train", *map(str, common), "-o", str(other), "--fold", str(k)], COMMANDS) == 0
+        told = capsys.readouterr().err  # no terminal: what is needed to plan is in a job's log file
+        assert "s a case to prepare" in told
+        assert f"Fold {k}: 2 epochs" in told and "s a step" in told and "s a case and epoch" in told
     for k in range(3):
         ids = [read_bundle(folder / f"fold_{k}" / "bundle").sha256 for folder in (run, other)]
         assert ids[0] == ids[1]
