@@ -1,0 +1,152 @@
+"""What is seen where: overlay, side by side, with tables and plots. Layouts are MRML, so no Qt is needed.
+
+In the layouts *compare* and *readouts* four slice views of one view group show T1, real PET, synthetic PET
+and NormDiff of the same plane; they are panned, zoomed and scrolled together.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import slicer
+
+from MRI2PETLib.scene import ResultNodes
+from MRI2PETLib.scene_display import composites, set_layers
+
+LayoutName = Literal["overlay", "compare", "readouts"]
+VIEW_GROUP = 7  # of the compared views; Slicer's own are in group 0
+COMPARED = {
+    "MRI2PETT1": ("T1", "#808080"),
+    "MRI2PETReal": ("Real PET", "#3A7D44"),
+    "MRI2PETSynthetic": ("Synthetic PET", "#B5541C"),
+    "MRI2PETNormDiff": ("NormDiff", "#6A4C93"),
+}
+TABLE_VIEW, PLOT_VIEW = "MRI2PETTable", "MRI2PETPlot"
+# Slicer keeps numbers below 100 for itself and asks extensions for larger ones.
+_NUMBERS: dict[str, int] = {"compare": 26201, "readouts": 26202}
+
+
+def set_layout(scene: slicer.vtkMRMLScene, name: LayoutName) -> None:
+    """Arrange the views. Without an application (no layout node in the scene) nothing happens."""
+    layout = scene.GetFirstNodeByClass("vtkMRMLLayoutNode")
+    if layout is None:
+        return
+    if name == "overlay":
+        layout.SetViewArrangement(layout.SlicerLayoutFourUpView)
+        return
+    number, description = _NUMBERS[name], layout_description(name)
+    if layout.IsLayoutDescription(number):
+        layout.SetLayoutDescription(number, description)
+    else:
+        layout.AddLayoutDescription(number, description)
+    layout.SetViewArrangement(number)
+
+
+def layout_description(name: LayoutName) -> str:
+    """XML of a layout, as Slicer reads it.
+
+    :raises KeyError: for ``overlay``, which is one of Slicer's own.
+    """
+    first, second, third, fourth = (_slice_view(tag) for tag in COMPARED)
+    views = _split("vertical", _split("horizontal", first, second), _split("horizontal", third, fourth))
+    if name == "compare":
+        return views
+    if name == "readouts":
+        table = f'<view class="vtkMRMLTableViewNode" singletontag="{TABLE_VIEW}">{_label("T")}</view>'
+        plot = f'<view class="vtkMRMLPlotViewNode" singletontag="{PLOT_VIEW}">{_label("P")}</view>'
+        return _split("horizontal", views, _split("vertical", plot, table))
+    raise KeyError(name)
+
+
+def show_result(scene: slicer.vtkMRMLScene, nodes: ResultNodes, opacity: float = 0.5) -> None:
+    """Show a result in all slice views there are: the PET over the T1, and in the compared views each image
+    in its own, over the T1.
+    """
+    foregrounds = {
+        "MRI2PETT1": None,
+        "MRI2PETReal": nodes.real,
+        "MRI2PETSynthetic": nodes.pet,
+        "MRI2PETNormDiff": nodes.normdiff,
+    }
+    for composite in composites(scene):
+        name = composite.GetLayoutName()
+        composite.SetLinkedControl(False)  # else setting one would set all
+        if name in foregrounds:
+            # A missing image stays a T1: an empty view would look like a failure.
+            share = 0.75 if name == "MRI2PETNormDiff" else 1.0
+            set_layers(composite, (nodes.t1, foregrounds[name], share))
+        else:
+            set_layers(composite, (nodes.t1, nodes.pet, opacity))
+    for composite in composites(scene):
+        composite.SetLinkedControl(True)
+
+
+def set_opacity(scene: slicer.vtkMRMLScene, opacity: float) -> None:
+    """Opacity (0..1) of the PET over the T1 in the overlay's views; the compared views keep theirs."""
+    for composite in composites(scene):
+        if composite.GetLayoutName() not in COMPARED:
+            composite.SetLinkedControl(False)
+            composite.SetForegroundOpacity(opacity)
+            composite.SetLinkedControl(True)
+
+
+def set_foreground(scene: slicer.vtkMRMLScene, node_id: str | None) -> None:
+    """What lies over the T1 in the overlay's views."""
+    for composite in composites(scene):
+        if composite.GetLayoutName() not in COMPARED:
+            composite.SetLinkedControl(False)
+            composite.SetForegroundVolumeID(node_id)
+            composite.SetLinkedControl(True)
+
+
+def show_table_and_plot(scene: slicer.vtkMRMLScene, table_id: str | None, chart_id: str | None) -> None:
+    """Fill the table view and the plot view of the layout *readouts*, where they exist."""
+    for view in _views(scene, "vtkMRMLTableViewNode", TABLE_VIEW):
+        view.SetTableNodeID(table_id)
+    for view in _views(scene, "vtkMRMLPlotViewNode", PLOT_VIEW):
+        view.SetPlotChartNodeID(chart_id)
+
+
+def show_crosshair(scene: slicer.vtkMRMLScene) -> None:
+    """Show one crosshair in all views; it follows the mouse while Shift is held."""
+    crosshair = scene.GetFirstNodeByClass("vtkMRMLCrosshairNode")
+    if crosshair is not None:
+        crosshair.SetCrosshairMode(crosshair.ShowBasic)
+        crosshair.SetCrosshairBehavior(crosshair.OffsetJumpSlice)
+
+
+def show_legend(scene: slicer.vtkMRMLScene, node_id: str | None, title: str) -> Any:
+    """A colour legend with its title beside a volume, wherever the volume is shown."""
+    node = scene.GetNodeByID(node_id) if node_id else None
+    if node is None or node.GetDisplayNode() is None:
+        return None
+    legend = slicer.vtkSlicerColorsModuleLogic.AddDefaultColorLegendDisplayNode(node)
+    if legend is not None:
+        legend.SetTitleText(title)
+        legend.SetVisibility(True)
+    return legend
+
+
+def _views(scene: slicer.vtkMRMLScene, kind: str, tag: str) -> list[Any]:
+    count = scene.GetNumberOfNodesByClass(kind)
+    nodes = [scene.GetNthNodeByClass(n, kind) for n in range(count)]
+    return [node for node in nodes if node.GetSingletonTag() == tag]
+
+
+def _split(kind: str, *items: str) -> str:
+    inside = "".join(f"<item>{item}</item>" for item in items)
+    return f'<layout type="{kind}" split="true">{inside}</layout>'
+
+
+def _slice_view(tag: str) -> str:
+    label, color = COMPARED[tag]
+    return (
+        f'<view class="vtkMRMLSliceNode" singletontag="{tag}">'
+        f'<property name="orientation" action="default">Axial</property>{_label(label)}'
+        f'<property name="viewcolor" action="default">{color}</property>'
+        f'<property name="viewgroup" action="default">{VIEW_GROUP}</property></view>'
+    )
+
+
+def _label(text: str) -> str:
+    return f'<property name="viewlabel" action="default">{text}</property>'
