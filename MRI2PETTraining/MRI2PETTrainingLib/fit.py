@@ -83,7 +83,8 @@ def fit_fold(
     """
     hardware = hardware or Hardware()
     kept = folder / "checkpoints"
-    per_epoch = math.ceil(math.ceil(len(train) / hardware.processes) / preset.batch_size)
+    batches = math.ceil(math.ceil(len(train) / hardware.processes) / preset.batch_size)
+    per_epoch = math.ceil(batches / preset.accumulate)
     learner = Learner(preset, per_epoch * preset.epochs, seed, _initial_state(initial, preset))
     keeper = Keeper(kept, preset.patience)
     trainer = _trainer(folder, preset, hardware, [keeper, Ticker(progress, preset.epochs, label)])
@@ -149,7 +150,8 @@ def _trainer(
         strategy="ddp_find_unused_parameters_true" if hardware.processes > 1 else "auto",
         precision=PRECISIONS[preset.precision],  # type: ignore[arg-type]
         max_epochs=preset.epochs,
-        gradient_clip_val=preset.gradient_clip or None,
+        # A divisor of the epochs, so that the last one is validated, too.
+        check_val_every_n_epoch=math.gcd(preset.validate_every, preset.epochs),
         num_sanity_val_steps=0,
         callbacks=callbacks,
         plugins=plugins,
@@ -214,14 +216,15 @@ def _cost(
     history: list[dict[str, float]], cases: int, preset: Preset, device: torch.device, seconds: float
 ) -> dict[str, Any]:
     """What the fold took: seconds of the epochs (validation included), a step and a case; peak memory."""
-    epochs = math.fsum(row["seconds"] for row in history)
+    seconds_of_all = math.fsum(row["seconds"] for row in history)
+    epochs = int(history[-1]["epoch"]) + 1
     return {
         "device": describe_device(device),
-        "epochs": len(history),
-        "seconds": round(epochs, 1),
+        "epochs": epochs,
+        "seconds": round(seconds_of_all, 1),
         "seconds_now": round(seconds, 1),
-        "seconds_per_step": round(epochs / max(1, history[-1]["step"]), 4),
-        "seconds_per_case": round(epochs / max(1, len(history) * cases), 4),
+        "seconds_per_step": round(seconds_of_all / max(1, history[-1]["step"]), 4),
+        "seconds_per_case": round(seconds_of_all / max(1, epochs * cases), 4),
         "peak_memory_gb": _peak_memory_gb(device),
     }
 

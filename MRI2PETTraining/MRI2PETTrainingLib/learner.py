@@ -1,4 +1,8 @@
-"""The Lightning module of all families: training step, moving average of weights, validation, optimiser."""
+"""The Lightning module of all families: training step, moving average of weights, validation, optimisers.
+
+What a step computes is the family's :class:`MRI2PETLib.models.objective.Objective`; here are the optimisers,
+the gradients' accumulation and clipping, the schedule, and the moving average, the same for all.
+"""
 
 from __future__ import annotations
 
@@ -15,13 +19,13 @@ from torch.utils.checkpoint import checkpoint
 
 from MRI2PETLib.errors import MRI2PETError
 from MRI2PETLib.models import get_family
+from MRI2PETLib.models.objective import NETWORK, OBJECTIVE
 from MRI2PETLib.progress import no_progress
 from MRI2PETTrainingLib.data import Batch
 from MRI2PETTrainingLib.presets import Preset
 
 _WARM_UP = 0.1  # share of all steps
 _LAST_RATE = 0.01  # of the learning rate
-_SAMPLES = 4  # of a stochastic family in validation
 
 
 class TrainingError(MRI2PETError):
@@ -32,22 +36,24 @@ class TrainingError(MRI2PETError):
 
 
 class Learner(lightning.LightningModule):
-    """A network in training.
+    """A network in training, and what its objective trains beside it.
 
-    :param steps: optimiser steps of the whole fold.
+    :param steps: steps of the whole fold; one updates every optimiser once.
     :param initial: state to start from instead of random weights.
     """
 
-    updates: torch.Tensor  # of the moving average
+    updates: torch.Tensor  # steps done
 
     def __init__(
         self, preset: Preset, steps: int, seed: int, initial: dict[str, torch.Tensor] | None = None
     ) -> None:
         super().__init__()
+        self.automatic_optimization = False
         self._preset, self._steps, self._seed = preset, steps, seed
         self._family = get_family(preset.family)
         torch.manual_seed(seed)
         self.network = self._family.build(dict(preset.network))
+        self.objective = self._family.objective(dict(preset.loss))
         if initial is not None:
             self.network.load_state_dict(initial, strict=True)
         self.average = copy.deepcopy(self.network).requires_grad_(False) if preset.ema_decay else None
@@ -64,23 +70,52 @@ class Learner(lightning.LightningModule):
         # A family may draw noise in its loss: what it draws must not depend on interruptions.
         torch.manual_seed((self._seed * 1_000_003 + self.current_epoch) * 1009 + self.global_rank)
 
-    def training_step(self, batch: Batch, index: int) -> torch.Tensor:
-        loss = self._family.loss(
-            self.network, batch["source"], batch["target"], batch["mask"], dict(self._preset.loss)
-        )
-        if not torch.isfinite(loss):
-            raise TrainingError(
-                f"The loss became {loss.item()} in epoch {self.current_epoch}, step {index}.",
-                f"The last complete epoch is kept. Start again with a lower learning rate than "
-                f"{self._preset.learning_rate:g}, or with precision 32.",
-            )
-        self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(batch["source"]))
-        return loss
+    def training_step(self, batch: Batch, index: int) -> None:
+        size, ends = self._effective_batch(index)
+        losses = self.objective.losses(self.network, batch["source"], batch["target"], batch["mask"])
+        for part, loss in losses:
+            if not torch.isfinite(loss):
+                raise TrainingError(
+                    f"The loss became {loss.item()} in epoch {self.current_epoch}, step {index}.",
+                    f"The last complete epoch is kept. Start again with a lower learning rate than "
+                    f"{self._preset.learning_rate:g}, or with precision 32.",
+                )
+            self.manual_backward(loss / size)
+            if ends:
+                self._update(part)
+            name = "train_loss" if part == NETWORK else f"train_loss_of_{part}"
+            self.log(name, loss.detach(), on_step=False, on_epoch=True, batch_size=len(batch["source"]))
+        if ends:
+            self.end_step()
 
-    def on_train_batch_end(self, *_: Any) -> None:
+    def _effective_batch(self, index: int) -> tuple[int, bool]:
+        """How many batches share the step that a batch belongs to, and whether it is the last of them."""
+        count, each = int(self.trainer.num_training_batches), self._preset.accumulate
+        size = min(each, count - index // each * each)
+        return size, index % each == size - 1
+
+    def _update(self, part: str) -> None:
+        """Update the parameters of the network or of the objective."""
+        number = list(self._trained()).index(part)
+        optimisers: Any = self.optimizers(use_pl_optimizer=True)
+        schedules: Any = self.lr_schedulers()
+        several = isinstance(optimisers, list)
+        optimiser, schedule = (optimisers[number], schedules[number]) if several else (optimisers, schedules)
+        optimiser.step()
+        optimiser.zero_grad(set_to_none=True)
+        schedule.step()
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        # Here, and not before: with half precision the gradients have their true size only now.
+        if self._preset.gradient_clip:
+            parameters = [p for group in optimizer.param_groups for p in group["params"]]
+            torch.nn.utils.clip_grad_norm_(parameters, self._preset.gradient_clip)
+
+    def end_step(self) -> None:
+        """Count a step, and move the average towards the network."""
+        self.updates += 1
         if self.average is None:
             return
-        self.updates += 1
         n = int(self.updates)
         decay = min(self._preset.ema_decay, (1 + n) / (10 + n))
         with torch.no_grad():
@@ -97,8 +132,8 @@ class Learner(lightning.LightningModule):
         prediction, _ = self._family.predict(
             self.evaluated,
             batch["source"],
-            samples=_SAMPLES,
-            steps=0,
+            samples=self._preset.validation_samples,
+            steps=self._preset.validation_steps,
             seed=self._seed,
             progress=no_progress,
         )
@@ -110,10 +145,19 @@ class Learner(lightning.LightningModule):
         for name, values in zip(("val_nmse", "val_r"), zip(*self._rows)):
             self.log(name, math.fsum(values) / len(values))
 
+    def _trained(self) -> dict[str, nn.Module]:
+        """What has parameters to train."""
+        parts: dict[str, nn.Module] = {NETWORK: self.network, OBJECTIVE: self.objective}
+        return {name: part for name, part in parts.items() if any(True for _ in part.parameters())}
+
     def configure_optimizers(self) -> Any:
-        optimiser = torch.optim.Adam(self.network.parameters(), lr=self._preset.learning_rate)
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, self._rate)
-        return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        found = []
+        for name, part in self._trained().items():
+            rate = self._preset.learning_rate * (1.0 if name == NETWORK else self.objective.relative_rate)
+            optimiser = torch.optim.Adam(part.parameters(), lr=rate, betas=(self._preset.beta1, 0.999))
+            schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, self._rate)
+            found.append({"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule}})
+        return found
 
     def _rate(self, step: int) -> float:
         """Share of the learning rate at a step."""

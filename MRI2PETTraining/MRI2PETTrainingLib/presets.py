@@ -41,11 +41,16 @@ class Preset:
     """All settings that decide the trained weights, but for the data and the seed.
 
     :ivar loss: settings of the family's training step.
+    :ivar beta1: first decay rate of Adam.
+    :ivar accumulate: batches whose gradients make one step: the effective batch is ``batch_size`` x this.
     :ivar schedule: ``constant``, or ``cosine`` (warm-up over a tenth of the steps, then down to 1 %).
     :ivar gradient_clip: largest norm of the gradient, 0 for no limit.
     :ivar ema_decay: of the moving average of the weights that is validated and kept, 0 for none.
     :ivar patience: epochs without a better validation before stopping, 0 to train all epochs.
     :ivar select: ``best`` epoch by validation, or ``last``.
+    :ivar validate_every: epochs between validations and checkpoints.
+    :ivar validation_samples: samples of a stochastic family whose mean is validated.
+    :ivar validation_steps: sampling steps in validation, 0 for the network's own.
     :ivar precision: ``32``, ``bf16`` or ``fp16`` (mixed).
     """
 
@@ -66,6 +71,11 @@ class Preset:
     precision: str
     gradient_checkpointing: bool
     augmentation: Augmentation = field(default_factory=Augmentation)
+    beta1: float = 0.9
+    accumulate: int = 1
+    validate_every: int = 1
+    validation_samples: int = 4
+    validation_steps: int = 0
 
     def __post_init__(self) -> None:
         sound = {
@@ -78,6 +88,11 @@ class Preset:
             "patience": self.patience >= 0,
             "select": self.select in ("best", "last"),
             "precision": self.precision in PRECISIONS,
+            "beta1": 0 <= self.beta1 < 1,
+            "accumulate": self.accumulate >= 1,
+            "validate_every": self.validate_every >= 1,
+            "validation_samples": self.validation_samples >= 1,
+            "validation_steps": self.validation_steps >= 0,
         }
         for key, fine in sound.items():
             if not fine:

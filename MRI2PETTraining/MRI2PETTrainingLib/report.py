@@ -150,7 +150,7 @@ def _folds(manifest: Manifest, folds: Folds, results: Sequence[FoldResult]) -> s
             told = ", ".join(f"{n} {group}" for group, n in sorted(groups.items()) if group)
             cells.append(f"{len(people)} people, {len(names)} scans" + (f" ({told})" if told else ""))
         chosen = next(row for row in result.history if row["epoch"] == result.epoch)
-        cells += [f"{result.epoch + 1} of {len(result.history)}", chosen["val_nmse"], chosen["val_r"]]
+        cells += [f"{result.epoch + 1} of {result.cost['epochs']}", chosen["val_nmse"], chosen["val_r"]]
         rows.append(cells)
     header = ["", "training", "validation", "test", "epoch kept", "validation 1 - R²", "validation r"]
     kept = " and ".join(folds.keep_together)

@@ -144,7 +144,7 @@ def test_the_moving_average_is_validated_and_kept(tmp_path: Path) -> None:
         for parameter in learner.network.parameters():
             parameter += 1
     before = [p.clone() for p in learner.average.parameters()]  # type: ignore[union-attr]
-    learner.on_train_batch_end()
+    learner.end_step()
     decay = 2 / 11  # (1 + n) / (10 + n) of the first update
     for old, new in zip(before, learner.evaluated.parameters()):
         torch.testing.assert_close(new.data, old + (1 - decay))

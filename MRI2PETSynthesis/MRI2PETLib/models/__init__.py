@@ -1,4 +1,4 @@
-"""The closed registry of model families.
+"""The closed registry of model families, and what a family offers.
 
 A bundle names its family; only names in this table are ever built, so a bundle from a stranger cannot choose
 code. Families know nothing of T1 or PET: they map a source volume to a target volume of the same grid.
@@ -15,25 +15,32 @@ from MRI2PETLib.progress import ProgressCallback
 if TYPE_CHECKING:
     import torch
 
+    from MRI2PETLib.models.objective import Objective
+
 _FAMILIES = {"unet": "MRI2PETLib.models.unet"}
 
 
 class Family(Protocol):
-    """What a family module offers. Tensors are float32 [batch, channel, k, j, i]."""
+    """What a family module offers. Tensors are float32 [batch, 1, k, j, i] in the 0..1 of the model space.
+
+    :ivar STOCHASTIC: whether predictions are samples, so that several of them have a mean and an SD.
+    """
+
+    STOCHASTIC: bool
 
     def build(self, arguments: dict[str, Any]) -> torch.nn.Module:
-        """Build the network from plain JSON arguments, checked one by one."""
+        """Build what a bundle holds and :meth:`predict` uses, from plain JSON arguments, checked one by one.
+
+        :raises BundleError: for an unknown argument or a value that cannot be used.
+        :raises DependencyError: if the family needs a package that is not installed.
+        """
         ...
 
-    def loss(
-        self,
-        network: torch.nn.Module,
-        source: torch.Tensor,
-        target: torch.Tensor,
-        mask: torch.Tensor,
-        settings: dict[str, Any],
-    ) -> torch.Tensor:
-        """One training step's scalar loss."""
+    def objective(self, settings: dict[str, Any]) -> Objective:
+        """How to train the network, from a preset's ``loss``, checked one by one.
+
+        :raises BundleError: for an unknown setting or a value that cannot be used.
+        """
         ...
 
     def predict(
@@ -46,7 +53,13 @@ class Family(Protocol):
         seed: int,
         progress: ProgressCallback,
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Return the mean prediction and the SD over samples (``None`` for a deterministic family)."""
+        """Return the mean prediction and the SD over samples (``None`` for one sample or no samples at all).
+
+        The result for a volume depends on nothing else in its batch. ``progress`` may raise to cancel.
+
+        :param steps: of sampling; 0 for the network's own number.
+        :param seed: the same seed gives the same result; sample ``n`` of seed ``s`` is the one of ``s + n``.
+        """
         ...
 
 

@@ -13,15 +13,17 @@ that their weights would load strictly; the computation is ours:
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from MRI2PETLib.errors import BundleError
+from MRI2PETLib.models.objective import NETWORK, Objective, check_arguments
 from MRI2PETLib.progress import ProgressCallback
 
+STOCHASTIC = False
 ATTENTION_MODES = ("spatial", "reference")
 _GROUPS = 4  # of every normalisation but the last, which has 8
 _LAST_GROUPS = 8
@@ -280,13 +282,30 @@ def build(arguments: dict[str, Any]) -> TSPOUNet:
 
     :raises BundleError: for an unknown argument or a value out of range.
     """
-    for name, value in arguments.items():
-        if name not in _ARGUMENTS:
-            raise BundleError(f"The U-Net has no argument {name!r}.", f"It has: {', '.join(_ARGUMENTS)}.")
-        kind, allowed = _ARGUMENTS[name]
-        if type(value) is not kind or value not in allowed:
-            raise BundleError(f"The U-Net's {name} cannot be {value!r}.", f"Allowed: {allowed}.")
+    check_arguments("The U-Net", arguments, _ARGUMENTS)
     return TSPOUNet(**arguments).to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+
+
+class Regression(Objective):
+    """The loss of :func:`loss`, with its settings."""
+
+    def __init__(self, loss_region: str = "brain") -> None:
+        super().__init__()
+        self._settings = {"loss_region": loss_region}
+
+    def losses(
+        self, network: nn.Module, source: Tensor, target: Tensor, mask: Tensor
+    ) -> Iterator[tuple[str, Tensor]]:
+        yield NETWORK, loss(network, source, target, mask, self._settings)
+
+
+def objective(settings: dict[str, Any]) -> Regression:
+    """:class:`Regression` from the ``loss`` object of a preset.
+
+    :raises BundleError: for an unknown setting or value.
+    """
+    check_arguments("The U-Net's loss", settings, {"loss_region": (str, ("brain", "volume"))})
+    return Regression(**settings)
 
 
 def loss(
