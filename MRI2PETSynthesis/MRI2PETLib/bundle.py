@@ -174,7 +174,7 @@ def read_bundle(folder: Path | str) -> Bundle:
 
     :raises BundleError: with the reason, if the bundle is incomplete, malformed or not safe.
     """
-    from MRI2PETLib.models import get_family
+    from MRI2PETLib.models import check_family
 
     folder = Path(folder)
     path = folder / METADATA
@@ -198,7 +198,7 @@ def read_bundle(folder: Path | str) -> Bundle:
         raise BundleError(
             f"{metadata['id']!r} is not a valid model id.", "Use letters, digits, '-', '_' and '.'."
         )
-    get_family(metadata["family"])
+    check_family(metadata["family"])
     _check_members(metadata, path)
     return Bundle(folder, metadata, ModelSpace.from_dict(metadata["model_space"]))
 

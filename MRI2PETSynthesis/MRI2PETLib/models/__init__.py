@@ -68,8 +68,8 @@ def family_names() -> list[str]:
     return sorted(_FAMILIES)
 
 
-def get_family(name: str) -> Family:
-    """Return the family module called ``name``.
+def check_family(name: str) -> None:
+    """Check a family's name without importing what computes.
 
     :raises BundleError: if the registry has no such family.
     """
@@ -78,4 +78,12 @@ def get_family(name: str) -> Family:
             f"Unknown model family {name!r}.",
             f"Known families: {', '.join(family_names())}. Update the extension?",
         )
+
+
+def get_family(name: str) -> Family:
+    """Return the family module called ``name``.
+
+    :raises BundleError: if the registry has no such family.
+    """
+    check_family(name)
     return import_module(_FAMILIES[name])
