@@ -305,3 +305,35 @@ def test_cancelling_leaves_whole_subjects_only(tmp_path: Path) -> None:
     assert [p.name for p in sorted(tmp_path.iterdir()) if p.is_dir()] == ["subject_001"]
     assert len((tmp_path / "manifest.csv").read_text().splitlines()) == 2
     assert write_dataset(tmp_path, 2, DatasetSettings(spacing_mm=6.0)) == (1, 1)
+
+
+def test_a_pet_is_simulated_for_a_given_t1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its tissue is that of the T1: the truth is known, since the T1 is a phantom's, turned by 20 degrees."""
+    from MRI2PETLib.cli import main
+
+    person = subject(11, 3.0)
+    turn = sitk.Euler3DTransform((0.0, 0.0, 0.0), 0.0, 0.35, 0.0)
+    t1, tissue = sitk.Image(person.t1), sitk.Image(person.tissue)
+    for image in (t1, tissue):  # the same voxels elsewhere in the world
+        image.SetOrigin(turn.TransformPoint(image.GetOrigin()))
+        image.SetDirection(turn.GetMatrix())
+    sitk.WriteImage(t1, str(tmp_path / "sub-x_T1w.nii.gz"))
+    folder = tmp_path / "ds"
+    arguments = ["simulate", "--t1", str(tmp_path / "sub-x_T1w.nii.gz"), "-o", str(folder), "--seed", "3"]
+    assert main([*arguments, "--progress", "none"]) == 0
+    with (folder / "manifest.csv").open(newline="") as stream:
+        (row,) = csv.DictReader(stream)
+    assert row["case"] == "sub-x" and Path(row["t1"]).is_file()
+    truth = json.loads((folder / "sub-x" / "truth.json").read_text())
+    pet = sitk.ReadImage(str(folder / "sub-x" / "PET_true.nii.gz"))
+    seen = array(sitk.Resample(pet, tissue, sitk.Transform(), sitk.sitkLinear, 0.0))
+    gm, wm, csf = (float(seen[array(tissue) == label].mean()) for label in (1, 2, 3))
+    assert gm > 1.1 * wm > 1.3 * csf
+    assert float(seen[array(tissue) > 0].mean()) == pytest.approx(truth["suv_level"], rel=0.15)
+    assert seen[array(tissue) == 0].mean() < 0.1 * gm
+    written = (folder / "sub-x" / "PET.nii.gz").stat().st_mtime_ns
+    assert main(arguments) == 0
+    assert "0 simulated PETs" in capsys.readouterr().err
+    assert (folder / "sub-x" / "PET.nii.gz").stat().st_mtime_ns == written
+    assert main([*arguments, "--head", "--progress", "none"]) == 3
+    assert main(["simulate", "-n", "1", "-o", str(folder), "--progress", "none"]) == 3

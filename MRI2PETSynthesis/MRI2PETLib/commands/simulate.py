@@ -1,4 +1,4 @@
-"""``mri2pet simulate``: a dataset of phantom subjects with known truth."""
+"""``mri2pet simulate``: a dataset of phantom subjects with known truth, or simulated PETs for given T1s."""
 
 from __future__ import annotations
 
@@ -7,12 +7,19 @@ from pathlib import Path
 
 from MRI2PETLib.progress import Reporter
 
-HELP = "make a dataset of simulated T1 and TSPO PET pairs with known truth"
+HELP = "make simulated T1 and TSPO PET pairs with known truth, or PETs for given T1s"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Define the options of ``mri2pet simulate``."""
-    parser.add_argument("-n", "--number", type=int, required=True, help="how many subjects")
+    people = parser.add_mutually_exclusive_group(required=True)
+    people.add_argument("-n", "--number", type=int, help="how many subjects")
+    people.add_argument(
+        "--t1",
+        type=Path,
+        nargs="+",
+        help="T1s of real people (files, DICOM folders, a BIDS root): simulate their PETs only",
+    )
     parser.add_argument(
         "-o", "--output", type=Path, required=True, metavar="DIR", help="folder of the dataset"
     )
@@ -30,11 +37,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, reporter: Reporter) -> int:
-    """Write the dataset; subjects that are there already are kept."""
-    from MRI2PETLib.simulation.dataset import DatasetSettings, write_dataset
+    """Write the dataset; what is there already is kept."""
+    from MRI2PETLib.errors import InputError
+    from MRI2PETLib.simulation.dataset import DatasetSettings, write_dataset, write_pets
 
     settings = DatasetSettings(args.seed, args.spacing_mm, args.head, args.lesion_share)
-    made, kept = write_dataset(args.output, args.number, settings, reporter.progress)
-    reporter.log(f"{made} simulated subjects written to {args.output}, {kept} were there already.")
+    if args.t1 is None:
+        made, kept = write_dataset(args.output, args.number, settings, reporter.progress)
+        what = "subjects"
+    else:
+        from MRI2PETLib.cases import find_cases
+
+        if settings != DatasetSettings(args.seed):
+            raise InputError(
+                "--spacing-mm, --head and --lesion-share are for simulated people.", "Leave them out."
+            )
+        made, kept = write_pets(args.output, find_cases(args.t1), args.seed, reporter.progress)
+        what = "PETs"
+    reporter.log(f"{made} simulated {what} written to {args.output}, {kept} were there already.")
     reporter.result({"folder": args.output, "made": made, "kept": kept, "simulated": True})
     return 0

@@ -54,7 +54,7 @@ def make_anatomy(
     """Tissue fractions on ``grid``, sharper than the template's average and with a person's own folding."""
     where = _near_brain(grid, deformation)
     points = deformation.to_template(grid.points(where))
-    maps, template_grid = _template_maps()
+    maps, template_grid = template_maps()
     index = template_grid.index(points)
     gm, wm, csf, detail = (sample(array, index) for array in maps)
     brain = gm + wm + csf
@@ -91,7 +91,7 @@ def _near_brain(grid: Grid, deformation: Deformation) -> NDArray[np.bool_]:
 
 
 @cache
-def _template_maps() -> tuple[tuple[FloatArray, ...], Grid]:
+def template_maps() -> tuple[tuple[FloatArray, ...], Grid]:
     """Grey matter, white matter, CSF and the T1's detail, on the template grid."""
     template = load_template()
     fractions = {name: sitk.GetArrayFromImage(getattr(template, name)) for name in TEMPLATE_T1}

@@ -6,20 +6,31 @@ import csv
 import io
 import json
 import shutil
+import zlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from MRI2PETLib import __version__
+from MRI2PETLib.cases import Case
 from MRI2PETLib.errors import InputError
-from MRI2PETLib.images import write_image
+from MRI2PETLib.images import read_image, write_image
 from MRI2PETLib.outputs import make_folder, temporary_mark, write_json, write_text
 from MRI2PETLib.progress import ProgressCallback, no_progress
-from MRI2PETLib.simulation.subject import SimulatedSubject, check_arguments, simulate_subject
+from MRI2PETLib.simulation.for_t1 import SimulatedPet, simulate_pet
+from MRI2PETLib.simulation.subject import (
+    SPACING_LIMITS_MM,
+    SimulatedSubject,
+    check_arguments,
+    simulate_subject,
+)
 
 COLUMNS = ("case", "subject", "t1", "pet", "group", "genotype")
+MANIFEST, TRUTH = "manifest.csv", "truth.json"
 README = """SIMULATED DATA: nobody was scanned.
 
 T1 and TSPO PET pairs of people who do not exist, made by `mri2pet simulate` (SlicerMRI2PET).
@@ -35,6 +46,17 @@ subject_*/tissue.nii.gz         1 grey matter, 2 white matter, 3 CSF
 subject_*/lesion_mask.nii.gz    1 inside the focal lesion (group "lesion" only)
 subject_*/truth.json            everything that was drawn
 manifest.csv                    one row a case: case, subject, t1, pet, group, genotype
+"""
+README_FOR_T1 = """SIMULATED PET: nobody was scanned by PET.
+
+Simulated TSPO PETs for the T1s of real people, made by `mri2pet simulate --t1` (SlicerMRI2PET). The PET
+follows the anatomy in the T1; its levels are drawn. Use it to test software and to learn the workflow, never
+as evidence of biology.
+
+<case>/PET.nii.gz        SUV, on a 2 mm grid of its own, aligned with the T1; the brain alone
+<case>/PET_true.nii.gz   SUV, the same without noise
+<case>/truth.json        everything that was drawn
+manifest.csv             one row a case: case, t1 (where it was found), pet, genotype
 """
 
 
@@ -72,9 +94,9 @@ def write_dataset(
     if count < 1:
         raise InputError(f"{count} subjects cannot be simulated.", "Give 1 or more.")
     folder = Path(folder)
-    _claim(folder, settings)
+    _claim(folder, asdict(settings))
     write_text(folder / "README.txt", README)
-    missing = [n for n in range(1, count + 1) if not (folder / _name(n) / "truth.json").is_file()]
+    missing = [n for n in range(1, count + 1) if not (folder / _name(n) / TRUTH).is_file()]
     try:
         for done, number in enumerate(missing):
             progress(done, len(missing), f"Simulating {_name(number)}")
@@ -82,11 +104,43 @@ def write_dataset(
             subject = simulate_subject(
                 seed, spacing_mm=settings.spacing_mm, head=settings.head, lesion=lesion
             )
-            _write_subject(folder / _name(number), subject)
+            _write_whole(folder / _name(number), partial(_write_subject, subject))
     finally:
         _write_manifest(folder)
     progress(1, 1, "Simulated")
     return len(missing), count - len(missing)
+
+
+def write_pets(
+    folder: Path | str, cases: Sequence[Case], seed: int, progress: ProgressCallback = no_progress
+) -> tuple[int, int]:
+    """Write a simulated PET for the T1 of every case to ``folder``, and a manifest that names both images.
+
+    :return: how many PETs were made now, and how many there were before.
+    :raises InputError: if a T1 cannot be used, or ``folder`` holds something made otherwise.
+    :raises OutputError: if something cannot be written.
+    """
+    folder = Path(folder)
+    check_arguments(seed, SPACING_LIMITS_MM[0])
+    _claim(folder, {"seed": seed, "t1": "given"})
+    write_text(folder / "README.txt", README_FOR_T1)
+    missing = [case for case in cases if not (folder / case.name / TRUTH).is_file()]
+    for done, case in enumerate(missing):
+        progress(done, len(missing), f"Simulating the PET of {case.name}")
+        t1 = read_image(case.t1, kind="t1")
+        number = int(np.random.default_rng([seed, zlib.crc32(case.name.encode())]).integers(2**31))
+        made = simulate_pet(t1.image, number)
+        source = {"path": str(case.t1.resolve()), "sha256": t1.sha256}
+        _write_whole(folder / case.name, partial(_write_pet, made, source))
+    there = [case for case in cases if (folder / case.name / TRUTH).is_file()]
+    truths = {case: json.loads((folder / case.name / TRUTH).read_text(encoding="utf-8")) for case in there}
+    rows = [
+        (case.name, str(case.t1.resolve()), f"{case.name}/PET.nii.gz", truth["genotype"])
+        for case, truth in truths.items()
+    ]
+    _write_table(folder, ("case", "t1", "pet", "genotype"), rows)
+    progress(1, 1, "Simulated")
+    return len(missing), len(cases) - len(missing)
 
 
 def _name(number: int) -> str:
@@ -99,7 +153,7 @@ def _draw(settings: DatasetSettings, number: int) -> tuple[int, bool]:
     return int(rng.integers(2**31)), bool(rng.random() < settings.lesion_share)
 
 
-def _claim(folder: Path, settings: DatasetSettings) -> None:
+def _claim(folder: Path, settings: Mapping[str, Any]) -> None:
     """Mark an empty folder as this dataset, or check that it is."""
     description = folder / "dataset_description.json"
     if description.is_file():
@@ -109,9 +163,12 @@ def _claim(folder: Path, settings: DatasetSettings) -> None:
             found = None
         if found is None:
             raise InputError(f"{folder} holds another dataset.", "Choose another output folder.")
-        if found != asdict(settings):
+        if found != settings:
+            keys = [*settings, *(k for k in found if k not in settings)]
             differing = [
-                f"{k} {found.get(k)} there, {v} now" for k, v in asdict(settings).items() if found.get(k) != v
+                f"{k} {found.get(k)} there, {settings.get(k)} now"
+                for k in keys
+                if found.get(k) != settings.get(k)
             ]
             raise InputError(
                 f"{folder} was simulated with other settings: {'; '.join(differing)}.",
@@ -127,27 +184,45 @@ def _claim(folder: Path, settings: DatasetSettings) -> None:
         "Name": "SIMULATED T1 and TSPO PET pairs",
         "Simulated": True,
         "GeneratedBy": [{"Name": "SlicerMRI2PET simulate", "Version": __version__}],
-        "SimulationSettings": asdict(settings),
+        "SimulationSettings": dict(settings),
     }
     write_json(description, content)
 
 
-def _write_subject(folder: Path, subject: SimulatedSubject) -> None:
-    """Write a person's files to a hidden folder beside ``folder``, then rename it: all of them or none."""
+def _write_subject(subject: SimulatedSubject, folder: Path) -> None:
+    note = _note(subject.truth["seed"])
+    suv = {**note, **_SUV}
+    write_image(subject.t1, folder / "T1.nii.gz", {**note, "Modality": "MR", "Units": "arbitrary"})
+    write_image(subject.pet, folder / "PET.nii.gz", suv)
+    write_image(subject.pet_true, folder / "PET_true.nii.gz", {**suv, "Noise": "none"})
+    write_image(subject.brain_mask, folder / "brain_mask.nii.gz", note)
+    labels = {"1": "grey matter", "2": "white matter", "3": "CSF"}
+    write_image(subject.tissue, folder / "tissue.nii.gz", {**note, "Labels": labels})
+    if subject.truth["lesion"] is not None:
+        write_image(subject.lesion_mask, folder / "lesion_mask.nii.gz", note)
+    write_json(folder / TRUTH, subject.truth)
+
+
+def _write_pet(made: SimulatedPet, source: Mapping[str, str], folder: Path) -> None:
+    suv = {**_note(made.truth["seed"]), **_SUV, "T1": dict(source)}
+    write_image(made.pet, folder / "PET.nii.gz", suv)
+    write_image(made.pet_true, folder / "PET_true.nii.gz", {**suv, "Noise": "none"})
+    write_json(folder / TRUTH, made.truth)
+
+
+_SUV = {"Modality": "PT", "TracerName": "PBR28", "Units": "SUV"}
+
+
+def _note(seed: int) -> dict[str, Any]:
+    return {"Simulated": True, "Description": "SIMULATED: nobody was scanned", "Seed": seed}
+
+
+def _write_whole(folder: Path, write: Callable[[Path], None]) -> None:
+    """Let ``write`` fill a hidden folder beside ``folder``, then rename it: all files or none."""
     temporary = folder.with_name(f".{temporary_mark()}-{folder.name}")
     make_folder(temporary)
-    note = {"Simulated": True, "Description": "SIMULATED: nobody was scanned", "Seed": subject.truth["seed"]}
-    suv = {**note, "Modality": "PT", "TracerName": "PBR28", "Units": "SUV"}
     try:
-        write_image(subject.t1, temporary / "T1.nii.gz", {**note, "Modality": "MR", "Units": "arbitrary"})
-        write_image(subject.pet, temporary / "PET.nii.gz", suv)
-        write_image(subject.pet_true, temporary / "PET_true.nii.gz", {**suv, "Noise": "none"})
-        write_image(subject.brain_mask, temporary / "brain_mask.nii.gz", note)
-        labels = {"1": "grey matter", "2": "white matter", "3": "CSF"}
-        write_image(subject.tissue, temporary / "tissue.nii.gz", {**note, "Labels": labels})
-        if subject.truth["lesion"] is not None:
-            write_image(subject.lesion_mask, temporary / "lesion_mask.nii.gz", note)
-        write_json(temporary / "truth.json", subject.truth)
+        write(temporary)
         if folder.is_dir():
             # Whatever is there has no truth.json, so it was not written by us as a whole.
             raise InputError(
@@ -160,20 +235,15 @@ def _write_subject(folder: Path, subject: SimulatedSubject) -> None:
 
 def _write_manifest(folder: Path) -> None:
     """One row for every complete person in the folder."""
-    text = io.StringIO()
-    rows = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    rows.writeheader()
-    for path in sorted(folder.glob("subject_*/truth.json")):
+    rows = []
+    for path in sorted(folder.glob(f"subject_*/{TRUTH}")):
         truth: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        name = path.parent.name
-        rows.writerow(
-            {
-                "case": name,
-                "subject": name,
-                "t1": f"{name}/T1.nii.gz",
-                "pet": f"{name}/PET.nii.gz",
-                "group": "lesion" if truth["lesion"] else "control",
-                "genotype": truth["genotype"],
-            }
-        )
-    write_text(folder / "manifest.csv", text.getvalue())
+        name, group = path.parent.name, "lesion" if truth["lesion"] else "control"
+        rows.append((name, name, f"{name}/T1.nii.gz", f"{name}/PET.nii.gz", group, truth["genotype"]))
+    _write_table(folder, COLUMNS, rows)
+
+
+def _write_table(folder: Path, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([columns, *rows])
+    write_text(folder / MANIFEST, text.getvalue())

@@ -86,7 +86,7 @@ def simulate_subject(
     anatomy, tissue_truth = make_anatomy(streams["tissue"], fine, deformation)
     contrast, contrast_truth = scanner.tissue_contrast(streams["contrast"], anatomy)
     activity, activity_truth = scanner.brain_activity(streams["activity"], anatomy)
-    suv, suv_truth = _suv_level(streams["level"], genotype)
+    suv, suv_truth = draw_suv_level(streams["level"], genotype)
     transform = deformation.transform()
     focus, lesion_truth = _focus(streams["lesion"], anatomy, transform) if lesion else (None, None)
     if focus is not None:
@@ -150,7 +150,9 @@ def check_arguments(seed: int, spacing_mm: float, genotype: str | None = None) -
         )
 
 
-def _suv_level(rng: np.random.Generator, genotype: Genotype | None) -> tuple[float, dict[str, Any]]:
+def draw_suv_level(
+    rng: np.random.Generator, genotype: Genotype | None = None
+) -> tuple[float, dict[str, Any]]:
     """Whole-brain SUV of the person: genotype times a log-normal factor."""
     drawn: Genotype = "HAB" if rng.random() < HAB_SHARE else "MAB"
     factor = float(np.exp(SUV_SD * rng.standard_normal()))

@@ -28,6 +28,7 @@ from MRI2PETLib.preprocessing.brain_mask import extract_brain
 from MRI2PETLib.preprocessing.template import load_template
 from MRI2PETLib.progress import ProgressCallback, no_progress
 from MRI2PETLib.simulation.activity import load_regions
+from MRI2PETLib.simulation.for_t1 import tissue_shares
 
 VERSION = 1  # of the cached files: raise it when their content changes
 SOURCE_SPACE = ModelSpace()  # 96^3 voxels of 2 mm: any model grid is sampled from this one
@@ -36,7 +37,6 @@ _DEMONS = ((32, 40, 1.5), (64, 30, 1.5))  # size an axis, iterations, smoothing 
 # Nuclei whose T1 lies between grey and white matter: there the template decides, not the intensity.
 _DEEP = ("thalamus", "caudate", "putamen", "pallidum", "accumbens", "hypothalamus", "pons", "medulla")
 _TISSUES = ("gm", "wm", "csf")
-_EM_ITERATIONS = 8
 
 
 @dataclass(frozen=True)
@@ -226,17 +226,8 @@ def _segment(t1: np.ndarray, warp: Anatomy) -> np.ndarray:
     inside = warp.mask & (prior.sum(0) > 0.05)
     total = np.minimum(prior.sum(0), 1)[inside]
     weights = prior[:, inside] / prior.sum(0)[inside] * 0.97 + 0.01
-    values = t1[inside].astype(np.float64)
     say = 1 - np.clip(warp.from_template(_deep_nuclei())[inside], 0, 1)
-    share = weights
-    for _ in range(_EM_ITERATIONS):
-        mass = share.sum(1)
-        mean = (share * values).sum(1) / mass
-        sd = np.sqrt((share * (values - mean[:, None]) ** 2).sum(1) / mass) + 1e-6
-        log_likelihood = -0.5 * ((values - mean[:, None]) / sd[:, None]) ** 2 - np.log(sd)[:, None]
-        log_share = np.log(weights) + say * log_likelihood
-        share = np.exp(log_share - log_share.max(0))
-        share /= share.sum(0)
+    share = tissue_shares(t1[inside], weights, say)
     fractions = np.zeros((3, *t1.shape), np.float32)
     fractions[:, inside] = share * total
     return fractions
