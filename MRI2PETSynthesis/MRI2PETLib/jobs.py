@@ -13,6 +13,7 @@ import json
 import math
 import os
 import queue
+import shutil
 import signal
 import subprocess
 import sys
@@ -92,6 +93,22 @@ def mri2pet_command(arguments: Sequence[str | Path], python: str | Path | None =
     """
     interpreter = str(python or sys.executable)
     return [interpreter, "-m", "MRI2PETLib.cli", *map(str, arguments), "--progress", "json"]
+
+
+def child_python() -> str:
+    """The interpreter for child processes: this one, or in Slicer, where this one is the application,
+    ``PythonSlicer`` beside it.
+
+    :raises DependencyError: if there is none.
+    """
+    here = Path(sys.executable)
+    if "python" in here.name.lower():
+        return str(here)
+    name = "PythonSlicer.exe" if sys.platform == "win32" else "PythonSlicer"
+    found = here.with_name(name) if here.with_name(name).is_file() else shutil.which(name)
+    if not found:
+        raise DependencyError(f"{name} was not found near {here}.", "Reinstall Slicer.")
+    return str(found)
 
 
 def child_environment(base: Mapping[str, str], name: str) -> dict[str, str]:

@@ -180,9 +180,9 @@ def add_real(
     set_unit(node, unit)
     node.SetAttribute(PREFIX + "Unit", unit)
     note = f"(synthetic - {name}) / (synthetic + {name}), no unit. {pet.GetDescription()}"
-    arrays = [slicer.util.arrayFromVolume(scene.GetNodeByID(i)) for i in (pet.GetID(), node.GetID())]
+    synthetic, measured = (slicer.util.arrayFromVolume(n) for n in (pet, node))
     mask = slicer.util.arrayFromVolume(pet.GetNodeReference(PREFIX + "mask"))
-    normdiff = sitk.GetImageFromArray(normdiff_map(*arrays, mask)[0])
+    normdiff = sitk.GetImageFromArray(normdiff_map(synthetic, measured, mask)[0])
     normdiff.CopyInformation(real)
     shown = put(scene, pet, "normdiff", normdiff, f"{person}NormDiff", note, t1)
     for attribute in pet.GetAttributeNames():

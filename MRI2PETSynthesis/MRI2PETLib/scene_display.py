@@ -44,6 +44,13 @@ def set_pet_window(
         display.ApplyThresholdOn()
 
 
+def pet_window(node: Any) -> tuple[float, float]:
+    """Upper end of the colours of a PET and the value below which it is transparent, in its unit."""
+    display = node.GetDisplayNode()
+    below = display.GetLowerThreshold() if display.GetApplyThreshold() else 0.0
+    return display.GetWindowLevelMax(), below
+
+
 def show_overlay(
     scene: slicer.vtkMRMLScene,
     background_id: str | None,

@@ -22,6 +22,7 @@ from MRI2PETLib.errors import Cancelled, InputError, MRI2PETError
 from MRI2PETLib.evaluation.regions import Space
 from MRI2PETLib.jobs import Callbacks, Job, Outcome, Progress, mri2pet_command
 from MRI2PETLib.model_store import DEFAULT_MODEL
+from MRI2PETLib.preflight import Check
 from MRI2PETLib.run_state import RunState, duration
 from MRI2PETLib.scene import ResultNodes, Synthetic, add_result, read_synthetic
 from MRI2PETLib.scene_comparison import add_comparison
@@ -36,7 +37,8 @@ _SYNTHESIS_SHARE = 0.5
 
 @dataclass(frozen=True)
 class Request:
-    """What to run, by node ID. ``synthetic``: compare this synthetic PET instead of making one.
+    """What to run, by node ID. ``synthetic``: compare this synthetic PET instead of making one;
+    ``check_only``: only check the inputs.
 
     ``mask_segment``: segment of a segmentation, default its first. ``real_unit`` overrides what the PET
     states. The other settings are those of :func:`MRI2PETLib.synthesis.synthesize`.
@@ -55,15 +57,19 @@ class Request:
     samples: int = 1
     seed: int = 0
     synthetic: str | None = None
+    check_only: bool = False
 
 
 @dataclass(frozen=True)
 class Finished:
-    """How a run ended. ``nodes`` are there even with an ``error`` when only the comparison failed."""
+    """How a run ended. ``nodes`` are there even with an ``error`` when only the comparison failed; ``checks``
+    are those of :mod:`MRI2PETLib.preflight`.
+    """
 
     state: Literal["done", "failed", "cancelled"]
     nodes: ResultNodes | None = None
     error: MRI2PETError | None = None
+    checks: tuple[Check, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -113,7 +119,7 @@ class SceneRun:
         self._started = time.monotonic()
         self._set(RunState("preparing", "writing the images"))
         event = slicer.vtkMRMLScene.StartCloseEvent
-        self._observers.append(self._scene.AddObserver(event, lambda *_: self._abandon()))
+        self._observers.append(self._scene.AddObserver(event, lambda *_: self.abandon()))
         try:
             self._folder = Path(tempfile.mkdtemp(prefix="mri2pet-", dir=self._parent))
             self._steps = self._write(self._folder)
@@ -265,14 +271,14 @@ class SceneRun:
         self._on_log(str(known))
         self._finish(Finished("failed", nodes, known), RunState("failed", message=f"{prefix}{known}"))
 
-    def _abandon(self) -> None:
-        """The scene closes: end the child now, and bring nothing back."""
+    def abandon(self) -> None:
+        """End the child now, and bring nothing back: the scene or the module closes."""
         job, self._job = self._job, None
         if job is not None and job.is_active:
             job.cancel()
             job.wait()
         if self.is_active:
-            message = "The scene was closed."
+            message = "The scene was closed: the run was ended."
             self._finish(Finished("cancelled", error=Cancelled(message)), RunState(message=message))
 
     def _finish(self, finished: Finished, state: RunState) -> None:

@@ -57,6 +57,11 @@ class Swipe:
         self._split = split
         slicer.util.arrayFromVolumeModified(self.node)
 
+    def remove(self, scene: slicer.vtkMRMLScene) -> None:
+        """Take the volume out of the scene, if it is still there."""
+        if scene.GetNodeByID(self.node.GetID()) is self.node:
+            scene.RemoveNode(self.node)
+
 
 def _left_to_right(node: Any) -> tuple[int, bool]:
     """Array axis ([k, j, i]) nearest to the person's left-right, and whether R increases along it."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,9 +15,11 @@ from MRI2PETLib.errors import InputError
 from MRI2PETLib.evaluation.baselines import NETWORK
 from MRI2PETLib.evaluation.case import RegionRow
 from MRI2PETLib.evaluation.statistics import bland_altman
+from MRI2PETLib.scene import ResultNodes
 from MRI2PETLib.scene_nodes import all_or_nothing
 
 Columns = Mapping[str, Sequence[Any]]
+CENTRE_COLUMNS = ("R (mm)", "A (mm)", "S (mm)")
 _POINTS, _IDENTITY, _BIAS = (0.0, 0.45, 0.70), (0.35, 0.35, 0.35), (0.84, 0.37, 0.0)
 
 
@@ -54,6 +58,10 @@ def region_columns(rows: Sequence[RegionRow], scale: str) -> Columns:
             (row.parcellation, row.label): row.normdiff_mean for row in chosen if row.predictor == predictor
         }
         columns[f"NormDiff, {predictor}"] = [values.get((row.parcellation, row.label)) for row in network]
+    to_ras = {"R (mm)": ("x_mm", -1), "A (mm)": ("y_mm", -1), "S (mm)": ("z_mm", 1)}
+    for title, (name, sign) in to_ras.items():
+        points = [getattr(row, name) for row in network]
+        columns[title] = [None if p is None else sign * p for p in points]
     return columns
 
 
@@ -79,6 +87,40 @@ def add_table(scene: slicer.vtkMRMLScene, name: str, columns: Columns, note: str
         node.SetUseColumnTitleAsColumnHeader(True)
         node.SetLocked(True)
     return node
+
+
+def table_text(node: Any, delimiter: str) -> str:
+    """A table node as text with a line of column titles, cells as they are shown."""
+    table, text = node.GetTable(), io.StringIO()
+    writer = csv.writer(text, delimiter=delimiter, lineterminator="\n")
+    columns = [table.GetColumn(n) for n in range(table.GetNumberOfColumns())]
+    writer.writerow([column.GetName() for column in columns])
+    for row in range(table.GetNumberOfRows()):
+        writer.writerow([_text(column.GetValue(row)) for column in columns])
+    return text.getvalue()
+
+
+def region_point_ras(node: Any, row: int) -> tuple[float, float, float] | None:
+    """Where the region in a row of the table of regions lies (RAS mm), ``None`` in any other table."""
+    columns = [node.GetTable().GetColumnByName(name) for name in CENTRE_COLUMNS]
+    if None in columns or not 0 <= row < node.GetNumberOfRows():
+        return None
+    try:
+        r, a, s = (float(column.GetValue(row)) for column in columns)
+    except ValueError:  # an empty cell: the region has no voxel
+        return None
+    return r, a, s
+
+
+def report_html(scene: slicer.vtkMRMLScene, nodes: ResultNodes) -> str:
+    """The HTML report of a comparison.
+
+    :raises InputError: if there is none.
+    """
+    node = scene.GetNodeByID(nodes.report) if nodes.report else None
+    if node is None:
+        raise InputError("There is no report.", "Compare with a real PET first.")
+    return str(node.GetText())
 
 
 def add_scatter(

@@ -1,0 +1,105 @@
+"""The panel *Inputs*: the model, what it is, and the traffic light of the inputs."""
+
+from html import escape
+
+import qt
+import slicer
+from slicer.i18n import tr as _
+
+from MRI2PETLib.errors import MRI2PETError
+from MRI2PETLib.model_store import find_bundle, list_bundles
+
+_LIGHTS = {"ok": "#2E7D32", "warn": "#B26A00", "refuse": "#B3261E", "not checked": "#808080"}
+_SETTING = "MRI2PET/ModelFolder"
+
+
+class InputsPanel:
+    """Fills the model's list and shows its card; shows checks. The parameter node holds the model's name."""
+
+    def __init__(self, ui, onModelChanged) -> None:
+        self._ui = ui
+        self._onModelChanged = onModelChanged
+        ui.modelComboBox.connect("activated(int)", self._onActivated)
+        ui.modelBrowseButton.connect("clicked()", self._onBrowse)
+        ui.modelCardButton.connect("clicked()", self._onCard)
+        self.refreshModels()
+
+    def refreshModels(self) -> None:
+        """List the models again; the chosen one stays."""
+        combo = self._ui.modelComboBox
+        chosen = self.model()
+        combo.blockSignals(True)
+        combo.clear()
+        for bundle in list_bundles()[0]:
+            combo.addItem(bundle.metadata.get("name", bundle.id), bundle.id)
+        combo.blockSignals(False)
+        if chosen:
+            self.setModel(chosen)
+
+    def model(self) -> str:
+        """Id or folder of the chosen model."""
+        combo = self._ui.modelComboBox
+        return str(combo.itemData(combo.currentIndex) or "")
+
+    def setModel(self, model: str) -> None:
+        """Choose a model by id or folder; one that is not listed is added to the list."""
+        combo = self._ui.modelComboBox
+        index = combo.findData(model)
+        if index < 0 and model:
+            combo.addItem(model, model)
+            index = combo.count - 1
+        combo.setCurrentIndex(index)
+        self._describe(model)
+
+    def showChecks(self, checks) -> None:
+        """Show (name, level, message, hint) rows as a traffic light."""
+        lines = []
+        for check in checks:
+            color = _LIGHTS.get(check.level, _LIGHTS["not checked"])
+            text = escape(f"{check.message} {check.hint}".strip() or check.level)
+            lines.append(f'<span style="color:{color}">&#9679;</span> <b>{escape(check.name)}</b>: {text}')
+        self._ui.checksLabel.text = "<br>".join(lines)
+
+    def _describe(self, model: str) -> None:
+        summary, notice = "", ""
+        try:
+            about = find_bundle(model).metadata
+            summary = _("{description} Licence: {licence}.").format(
+                description=about["description"], licence=about.get("license", _("not stated"))
+            )
+            if about["intended_use"] == "demonstration":
+                notice = _(
+                    "DEMONSTRATION MODEL: not trained on real T1/PET pairs. It shows the software only."
+                )
+        except MRI2PETError as error:
+            summary = str(error)
+        self._ui.modelSummaryLabel.text = summary
+        general = _("A synthetic PET is computed from the T1: it is not a measurement. Research use only.")
+        self._ui.noticeLabel.text = f"<b>{escape(notice)}</b> {escape(general)}".strip()
+
+    def _onActivated(self, _index) -> None:
+        self._describe(self.model())
+        self._onModelChanged(self.model())
+
+    def _onBrowse(self) -> None:
+        start = slicer.util.settingsValue(_SETTING, "")
+        folder = qt.QFileDialog.getExistingDirectory(None, _("Folder of a model"), start)
+        if not folder:
+            return
+        with slicer.util.tryWithErrorDisplay(_("This is not a model that can be used.")):
+            find_bundle(folder)
+            qt.QSettings().setValue(_SETTING, folder)
+            self.setModel(folder)
+            self._onModelChanged(folder)
+
+    def _onCard(self) -> None:
+        with slicer.util.tryWithErrorDisplay(_("The model card cannot be shown.")):
+            bundle = find_bundle(self.model())
+            dialog = qt.QDialog(slicer.util.mainWindow())
+            dialog.windowTitle = _("Model card: {model}").format(model=bundle.id)
+            dialog.resize(760, 640)
+            layout = qt.QVBoxLayout(dialog)
+            browser = qt.QTextBrowser(dialog)
+            browser.setMarkdown(bundle.card() or _("This model has no card."))
+            layout.addWidget(browser)
+            dialog.exec_()

@@ -1,0 +1,133 @@
+"""The panel *Compare*: tables, plots, the region under the crosshair, an own region, the report."""
+
+import qt
+import slicer
+from MRI2PETLib.scene_readout import jump_to, readout_at_point, readout_of_roi
+from slicer.i18n import tr as _
+
+from MRI2PETLib.scene import result_nodes
+from MRI2PETLib.scene_layout import show_table_and_plot
+from MRI2PETLib.scene_tables import region_point_ras, report_html, table_text
+
+_TABLES = ("regions", "metrics")
+_PLOTS = ("scatter", "bland_altman")
+_POINT_INTERVAL_MS = 100
+
+
+class ReadoutPanel:
+    """Shows the figures of one result."""
+
+    def __init__(self, ui) -> None:
+        self._ui = ui
+        self._petId = None
+        self._crosshair = None
+        self._observer = None
+        # The crosshair moves with every pixel of the mouse; a readout ten times a second is enough.
+        self._timer = qt.QTimer()
+        self._timer.setSingleShot(True)
+        self._timer.setInterval(_POINT_INTERVAL_MS)
+        self._timer.connect("timeout()", self._showPoint)
+        self._hint = ui.pointLabel.text
+        ui.tableComboBox.connect("currentIndexChanged(int)", self._showTable)
+        ui.plotComboBox.connect("currentIndexChanged(int)", self._showTable)
+        ui.readoutTable.connect("clicked(QModelIndex)", self._onCell)
+        ui.copyButton.connect("clicked()", self._onCopy)
+        ui.csvButton.connect("clicked()", self._onCsv)
+        ui.reportButton.connect("clicked()", self._onReport)
+        ui.saveReportButton.connect("clicked()", self._onSaveReport)
+        ui.roiButton.connect("clicked()", self._onRoi)
+
+    def showResult(self, petId) -> None:
+        """Show the tables and plots of a result (ID of its synthetic PET), or nothing."""
+        self._petId = petId
+        self._ui.pointLabel.text = self._hint
+        self._ui.roiResultLabel.text = ""
+        self._showTable()
+
+    def watchCrosshair(self, on: bool) -> None:
+        """Follow the crosshair, or stop following it."""
+        if self._observer is not None and self._crosshair is not None:
+            self._crosshair.RemoveObserver(self._observer)
+        self._observer = None
+        self._crosshair = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLCrosshairNode") if on else None
+        if self._crosshair is not None:
+            event = slicer.vtkMRMLCrosshairNode.CursorPositionModifiedEvent
+            self._observer = self._crosshair.AddObserver(event, self._onCrosshair)
+        if not on:
+            self._timer.stop()
+
+    def _nodes(self):
+        return result_nodes(slicer.mrmlScene, self._petId)
+
+    def _table(self):
+        nodes = self._nodes()
+        tableId = getattr(nodes, _TABLES[self._ui.tableComboBox.currentIndex]) if nodes else None
+        return slicer.mrmlScene.GetNodeByID(tableId) if tableId else None
+
+    def _showTable(self, _index=0) -> None:
+        nodes, table = self._nodes(), self._table()
+        self._ui.readoutTable.setMRMLTableNode(table)
+        if table is not None:
+            self._ui.readoutTable.resizeColumnsToContents()
+        chartId = getattr(nodes, _PLOTS[self._ui.plotComboBox.currentIndex]) if nodes else None
+        show_table_and_plot(slicer.mrmlScene, table.GetID() if table else None, chartId)
+        for button in (self._ui.copyButton, self._ui.csvButton):
+            button.enabled = table is not None
+        for button in (self._ui.reportButton, self._ui.saveReportButton):
+            button.enabled = nodes is not None and nodes.report is not None
+        self._ui.roiButton.enabled = nodes is not None and nodes.real is not None
+
+    def _onCell(self, index) -> None:
+        table = self._table()
+        point = region_point_ras(table, index.row()) if table is not None else None
+        if point is not None:
+            jump_to(slicer.mrmlScene, point)
+            self._ui.pointLabel.text = readout_at_point(slicer.mrmlScene, self._petId, point)
+
+    def _onCrosshair(self, *_) -> None:
+        if not self._timer.active:
+            self._timer.start()
+
+    def _showPoint(self) -> None:
+        point = [0.0, 0.0, 0.0]
+        if self._crosshair is not None and self._crosshair.GetCursorPositionRAS(point):
+            text = readout_at_point(slicer.mrmlScene, self._petId, point)
+            if text:
+                self._ui.pointLabel.text = text
+
+    def _onRoi(self) -> None:
+        roi = self._ui.roiSelector.currentNode()
+        with slicer.util.tryWithErrorDisplay(_("The region cannot be measured."), waitCursor=True):
+            if roi is None:
+                raise ValueError(_("Choose a markups ROI or a segmentation first."))
+            self._ui.roiResultLabel.text = readout_of_roi(slicer.mrmlScene, self._petId, roi.GetID())
+
+    def _onCopy(self) -> None:
+        slicer.app.clipboard().setText(table_text(self._table(), "\t"))
+        slicer.util.showStatusMessage(_("The table is on the clipboard."), 3000)
+
+    def _onCsv(self) -> None:
+        table = self._table()
+        path = qt.QFileDialog.getSaveFileName(
+            None, _("Save the table"), f"{table.GetName()}.csv", _("Comma-separated values (*.csv)")
+        )
+        if path:
+            with slicer.util.tryWithErrorDisplay(_("The table cannot be saved.")):
+                self._save(path, table_text(table, ","))
+
+    def _onReport(self) -> None:
+        with slicer.util.tryWithErrorDisplay(_("The report cannot be opened.")):
+            path = f"{slicer.app.temporaryPath}/MRI2PET-report.html"
+            self._save(path, report_html(slicer.mrmlScene, self._nodes()))
+            qt.QDesktopServices.openUrl(qt.QUrl.fromLocalFile(path))
+
+    def _onSaveReport(self) -> None:
+        path = qt.QFileDialog.getSaveFileName(None, _("Save the report"), "report.html", "HTML (*.html)")
+        if path:
+            with slicer.util.tryWithErrorDisplay(_("The report cannot be saved.")):
+                self._save(path, report_html(slicer.mrmlScene, self._nodes()))
+
+    def _save(self, path: str, text: str) -> None:
+        from MRI2PETLib.outputs import write_text
+
+        write_text(path, text)

@@ -1,0 +1,154 @@
+"""What can be checked of the Slicer modules without Slicer: .ui files, CMake lists, file-scope imports."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+MODULES = [p.parent.name for p in sorted(REPOSITORY.glob("MRI2PET*/MRI2PET*.py")) if p.stem == p.parent.name]
+LIBRARIES = {"MRI2PETSynthesis": "MRI2PETLib", "MRI2PETTraining": "MRI2PETTrainingLib"}
+# Which types a widget can be bound to, by Slicer's parameterNodeWrapper (guiConnectors.py).
+BINDINGS = {
+    "QCheckBox": {"bool"},
+    "QComboBox": {"Annotated"},
+    "QSpinBox": {"int", "Annotated"},
+    "QLineEdit": {"str"},
+    "ctkSliderWidget": {"float", "Annotated"},
+    "ctkPathLineEdit": {"str", "Path", "pathlib"},
+    "ctkDirectoryButton": {"str", "Path", "pathlib"},
+    "qMRMLNodeComboBox": {"slicer"},
+}
+LIGHT = set(sys.stdlib_module_names) | set("slicer vtk qt ctk numpy scipy SimpleITK MRI2PETLib".split())
+
+
+def folder(module: str) -> Path:
+    return REPOSITORY / module
+
+
+def python_files(module: str) -> list[Path]:
+    return [folder(module) / f"{module}.py", *sorted((folder(module) / f"{module}UI").glob("*.py"))]
+
+
+def ui_files(module: str) -> list[Path]:
+    return sorted((folder(module) / "Resources" / "UI").glob("*.ui"))
+
+
+def widgets(path: Path) -> dict[str, ElementTree.Element]:
+    return {w.get("name", ""): w for w in ElementTree.parse(path).iter("widget")}
+
+
+def all_widgets(module: str) -> dict[str, ElementTree.Element]:
+    found: dict[str, ElementTree.Element] = {}
+    for path in ui_files(module):
+        found |= widgets(path)
+    return found
+
+
+def test_there_is_a_module() -> None:
+    assert "MRI2PETSynthesis" in MODULES
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_every_widget_that_is_used_exists(module: str) -> None:
+    layouts = {e.get("name") for p in ui_files(module) for e in ElementTree.parse(p).iter("layout")}
+    known = set(all_widgets(module)) | layouts
+    for path in python_files(module):
+        used = set(re.findall(r"\b_?ui\.(\w+)", path.read_text(encoding="utf-8")))
+        assert used <= known, (path.name, used - known)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_names_are_unique_and_connections_have_ends(module: str) -> None:
+    for path in ui_files(module):
+        tree = ElementTree.parse(path)
+        names = [w.get("name") for kind in ("widget", "layout", "spacer") for w in tree.iter(kind)]
+        assert len(names) == len(set(names)), path.name
+        for end in [*tree.iter("sender"), *tree.iter("receiver")]:
+            assert end.text in names, (path.name, end.text)
+
+
+def parameters(module: str) -> dict[str, str]:
+    """Parameter -> the head of its type, of the module's parameter node."""
+    tree = ast.parse((folder(module) / f"{module}.py").read_text(encoding="utf-8"))
+    node = next(n for n in tree.body if isinstance(n, ast.ClassDef) and n.name == f"{module}ParameterNode")
+    return {
+        s.target.id: re.split(r"[\[.]", ast.unparse(s.annotation))[0]
+        for s in node.body
+        if isinstance(s, ast.AnnAssign) and isinstance(s.target, ast.Name)
+    }
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_every_binding_names_a_parameter_of_a_fitting_type(module: str) -> None:
+    known, bound = parameters(module), 0
+    for name, widget in all_widgets(module).items():
+        for entry in widget.findall("property[@name='SlicerParameterName']"):
+            parameter = "".join(entry.itertext()).strip()
+            assert parameter in known, (name, parameter)
+            assert known[parameter] in BINDINGS[widget.get("class", "")], (name, known[parameter])
+            bound += 1
+    assert bound
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_node_selectors_get_the_scene(module: str) -> None:
+    for path in ui_files(module):
+        tree = ElementTree.parse(path)
+        receivers = {r.text for r in tree.iter("receiver")}
+        selectors = {n for n, w in widgets(path).items() if w.get("class") == "qMRMLNodeComboBox"}
+        assert selectors <= receivers, selectors - receivers
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_nothing_heavy_at_file_scope(module: str) -> None:
+    own = {f"{m}UI" for m in MODULES} | set(LIBRARIES.values())
+    for path in python_files(module):
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            assert {n.split(".")[0] for n in names} <= LIGHT | own, path.name
+
+
+def listed(module: str, name: str) -> set[str]:
+    text = (REPOSITORY / module / "CMakeLists.txt").read_text(encoding="utf-8")
+    block = re.search(rf"set\({name}\n(.*?)\)", text, re.S)
+    assert block is not None, name
+    return set(block[1].split())
+
+
+def tracked(*paths: str) -> set[str]:
+    """Files that are in the repository, or will be: not ignored."""
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", *paths]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=REPOSITORY)
+    if done.returncode:
+        pytest.skip("not a git checkout")
+    return {p for p in done.stdout.split("\0") if p and (REPOSITORY / p).is_file()}
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_cmake_lists_every_file(module: str) -> None:
+    """The demonstration's builder is not shipped in the Slicer module."""
+    library = LIBRARIES[module]
+    start = f"{module}/"
+    folders = [f"{start}{library}", f"{start}{module}UI", f"{start}Resources"]
+    files = {p.removeprefix(start) for p in tracked(*folders) if "/build_demo/" not in p}
+    scripts = {p for p in files if p.endswith(".py")} | {f"{module}.py"}
+    assert listed(module, "MODULE_PYTHON_SCRIPTS") == scripts
+    assert listed(module, "MODULE_PYTHON_RESOURCES") == files - scripts
+
+
+def test_cmake_lists_every_shared_resource() -> None:
+    files = {p for p in tracked("Resources/Models", "Resources/Templates") if not p.endswith(".py")}
+    assert listed(".", "SHARED_RESOURCES") == files
+
+
+def test_cmake_knows_every_module() -> None:
+    text = (REPOSITORY / "CMakeLists.txt").read_text(encoding="utf-8")
+    assert set(re.findall(r"add_subdirectory\((\w+)\)", text)) == set(MODULES)

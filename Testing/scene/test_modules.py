@@ -1,0 +1,82 @@
+"""The module files without Slicer's application: they import, cost nothing heavy, and their logic runs."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+slicer = pytest.importorskip("slicer", reason="needs slicer-core: pip install -e .[slicer]")
+
+from bundles import tiny_bundle  # noqa: E402
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+MODULES = sorted(p.stem for p in REPOSITORY.glob("MRI2PET*/MRI2PET*.py") if p.parent.name == p.stem)
+HEAVY = ["torch", "monai", "nibabel", "lightning", "pandas", "matplotlib", "sklearn", "pydicom"]
+START = f"""
+import sys
+sys.path[:0] = [{str(REPOSITORY / "Testing" / "scene")!r}, {str(REPOSITORY / "Testing" / "library")!r}]
+from pathlib import Path
+from bootstrap import bootstrap
+from module_standins import install
+application = bootstrap(Path(sys.argv[1]))
+install(application.scene)
+"""
+
+
+def run(code: str, folder: Path, *arguments: str) -> str:
+    """In a process of its own: the stand-ins must not leak into other tests."""
+    done = subprocess.run(
+        [sys.executable, "-c", START + code, str(folder), *arguments], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_module_imports_with_everything_heavy_blocked(module: str, tmp_path: Path) -> None:
+    """Module, parameter node and logic; also what the window asks for before anything runs."""
+    code = f"""
+for name in {HEAVY}:
+    sys.modules[name] = None  # importing it raises
+import {module} as file
+class Parent: pass
+file.{module}(Parent())
+logic = file.{module}Logic()
+node = logic.getParameterNode()
+print(logic.missing(node))
+"""
+    assert run(code, tmp_path).strip().endswith(".")
+
+
+def test_the_logic_of_synthesis_runs_on_nodes(tmp_path: Path) -> None:
+    """As in the Python console of Slicer: a T1 node in, IDs of nodes out; and with a callback."""
+    model = tiny_bundle(tmp_path / "tiny").folder
+    code = """
+import slicer, MRI2PETSynthesis
+from MRI2PETLib.scene_images import add_volume
+from MRI2PETLib.simulation import simulate_subject
+person = simulate_subject(3, spacing_mm=3.0)
+t1 = add_volume(slicer.mrmlScene, person.t1, "anna")
+mask = add_volume(slicer.mrmlScene, person.brain_mask, "mask", labels=True)
+logic = MRI2PETSynthesis.MRI2PETSynthesisLogic()
+nodes = logic.synthesize(t1, maskNode=mask, model=sys.argv[2], device="cpu")
+print(slicer.mrmlScene.GetNodeByID(nodes.pet).GetName())
+node = logic.getParameterNode()
+assert logic.missing(node) == "Choose a T1."
+node.t1, node.model, node.mask = t1, sys.argv[2], mask
+assert logic.missing(node) == "" and "no synthetic PET" in logic.missing(node, compareOnly=True)
+node.realPet = t1
+assert "same volume" in logic.missing(node)
+request = logic.request(node)
+assert request.t1 == t1.GetID() and request.real_unit is None and request.atlas_space == "native"
+assert [c.level for c in logic.quickChecks(node)]
+try:
+    logic.synthesize(t1, model="nowhere")
+except Exception as error:
+    print(error)
+"""
+    printed = run(code, tmp_path, str(model))
+    assert "anna synthetic PBR28 PET (SUVR)" in printed and "There is no model 'nowhere'" in printed

@@ -1,0 +1,230 @@
+"""Runs on scene nodes with real child processes: synthesis, comparison, cancel, closed scenes, bad inputs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+slicer = pytest.importorskip("slicer", reason="needs slicer-core: pip install -e .[slicer]")
+
+import slicer.util  # noqa: E402, F811
+
+from bootstrap import Application, bootstrap, pixels  # noqa: E402
+from bundles import tiny_bundle  # noqa: E402
+from MRI2PETLib.images import same_grid  # noqa: E402
+from MRI2PETLib.run_state import RunState  # noqa: E402
+from MRI2PETLib.scene import result_nodes  # noqa: E402
+from MRI2PETLib.scene_display import pet_window  # noqa: E402
+from MRI2PETLib.scene_images import add_volume, image_of  # noqa: E402
+from MRI2PETLib.scene_layout import set_foreground, show_result  # noqa: E402
+from MRI2PETLib.scene_run import Request, SceneRun  # noqa: E402
+from MRI2PETLib.scene_swipe import Swipe  # noqa: E402
+from MRI2PETLib.scene_tables import region_point_ras, report_html, table_text  # noqa: E402
+from MRI2PETLib.simulation import simulate_subject  # noqa: E402
+
+TURNED = np.array([[-0.0, -0.9563, 0.2924], [-1.0, 0.0, 0.0], [0.0, 0.2924, 0.9563]])
+
+
+@pytest.fixture(scope="module")
+def person() -> Any:
+    return simulate_subject(3, spacing_mm=3.0)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(tiny_bundle(tmp_path_factory.mktemp("model") / "tiny").folder)
+
+
+@pytest.fixture
+def application(tmp_path: Path) -> Application:
+    return bootstrap(tmp_path)
+
+
+@pytest.fixture
+def inputs(application: Application, person: Any) -> dict[str, Any]:
+    """T1 on a grid that is turned, permuted and anisotropic; mask on it; PET on a grid of its own."""
+    scene = application.scene
+    middle = person.t1.TransformContinuousIndexToPhysicalPoint([n / 2 for n in person.t1.GetSize()])
+    size, spacing = (66, 70, 60), (3.0, 3.0, 4.0)
+    grid = sitk.Image(size, sitk.sitkFloat32)
+    grid.SetSpacing(spacing)
+    grid.SetDirection(TURNED.ravel().tolist())
+    grid.SetOrigin((np.array(middle) - TURNED @ ((np.array(size) - 1) / 2 * spacing)).tolist())
+    t1 = sitk.Resample(person.t1, grid, sitk.Transform())
+    mask = sitk.Resample(person.brain_mask, grid, sitk.Transform(), sitk.sitkNearestNeighbor)
+    return {
+        "t1": add_volume(scene, t1, "anna"),
+        "mask": add_volume(scene, mask, "brain", labels=True),
+        "pet": add_volume(scene, person.pet, "anna PET"),
+    }
+
+
+def request(inputs: dict[str, Any], model: str, **more: Any) -> Request:
+    return Request(
+        inputs["t1"].GetID(), **{"model": model, "mask": inputs["mask"].GetID(), "device": "cpu", **more}
+    )
+
+
+def node_names(scene: Any) -> set[str]:
+    return {scene.GetNthNode(n).GetID() for n in range(scene.GetNumberOfNodes())}
+
+
+def temporary(folder: Path) -> list[Path]:
+    return list(folder.glob("mri2pet-*"))
+
+
+def test_synthesis_comparison_and_everything_that_follows(
+    application: Application, inputs: dict[str, Any], model: str, tmp_path: Path
+) -> None:
+    scene, states = application.scene, []
+    run = SceneRun(
+        scene,
+        request(inputs, model, real=inputs["pet"].GetID()),
+        folder=tmp_path,
+        on_state=states.append,
+    )
+    finished = run.start().wait()
+    assert finished.error is None and finished.nodes is not None
+    nodes = finished.nodes
+    assert {s.phase for s in states} >= {"preparing", "running", "importing", "idle"}
+    fractions = [s.fraction for s in states if s.phase == "running" and s.fraction is not None]
+    assert fractions == sorted(fractions) and fractions[-1] > 0.9
+    assert temporary(tmp_path) == []
+    pet, real = scene.GetNodeByID(nodes.pet), scene.GetNodeByID(nodes.real)
+    for node_id in (nodes.pet, nodes.real, nodes.normdiff, nodes.mask):
+        assert same_grid(image_of(scene.GetNodeByID(node_id)), image_of(inputs["t1"]), 1e-3)
+    assert pet.GetName() == "anna synthetic PBR28 PET (SUVR)"
+    brain = slicer.util.arrayFromVolume(scene.GetNodeByID(nodes.mask)) > 0
+    assert slicer.util.arrayFromVolume(real)[brain].mean() == pytest.approx(1, abs=0.02)  # SUVR
+    assert pet_window(pet) == pet_window(real)
+    assert result_nodes(scene, nodes.pet) == nodes
+
+    regions, metrics = scene.GetNodeByID(nodes.regions), scene.GetNodeByID(nodes.metrics)
+    assert regions.GetNumberOfRows() > 20 and metrics.GetNumberOfRows() > 8
+    titles = table_text(regions, "\t").splitlines()[0].split("\t")
+    assert "NormDiff, network" in titles and any("anatomy" in t for t in titles)
+    point = region_point_ras(regions, 3)
+    assert point is not None
+    index = image_of(inputs["t1"]).TransformPhysicalPointToIndex((-point[0], -point[1], point[2]))
+    assert brain[index[::-1]]
+    assert region_point_ras(metrics, 0) is None
+    assert report_html(scene, nodes).lstrip().lower().startswith("<!doctype html")
+
+    show_result(scene, nodes, 0.4)
+    composite = application.slices["Red"].GetSliceCompositeNode()
+    assert composite.GetForegroundVolumeID() == nodes.pet and composite.GetBackgroundVolumeID() == nodes.t1
+    assert pixels(application, "Red").std() > 5
+
+    swipe = Swipe(scene, pet)
+    set_foreground(scene, swipe.node.GetID())
+    ras_r = -world_x(image_of(pet))
+    for share in (1.0, 0.3, 0.8, 0.5):
+        swipe.set_position(share)
+        shown = slicer.util.arrayFromVolume(swipe.node)
+        middle = (ras_r.max() + ras_r.min()) / 2 - (share - 0.5) * np.ptp(ras_r)
+        for side, source in ((ras_r > middle + 4, real), (ras_r < middle - 4, pet)):
+            assert np.array_equal(shown[side], slicer.util.arrayFromVolume(source)[side])
+    swipe.remove(scene)
+    assert scene.GetNodeByID(swipe.node.GetID() or "") is None
+
+    before = node_names(scene)
+    again = request(inputs, model, real=inputs["pet"].GetID(), synthetic=nodes.pet)
+    second = SceneRun(scene, again, folder=tmp_path).start().wait()
+    assert second.error is None and second.nodes is not None and second.nodes.pet == nodes.pet
+    assert len(node_names(scene)) == len(before)  # the earlier comparison was replaced
+    assert scene.GetNodeByID(nodes.real) is None and scene.GetNodeByID(nodes.report) is None
+
+    path = tmp_path / "scene ä.mrb"
+    assert scene.WriteToMRB(str(path))
+    (tmp_path / "second").mkdir()
+    other = bootstrap(tmp_path / "second").scene
+    assert other.ReadFromMRB(str(path))
+    back = result_nodes(other, other.GetFirstNodeByName(pet.GetName()).GetID())
+    assert back is not None
+    assert None not in [v for k, v in vars(back).items() if k not in ("sd", "unpredicted")]
+    assert report_html(other, back) == report_html(scene, second.nodes)
+    assert table_text(other.GetNodeByID(back.regions), ",") == table_text(
+        scene.GetNodeByID(second.nodes.regions), ","
+    )
+
+
+def world_x(image: sitk.Image) -> np.ndarray:
+    """LPS x of every voxel, [k, j, i]."""
+    k, j, i = np.indices(image.GetSize()[::-1])
+    row = np.reshape(image.GetDirection(), (3, 3))[0] * image.GetSpacing()
+    return image.GetOrigin()[0] + row[0] * i + row[1] * j + row[2] * k
+
+
+@pytest.mark.parametrize("stage", ["starting", "running"])
+def test_cancel_leaves_the_scene_as_it_was(
+    application: Application, inputs: dict[str, Any], model: str, tmp_path: Path, stage: str
+) -> None:
+    scene, before, states = application.scene, node_names(application.scene), []
+
+    def on_state(state: RunState) -> None:
+        states.append(state)
+        if stage == "running" and state.phase == "running" and state.fraction:
+            run.cancel()
+
+    run = SceneRun(scene, request(inputs, model), folder=tmp_path, on_state=on_state)
+    run.start()
+    if stage == "starting":
+        run.cancel()
+    finished = run.wait()
+    assert finished.state == "cancelled" and finished.nodes is None
+    assert node_names(scene) == before and temporary(tmp_path) == []
+    assert "cancelling" in [s.phase for s in states] and states[-1].message == "Cancelled."
+
+
+def test_a_closed_scene_ends_the_run(
+    application: Application, inputs: dict[str, Any], model: str, tmp_path: Path
+) -> None:
+    run = SceneRun(application.scene, request(inputs, model), folder=tmp_path).start()
+    application.scene.Clear(0)
+    assert not run.is_active and run.finished is not None and run.finished.state == "cancelled"
+    assert temporary(tmp_path) == []
+
+
+def test_a_deleted_t1_does_not_lose_the_result(
+    application: Application, inputs: dict[str, Any], model: str, tmp_path: Path
+) -> None:
+    run = SceneRun(application.scene, request(inputs, model), folder=tmp_path).start()
+    application.scene.RemoveNode(inputs["t1"])
+    finished = run.wait()
+    assert finished.nodes is not None and finished.nodes.t1 is None
+
+
+def test_bad_inputs_end_the_run_with_their_reason(
+    application: Application, inputs: dict[str, Any], model: str, tmp_path: Path
+) -> None:
+    scene = application.scene
+    empty = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "empty")
+    inputs["pet"].SetAttribute("MRI2PET.Synthetic", "true")
+    cases = {
+        "has no voxels": Request(empty.GetID(), model=model),
+        "is a synthetic PET": request(inputs, model, real=inputs["pet"].GetID()),
+        "no longer in the scene": request(inputs, model, mask="vtkMRMLLabelMapVolumeNode99"),
+        "There is no model": request(inputs, "nowhere"),
+        "was not synthesised here": request(inputs, model, synthetic=empty.GetID()),
+    }
+    before = node_names(scene)
+    for message, bad in cases.items():
+        finished = SceneRun(scene, bad, folder=tmp_path).start().wait()
+        assert finished.state == "failed" and message in str(finished.error), message
+    assert node_names(scene) == before and temporary(tmp_path) == []
+
+
+def test_the_synthesis_is_kept_when_only_the_comparison_fails(
+    application: Application, inputs: dict[str, Any], model: str, tmp_path: Path
+) -> None:
+    far = image_of(inputs["pet"])
+    far.SetOrigin((5000.0, 0.0, 0.0))
+    pet = add_volume(application.scene, sitk.Image(far) * 0 + 1, "constant")
+    run = SceneRun(application.scene, request(inputs, model, real=pet.GetID()), folder=tmp_path)
+    finished = run.start().wait()
+    assert finished.state == "failed" and finished.nodes is not None and finished.nodes.real is None
+    assert run.state.message.startswith("The synthetic PET is there, but the comparison failed.")
