@@ -15,7 +15,7 @@ from MRI2PETLib.synthesis import SynthesisResult
 
 UNIT_MEANING = {
     "SUVR": "ratio to the mean in the brain mask",
-    "normalised": "0 to 1, the scale of the PET is lost",
+    "normalised": "0 to 1, the original scale is lost",
 }
 
 

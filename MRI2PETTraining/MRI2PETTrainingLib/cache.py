@@ -2,9 +2,10 @@
 
 ::
 
-    CACHE/<key>/arrays.npy      float16 [T1, PET, mask] of model space, [3, k, j, i]
+    CACHE/<key>/arrays.npy      float16 [source, target, mask] of model space, [3, k, j, i]
     CACHE/<key>/mask.nii.gz     brain mask on the grid of the T1
-    CACHE/<key>/real.nii.gz     the PET on the grid of the T1, in the model's unit
+    CACHE/<key>/real.nii.gz     the target on the grid of the T1, in the model's unit
+    CACHE/<key>/source.nii.gz   the PET on the grid of the T1, of a model that starts from PET
     CACHE/<key>/entry.json      what it was made from, checksums of the files above; written last
 
 ``key`` is a checksum of the images' content and of everything that decides the result. An entry whose files
@@ -34,7 +35,7 @@ from MRI2PETLib.errors import Cancelled, InputError, MRI2PETError, OutputError
 from MRI2PETLib.evaluation.baselines import normalised_t1
 from MRI2PETLib.grids import Grid, resample
 from MRI2PETLib.images import read_image, same_grid, sha256_of, write_image
-from MRI2PETLib.model_space import ModelSpace, encode, encode_target
+from MRI2PETLib.model_space import ModelSpace, encode_pair
 from MRI2PETLib.outputs import make_folder, staged_folder, write_json
 from MRI2PETLib.preprocessing.brain_mask import extract_brain
 from MRI2PETLib.preprocessing.pet import read_pet
@@ -46,6 +47,7 @@ from MRI2PETLib.verdict import Finding
 from MRI2PETTrainingLib.manifest import TrainingCase
 
 ARRAYS, MASK, REAL, ENTRY = "arrays.npy", "mask.nii.gz", "real.nii.gz", "entry.json"
+SOURCE = "source.nii.gz"
 _VERSION = 1  # raise when the same input would give another result
 _OVERLAP_RIM_MM = 20.0  # uptake further from the brain (neck, glands) says nothing about the fit
 
@@ -61,7 +63,7 @@ class Prepared:
     about: Mapping[str, Any]
 
     def arrays(self) -> np.ndarray:
-        """Float16 [T1, PET, mask], [3, k, j, i]; mapped from disk, so that memory does not grow.
+        """Float16 [source, target, mask], [3, k, j, i]; mapped from disk, so that memory does not grow.
 
         :raises InputError: if the file is gone or damaged since it was checked.
         """
@@ -228,16 +230,17 @@ def _prepare(case: TrainingCase, folder: Path, space: ModelSpace) -> dict[str, A
             f"{MIN_OVERLAP} needed).",
             "Check that both are of one person and aligned, and that the PET shows the brain.",
         )
-    encoded = encode(t1.image, mask, space)
-    everywhere = Grid.of(pet.image).image(np.ones(pet.image.GetSize()[::-1], np.uint8))
-    target = encode_target(pet.image, everywhere, encoded, transform)
+    encoded, target = encode_pair(t1.image, pet.image, mask, space, transform)
+    from_pet = space.source_modality == "PET"
+    source = aligned if from_pet else t1.image
+    real = real_image(t1.image if from_pet else aligned, mask, space)
     about: dict[str, Any] = {
         "case": case.case,
         "unit": pet.unit,
         "model_unit": space.output_unit,
         "simulated": bool(pet.metadata.get("simulated")) or bool(_sidecar(case.pet).get("Simulated")),
         "tracer": _sidecar(case.pet).get("TracerName", ""),
-        "cubic": cubic_sums(t1.image, to_unit(aligned, mask, space.output_unit), mask),
+        "cubic": cubic_sums(source, real, mask),
         "model_grid": asdict(encoded.grid),
         "overlap": round(overlap, 4),
         "brain_ml": round(_volume_ml(mask), 1),
@@ -251,21 +254,38 @@ def _prepare(case: TrainingCase, folder: Path, space: ModelSpace) -> dict[str, A
     with staged_folder(folder, last=ENTRY) as staging:
         np.save(staging / ARRAYS, np.stack([encoded.source, target, encoded.mask]).astype(np.float16))
         write_image(mask, staging / MASK)
+        origin: dict[str, Any] = {"path": str(case.pet), "sha256": pet.sha256, "unit": pet.unit}
+        if from_pet:
+            write_image(source, staging / SOURCE, {"Modality": "PET", "Units": pet.unit, "Source": origin})
+            origin = {"path": str(case.t1), "sha256": t1.sha256}
         write_image(
-            to_unit(aligned, mask, space.output_unit),
+            real,
             staging / REAL,
             {
-                "Modality": "PET",
+                "Modality": space.target_modality,
                 "Units": space.output_unit,
                 "UnitsMeaning": UNIT_MEANING[space.output_unit],
                 "Simulated": about["simulated"],
-                "Source": {"path": str(case.pet), "sha256": pet.sha256, "unit": pet.unit},
+                "Source": origin,
             },
         )
-        about["files"] = {name: sha256_of(staging / name) for name in (ARRAYS, MASK, REAL)}
+        written = (ARRAYS, MASK, REAL, *((SOURCE,) if from_pet else ()))
+        about["files"] = {name: sha256_of(staging / name) for name in written}
         about["seconds"] = round(time.perf_counter() - started, 2)
         write_json(staging / ENTRY, about)
     return json.loads((folder / ENTRY).read_text(encoding="utf-8"))
+
+
+def real_image(image: sitk.Image, mask: sitk.Image, space: ModelSpace) -> sitk.Image:
+    """The target on the grid of the T1 in the unit of a prediction, to compare it with.
+
+    An MR is scaled like the network's target: percentiles 1 and 99 inside the mask to 0 and 1, clipped.
+    """
+    if space.target_modality == "PET":
+        return to_unit(image, mask, space.output_unit)
+    inside = sitk.GetArrayViewFromImage(mask) != 0
+    scaled = Grid.of(image).image(normalised_t1(sitk.GetArrayViewFromImage(image), inside).astype(np.float32))
+    return sitk.Mask(sitk.Clamp(scaled, sitk.sitkFloat32, 0.0, 1.0), sitk.Cast(mask != 0, sitk.sitkUInt8))
 
 
 def _sweep(folder: Path) -> None:
@@ -289,20 +309,20 @@ def brain_overlap(pet: sitk.Image, mask: sitk.Image) -> float:
     return float(2 * (hot & inside).sum() / max(1, hot.sum() + inside.sum()))
 
 
-def cubic_sums(t1: sitk.Image, pet: sitk.Image, mask: sitk.Image) -> dict[str, list[float]]:
-    """Means over the brain of x^0..x^6 and of y x^0..y x^3, for x the scaled T1 and y the PET.
+def cubic_sums(source: sitk.Image, target: sitk.Image, mask: sitk.Image) -> dict[str, list[float]]:
+    """Means over the brain of x^0..x^6 and of y x^0..y x^3, for x the scaled source and y the target.
 
     Averaged over cases they give the cubic baseline of a fold (:func:`cubic_coefficients`) without reading
     any image again.
     """
     inside = sitk.GetArrayViewFromImage(mask) != 0
-    x = normalised_t1(sitk.GetArrayViewFromImage(t1), inside)[inside].astype(np.float64)
-    y = sitk.GetArrayViewFromImage(pet)[inside].astype(np.float64)
+    x = normalised_t1(sitk.GetArrayViewFromImage(source), inside)[inside].astype(np.float64)
+    y = sitk.GetArrayViewFromImage(target)[inside].astype(np.float64)
     return {"x": [float((x**n).mean()) for n in range(7)], "xy": [float((y * x**n).mean()) for n in range(4)]}
 
 
 def cubic_coefficients(prepared: Sequence[Prepared]) -> list[float]:
-    """Least-squares c0..c3 of PET over scaled T1 over all brains, each brain with the same weight."""
+    """Least-squares c0..c3 of the target over the scaled source over all brains, all with equal weight."""
     x = np.mean([p.about["cubic"]["x"] for p in prepared], axis=0)
     xy = np.mean([p.about["cubic"]["xy"] for p in prepared], axis=0)
     normal = np.array([[x[i + j] for j in range(4)] for i in range(4)])

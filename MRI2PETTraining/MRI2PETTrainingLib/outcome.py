@@ -17,16 +17,18 @@ from MRI2PETLib.bundle import DEMONSTRATION, Bundle, read_bundle, save_bundle
 from MRI2PETLib.cases import Case
 from MRI2PETLib.grids import Grid, resample
 from MRI2PETLib.images import read_image, sidecar_path, write_image
+from MRI2PETLib.model_space import ModelSpace
 from MRI2PETLib.outputs import make_folder, staged_folder, write_json
 from MRI2PETLib.preprocessing.brain_mask import BrainExtraction
 from MRI2PETLib.preprocessing.template import load_template
 from MRI2PETLib.results import CaseFiles, case_files, write_case
 from MRI2PETLib.synthesis import synthesize
 from MRI2PETLib.verdict import Verdict
-from MRI2PETTrainingLib.cache import MASK, REAL, Prepared, cubic_coefficients
+from MRI2PETTrainingLib.cache import MASK, REAL, SOURCE, Prepared, cubic_coefficients
 from MRI2PETTrainingLib.fit import Fitted
 from MRI2PETTrainingLib.presets import Preset
 
+_MODALITY = {"MR": "T1-weighted MRI", "PET": "PET"}
 BUNDLE, MEAN_PET, ENSEMBLE, PREDICTIONS = "bundle", "mean_pet.nii.gz", "ensemble", "predictions"
 
 
@@ -79,7 +81,7 @@ def save_ensemble(
 
 
 def write_training_mean(path: Path, train: Sequence[Prepared]) -> Path:
-    """The mean PET of the training cases in MNI space, in the model's unit: each placed by its affine."""
+    """The mean target of the training cases in MNI space, in the model's unit: each placed by its affine."""
     template = load_template()
     grid = Grid.of(template.t1)
     total = sitk.Image(template.t1.GetSize(), sitk.sitkFloat32)
@@ -93,7 +95,7 @@ def write_training_mean(path: Path, train: Sequence[Prepared]) -> Path:
             count += 1
     if count:
         note = {
-            "Description": f"Mean PET of {count} training cases, MNI",
+            "Description": f"Mean target of {count} training cases, MNI",
             "Units": train[0].about["model_unit"],
         }
         write_image(total / count, path, note)
@@ -103,7 +105,10 @@ def write_training_mean(path: Path, train: Sequence[Prepared]) -> Path:
 def predict_cases(
     run: Path, fold: int, bundle: Bundle, cases: Sequence[Prepared], device: str
 ) -> list[dict[str, str]]:
-    """Synthesise the PET of every test case as ``mri2pet synthesize`` does, and lay the real one beside it.
+    """Synthesise the target of every test case as ``mri2pet synthesize`` does; lay the real one beside it.
+
+    A model that starts from PET is given the PET aligned to the T1, inside the brain mask of the T1: metrics
+    need both, so this is kinder than a PET without any T1.
 
     :returns: rows of ``predictions.csv``, with paths relative to ``run``.
     """
@@ -116,7 +121,11 @@ def predict_cases(
         extraction = BrainExtraction(
             mask, entry.template_to_t1, entry.about["brain_mask"], Verdict(), dict(entry.about["measures"])
         )
-        result = synthesize(t1.image, bundle, extraction=extraction, device=device)
+        image = t1.image
+        if bundle.space.source_modality == "PET":
+            image = read_image(entry.folder / SOURCE, kind="pet").image
+            image.CopyInformation(t1.image)
+        result = synthesize(image, bundle, extraction=extraction, device=device)
         files = case_files(case, bundle, run / PREDICTIONS)
         with staged_folder(make_folder(files.folder), last=files.sidecar.name) as staging:
             staged = replace(files, folder=staging)
@@ -153,19 +162,20 @@ def model_id(run: Path, suffix: str) -> str:
 
 def _common(preset: Preset, cases: Sequence[Prepared]) -> dict[str, Any]:
     simulated = any(entry.about["simulated"] for entry in cases)
+    space = preset.space
     tracers = Counter(re.sub(r"[^A-Za-z0-9]", "", str(e.about["tracer"])) for e in cases)
-    target: dict[str, Any] = {"modality": "PET", "unit": preset.space.output_unit}
     tracer = tracers.most_common(1)[0][0]
-    if tracer:
-        target["tracer"] = tracer
-    if preset.space.output_unit == "SUVR":
+    pet: dict[str, Any] = {"modality": "PET", **({"tracer": tracer} if tracer else {})}
+    ends = {"MR": {"modality": "MR", "contrast": "T1w"}, "PET": pet}
+    target = {**ends[space.target_modality], "unit": space.output_unit}
+    if space.output_unit == "SUVR":
         target["reference_region"] = "brain mask"
     return {
         "version": "1",
         "family": preset.family,
         "network": dict(preset.network),
-        "model_space": preset.space.to_dict(),
-        "source": {"modality": "MR", "contrast": "T1w"},
+        "model_space": space.to_dict(),
+        "source": ends[space.source_modality],
         "target": target,
         "intended_use": DEMONSTRATION if simulated else "research",
         "training_data": _people(cases),
@@ -197,13 +207,14 @@ def _card(metadata: Mapping[str, Any]) -> str:
         if metadata["intended_use"] == DEMONSTRATION
         else ""
     )
+    space = ModelSpace.from_dict(metadata["model_space"])
+    source, target = (_MODALITY[m] for m in (space.source_modality, space.target_modality))
     return (
         f"# {metadata['id']}\n\n{warning}{metadata['description']}\n\n"
-        "A synthetic PET is computed from the T1 alone: it is not a measurement, it cannot show what the T1 "
-        "does not show, and it is not for clinical use.\n\n"
-        f"## Input and output\nA T1-weighted volume; {metadata['target']['unit']} on a grid of "
-        f"{' x '.join(map(str, metadata['model_space']['size']))} voxels of "
-        f"{metadata['model_space']['spacing_mm']:g} mm, brought back to the grid of the T1.\n{told}"
+        f"A synthetic {target} is computed from the {source} alone: it is not a measurement, it cannot show "
+        f"what the {source} does not show, and it is not for clinical use.\n\n"
+        f"## Input and output\nA {source}; a {target}, {space.output_unit}, on a grid of {space.grid_text}, "
+        f"brought back to the grid of the input.\n{told}"
     )
 
 

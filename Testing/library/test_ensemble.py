@@ -30,7 +30,7 @@ def ensemble(folder: Path, count: int = 3) -> Bundle:
 
 def encoded(bundle: Bundle) -> Encoded:
     size = bundle.space.size
-    grid = Grid(size, (bundle.space.spacing_mm,) * 3, (0.0, 0.0, 0.0), RAS_AXES)
+    grid = Grid(size, bundle.space.spacings_mm, (0.0, 0.0, 0.0), RAS_AXES)
     source = np.random.default_rng(0).random(size[::-1]).astype(np.float32)
     return Encoded(bundle.space, grid, source, np.ones_like(source), ())
 

@@ -30,13 +30,11 @@ def run(args: argparse.Namespace, reporter: Reporter) -> int:
 
     if args.action == "list":
         bundles, problems = model_store.list_bundles()
-        reporter.say(f"{'id':<20} {'family':<10} {'use':<14} {'grid':<14} name")
+        reporter.say(f"{'id':<20} {'family':<10} {'use':<14} {'grid':<32} name")
         for bundle in bundles:
-            grid = f"{bundle.space.size[0]}^3 {bundle.space.spacing_mm:g} mm"
             use = bundle.metadata["intended_use"]
-            reporter.say(
-                f"{bundle.id:<20} {bundle.family:<10} {use:<14} {grid:<14} {bundle.metadata['name']}"
-            )
+            name, grid = bundle.metadata["name"], bundle.space.grid_text
+            reporter.say(f"{bundle.id:<20} {bundle.family:<10} {use:<14} {grid:<32} {name}")
         for problem in problems:
             reporter.warning(problem)
         reporter.result({"models": [bundle.metadata for bundle in bundles]})

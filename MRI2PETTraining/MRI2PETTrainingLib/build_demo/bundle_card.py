@@ -42,7 +42,7 @@ def metadata(training: Training, measured: Measured | None) -> dict[str, Any]:
     space = training.settings.space
     return {
         "id": "tspo-demo",
-        "name": f"TSPO demonstration ({space.spacing_mm:g} mm, simulated PET)",
+        "name": f"TSPO demonstration ({space.spacings_mm[0]:g} mm, simulated PET)",
         "version": "1.0.0",
         "description": "T1 to [11C]PBR28-like SUVR: real anatomy, average real pattern, simulated scanner. "
         "Shows the software only.",
@@ -99,7 +99,7 @@ def _baselines(training: Training, measured: Measured) -> dict[str, Any]:
 def card(training: Training, measured: Measured) -> str:
     """The model card (Markdown)."""
     settings, split = training.settings, training.split
-    spacing = f"{settings.space.spacing_mm:g} mm"
+    spacing = f"{settings.space.spacings_mm[0]:g} mm"
     return f"""# tspo-demo
 
 **DEMONSTRATION MODEL - NOT TRAINED ON REAL T1/PET PAIRS.** Its targets were simulated: the average
@@ -198,7 +198,7 @@ def _unseen(training: Training, check: RealCheck | None, people: RealCheck | Non
         return "The out-of-sample model (two controls and two patients held out) was not trained."
     settings = training.heldout_settings
     title = (
-        f"A second model ({settings.space.spacing_mm:g} mm, {settings.steps} steps) that never saw "
+        f"A second model ({settings.space.spacings_mm[0]:g} mm, {settings.steps} steps) that never saw "
         f"{', '.join(training.unseen_donors)}, against the mean of the unseen controls"
     )
     own = "The second model for the held-out people's own T1s, brought to MNI by demons and averaged"

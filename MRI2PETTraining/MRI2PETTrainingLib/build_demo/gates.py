@@ -79,7 +79,7 @@ class Measured:
 
 def limits_of(space: ModelSpace) -> Limits:
     """2 mm limits up to 2.5 mm, else the 4 mm ones."""
-    return FINE if space.spacing_mm <= 2.5 else COARSE
+    return FINE if max(space.spacings_mm) <= 2.5 else COARSE
 
 
 def judge(

@@ -24,7 +24,7 @@ from MRI2PETTrainingLib.build_demo.activity import OTHER_WEIGHT, ActivityModel
 from MRI2PETTrainingLib.build_demo.anatomies import SOURCE_SPACE, Anatomy
 
 _SMOOTH_SIZE = 48  # voxels an axis of the smooth fields (4 mm)
-_SOURCE_MM = SOURCE_SPACE.spacing_mm
+_SOURCE_MM = SOURCE_SPACE.spacings_mm[0]
 _FIELD_MM = SOURCE_SPACE.size[0] * _SOURCE_MM
 NOISE_FWHM_MM = 3.5
 MEAN_PSF_MM = 5.4  # of the draws below: what the anatomy oracle is blurred by
