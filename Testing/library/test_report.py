@@ -90,7 +90,7 @@ def test_the_patients_left_is_on_the_right_of_the_picture_and_labelled_so(
     red = (axial[..., 0] - axial[..., 2]) > 0.2
     columns = np.nonzero(red)[1]
     assert columns.size > 50 and columns.mean() > 0.55 * axial.shape[1]
-    assert figures._PLANES[0].sides[:2] == ("R", "L")
+    assert figures.PLANES[0].sides[:2] == ("R", "L")
 
 
 def test_both_pets_share_one_scale(subject: SimulatedSubject, tmp_path: Path) -> None:

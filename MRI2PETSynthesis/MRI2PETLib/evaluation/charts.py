@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 # difference.
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#595959"
 _MARKERS = "osD^vP*X"
+NAMES = ("synthetic PET", "real PET, smoothed")
 
 
 def agreement_png(
@@ -29,13 +30,17 @@ def agreement_png(
     unit: str,
     title: str,
     groups: Sequence[str] | None = None,
+    names: tuple[str, str] = NAMES,
 ) -> bytes:
-    """Scatter with the line of identity beside a Bland-Altman plot; ``points`` says what one point is."""
+    """Scatter with the line of identity beside a Bland-Altman plot; ``points`` says what one point is.
+
+    ``names``: of what is judged and of what it is judged against.
+    """
     figure = _figure(10, 4.4)
     scatter_axis, agreement_axis = figure.subplots(1, 2)
     figure.suptitle(title, fontsize=13)
-    scatter(scatter_axis, synthetic, real, points=points, unit=unit, groups=groups)
-    bland_altman_plot(agreement_axis, synthetic, real, points=points, unit=unit, groups=groups)
+    scatter(scatter_axis, synthetic, real, points=points, unit=unit, groups=groups, names=names)
+    bland_altman_plot(agreement_axis, synthetic, real, points=points, unit=unit, groups=groups, names=names)
     return _png(figure)
 
 
@@ -47,6 +52,7 @@ def scatter(
     points: str,
     unit: str,
     groups: Sequence[str] | None = None,
+    names: tuple[str, str] = NAMES,
 ) -> None:
     """Synthetic over real, equal axes, identity dashed, r in the title."""
     _draw_points(axis, real, synthetic, groups)
@@ -55,7 +61,7 @@ def scatter(
     pad = 0.05 * (high - low) or 0.05
     axis.plot([low - pad, high + pad], [low - pad, high + pad], "--", color=GREY, lw=1, label="equal")
     axis.set(xlim=(low - pad, high + pad), ylim=(low - pad, high + pad), aspect="equal")
-    axis.set(xlabel=f"real PET, smoothed ({unit})", ylabel=f"synthetic PET ({unit})")
+    axis.set(xlabel=f"{names[1]} ({unit})", ylabel=f"{names[0]} ({unit})")
     r = correlation(synthetic, real)
     axis.set_title(
         f"{points}, n = {len(real)}, " + (f"r = {r.value:.2f}" if r.value is not None else "r: none")
@@ -71,6 +77,7 @@ def bland_altman_plot(
     points: str,
     unit: str,
     groups: Sequence[str] | None = None,
+    names: tuple[str, str] = NAMES,
 ) -> None:
     """Difference over average with bias and limits of agreement, each labelled with its value."""
     _draw_points(axis, (synthetic + real) / 2, synthetic - real, groups)
@@ -91,7 +98,7 @@ def bland_altman_plot(
             )
     axis.axhline(0, color=GREY, lw=0.8)
     axis.margins(y=0.15)
-    axis.set(xlabel=f"average of both ({unit})", ylabel=f"synthetic \N{MINUS SIGN} real ({unit})")
+    axis.set(xlabel=f"average of both ({unit})", ylabel=f"{names[0]} \N{MINUS SIGN} {names[1]} ({unit})")
     axis.set_title(f"Bland-Altman, {points}")
 
 

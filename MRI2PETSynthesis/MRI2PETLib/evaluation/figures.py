@@ -25,7 +25,7 @@ _STEP_MM = 1.0
 _MARGIN_MM = 12.0
 
 
-class _Plane(NamedTuple):
+class Plane(NamedTuple):
     """A plane through a point. ``axes``: LPS axes that run along picture columns and rows; ``normal``: the
     third.
 
@@ -41,10 +41,10 @@ class _Plane(NamedTuple):
     sides: tuple[str, str, str, str]
 
 
-_PLANES = (
-    _Plane("axial", (0, 1), 2, False, ("R", "L", "A", "P")),
-    _Plane("coronal", (0, 2), 1, True, ("R", "L", "S", "I")),
-    _Plane("sagittal", (1, 2), 0, True, ("A", "P", "S", "I")),
+PLANES = (
+    Plane("axial", (0, 1), 2, False, ("R", "L", "A", "P")),
+    Plane("coronal", (0, 2), 1, True, ("R", "L", "S", "I")),
+    Plane("sagittal", (1, 2), 0, True, ("A", "P", "S", "I")),
 )
 _DIRECTIONS = (("L", "R"), ("P", "A"), ("S", "I"))  # of growing and falling LPS x, y, z
 
@@ -88,16 +88,16 @@ def comparison_figure(
     FigureCanvasAgg(figure)
     axes = figure.subplots(3, len(columns), squeeze=False)
 
-    lower, upper = _world_bounds(mask)
+    lower, upper = world_bounds(mask)
     low, high = (float(v) for v in np.percentile(sitk.GetArrayViewFromImage(t1)[brain], (1, 99)))
     difference = None if real is None else _normdiff_images(synthetic, real, mask)
     limit = 1.0 if difference is None else _symmetric_limit(difference)
     pet_artist: Any = None
     difference_artist: Any = None
-    for row, plane in enumerate(_PLANES):
-        extent = _extent(plane, lower, upper)
+    for row, plane in enumerate(PLANES):
+        extent = plane_extent(plane, lower, upper)
 
-        def cut(image: sitk.Image, nearest: bool = False, plane: _Plane = plane) -> np.ndarray:
+        def cut(image: sitk.Image, nearest: bool = False, plane: Plane = plane) -> np.ndarray:
             return cut_plane(image, plane.normal, point, lower, upper, nearest=nearest)
 
         inside = cut(mask, nearest=True) > 0
@@ -109,7 +109,7 @@ def comparison_figure(
         }
         for axis in axes[row]:
             axis.imshow(grey, cmap="gray", vmin=min(low, 0.0), vmax=1.15 * high, **style)
-            _dress(axis, plane, point)
+            dress(axis, plane, point)
         pets = [synthetic] if real is None else [synthetic, real]
         for axis, pet in zip(axes[row, 1:], pets):
             # Voxels as they are: interpolation would mix the rim with the zeros outside the brain.
@@ -134,7 +134,7 @@ def comparison_figure(
             difference_artist, ax=axes[:, 3], orientation="horizontal", shrink=0.9, aspect=24, pad=0.01
         )
         bar.set_label("NormDiff = (syn \N{MINUS SIGN} real) / (syn + real)", fontsize=11)
-    _write_words(figure, title, note)
+    write_words(figure, title, note)
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=100)
     return path
@@ -179,7 +179,7 @@ def cut_plane(
     return np.squeeze(sitk.GetArrayFromImage(flat), axis=2 - normal)
 
 
-def _world_bounds(mask: sitk.Image) -> tuple[np.ndarray, np.ndarray]:
+def world_bounds(mask: sitk.Image) -> tuple[np.ndarray, np.ndarray]:
     """Lower and upper LPS corner of the mask's bounding box, with a margin."""
     indices = np.nonzero(sitk.GetArrayViewFromImage(mask))
     ranges = [(int(v.min()), int(v.max())) for v in reversed(indices)]
@@ -194,7 +194,7 @@ def _world_bounds(mask: sitk.Image) -> tuple[np.ndarray, np.ndarray]:
     return corners.min(axis=0) - _MARGIN_MM, corners.max(axis=0) + _MARGIN_MM
 
 
-def _extent(plane: _Plane, lower: np.ndarray, upper: np.ndarray) -> tuple[float, float, float, float]:
+def plane_extent(plane: Plane, lower: np.ndarray, upper: np.ndarray) -> tuple[float, float, float, float]:
     column, row = plane.axes
     bottom_top = (lower[row], upper[row]) if plane.upright else (upper[row], lower[row])
     return float(lower[column]), float(upper[column]), float(bottom_top[0]), float(bottom_top[1])
@@ -226,7 +226,7 @@ def _symmetric_limit(difference: tuple[sitk.Image, sitk.Image]) -> float:
     return float(np.clip(np.ceil(limit / 0.05) * 0.05, 0.05, 1.0))
 
 
-def _dress(axis: Axes, plane: _Plane, point: np.ndarray) -> None:
+def dress(axis: Axes, plane: Plane, point: np.ndarray) -> None:
     """Side letters, position of the plane, no ticks."""
     axis.set_xticks([])
     axis.set_yticks([])
@@ -248,7 +248,7 @@ def _dress(axis: Axes, plane: _Plane, point: np.ndarray) -> None:
     axis.text(0.02, 0.02, f"{letter} {abs(position):.0f} mm", **style)
 
 
-def _write_words(figure: Figure, title: str, note: str) -> None:
+def write_words(figure: Figure, title: str, note: str) -> None:
     """Title above; below, the note, the viewing convention and the standing caution."""
     width = int(figure.get_figwidth() * 10.5)
     figure.suptitle("\n".join(textwrap.wrap(title, int(width * 0.8))), fontsize=15, fontweight="bold")

@@ -27,6 +27,7 @@ Space = Literal["mni", "native"]
 # reach 0.85 and more; one that was drawn in another space falls far below.
 MIN_OVERLAP = 0.7
 WHOLE_BRAIN = "whole brain"
+CORTICAL_SPHERES = "cortical-spheres"
 _LEFT = re.compile(r"(?:^|[^a-z])(?:left|lh|l)(?:[^a-z]|$)", re.IGNORECASE)
 _RIGHT = re.compile(r"(?:^|[^a-z])(?:right|rh|r)(?:[^a-z]|$)", re.IGNORECASE)
 _MIDLINE_MM = 2.0  # a region whose centre is nearer to the midline proves nothing about sides
@@ -89,16 +90,42 @@ def built_in_parcellations() -> tuple[Parcellation, ...]:
 def _paper_regions() -> Parcellation:
     """The 21 structures of the published evaluation as spheres (some cut to a tissue) at rounded MNI centres.
 
-    Rows of the table come first where they meet. They stand in for the Harvard-Oxford labels of the paper,
-    which the FSL licence (non-commercial) does not allow to ship; ask for those with ``harvard-oxford``.
+    They stand in for the Harvard-Oxford labels of the paper, which the FSL licence (non-commercial) does not
+    allow to ship; ask for those with ``harvard-oxford``.
     """
+    return _spheres(
+        "paper21",
+        "paper_regions.csv",
+        "Coordinate regions: spheres at MNI coordinates, named after the 21 Harvard-Oxford structures of "
+        "Ferrante et "
+        "al. 2025, which they are not.",
+    )
+
+
+@cache
+def cortical_spheres() -> Parcellation:
+    """Grey matter in spheres at rounded MNI centres: the regions of an amyloid composite, and cerebellum.
+
+    A stand-in for trying the software without an atlas of one's own: the regions of Choi & Lee 2018 come from
+    AAL, which is not shipped.
+    """
+    return _spheres(
+        CORTICAL_SPHERES,
+        "cortical_regions.csv",
+        "Coordinate regions: grey matter of the ICBM 152 template in spheres at MNI coordinates; no "
+        "anatomical atlas.",
+    )
+
+
+def _spheres(name: str, table: str, source: str) -> Parcellation:
+    """A table of spheres in MNI space, some cut to a tissue; rows come first where they meet."""
     template = load_template()
     brain = sitk.GetArrayViewFromImage(template.mask) > 0
     x, y, z = _ras_coordinates(template.mask)
     tissue = _tissue_index()
     labels = np.zeros(brain.shape, dtype=np.uint8)
     names: dict[int, str] = {}
-    with (resources_dir() / "Templates" / "paper_regions.csv").open(encoding="utf-8", newline="") as file:
+    with (resources_dir() / "Templates" / table).open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     for row in rows:
         for side in ("left", "right") if row["side"] == "both" else ("",):
@@ -113,15 +140,7 @@ def _paper_regions() -> Parcellation:
             label = len(names) + 1
             labels[region] = label
             names[label] = f"{side} {row['name']}".strip()
-    return Parcellation(
-        "paper21",
-        _label_image(labels),
-        names,
-        "mni",
-        "Coordinate regions: spheres at MNI coordinates, named after the 21 Harvard-Oxford structures of "
-        "Ferrante et "
-        "al. 2025, which they are not.",
-    )
+    return Parcellation(name, _label_image(labels), names, "mni", source)
 
 
 def _tissue_index() -> np.ndarray:

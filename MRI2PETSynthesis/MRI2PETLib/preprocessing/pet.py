@@ -155,7 +155,7 @@ def _from_dicom(raw: RawImage, unit: str | None) -> tuple[FrameTimes | None, Suv
 def check_unit(image: sitk.Image, unit: str) -> tuple[Finding, ...]:
     """Warn when the unit is unknown, or when the values contradict it."""
     values = sitk.GetArrayViewFromImage(image)
-    head = values[sitk.GetArrayViewFromImage(sitk.OtsuThreshold(image, 0, 1)) > 0]
+    head = values[sitk.GetArrayFromImage(sitk.OtsuThreshold(image, 0, 1)) > 0]
     median = float(np.median(head)) if head.size else 0.0
     low, high = _LOOKS_LIKE_SUV
     if median > _LOOKS_LIKE_BQ:

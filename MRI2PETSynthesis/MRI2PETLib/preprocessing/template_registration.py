@@ -7,7 +7,6 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from typing import TypeVar
 
 import numpy as np
 import SimpleITK as sitk
@@ -17,7 +16,6 @@ from MRI2PETLib.grids import Grid, resample
 from MRI2PETLib.preprocessing.template import load_template
 from MRI2PETLib.progress import ProgressCallback, no_progress, part_of
 
-Linear = TypeVar("Linear", sitk.Similarity3DTransform, sitk.AffineTransform)
 _log = logging.getLogger(__name__)
 
 # The metric looks at the template's brain and this much around it. More locks the brain onto the scalp:
@@ -77,13 +75,23 @@ def register_to_template(
     head = crop_to_head(darken_fat(t1, centre), foreground)
     similarity = search_pose(head, centre, progress=part_of(progress, 0, 0.3))
     progress(0.3, 1, "aligning with the template")
-    affine = sitk.AffineTransform(3)
-    affine.SetCenter(similarity.GetCenter())
-    affine.SetMatrix(similarity.GetMatrix())
-    affine.SetTranslation(similarity.GetTranslation())
-    affine = _optimise(head, affine, levels=((2, 3.0), (1, 0.0)), fraction=0.15, iterations=60)
+    affine = refine_affine(head, similarity, fixed=load_template().t1)
     progress(1, 1, "aligning with the template")
     return measure_fit(t1, affine)
+
+
+def refine_affine(
+    head: sitk.Image, pose: sitk.Similarity3DTransform, *, fixed: sitk.Image
+) -> sitk.AffineTransform:
+    """The affine transform (template to image) that maximises MI with ``fixed``, from a pose.
+
+    :param fixed: an image on the grid of the template, such as its T1.
+    """
+    affine = sitk.AffineTransform(3)
+    affine.SetCenter(pose.GetCenter())
+    affine.SetMatrix(pose.GetMatrix())
+    affine.SetTranslation(pose.GetTranslation())
+    return _optimise(head, affine, fixed, levels=((2, 3.0), (1, 0.0)), fraction=0.15, iterations=60)
 
 
 def _head_points(foreground: sitk.Image) -> tuple[np.ndarray, np.ndarray]:
@@ -270,15 +278,16 @@ def _metric(fraction: float) -> sitk.ImageRegistrationMethod:
 
 
 def _optimise(
-    t1: sitk.Image,
-    transform: Linear,
+    image: sitk.Image,
+    transform: sitk.AffineTransform,
+    fixed: sitk.Image,
     *,
     levels: tuple[tuple[int, float], ...],
     fraction: float,
     iterations: int,
-) -> Linear:
-    """Maximise MI over the parameters of ``transform`` by gradient ascent until the steps are below
-    0.05 mm.
+) -> sitk.AffineTransform:
+    """Maximise MI with ``fixed`` over the parameters of ``transform`` by gradient ascent, until the steps are
+    below 0.05 mm.
 
     :param levels: shrink factor and smoothing sigma in mm of each resolution, coarse to fine.
     """
@@ -291,7 +300,7 @@ def _optimise(
     )
     method.SetOptimizerScalesFromPhysicalShift()
     method.SetInitialTransform(transform, inPlace=True)
-    method.Execute(load_template().t1, t1)
+    method.Execute(fixed, image)
     _log.debug(
         "%d iterations, %s", method.GetOptimizerIteration(), method.GetOptimizerStopConditionDescription()
     )
@@ -304,7 +313,7 @@ def measure_fit(t1: sitk.Image, transform: sitk.AffineTransform) -> TemplateFit:
     metric = _metric(1.0)
     metric.SetInitialTransform(transform, inPlace=True)
     mutual_information = -metric.MetricEvaluate(template.t1, t1)
-    inner = sitk.GetArrayViewFromImage(sitk.BinaryErode(template.mask, [2, 2, 2], sitk.sitkBall)) > 0
+    inner = sitk.GetArrayFromImage(sitk.BinaryErode(template.mask, [2, 2, 2], sitk.sitkBall)) > 0
     # Both in one grid; a value below all of the image's marks what lies outside its field of view.
     lowest = float(sitk.GetArrayViewFromImage(t1).min())
     warped = sitk.GetArrayFromImage(resample(t1, Grid.of(template.t1), transform, outside=lowest - 1.0))

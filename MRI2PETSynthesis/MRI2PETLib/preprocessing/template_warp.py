@@ -1,0 +1,81 @@
+"""Nonlinear registration of a brain to a template by symmetric demons, after an affine fit.
+
+Atlas regions pulled by an affine alone are off by several millimetres. On simulated people with a known
+deformation (Docs/suvr.md) demons cut the error of regional SUVRs to about a third.
+"""
+
+from __future__ import annotations
+
+import logging
+
+import SimpleITK as sitk
+
+from MRI2PETLib.errors import QualityError
+from MRI2PETLib.grids import Grid, antialias, resample
+from MRI2PETLib.preprocessing.template import load_template
+from MRI2PETLib.progress import ProgressCallback, no_progress
+
+logger = logging.getLogger(__name__)
+
+# Coarse to fine: how much coarser than the template's 2 mm, and iterations of the demons.
+LEVELS = ((4, 40), (2, 30), (1, 15))
+# SD of the Gaussian that smooths the displacements, in voxels of a level.
+FIELD_SIGMA_VOXELS = 1.5
+_HISTOGRAM_BINS, _MATCH_POINTS = 256, 16
+
+
+def warp_to_template(
+    image: sitk.Image,
+    mask: sitk.Image | None,
+    template_to_native: sitk.Transform,
+    *,
+    fixed: sitk.Image | None = None,
+    progress: ProgressCallback = no_progress,
+) -> sitk.Transform:
+    """Refine an affine fit by demons; returns the transform from the image's points to template points.
+
+    That is the direction that pulls an atlas: ``sitk.Resample(labels, image, transform)``.
+
+    :param image: 3-D, float32, of the contrast of the template; any grid (LPS mm).
+    :param mask: brain mask on the grid of ``image``; outside of it the image counts as 0. ``None``: as it is.
+    :param template_to_native: affine fit, maps template points to points of the image.
+    :param fixed: template image on the grid of the shipped template; default: the shipped T1.
+    :raises QualityError: if the image and the template do not overlap.
+    """
+    fixed = load_template().t1 if fixed is None else fixed
+    person = sitk.Cast(image, sitk.sitkFloat32)
+    if mask is not None:
+        person = sitk.Mask(person, sitk.Cast(mask != 0, sitk.sitkUInt8))
+    person = resample(antialias(person, fixed.GetSpacing()), Grid.of(fixed), template_to_native)
+    statistics = sitk.StatisticsImageFilter()
+    statistics.Execute(person)
+    if not statistics.GetMaximum() > statistics.GetMinimum():
+        raise QualityError("The image does not overlap the template.", "Check the image and its header.")
+    # Demons compare intensities, so both have to be on one scale.
+    person = sitk.HistogramMatching(person, fixed, _HISTOGRAM_BINS, _MATCH_POINTS, True)
+    field = sitk.Image(fixed.GetSize(), sitk.sitkVectorFloat64)
+    field.CopyInformation(fixed)
+    total = sum(iterations for _, iterations in LEVELS)
+    done = 0
+    for shrink, iterations in LEVELS:
+        progress(done, total, "nonlinear registration")
+        here, there = _coarse(person, shrink), _coarse(fixed, shrink)
+        demons = sitk.FastSymmetricForcesDemonsRegistrationFilter()
+        demons.SetNumberOfIterations(iterations)
+        demons.SetStandardDeviations(FIELD_SIGMA_VOXELS)
+        field = demons.Execute(here, there, sitk.Resample(field, here))
+        logger.debug("demons at %d: %d iterations, metric %.4g", shrink, iterations, demons.GetMetric())
+        done += iterations
+    progress(1, 1, "nonlinear registration")
+    chain = sitk.CompositeTransform(3)  # the last one added comes first
+    chain.AddTransform(sitk.DisplacementFieldTransform(sitk.Cast(field, sitk.sitkVectorFloat64)))
+    chain.AddTransform(template_to_native.GetInverse())
+    return chain
+
+
+def _coarse(image: sitk.Image, shrink: int) -> sitk.Image:
+    if shrink == 1:
+        return image
+    return sitk.Shrink(
+        sitk.SmoothingRecursiveGaussian(image, 0.5 * shrink * image.GetSpacing()[0]), [shrink] * 3
+    )

@@ -1,0 +1,1 @@
+"""SUVR by region, with an MRI of the person or without one."""

@@ -1,0 +1,284 @@
+"""SUVR by region: exact on a phantom, within 2 % through a known warp, refused where it means nothing."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from scipy import stats
+
+from MRI2PETLib import cli
+from MRI2PETLib.errors import BundleError, InputError
+from MRI2PETLib.evaluation.regions import Parcellation
+from MRI2PETLib.images import write_image
+from MRI2PETLib.preprocessing.pet_template import built_in_pet_template, read_pet_template
+from MRI2PETLib.preprocessing.template import load_template
+from MRI2PETLib.progress import Reporter
+from MRI2PETLib.quantification.agreement import agreement_table, level_table, people
+from MRI2PETLib.quantification.case import SuvrPaths, SuvrSettings
+from MRI2PETLib.quantification.normalisation import PET_TEMPLATE, REAL_MR
+from MRI2PETLib.quantification.regional import (
+    COMPOSITE,
+    REFERENCE,
+    RegionPlan,
+    SuvrRow,
+    plan_regions,
+    pull_atlas,
+    regional_suvr,
+)
+from MRI2PETLib.quantification.run import SuvrCase, read_cases, run_cohort
+from MRI2PETLib.simulation import SimulatedSubject, simulate_subject
+
+IDENTITY = sitk.Transform(3, sitk.sitkIdentity)
+# Balls in MNI space (RAS mm) of 20 mm radius and the activity in them; elsewhere in the brain it is 1.2.
+LEVELS = {
+    "frontal": ((0, 38, 22), 1.5),
+    "parietal": ((0, -58, 44), 1.35),
+    "left temporal": ((-42, -12, -12), 1.05),
+    "right temporal": ((42, -12, -12), 1.4),
+    "cerebellum": ((0, -66, -36), 1.0),
+}
+ELSEWHERE = 1.2
+CEREBELLUM_SUVR = {name: level / 1.0 for name, (_, level) in LEVELS.items()}
+
+
+@cache
+def balls() -> Parcellation:
+    mask = load_template().mask
+    index = np.indices(mask.GetSize()[::-1])[::-1]
+    direction = np.reshape(mask.GetDirection(), (3, 3))
+    assert np.allclose(np.abs(direction), np.eye(3))
+    x, y, z = (mask.GetOrigin()[a] + direction[a, a] * mask.GetSpacing()[a] * index[a] for a in range(3))
+    labels = np.zeros(x.shape, np.uint8)
+    brain = sitk.GetArrayViewFromImage(mask) > 0
+    for number, ((cx, cy, cz), _) in enumerate(LEVELS.values(), start=1):
+        labels[brain & ((-x - cx) ** 2 + (-y - cy) ** 2 + (z - cz) ** 2 <= 20.0**2)] = number
+    image = sitk.GetImageFromArray(labels)
+    image.CopyInformation(mask)
+    return Parcellation("balls", image, dict(enumerate(LEVELS, start=1)), "mni", "balls of this test")
+
+
+def plan() -> RegionPlan:
+    return plan_regions(balls(), "cerebellum")
+
+
+def phantom() -> sitk.Image:
+    """Activity in MNI space: constant in every region."""
+    labels = sitk.GetArrayViewFromImage(balls().labels)
+    brain = sitk.GetArrayViewFromImage(load_template().mask) > 0
+    activity = np.where(brain, ELSEWHERE, 0.0)
+    for number, (_, level) in enumerate(LEVELS.values(), start=1):
+        activity[labels == number] = level
+    image = sitk.GetImageFromArray(activity.astype(np.float32))
+    image.CopyInformation(load_template().mask)
+    return image
+
+
+def by_region(rows: list[SuvrRow]) -> dict[str, float | None]:
+    return {row.region: row.suvr for row in rows if row.role == "region"}
+
+
+def measured(pet: sitk.Image, chosen: RegionPlan | None = None) -> list[SuvrRow]:
+    chosen = chosen or plan()
+    return regional_suvr(pet, pull_atlas(chosen, pet, IDENTITY), chosen, IDENTITY, method=REAL_MR)
+
+
+def test_suvr_is_exact_without_a_warp() -> None:
+    rows = measured(phantom() * 7.0)  # the unit cancels
+    assert by_region(rows) == pytest.approx(CEREBELLUM_SUVR, rel=1e-6)
+    assert [row.role for row in rows[:2]] == [COMPOSITE, REFERENCE]
+    voxels = {row.region: row.n_voxels for row in rows if row.role == "region"}
+    others = [name for name in LEVELS if name != "cerebellum"]
+    expected = sum(LEVELS[n][1] * voxels[n] for n in others) / sum(voxels[n] for n in others)
+    assert rows[0].suvr == pytest.approx(expected, rel=1e-6)
+    assert rows[1].suvr == pytest.approx(1.0)
+
+
+def test_suvr_is_exact_through_a_known_deformation() -> None:
+    """Labels and PET pass through the same deformation: 2 % is what nearest neighbours cost at 2 mm."""
+    subject = simulate_subject(3, spacing_mm=2.0)
+    back = subject.template_to_native.GetInverse()
+    pet = sitk.Resample(phantom(), subject.t1, back, sitk.sitkLinear, 0.0)
+    chosen = plan()
+    rows = regional_suvr(
+        pet, pull_atlas(chosen, pet, back), chosen, subject.template_to_native, method=REAL_MR
+    )
+    assert by_region(rows) == pytest.approx(CEREBELLUM_SUVR, rel=0.02)
+
+
+def test_regions_are_chosen_by_name_pattern_or_label() -> None:
+    atlas = balls()
+    chosen = plan_regions(atlas, "5", "*temporal, Frontal")
+    assert chosen.reference == (5,) and chosen.composite == (3, 4, 1)
+    assert plan().composite == (1, 2, 3, 4)
+    with pytest.raises(InputError, match="no region 'cerebelum'.*cerebellum"):
+        plan_regions(atlas, "cerebelum")
+    with pytest.raises(InputError, match="both the composite and the reference"):
+        plan_regions(atlas, "cerebellum", "*")
+    with pytest.raises(InputError, match="not in MNI space"):
+        plan_regions(Parcellation("own", atlas.labels, atlas.names, "native", ""), "cerebellum")
+
+
+def test_an_empty_reference_region_is_refused() -> None:
+    atlas = balls()
+    named = Parcellation("balls", atlas.labels, {**atlas.names, 9: "pons"}, "mni", "")
+    with pytest.raises(InputError, match="reference region is empty.*pons"):
+        plan_regions(named, "pons")
+
+
+def test_grey_matter_only_keeps_fewer_voxels() -> None:
+    whole, cut = (plan_regions(balls(), "cerebellum", grey_matter=g).atlas.labels for g in (False, True))
+    a, b = (sitk.GetArrayViewFromImage(image) for image in (whole, cut))
+    assert 0 < np.count_nonzero(b) < np.count_nonzero(a)
+    assert (b[b > 0] == a[b > 0]).all()
+
+
+def test_a_reference_region_outside_the_field_of_view_is_refused() -> None:
+    pet = phantom()
+    top = pet.GetSize()[2] // 2
+    upper = sitk.RegionOfInterest(pet, [*pet.GetSize()[:2], pet.GetSize()[2] - top], [0, 0, top])
+    with pytest.raises(InputError, match="outside the field of view of the PET: 0 % of it is seen"):
+        measured(upper)
+    # Another reference region is seen; the cerebellum is then a region without a value, and says why.
+    rows = measured(upper, plan_regions(balls(), "parietal"))
+    cerebellum = next(row for row in rows if row.region == "cerebellum")
+    assert cerebellum.suvr is None and "outside the field of view" in cerebellum.reason
+
+
+def test_a_reference_region_that_is_not_positive_is_refused() -> None:
+    for value in (0.0, -1.0):
+        pet = sitk.GetArrayFromImage(phantom())
+        pet[sitk.GetArrayViewFromImage(balls().labels) == 5] = value
+        image = sitk.GetImageFromArray(pet)
+        image.CopyInformation(phantom())
+        with pytest.raises(InputError, match=f"reference region .cerebellum. is {value:.4g}, not above zero"):
+            measured(image)
+
+
+def test_a_reference_region_too_small_to_divide_by_is_refused() -> None:
+    labels = sitk.GetArrayFromImage(balls().labels)
+    where = np.argwhere(labels == 5)
+    few = np.zeros_like(labels)
+    few[tuple(where[len(where) // 2])] = 5
+    few[labels == 1] = 1
+    image = sitk.GetImageFromArray(few)
+    image.CopyInformation(load_template().mask)
+    atlas = Parcellation("few", image, {1: "frontal", 5: "cerebellum"}, "mni", "")
+    with pytest.raises(InputError, match="0.008 mL on the PET"):
+        measured(phantom(), plan_regions(atlas, "cerebellum"))
+
+
+def test_a_pet_template_of_another_space_is_refused() -> None:
+    far = phantom()
+    far.SetOrigin([o + 150 for o in far.GetOrigin()])
+    with pytest.raises(InputError, match="does not fill the brain of MNI space"):
+        read_pet_template(far)
+    assert read_pet_template(phantom()).GetSize() == load_template().t1.GetSize()
+
+
+def row(method: str, value: float, role: str = COMPOSITE, region: str = COMPOSITE) -> SuvrRow:
+    return SuvrRow(method, region, None, role, 100, 1.0, value, value, 1.0)
+
+
+def test_agreement_over_people_by_hand() -> None:
+    """Four people, one of them scanned twice; the differences are +.1, -.1, +.3, +.1."""
+    gold = {"a": 1.2, "b": 1.4, "c": 1.6, "d": 1.3}
+    other = {"a": 1.3, "b": 1.3, "c": 1.9, "d": 1.4}
+    scans = [
+        (s, "AD" if s < "c" else "NC", [row(REAL_MR, gold[s]), row(PET_TEMPLATE, other[s])]) for s in gold
+    ]
+    scans[3:] = [
+        ("d", "NC", [row(REAL_MR, 1.2), row(PET_TEMPLATE, 1.35), row(REAL_MR, 1.0, REFERENCE, "cerebellum")]),
+        ("d", "NC", [row(REAL_MR, 1.4), row(PET_TEMPLATE, 1.45)]),
+    ]
+    rows = people(scans)
+    (found,) = agreement_table(rows)
+    difference = np.array([0.1, -0.1, 0.3, 0.1])
+    assert (found.method, found.n_people) == (PET_TEMPLATE, 4)
+    assert found.mae == pytest.approx(0.15) and found.mae_sd == pytest.approx(0.1)
+    assert found.bias == pytest.approx(0.1)
+    assert found.upper == pytest.approx(0.1 + 1.96 * difference.std(ddof=1))
+    assert found.p == pytest.approx(stats.ttest_1samp(difference, 0).pvalue)
+    levels = {(level.group, level.method): level.mean for level in level_table(rows)}
+    assert levels["AD", REAL_MR] == pytest.approx(1.3) and levels["NC", PET_TEMPLATE] == pytest.approx(1.65)
+    assert agreement_table([r for r in rows if r.method != REAL_MR]) == []
+
+
+def test_a_table_of_cases(tmp_path: Path) -> None:
+    table = tmp_path / "cases.csv"
+    table.write_text("case,subject,pet,t1,group\na_1,a,x/PET.nii.gz,x/T1.nii.gz,AD\nb_1,,y.nii.gz,,\n")
+    first, second = read_cases(table)
+    assert first == SuvrCase("a_1", "a", SuvrPaths(tmp_path / "x/PET.nii.gz", tmp_path / "x/T1.nii.gz"), "AD")
+    assert second.subject == "b_1" and second.paths.t1 is None
+    for text, message in (("case,t1\na,b\n", "no case or no pet"), ("case,pet\n../a,b\n", "cannot name")):
+        table.write_text(text)
+        with pytest.raises(InputError, match=message):
+            read_cases(table)
+
+
+def test_the_command_line_refuses_in_words(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    write_image(phantom(), tmp_path / "PET.nii.gz", {"Units": "SUV"})
+    common = ["-o", str(tmp_path / "out"), "--atlas", "cortical-spheres", "--progress", "none"]
+    reference = ["--reference", "*cerebellum*"]
+    pet = str(tmp_path / "PET.nii.gz")
+    assert cli.main(["suvr", *common, *reference]) == InputError.exit_code
+    assert cli.main(["suvr", pet, *common, "--reference", "nothing"]) == InputError.exit_code
+    assert "has no region 'nothing'" in capsys.readouterr().err
+    # The shipped model makes a PET from a T1: the wrong way round.
+    assert cli.main(["suvr", pet, *common, *reference, "--model", "tspo-demo"]) == BundleError.exit_code
+    assert "an MRI from a PET is needed" in capsys.readouterr().err
+    write_image(phantom(), tmp_path / "PET.nii.gz", {"Units": "normalised"})
+    assert cli.main(["suvr", pet, *common, *reference]) == InputError.exit_code
+    assert not list((tmp_path / "out").glob("*")) if (tmp_path / "out").exists() else True
+
+
+@pytest.fixture(scope="module")
+def person() -> SimulatedSubject:
+    return simulate_subject(4, spacing_mm=2.0)
+
+
+def settings(chosen: RegionPlan) -> SuvrSettings:
+    return SuvrSettings(chosen, built_in_pet_template(), "built in")
+
+
+@pytest.fixture(scope="module")
+def cohort(person: SimulatedSubject, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict]:
+    """One person with a PET of known regional means on a grid of its own, and one broken file."""
+    folder = tmp_path_factory.mktemp("suvr")
+    pet = sitk.Resample(phantom(), person.t1, person.template_to_native.GetInverse(), sitk.sitkLinear, 0.0)
+    write_image(pet, folder / "PET.nii.gz", {"Units": "SUV", "Simulated": True})
+    write_image(person.t1, folder / "T1.nii.gz")
+    (folder / "broken.nii.gz").write_bytes(b"no image")
+    cases = [
+        SuvrCase("one", "one", SuvrPaths(folder / "PET.nii.gz", folder / "T1.nii.gz")),
+        SuvrCase("two", "two", SuvrPaths(folder / "broken.nii.gz")),
+    ]
+    return folder, run_cohort(cases, settings(plan()), folder / "out", Reporter())
+
+
+@pytest.mark.slow
+def test_suvr_through_the_persons_mri_is_within_2_percent(cohort: tuple[Path, dict]) -> None:
+    import json
+
+    content = json.loads((cohort[0] / "out/one/suvr.json").read_text())
+    found = {
+        r["region"]: r["suvr"] for r in content["Table"] if (r["method"], r["role"]) == (REAL_MR, "region")
+    }
+    assert found == pytest.approx(CEREBELLUM_SUVR, rel=0.02)
+
+
+@pytest.mark.slow
+def test_a_cohort_goes_on_after_a_broken_file_and_keeps_what_is_there(cohort: tuple[Path, dict]) -> None:
+    folder, result = cohort
+    assert result["exit_code"] == 10 and list(result["failed"]) == ["two"] and result["scans"] == 1
+    for name in ("suvr.csv", "agreement.csv", "levels.csv", "cohort.json", "report.html"):
+        assert (folder / "out" / name).is_file()
+    for name in ("suvr.csv", "suvr.png", "suvr_pet.nii.gz", "labels_real_mr.nii.gz"):
+        assert (folder / "out/one" / name).is_file()
+    written = (folder / "out/one/suvr.json").stat().st_mtime_ns
+    cases = [SuvrCase("one", "one", SuvrPaths(folder / "PET.nii.gz", folder / "T1.nii.gz"))]
+    run_cohort(cases, settings(plan()), folder / "out", Reporter())
+    assert (folder / "out/one/suvr.json").stat().st_mtime_ns == written
