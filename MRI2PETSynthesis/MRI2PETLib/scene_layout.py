@@ -12,6 +12,7 @@ import slicer
 
 from MRI2PETLib.scene import ResultNodes
 from MRI2PETLib.scene_display import composites, set_layers
+from MRI2PETLib.scene_nodes import PREFIX
 
 LayoutName = Literal["overlay", "compare", "readouts"]
 VIEW_GROUP = 7  # of the compared views; Slicer's own are in group 0
@@ -60,7 +61,7 @@ def layout_description(name: LayoutName) -> str:
 
 def show_result(scene: slicer.vtkMRMLScene, nodes: ResultNodes, opacity: float = 0.5) -> None:
     """Show a result in all slice views there are: the PET over the T1, and in the compared views each image
-    in its own, over the T1.
+    in its own, over the T1. Colour legends say the unit.
     """
     foregrounds = {
         "MRI2PETT1": None,
@@ -79,6 +80,7 @@ def show_result(scene: slicer.vtkMRMLScene, nodes: ResultNodes, opacity: float =
             set_layers(composite, (nodes.t1, nodes.pet, opacity))
     for composite in composites(scene):
         composite.SetLinkedControl(True)
+    _show_legends(scene, nodes)
 
 
 def set_opacity(scene: slicer.vtkMRMLScene, opacity: float) -> None:
@@ -115,16 +117,25 @@ def show_crosshair(scene: slicer.vtkMRMLScene) -> None:
         crosshair.SetCrosshairBehavior(crosshair.OffsetJumpSlice)
 
 
-def show_legend(scene: slicer.vtkMRMLScene, node_id: str | None, title: str) -> Any:
-    """A colour legend with its title beside a volume, wherever the volume is shown."""
-    node = scene.GetNodeByID(node_id) if node_id else None
-    if node is None or node.GetDisplayNode() is None:
-        return None
-    legend = slicer.vtkSlicerColorsModuleLogic.AddDefaultColorLegendDisplayNode(node)
-    if legend is not None:
-        legend.SetTitleText(title)
-        legend.SetVisibility(True)
-    return legend
+def _show_legends(scene: slicer.vtkMRMLScene, nodes: ResultNodes) -> None:
+    """Colour legends with their unit: one in the overlay's axial view, one in each compared view."""
+    pet = scene.GetNodeByID(nodes.pet)
+    unit = pet.GetAttribute(PREFIX + "Unit") or ""
+    places = {
+        nodes.pet: (unit, ("Red", "MRI2PETSynthetic")),
+        nodes.real: (unit, ("MRI2PETReal",)),
+        nodes.normdiff: ("NormDiff", ("Red", "MRI2PETNormDiff")),
+    }
+    logic = slicer.vtkSlicerColorLogic
+    for node_id, (title, views) in places.items():
+        node = scene.GetNodeByID(node_id) if node_id else None
+        legend = logic.AddDefaultColorLegendDisplayNode(node) if node is not None else None
+        if legend is not None:
+            legend.SetTitleText(title)
+            legend.RemoveAllViewNodeIDs()
+            for view in views:
+                legend.AddViewNodeID(f"vtkMRMLSliceNode{view}")
+            legend.SetVisibility(True)
 
 
 def _views(scene: slicer.vtkMRMLScene, kind: str, tag: str) -> list[Any]:

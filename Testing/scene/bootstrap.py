@@ -33,6 +33,9 @@ def bootstrap(folder: Path) -> Application:
     logic.GetColorLogic().AddDefaultColorNodes()
     # Without it the volume reader leaves display nodes without colours, and their views show noise.
     logic.SetModuleLogic("Colors", logic.GetColorLogic())
+    colors = slicer.vtkSlicerColorLogic()  # knows colour legends, which the plain one does not
+    colors.SetMRMLApplicationLogic(logic)
+    colors.SetMRMLScene(scene)
     slice_logics = vtk.vtkCollection()
     logic.SetSliceLogics(slice_logics)
     logic.SetViewLogics(vtk.vtkCollection())
@@ -53,7 +56,7 @@ def bootstrap(folder: Path) -> Application:
         node.SetOrientation(orientation)
         slice_logics.AddItem(view)
         slices[name] = view
-    return Application(scene, logic, slices, (remote, data_io, slice_logics))
+    return Application(scene, logic, slices, (remote, data_io, slice_logics, colors))
 
 
 def pixels(application: Application, view: str, size: int = 200, path: Path | None = None) -> np.ndarray:
