@@ -47,6 +47,34 @@ def kill_tree(pid: int, name: str) -> None:
         os.killpg(pid, signal.SIGKILL)
 
 
+def ask_group_to_end(pid: int) -> None:
+    """Ask a process that leads a group, and its group. Windows knows no such question to a hidden process."""
+    if sys.platform != "win32":
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(pid, signal.SIGTERM)
+
+
+def is_running(pid: int, name: str) -> bool:
+    """Whether the process is there and is still that of the job ``name``, whoever started it.
+
+    Numbers are used again, so its environment is looked at; on Windows, which hides it, only its program.
+    """
+    mark = f"{JOB_VARIABLE}={name}"
+    if sys.platform == "win32":
+        command = ["tasklist", "/FI", f"PID eq {pid}", "/FO", "CSV", "/NH"]
+        listed = subprocess.run(
+            command, capture_output=True, text=True, creationflags=subprocess.CREATE_NO_WINDOW
+        )
+        return f'"{pid}"' in listed.stdout and "python" in listed.stdout.lower()
+    if Path("/proc/self/environ").exists():
+        try:
+            return mark.encode() in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+        except OSError:
+            return False
+    shown = subprocess.run(["ps", "-Eww", "-o", "command=", "-p", str(pid)], capture_output=True, text=True)
+    return mark in shown.stdout.split()
+
+
 def _strangers(name: str) -> list[int]:
     """Processes of the job ``name`` but this one, by their environment; empty where there is no /proc.
 

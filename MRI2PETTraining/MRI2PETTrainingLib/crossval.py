@@ -30,6 +30,7 @@ from pathlib import Path
 from typing import Any
 
 from MRI2PETLib import __version__
+from MRI2PETLib.detached import JOB, JOB_LOG
 from MRI2PETLib.errors import BundleError, InputError
 from MRI2PETLib.outputs import make_folder, write_json, write_text
 from MRI2PETLib.progress import Reporter, part_of
@@ -39,9 +40,10 @@ from MRI2PETTrainingLib.folds import Fold, Folds, check_leakage, make_folds, rea
 from MRI2PETTrainingLib.manifest import Manifest, TrainingCase
 from MRI2PETTrainingLib.preflight import DatasetOptions, prepare_dataset
 from MRI2PETTrainingLib.presets import Preset
+from MRI2PETTrainingLib.run_folder import FOLD, FOLDS, REPORT, RUN, fold_folder, has_begun
 
-RUN, FOLDS, FOLD, READY = "run.json", "folds.json", "fold.json", "ready.json"
-PREDICTIONS_CSV, REPORT, EVALUATION = "predictions.csv", "report.html", "evaluation"
+READY = "ready.json"
+PREDICTIONS_CSV, EVALUATION = "predictions.csv", "evaluation"
 _WAIT_S = 24 * 3600.0  # of the other processes for the first one's preparation
 _PREPARED, _TRAINED = 0.05, 0.9  # shares of the progress bar
 
@@ -165,7 +167,7 @@ def run_training(plan: Plan, reporter: Reporter) -> dict[str, Any]:
 
 def read_fold(run: Path, fold: Fold) -> FoldResult | None:
     """The result of a fold, or ``None`` if it is not finished."""
-    folder = run / f"fold_{fold.number}"
+    folder = fold_folder(run, fold.number)
     try:
         content = json.loads((folder / FOLD).read_text(encoding="utf-8"))
         bundle = outcome.read_bundles(run, [fold.number])[f"fold_{fold.number}"]
@@ -191,7 +193,7 @@ def _train_fold(
     from MRI2PETLib.model_store import find_bundle
     from MRI2PETTrainingLib.fit import Hardware, fit_fold
 
-    folder = plan.run / f"fold_{fold.number}"
+    folder = fold_folder(plan.run, fold.number)
     train, validation, test = (
         [prepared[name] for name in names] for names in (fold.train, fold.validation, fold.test)
     )
@@ -311,13 +313,15 @@ def _settings(plan: Plan) -> dict[str, Any]:
 def _claim(plan: Plan) -> None:
     """Mark a new run folder, or check that the one that is there is of the same run.
 
+    Until the first fold begins, a run (one that was only checked) may get other settings.
+
     :raises InputError: if it holds something else, or a run and neither ``resume`` nor ``only`` was given.
     """
     path = plan.run / RUN
     settings = _settings(plan)
     if not path.is_file():
         others = [p.name for p in plan.run.iterdir() if not p.name.startswith(".")]
-        if set(others) - {"cache"}:
+        if set(others) - {"cache", JOB, JOB_LOG}:
             raise InputError(
                 f"{plan.run} is not empty and holds no run ({sorted(others)[0]} is there).",
                 "Choose another folder (-o).",
@@ -329,6 +333,11 @@ def _claim(plan: Plan) -> None:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path} cannot be read: {error!r}.", "Choose another folder (-o).") from error
     changed = sorted(_differences(found, settings))
+    if not has_begun(plan.run) and not plan.only:
+        if changed:
+            (plan.run / FOLDS).unlink(missing_ok=True)
+            write_json(path, {"settings": settings, "environment": environment(), "started": time.ctime()})
+        return
     if changed:
         raise InputError(
             f"{plan.run} holds a run with other settings: {'; '.join(changed[:3])}.",

@@ -17,8 +17,9 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from MRI2PETLib.outputs import atomic_path, make_folder, write_text
 from MRI2PETLib.progress import ProgressCallback
 from MRI2PETTrainingLib.learner import Learner
+from MRI2PETTrainingLib.run_folder import CURVES
 
-LAST, BEST, CURVES = "last.ckpt", "best.safetensors", "metrics.csv"
+LAST, BEST = "last.ckpt", "best.safetensors"
 MONITORED = "val_nmse"
 _COLUMNS = ("epoch", "step", "learning_rate", "train_loss", "val_nmse", "val_r", "seconds")
 

@@ -145,6 +145,18 @@ def test_a_run_is_not_overwritten_and_resume_does_nothing_twice(
     assert [path.stat().st_mtime_ns for path in bundles] == before
 
 
+def test_until_a_fold_begins_a_run_may_get_other_settings(common: list[object], tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    assert train(*common, "-o", folder, "--check") == 0
+    assert train(*common, "-o", folder, "--check", "--folds", 2) == 0
+    assert len(read_folds(folder / "folds.json").folds) == 2
+    before = (folder / "folds.json").stat().st_mtime_ns
+    assert train(*common, "-o", folder, "--check", "--folds", 2) == 0
+    assert (folder / "folds.json").stat().st_mtime_ns == before
+    (folder / "fold_0").mkdir()
+    assert train(*common, "-o", folder, "--check", "--resume") == 3
+
+
 def test_folds_one_by_one_equal_all_at_once(
     run: Path, common: list[object], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,0 +1,217 @@
+"""What a run folder tells while a run works and after it: for whoever watches, without any heavy package."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from MRI2PETLib.errors import InputError
+from MRI2PETLib.outputs import write_json
+from MRI2PETTrainingLib.folds import Fold, Folds, read_folds
+from MRI2PETTrainingLib.presets import read_preset
+
+RUN, CASES, FOLDS, FOLD = "run.json", "cases.csv", "folds.json", "fold.json"
+CURVES, REPORT, ENSEMBLE = "metrics.csv", "report.html", "ensemble"
+CHECKPOINTS, PRESETS = "checkpoints", "preset"
+
+
+def fold_folder(run: Path, number: int) -> Path:
+    """Where a fold keeps its checkpoints, its model and its ``fold.json``."""
+    return run / f"fold_{number}"
+
+
+def has_begun(run: Path) -> bool:
+    """Whether the training of any fold has begun."""
+    return any(run.glob("fold_*"))
+
+
+@dataclass(frozen=True)
+class FoldStatus:
+    """How far a fold is.
+
+    :ivar curves: one row an epoch (``epoch`` counts from 0); see :data:`CURVES`.
+    :ivar finished: its model and its predictions are there.
+    """
+
+    fold: Fold
+    curves: tuple[Mapping[str, float], ...]
+    finished: bool
+
+    @property
+    def best(self) -> Mapping[str, float] | None:
+        """The epoch with the lowest validation error so far."""
+        known = [row for row in self.curves if "val_nmse" in row]
+        return min(known, key=lambda row: row["val_nmse"], default=None)
+
+
+@dataclass(frozen=True)
+class RunView:
+    """A run as its folder shows it.
+
+    :ivar settings: of ``run.json``, empty before it is there.
+    :ivar cases: rows of ``cases.csv``.
+    :ivar report: of the finished run, else ``None``; the same for ``ensemble``, the folder of its model.
+    """
+
+    run: Path
+    settings: Mapping[str, Any]
+    cases: tuple[Mapping[str, str], ...]
+    folds: tuple[FoldStatus, ...]
+    begun: bool
+    report: Path | None
+    ensemble: Path | None
+
+    @property
+    def epochs(self) -> int:
+        """Of a fold, as planned; 0 before it is known."""
+        return int(self.settings.get("preset", {}).get("epochs", 0))
+
+
+def read_run(run: Path) -> RunView:
+    """Look at a run folder. What is not there (yet), or is just being written, is left out."""
+    content = _read_json(run / RUN)
+    settings = content.get("settings", {}) if isinstance(content, dict) else {}
+    try:
+        folds: Folds | None = read_folds(run / FOLDS)
+    except InputError:
+        folds = None
+    statuses = tuple(_status(run, fold) for fold in (folds.folds if folds else ()))
+    finished = bool(statuses) and all(status.finished for status in statuses)
+    report, ensemble = run / REPORT, run / ENSEMBLE
+    return RunView(
+        run,
+        settings if isinstance(settings, dict) else {},
+        tuple(_read_table(run / CASES)),
+        statuses,
+        has_begun(run),
+        report if finished and report.is_file() else None,
+        ensemble if finished and ensemble.is_dir() else None,
+    )
+
+
+def _status(run: Path, fold: Fold) -> FoldStatus:
+    folder = fold_folder(run, fold.number)
+    rows = _read_table(folder / CHECKPOINTS / CURVES)
+    curves = tuple({k: float(v) for k, v in row.items() if _is_number(v)} for row in rows)
+    return FoldStatus(fold, tuple(row for row in curves if "epoch" in row), (folder / FOLD).is_file())
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+
+
+def _read_table(path: Path) -> list[dict[str, str]]:
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as stream:
+            return [{k: v or "" for k, v in row.items() if k} for row in csv.DictReader(stream)]
+    except (OSError, UnicodeDecodeError, csv.Error):
+        return []
+
+
+def _is_number(text: str | None) -> bool:
+    try:
+        return text is not None and float(text) == float(text)
+    except ValueError:
+        return False
+
+
+# -- tables --------------------------------------------------------------------------------------------------
+
+Columns = dict[str, list[Any]]
+# Columns of the table of cases that may be edited; the others follow from the files.
+EDITABLE = ("subject", "group", "genotype", "site", "donor", "exclude", "unit")
+_SHOWN = ("case", "subject", "group", "genotype", "site", "donor", "unit", "exclude")
+_WORDS = {"ok": "", "warn": "noticed", "refuse": "cannot be used"}
+
+
+def case_columns(view: RunView) -> Columns:
+    """The table of cases: whose they are, what was noticed, in which fold each is tested, and its files.
+
+    Columns of a manifest that are empty throughout are left out, but for ``subject``, ``group``, ``exclude``.
+    """
+    tested = {name: status.fold.number for status in view.folds for name in status.fold.test}
+    rows = view.cases
+    columns: Columns = {}
+    for name in _SHOWN:
+        values = [row.get(name, "") for row in rows]
+        if name in ("case", "subject", "group", "exclude") or any(values):
+            columns[name] = values
+    columns["test fold"] = [str(tested.get(row.get("case", ""), "")) for row in rows]
+    columns["problem"] = [_WORDS.get(row.get("level", ""), row.get("level", "")) for row in rows]
+    columns["what was noticed"] = [row.get("findings", "") for row in rows]
+    columns["t1"] = [row.get("t1", "") for row in rows]
+    columns["pet"] = [row.get("pet", "") for row in rows]
+    return columns
+
+
+def fold_columns(view: RunView) -> Columns:
+    """The table of folds: who is where, how far each is, its best validation."""
+    by_name = {row.get("case", ""): row for row in view.cases}
+    columns: Columns = {"fold": [str(s.fold.number) for s in view.folds]}
+    for side in ("train", "validation", "test"):
+        told = []
+        for status in view.folds:
+            names: Sequence[str] = getattr(status.fold, side)
+            people = {by_name.get(n, {}).get("subject", n) for n in names}
+            groups = Counter(by_name.get(n, {}).get("group", "") for n in names)
+            split = ", ".join(f"{n} {group}" for group, n in sorted(groups.items()) if group)
+            told.append(f"{len(people)} people, {len(names)} scans" + (f" ({split})" if split else ""))
+        columns[{"train": "training"}.get(side, side)] = told
+    states, epochs, kept, errors, correlations = [], [], [], [], []
+    for status in view.folds:
+        best, done = status.best, len(status.curves)
+        states.append("finished" if status.finished else "in training" if done else "waiting")
+        epochs.append(f"{done} of {view.epochs}" if view.epochs else str(done))
+        kept.append("" if best is None else f"{best['epoch'] + 1:.0f}")
+        errors.append("" if best is None else f"{best['val_nmse']:.3f}")
+        correlations.append("" if best is None or "val_r" not in best else f"{best['val_r']:.3f}")
+    more = {"state": states, "epochs": epochs, "best epoch": kept}
+    return {**columns, **more, "validation 1 - R²": errors, "validation r": correlations}
+
+
+def summary(view: RunView) -> str:
+    """One line about a dataset: cases, people, groups, problems."""
+    used = [row for row in view.cases if not row.get("exclude")]
+    if not view.cases:
+        return ""
+    people = {row.get("subject", "") for row in used}
+    groups = Counter(row.get("group", "") for row in used)
+    bad = sum(row.get("level") == "refuse" for row in used)
+    noticed = sum(row.get("level") == "warn" for row in used)
+    parts = [f"{len(used)} cases of {len(people)} people"]
+    if any(groups):
+        parts.append(", ".join(f"{n} {group or 'without group'}" for group, n in groups.most_common()))
+    if len(view.cases) > len(used):
+        parts.append(f"{len(view.cases) - len(used)} left out")
+    if noticed:
+        parts.append(f"{noticed} with something noticed")
+    if bad:
+        parts.append(f"{bad} cannot be used")
+    return "; ".join(parts) + "."
+
+
+# -- going on with a run -------------------------------------------------------------------------------------
+
+
+def preset_of(view: RunView) -> str:
+    """What ``--preset`` must be given to go on with a run: the name of a shipped one, or, when the run's
+    settings are others, the path of a copy that is written into the run folder.
+    """
+    wanted = dict(view.settings.get("preset", {}))
+    name = str(wanted.get("name", ""))
+    try:
+        if json.loads(json.dumps(read_preset(name).to_dict())) == wanted:
+            return name
+    except InputError:
+        pass
+    path = view.run / PRESETS / f"{name or 'preset'}.json"
+    path.parent.mkdir(exist_ok=True)
+    return str(write_json(path, wanted))

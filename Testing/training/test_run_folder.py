@@ -1,0 +1,104 @@
+"""What a run folder tells to a window: at its beginning, in the middle, at its end; damaged files too."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from MRI2PETTrainingLib.folds import Fold, Folds, write_folds
+from MRI2PETTrainingLib.presets import read_preset
+from MRI2PETTrainingLib.run_folder import case_columns, fold_columns, preset_of, read_run, summary
+
+FOLDS = Folds(
+    "grouped",
+    42,
+    ("subject",),
+    (
+        Fold(0, ("a1", "a2"), ("b1",), ("c1",)),
+        Fold(1, ("b1", "c1"), ("a1", "a2"), ()),
+    ),
+)
+CASES = """case,subject,t1,pet,group,site,exclude,level,findings
+a1,a,/x/a1.nii,/x/a1p.nii,HC,,,ok,
+a2,a,/x/a2.nii,/x/a2p.nii,HC,,,warn,The brain measures 900 mL.
+b1,b,/x/b1.nii,/x/b1p.nii,pain,,,refuse,No PET.
+c1,c,/x/c1.nii,/x/c1p.nii,,,no consent,ok,
+"""
+
+
+def write_run(run: Path) -> None:
+    run.mkdir()
+    settings = {"preset": json.loads(json.dumps(read_preset("smoke").to_dict()))}
+    (run / "run.json").write_text(json.dumps({"settings": settings}))
+    (run / "cases.csv").write_text(CASES)
+    write_folds(run / "folds.json", FOLDS)
+    kept = run / "fold_0" / "checkpoints"
+    kept.mkdir(parents=True)
+    (kept / "metrics.csv").write_text(
+        "epoch,step,train_loss,val_nmse,val_r,seconds\n0,2,0.9,0.80,0.5,1\n1,4,0.7,0.55,0.7,1\n2,6,0.6,,,1\n"
+    )
+
+
+def test_a_folder_without_a_run(tmp_path: Path) -> None:
+    view = read_run(tmp_path / "not there")
+    assert (view.begun, view.cases, view.folds, view.report, summary(view)) == (False, (), (), None, "")
+
+
+def test_a_run_in_the_middle(tmp_path: Path) -> None:
+    write_run(tmp_path / "run")
+    view = read_run(tmp_path / "run")
+    assert view.begun and view.epochs == 30 and view.report is None
+    assert [row["train_loss"] for row in view.folds[0].curves] == [0.9, 0.7, 0.6]
+    folds = fold_columns(view)
+    assert folds["training"][0] == "1 people, 2 scans (2 HC)"
+    assert folds["state"] == ["in training", "waiting"]
+    assert folds["epochs"] == ["3 of 30", "0 of 30"]
+    assert (folds["best epoch"][0], folds["validation 1 - R²"][0], folds["validation r"][0]) == (
+        "2",
+        "0.550",
+        "0.700",
+    )
+    assert summary(view) == (
+        "3 cases of 2 people; 2 HC, 1 pain; 1 left out; 1 with something noticed; 1 cannot be used."
+    )
+
+
+def test_the_table_of_cases(tmp_path: Path) -> None:
+    write_run(tmp_path / "run")
+    columns = case_columns(read_run(tmp_path / "run"))
+    assert columns["subject"] == ["a", "a", "b", "c"] and "site" not in columns
+    assert columns["test fold"] == ["", "", "", "0"]
+    assert columns["problem"] == ["", "noticed", "cannot be used", ""]
+    assert columns["exclude"][3] == "no consent"
+
+
+def test_a_finished_run(tmp_path: Path) -> None:
+    write_run(tmp_path / "run")
+    for k in range(2):
+        (tmp_path / "run" / f"fold_{k}").mkdir(exist_ok=True)
+        (tmp_path / "run" / f"fold_{k}" / "fold.json").write_text("{}")
+    (tmp_path / "run" / "report.html").write_text("")
+    (tmp_path / "run" / "ensemble").mkdir()
+    view = read_run(tmp_path / "run")
+    assert fold_columns(view)["state"] == ["finished", "finished"]
+    assert view.report == tmp_path / "run" / "report.html" and view.ensemble == tmp_path / "run" / "ensemble"
+
+
+def test_half_written_files_are_left_out(tmp_path: Path) -> None:
+    write_run(tmp_path / "run")
+    (tmp_path / "run" / "run.json").write_text('{"settings"')
+    (tmp_path / "run" / "folds.json").write_text("")
+    (tmp_path / "run" / "cases.csv").write_bytes(b"\xff\xfe")
+    view = read_run(tmp_path / "run")
+    assert (view.settings, view.folds, view.cases) == ({}, (), ())
+
+
+def test_going_on_takes_the_same_preset(tmp_path: Path) -> None:
+    write_run(tmp_path / "run")
+    assert preset_of(read_run(tmp_path / "run")) == "smoke"
+    content = json.loads((tmp_path / "run" / "run.json").read_text())
+    content["settings"]["preset"]["epochs"] = 7
+    (tmp_path / "run" / "run.json").write_text(json.dumps(content))
+    path = preset_of(read_run(tmp_path / "run"))
+    again = json.loads(json.dumps(read_preset(path).to_dict()))
+    assert again == content["settings"]["preset"] and Path(path).is_relative_to(tmp_path / "run")
