@@ -34,6 +34,18 @@ def pick_device(name: str = "auto") -> torch.device:
     return torch.device(name)
 
 
+def available_devices() -> dict[str, str]:
+    """The devices that can be chosen here and what they are called, fastest first; the CPU is always one."""
+    import torch
+
+    found = {}
+    if torch.cuda.is_available():
+        found = {f"cuda:{n}": torch.cuda.get_device_name(n) for n in range(torch.cuda.device_count())}
+    if torch.backends.mps.is_available():
+        found["mps"] = "Apple MPS"
+    return {**found, "cpu": "CPU"}
+
+
 def describe_device(device: torch.device) -> str:
     """A name for the provenance, for example ``cuda:0 (NVIDIA L4)``."""
     import torch

@@ -1,4 +1,4 @@
-"""Say what is installed, which device computes, and how fast it is here."""
+"""Say what is installed and whether it works, which device computes, and how fast it is here."""
 
 from __future__ import annotations
 
@@ -6,73 +6,81 @@ import argparse
 import os
 import platform
 import time
+from typing import Any
 
 from MRI2PETLib.progress import Reporter
 
 HELP = "what is installed, which device, how fast"
-PACKAGES = (
-    "torch",
-    "SimpleITK",
-    "numpy",
-    "scipy",
-    "nibabel",
-    "pydicom",
-    "safetensors",
-    "matplotlib",
-    "pandas",
-    "tqdm",
-    "lightning",
-    "scikit-learn",
-    "slicer-core",
-)
-OPTIONAL = ("lightning", "scikit-learn", "slicer-core")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="auto", help="device to time (default: %(default)s)")
+    parser.add_argument("--training", action="store_true", help="count what training needs as needed")
 
 
 def run(args: argparse.Namespace, reporter: Reporter) -> int:
-    from importlib import metadata
+    """Import all that is needed, time the network. The result names versions and devices.
 
+    :raises DependencyError: if something that is needed is missing or does not work.
+    """
     from MRI2PETLib import __version__
-    from MRI2PETLib.errors import MRI2PETError
-    from MRI2PETLib.model_store import DEFAULT_MODEL, find_bundle, list_bundles
+    from MRI2PETLib.errors import DependencyError, MRI2PETError
+    from MRI2PETLib.model_store import DEFAULT_MODEL, list_bundles
     from MRI2PETLib.preprocessing.extractors import available_backends
+    from MRI2PETLib.setup_state import read_packages
 
     problems: list[str] = []
     reporter.say(f"SlicerMRI2PET {__version__}, Python {platform.python_version()}, {platform.platform()}")
-    for name in PACKAGES:
-        try:
-            reporter.say(f"  {name:<14} {metadata.version(name)}")
-        except metadata.PackageNotFoundError:
-            reporter.say(f"  {name:<14} not installed{' (optional)' if name in OPTIONAL else ''}")
-            if name not in OPTIONAL:
-                problems.append(f"{name} is not installed: run pip install mri2pet.")
+    packages = read_packages("training")
+    for number, package in enumerate(packages):
+        reporter.progress(number, len(packages) + 2, f"Importing {package.name}")
+        needed = args.training or package.group == "synthesis"
+        if needed and (problem := _problem(package)):
+            problems.append(problem)
+        version = package.installed if package.installed is not None else "not installed"
+        reporter.say(f"  {package.name:<14} {version}{'' if needed else ' (for training)'}")
     reporter.say("brain extraction:")
     for name, status in available_backends().items():
         reporter.say(f"  {name:<14} {status}")
     bundles, broken = list_bundles()
-    problems += broken
+    for message in broken:
+        reporter.warning(message)
     reporter.say("models:        " + (", ".join(bundle.id for bundle in bundles) or "none"))
+    if not problems:
+        reporter.progress(len(packages), len(packages) + 2, "Timing the network")
+        try:
+            found = _devices(args.device, DEFAULT_MODEL)
+        except MRI2PETError as error:
+            problems.append(str(error))
+    if problems:
+        raise DependencyError(
+            "\n".join(problems), "Install what is missing: section Setup in Slicer, or pip install mri2pet."
+        )
+    reporter.say(f"device:        {found['speed']}\nEverything that is needed is there.")
+    reporter.result({"packages": {p.name: p.installed for p in packages}, **found})
+    return 0
+
+
+def _problem(package: Any) -> str:
+    """Why a package cannot be used; empty when it can. Only an import tells whether its files are whole."""
+    from importlib import import_module
+
+    if package.state != "ok":
+        return f"{package.name} is {package.state} ({package.wanted} is needed)."
     try:
-        reporter.say(f"device:        {_device_speed(args.device, DEFAULT_MODEL)}")
-        find_bundle(DEFAULT_MODEL)
-    except MRI2PETError as error:
-        problems.append(str(error))
-    for problem in problems:
-        reporter.warning(problem)
-    reporter.say(
-        "Everything that is needed is there." if not problems else f"{len(problems)} problem(s), see above."
-    )
-    return 1 if problems else 0
+        module = import_module(package.module)
+        if package.name == "torch":
+            module.zeros(1).numpy()  # a torch built for another numpy imports well and fails here
+    except Exception as error:  # noqa: BLE001  whatever a broken package raises
+        return f"{package.name} {package.installed} is installed but does not work: {error}"
+    return ""
 
 
-def _device_speed(device: str, model: str) -> str:
-    """Name of the device and the seconds that the default model's network takes on it."""
+def _devices(device: str, model: str) -> dict[str, Any]:
+    """The devices, the one that computes, and the seconds that the model's network takes on it."""
     import torch
 
-    from MRI2PETLib.devices import describe_device, pick_device
+    from MRI2PETLib.devices import available_devices, describe_device, pick_device
     from MRI2PETLib.model_store import find_bundle
     from MRI2PETLib.models import get_family
     from MRI2PETLib.progress import no_progress
@@ -82,10 +90,11 @@ def _device_speed(device: str, model: str) -> str:
     network = bundle.networks()[0].to(chosen)
     source = torch.rand(1, 1, *bundle.space.size[::-1], device=chosen)
     predict = get_family(bundle.family).predict
-    seconds = []
+    seconds = 0.0
     for _ in range(2):  # the first run warms up
         begin = time.perf_counter()
         predict(network, source, samples=1, steps=0, seed=0, progress=no_progress)[0].cpu()
-        seconds.append(time.perf_counter() - begin)
+        seconds = time.perf_counter() - begin
     cores = f", {os.cpu_count()} cores, {torch.get_num_threads()} threads" if chosen.type == "cpu" else ""
-    return f"{describe_device(chosen)}{cores}: the network of {model} takes {seconds[-1]:.2f} s"
+    speed = f"{describe_device(chosen)}{cores}: the network of {model} takes {seconds:.2f} s"
+    return {"devices": available_devices(), "device": str(chosen), "seconds": seconds, "speed": speed}

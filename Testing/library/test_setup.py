@@ -1,0 +1,416 @@
+"""Set-up: what is needed, what pip is told, why it failed, and the order of things."""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import subprocess
+import sys
+import time
+import zipfile
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import MRI2PETLib
+from MRI2PETLib import setup_run
+from MRI2PETLib.devices import available_devices
+from MRI2PETLib.errors import DependencyError
+from MRI2PETLib.jobs import Job, mri2pet_command
+from MRI2PETLib.setup_run import PipJob, Setup
+from MRI2PETLib.setup_state import (
+    Package,
+    constraints_text,
+    pip_arguments,
+    pip_failure,
+    plan_install,
+    read_packages,
+)
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+ALL = read_packages("training")
+
+
+def with_versions(**versions: str | None) -> tuple[Package, ...]:
+    """The table with other versions installed."""
+    known = {package.name.replace("-", "_"): package for package in ALL}
+    return tuple(replace(p, installed=versions.get(name, p.installed)) for name, p in known.items())
+
+
+# -- what is needed ----------------------------------------------------------------------------------------
+
+
+def test_the_table_is_that_of_the_package() -> None:
+    tomllib = pytest.importorskip("tomllib", reason="needs Python 3.11 to read pyproject.toml")
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    by_group = {
+        group: {p.requirement for p in ALL if p.group == group} for group in ("synthesis", "training")
+    }
+    assert by_group["synthesis"] == set(project["dependencies"])
+    assert by_group["training"] == set(project["optional-dependencies"]["train"])
+
+
+@pytest.mark.parametrize(
+    ("folder", "group"),
+    [("MRI2PETSynthesis/MRI2PETLib", "synthesis"), ("MRI2PETTraining/MRI2PETTrainingLib", "training")],
+)
+def test_the_table_names_everything_that_is_imported(folder: str, group: str) -> None:
+    imported = set()
+    for path in (REPOSITORY / folder).rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                imported |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                imported.add((node.module or "").split(".")[0])
+    ours = {"MRI2PETLib", "MRI2PETTrainingLib"}
+    of_slicer = {"slicer", "vtk", "packaging"}  # packaging: matplotlib needs it too
+    optional = {"nilearn"}  # one atlas, and a message of its own
+    third_party = imported - sys.stdlib_module_names - ours - of_slicer - optional
+    assert third_party <= {p.module for p in read_packages(group)}  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("installed", "state"),
+    [
+        (None, "missing"),
+        ("2.1.9", "too old"),
+        ("2.2.0", "ok"),
+        ("2.13.0+cpu", "ok"),
+        ("2.3.0rc1", "ok"),  # a pre-release above the least version
+        ("", "ok"),  # there, without metadata
+        ("not a version", "ok"),
+    ],
+)
+def test_state_of_a_package(installed: str | None, state: str) -> None:
+    torch = next(p for p in ALL if p.name == "torch")
+    assert replace(torch, installed=installed).state == state
+
+
+def test_what_is_not_installed_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    from MRI2PETLib import setup_state
+
+    monkeypatch.setattr(setup_state.metadata, "version", raises(setup_state.metadata.PackageNotFoundError()))
+    monkeypatch.setattr(setup_state, "find_spec", lambda module: None if module == "torch" else object())
+    states = {package.name: package.state for package in read_packages()}
+    assert states.pop("torch") == "missing" and set(states.values()) == {"ok"}
+
+
+def raises(error: BaseException) -> Callable[..., None]:
+    def function(*_: object) -> None:
+        raise error
+
+    return function
+
+
+def test_nothing_is_imported_to_read_the_table() -> None:
+    code = "import sys; from MRI2PETLib.setup_state import read_packages, plan_install; "
+    code += "plan_install(read_packages('training')); print([p.module for p in read_packages('training') "
+    code += "if p.module in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout.strip() == "[]"
+
+
+# -- what pip is told --------------------------------------------------------------------------------------
+
+
+def test_torch_never_goes_to_pip() -> None:
+    plan = plan_install(with_versions(torch=None, nibabel="4.0", lightning=None))
+    assert plan.torch is not None and plan.torch.requirement == "torch>=2.2"
+    # lightning depends on torch: pip would bring one.
+    assert [p.requirement for p in plan.pip] == ["nibabel>=5.0"]
+    assert plan.megabytes == pytest.approx(192 + 3.4)
+
+
+def test_with_torch_pip_gets_the_rest() -> None:
+    plan = plan_install(with_versions(safetensors=None, lightning=None))
+    assert plan.torch is None and [p.name for p in plan.pip] == ["safetensors", "lightning"]
+
+
+def test_what_slicer_brings_is_not_replaced() -> None:
+    with pytest.raises(DependencyError, match=r"too old: numpy 1\.20\.0 \(wanted >=1\.26\)"):
+        plan_install(with_versions(numpy="1.20.0"))
+
+
+def test_constraints_hold_all_but_what_is_upgraded() -> None:
+    versions = {p.name: p.installed for p in ALL}
+    nibabel = next(p for p in ALL if p.name == "nibabel")
+    lines = constraints_text([nibabel]).splitlines()
+    assert f"numpy=={versions['numpy']}" in lines and f"torch=={versions['torch']}" in lines
+    assert f"simpleitk=={versions['SimpleITK']}" in lines
+    assert not any(line.startswith("nibabel==") for line in lines)
+
+
+def test_pip_reads_the_constraints(tmp_path: Path) -> None:
+    """Real pip, no network: with the constraints an installed numpy satisfies, another is refused."""
+    constraints = tmp_path / "constraints.txt"
+    constraints.write_text(constraints_text(), encoding="utf-8")
+    numpy = next(p for p in ALL if p.name == "numpy")
+    assert "already satisfied: numpy" in pip("--dry-run", *pip_arguments([numpy], constraints, tmp_path))
+    newer = replace(numpy, requirement="numpy>=999")
+    refused = pip("--dry-run", *pip_arguments([newer], constraints, tmp_path), code=1)
+    assert "conflict" in refused or "No matching distribution" in refused
+
+
+def pip(*arguments: str, code: int = 0) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "pip", "install", *arguments], capture_output=True, text=True, errors="replace"
+    )
+    assert done.returncode == code, done.stderr
+    return done.stdout + done.stderr
+
+
+def test_a_folder_means_no_network(tmp_path: Path) -> None:
+    arguments = pip_arguments(ALL[:1], "c.txt", tmp_path)
+    assert "--no-index" in arguments and arguments[arguments.index("--find-links") + 1] == str(tmp_path)
+    assert "--no-index" not in pip_arguments(ALL[:1], "c.txt")
+
+
+# Printed by pip 23.2.1 with a wrong host name, a closed proxy, an empty folder, a full disk, ...
+_BROKEN = "WARNING: Retrying (Retry(total=0, connect=None)) after connection broken by '{}': /simple/nibabel/"
+_NONE = "ERROR: No matching distribution found for nibabel>=5.0"
+
+
+@pytest.mark.parametrize(
+    ("lines", "cause"),
+    [
+        ([_BROKEN.format("NewConnectionError('... Name or service not known')"), _NONE], "The network"),
+        ([_BROKEN.format("ProxyError('Cannot connect to proxy.')"), _NONE], "The network"),
+        (["Looking in links: wheels", _NONE], "There is no wheel .* No matching distribution .* nibabel"),
+        (
+            ["ERROR: x-1-cp310-abi3-win_amd64.whl is not a supported wheel on this platform."],
+            "There is no wheel",
+        ),
+        (["OSError: [Errno 28] No space left on device: 'a' -> 'b'"], "The disk is full"),
+        (
+            ["ERROR: Could not install packages due to an OSError: [Errno 13] Permission denied"],
+            "cannot be written",
+        ),
+        (["ERROR: Wheel 'tqdm' located at tqdm.whl is invalid."], "A wheel is damaged"),
+        (["ERROR: ResolutionImpossible: for help visit https://pip.pypa.io"], "does not go together"),
+        (["something new"], "pip failed: something new"),
+        ([], "pip failed: it said nothing"),
+    ],
+)
+def test_why_pip_failed(lines: list[str], cause: str) -> None:
+    failure = pip_failure(lines)
+    assert re.search(cause, failure.message)
+    assert failure.hint
+
+
+# -- the order of things -----------------------------------------------------------------------------------
+
+
+class FakeInstaller:
+    """Notes what it is asked for; installing changes the table that :func:`fake_table` reads."""
+
+    def __init__(self, table: dict[str, str | None]) -> None:
+        self.calls: list[str] = []
+        self.table = table
+        self.torch_error: Exception | None = None
+        self.pip_answer: tuple[list[str], int] = ([], 0)
+        self.constraints = Path()
+        self._finish: Callable[[], None] | None = None
+
+    def install_torch(self, package: Package) -> None:
+        self.calls.append(package.requirement)
+        if self.torch_error is not None:
+            raise self.torch_error
+        self.table["torch"] = "2.13.0"
+
+    def pip_install(
+        self, arguments: Sequence[str], log: Callable[[str], None], finished: Callable[[int], None]
+    ) -> None:
+        self.calls.append(" ".join(a for a in arguments if ">=" in a))
+        self.constraints = Path(arguments[arguments.index("-c") + 1])
+        assert "numpy==" in self.constraints.read_text(encoding="utf-8")
+
+        def finish() -> None:
+            lines, code = self.pip_answer
+            for line in lines:
+                log(line)
+            if code == 0:
+                for argument in arguments:
+                    name, _, version = argument.partition(">=")
+                    if version:
+                        self.table[name.replace("-", "_")] = version
+            finished(code)
+
+        self._finish = finish
+
+    def pump(self) -> None:
+        finish, self._finish = self._finish, None
+        if finish is not None:
+            finish()
+
+
+@pytest.fixture
+def table(monkeypatch: pytest.MonkeyPatch) -> dict[str, str | None]:
+    """Versions that count as installed; the child that checks is replaced by one that only says so."""
+    table: dict[str, str | None] = {"torch": "2.13.0", "lightning": "2.6.6"}
+
+    def read(group: str) -> tuple[Package, ...]:
+        return tuple(p for p in with_versions(**table) if group == "training" or p.group == group)
+
+    monkeypatch.setattr(setup_run, "read_packages", read)
+    child = (
+        'import json; print(json.dumps({"event": "result", "speed": "cpu: 1 s", "devices": {"cpu": "CPU"}}))'
+    )
+    monkeypatch.setattr(setup_run, "mri2pet_command", lambda *_: [sys.executable, "-c", child])
+    return table
+
+
+def run(setup: Setup) -> None:
+    end = time.monotonic() + 60
+    while setup.pump() and time.monotonic() < end:
+        time.sleep(0.02)
+    assert not setup.is_busy
+
+
+def test_install_then_check_then_ready(table: dict[str, str | None]) -> None:
+    table.update(torch=None, nibabel=None)
+    installer, phases = FakeInstaller(table), list[str]()
+    setup = Setup(installer, sys.executable, lambda: phases.append(setup.phase))
+    assert not setup.is_ready and setup.missing_message().startswith("Not installed: nibabel, torch.")
+    assert "195 MB" in setup.status()
+    setup.install()
+    assert setup.is_busy and not setup.is_ready
+    setup.install()  # a second click changes nothing
+    run(setup)
+    assert installer.calls == ["torch>=2.2", "nibabel>=5.0"]
+    assert setup.is_ready and setup.missing_message() == "" and setup.status() == "Ready. cpu: 1 s"
+    assert setup.checked is not None and setup.checked["devices"] == {"cpu": "CPU"}
+    assert not installer.constraints.exists()
+    assert [p for p, q in zip(phases, ["", *phases]) if p != q] == ["installing", "idle", "checking", "idle"]
+
+
+def test_training_waits_for_torch(table: dict[str, str | None]) -> None:
+    table.update(torch=None, lightning=None)
+    installer = FakeInstaller(table)
+    setup = Setup(installer, sys.executable, lambda: None, "training")
+    setup.install()
+    run(setup)
+    assert installer.calls == ["torch>=2.2", "lightning>=2.4"] and setup.is_ready
+
+
+def test_without_the_pytorch_extension_nothing_is_installed(table: dict[str, str | None]) -> None:
+    table.update(torch=None, nibabel=None)
+    installer = FakeInstaller(table)
+    installer.torch_error = DependencyError("torch is installed by the PyTorch extension.", "Install it.")
+    setup = Setup(installer, sys.executable, lambda: None)
+    setup.install()
+    assert not setup.is_busy and installer.calls == ["torch>=2.2"]
+    assert setup.status() == "torch is installed by the PyTorch extension. Install it."
+
+
+def test_an_error_of_the_extension_is_told(table: dict[str, str | None]) -> None:
+    table.update(torch=None)
+    installer = FakeInstaller(table)
+    installer.torch_error = ValueError("no backend")
+    setup = Setup(installer, sys.executable, lambda: None)
+    setup.install()
+    assert not setup.is_busy and "no backend" in setup.status()
+
+
+def test_pip_failure_is_explained_and_what_was_missing_stays_missing(table: dict[str, str | None]) -> None:
+    table.update(nibabel=None)
+    installer = FakeInstaller(table)
+    installer.pip_answer = ([_NONE], 1)
+    setup = Setup(installer, sys.executable, lambda: None)
+    setup.install()
+    run(setup)
+    assert setup.status().startswith("There is no wheel") and _NONE in setup.log
+    assert not setup.is_ready and not installer.constraints.exists()
+
+
+def test_from_a_folder_torch_is_left_to_the_user(table: dict[str, str | None], tmp_path: Path) -> None:
+    table.update(torch=None, nibabel=None, lightning=None)
+    installer = FakeInstaller(table)
+    setup = Setup(installer, "PythonSlicer", lambda: None, "training")
+    setup.install(tmp_path)
+    run(setup)
+    assert installer.calls == ["nibabel>=5.0"]
+    assert f'"PythonSlicer" -m pip install --no-index --find-links "{tmp_path}" torch' in setup.status()
+    assert [p.name for p in setup.missing] == ["torch", "lightning"]
+
+
+def test_an_old_slicer_is_told(table: dict[str, str | None]) -> None:
+    table.update(numpy="1.20.0")
+    installer = FakeInstaller(table)
+    setup = Setup(installer, sys.executable, lambda: None)
+    setup.install()
+    assert installer.calls == [] and "Slicer is too old" in setup.status()
+
+
+def test_a_failed_check_is_not_ready(table: dict[str, str | None], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        setup_run, "mri2pet_command", lambda *_: [sys.executable, "-c", "import os; os.abort()"]
+    )
+    setup = Setup(FakeInstaller(table), sys.executable, lambda: None)
+    assert setup.is_ready  # nothing says otherwise yet
+    setup.check()
+    run(setup)
+    assert not setup.is_ready and "ended unexpectedly" in setup.missing_message()
+
+
+# -- the real thing, without a network ---------------------------------------------------------------------
+
+
+def test_the_doctor_answers_a_parent() -> None:
+    outcome = Job(mri2pet_command(["doctor"])).start().wait()
+    assert outcome.error is None and outcome.result is not None
+    assert outcome.result["devices"]["cpu"] == "CPU" and outcome.result["seconds"] > 0
+    assert outcome.result["packages"]["torch"] == next(p.installed for p in ALL if p.name == "torch")
+
+
+def test_the_doctor_names_a_package_that_does_not_work(tmp_path: Path) -> None:
+    (tmp_path / "safetensors.py").write_text("raise ImportError('DLL load failed')", encoding="utf-8")
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    outcome = Job(mri2pet_command(["doctor"]), env=environment).start().wait()
+    assert outcome.state == "failed" and isinstance(outcome.error, DependencyError)
+    assert (
+        "safetensors" in outcome.error.message and "does not work: DLL load failed" in outcome.error.message
+    )
+
+
+def test_pip_installs_from_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wheels, target = tmp_path / "wheels with spaces ü", tmp_path / "target"
+    wheels.mkdir()
+    about = "mri2pet_probe-1.0.dist-info"
+    with zipfile.ZipFile(wheels / "mri2pet_probe-1.0-py3-none-any.whl", "w") as wheel:
+        wheel.writestr("mri2pet_probe.py", "")
+        wheel.writestr(f"{about}/METADATA", "Metadata-Version: 2.1\nName: mri2pet-probe\nVersion: 1.0\n")
+        wheel.writestr(
+            f"{about}/WHEEL", "Wheel-Version: 1.0\nGenerator: x\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        )
+        wheel.writestr(f"{about}/RECORD", "")
+    (tmp_path / "c.txt").write_text(constraints_text(), encoding="utf-8")
+    monkeypatch.setenv("PIP_TARGET", str(target))  # never into the environment of the tests
+    probe = Package("mri2pet-probe>=1.0", "mri2pet_probe", "synthesis", "PyPI", 0, "", None)
+    assert install(PipJob(sys.executable), pip_arguments([probe], tmp_path / "c.txt", wheels))[0] == 0
+    assert (target / "mri2pet_probe.py").is_file()
+    absent = replace(probe, requirement="mri2pet-absent>=1.0")
+    code, lines = install(PipJob(sys.executable), pip_arguments([absent], tmp_path / "c.txt", wheels))
+    assert code != 0 and "mri2pet-absent" in pip_failure(lines).message
+    assert pip_failure(lines).message.startswith("There is no wheel")
+
+
+def install(job: PipJob, arguments: Sequence[str]) -> tuple[int, list[str]]:
+    lines: list[str] = []
+    codes: list[int] = []
+    job.pip_install(arguments, lines.append, codes.append)
+    end = time.monotonic() + 120
+    while not codes and time.monotonic() < end:
+        job.pump()
+        time.sleep(0.02)
+    return codes[0], lines
+
+
+def test_the_processor_is_always_a_device() -> None:
+    assert list(available_devices())[-1] == "cpu"
+
+
+def test_the_table_is_installed_with_the_library() -> None:
+    assert (Path(MRI2PETLib.__file__).parent / "packages.csv").is_file()
