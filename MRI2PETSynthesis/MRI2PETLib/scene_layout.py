@@ -30,12 +30,17 @@ _NUMBERS: dict[str, int] = {"compare": 26201, "readouts": 26202}
 def set_layout(scene: slicer.vtkMRMLScene, name: LayoutName) -> None:
     """Arrange the views. Without an application (no layout node in the scene) nothing happens."""
     layout = scene.GetFirstNodeByClass("vtkMRMLLayoutNode")
+    if layout is not None and name == "overlay":
+        layout.SetViewArrangement(layout.SlicerLayoutFourUpView)
+    elif layout is not None:
+        arrange(scene, _NUMBERS[name], layout_description(name))
+
+
+def arrange(scene: slicer.vtkMRMLScene, number: int, description: str) -> None:
+    """Arrange the views as an XML says; ``number`` is the layout's own. Nothing without a layout node."""
+    layout = scene.GetFirstNodeByClass("vtkMRMLLayoutNode")
     if layout is None:
         return
-    if name == "overlay":
-        layout.SetViewArrangement(layout.SlicerLayoutFourUpView)
-        return
-    number, description = _NUMBERS[name], layout_description(name)
     if layout.IsLayoutDescription(number):
         layout.SetLayoutDescription(number, description)
     else:
@@ -49,13 +54,12 @@ def layout_description(name: LayoutName) -> str:
     :raises KeyError: for ``overlay``, which is one of Slicer's own.
     """
     first, second, third, fourth = (_slice_view(tag) for tag in COMPARED)
-    views = _split("vertical", _split("horizontal", first, second), _split("horizontal", third, fourth))
+    views = split("vertical", split("horizontal", first, second), split("horizontal", third, fourth))
     if name == "compare":
         return views
     if name == "readouts":
-        table = f'<view class="vtkMRMLTableViewNode" singletontag="{TABLE_VIEW}">{_label("T")}</view>'
-        plot = f'<view class="vtkMRMLPlotViewNode" singletontag="{PLOT_VIEW}">{_label("P")}</view>'
-        return _split("horizontal", views, _split("vertical", plot, table))
+        table, plot = table_view(TABLE_VIEW, "T"), plot_view(PLOT_VIEW, "P")
+        return split("horizontal", views, split("vertical", plot, table))
     raise KeyError(name)
 
 
@@ -103,9 +107,9 @@ def set_foreground(scene: slicer.vtkMRMLScene, node_id: str | None) -> None:
 
 def show_table_and_plot(scene: slicer.vtkMRMLScene, table_id: str | None, chart_id: str | None) -> None:
     """Fill the table view and the plot view of the layout *readouts*, where they exist."""
-    for view in _views(scene, "vtkMRMLTableViewNode", TABLE_VIEW):
+    for view in views_of(scene, "vtkMRMLTableViewNode", TABLE_VIEW):
         view.SetTableNodeID(table_id)
-    for view in _views(scene, "vtkMRMLPlotViewNode", PLOT_VIEW):
+    for view in views_of(scene, "vtkMRMLPlotViewNode", PLOT_VIEW):
         view.SetPlotChartNodeID(chart_id)
 
 
@@ -138,13 +142,15 @@ def _show_legends(scene: slicer.vtkMRMLScene, nodes: ResultNodes) -> None:
             legend.SetVisibility(True)
 
 
-def _views(scene: slicer.vtkMRMLScene, kind: str, tag: str) -> list[Any]:
+def views_of(scene: slicer.vtkMRMLScene, kind: str, tag: str) -> list[Any]:
+    """Nodes of the views of a class that have this tag."""
     count = scene.GetNumberOfNodesByClass(kind)
     nodes = [scene.GetNthNodeByClass(n, kind) for n in range(count)]
     return [node for node in nodes if node.GetSingletonTag() == tag]
 
 
-def _split(kind: str, *items: str) -> str:
+def split(kind: str, *items: str) -> str:
+    """XML of views beside (``horizontal``) or above (``vertical``) each other."""
     inside = "".join(f"<item>{item}</item>" for item in items)
     return f'<layout type="{kind}" split="true">{inside}</layout>'
 
@@ -153,11 +159,21 @@ def _slice_view(tag: str) -> str:
     label, color = COMPARED[tag]
     return (
         f'<view class="vtkMRMLSliceNode" singletontag="{tag}">'
-        f'<property name="orientation" action="default">Axial</property>{_label(label)}'
+        f'<property name="orientation" action="default">Axial</property>{view_label(label)}'
         f'<property name="viewcolor" action="default">{color}</property>'
         f'<property name="viewgroup" action="default">{VIEW_GROUP}</property></view>'
     )
 
 
-def _label(text: str) -> str:
+def table_view(tag: str, label: str) -> str:
+    """XML of a table view."""
+    return f'<view class="vtkMRMLTableViewNode" singletontag="{tag}">{view_label(label)}</view>'
+
+
+def plot_view(tag: str, label: str) -> str:
+    """XML of a plot view."""
+    return f'<view class="vtkMRMLPlotViewNode" singletontag="{tag}">{view_label(label)}</view>'
+
+
+def view_label(text: str) -> str:
     return f'<property name="viewlabel" action="default">{text}</property>'

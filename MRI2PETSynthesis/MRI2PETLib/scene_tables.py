@@ -70,23 +70,31 @@ def add_table(scene: slicer.vtkMRMLScene, name: str, columns: Columns, note: str
 
     :raises InputError: if the columns differ in length.
     """
-    if len({len(values) for values in columns.values()}) > 1:
-        raise InputError(f"The columns of {name} differ in length.")
     with all_or_nothing(scene):
         node = scene.AddNewNodeByClass("vtkMRMLTableNode", scene.GenerateUniqueName(name))
         node.SetDescription(note)
-        table = vtk.vtkTable()
-        for title, values in columns.items():
-            numeric = all(isinstance(v, (int, float, np.number)) and np.isfinite(v) for v in values)
-            array = vtk.vtkDoubleArray() if numeric else vtk.vtkStringArray()
-            array.SetName(title)
-            for value in values:
-                array.InsertNextValue(float(value) if numeric else _text(value))
-            table.AddColumn(array)
-        node.SetAndObserveTable(table)
+        fill_table(node, columns)
         node.SetUseColumnTitleAsColumnHeader(True)
         node.SetLocked(True)
     return node
+
+
+def fill_table(node: Any, columns: Columns) -> None:
+    """Replace what a table node holds.
+
+    :raises InputError: if the columns differ in length.
+    """
+    if len({len(values) for values in columns.values()}) > 1:
+        raise InputError(f"The columns of {node.GetName()} differ in length.")
+    table = vtk.vtkTable()
+    for title, values in columns.items():
+        numeric = all(isinstance(v, (int, float, np.number)) and np.isfinite(v) for v in values)
+        array = vtk.vtkDoubleArray() if numeric else vtk.vtkStringArray()
+        array.SetName(title)
+        for value in values:
+            array.InsertNextValue(float(value) if numeric else _text(value))
+        table.AddColumn(array)
+    node.SetAndObserveTable(table)
 
 
 def table_text(node: Any, delimiter: str) -> str:
@@ -138,7 +146,7 @@ def add_scatter(
     with all_or_nothing(scene):
         points = add_table(scene, f"{name} points", {"real": real, "synthetic": synthetic, "region": labels})
         line = add_table(scene, f"{name} identity", {"real": ends, "synthetic": ends})
-        return _chart(
+        return add_chart(
             scene,
             name,
             [
@@ -180,7 +188,7 @@ def add_bland_altman(
             node = _line(scene, f"{level} {value:+.3g}", lines, "average", level, _BIAS)
             node.SetLineStyle(node.LineStyleSolid if level == "bias" else node.LineStyleDash)
             series.append(node)
-        return _chart(
+        return add_chart(
             scene, name, series, f"average of both ({unit})", f"synthetic \N{MINUS SIGN} real ({unit})"
         )
 
@@ -192,7 +200,7 @@ def _text(value: Any) -> str:
 
 
 def _points(scene: Any, name: str, table: Any, x: str, y: str) -> Any:
-    node = _series(scene, name, table, x, y, _POINTS)
+    node = add_series(scene, name, table, x, y, _POINTS)
     node.SetLabelColumnName("region")
     node.SetMarkerStyle(node.MarkerStyleCircle)
     node.SetLineStyle(node.LineStyleNone)
@@ -200,13 +208,16 @@ def _points(scene: Any, name: str, table: Any, x: str, y: str) -> Any:
 
 
 def _line(scene: Any, name: str, table: Any, x: str, y: str, color: tuple[float, float, float]) -> Any:
-    node = _series(scene, name, table, x, y, color)
+    node = add_series(scene, name, table, x, y, color)
     node.SetMarkerStyle(node.MarkerStyleNone)
     node.SetLineStyle(node.LineStyleDash)
     return node
 
 
-def _series(scene: Any, name: str, table: Any, x: str, y: str, color: tuple[float, float, float]) -> Any:
+def add_series(
+    scene: slicer.vtkMRMLScene, name: str, table: Any, x: str, y: str, color: tuple[float, float, float]
+) -> Any:
+    """A plot series node: column ``y`` of a table node over its column ``x``; ``color`` is RGB, 0..1."""
     node = scene.AddNewNodeByClass("vtkMRMLPlotSeriesNode", name)
     node.SetAndObserveTableNodeID(table.GetID())
     node.SetPlotType(node.PlotTypeScatter)
@@ -216,7 +227,10 @@ def _series(scene: Any, name: str, table: Any, x: str, y: str, color: tuple[floa
     return node
 
 
-def _chart(scene: Any, name: str, series: Sequence[Any], x_title: str, y_title: str) -> Any:
+def add_chart(
+    scene: slicer.vtkMRMLScene, name: str, series: Sequence[Any], x_title: str, y_title: str
+) -> Any:
+    """A chart node that shows series nodes."""
     node = scene.AddNewNodeByClass("vtkMRMLPlotChartNode", scene.GenerateUniqueName(name))
     for one in series:
         node.AddAndObservePlotSeriesNodeID(one.GetID())
