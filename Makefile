@@ -33,7 +33,7 @@ $(VENV)/.base: pyproject.toml constraints.txt | $(VENV)/bin/python
 
 $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@echo "Installing into $(VENV) with the tools for tests ..."
-	$(PIP) -e ".[dev,train,slicer]"
+	$(PIP) -e ".[dev,train,diffusion,slicer]"
 	@touch $@ $(VENV)/.base
 
 clean:

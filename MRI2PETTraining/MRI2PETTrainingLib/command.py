@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from MRI2PETLib.models import family_names
 from MRI2PETLib.progress import Reporter
 
 HELP = "train on your own T1 + PET pairs, by subject-grouped cross-validation"
@@ -18,8 +19,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "dataset", type=Path, help="manifest.csv, a BIDS dataset, or a folder of case folders (T1 + PET)"
     )
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="RUN", help="folder of the run")
+    parser.add_argument("--family", metavar="F", help=f"{', '.join(family_names())} (default: the preset's)")
     parser.add_argument(
-        "--preset", default="tspo-unet", help="tspo-unet (default), ferrante2025, smoke, or a JSON file"
+        "--preset",
+        metavar="P",
+        help="name (see Docs/training.md) or JSON file (default: the family's own)",
     )
     parser.add_argument("--resume", action="store_true", help="go on with the run in the folder")
     parser.add_argument(
@@ -78,7 +82,7 @@ def run(args: argparse.Namespace, reporter: Reporter) -> int:
     _check_packages(DependencyError)
     from MRI2PETTrainingLib.crossval import Plan, is_first_process, prepare_run, run_training
     from MRI2PETTrainingLib.preflight import DatasetOptions
-    from MRI2PETTrainingLib.presets import read_preset
+    from MRI2PETTrainingLib.presets import check_preset, default_preset, read_preset
     from MRI2PETTrainingLib.subjects import read_overrides
 
     for name in ("workers", "devices", "nodes"):
@@ -89,13 +93,14 @@ def run(args: argparse.Namespace, reporter: Reporter) -> int:
 
         torch.set_num_threads(args.threads)
     preset = read_preset(
-        args.preset,
+        args.preset or default_preset(args.family),
         epochs=args.epochs,
         batch_size=args.batch_size,
         learning_rate=args.learning_rate,
         precision=args.precision,
         gradient_checkpointing=args.gradient_checkpointing,
     )
+    check_preset(preset, args.family)
     plan = Plan(
         dataset=args.dataset,
         run=args.output,

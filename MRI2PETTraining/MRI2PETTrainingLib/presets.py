@@ -109,6 +109,37 @@ def preset_names() -> list[str]:
     return sorted(path.stem for path in _FOLDER.glob("*.json"))
 
 
+def default_preset(family: str | None) -> str:
+    """Name of the preset to use when none is named.
+
+    :raises BundleError: if there is no such family.
+    """
+    from MRI2PETLib.models import get_family
+
+    return get_family(family or "unet").PRESET
+
+
+def check_preset(preset: Preset, family: str | None = None) -> None:
+    """Check what only the family knows, before anything is prepared: network, loss, packages.
+
+    :param family: that it should be of, or ``None``.
+    :raises InputError: if it is of another family.
+    :raises BundleError: for an argument of network or loss that the family does not take.
+    :raises DependencyError: if a package is missing.
+    """
+    import torch
+
+    from MRI2PETLib.models import get_family
+
+    if family and family != preset.family:
+        raise InputError(
+            f"The preset {preset.name} is of the family {preset.family}, not {family}.", "Leave out --family."
+        )
+    with torch.device("meta"):  # nothing is allocated
+        get_family(preset.family).build(dict(preset.network))
+        get_family(preset.family).objective(dict(preset.loss))
+
+
 def read_preset(reference: str | Path, **overrides: Any) -> Preset:
     """Read a preset by name or from a JSON file.
 

@@ -17,16 +17,22 @@ if TYPE_CHECKING:
 
     from MRI2PETLib.models.objective import Objective
 
-_FAMILIES = {"unet": "MRI2PETLib.models.unet"}
+_FAMILIES = {
+    "diffusion": "MRI2PETLib.models.diffusion",
+    "pix2pix": "MRI2PETLib.models.pix2pix",
+    "unet": "MRI2PETLib.models.unet",
+}
 
 
 class Family(Protocol):
     """What a family module offers. Tensors are float32 [batch, 1, k, j, i] in the 0..1 of the model space.
 
     :ivar STOCHASTIC: whether predictions are samples, so that several of them have a mean and an SD.
+    :ivar PRESET: name of the preset to train it with unless told otherwise.
     """
 
     STOCHASTIC: bool
+    PRESET: str
 
     def build(self, arguments: dict[str, Any]) -> torch.nn.Module:
         """Build what a bundle holds and :meth:`predict` uses, from plain JSON arguments, checked one by one.

@@ -24,6 +24,7 @@ from MRI2PETLib.models.objective import NETWORK, Objective, check_arguments
 from MRI2PETLib.progress import ProgressCallback
 
 STOCHASTIC = False
+PRESET = "tspo-unet"
 ATTENTION_MODES = ("spatial", "reference")
 _GROUPS = 4  # of every normalisation but the last, which has 8
 _LAST_GROUPS = 8
