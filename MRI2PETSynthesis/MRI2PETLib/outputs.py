@@ -80,7 +80,8 @@ def staged_folder(folder: Path | str, last: str) -> Iterator[Path]:
     """Yield an empty folder inside ``folder``; when the block ends without an error its files move up,
     ``last`` last.
 
-    So a set of files appears together, and whoever finds ``last`` finds the others too.
+    So a set of files appears together, and whoever finds ``last`` finds the others too. A folder replaces one
+    of its name.
 
     :raises OutputError: if the folder cannot be written to.
     """
@@ -89,6 +90,8 @@ def staged_folder(folder: Path | str, last: str) -> Iterator[Path]:
     try:
         yield staging
         for path in sorted(staging.iterdir(), key=lambda p: p.name == last):
+            if path.is_dir() and (folder / path.name).is_dir():
+                os.replace(folder / path.name, staging / f".replaced-{path.name}")
             os.replace(path, folder / path.name)
     except OSError as error:
         raise _output_error(folder, error) from error

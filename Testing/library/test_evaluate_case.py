@@ -63,8 +63,10 @@ def test_a_case_writes_everything_with_the_baselines_beside_the_network(
 ) -> None:
     out = tmp_path / "Ergebnis für Ä"  # a folder with a space and letters beyond ASCII
     assert evaluate(out, "--synthetic", files["synthetic"], "--real", files["real"], "--t1", files["T1"]) == 0
-    expected = {f"{n}.{e}" for n in ("normdiff", "difference", "valid_mask") for e in ("nii.gz", "json")}
-    expected |= {"metrics.json", "regions.csv", "comparison.png", "report.html"}
+    expected = {
+        f"{n}.{e}" for n in ("normdiff", "difference", "real", "valid_mask") for e in ("nii.gz", "json")
+    }
+    expected |= {"metrics.json", "regions", "regions.csv", "comparison.png", "report.html"}
     assert {p.name for p in out.iterdir()} == expected
     content = json.loads((out / "metrics.json").read_text(), parse_constant=pytest.fail)  # NaN would call it
     for scale in ("stated", "scale-free"):

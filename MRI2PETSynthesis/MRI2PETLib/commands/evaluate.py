@@ -1,7 +1,8 @@
 """Compare synthetic with real PET: one case, a cross-validation run, or a list of pairs.
 
-The output folder gets the tables (JSON, CSV), the maps of a single case, a picture and a report (report.html)
-that opens from disk in any browser. The network always stands beside its baselines."""
+The output folder gets the tables (JSON, CSV), the maps of a single case with the aligned real PET
+(real.nii.gz) and the labels of the regions (regions/), a picture and a report (report.html) that opens from
+disk in any browser. The network always stands beside its baselines."""
 
 from __future__ import annotations
 
@@ -59,6 +60,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="accept other units: compare patterns only, each over its mean",
     )
     both.add_argument(
+        "--to-synthetic-unit",
+        action="store_true",
+        help="bring the real PET, whatever its unit, to that of the synthetic one by its own values in the "
+        "brain: over their mean (SUVR), or from minimum to maximum (normalised)",
+    )
+    both.add_argument(
         "--fwhm", type=float, default=4.0, metavar="MM", help="smoothing of the real PET (default: 4)"
     )
     both.add_argument("--seed", type=int, default=0, help="seed of the CNR boxes (default: 0)")
@@ -110,6 +117,7 @@ def _one(args: argparse.Namespace, reporter: Reporter) -> int:
         paths,
         register=args.register,
         scale_free=args.scale_free,
+        to_synthetic_unit=args.to_synthetic_unit,
         progress=part_of(reporter.progress, 0, 0.5),
     )
     result = evaluate_case(
@@ -144,6 +152,7 @@ def _cohort(args: argparse.Namespace, reporter: Reporter) -> int:
         atlases=tuple(_atlases(args, reporter)),
         register=args.register,
         scale_free=args.scale_free,
+        to_synthetic_unit=args.to_synthetic_unit,
         unit_synthetic=args.unit_synthetic,
         unit_real=args.unit_real,
         seed=args.seed,

@@ -4,21 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
 
 from MRI2PETLib.errors import InputError
 from MRI2PETLib.evaluation.baselines import NETWORK, Predictor, normalised_t1, predictors
+from MRI2PETLib.evaluation.cnr import box_pairs
 from MRI2PETLib.evaluation.inputs import CaseImages
 from MRI2PETLib.evaluation.metrics import (
     FWHM_MM,
-    compare,
     divide_by_mean,
+    global_table,
+    metrics_of_each,
     normdiff_map,
+    plain_measures,
+    shared_voxels,
     smooth_in_mask,
-    voxel_metrics,
+)
+from MRI2PETLib.evaluation.region_table import (
+    RegionRow,
+    central_voxel_mm,
+    native_part,
+    region_facts,
+    region_rows,
 )
 from MRI2PETLib.evaluation.regions import (
     WHOLE_BRAIN,
@@ -37,55 +47,8 @@ from MRI2PETLib.verdict import Finding, Verdict
 STATED = "stated"
 SCALE_FREE = "scale-free"
 SCALE_FREE_UNIT = "PET / in-brain mean"
-_REGIONAL = (
-    "percent_difference",
-    "mse",
-    "mse_median",
-    "mae",
-    "normdiff_mean",
-    "normdiff_median",
-    "normdiff_excluded_fraction",
-    "roi_cnr_bias",
-    "pearson_r",
-)
-_REGIONAL_SMOOTHED = ("percent_difference", "mse_median", "normdiff_median", "roi_cnr_bias")
 # A region this small says little and a single voxel of it could lead the eye.
 _MIN_VOXELS_SHOWN = 10
-
-
-class RegionRow(NamedTuple):
-    """One region, one predictor, one scale. ``smoothed_`` compares with the smoothed real PET.
-
-    Means are in ``unit``; ``mean_t1`` in units of the T1's 1st to 99th percentile. ``reason`` explains
-    ``None``.
-    """
-
-    parcellation: str
-    label: int
-    region: str
-    predictor: str
-    scale: str
-    unit: str
-    n_voxels: int
-    volume_ml: float
-    mean_real: float | None
-    mean_real_smoothed: float | None
-    mean_predicted: float | None
-    mean_t1: float | None
-    percent_difference: float | None
-    mse: float | None
-    mse_median: float | None
-    mae: float | None
-    normdiff_mean: float | None
-    normdiff_median: float | None
-    normdiff_excluded_fraction: float | None
-    roi_cnr_bias: float | None
-    pearson_r: float | None
-    smoothed_percent_difference: float | None
-    smoothed_mse_median: float | None
-    smoothed_normdiff_median: float | None
-    smoothed_roi_cnr_bias: float | None
-    reason: str
 
 
 @dataclass(frozen=True)
@@ -95,14 +58,20 @@ class CaseResult:
     ``scales``: scale -> ``unit``, ``network`` (see :func:`~MRI2PETLib.evaluation.metrics.compare`) and
     ``baselines`` (name -> metrics). Maps are on the grid of the case, in the stated unit or scale-free
     (``shown_unit``). ``synthetic`` and ``real`` are the images in ``shown_unit``. ``point_mm`` (LPS) lies in
-    the region ``largest``, that of the largest difference. ``predictors`` hold their images on the grid of
-    ``cropped_mask``, in the input's unit.
+    the region ``largest``, that of the largest difference.
+
+    On the grid of ``cropped_mask``: ``predictors`` hold their images, in the input's unit; ``smoothed`` is
+    the real PET smoothed to ``fwhm_mm``, in ``shown_unit`` ([k, j, i]); ``parcellations`` hold the labels of
+    all regions (space ``native``, nothing outside the brain).
     """
 
     scales: dict[str, dict[str, Any]]
     regions: list[RegionRow]
+    parcellations: list[Parcellation]
     predictors: list[Predictor]
     cropped_mask: sitk.Image
+    smoothed: np.ndarray
+    fwhm_mm: float
     shown_unit: str
     synthetic: sitk.Image
     real: sitk.Image
@@ -133,9 +102,9 @@ def evaluate_case(
     small = _cropped(case)
     mask = sitk.GetArrayViewFromImage(small.mask) != 0
     i_mm, j_mm, k_mm = small.mask.GetSpacing()
-    spacing, voxel_ml = (k_mm, j_mm, i_mm), i_mm * j_mm * k_mm / 1000
+    spacing = (k_mm, j_mm, i_mm)
     synthetic, real = (sitk.GetArrayFromImage(i).astype(np.float32) for i in (small.synthetic, small.real))
-    regions, findings = _regions(small, atlases)
+    parcellations, regions, findings = _regions(small, atlases)
     rows = predictors(
         synthetic,
         small.mask,
@@ -147,8 +116,11 @@ def evaluate_case(
     t1 = None
     if small.t1 is not None:
         t1 = normalised_t1(sitk.GetArrayViewFromImage(small.t1), mask)
+    facts = region_facts(regions, small.mask, t1)
+    pairs = box_pairs(shared_voxels(synthetic, real, mask), spacing, seed=seed)
     scales: dict[str, dict[str, Any]] = {}
     table: list[RegionRow] = []
+    shown_smoothed = real
     steps = [(STATED, small.unit)] if small.unit is not None else []
     steps += [(SCALE_FREE, SCALE_FREE_UNIT)]
     for number, (scale, unit) in enumerate(steps):
@@ -156,30 +128,35 @@ def evaluate_case(
         free = scale == SCALE_FREE
         real_scaled = divide_by_mean(real, mask) if free else real
         smoothed = smooth_in_mask(real_scaled, mask, spacing, fwhm_mm)
+        shown_smoothed = shown_smoothed if number else smoothed
+        images = [
+            None if row.values is None else divide_by_mean(row.values, mask) if free else row.values
+            for row in rows
+        ]
+        measures = iter(metrics_of_each([i for i in images if i is not None], real_scaled, smoothed, mask))
         result: dict[str, Any] = {"unit": unit, "network": {}, "baselines": {}}
-        for row in rows:
-            images = None
-            if row.values is None:
+        for row, image in zip(rows, images):
+            if image is None:
                 result["baselines"][row.name] = {"not_available": {"all": row.reason}}
+            elif row.name == NETWORK:
+                numbers = global_table(next(measures), image, real_scaled, smoothed, mask, pairs)
+                result["network"] = {"seed": seed, "fwhm_mm": fwhm_mm, **numbers}
             else:
-                values = divide_by_mean(row.values, mask) if free else row.values
-                images = (values, real_scaled, smoothed)
-                if row.name == NETWORK:
-                    result["network"] = compare(
-                        values, real_scaled, mask, spacing, seed=seed, fwhm_mm=fwhm_mm
-                    )
-                else:
-                    result["baselines"][row.name] = _baseline_metrics(*images, mask)
-            table += [_row(region, row, scale, str(unit), images, t1, voxel_ml) for region in regions]
+                result["baselines"][row.name] = plain_measures(next(measures))
         scales[scale] = result
+        predicted = list(zip(rows, images))
+        table += region_rows(regions, facts, predicted, real_scaled, smoothed, scale=scale, unit=str(unit))
     shown = steps[0][0]
     largest, point_mm = _largest_difference(table, regions, shown, small.mask)
     progress(1, 1, "compared")
     return CaseResult(
         scales=scales,
         regions=table,
+        parcellations=parcellations,
         predictors=rows,
         cropped_mask=small.mask,
+        smoothed=shown_smoothed,
+        fwhm_mm=fwhm_mm,
         shown_unit=str(steps[0][1]),
         **_maps(case, free=shown == SCALE_FREE),
         point_mm=point_mm,
@@ -197,87 +174,44 @@ def _cropped(case: CaseImages) -> CaseImages:
 
 def _regions(
     case: CaseImages, atlases: Sequence[Parcellation]
-) -> tuple[list[RegionVoxels], tuple[Finding, ...]]:
+) -> tuple[list[Parcellation], list[RegionVoxels], tuple[Finding, ...]]:
+    """The parcellations on the grid of the case, only what is named and in the brain; and their regions."""
+    names = ["brain", *(p.name for p in (*built_in_parcellations(), *atlases))]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise InputError(f"Two sets of regions are called {twice!r}.", "Give the atlas file another name.")
     brain = sitk.GetArrayViewFromImage(case.mask) != 0
+    whole = Parcellation("brain", case.mask, {1: WHOLE_BRAIN}, "native", "The brain mask.")
+    parcellations = [native_part(whole, brain.astype(np.uint8), case.mask)]
     found = [RegionVoxels("brain", 1, WHOLE_BRAIN, np.flatnonzero(brain))]
     findings: tuple[Finding, ...] = ()
+    chosen = list(atlases)
+    own = {atlas.name for atlas in atlases}
     if case.template_to_native is None:
         message = "There is no transform between MNI space and this person: built-in regions are left out."
         findings += (Finding("warn", "no_mni_transform", message, "Give the T1 (--t1)."),)
     else:
-        for parcellation in built_in_parcellations():
-            labels = pull_labels(parcellation, case.mask, case.template_to_native)
-            found += region_voxels(parcellation, labels, brain)
-    for parcellation in atlases:
-        findings += parcellation.findings + check_sides(parcellation)
+        chosen = [*built_in_parcellations(), *atlases]
+    for parcellation in chosen:
         labels = pull_labels(parcellation, case.mask, case.template_to_native)
-        check_overlap(parcellation, labels, brain)
+        if parcellation.name in own:
+            findings += parcellation.findings + check_sides(parcellation)
+            check_overlap(parcellation, labels, brain)
         found += region_voxels(parcellation, labels, brain)
+        parcellations.append(native_part(parcellation, labels, case.mask))
     empty = [f"{r.name} ({r.parcellation})" for r in found if not r.index.size]
     if empty:
         message = f"{len(empty)} regions have no voxel inside the brain: {', '.join(empty[:5])}"
         findings += (Finding("warn", "empty_region", message + ("." if len(empty) <= 5 else ", ...")),)
     if not any(r.index.size for r in found[1:]) and atlases:
         raise InputError("No region of the atlas has a voxel inside the brain.", "Check the atlas.")
-    return found, findings
-
-
-def _baseline_metrics(
-    values: np.ndarray, real: np.ndarray, smoothed: np.ndarray, mask: np.ndarray
-) -> dict[str, Any]:
-    measures = voxel_metrics(values, real, mask)
-    measures |= {f"smoothed_{k}": v for k, v in voxel_metrics(values, smoothed, mask).items()}
-    return {
-        **{name: measure.value for name, measure in measures.items()},
-        "not_available": {name: m.reason for name, m in measures.items() if m.value is None},
-    }
-
-
-def _row(
-    region: RegionVoxels,
-    predictor: Predictor,
-    scale: str,
-    unit: str,
-    images: tuple[np.ndarray, np.ndarray, np.ndarray] | None,
-    t1: np.ndarray | None,
-    voxel_ml: float,
-) -> RegionRow:
-    """One row; ``images``: predicted, real and smoothed real PET, or ``None`` without a prediction."""
-    row: dict[str, Any] = dict.fromkeys(RegionRow._fields)
-    row |= {
-        "parcellation": region.parcellation,
-        "label": region.label,
-        "region": region.name,
-        "predictor": predictor.name,
-        "scale": scale,
-        "unit": unit,
-        "n_voxels": region.index.size,
-        "volume_ml": region.index.size * voxel_ml,
-        "reason": predictor.reason,
-    }
-    if images is None:
-        return RegionRow(**row)
-    s, r, smoothed = (image.ravel()[region.index] for image in images)
-    inside = np.ones(s.shape, dtype=bool)
-    measures = voxel_metrics(s, r, inside, _REGIONAL)
-    against_smoothed = voxel_metrics(s, smoothed, inside, _REGIONAL_SMOOTHED)
-    row |= {name: measure.value for name, measure in measures.items()}
-    row |= {f"smoothed_{name}": measure.value for name, measure in against_smoothed.items()}
-    row |= {"mean_real": _mean(r), "mean_real_smoothed": _mean(smoothed), "mean_predicted": _mean(s)}
-    row["mean_t1"] = None if t1 is None else _mean(t1.ravel()[region.index])
-    row["reason"] = "; ".join(sorted({m.reason for m in measures.values() if m.value is None}))
-    return RegionRow(**row)
-
-
-def _mean(values: np.ndarray) -> float | None:
-    return float(values.astype(np.float64).mean()) if values.size else None
+    return parcellations, found, findings
 
 
 def _largest_difference(
     table: list[RegionRow], regions: list[RegionVoxels], scale: str, mask: sitk.Image
 ) -> tuple[str, tuple[float, float, float]]:
-    """Name of the small region with the largest |NormDiff| of the network, and a voxel near its middle (LPS
-    mm).
+    """Name of the region with the largest |NormDiff| of the network, and its central voxel (LPS mm).
 
     The last parcellation is taken: that of the user, or else the coordinate regions.
     """
@@ -293,10 +227,9 @@ def _largest_difference(
     if rows:
         label = max(rows, key=lambda row: abs(row.normdiff_mean or 0.0)).label
         chosen = next(r for r in regions if (r.parcellation, r.label) == (last, label))
-    where = np.array(np.unravel_index(chosen.index, mask.GetSize()[::-1]))
-    nearest = np.argmin(((where - where.mean(axis=1, keepdims=True)) ** 2).sum(axis=0))
-    x, y, z = mask.TransformIndexToPhysicalPoint([int(v) for v in where[::-1, nearest]])
-    return chosen.name, (x, y, z)
+    point_mm = central_voxel_mm(chosen.index, mask)
+    assert point_mm is not None  # the whole brain is never empty, and a small region was left out
+    return chosen.name, point_mm
 
 
 def _maps(case: CaseImages, *, free: bool) -> dict[str, sitk.Image]:

@@ -17,10 +17,9 @@ from MRI2PETLib.evaluation.baselines import ANATOMY_NULL, NETWORK
 from MRI2PETLib.evaluation.case import SCALE_FREE, STATED, CaseResult, RegionRow
 from MRI2PETLib.evaluation.figures import comparison_figure
 from MRI2PETLib.evaluation.inputs import CaseImages
-from MRI2PETLib.evaluation.metrics import FWHM_MM, smooth_in_mask
 from MRI2PETLib.evaluation.regions import Parcellation
 from MRI2PETLib.images import write_image
-from MRI2PETLib.outputs import staged_folder, write_json, write_text
+from MRI2PETLib.outputs import make_folder, staged_folder, write_json, write_text
 
 REPORT = "report.html"
 _HEADLINE = {
@@ -45,11 +44,21 @@ def write_case(
     """Write ``metrics.json``, ``regions.csv``, the maps, ``comparison.png`` and ``report.html`` into
     ``folder``.
 
+    The maps lie on the grid of the case. ``real.nii.gz`` is the aligned real PET in the unit that is shown;
+    ``regions/NAME.nii.gz`` holds the labels of one parcellation (nothing outside the brain), ``NAME.csv``
+    their names.
+
     :return: the content of ``metrics.json``.
     :raises OutputError: if the folder cannot be written to; then nothing is left in it.
     """
     note = wording.case_note(case.model, bool(case.provenance.get("simulated")))
     about = {"Description": note, "ReadoutOf": case.provenance, "Units": result.shown_unit}
+    simulated = bool(case.provenance.get("simulated"))
+    real_about = {
+        "Description": f"{'Simulated' if simulated else 'Real'} PET on the grid of the synthetic one.",
+        "Synthetic": False,
+        "Simulated": simulated,
+    }
     with staged_folder(folder, last=REPORT) as staging:
         maps = (
             (
@@ -58,11 +67,17 @@ def write_case(
                 {"Units": "none", "Formula": "(synthetic - real) / (synthetic + real)"},
             ),
             ("difference", result.difference, {"Formula": "synthetic - real"}),
+            (
+                "real",
+                result.real,
+                real_about,
+            ),
             ("valid_mask", result.valid, {"Units": "none", "Meaning": "1 where NormDiff is defined"}),
         )
         for name, image, more in maps:
             write_image(image, staging / f"{name}.nii.gz", {**about, **more})
         write_text(staging / "regions.csv", rows_csv(result.regions))
+        _write_regions(make_folder(staging / "regions"), case, result)
         picture = comparison_figure(
             case.t1 if case.t1 is not None else case.synthetic,
             result.synthetic,
@@ -78,6 +93,27 @@ def write_case(
         write_json(staging / "metrics.json", summary)
         write_text(staging / REPORT, _page(title, note, case, result, atlases, picture))
     return summary
+
+
+def _write_regions(folder: Path, case: CaseImages, result: CaseResult) -> None:
+    """Label map and names of each parcellation that has a voxel in the brain, on the grid of the case."""
+    for parcellation in result.parcellations:
+        labels = sitk.GetArrayViewFromImage(parcellation.labels)
+        if not labels.any():
+            continue
+        whole = np.zeros(case.mask.GetSize()[::-1], dtype=labels.dtype)
+        i, j, k = case.mask.TransformPhysicalPointToIndex(parcellation.labels.GetOrigin())
+        whole[k : k + labels.shape[0], j : j + labels.shape[1], i : i + labels.shape[2]] = labels
+        image = sitk.GetImageFromArray(whole)
+        image.CopyInformation(case.mask)
+        write_image(image, folder / f"{parcellation.name}.nii.gz")
+        names = [_RegionName(label, name) for label, name in parcellation.names.items()]
+        write_text(folder / f"{parcellation.name}.csv", rows_csv(names))
+
+
+class _RegionName(NamedTuple):
+    label: int
+    region: str
 
 
 def rows_csv(rows: Sequence[NamedTuple]) -> str:
@@ -255,12 +291,11 @@ def _plot_section(case: CaseImages, result: CaseResult, shown: str) -> str:
     ]
     mask = sitk.GetArrayViewFromImage(case.mask) != 0
     synthetic, real = (sitk.GetArrayViewFromImage(i) for i in (result.synthetic, result.real))
-    i_mm, j_mm, k_mm = case.mask.GetSpacing()
-    smoothed = smooth_in_mask(real, mask, (k_mm, j_mm, i_mm), FWHM_MM)
+    small = sitk.GetArrayViewFromImage(result.cropped_mask) != 0
     values = {
         "synthetic PET": synthetic[mask],
         "real PET": real[mask],
-        f"real PET, {FWHM_MM:g} mm": smoothed[mask],
+        f"real PET, {result.fwhm_mm:g} mm": result.smoothed[small],
     }
     parts = []
     if len(chosen) >= 3:
@@ -312,7 +347,7 @@ def _by_predictor(result: CaseResult, parcellation: str, scale: str) -> dict[str
 
 def _quality_section(result: CaseResult) -> str:
     level = result.verdict.level
-    said = {"ok": "ok: nothing was noticed.", "warn": "usable, with remarks:", "refuse": "not usable:"}[level]
+    said = {"ok": "ok.", "warn": "usable, with remarks:", "refuse": "not usable:"}[level]
     kind = {"ok": "ok", "warn": "", "refuse": "refuse"}[level]
     return markup.note(f"Verdict: {said}", kind) + markup.bullets(result.verdict.reasons())
 

@@ -78,10 +78,20 @@ class CohortSettings:
     atlases: tuple[Parcellation, ...] = ()
     register: Register | None = None
     scale_free: bool = False
+    to_synthetic_unit: bool = False
     unit_synthetic: str | None = None
     unit_real: str | None = None
     seed: int = 0
     fwhm_mm: float = FWHM_MM
+
+    def load(self, paths: CasePaths) -> CaseImages:
+        """One case of the cohort."""
+        return load_case(
+            paths,
+            register=self.register,
+            scale_free=self.scale_free,
+            to_synthetic_unit=self.to_synthetic_unit,
+        )
 
 
 @dataclass(frozen=True)
@@ -246,7 +256,7 @@ def _evaluate(case: CohortCase, settings: CohortSettings) -> tuple[CaseImages, C
     paths = CasePaths(
         case.synthetic, case.real, case.t1, case.mask, settings.unit_synthetic, settings.unit_real
     )
-    images = load_case(paths, register=settings.register, scale_free=settings.scale_free)
+    images = settings.load(paths)
     cubic = case.cubic or wording.cubic_coefficients(wording.bundle_of(images.model))
     mean = None if case.training_mean is None else read_image(case.training_mean, kind="pet").image
     result = evaluate_case(

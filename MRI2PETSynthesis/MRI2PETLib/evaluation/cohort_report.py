@@ -16,7 +16,7 @@ from MRI2PETLib.evaluation.case import evaluate_case
 from MRI2PETLib.evaluation.case_report import REPORT, provenance_lines, rows_csv
 from MRI2PETLib.evaluation.cohort import Cohort, Scan
 from MRI2PETLib.evaluation.figures import comparison_figure
-from MRI2PETLib.evaluation.inputs import CasePaths, load_case
+from MRI2PETLib.evaluation.inputs import CasePaths
 from MRI2PETLib.outputs import write_json, write_text
 
 PICTURE = "comparison.png"
@@ -122,7 +122,7 @@ def _draw(path: Path, cohort: Cohort, scan: Scan, note: str) -> Path:
     paths = CasePaths(
         case.synthetic, case.real, case.t1, case.mask, settings.unit_synthetic, settings.unit_real
     )
-    images = load_case(paths, register=settings.register, scale_free=settings.scale_free)
+    images = settings.load(paths)
     result = evaluate_case(images, atlases=settings.atlases, seed=settings.seed, fwhm_mm=settings.fwhm_mm)
     return comparison_figure(
         images.t1 if images.t1 is not None else images.synthetic,

@@ -41,7 +41,8 @@ class CaseImages:
 
     ``unit`` is that of both PETs, or ``None`` when only their patterns can be compared.
     ``template_to_native`` maps MNI points to points of this case (LPS mm). ``model`` is what the synthetic
-    PET's sidecar says about its model.
+    PET's sidecar says about its model. ``to_synthetic_unit``: the real PET was scaled by values of its own to
+    the unit of the synthetic one, so that their levels say nothing.
     """
 
     synthetic: sitk.Image
@@ -53,6 +54,7 @@ class CaseImages:
     verdict: Verdict
     model: dict[str, Any] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
+    to_synthetic_unit: bool = False
 
 
 def load_case(
@@ -60,6 +62,7 @@ def load_case(
     *,
     register: Register | None = None,
     scale_free: bool = False,
+    to_synthetic_unit: bool = False,
     progress: ProgressCallback = no_progress,
 ) -> CaseImages:
     """Read, check and align one case.
@@ -67,6 +70,8 @@ def load_case(
     :param register: how a real PET on another grid gets to the synthetic one: ``rigid`` registration to the
         T1, or ``header`` (the header positions are right; resample only). ``None`` refuses other grids.
     :param scale_free: allow PETs in different or unknown units; only their patterns are compared then.
+    :param to_synthetic_unit: scale the real PET, whatever its unit, by its own values in the brain: divided
+        by their mean for a synthetic PET in SUVR, from 0 (minimum) to 1 (maximum) for a normalised one.
     :raises InputError: unreadable or constant images, different grids, different units, no overlap, no brain
         mask.
     """
@@ -74,7 +79,10 @@ def load_case(
     synthetic = read_pet(paths.synthetic, unit=paths.unit_synthetic)
     real = read_pet(paths.real, unit=paths.unit_real)
     sidecar = _sidecar(paths.synthetic)
-    unit = _common_unit(synthetic, real, paths, scale_free)
+    if to_synthetic_unit:
+        unit: str | None = _check_can_rescale(synthetic, real, paths, scale_free)
+    else:
+        unit = _common_unit(synthetic, real, paths, scale_free)
     grid = synthetic.image
     t1 = None if paths.t1 is None else read_image(paths.t1, kind="t1")
     verdict = synthetic.verdict + real.verdict + (t1.verdict if t1 else Verdict())
@@ -91,6 +99,16 @@ def load_case(
     aligned, coverage, alignment, more = _align(real, grid, mask, t1, paths, register)
     mask, cut = _within_field_of_view(mask, coverage, paths)
     _check_values(synthetic.image, aligned, mask, paths)
+    provenance: dict[str, Any] = {
+        "synthetic": {"path": str(paths.synthetic), "sha256": synthetic.sha256, "unit": synthetic.unit},
+        "real": {"path": str(paths.real), "sha256": real.sha256, "unit": real.unit},
+        "t1": None if t1 is None else {"path": str(paths.t1), "sha256": t1.sha256},
+        "alignment": alignment,
+        "simulated": bool(sidecar.get("Simulated") or _sidecar(paths.real).get("Simulated")),
+    }
+    if to_synthetic_unit:
+        aligned, provenance["rescaling"], told = _rescale(aligned, mask, real.unit, synthetic.unit)
+        more += told
     progress(1, 1, "aligned")
     return CaseImages(
         synthetic=grid,
@@ -101,13 +119,8 @@ def load_case(
         template_to_native=transform,
         verdict=verdict + found + more + cut,
         model=_provenance(sidecar, "model") or {},
-        provenance={
-            "synthetic": {"path": str(paths.synthetic), "sha256": synthetic.sha256, "unit": synthetic.unit},
-            "real": {"path": str(paths.real), "sha256": real.sha256, "unit": real.unit},
-            "t1": None if t1 is None else {"path": str(paths.t1), "sha256": t1.sha256},
-            "alignment": alignment,
-            "simulated": bool(sidecar.get("Simulated") or _sidecar(paths.real).get("Simulated")),
-        },
+        provenance=provenance,
+        to_synthetic_unit=to_synthetic_unit,
     )
 
 
@@ -145,9 +158,44 @@ def _common_unit(synthetic: PetImage, real: PetImage, paths: CasePaths, scale_fr
             )
     raise InputError(
         f"The synthetic PET is in {synthetic.unit}, the real one in {real.unit}: they cannot be compared.",
-        "Convert one of them (mri2pet suvr), or compare patterns only, each image over its own in-brain mean "
-        "(--scale-free).",
+        "Scale the real one by its own values in the brain (--to-synthetic-unit), or compare patterns only, "
+        "each image over its own in-brain mean (--scale-free).",
     )
+
+
+def _check_can_rescale(synthetic: PetImage, real: PetImage, paths: CasePaths, scale_free: bool) -> str:
+    """The unit that the real PET will have."""
+    if scale_free:
+        raise InputError("--scale-free compares without a unit.", "Leave out --to-synthetic-unit.")
+    if synthetic.unit not in ("SUVR", "normalised"):
+        raise InputError(
+            f"The synthetic PET {paths.synthetic} is in {synthetic.unit}: no PET can be brought to that unit "
+            f"by its own values.",
+            "Only SUVR and normalised can be reached; state --unit-synthetic if its files do not say.",
+        )
+    if real.unit == "normalised" and synthetic.unit != "normalised":
+        raise InputError(
+            f"The real PET {paths.real} is normalised: its zero is lost, it cannot become {synthetic.unit}.",
+            "Give the PET in a unit of activity (Bq/mL, SUV, SUVR).",
+        )
+    return synthetic.unit
+
+
+def _rescale(
+    real: sitk.Image, mask: sitk.Image, unit: str, wanted: str
+) -> tuple[sitk.Image, dict[str, Any], tuple[Finding, ...]]:
+    """The aligned real PET in the unit of the synthetic one, the record of it, and what to tell."""
+    from MRI2PETLib.comparison import to_unit
+
+    inside = sitk.GetArrayViewFromImage(real)[sitk.GetArrayViewFromImage(mask) != 0].astype(np.float64)
+    mean, low, high = (float(v) for v in (inside.mean(), inside.min(), inside.max()))
+    if wanted == "SUVR":
+        how, record = f"divided by its mean in the brain ({mean:.4g})", {"divided_by": mean}
+    else:
+        how, record = f"scaled from {low:.4g} to {high:.4g} in the brain", {"minimum": low, "maximum": high}
+    message = f"The real PET (unit: {unit}) was {how} to {wanted}: differences of the level are not seen."
+    about = {"from": unit, "to": wanted, "where": "brain mask within the field of view of the PET", **record}
+    return to_unit(real, mask, wanted), about, (Finding("ok", "real_rescaled", message),)
 
 
 def _brain(

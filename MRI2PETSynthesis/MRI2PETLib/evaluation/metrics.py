@@ -10,29 +10,41 @@ code contradicts the paper, the paper is followed and the docstring says so.
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Callable, Container, Sequence
+from functools import update_wrapper
 from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
-from scipy import ndimage
 
 from MRI2PETLib.errors import InputError
-from MRI2PETLib.evaluation.cnr import box_pairs, cnr_summary
+from MRI2PETLib.evaluation.cnr import BoxPairs, box_pairs, cnr_summary
 from MRI2PETLib.evaluation.measure import Measure, correlation, is_constant, measured, regression_slope
-from MRI2PETLib.evaluation.normdiff import EMPTY, RELATIVE_EPS, normdiff_map, normdiff_summary, shared_voxels
+from MRI2PETLib.evaluation.normdiff import (
+    EMPTY,
+    NORMDIFF_NAMES,
+    RELATIVE_EPS,
+    normdiff_map,
+    normdiff_summary,
+    shared_voxels,
+    summarise_normdiff,
+)
+from MRI2PETLib.evaluation.ssim import ssim, ssim_table
 from MRI2PETLib.preprocessing.smoothing import smooth_fwhm
 
 __all__ = [
     "compare",
     "divide_by_mean",
+    "global_table",
     "mae",
+    "metrics_of_each",
     "mse",
     "mse_median",
     "normdiff_map",
     "normdiff_summary",
     "pearson_r",
     "percent_difference",
+    "plain_measures",
     "psnr",
     "roi_cnr_bias",
     "sd_ratio",
@@ -40,6 +52,8 @@ __all__ = [
     "slope",
     "smooth_in_mask",
     "ssim",
+    "ssim_table",
+    "value_metrics",
     "voxel_metrics",
 ]
 
@@ -51,36 +65,51 @@ def _values(synthetic: np.ndarray, real: np.ndarray, mask: np.ndarray) -> tuple[
     return synthetic[inside].astype(np.float64), real[inside].astype(np.float64)
 
 
-def mse(synthetic: np.ndarray, real: np.ndarray, mask: np.ndarray) -> Measure:
+class VoxelMetric:
+    """A metric to which the position of a voxel means nothing.
+
+    Called with two images and a mask. ``of_values`` takes the values themselves: two vectors, float64,
+    finite, voxel by voxel.
+    """
+
+    def __init__(self, of_values: Callable[..., Measure]) -> None:
+        update_wrapper(self, of_values)
+        self.of_values = of_values
+
+    def __call__(
+        self, synthetic: np.ndarray, real: np.ndarray, mask: np.ndarray, **options: float
+    ) -> Measure:
+        return self.of_values(*_values(synthetic, real, mask), **options)
+
+
+@VoxelMetric
+def mse(s: np.ndarray, r: np.ndarray) -> Measure:
     """Mean squared error, ``mean((s - r)^2)`` over M. Unit: that of the images, squared."""
-    s, r = _values(synthetic, real, mask)
     return Measure(float(np.mean((s - r) ** 2))) if s.size else Measure(None, EMPTY)
 
 
-def mse_median(synthetic: np.ndarray, real: np.ndarray, mask: np.ndarray) -> Measure:
+@VoxelMetric
+def mse_median(s: np.ndarray, r: np.ndarray) -> Measure:
     """Median squared error, ``median((s - r)^2)`` over M: what the published code reports as "MSE".
 
     It ignores the worst half of the voxels and is well below :func:`mse`. Unit: that of the images, squared.
     """
-    s, r = _values(synthetic, real, mask)
     return Measure(float(np.median((s - r) ** 2))) if s.size else Measure(None, EMPTY)
 
 
-def mae(synthetic: np.ndarray, real: np.ndarray, mask: np.ndarray) -> Measure:
+@VoxelMetric
+def mae(s: np.ndarray, r: np.ndarray) -> Measure:
     """Mean absolute error, ``mean(|s - r|)`` over M, in the unit of the images."""
-    s, r = _values(synthetic, real, mask)
     return Measure(float(np.mean(np.abs(s - r)))) if s.size else Measure(None, EMPTY)
 
 
-def psnr(
-    synthetic: np.ndarray, real: np.ndarray, mask: np.ndarray, *, data_range: float | None = None
-) -> Measure:
+@VoxelMetric
+def psnr(s: np.ndarray, r: np.ndarray, *, data_range: float | None = None) -> Measure:
     """Peak signal-to-noise ratio, ``10 log10(L^2 / mse)`` in dB.
 
     ``L`` is ``data_range``, or else max - min of the real PET over M. Not defined for equal images (infinite)
     and for a constant real PET without ``data_range``.
     """
-    s, r = _values(synthetic, real, mask)
     if not s.size:
         return Measure(None, EMPTY)
     span = float(np.ptp(r)) if data_range is None else float(data_range)
@@ -92,67 +121,22 @@ def psnr(
     return measured(10 * np.log10(span**2 / error), "not finite")
 
 
-def ssim(
-    synthetic: np.ndarray,
-    real: np.ndarray,
-    mask: np.ndarray,
-    *,
-    data_range: float | None = None,
-    window: int = 7,
-) -> Measure:
-    """Mean structural similarity (Wang et al. 2004, IEEE TIP 13:600), in 3-D; 1 for equal images, no unit.
-
-    Uniform window of ``window``^3 voxels, K1 = .01, K2 = .03, sample (n - 1) covariances; ``L`` as in
-    :func:`psnr`. The mean runs over the voxels whose whole window lies in M, so that neither zeros around the
-    brain nor the rim enter. The window is in voxels: values on grids of different spacing do not compare.
-    """
-    inside = shared_voxels(synthetic, real, mask)
-    if not inside.any():
-        return Measure(None, EMPTY)
-    box = ndimage.find_objects(inside.astype(np.uint8))[0]
-    inside = inside[box]
-    s = np.where(inside, synthetic[box], 0.0).astype(np.float64)
-    r = np.where(inside, real[box], 0.0).astype(np.float64)
-    span = float(np.ptp(r[inside])) if data_range is None else float(data_range)
-    if span <= 0:
-        return Measure(None, "the real PET is constant")
-    whole = ndimage.minimum_filter(inside, size=window, mode="constant", cval=0)
-    if not whole.any():
-        return Measure(None, f"no window of {window} x {window} x {window} voxels fits inside the mask")
-
-    def local_mean(image: np.ndarray) -> np.ndarray:
-        return np.asarray(ndimage.uniform_filter(image, size=window, mode="constant"))[whole]
-
-    # Centred first: E[x^2] - E[x]^2 loses digits when the mean is large against the spread.
-    offset = float(r[inside].mean())
-    s, r = np.where(inside, s - offset, 0.0), np.where(inside, r - offset, 0.0)
-    mean_s, mean_r = local_mean(s), local_mean(r)
-    bessel = window**3 / (window**3 - 1)
-    var_s = bessel * (local_mean(s * s) - mean_s**2)
-    var_r = bessel * (local_mean(r * r) - mean_r**2)
-    covariance = bessel * (local_mean(s * r) - mean_s * mean_r)
-    mean_s, mean_r = mean_s + offset, mean_r + offset
-    c1, c2 = (0.01 * span) ** 2, (0.03 * span) ** 2
-    luminance = (2 * mean_s * mean_r + c1) / (mean_s**2 + mean_r**2 + c1)
-    structure = (2 * covariance + c2) / (var_s + var_r + c2)
-    return measured(np.mean(luminance * structure), "not finite")
-
-
-def pearson_r(synthetic: np.ndarray, real: np.ndarray, mask: np.ndarray) -> Measure:
+@VoxelMetric
+def pearson_r(s: np.ndarray, r: np.ndarray) -> Measure:
     """Pearson correlation over M, no unit. Not defined for n < 3 or a constant image.
 
     It depends on the mask (a wide mask with zeros around the brain raises it): state the mask with every r.
     """
-    return correlation(*_values(synthetic, real, mask))
+    return correlation(s, r)
 
 
-def percent_difference(synthetic: np.ndarray, real: np.ndarray, mask: np.ndarray) -> Measure:
+@VoxelMetric
+def percent_difference(s: np.ndarray, r: np.ndarray) -> Measure:
     """Difference of the means, ``100 (mean(s) - mean(r)) / mean(r)`` in %; positive when the synthetic is
     higher.
 
     The published "PercDiff" is the same as a fraction with the opposite sign. Not defined when mean(r) <= 0.
     """
-    s, r = _values(synthetic, real, mask)
     if not s.size:
         return Measure(None, EMPTY)
     mean = float(r.mean())
@@ -161,7 +145,8 @@ def percent_difference(synthetic: np.ndarray, real: np.ndarray, mask: np.ndarray
     return measured(100 * (s.mean() - mean) / mean, "not finite")
 
 
-def roi_cnr_bias(synthetic: np.ndarray, real: np.ndarray, mask: np.ndarray) -> Measure:
+@VoxelMetric
+def roi_cnr_bias(s: np.ndarray, r: np.ndarray) -> Measure:
     """Standardised bias, ``(mean(r) - mean(s)) / std(r and s together)``, population SD; no unit, ideal value
     0.
 
@@ -169,7 +154,6 @@ def roi_cnr_bias(synthetic: np.ndarray, real: np.ndarray, mask: np.ndarray) -> M
     PET is lower). It is no contrast-to-noise ratio of an image: that is
     :func:`MRI2PETLib.evaluation.cnr.cnr_values`.
     """
-    s, r = _values(synthetic, real, mask)
     if not s.size:
         return Measure(None, EMPTY)
     both = np.concatenate([r, s])
@@ -178,19 +162,19 @@ def roi_cnr_bias(synthetic: np.ndarray, real: np.ndarray, mask: np.ndarray) -> M
     return measured((r.mean() - s.mean()) / both.std(), "not finite")
 
 
-def slope(synthetic: np.ndarray, real: np.ndarray, mask: np.ndarray) -> Measure:
+@VoxelMetric
+def slope(s: np.ndarray, r: np.ndarray) -> Measure:
     """Least-squares slope of the synthetic on the real PET over M, no unit.
 
     1 is ideal, below 1 is regression to the mean: high voxels too low and low ones too high. Noise of the
     real PET alone lowers it too, so read it on the smoothed real PET.
     """
-    s, r = _values(synthetic, real, mask)
     return regression_slope(r, s)
 
 
-def sd_ratio(synthetic: np.ndarray, real: np.ndarray, mask: np.ndarray) -> Measure:
+@VoxelMetric
+def sd_ratio(s: np.ndarray, r: np.ndarray) -> Measure:
     """SD of the synthetic over SD of the real PET over M, no unit; below 1 the synthetic PET is too flat."""
-    s, r = _values(synthetic, real, mask)
     if s.size < 2:
         return Measure(None, EMPTY if not s.size else "an SD needs 2 values")
     if is_constant(r):
@@ -234,7 +218,6 @@ _SINGLE = {
     "mse_median": mse_median,
     "mae": mae,
     "psnr_db": psnr,
-    "ssim": ssim,
     "pearson_r": pearson_r,
     "percent_difference": percent_difference,
     "roi_cnr_bias": roi_cnr_bias,
@@ -243,18 +226,47 @@ _SINGLE = {
 }
 
 
+def value_metrics(
+    synthetic: np.ndarray, real: np.ndarray, names: Container[str] | None = None
+) -> dict[str, Measure]:
+    """The metrics of two vectors (float64, finite, voxel by voxel) by name, but for SSIM and image CNR."""
+    result = {
+        name: metric.of_values(synthetic, real)
+        for name, metric in _SINGLE.items()
+        if names is None or name in names
+    }
+    if names is not None and not any(f"normdiff_{name}" in names for name in NORMDIFF_NAMES):
+        return result
+    summary = summarise_normdiff(synthetic, real)
+    normdiff = {f"normdiff_{name}": value for name, value in summary.items()}
+    return result | {name: value for name, value in normdiff.items() if names is None or name in names}
+
+
 def voxel_metrics(
     synthetic: np.ndarray, real: np.ndarray, mask: np.ndarray, names: Container[str] | None = None
 ) -> dict[str, Measure]:
     """Every metric of this module but the image CNR, by name; or only those in ``names``."""
-    result = {
-        name: function(synthetic, real, mask)
-        for name, function in _SINGLE.items()
-        if names is None or name in names
-    }
-    summary = normdiff_summary(synthetic, real, mask)
-    normdiff = {f"normdiff_{name}": value for name, value in summary.items()}
-    return result | {name: value for name, value in normdiff.items() if names is None or name in names}
+    result = value_metrics(*_values(synthetic, real, mask), names)
+    if names is None or "ssim" in names:
+        result["ssim"] = ssim(synthetic, real, mask)
+    return result
+
+
+def metrics_of_each(
+    predicted: Sequence[np.ndarray], real: np.ndarray, smoothed: np.ndarray, mask: np.ndarray
+) -> list[dict[str, Measure]]:
+    """:func:`voxel_metrics` of each predicted image against the real PET, and with the prefix ``smoothed_``
+    against the smoothed one.
+
+    What depends on the real PET alone is computed once.
+    """
+    similar = ssim_table(predicted, [real, smoothed], mask)
+    result = []
+    for image, (against_real, against_smoothed) in zip(predicted, similar):
+        measures = value_metrics(*_values(image, real, mask)) | {"ssim": against_real}
+        against = value_metrics(*_values(image, smoothed, mask)) | {"ssim": against_smoothed}
+        result.append(measures | {f"smoothed_{name}": measure for name, measure in against.items()})
+    return result
 
 
 def compare(
@@ -279,20 +291,35 @@ def compare(
     """
     inside = shared_voxels(synthetic, real, mask)
     smoothed = smooth_in_mask(real, inside, spacing_mm, fwhm_mm)
-    measures = voxel_metrics(synthetic, real, inside)
-    measures |= {f"smoothed_{k}": v for k, v in voxel_metrics(synthetic, smoothed, inside).items()}
+    measures = metrics_of_each([synthetic], real, smoothed, inside)[0]
     pairs = box_pairs(inside, spacing_mm, seed=seed)
+    table = global_table(measures, synthetic, real, smoothed, mask, pairs)
+    return {"seed": seed, "fwhm_mm": fwhm_mm, **table}
+
+
+def global_table(
+    measures: dict[str, Measure],
+    synthetic: np.ndarray,
+    real: np.ndarray,
+    smoothed: np.ndarray,
+    mask: np.ndarray,
+    pairs: BoxPairs,
+) -> dict[str, Any]:
+    """What :func:`compare` returns, but for ``seed`` and ``fwhm_mm``, from parts that are known."""
+    inside = shared_voxels(synthetic, real, mask)
+    n = int(np.count_nonzero(inside))
     for name, image in (("synthetic", synthetic), ("real", real), ("real_smoothed", smoothed)):
         measures |= {f"cnr_{name}_{key}": value for key, value in cnr_summary(image, pairs).items()}
-    n = int(np.count_nonzero(inside))
     for name, image in (("synthetic", synthetic), ("real", real)):
         mean = Measure(float(image[inside].astype(np.float64).mean())) if n else Measure(None, EMPTY)
         measures[f"mean_{name}"] = mean
+    n_not_finite = int(np.count_nonzero(mask)) - n
+    return {"n_voxels": n, "n_not_finite": n_not_finite, **plain_measures(measures)}
+
+
+def plain_measures(measures: dict[str, Measure]) -> dict[str, Any]:
+    """Numbers by name, ready for JSON, and under ``not_available`` the reasons of those that are missing."""
     return {
-        "n_voxels": n,
-        "n_not_finite": int(np.count_nonzero(mask)) - n,
-        "seed": seed,
-        "fwhm_mm": fwhm_mm,
         **{name: measure.value for name, measure in measures.items()},
         "not_available": {name: m.reason for name, m in measures.items() if m.value is None},
     }

@@ -8,6 +8,7 @@ from MRI2PETLib.errors import InputError
 from MRI2PETLib.evaluation.measure import Measure
 
 EMPTY = "no voxel inside the mask with both images finite"
+NORMDIFF_NAMES = ("mean", "median", "sd", "excluded_fraction")
 RELATIVE_EPS = 1e-6  # of the mean real PET: below it, a denominator counts as zero
 
 
@@ -36,28 +37,40 @@ def normdiff_map(synthetic: np.ndarray, real: np.ndarray, mask: np.ndarray) -> t
     :return: map (float32, 0 outside), validity (bool).
     """
     inside = shared_voxels(synthetic, real, mask)
-    s = np.clip(np.where(inside, synthetic, 0.0), 0, None).astype(np.float64)
-    r = np.clip(np.where(inside, real, 0.0), 0, None).astype(np.float64)
-    total = s + r
-    scale = float(r[inside].mean()) if inside.any() else 0.0
-    valid = inside & (total > RELATIVE_EPS * scale)
-    result = np.zeros(total.shape, dtype=np.float32)
-    np.divide(s - r, total, out=result, where=valid, casting="same_kind")
+    values, defined = _of_values(synthetic[inside], real[inside])
+    result = np.zeros(inside.shape, dtype=np.float32)
+    valid = np.zeros(inside.shape, dtype=bool)
+    result[inside], valid[inside] = values, defined
     return result, valid
+
+
+def _of_values(synthetic: np.ndarray, real: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """NormDiff (float32) of two vectors of finite values, and where it is defined."""
+    s = np.clip(synthetic, 0, None).astype(np.float64)
+    r = np.clip(real, 0, None).astype(np.float64)
+    total = s + r
+    defined = total > RELATIVE_EPS * (float(r.mean()) if r.size else 0.0)
+    result = np.zeros(total.shape, dtype=np.float32)
+    np.divide(s - r, total, out=result, where=defined, casting="same_kind")
+    return result, defined
 
 
 def normdiff_summary(synthetic: np.ndarray, real: np.ndarray, mask: np.ndarray) -> dict[str, Measure]:
     """Mean, median and SD (population) of NormDiff over its defined voxels, and the share of M left out."""
-    values, valid = normdiff_map(synthetic, real, mask)
-    n = int(np.count_nonzero(shared_voxels(synthetic, real, mask)))
-    if n == 0:
-        nothing = Measure(None, EMPTY)
-        return dict.fromkeys(("mean", "median", "sd", "excluded_fraction"), nothing)
-    excluded = Measure(float(1 - np.count_nonzero(valid) / n))
-    if not valid.any():
+    inside = shared_voxels(synthetic, real, mask)
+    return summarise_normdiff(synthetic[inside], real[inside])
+
+
+def summarise_normdiff(synthetic: np.ndarray, real: np.ndarray) -> dict[str, Measure]:
+    """:func:`normdiff_summary` of two vectors of finite values, voxel by voxel."""
+    values, defined = _of_values(synthetic, real)
+    if not defined.size:
+        return dict.fromkeys(NORMDIFF_NAMES, Measure(None, EMPTY))
+    excluded = Measure(float(1 - np.count_nonzero(defined) / defined.size))
+    if not defined.any():
         nothing = Measure(None, "both images are zero everywhere inside the mask")
         return {"mean": nothing, "median": nothing, "sd": nothing, "excluded_fraction": excluded}
-    inside = values[valid].astype(np.float64)
+    inside = values[defined].astype(np.float64)
     return {
         "mean": Measure(float(inside.mean())),
         "median": Measure(float(np.median(inside))),
