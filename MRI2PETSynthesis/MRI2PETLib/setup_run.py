@@ -68,20 +68,20 @@ class Setup:
     """What is there, what is being done about it, and whether work can begin."""
 
     def __init__(
-        self, installer: Installer, python: str, changed: Callable[[], None], group: Group = "synthesis"
+        self, installer: Installer, python: str, changed: Callable[[], None], more: Sequence[Group] = ()
     ) -> None:
         """
         :param python: the interpreter of child processes (``PythonSlicer`` in Slicer).
         :param changed: called after every change of what a panel shows.
-        :param group: what has to work.
+        :param more: what has to work besides synthesis.
         """
         self.phase: Phase = "idle"
-        self.packages = read_packages(group)
+        self.packages = read_packages(*more)
         self.problem: MRI2PETError | None = None
         self.checked: dict[str, Any] | None = None  # the doctor's result: devices, speed
         self.stage = ""
         self.log: list[str] = []
-        self._installer, self._python, self._changed, self._group = installer, python, changed, group
+        self._installer, self._python, self._changed, self._more = installer, python, changed, tuple(more)
         self._check: Job | None = None
         self._torch_hint: MRI2PETError | None = None
 
@@ -133,9 +133,15 @@ class Setup:
         """
         return plan_install(self.packages)
 
+    def need(self, more: Sequence[Group]) -> None:
+        """Change what has to work besides synthesis. Starts nothing."""
+        self._more = tuple(more)
+        self.problem = self.checked = None
+        self.refresh()
+
     def refresh(self) -> None:
         """Read again what is installed. Starts nothing."""
-        self.packages = read_packages(self._group)
+        self.packages = read_packages(*self._more)
         self._changed()
 
     def install(self, folder: Path | str | None = None) -> None:
@@ -151,7 +157,7 @@ class Setup:
             plan = self.plan()
             if plan.torch is not None and folder is None:
                 self._installer.install_torch(plan.torch)
-                self.packages = read_packages(self._group)
+                self.packages = read_packages(*self._more)
                 plan = self.plan()
             if plan.torch is not None and folder is not None:
                 self._torch_hint = torch_from_folder(self._python, folder)
@@ -169,11 +175,11 @@ class Setup:
         if self.is_busy:
             return
         self.problem = self.checked = None
-        self.packages = read_packages(self._group)
+        self.packages = read_packages(*self._more)
         if self.missing:
             self._changed()
             return
-        arguments = ["doctor", *(["--training"] if self._group == "training" else [])]
+        arguments = ["doctor", *(["--need", *self._more] if self._more else [])]
         callbacks = Callbacks(
             progress=lambda progress: self._show_stage(progress.stage),
             log=self._add_log,
@@ -212,7 +218,7 @@ class Setup:
             if code == 0:
                 self._installed()
             else:
-                self.packages = read_packages(self._group)
+                self.packages = read_packages(*self._more)
                 self._stop(pip_failure(self.log[start:]))
 
         try:
@@ -224,7 +230,7 @@ class Setup:
     def _installed(self) -> None:
         self._set_phase("idle")
         if self._torch_hint is not None:
-            self.packages = read_packages(self._group)
+            self.packages = read_packages(*self._more)
             self._stop(self._torch_hint)
         else:
             self.check()

@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from MRI2PETLib.errors import DependencyError
 
-Group = Literal["synthesis", "training"]
+Group = Literal["synthesis", "diffusion", "training"]
 SLICER, PYTORCH = "Slicer", "PyTorch extension"
 SIZES_NOTE = (
     "Download in MB with what the package brings along, measured for Python 3.12 on Linux. "
@@ -30,7 +30,7 @@ class Package:
 
     :ivar requirement: name and least version, as pip takes it.
     :ivar module: the name to import.
-    :ivar group: training needs what synthesis needs, and more.
+    :ivar group: what needs it. Diffusion models and training need what synthesis needs, and more.
     :ivar source: who installs it: Slicer itself, PyPI, or the PyTorch extension.
     :ivar megabytes: size of the download, 0 where Slicer brings it. See :data:`SIZES_NOTE`.
     :ivar installed: version; empty when it is there without metadata, ``None`` when it is not there.
@@ -60,12 +60,12 @@ class Package:
         return "ok" if not self.installed or _satisfies(self.installed, self.wanted) else "too old"
 
 
-def read_packages(group: Group = "synthesis") -> tuple[Package, ...]:
-    """All that a group needs, with what is installed now (about 0.1 s)."""
+def read_packages(*more: Group) -> tuple[Package, ...]:
+    """All that synthesis, and ``more``, needs, with what is installed now (about 0.1 s)."""
     invalidate_caches()  # so that a package that pip has just added is seen
     with (Path(__file__).parent / "packages.csv").open(encoding="utf-8", newline="") as file:
         every: list[dict[str, Any]] = list(csv.DictReader(file))
-    rows = [row for row in every if group == "training" or row["group"] == group]
+    rows = [row for row in every if row["group"] in ("synthesis", *more)]
     return tuple(
         Package(
             **{**row, "megabytes": float(row["megabytes"] or 0)},
@@ -112,7 +112,7 @@ class InstallPlan:
 def plan_install(packages: Sequence[Package]) -> InstallPlan:
     """Sort what is missing or too old by who installs it.
 
-    While torch is missing, pip is not asked for what training needs: it would choose a torch itself.
+    While torch is missing, pip gets only what synthesis needs: with the rest it would choose a torch itself.
 
     :raises DependencyError: if Slicer itself lacks something: no pip may replace what Slicer was built with.
     """

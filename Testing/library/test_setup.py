@@ -22,6 +22,7 @@ from MRI2PETLib.errors import DependencyError
 from MRI2PETLib.jobs import Job, mri2pet_command
 from MRI2PETLib.setup_run import PipJob, Setup
 from MRI2PETLib.setup_state import (
+    Group,
     Package,
     constraints_text,
     pip_arguments,
@@ -31,7 +32,7 @@ from MRI2PETLib.setup_state import (
 )
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-ALL = read_packages("training")
+ALL = read_packages("diffusion", "training")
 
 
 def with_versions(**versions: str | None) -> tuple[Package, ...]:
@@ -46,18 +47,21 @@ def with_versions(**versions: str | None) -> tuple[Package, ...]:
 def test_the_table_is_that_of_the_package() -> None:
     tomllib = pytest.importorskip("tomllib", reason="needs Python 3.11 to read pyproject.toml")
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    by_group = {
-        group: {p.requirement for p in ALL if p.group == group} for group in ("synthesis", "training")
+    extras = project["optional-dependencies"]
+    stated = {
+        "synthesis": set(project["dependencies"]),
+        "diffusion": set(extras["diffusion"]),
+        "training": set(extras["train"]) - {"mri2pet[diffusion]"},
     }
-    assert by_group["synthesis"] == set(project["dependencies"])
-    assert by_group["training"] == set(project["optional-dependencies"]["train"])
+    for group, requirements in stated.items():
+        assert {p.requirement for p in ALL if p.group == group} == requirements
 
 
 @pytest.mark.parametrize(
-    ("folder", "group"),
-    [("MRI2PETSynthesis/MRI2PETLib", "synthesis"), ("MRI2PETTraining/MRI2PETTrainingLib", "training")],
+    ("folder", "more"),
+    [("MRI2PETSynthesis/MRI2PETLib", "diffusion"), ("MRI2PETTraining/MRI2PETTrainingLib", "training")],
 )
-def test_the_table_names_everything_that_is_imported(folder: str, group: str) -> None:
+def test_the_table_names_everything_that_is_imported(folder: str, more: Group) -> None:
     imported = set()
     for path in (REPOSITORY / folder).rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -69,7 +73,7 @@ def test_the_table_names_everything_that_is_imported(folder: str, group: str) ->
     of_slicer = {"slicer", "vtk", "packaging"}  # packaging: matplotlib needs it too
     optional = {"nilearn"}  # one atlas, and a message of its own
     third_party = imported - sys.stdlib_module_names - ours - of_slicer - optional
-    assert third_party <= {p.module for p in read_packages(group)}  # type: ignore[arg-type]
+    assert third_party <= {p.module for p in read_packages(more)}
 
 
 @pytest.mark.parametrize(
@@ -250,9 +254,10 @@ class FakeInstaller:
 def table(monkeypatch: pytest.MonkeyPatch) -> dict[str, str | None]:
     """Versions that count as installed; the child that checks is replaced by one that only says so."""
     table: dict[str, str | None] = {"torch": "2.13.0", "lightning": "2.6.6"}
+    table.update(monai=None, einops=None)
 
-    def read(group: str) -> tuple[Package, ...]:
-        return tuple(p for p in with_versions(**table) if group == "training" or p.group == group)
+    def read(*more: str) -> tuple[Package, ...]:
+        return tuple(p for p in with_versions(**table) if p.group in ("synthesis", *more))
 
     monkeypatch.setattr(setup_run, "read_packages", read)
     child = (
@@ -286,10 +291,21 @@ def test_install_then_check_then_ready(table: dict[str, str | None]) -> None:
     assert [p for p, q in zip(phases, ["", *phases]) if p != q] == ["installing", "idle", "checking", "idle"]
 
 
+def test_diffusion_models_are_a_choice(table: dict[str, str | None]) -> None:
+    installer = FakeInstaller(table)
+    setup = Setup(installer, sys.executable, lambda: None)
+    assert setup.is_ready
+    setup.need(["diffusion"])
+    assert [p.name for p in setup.missing] == ["monai", "einops"] and not setup.is_ready
+    setup.install()
+    run(setup)
+    assert setup.is_ready
+
+
 def test_training_waits_for_torch(table: dict[str, str | None]) -> None:
     table.update(torch=None, lightning=None)
     installer = FakeInstaller(table)
-    setup = Setup(installer, sys.executable, lambda: None, "training")
+    setup = Setup(installer, sys.executable, lambda: None, ["training"])
     setup.install()
     run(setup)
     assert installer.calls == ["torch>=2.2", "lightning>=2.4"] and setup.is_ready
@@ -328,7 +344,7 @@ def test_pip_failure_is_explained_and_what_was_missing_stays_missing(table: dict
 def test_from_a_folder_torch_is_left_to_the_user(table: dict[str, str | None], tmp_path: Path) -> None:
     table.update(torch=None, nibabel=None, lightning=None)
     installer = FakeInstaller(table)
-    setup = Setup(installer, "PythonSlicer", lambda: None, "training")
+    setup = Setup(installer, "PythonSlicer", lambda: None, ["training"])
     setup.install(tmp_path)
     run(setup)
     assert installer.calls == ["nibabel>=5.0"]

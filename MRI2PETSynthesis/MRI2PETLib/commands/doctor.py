@@ -15,7 +15,13 @@ HELP = "what is installed, which device, how fast"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="auto", help="device to time (default: %(default)s)")
-    parser.add_argument("--training", action="store_true", help="count what training needs as needed")
+    parser.add_argument(
+        "--need",
+        nargs="+",
+        choices=("diffusion", "training"),
+        default=[],
+        help="count what diffusion models or training need as needed",
+    )
 
 
 def run(args: argparse.Namespace, reporter: Reporter) -> int:
@@ -31,14 +37,14 @@ def run(args: argparse.Namespace, reporter: Reporter) -> int:
 
     problems: list[str] = []
     reporter.say(f"SlicerMRI2PET {__version__}, Python {platform.python_version()}, {platform.platform()}")
-    packages = read_packages("training")
+    packages = read_packages("diffusion", "training")
     for number, package in enumerate(packages):
         reporter.progress(number, len(packages) + 2, f"Importing {package.name}")
-        needed = args.training or package.group == "synthesis"
+        needed = package.group in ("synthesis", *args.need)
         if needed and (problem := _problem(package)):
             problems.append(problem)
         version = package.installed if package.installed is not None else "not installed"
-        reporter.say(f"  {package.name:<14} {version}{'' if needed else ' (for training)'}")
+        reporter.say(f"  {package.name:<14} {version}{'' if needed else f' (for {package.group})'}")
     reporter.say("brain extraction:")
     for name, status in available_backends().items():
         reporter.say(f"  {name:<14} {status}")
