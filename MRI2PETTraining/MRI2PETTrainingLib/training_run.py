@@ -1,0 +1,296 @@
+"""A training as a window runs it: a child process that may outlive the window, its state, its run folder."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+from MRI2PETLib.detached import DetachedJob, is_job_running
+from MRI2PETLib.errors import BundleError, Cancelled, InputError, MRI2PETError
+from MRI2PETLib.jobs import Callbacks, Outcome, Progress, child_python
+from MRI2PETLib.model_store import import_bundle, list_bundles, user_folder
+from MRI2PETLib.run_state import RunState
+from MRI2PETTrainingLib.manifest import read_dataset
+from MRI2PETTrainingLib.run_folder import RunView, preset_of
+
+Task = Literal["check", "train"]
+_LOG_LINES = 5000
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked of ``mri2pet train``. ``None`` and empty leave the preset's or the command's own choice.
+
+    :ivar init: model (id or folder) whose weights to start from.
+    """
+
+    dataset: str
+    run: str
+    preset: str = "tspo-unet"
+    folds: int = 5
+    seed: int = 42
+    device: str = "auto"
+    epochs: int | None = None
+    batch_size: int | None = None
+    precision: str = ""
+    keep_together: tuple[str, ...] = ()
+    leave_one_site_out: bool = False
+    subject_pattern: str = ""
+    exclude_bad: bool = False
+    adjust_genotype: bool = False
+    init: str = ""
+    workers: int = 1
+
+    def arguments(self, task: Task, *, resume: bool = False) -> list[str]:
+        """Arguments of ``python -m MRI2PETTrainingLib``."""
+        given = {
+            "--output": self.run,
+            "--preset": self.preset,
+            "--folds": self.folds,
+            "--seed": self.seed,
+            "--device": self.device,
+            "--epochs": self.epochs,
+            "--batch-size": self.batch_size,
+            "--precision": self.precision,
+            "--subject-pattern": self.subject_pattern,
+            "--init": self.init,
+            "--workers": self.workers,
+        }
+        flags = {
+            "--leave-one-site-out": self.leave_one_site_out,
+            "--exclude-bad": self.exclude_bad,
+            "--adjust-genotype": self.adjust_genotype,
+            "--check": task == "check",
+            "--resume": resume,
+        }
+        arguments = [self.dataset]
+        for name, value in given.items():
+            arguments += [f"{name}={value}"] if value not in (None, "") else []
+        for column in self.keep_together:
+            arguments.append(f"--keep-together={column}")
+        return [*arguments, *(name for name, on in flags.items() if on), "--progress=json"]
+
+
+def missing(request: Request) -> str:
+    """Why nothing can be started, empty when it can."""
+    if not request.dataset:
+        return "Choose a dataset."
+    if not Path(request.dataset).expanduser().exists():
+        return f"{request.dataset} does not exist."
+    if not request.run:
+        return "Choose a folder for the run."
+    if Path(request.run).is_file():
+        return f"{request.run} is a file."
+    return ""
+
+
+def default_run(dataset: str) -> str:
+    """A folder for the run of a dataset: beside it."""
+    path = Path(dataset)
+    if not dataset or not path.name:
+        return ""
+    is_table = path.suffix.lower() in (".csv", ".tsv")
+    folder = path.parent if path.name == "manifest.csv" else path.with_suffix("") if is_table else path
+    return str(folder.with_name(f"{folder.name}-training"))
+
+
+def list_cases(request: Request) -> RunView:
+    """What a dataset holds, by its names alone: quick, before any check. No image is opened.
+
+    :raises InputError: if there is no dataset.
+    """
+    manifest = read_dataset(request.dataset, subject_pattern=request.subject_pattern or None)
+    rows = []
+    for case in manifest.cases:
+        row = {key: str(value or "") for key, value in asdict(case).items()}
+        absent = [name.upper() for name in ("t1", "pet") if not Path(row[name]).exists()]
+        if absent and not case.exclude:
+            row |= {"level": "refuse", "findings": f"There is no {' and no '.join(absent)}."}
+        rows.append(row)
+    return RunView(Path(request.run), {}, tuple(rows), (), False, None, None)
+
+
+def request_of(view: RunView) -> Request:
+    """The request that goes on with a run, read from its folder.
+
+    :raises InputError: if the folder does not say what was trained, or from which model it started and that
+        one is gone.
+    """
+    settings = view.settings
+    try:
+        options = settings["options"]
+        if options["subjects"]:
+            raise InputError(
+                "This run was started with a list of subjects (--subjects).",
+                "Go on with it on the command line: the same command and --resume.",
+            )
+        return Request(
+            dataset=str(settings["dataset"]),
+            run=str(view.run),
+            preset=preset_of(view),
+            folds=int(settings["n_folds"]),
+            seed=int(settings["seed"]),
+            keep_together=tuple(settings["keep_together"]),
+            leave_one_site_out=bool(settings["leave_one_site_out"]),
+            subject_pattern=options["subject_pattern"] or "",
+            exclude_bad=bool(options["exclude_bad"]),
+            adjust_genotype=bool(options["adjust_genotype"]),
+            init=_model_with(settings["init_from"]),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"{view.run} does not say how it was trained ({error!r}).", "Choose another folder."
+        ) from error
+
+
+def _model_with(sha256: str | None) -> str:
+    """Id of the model with these weights."""
+    if not sha256:
+        return ""
+    for bundle in list_bundles()[0]:
+        if bundle.sha256 == sha256:
+            return str(bundle.folder)
+    raise InputError(
+        "The model that this run started from is not installed any more.", "Import it, then resume."
+    )
+
+
+class TrainingRun:
+    """The job of a run folder. Its owner calls :meth:`pump` regularly, from the main thread."""
+
+    def __init__(
+        self,
+        folder: Path | str,
+        *,
+        python: str | None = None,
+        on_state: Callable[[RunState], None] = lambda state: None,
+        on_log: Callable[[str], None] = lambda line: None,
+        on_finished: Callable[[Outcome], None] = lambda outcome: None,
+    ) -> None:
+        """
+        :param folder: the run folder.
+        :param python: interpreter of the child, see :func:`MRI2PETLib.jobs.child_python`.
+        """
+        self.folder = Path(folder)
+        self.state = RunState()
+        self._python = python
+        self._on_state, self._on_log, self._on_finished = on_state, on_log, on_finished
+        self._job: DetachedJob | None = None
+
+    @property
+    def is_active(self) -> bool:
+        return self._job is not None and self._job.is_active
+
+    def start(self, request: Request, task: Task, *, resume: bool = False) -> TrainingRun:
+        """Start the child. It goes on when this program ends, until :meth:`cancel` or :meth:`end`.
+
+        :raises MRI2PETError: if it cannot be started, or something works in the folder already.
+        """
+        if is_job_running(self.folder):
+            raise InputError(f"A training works in {self.folder} already.", "Attach to it, or stop it first.")
+        command = [self._python or child_python(), "-m", "MRI2PETTrainingLib"]
+        command += request.arguments(task, resume=resume)
+        self._job = DetachedJob(command, self.folder, self._callbacks(), env=training_environment())
+        self._set(RunState("preparing", "starting"))
+        try:
+            self._job.start()
+        except MRI2PETError:
+            self._job = None
+            self._set(RunState())
+            raise
+        return self
+
+    def attach(self) -> bool:
+        """Follow what works in the folder, from its first line on; whether there is anything."""
+        if not is_job_running(self.folder):
+            return False
+        self._job = DetachedJob.attach(self.folder, self._callbacks())
+        self._set(RunState("preparing", "following"))
+        return self._job is not None
+
+    def pump(self) -> bool:
+        """Deliver what has arrived; True while the child works."""
+        return self._job is not None and self._job.pump()
+
+    def cancel(self) -> None:
+        """Stop the child; returns at once. Finished epochs are kept."""
+        if self._job is not None and self._job.is_active:
+            self._set(self.state.cancelling())
+            self._job.cancel()
+
+    def leave(self) -> None:
+        """Stop following; the child goes on."""
+        if self._job is not None:
+            self._job.leave()
+            self._job = None
+            self._set(RunState())
+
+    def end(self) -> None:
+        """Stop the child now and wait for it: for a program that closes."""
+        if self._job is not None:
+            self._job.end()
+            self._job = None
+
+    def _callbacks(self) -> Callbacks:
+        return Callbacks(
+            progress=self._progress,
+            log=self._on_log,
+            warning=lambda line: self._on_log(f"Warning: {line}"),
+            finished=self._finished,
+        )
+
+    def _progress(self, progress: Progress) -> None:
+        self._set(self.state.at(progress))
+
+    def _finished(self, outcome: Outcome) -> None:
+        if isinstance(outcome.error, Cancelled):
+            self._set(RunState(message="Stopped. Finished epochs are kept: Resume goes on."))
+        elif outcome.error is not None:
+            self._on_log(str(outcome.error))
+            self._set(RunState("failed", message=str(outcome.error)))
+        else:
+            self._set(RunState(message=told(outcome)))
+        self._on_finished(outcome)
+
+    def _set(self, state: RunState) -> None:
+        self.state = state
+        self._on_state(state)
+
+
+def told(outcome: Outcome) -> str:
+    """What a job that went well says of itself."""
+    result = outcome.result or {}
+    if "report" in result:
+        return "Finished: ensemble, evaluation and report are there."
+    if "finished_folds" in result:
+        done = ", ".join(map(str, result["finished_folds"])) or "none"
+        return f"Finished folds: {done}."
+    return f"Checked: {result.get('cases', 0)} cases can be used, {result.get('folds', 0)} folds."
+
+
+def training_environment() -> dict[str, str]:
+    """This process's environment, in which a child finds the training library too."""
+    library = str(Path(__file__).resolve().parents[1])
+    paths = [library, *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+
+
+def register_model(ensemble: Path | str, *, replace_other: bool = False) -> str:
+    """Copy a run's ensemble into the user's models, unless it is there, and return its id.
+
+    :raises BundleError: if another model has its id and ``replace_other`` is false.
+    """
+    from MRI2PETLib.bundle import read_bundle
+
+    bundle = read_bundle(ensemble)
+    present = user_folder() / bundle.id
+    if present.is_dir():
+        try:
+            if read_bundle(present).sha256 == bundle.sha256:
+                return bundle.id
+        except BundleError:
+            pass  # damaged: to be replaced as another one would be
+    return import_bundle(ensemble, replace=replace_other).id

@@ -1,0 +1,160 @@
+"""A training as a window runs it: arguments, states, stop and resume, following from another program."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from MRI2PETLib.bundle import read_bundle
+from MRI2PETLib.errors import BundleError, InputError
+from MRI2PETLib.jobs import Outcome
+from MRI2PETTrainingLib.command import add_arguments
+from MRI2PETTrainingLib.run_folder import read_run
+from MRI2PETTrainingLib.training_run import (
+    Request,
+    TrainingRun,
+    default_run,
+    list_cases,
+    missing,
+    register_model,
+    request_of,
+)
+from small_datasets import write_dataset
+from test_crossval import PRESET
+
+NAMES = ["p1", "p2", "p3", "p4"]
+
+
+def parsed(request: Request, task: str = "train", resume: bool = False) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    parser.add_argument("--progress")
+    return parser.parse_args(request.arguments(task, resume=resume))  # type: ignore[arg-type]
+
+
+def test_a_request_is_what_the_command_reads() -> None:
+    request = Request(
+        dataset="/data/é",
+        run="run 1",
+        preset="smoke",
+        folds=3,
+        seed=7,
+        epochs=4,
+        keep_together=("subject", "site"),
+        subject_pattern="(?P<subject>p.).*",
+        exclude_bad=True,
+        init="tspo-demo",
+    )
+    found = parsed(request, "check", resume=True)
+    assert (found.dataset, found.output) == (Path("/data/é"), Path("run 1"))
+    assert (found.preset, found.folds, found.seed, found.epochs) == ("smoke", 3, 7, 4)
+    assert found.batch_size is None and found.precision is None and found.adjust_genotype is False
+    assert found.keep_together == ["subject", "site"] and found.subject_pattern == "(?P<subject>p.).*"
+    assert found.check and found.resume and found.exclude_bad and found.progress == "json"
+
+
+def test_what_is_missing_is_said(tmp_path: Path) -> None:
+    assert missing(Request("", "")) == "Choose a dataset."
+    assert "does not exist" in missing(Request(str(tmp_path / "no"), "run"))
+    assert missing(Request(str(tmp_path), "")) == "Choose a folder for the run."
+    assert missing(Request(str(tmp_path), str(tmp_path / "run"))) == ""
+    assert default_run("/data/pbr28") == "/data/pbr28-training"
+    assert default_run("/data/pbr28/manifest.csv") == "/data/pbr28-training"
+    assert default_run("/data/a.csv") == "/data/a-training" and default_run("") == ""
+
+
+def test_a_listing_opens_no_image(tmp_path: Path) -> None:
+    root = write_dataset(tmp_path / "ds", ["p1_01", "p1_02", "p2_01"])
+    (root / "p2_01" / "PET.nii.gz").unlink()
+    (root / "p1_01" / "T1.nii.gz").write_bytes(b"no image")
+    rows = list_cases(Request(str(root), "run")).cases
+    assert [row["subject"] for row in rows] == ["p1", "p1", "p2"]
+    assert [row.get("findings", "") for row in rows] == ["", "", "There is no PET."]
+    with pytest.raises(InputError, match="holds no case"):
+        list_cases(Request(str(tmp_path), "run"))
+
+
+class Window:
+    """Stands for the window: keeps what it was told."""
+
+    def __init__(self, run: Path) -> None:
+        self.phases: list[str] = []
+        self.lines: list[str] = []
+        self.outcomes: list[Outcome] = []
+        self.run = TrainingRun(
+            run,
+            on_state=lambda state: self.phases.append(state.phase),
+            on_log=self.lines.append,
+            on_finished=self.outcomes.append,
+        )
+
+    def wait(self, until: Callable[[], bool] = lambda: False) -> None:
+        for _ in range(20_000):
+            if not self.run.pump() or until():
+                return
+            time.sleep(0.05)
+        raise AssertionError("it does not end")
+
+
+@pytest.mark.slow
+def test_check_start_stop_follow_resume_and_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MRI2PET_MODELS", str(tmp_path / "models"))
+    preset = tmp_path / "tiny.json"
+    preset.write_text(json.dumps({**PRESET, "epochs": 60}))
+    folder = tmp_path / "Lauf ü"
+    dataset = str(write_dataset(tmp_path / "ds", NAMES))
+    request = Request(dataset, str(folder), preset=str(preset), folds=2, device="cpu")
+
+    first = Window(folder)
+    first.run.start(request, "check")
+    first.wait()
+    assert first.outcomes[0].state == "done" and not read_run(folder).begun
+    assert first.run.state.message == "Checked: 4 cases can be used, 2 folds."
+
+    first.run.start(request, "train")
+    with pytest.raises(InputError, match="already"):
+        TrainingRun(folder).start(request, "train")
+    first.wait(lambda: bool(read_run(folder).folds) and len(read_run(folder).folds[0].curves) > 1)
+    first.run.leave()  # the window closes, the training goes on
+    assert first.phases[-1] == "idle" and len(first.outcomes) == 1
+
+    second = Window(folder)
+    assert second.run.attach()
+    second.wait(lambda: "running" in second.phases)
+    second.run.cancel()
+    second.wait()
+    assert second.outcomes[0].state == "cancelled" and second.phases[-2:] == ["cancelling", "idle"]
+    reached = len(read_run(folder).folds[0].curves)
+    assert 1 < reached < 60 and not Window(folder).run.attach()
+
+    again = request_of(read_run(folder))
+    assert again.dataset == dataset and Path(again.preset).is_relative_to(folder)
+    third = Window(folder)
+    third.run.start(again, "train", resume=True)
+    third.wait()
+    assert third.outcomes[0].state == "done", third.lines
+    view = read_run(folder)
+    assert view.report is not None and view.ensemble is not None
+    assert any("s a case and epoch" in line for line in third.lines)
+
+    name = register_model(view.ensemble)
+    assert register_model(view.ensemble) == name == "Lauf-ensemble"
+    assert read_bundle(tmp_path / "models" / name).sha256 == read_bundle(view.ensemble).sha256
+    with pytest.raises(BundleError):
+        register_model(tmp_path / "models")
+
+
+def test_what_cannot_be_trained_is_the_state_s_message(tmp_path: Path) -> None:
+    root = write_dataset(tmp_path / "ds", ["p1", "p2", "p3"])
+    (root / "p2" / "PET.nii.gz").unlink()
+    window = Window(tmp_path / "run")
+    window.run.start(Request(str(root), str(tmp_path / "run"), preset="smoke", folds=2), "check")
+    window.wait()
+    assert window.run.state.phase == "failed"
+    assert "1 of 3 cases cannot be used" in window.run.state.message
+    assert [row["level"] for row in read_run(tmp_path / "run").cases][1] == "refuse"
