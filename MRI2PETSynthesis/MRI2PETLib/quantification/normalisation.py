@@ -137,10 +137,10 @@ def by_pet_template(
 
 def check_pet_to_mr(bundle: Bundle) -> None:
     """Refuse a model that does not make an MRI from a PET, with a :class:`BundleError`."""
-    source, target = (str(bundle.metadata[k].get("modality", "")) for k in ("source", "target"))
+    source, target = bundle.space.source_modality, bundle.space.target_modality
     if (source, target) != ("PET", "MR"):
         raise BundleError(
-            f"The model {bundle.id} makes {target or '?'} from {source or '?'}; an MRI from a PET is needed.",
+            f"The model {bundle.id} makes {target} from {source}; an MRI from a PET is needed.",
             "Train one: mri2pet train DATASET --preset choilee2018.",
         )
 
