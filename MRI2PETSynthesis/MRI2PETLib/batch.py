@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from MRI2PETLib import __version__
 from MRI2PETLib.bundle import Bundle
@@ -125,7 +125,8 @@ def _run_case(
         reporter.log(f"{case.name}: already there, kept ({files.pet})")
         level = sidecar["Quality"]["level"]
         return Status(case.name, "kept", level, "", "", "0.0", str(case.t1), str(files.pet))
-    t1 = read_image(case.t1, kind="t1", series_uid=case.series_uid)
+    kind: Literal["t1", "pet"] = "pet" if bundle.space.source_modality == "PET" else "t1"
+    t1 = read_image(case.t1, kind=kind, series_uid=case.series_uid)
     brain = None
     if case.mask is not None:
         brain = read_image(case.mask, kind="mask").image

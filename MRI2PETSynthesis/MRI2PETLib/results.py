@@ -13,6 +13,7 @@ from MRI2PETLib.images import LoadedImage, sidecar_path, write_image
 from MRI2PETLib.outputs import write_json
 from MRI2PETLib.synthesis import SynthesisResult
 
+_BIDS = {"MR": "T1w", "PET": "pet"}
 UNIT_MEANING = {
     "SUVR": "ratio to the mean in the brain mask",
     "normalised": "0 to 1, the original scale is lost",
@@ -23,20 +24,23 @@ UNIT_MEANING = {
 class CaseFiles:
     """Where the files of one case go: names in ``folder``.
 
-    Whoever finds the PET's sidecar finds all of them.
+    Whoever finds the sidecar of the synthetic image finds all of them.
+
+    :ivar suffix: of synthetic and real image, as BIDS names their kind: ``pet`` or ``T1w``.
     """
 
     folder: Path
     space: str
     traced: str
+    suffix: str = "pet"
 
     @property
     def pet(self) -> Path:
-        return self.folder / f"{self.traced}_desc-synthetic_pet.nii.gz"
+        return self.folder / f"{self.traced}_desc-synthetic_{self.suffix}.nii.gz"
 
     @property
     def sd(self) -> Path:
-        return self.folder / f"{self.traced}_desc-syntheticSD_pet.nii.gz"
+        return self.folder / f"{self.traced}_desc-syntheticSD_{self.suffix}.nii.gz"
 
     @property
     def mask(self) -> Path:
@@ -48,11 +52,11 @@ class CaseFiles:
 
     @property
     def picture(self) -> Path:
-        return self.folder / f"{self.traced}_desc-synthetic_pet.png"
+        return self.folder / f"{self.traced}_desc-synthetic_{self.suffix}.png"
 
     @property
     def real(self) -> Path:
-        return self.folder / f"{self.traced}_desc-real_pet.nii.gz"
+        return self.folder / f"{self.traced}_desc-real_{self.suffix}.nii.gz"
 
     @property
     def metrics(self) -> Path:
@@ -66,7 +70,9 @@ class CaseFiles:
 def case_files(case: Case, bundle: Bundle, output: Path) -> CaseFiles:
     """Names of a case's files below ``output``."""
     tracer = f"_trc-{bundle.tracer}" if bundle.tracer else ""
-    return CaseFiles(output / case.folder, f"{case.name}_space-T1w", f"{case.name}{tracer}_space-T1w")
+    source, target = (_BIDS[m] for m in (bundle.space.source_modality, bundle.space.target_modality))
+    space = f"space-{source}"
+    return CaseFiles(output / case.folder, f"{case.name}_{space}", f"{case.name}{tracer}_{space}", target)
 
 
 def finished_sidecar(files: CaseFiles, wanted: dict[str, Any]) -> dict[str, Any] | None:
@@ -91,7 +97,9 @@ def is_simulated(path: Path) -> bool:
 
 def synthetic_note(bundle: Bundle) -> str:
     """What every picture and sidecar says about the image."""
-    note = "Synthetic PET, computed from the T1: not a measurement. Research use only."
+    source = {"MR": "T1", "PET": "PET"}[bundle.space.source_modality]
+    target = {"MR": "MRI", "PET": "PET"}[bundle.space.target_modality]
+    note = f"Synthetic {target}, computed from the {source}: not a measurement. Research use only."
     return (
         f"DEMONSTRATION MODEL, not trained on real T1/PET pairs. {note}" if bundle.is_demonstration else note
     )
@@ -117,7 +125,7 @@ def write_case(
     write_image(result.pet, files.pet)
     sidecar = {
         **common,
-        "Modality": "PET",
+        "Modality": bundle.space.target_modality,
         "TracerName": bundle.tracer,
         "Units": result.unit,
         "UnitsMeaning": UNIT_MEANING[result.unit],

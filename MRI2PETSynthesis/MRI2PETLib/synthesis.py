@@ -1,4 +1,6 @@
-"""The main job: a T1-weighted MRI goes in, a synthetic PET on its own grid comes out."""
+"""The main job: a T1-weighted MRI goes in, a synthetic PET on its own grid comes out. A model of the other
+direction takes a PET and gives an MRI.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,7 @@ import SimpleITK as sitk
 
 from MRI2PETLib import __version__
 from MRI2PETLib.bundle import Bundle
-from MRI2PETLib.errors import DeviceError, QualityError
+from MRI2PETLib.errors import DeviceError, InputError, QualityError
 from MRI2PETLib.grids import Grid
 from MRI2PETLib.model_space import Encoded, decode, encode, not_predicted
 from MRI2PETLib.preprocessing.brain_mask import BrainExtraction, extract_brain
@@ -63,11 +65,12 @@ def synthesize(
     seed: int = 0,
     progress: ProgressCallback = no_progress,
 ) -> SynthesisResult:
-    """Synthesise a PET from a T1.
+    """Synthesise a PET from a T1, or whatever else the model translates.
 
-    :param t1: T1-weighted volume of a head or a stripped brain, any grid (LPS mm).
+    :param t1: T1-weighted volume of a head or a stripped brain, any grid (LPS mm). For a model that starts
+        from PET, the PET: then ``mask`` or ``extraction`` is needed, since brains are found on T1s.
     :param bundle: the model, see :func:`MRI2PETLib.model_store.find_bundle`.
-    :param mask: brain mask to use instead of extracting one.
+    :param mask: brain mask on the grid of the input, to use instead of extracting one.
     :param extraction: brain of this T1 as it was found before, instead of finding it.
     :param brain_extractor: ``template`` or an installed backend.
     :param device: ``auto``, ``cpu``, ``cuda[:N]`` or ``mps``; out of memory falls back to the CPU.
@@ -75,6 +78,7 @@ def synthesize(
     :param samples: number of samples of a stochastic family; a deterministic one runs once.
     :param steps: sampling steps of a diffusion family, 0 for the model's own.
     :raises QualityError: if the T1 cannot be used (no brain, inverted contrast, too small a field of view).
+    :raises InputError: if the model starts from PET and no brain mask was given.
     :raises BundleError: if the weights are not sound.
     :raises DeviceError: if the device does not exist or the CPU's memory does not suffice either.
     """
@@ -88,6 +92,13 @@ def synthesize(
         return result
 
     progress(0, 1, "finding the brain")
+    if bundle.space.source_modality == "PET" and extraction is None:
+        if mask is None:
+            raise InputError(
+                f"{bundle.id} starts from PET, and brains are found on T1s only.",
+                "Give the brain mask of the PET (--mask).",
+            )
+        extraction = BrainExtraction(mask, None, "given", Verdict(), {})
     if extraction is None:
         extraction = timed(
             "brain",
@@ -138,6 +149,7 @@ def synthesize(
             "device": ran_on,
             "precision": precision,
             "samples": samples,
+            "steps": steps,
             "seed": seed,
             "seconds": seconds,
             "preprocessing": _preprocessing(extraction, encoded),

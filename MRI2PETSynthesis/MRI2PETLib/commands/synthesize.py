@@ -42,7 +42,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--precision", choices=("fp32", "bf16"), default="fp32", help="arithmetic of the network"
     )
-    parser.add_argument("--samples", type=int, default=1, metavar="N", help="samples of a stochastic model")
+    parser.add_argument(
+        "--samples", type=int, default=1, metavar="N", help="samples of a stochastic model; their mean and SD"
+    )
+    parser.add_argument(
+        "--steps",
+        type=int,
+        default=0,
+        metavar="N",
+        help="sampling steps of a diffusion model (default: its own)",
+    )
     parser.add_argument("--seed", type=int, default=0, help="seed of a stochastic model")
 
 
@@ -67,6 +76,8 @@ def run(args: argparse.Namespace, reporter: Reporter) -> int:
     cases = [replace(case, **own) for case in cases]
     if args.samples < 1:
         raise InputError(f"--samples {args.samples} makes no image.", "Use 1 or more.")
+    if args.steps < 0:
+        raise InputError(f"--steps {args.steps} cannot be used.", "Use 1 or more, or 0 for the model's own.")
     after: AfterCase = add_picture(bundle)
     if args.pet is not None:
         after = add_comparison(bundle, args.pet, args.pet_unit, reporter)
@@ -80,6 +91,7 @@ def run(args: argparse.Namespace, reporter: Reporter) -> int:
         device=args.device,
         precision=args.precision,
         samples=args.samples,
+        steps=args.steps,
         seed=args.seed,
     )
     reporter.close()
