@@ -6,10 +6,15 @@ left out, their evaluation and a report. A run that was stopped or killed goes o
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from MRI2PETLib.models import family_names
 from MRI2PETLib.progress import Reporter
+
+if TYPE_CHECKING:
+    from MRI2PETTrainingLib.crossval import Plan
 
 HELP = "train on your own T1 + PET pairs, by subject-grouped cross-validation"
 
@@ -68,6 +73,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="less memory, about 1.3 x the time",
     )
     training.add_argument("--init", default="", metavar="ID|DIR", help="model whose weights to start from")
+    pre = parser.add_argument_group("pre-training on MRIs without PET (then --init RUN/fold_0/bundle)")
+    pre.add_argument(
+        "--unpaired", type=Path, metavar="MRIS", help="train on these, each in the style of a PET of DATASET"
+    )
+    pre.add_argument(
+        "--vgg19",
+        type=Path,
+        metavar="FILE",
+        help="torchvision's VGG19 weights: style by its features, as published",
+    )
     machine = parser.add_argument_group("machine")
     machine.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:N or mps")
     machine.add_argument("--devices", type=int, default=1, help="devices on this machine (default 1)")
@@ -125,6 +140,10 @@ def run(args: argparse.Namespace, reporter: Reporter) -> int:
         only=tuple(args.fold),
         resume=args.resume,
     )
+    if args.vgg19 and not args.unpaired:
+        raise InputError("--vgg19 is the style of --unpaired MRIs.", "Give both, or neither.")
+    if args.unpaired:
+        plan = _pretraining(args, plan, reporter)
     if args.check:
         manifest, prepared, folds = prepare_run(plan, reporter)
         reporter.close()
@@ -144,6 +163,46 @@ def run(args: argparse.Namespace, reporter: Reporter) -> int:
         reporter.say(f"Finished folds: {', '.join(map(str, summary['finished_folds'])) or 'none'}.")
     reporter.result(summary)
     return 0
+
+
+def _pretraining(args: argparse.Namespace, plan: Plan, reporter: Reporter) -> Plan:
+    """The same plan for MRIs that have got pseudo-PETs in the style of the dataset's PETs."""
+    from MRI2PETLib.cases import find_cases
+    from MRI2PETLib.devices import pick_device
+    from MRI2PETLib.outputs import make_folder
+    from MRI2PETTrainingLib.crossval import is_first_process
+    from MRI2PETTrainingLib.preflight import prepare_dataset
+    from MRI2PETTrainingLib.pretraining import MANIFEST, histogram_style, write_pairs
+
+    cache = plan.cache or plan.run / "cache"
+    pairs = plan.run / "cache" / "pairs"
+    if is_first_process():
+        style: Any = histogram_style
+        make_folder(pairs)
+        if args.vgg19:
+            from MRI2PETTrainingLib.vgg_style import VGGStyle, read_vgg
+
+            style = VGGStyle(read_vgg(args.vgg19), pick_device(plan.device))
+        _, pets = prepare_dataset(
+            plan.dataset,
+            pairs,
+            cache,
+            plan.preset.space,
+            plan.options,
+            workers=plan.workers,
+            reporter=reporter,
+        )
+        write_pairs(
+            find_cases([args.unpaired]),
+            list(pets.values()),
+            plan.preset.space,
+            pairs,
+            style,
+            seed=plan.seed,
+            progress=reporter.progress,
+        )
+    options = replace(plan.options, subjects=None, adjust_genotype=False)
+    return replace(plan, dataset=pairs / MANIFEST, options=options)
 
 
 def _check_packages(error: type[Exception]) -> None:

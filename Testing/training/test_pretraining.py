@@ -1,0 +1,146 @@
+"""MRIs without PET become pairs: the style of a PET, the anatomy of the MRI, and a dataset to train on."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+import torch
+from scipy import ndimage
+
+from MRI2PETLib.cases import Case
+from MRI2PETLib.errors import InputError
+from MRI2PETLib.model_space import ModelSpace
+from MRI2PETTrainingLib.manifest import read_dataset
+from MRI2PETTrainingLib.pretraining import histogram_style, write_pairs
+from MRI2PETTrainingLib.vgg_style import CONVOLUTIONS, VGGFeatures, VGGStyle, _gram, read_vgg
+from small_datasets import prepared_cases, write_pair
+
+torch.set_num_threads(1)
+SPACE = ModelSpace(size=(32, 32, 32), spacing_mm=6.0)
+
+
+def volumes(size: int = 24) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(0)
+    mask = np.linalg.norm(np.indices((size,) * 3) - (size - 1) / 2, axis=0) < 0.4 * size
+    mri = ndimage.gaussian_filter(rng.standard_normal(mask.shape), 2.0)
+    mri = (mri - mri.min()) / (mri.max() - mri.min()) * mask
+    pet = np.clip(0.5 + 0.1 * rng.standard_normal(mask.shape), 0, 1) * mask
+    return mri.astype(np.float32), pet.astype(np.float32), mask.astype(np.float32)
+
+
+def test_histogram_style_has_the_values_of_the_pet_and_the_order_of_the_blurred_mri() -> None:
+    mri, pet, mask = volumes()
+    inside = mask > 0
+    made = histogram_style(mri, mask, pet, mask, (2.0, 2.0, 2.0))
+    ranks = np.linspace(0.01, 0.99, 50)
+    np.testing.assert_allclose(np.quantile(made[inside], ranks), np.quantile(pet[inside], ranks), atol=0.002)
+    assert not made[~inside].any()
+    # The anatomy stays: the field is smooth, so the blur of 6 mm changes few ranks.
+    order = [np.argsort(np.argsort(v[inside])) for v in (made, mri)]
+    assert np.corrcoef(*order)[0, 1] > 0.95
+    # Sharp detail goes: noise of one voxel has a third of its share at most.
+    noisy = np.clip(mri + 0.2 * np.random.default_rng(1).standard_normal(mri.shape) * mask, 0, None)
+    rough = [
+        np.abs(v - ndimage.uniform_filter(v, 3))[ndimage.binary_erosion(inside, iterations=2)].mean()
+        / v[inside].std()
+        for v in (histogram_style(noisy, mask, pet, mask, (2.0,) * 3), noisy)
+    ]
+    assert rough[0] < rough[1] / 3
+
+
+@pytest.fixture(scope="module")
+def mris(tmp_path_factory: pytest.TempPathFactory) -> list[Case]:
+    root = tmp_path_factory.mktemp("mris")
+    for number in range(2):
+        write_pair(root / f"m{number}", number)
+    return [
+        Case(f"m{n}", root / f"m{n}" / "T1.nii.gz", mask=root / f"m{n}" / "brain_mask.nii.gz")
+        for n in range(2)
+    ]
+
+
+def test_the_pairs_are_a_dataset_marked_as_simulated(tmp_path: Path, mris: list[Case]) -> None:
+    pets = prepared_cases(tmp_path / "pets", ["a", "b"], size=32)
+    manifest = write_pairs(mris, pets, SPACE, tmp_path / "pairs", seed=1)
+    cases = read_dataset(manifest).used
+    assert [case.case for case in cases] == ["m0", "m1"]
+    for case, mri in zip(cases, mris):
+        assert case.t1 == mri.t1 and case.mask is not None
+        pet, mask = sitk.ReadImage(str(case.pet)), sitk.ReadImage(str(case.mask))
+        assert pet.GetSize() == sitk.ReadImage(str(mri.t1)).GetSize()
+        values = sitk.GetArrayFromImage(pet)[sitk.GetArrayFromImage(mask) > 0]
+        assert 0.2 < values.mean() < 2 and values.std() > 0.05
+        about = json.loads(case.pet.with_name("PET.json").read_text())
+        assert about["Simulated"] and about["Units"] == "SUVR" and "no tracer" in about["Description"]
+    # A second call keeps them; another seed or style draws anew.
+    before = {case.case: case.pet.stat().st_mtime_ns for case in cases}
+    write_pairs(mris, pets, SPACE, tmp_path / "pairs", seed=1)
+    assert {case.case: case.pet.stat().st_mtime_ns for case in cases} == before
+    write_pairs(mris[:1], pets, SPACE, tmp_path / "pairs", lambda mri, *_: mri * 0.5, seed=1)
+    assert cases[0].pet.stat().st_mtime_ns != before["m0"]
+
+
+def test_a_model_that_makes_mris_is_not_pretrained_so(tmp_path: Path, mris: list[Case]) -> None:
+    pets = prepared_cases(tmp_path / "pets", ["a"])
+    backwards = ModelSpace(source="suvr-half", target="mask-p1-p99")
+    for arguments in ((mris, pets, backwards), ([], pets, SPACE), (mris, [], SPACE)):
+        with pytest.raises(InputError, match="Pre-training needs"):
+            write_pairs(*arguments, tmp_path / "pairs")
+
+
+def vgg_file(path: Path, **changes: torch.Tensor) -> Path:
+    """A file like torchvision's, with random weights."""
+    torch.manual_seed(0)
+    state = {
+        f"features.{at}.weight": torch.randn(out, into, 3, 3) * (2 / 9 / into) ** 0.5
+        for at, into, out in CONVOLUTIONS
+    }
+    state |= {f"features.{at}.bias": torch.zeros(out) for at, _, out in CONVOLUTIONS}
+    torch.save({**state, "classifier.6.weight": torch.zeros(1000, 4), **changes}, path)
+    return path
+
+
+def test_vgg_weights_are_read_as_torchvision_names_them(tmp_path: Path) -> None:
+    network = read_vgg(vgg_file(tmp_path / "vgg19.pth"))
+    found = network(torch.rand(2, 1, 16, 12))
+    assert [tuple(f.shape[1:]) for f in found.values()] == [
+        (64, 16, 12),
+        (64, 16, 12),
+        (128, 8, 6),
+        (128, 8, 6),
+        (256, 4, 3),
+    ]
+    assert not any(p.requires_grad for p in network.parameters())
+    (tmp_path / "other.pth").write_bytes(b"no weights")
+    with pytest.raises(InputError, match="does not hold the weights of a VGG19"):
+        read_vgg(tmp_path / "other.pth")
+    wrong = vgg_file(tmp_path / "wrong.pth", **{"features.2.weight": torch.zeros(1)})
+    with pytest.raises(InputError, match="VGG19"):
+        read_vgg(wrong)
+
+
+def test_vgg_style_comes_closer_to_the_pet_and_keeps_to_the_brain(tmp_path: Path) -> None:
+    mri, pet, mask = volumes(12)
+    network = read_vgg(vgg_file(tmp_path / "vgg19.pth"))
+    made = VGGStyle(network, torch.device("cpu"), steps=6)(mri, mask, pet, mask, (2.0, 2.0, 2.0))
+    assert made.shape == mri.shape and not made[mask == 0].any() and made.min() >= 0 and made.max() <= 1
+
+    def distance(volume: np.ndarray) -> float:
+        rows = (mask > 0).any(axis=(1, 2))
+        grams = []
+        for one in (volume, pet):
+            images = torch.from_numpy(one[rows])[:, None]
+            grams.append([_gram(f) for f in network(images).values()])
+        return float(sum(((a - b) ** 2).mean() for a, b in zip(*grams)))
+
+    assert distance(made) < 0.5 * distance(mri)
+
+
+def test_the_gram_matrix_by_hand() -> None:
+    features = torch.tensor([[[[1.0, 2.0]], [[3.0, 4.0]]]])
+    assert _gram(features).tolist() == [[2.5, 5.5], [5.5, 12.5]]
+    assert isinstance(VGGFeatures()(torch.zeros(1, 1, 8, 8)), dict)
