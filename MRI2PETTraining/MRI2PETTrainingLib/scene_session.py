@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -85,13 +86,15 @@ class TrainingSession:
         return request
 
     def start(self, request: Request, task: Task) -> None:
-        """Start, or go on with what the run folder holds.
+        """Start, or go on with what the run folder holds; then device and workers alone are taken.
 
         :raises MRI2PETError: why it cannot be started.
         """
-        begun = self.view is not None and self.view.begun
+        view = read_run(Path(request.run))
+        if view.begun:
+            request = replace(request_of(view), device=request.device, workers=request.workers)
         self._run = self._new_run(request.run)
-        self._run.start(request, task, resume=begun)
+        self._run.start(request, task, resume=view.begun)
 
     def cancel(self) -> None:
         if self._run is not None:

@@ -77,6 +77,19 @@ def test_rooms() -> None:
         assert not imports(path, file_scope_only=True) & light, path
 
 
+def test_rooms_of_the_training() -> None:
+    """No Qt; the scene in scene_*.py only; and what a window imports of it costs nothing heavy."""
+    training = REPOSITORY / "MRI2PETTraining" / "MRI2PETTrainingLib"
+    for path in training.rglob("*.py"):
+        assert not imports(path) & {"qt", "ctk", "MRI2PETTrainingUI"}, path
+        if not path.name.startswith("scene"):
+            assert not imports(path) & {"slicer", "vtk"}, path
+    heavy = "torch monai lightning nibabel sklearn pandas matplotlib".split()
+    code = "import MRI2PETTrainingLib.training_run, MRI2PETTrainingLib.window_state, sys; "
+    code += f"print([m for m in {heavy} if m in sys.modules])"
+    assert run_python(code).strip() == "[]"
+
+
 def test_resources_are_found_and_licensed() -> None:
     folder = resources_dir() / "Templates"
     assert (folder / "LICENSE-ICBM152.txt").is_file()

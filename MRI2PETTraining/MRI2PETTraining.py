@@ -1,0 +1,374 @@
+"""Cross-validation on a local dataset: check it, train, watch, and use the model in MRI2PET Synthesis.
+
+Glue only: panels are in MRI2PETTrainingUI, everything of value in MRI2PETTrainingLib.
+"""
+
+from typing import Annotated
+
+import qt
+import slicer
+import vtk
+from slicer.i18n import tr as _
+from slicer.i18n import translate
+from slicer.parameterNodeWrapper import Choice, Default, WithinRange, parameterNodeWrapper
+from slicer.ScriptedLoadableModule import (
+    ScriptedLoadableModule,
+    ScriptedLoadableModuleLogic,
+    ScriptedLoadableModuleTest,
+    ScriptedLoadableModuleWidget,
+)
+from slicer.util import VTKObservationMixin
+
+from MRI2PETLib.jobs import child_python
+from MRI2PETTrainingLib.scene_session import TrainingSession
+from MRI2PETTrainingLib.training_run import Request, default_run, missing
+from MRI2PETTrainingLib.window_state import window
+
+_PUMP_MS = 200
+_TYPING_MS = 500  # a path that is being typed is not looked at
+_AS_PRESET = "as in the preset"
+
+
+class MRI2PETTraining(ScriptedLoadableModule):
+    def __init__(self, parent) -> None:
+        super().__init__(parent)
+        parent.title = _("MRI2PET Training")
+        parent.categories = [translate("qSlicerAbstractCoreModule", "Image Synthesis")]
+        parent.dependencies = ["MRI2PETSynthesis"]
+        parent.contributors = ["The SlicerMRI2PET contributors"]
+        parent.helpText = _(
+            "Trains a model on your own T1 + PET pairs by cross-validation that keeps every person on one "
+            "side, evaluates it on people it has not seen beside simple baselines, and hands it to MRI2PET "
+            "Synthesis. The training runs beside Slicer and can be stopped and resumed. Research use only."
+        )
+        parent.acknowledgementText = _(
+            "Training follows Ferrante et al. 2025, with folds grouped by person. Cite it and SlicerMRI2PET "
+            "(CITATION.cff)."
+        )
+
+
+@parameterNodeWrapper
+class MRI2PETTrainingParameterNode:
+    """What the user chose; saved with the scene. 0 and empty leave the preset's choice."""
+
+    dataset: str = ""
+    run: str = ""
+    preset: str = "tspo-unet"
+    folds: Annotated[int, WithinRange(2, 50), Default(5)]
+    device: Annotated[str, Choice(["auto", "cpu", "cuda", "cuda:0", "cuda:1", "cuda:2", "cuda:3", "mps"])] = (
+        "auto"
+    )
+    keepRunning: bool = True
+    epochs: Annotated[int, WithinRange(0, 100000), Default(0)]
+    batchSize: Annotated[int, WithinRange(0, 256), Default(0)]
+    precision: Annotated[str, Choice(["as in the preset", "32", "bf16", "fp16"])] = "as in the preset"
+    init: str = ""
+    seed: Annotated[int, WithinRange(0, 2147483647), Default(42)]
+    subjectPattern: str = ""
+    excludeBad: bool = False
+    leaveOneSiteOut: bool = False
+    adjustGenotype: bool = False
+    workers: Annotated[int, WithinRange(1, 64), Default(2)]
+
+
+class MRI2PETTrainingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
+    def __init__(self, parent=None) -> None:
+        ScriptedLoadableModuleWidget.__init__(self, parent)
+        VTKObservationMixin.__init__(self)
+        self.logic = None
+        self._parameterNode = None
+        self._guiTag = None
+        self._chosen = None
+        self._layoutBefore = None
+
+    def setup(self) -> None:
+        from MRI2PETTrainingUI.dataset_panel import DatasetPanel
+        from MRI2PETTrainingUI.results_panel import ResultsPanel
+
+        ScriptedLoadableModuleWidget.setup(self)
+        widget = slicer.util.loadUI(self.resourcePath("UI/MRI2PETTraining.ui"))
+        self.layout.addWidget(widget)
+        self.ui = slicer.util.childWidgetVariables(widget)
+        widget.setMRMLScene(slicer.mrmlScene)
+        self.logic = MRI2PETTrainingLogic()
+        self.session = self.logic.open(
+            onState=lambda state: self.updateGUI(),
+            onLog=self.ui.logText.appendPlainText,
+            onFinished=self.onFinished,
+        )
+        self.dataset = DatasetPanel(self.ui, self.onPreset, self.onInit)
+        self.results = ResultsPanel(self.ui)
+        self._typing = qt.QTimer()
+        self._typing.setSingleShot(True)
+        self._typing.setInterval(_TYPING_MS)
+        self._typing.connect("timeout()", self.look)
+        self.ui.startButton.connect("clicked()", self.onStartButton)
+        self.ui.checkButton.connect("clicked()", self.onCheckButton)
+        self.ui.viewsButton.connect("clicked()", self.showViews)
+        scene = slicer.mrmlScene
+        self.addObserver(scene, scene.StartCloseEvent, lambda *_args: self.setParameterNode(None))
+        self.addObserver(scene, scene.EndCloseEvent, self.onSceneEndClose)
+        self.addObserver(scene, scene.EndImportEvent, self.onSceneEndClose)
+        self.initializeParameterNode()
+
+    def cleanup(self) -> None:
+        """The module is destroyed: leave the training, or end it."""
+        keep = self._parameterNode is None or self._parameterNode.keepRunning
+        self.logic.close(keepRunning=keep)
+        self.setParameterNode(None)
+        self.removeObservers()
+
+    def enter(self) -> None:
+        self.initializeParameterNode()
+        self.dataset.refreshModels()
+
+    def exit(self) -> None:
+        """The training goes on and is shown again on return; the views go back to what they showed."""
+        self._typing.stop()
+        if self._layoutBefore is not None:
+            slicer.app.layoutManager().setLayout(self._layoutBefore)
+            self._layoutBefore = None
+
+    def onSceneEndClose(self, _caller, _event) -> None:
+        if self.parent.isEntered:
+            self.initializeParameterNode()
+
+    def initializeParameterNode(self) -> None:
+        if self._parameterNode is None:
+            self.setParameterNode(self.logic.getParameterNode())
+
+    def setParameterNode(self, node: MRI2PETTrainingParameterNode | None) -> None:
+        if self._parameterNode is not None:
+            self._parameterNode.disconnectGui(self._guiTag)
+            self.removeObserver(
+                self._parameterNode.parameterNode, vtk.vtkCommand.ModifiedEvent, self.onParametersModified
+            )
+        self._parameterNode = node
+        self._chosen = None
+        if node is not None:
+            self._guiTag = node.connectGui(self.ui)
+            self.addObserver(node.parameterNode, vtk.vtkCommand.ModifiedEvent, self.onParametersModified)
+            self.onParametersModified()
+
+    # -- what the user does --------------------------------------------------------------------------------
+
+    def onPreset(self, preset: str) -> None:
+        self._parameterNode.preset = preset
+
+    def onInit(self, model: str) -> None:
+        self._parameterNode.init = model
+
+    def onParametersModified(self, _caller=None, _event=None) -> None:
+        node = self._parameterNode
+        if node is None:
+            return
+        self.dataset.setPreset(node.preset)
+        self.dataset.setInit(node.init)
+        if self._chosen != (node.dataset, node.run, node.subjectPattern):
+            self._typing.start()
+        self.updateGUI()
+
+    def look(self) -> None:
+        """Look at the dataset and the run folder that were chosen."""
+        node = self._parameterNode
+        if node is None or self.session.is_active:
+            return
+        before = self._chosen
+        if node.dataset and (not node.run or (before and node.run == default_run(before[0]))):
+            node.run = default_run(node.dataset)
+        self._chosen = (node.dataset, node.run, node.subjectPattern)
+        self._typing.stop()
+        self.ui.logText.clear()
+        asked = self.logic.request(node)
+        found = self.session.choose(asked)
+        if found != asked:
+            self.logic.showRequest(node, found)
+            self._chosen = (node.dataset, node.run, node.subjectPattern)
+            self._typing.stop()
+        self.logic.watch()
+        if self.session.view is not None:
+            self.ui.casesButton.collapsed = False
+        self.updateGUI()
+
+    def onStartButton(self) -> None:
+        """Start, Resume, or Stop while something runs."""
+        if self.session.is_active:
+            self.session.cancel()
+        else:
+            self._start("train")
+
+    def onCheckButton(self) -> None:
+        self._start("check")
+
+    def _start(self, task: str) -> None:
+        if self._chosen is None or self._typing.active:
+            self.look()
+        self.ui.logText.clear()
+        with slicer.util.tryWithErrorDisplay(_("The training could not be started."), waitCursor=True):
+            self.logic.start(self._parameterNode, task)
+            self.showViews()
+        self.updateGUI()
+
+    def onFinished(self, outcome) -> None:
+        self.updateGUI()
+        if outcome.state == "failed":
+            slicer.util.errorDisplay(self.session.state.message, detailedText=self.ui.logText.plainText)
+
+    def showViews(self) -> None:
+        """Curves above, cases and folds below; the views of before come back on leaving the module."""
+        manager = slicer.app.layoutManager()
+        if manager is not None:
+            if self._layoutBefore is None:
+                self._layoutBefore = manager.layout
+            self.session.nodes.show()
+
+    # -- what the window shows -----------------------------------------------------------------------------
+
+    def updateGUI(self) -> None:
+        """Everything follows from the state of the run, from its folder, and from what is missing."""
+        if self._parameterNode is None:
+            return
+        shown = window(self.session.state, self.session.view, self.logic.missing(self._parameterNode))
+        ui = self.ui
+        texts = {"Start": _("Start"), "Resume": _("Resume"), "Stop": _("Stop")}
+        ui.startButton.text = texts[shown.primary]
+        ui.startButton.enabled = shown.primary_enabled
+        ui.startButton.toolTip = shown.primary_tip
+        ui.checkButton.enabled = shown.may_check
+        ui.checkButton.toolTip = shown.check_tip
+        settings = (ui.presetComboBox, ui.foldsSpinBox, ui.datasetEdit, ui.datasetFolderButton)
+        for control in (*settings, ui.datasetTableButton, ui.initComboBox, ui.advancedButton):
+            control.enabled = shown.inputs_enabled
+        for control in (ui.runEdit, ui.runFolderButton, ui.deviceComboBox):
+            control.enabled = shown.folder_enabled
+        ui.reportButton.enabled = shown.has_report
+        ui.useButton.enabled = shown.may_use
+        ui.progressBar.visible = shown.common.bar_visible
+        ui.progressBar.maximum = 0 if shown.common.percent is None else 100
+        ui.progressBar.value = shown.common.percent or 0
+        ui.statusLabel.text = shown.common.status
+        self.dataset.show(self.session)
+        self.results.show(self.session)
+
+
+class MRI2PETTrainingLogic(ScriptedLoadableModuleLogic):
+    """Runs the training beside Slicer. Works without the widget:
+
+    >>> logic = slicer.util.getModuleLogic("MRI2PETTraining")  # doctest: +SKIP
+    >>> session = logic.open()  # doctest: +SKIP
+    >>> session.start(Request("/data/pairs", "/data/run", preset="smoke"), "train")  # doctest: +SKIP
+    >>> logic.watch()  # doctest: +SKIP   delivers what it tells, by a timer
+    """
+
+    def __init__(self) -> None:
+        ScriptedLoadableModuleLogic.__init__(self)
+        self.session = None
+        self._timer = None
+
+    def getParameterNode(self) -> MRI2PETTrainingParameterNode:
+        return MRI2PETTrainingParameterNode(super().getParameterNode())
+
+    def open(self, onState=None, onLog=None, onFinished=None) -> TrainingSession:
+        """The session that this logic watches."""
+        callbacks = {"on_state": onState, "on_log": onLog, "on_finished": onFinished}
+        given = {name: call for name, call in callbacks.items() if call is not None}
+        self.session = TrainingSession(slicer.mrmlScene, python=child_python(), **given)
+        return self.session
+
+    def start(self, node: MRI2PETTrainingParameterNode, task: str) -> None:
+        """Check the dataset (``check``), or start or go on with the training (``train``)."""
+        self.session.start(self.request(node), task)
+        self.watch()
+
+    def watch(self) -> None:
+        """Let a timer of the main thread deliver what the child tells, as long as there is one."""
+        if not self.session.is_active:
+            return
+        if self._timer is None:
+            self._timer = qt.QTimer()
+            self._timer.setInterval(_PUMP_MS)
+            self._timer.connect("timeout()", self.pump)
+        self._timer.start()
+
+    def pump(self) -> None:
+        if not self.session.pump():
+            self._timer.stop()
+
+    def close(self, *, keepRunning: bool) -> None:
+        """Leave the child, or end it."""
+        if self._timer is not None:
+            self._timer.stop()
+        if self.session is not None:
+            self.session.close(keep_running=keepRunning)
+
+    @staticmethod
+    def request(node: MRI2PETTrainingParameterNode) -> Request:
+        """What the parameter node asks for."""
+        return Request(
+            dataset=node.dataset,
+            run=node.run,
+            preset=node.preset,
+            folds=node.folds,
+            seed=node.seed,
+            device=node.device,
+            epochs=node.epochs or None,
+            batch_size=node.batchSize or None,
+            precision="" if node.precision == _AS_PRESET else node.precision,
+            leave_one_site_out=node.leaveOneSiteOut,
+            subject_pattern=node.subjectPattern,
+            exclude_bad=node.excludeBad,
+            adjust_genotype=node.adjustGenotype,
+            init=node.init,
+            workers=node.workers,
+        )
+
+    @staticmethod
+    def showRequest(node: MRI2PETTrainingParameterNode, request: Request) -> None:
+        """Let the parameter node hold what a run was started with; the preset holds the rest."""
+        node.dataset, node.preset, node.init = request.dataset, request.preset, request.init
+        node.folds, node.seed, node.subjectPattern = request.folds, request.seed, request.subject_pattern
+        node.epochs, node.batchSize, node.precision = 0, 0, _AS_PRESET
+        node.leaveOneSiteOut, node.excludeBad = request.leave_one_site_out, request.exclude_bad
+        node.adjustGenotype = request.adjust_genotype
+
+    @staticmethod
+    def missing(node: MRI2PETTrainingParameterNode) -> str:
+        """Why nothing can be started, empty when it can."""
+        return missing(MRI2PETTrainingLogic.request(node))
+
+
+class MRI2PETTrainingTest(ScriptedLoadableModuleTest):
+    """A training on simulated people; needs neither network nor GPU, but the packages of the training."""
+
+    def setUp(self) -> None:
+        slicer.mrmlScene.Clear()
+
+    def runTest(self) -> None:
+        self.setUp()
+        self.test_check_stop_resume()
+
+    def test_check_stop_resume(self) -> None:
+        """Check a dataset, train it, stop, resume; curves, report and ensemble are there."""
+        from MRI2PETTrainingUI.trial import trialDataset, trialPreset, wait
+
+        folder = slicer.util.tempDirectory()
+        request = Request(
+            trialDataset(folder), f"{folder}/run", preset=trialPreset(folder), folds=2, device="cpu"
+        )
+        logic = MRI2PETTrainingLogic()
+        session = logic.open()
+        session.choose(request)
+        session.start(request, "check")
+        wait(session)
+        self.assertEqual(session.nodes.node("cases").GetNumberOfRows(), 4)
+        session.start(request, "train")
+        wait(session, lambda: any(status.curves for status in session.view.folds))
+        session.cancel()
+        wait(session)
+        self.assertIn("Stopped", session.state.message)
+        session.start(request, "train")
+        wait(session)
+        self.assertIsNotNone(session.view.report, session.state.message)
+        self.assertEqual(session.nodes.node("MRI2PETTrainingLoss").GetNumberOfPlotSeriesNodes(), 2)
+        session.nodes.clear()
+        self.delayDisplay("Check, stop, resume and report passed")

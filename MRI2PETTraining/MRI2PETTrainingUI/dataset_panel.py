@@ -1,0 +1,111 @@
+"""The panels *Inputs* and *Cases*: dataset, run folder, preset, the table of cases."""
+
+import qt
+import slicer
+from slicer.i18n import tr as _
+
+from MRI2PETLib.model_store import list_bundles
+from MRI2PETLib.scene_tables import table_text
+from MRI2PETTrainingLib.presets import preset_names, read_preset
+from MRI2PETTrainingLib.run_folder import summary
+from MRI2PETTrainingLib.scene_training import write_edited
+
+_SETTING = "MRI2PET/DatasetFolder"
+
+
+class DatasetPanel:
+    """Chooses folders and the preset; shows the cases. The parameter node holds what was chosen."""
+
+    def __init__(self, ui, onPreset, onInit) -> None:
+        self._ui = ui
+        self._onPreset, self._onInit = onPreset, onInit
+        self._session = None
+        ui.datasetFolderButton.connect("clicked()", lambda: self._chooseFolder(ui.datasetEdit))
+        ui.runFolderButton.connect("clicked()", lambda: self._chooseFolder(ui.runEdit))
+        ui.datasetTableButton.connect("clicked()", self._onTable)
+        ui.presetComboBox.connect("activated(int)", self._onPresetChosen)
+        ui.initComboBox.connect("activated(int)", self._onInitChosen)
+        ui.editedButton.connect("clicked()", self._onEdited)
+        ui.casesCopyButton.connect("clicked()", self._onCopy)
+        for name in sorted(preset_names(), key=lambda n: (n.startswith("smoke"), n)):
+            ui.presetComboBox.addItem(name, name)
+        self.refreshModels()
+
+    def refreshModels(self) -> None:
+        """List the models that a training may start from."""
+        combo = self._ui.initComboBox
+        chosen = self._chosen(combo)
+        combo.clear()
+        combo.addItem(_("random weights"), "")
+        for bundle in list_bundles()[0]:
+            combo.addItem(bundle.id, bundle.id)
+        self._choose(combo, chosen)
+
+    def setPreset(self, preset: str) -> None:
+        """Choose a preset by name or path; one that is not listed is added to the list."""
+        self._choose(self._ui.presetComboBox, preset)
+        try:
+            self._ui.presetSummaryLabel.text = read_preset(preset).description + "."
+        except Exception as error:  # noqa: BLE001  a file of the user's: whatever is wrong is shown
+            self._ui.presetSummaryLabel.text = str(error)
+
+    def setInit(self, model: str) -> None:
+        self._choose(self._ui.initComboBox, model)
+
+    def show(self, session) -> None:
+        """Show the cases of a session."""
+        self._session = session
+        table = session.nodes.node("cases")
+        if self._ui.casesTable.mrmlTableNode() != table:
+            self._ui.casesTable.setMRMLTableNode(table)
+        text = session.problem or (summary(session.view) if session.view is not None else "")
+        self._ui.datasetSummaryLabel.text = text
+        for button in (self._ui.editedButton, self._ui.casesCopyButton):
+            button.enabled = table is not None
+
+    @staticmethod
+    def _chosen(combo) -> str:
+        return str(combo.itemData(combo.currentIndex) or "")
+
+    @staticmethod
+    def _choose(combo, value: str) -> None:
+        index = combo.findData(value)
+        if index < 0:
+            combo.addItem(value, value)
+            index = combo.count - 1
+        combo.setCurrentIndex(index)
+
+    def _chooseFolder(self, edit) -> None:
+        start = edit.text or slicer.util.settingsValue(_SETTING, "")
+        folder = qt.QFileDialog.getExistingDirectory(None, _("Choose a folder"), start)
+        if folder:
+            qt.QSettings().setValue(_SETTING, folder)
+            edit.text = folder
+
+    def _onTable(self) -> None:
+        start = slicer.util.settingsValue(_SETTING, "")
+        path = qt.QFileDialog.getOpenFileName(None, _("Choose a manifest"), start, _("Tables (*.csv *.tsv)"))
+        if path:
+            self._ui.datasetEdit.text = path
+
+    def _onPresetChosen(self, _index) -> None:
+        self._onPreset(self._chosen(self._ui.presetComboBox))
+
+    def _onInitChosen(self, _index) -> None:
+        self._onInit(self._chosen(self._ui.initComboBox))
+
+    def _onEdited(self) -> None:
+        """The edited table becomes the dataset."""
+        folder = self._ui.runEdit.text
+        path = qt.QFileDialog.getSaveFileName(
+            None, _("Save the edited cases as a manifest"), f"{folder}-cases.csv", _("Table (*.csv)")
+        )
+        if path:
+            with slicer.util.tryWithErrorDisplay(_("The table cannot be saved.")):
+                self._ui.datasetEdit.text = str(
+                    write_edited(self._session.view, self._session.nodes.edited_cases(), path)
+                )
+
+    def _onCopy(self) -> None:
+        slicer.app.clipboard().setText(table_text(self._session.nodes.node("cases"), "\t"))
+        slicer.util.showStatusMessage(_("The table is on the clipboard."), 3000)

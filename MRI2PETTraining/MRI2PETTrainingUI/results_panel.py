@@ -1,0 +1,49 @@
+"""The panel *Outputs*: the table of folds, the report, and the model's way into MRI2PET Synthesis."""
+
+import qt
+import slicer
+from slicer.i18n import tr as _
+
+from MRI2PETLib.errors import BundleError
+from MRI2PETTrainingLib.training_run import register_model
+
+
+class ResultsPanel:
+    """Shows what a run has given so far."""
+
+    def __init__(self, ui) -> None:
+        self._ui = ui
+        self._view = None
+        ui.reportButton.connect("clicked()", self._onReport)
+        ui.folderButton.connect("clicked()", self._onFolder)
+        ui.useButton.connect("clicked()", self.useInSynthesis)
+
+    def show(self, session) -> None:
+        """Show the folds of a session."""
+        self._view = session.view
+        table = session.nodes.node("folds")
+        if self._ui.foldsTable.mrmlTableNode() != table:
+            self._ui.foldsTable.setMRMLTableNode(table)
+            self._ui.foldsTable.resizeColumnsToContents()
+        self._ui.folderButton.enabled = self._view is not None and self._view.run.is_dir()
+
+    def useInSynthesis(self) -> None:
+        """Add the ensemble to the user's models, and choose it in the module MRI2PETSynthesis."""
+        with slicer.util.tryWithErrorDisplay(_("The model cannot be added."), waitCursor=True):
+            try:
+                model = register_model(self._view.ensemble)
+            except BundleError as error:
+                question = _("{error} Replace it?").format(error=error.message)
+                if not slicer.util.confirmOkCancelDisplay(question):
+                    return
+                model = register_model(self._view.ensemble, replace_other=True)
+            slicer.util.selectModule("MRI2PETSynthesis")
+            slicer.util.getModuleLogic("MRI2PETSynthesis").getParameterNode().model = model
+            # The window shows the parameter when it is entered.
+            slicer.util.getModuleWidget("MRI2PETSynthesis").enter()
+
+    def _onReport(self) -> None:
+        qt.QDesktopServices.openUrl(qt.QUrl.fromLocalFile(str(self._view.report)))
+
+    def _onFolder(self) -> None:
+        qt.QDesktopServices.openUrl(qt.QUrl.fromLocalFile(str(self._view.run)))
