@@ -18,7 +18,7 @@ from MRI2PETLib.progress import ProgressCallback, no_progress
 logger = logging.getLogger(__name__)
 
 # Coarse to fine: how much coarser than the template's 2 mm, and iterations of the demons.
-LEVELS = ((4, 40), (2, 30), (1, 15))
+LEVELS = ((4, 40), (2, 30), (1, 8))
 # SD of the Gaussian that smooths the displacements, in voxels of a level.
 FIELD_SIGMA_VOXELS = 1.5
 _HISTOGRAM_BINS, _MATCH_POINTS = 256, 16

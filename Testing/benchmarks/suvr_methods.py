@@ -1,0 +1,182 @@
+"""SUVR without an MRI on simulated people: synthetic MR against the PET template, both against the real MR.
+
+People have an amyloid-like PET: white matter above cerebellar cortex, and cortex as low as that (half of
+them) or much higher. As in Choi & Lee 2018 the PET template is the mean of negative people. A small 3-D GAN
+is trained on pairs of other people. Prints the tables and writes the report of `mri2pet suvr --cases`.
+
+    python Testing/benchmarks/suvr_methods.py -o OUT [--train 16] [--test 6] [--steps 400]
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+import torch
+
+from MRI2PETLib.bundle import Bundle, read_bundle, save_bundle
+from MRI2PETLib.evaluation.regions import cortical_spheres
+from MRI2PETLib.grids import FWHM_PER_SIGMA, Grid, resample
+from MRI2PETLib.images import write_image
+from MRI2PETLib.model_space import ModelSpace, encode_pair
+from MRI2PETLib.models import get_family
+from MRI2PETLib.models.objective import NETWORK
+from MRI2PETLib.outputs import write_json
+from MRI2PETLib.preprocessing.pet_template import read_pet_template
+from MRI2PETLib.preprocessing.template import load_template
+from MRI2PETLib.progress import Reporter
+from MRI2PETLib.quantification.case import SuvrSettings
+from MRI2PETLib.quantification.regional import plan_regions, pull_atlas, regional_suvr
+from MRI2PETLib.quantification.run import read_cases, run_cohort
+from MRI2PETLib.simulation import SimulatedSubject, simulate_subject
+
+SPACE = ModelSpace(size=(48, 48, 48), spacing_mm=4.0, source="suvr-half", target="mask-p1-p99")
+NETWORK_ARGUMENTS = {"channels": 12, "levels": 3}
+LOSS = {"critic_channels": 12, "critic_layers": 2, "critic_rate": 0.2}
+LEARNING_RATE = 2e-3
+# Activity: cerebellar cortex is 1. The cortex of negative and of positive people, drawn within these.
+WHITE, CSF, NEGATIVE, POSITIVE = 1.5, 0.2, (0.95, 1.15), (1.7, 2.3)
+FWHM_MM, NOISE = 6.0, 0.08
+
+
+def cerebellum() -> sitk.Image:
+    """A box of MNI space that holds the cerebellum (uint8, template grid)."""
+    mask = load_template().mask
+    index = np.indices(mask.GetSize()[::-1])[::-1]
+    direction = np.reshape(mask.GetDirection(), (3, 3))
+    x, y, z = (mask.GetOrigin()[a] + direction[a, a] * mask.GetSpacing()[a] * index[a] for a in range(3))
+    image = sitk.GetImageFromArray(((-y < -36) & (z < -16)).astype(np.uint8))
+    image.CopyInformation(mask)
+    return image
+
+
+def amyloid_pet(person: SimulatedSubject, cortex: float, seed: int) -> sitk.Image:
+    """SUV on the grid of the T1."""
+    rng = np.random.default_rng(seed)
+    tissue = sitk.GetArrayViewFromImage(person.tissue)
+    back = person.template_to_native.GetInverse()
+    below = sitk.GetArrayFromImage(sitk.Resample(cerebellum(), person.t1, back, sitk.sitkNearestNeighbor, 0))
+    sigma = [FWHM_MM / FWHM_PER_SIGMA] * 3
+    grid = Grid.of(person.t1)
+    field = grid.image(rng.standard_normal(tissue.shape, dtype=np.float32))
+    field = sitk.GetArrayFromImage(sitk.SmoothingRecursiveGaussian(field, [15.0] * 3))
+    grey = np.where(below > 0, 1.0, cortex * np.exp(0.08 * field / field.std()))
+    activity = np.select([tissue == 1, tissue == 2, tissue == 3], [grey, WHITE, CSF], 0.0)
+    pet = sitk.GetArrayFromImage(
+        sitk.SmoothingRecursiveGaussian(grid.image(activity.astype(np.float32)), sigma)
+    )
+    noise = grid.image(rng.standard_normal(tissue.shape, dtype=np.float32))
+    grain = sitk.GetArrayFromImage(sitk.SmoothingRecursiveGaussian(noise, [1.5] * 3))
+    return grid.image(np.clip(pet + NOISE * grain / grain.std() * np.sqrt(np.clip(pet, 0, None)), 0, None))
+
+
+def draw(seed: int) -> tuple[SimulatedSubject, sitk.Image, str]:
+    person = simulate_subject(seed, spacing_mm=2.0)
+    group = ("negative", "positive")[seed % 2]
+    cortex = float(np.random.default_rng([seed, 1]).uniform(*(NEGATIVE, POSITIVE)[seed % 2]))
+    return person, amyloid_pet(person, cortex, seed), group
+
+
+def train(folder: Path, count: int, steps: int) -> tuple[Bundle, sitk.Image]:
+    """The bundle and the PET template, from people 1000, 1001, ..."""
+    if (folder / "template.nii.gz").is_file():
+        return read_bundle(folder / "bundle"), sitk.ReadImage(str(folder / "template.nii.gz"))
+    pairs, template = [], np.zeros(load_template().t1.GetSize()[::-1])
+    for seed in range(1000, 1000 + count):
+        person, pet, group = draw(seed)
+        encoded, target = encode_pair(person.t1, pet, person.brain_mask, SPACE)
+        pairs.append(torch.from_numpy(np.stack([encoded.source, target, encoded.mask]))[:, None, None])
+        if group == "negative":
+            normalised = resample(pet, Grid.of(load_template().t1), person.template_to_native)
+            template += sitk.GetArrayFromImage(normalised)
+    print(f"{count} people simulated, {time.process_time():.0f} CPU-s", flush=True)
+    torch.manual_seed(0)
+    family = get_family("pix2pix")
+    network, objective = family.build(NETWORK_ARGUMENTS), family.objective(LOSS)
+    parts = {True: network, False: objective}
+    optimisers = {
+        own: torch.optim.Adam(
+            part.parameters(), LEARNING_RATE * (1 if own else objective.relative_rate), betas=(0.5, 0.999)
+        )
+        for own, part in parts.items()
+    }
+    for step in range(steps):
+        left = 0.5 * (1 + np.cos(np.pi * step / steps))
+        source, target, mask = pairs[np.random.default_rng([step]).integers(count)]
+        for part, loss in objective.losses(network, source, target, mask):
+            optimiser = optimisers[part == NETWORK]
+            optimiser.param_groups[0]["lr"] = LEARNING_RATE * max(0.01, left)
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+        if step % 50 == 49:
+            print(f"step {step + 1}: {float(loss):.3f}, {time.process_time():.0f} CPU-s", flush=True)
+    metadata = {
+        "id": "pet-to-mr-simulated",
+        "name": "PET to MR, simulated people",
+        "version": "0",
+        "description": "trained on simulated pairs in a few minutes; shows the software only",
+        "family": "pix2pix",
+        "network": NETWORK_ARGUMENTS,
+        "model_space": SPACE.to_dict(),
+        "source": {"modality": "PET"},
+        "target": {"modality": "MR", "contrast": "T1w"},
+        "intended_use": "demonstration",
+        "training_data": f"{count} simulated people",
+        "license": "Apache-2.0",
+    }
+    bundle = save_bundle(folder / "bundle", network, metadata, "# PET to MR, simulated\n")
+    image = sitk.GetImageFromArray(template.astype(np.float32))
+    image.CopyInformation(load_template().t1)
+    sitk.WriteImage(image, str(folder / "template.nii.gz"))
+    return bundle, image
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("-o", "--output", type=Path, required=True)
+    parser.add_argument("--train", type=int, default=16)
+    parser.add_argument("--test", type=int, default=6)
+    parser.add_argument("--steps", type=int, default=400)
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
+    args.output.mkdir(parents=True, exist_ok=True)
+    bundle, template = train(args.output, args.train, args.steps)
+    plan = plan_regions(cortical_spheres(), "*cerebellum")
+    truth: dict[str, float] = {}
+    with (args.output / "cases.csv").open("w", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(("case", "subject", "group", "pet", "t1"))
+        for seed in range(args.test):
+            person, pet, group = draw(seed)
+            folder = args.output / f"person_{seed:02d}"
+            folder.mkdir(exist_ok=True)
+            write_image(person.t1, folder / "T1.nii.gz")
+            write_image(pet, folder / "PET.nii.gz", {"Units": "SUV", "Simulated": True})
+            writer.writerow((folder.name, folder.name, group, folder / "PET.nii.gz", folder / "T1.nii.gz"))
+            labels = pull_atlas(plan, pet, person.template_to_native.GetInverse())
+            rows = regional_suvr(pet, labels, plan, person.template_to_native, method="truth")
+            truth[folder.name] = float(rows[0].suvr or 0)
+    settings = SuvrSettings(plan, read_pet_template(template), "mean of simulated negatives", bundle, "cpu")
+    found = run_cohort(read_cases(args.output / "cases.csv"), settings, args.output / "suvr", Reporter())
+    for row in found["agreement"]:
+        print({k: round(v, 4) if isinstance(v, float) else v for k, v in row.items()})
+    errors: dict[str, list[float]] = {}
+    for name, true in truth.items():
+        content = json.loads((args.output / "suvr" / name / "suvr.json").read_text())
+        print(name, f"truth {true:.3f}", {k: round(v, 3) for k, v in content["Composite"].items()})
+        for method, value in content["Composite"].items():
+            errors.setdefault(method, []).append(abs(value - true))
+    print("MAE of the composite against the truth:", {m: round(np.mean(e), 4) for m, e in errors.items()})
+    write_json(args.output / "truth.json", truth)
+    print(f"{time.process_time():.0f} CPU-s")
+
+
+if __name__ == "__main__":
+    main()
