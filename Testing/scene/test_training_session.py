@@ -1,0 +1,105 @@
+"""The session behind the window of the training, and its logic without Qt: what choosing a folder shows."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+slicer = pytest.importorskip("slicer", reason="needs slicer-core: pip install -e .[slicer]")
+
+from bootstrap import bootstrap  # noqa: E402
+from MRI2PETLib.errors import DependencyError  # noqa: E402
+from MRI2PETTrainingLib.presets import read_preset  # noqa: E402
+from MRI2PETTrainingLib.scene_session import TrainingSession  # noqa: E402
+from MRI2PETTrainingLib.training_run import Request  # noqa: E402
+from small_datasets import write_dataset  # noqa: E402
+from test_modules import run  # noqa: E402
+from test_run_folder import write_run  # noqa: E402
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Iterator[Any]:
+    application = bootstrap(tmp_path)  # kept alive while the test runs
+    yield application.scene
+
+
+def cases(session: TrainingSession) -> int:
+    table = session.nodes.node("cases")
+    return table.GetNumberOfRows() if table is not None else 0
+
+
+def test_choosing_a_dataset_lists_it_and_a_bad_one_says_why(scene: Any, tmp_path: Path) -> None:
+    root = write_dataset(tmp_path / "ds", ["p1", "p2", "p3"])
+    session = TrainingSession(scene)
+    asked = Request(str(root), str(tmp_path / "run"))
+    assert session.choose(asked) == asked and cases(session) == 3 and session.problem == ""
+    session.choose(Request(str(tmp_path / "nothing"), ""))
+    assert "does not exist" in session.problem and cases(session) == 0
+    session.choose(Request("", ""))
+    assert session.problem == "" and session.view is None
+
+
+def test_choosing_the_folder_of_a_run_takes_its_settings(scene: Any, tmp_path: Path) -> None:
+    root = write_dataset(tmp_path / "ds", ["p1", "p2", "p3"])
+    write_run(tmp_path / "run")
+    settings = {
+        "preset": json.loads(json.dumps(read_preset("smoke").to_dict())),
+        "dataset": str(root),
+        "options": {
+            "subject_pattern": None,
+            "subjects": None,
+            "exclude_bad": True,
+            "adjust_genotype": False,
+        },
+        "n_folds": 2,
+        "seed": 7,
+        "keep_together": ["subject"],
+        "leave_one_site_out": False,
+        "init_from": None,
+    }
+    (tmp_path / "run" / "run.json").write_text(json.dumps({"settings": settings}))
+    session = TrainingSession(scene)
+    found = session.choose(Request("", str(tmp_path / "run"), device="cpu"))
+    assert (found.dataset, found.preset, found.folds, found.seed) == (str(root), "smoke", 2, 7)
+    assert found.exclude_bad and found.keep_together == ("subject",)
+    assert session.view is not None and session.view.begun
+    assert session.nodes.node("MRI2PETTrainingLoss").GetNumberOfPlotSeriesNodes() == 1
+    assert not session.is_active and session.problem == ""
+    (tmp_path / "run" / "run.json").write_text("{}")
+    session.choose(Request("", str(tmp_path / "run")))
+    assert "does not say how it was trained" in session.problem
+
+
+def test_a_child_that_cannot_start_leaves_the_session_idle(scene: Any, tmp_path: Path) -> None:
+    root = write_dataset(tmp_path / "ds", ["p1"])
+    session = TrainingSession(scene, python=str(tmp_path / "no python"))
+    with pytest.raises(DependencyError, match="Cannot start"):
+        session.start(Request(str(root), str(tmp_path / "run")), "check")
+    assert not session.is_active and session.state.phase == "idle" and not session.pump()
+
+
+def test_the_logic_asks_for_what_the_parameter_node_says(tmp_path: Path) -> None:
+    code = """
+import MRI2PETTraining
+from MRI2PETTrainingLib.training_run import Request
+logic = MRI2PETTraining.MRI2PETTrainingLogic()
+node = logic.getParameterNode()
+assert logic.missing(node) == "Choose a dataset."
+node.dataset, node.run, node.epochs, node.precision = sys.argv[1], sys.argv[1] + "/run", 3, "bf16"
+assert logic.missing(node) == ""
+request = logic.request(node)
+assert (request.epochs, request.batch_size, request.precision) == (3, None, "bf16")
+logic.showRequest(node, Request("/data", "/run", preset="smoke", folds=3, seed=1, exclude_bad=True))
+again = logic.request(node)
+assert (again.dataset, again.preset, again.folds, again.seed) == ("/data", "smoke", 3, 1)
+assert again.exclude_bad and again.epochs is None and again.precision == ""
+session = logic.open(onState=print)
+assert session.choose(Request("", "")) == Request("", "")
+logic.watch(); logic.close(keepRunning=True)
+print("fine")
+"""
+    assert "fine" in run(code, tmp_path)
