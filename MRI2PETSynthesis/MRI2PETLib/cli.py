@@ -17,7 +17,7 @@ from MRI2PETLib.processes import end_with_parent
 from MRI2PETLib.progress import Reporter, make_reporter
 
 ENTRY_POINTS = "mri2pet.commands"  # commands of other packages: the training library's
-COMMANDS = ("demo", "synthesize", "evaluate", "suvr", "simulate", "models", "doctor")
+COMMANDS = ("demo", "synthesize", "evaluate", "suvr", "check", "simulate", "models", "doctor")
 
 _DESCRIPTION = (
     "Synthetic PET from a T1-weighted MRI, beside the real one. "

@@ -29,13 +29,30 @@ def check_geometry(raw: RawImage, kind: Kind) -> tuple[Finding, ...]:
 
     :raises InputError: if the image cannot be used; the message names the size and the remedy.
     """
-    name, extent, spacing = raw.path, raw.extent_mm, raw.spacing_mm
+    check_axes(raw, kind)
+    return check_field_of_view(raw, kind)
+
+
+def check_axes(raw: RawImage, kind: Kind) -> None:
+    """Check that the axes span a volume, and that its size in mm is one.
+
+    :raises InputError: for degenerate axes or another unit of length.
+    """
+    name, spacing = raw.path, raw.spacing_mm
     degenerate = not np.isfinite(raw.affine).all() or spacing.min() <= 0
     if degenerate or abs(np.linalg.det(raw.affine[:3, :3] / spacing)) < 0.1:
         raise InputError(f"The axes in the header of {name} are degenerate.", "Export the image again.")
     _check_unit(raw, kind)
+
+
+def check_field_of_view(raw: RawImage, kind: Kind) -> tuple[Finding, ...]:
+    """Check that a brain can be in the image; masks and labels may be of any size.
+
+    :raises InputError: for a slab.
+    """
     if kind in ("mask", "labels"):
         return ()
+    name, extent = raw.path, raw.extent_mm
     axis = int(np.argmin(extent))
     letters = _anatomical_axis(raw.affine, axis)
     covers = f"{name} covers only {extent[axis]:.0f} mm in {letters} ({raw.size[axis]} voxels)"

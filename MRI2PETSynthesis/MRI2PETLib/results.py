@@ -89,8 +89,17 @@ def finished_sidecar(files: CaseFiles, wanted: dict[str, Any]) -> dict[str, Any]
 
 def is_simulated(path: Path) -> bool:
     """Whether an image's own sidecar says that it was simulated."""
+    return _says(path, "Simulated")
+
+
+def is_synthetic(path: Path) -> bool:
+    """Whether an image's own sidecar says that a model made it."""
+    return _says(path, "Synthetic")
+
+
+def _says(path: Path, what: str) -> bool:
     try:
-        return bool(json.loads(sidecar_path(path).read_text(encoding="utf-8")).get("Simulated"))
+        return bool(json.loads(sidecar_path(path).read_text(encoding="utf-8")).get(what))
     except (OSError, ValueError, AttributeError):
         return False
 

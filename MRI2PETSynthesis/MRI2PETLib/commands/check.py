@@ -1,0 +1,38 @@
+"""Check the inputs before anything is computed: image, contrast, field of view, brain, PET, unit, overlap.
+
+One line a check: ok, warn, refuse or not checked, with the reason and the remedy. Exit code 0 unless a check
+refuses."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from MRI2PETLib.progress import Reporter
+
+HELP = "can these images be used? a list of named checks"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("t1", type=Path, metavar="T1", help="image or DICOM folder")
+    parser.add_argument("--mask", type=Path, help="brain mask of the T1, instead of finding the brain")
+    parser.add_argument("--pet", type=Path, metavar="REAL", help="real PET of the same person")
+    parser.add_argument(
+        "--pet-unit",
+        choices=("SUV", "SUVR", "Bq/mL", "normalised"),
+        help="unit of --pet, when its files do not say",
+    )
+
+
+def run(args: argparse.Namespace, reporter: Reporter) -> int:
+    from MRI2PETLib.preflight import full_checks, refusal, worst_level
+
+    checks = full_checks(args.t1, args.mask, args.pet, args.pet_unit, progress=reporter.progress)
+    reporter.close()
+    for check in checks:
+        reporter.say(f"{check.level:<12} {check.name}: {check.message} {check.hint}".rstrip(" :"))
+    reporter.result({"level": worst_level(checks), "checks": [check.to_dict() for check in checks]})
+    error = refusal(checks)
+    if error is not None:
+        raise error
+    return 0
