@@ -82,6 +82,7 @@ class MRI2PETTrainingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._layoutBefore = None
 
     def setup(self) -> None:
+        from MRI2PETSynthesisUI.setup_panel import SetupPanel
         from MRI2PETTrainingUI.dataset_panel import DatasetPanel
         from MRI2PETTrainingUI.results_panel import ResultsPanel
 
@@ -98,6 +99,7 @@ class MRI2PETTrainingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         )
         self.dataset = DatasetPanel(self.ui, self.onPreset, self.onInit)
         self.results = ResultsPanel(self.ui)
+        self.setupPanel = SetupPanel(self.ui.setupLayout, onChanged=self.updateGUI, more=("training",))
         self._typing = qt.QTimer()
         self._typing.setSingleShot(True)
         self._typing.setInterval(_TYPING_MS)
@@ -115,6 +117,7 @@ class MRI2PETTrainingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """The module is destroyed: leave the training, or end it."""
         keep = self._parameterNode is None or self._parameterNode.keepRunning
         self.logic.close(keepRunning=keep)
+        self.setupPanel.cleanup()
         self.setParameterNode(None)
         self.removeObservers()
 
@@ -228,7 +231,8 @@ class MRI2PETTrainingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """Everything follows from the state of the run, from its folder, and from what is missing."""
         if self._parameterNode is None:
             return
-        shown = window(self.session.state, self.session.view, self.logic.missing(self._parameterNode))
+        missing = self.setupPanel.missingMessage() or self.logic.missing(self._parameterNode)
+        shown = window(self.session.state, self.session.view, missing)
         ui = self.ui
         texts = {"Start": _("Start"), "Resume": _("Resume"), "Stop": _("Stop")}
         ui.startButton.text = texts[shown.primary]
