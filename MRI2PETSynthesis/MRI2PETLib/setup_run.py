@@ -168,7 +168,7 @@ class Setup:
         except MRI2PETError as error:
             self._stop(error)
         except Exception as error:  # noqa: BLE001  whatever the extension or Slicer's own pip raises
-            self._stop(MRI2PETError(f"The installation failed: {error}", "See the log."))
+            self._stop(MRI2PETError(f"The installation failed: {error}", "See the Python console."))
 
     def check(self) -> None:
         """Import everything in a child process and find the devices; :meth:`pump` brings the outcome."""
