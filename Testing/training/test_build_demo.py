@@ -16,7 +16,17 @@ from MRI2PETLib.model_space import ModelSpace, encode, with_grid
 from MRI2PETLib.models import unet
 from MRI2PETLib.preprocessing.template import load_template
 from MRI2PETLib.simulation import SimulatedSubject, simulate_subject
-from MRI2PETTrainingLib.build_demo import activity, anatomies, command, external, gates, heldout, pairs, train
+from MRI2PETTrainingLib.build_demo import (
+    activity,
+    anatomies,
+    averages,
+    command,
+    external,
+    gates,
+    heldout,
+    pairs,
+    train,
+)
 from MRI2PETTrainingLib.build_demo.activity import ActivityModel, Donor
 from MRI2PETTrainingLib.build_demo.anatomies import Anatomy
 from MRI2PETTrainingLib.build_demo.heldout import Row
@@ -195,6 +205,24 @@ def test_there_and_back(people: list[Anatomy]) -> None:
     points = [image.TransformIndexToPhysicalPoint(p) for p in np.argwhere(person.mask)[::2503, ::-1].tolist()]
     away = [np.linalg.norm(np.subtract(back.TransformPoint(there.TransformPoint(p)), p)) for p in points]
     assert np.median(away) < 0.1 and np.percentile(away, 95) < 1.0
+
+
+def test_averages_lie_in_mni_space_and_lose_what_differs(people: list[Anatomy]) -> None:
+    """Of one person: that person in MNI space. Of two: a smaller SD, tissue that still sums to 1."""
+    (alone,) = averages.average_anatomies([people[0]] * 3, 1, seed=0)
+    there = alone.onto(alone.grid, alone.gm)[0]
+    np.testing.assert_allclose(there, alone.gm, atol=1e-3)  # MNI is its native space
+    moved = people[0].onto(alone.grid, people[0].gm, people[0].mask.astype(np.float32))
+    inside = alone.mask & (moved[1] > 0.99)
+    np.testing.assert_allclose(alone.gm[inside], moved[0][inside], atol=0.01)
+    (both,) = averages.average_anatomies(people * 2, 1, seed=0)
+    inside &= both.mask
+    assert both.t1[inside].std() < alone.t1[inside].std()
+    total = both.gm + both.wm + both.csf
+    assert total.max() < 1.02 and np.median(total[inside]) > 0.98
+    np.testing.assert_array_equal(
+        both.gm, averages.average_anatomies(people * 2, 1, seed=0)[0].gm
+    )  # a function of the seed
 
 
 def test_a_known_map_is_recognised(donors: list[Donor]) -> None:

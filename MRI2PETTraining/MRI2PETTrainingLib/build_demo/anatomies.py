@@ -32,7 +32,7 @@ from MRI2PETLib.simulation.for_t1 import tissue_shares
 
 VERSION = 1  # of the cached files: raise it when their content changes
 SOURCE_SPACE = ModelSpace()  # 96^3 voxels of 2 mm: any model grid is sampled from this one
-_FIELD_SIZE, _DEMONS_SIZE = 32, 64  # nodes an axis over the same 192 mm
+FIELD_SIZE = 32  # nodes of a displacement an axis over the same 192 mm
 _DEMONS = ((32, 40, 1.5), (64, 30, 1.5))  # size an axis, iterations, smoothing of the field in voxels
 # Nuclei whose T1 lies between grey and white matter: there the template decides, not the intensity.
 _DEEP = ("thalamus", "caudate", "putamen", "pallidum", "accumbens", "hypothalamus", "pons", "medulla")
@@ -85,10 +85,11 @@ class Anatomy:
             [sitk.DisplacementFieldTransform(inverse), self.affine_to_template().GetInverse()]
         )
 
-    def onto_template(self, volume: np.ndarray) -> np.ndarray:
-        """A volume of any cubic size over this person's field of view, on the template's grid (linear)."""
-        image = _over(self.grid, volume.shape[0]).image(volume.astype(np.float32))
-        return sitk.GetArrayFromImage(resample(image, Grid.of(load_template().mask), self.from_mni_points()))
+    def onto(self, grid: Grid, *volumes: np.ndarray) -> list[np.ndarray]:
+        """Volumes of any cubic size over this person's field of view, on a grid in MNI space (linear)."""
+        way = self.from_mni_points()
+        images = (_over(self.grid, volume.shape[0]).image(volume.astype(np.float32)) for volume in volumes)
+        return [sitk.GetArrayFromImage(resample(image, grid, way)) for image in images]
 
     def from_template(self, image: sitk.Image, *, demons: bool = True) -> np.ndarray:
         """An MNI image on this person's grid: float32 [k, j, i], linear, 0 beyond the image's border."""
@@ -205,8 +206,8 @@ def _demons(t1: np.ndarray, inside: np.ndarray, grid: Grid, affine: np.ndarray) 
         else:
             field = demons.Execute(fixed, moving, sitk.Resample(field, fixed))
     assert field is not None
-    smooth = sitk.SmoothingRecursiveGaussian(field, _over(grid, _FIELD_SIZE).spacing_mm[0] / 2.3548)
-    nodes = sitk.Resample(smooth, _over(grid, _FIELD_SIZE).image())
+    smooth = sitk.SmoothingRecursiveGaussian(field, _over(grid, FIELD_SIZE).spacing_mm[0] / 2.3548)
+    nodes = sitk.Resample(smooth, _over(grid, FIELD_SIZE).image())
     return np.moveaxis(sitk.GetArrayFromImage(nodes), -1, 0).astype(np.float32)
 
 

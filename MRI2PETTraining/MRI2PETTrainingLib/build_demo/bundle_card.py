@@ -161,9 +161,11 @@ blurred maps, not these nuclei. Uptake in vessels, choroid plexus and meninges i
 ## Training
 {settings.steps} steps of batch {settings.batch}{_coarse(settings)}, Adam with a one-cycle learning rate up to
 {settings.learning_rate:g}, loss 0.5 BCE + 0.5 MSE in the brain, moving average of the weights
-({settings.ema_decay}), seed {settings.seed}. Pairs are made while training: rotations to 9 degrees, size to
-5 %, elastic deformation, gamma, bias field, noise; principal components of the donors' maps, the patients'
-focal pattern, thalamus, smooth variation; PSF 4.3 to 6 mm, correlated noise, genotype and global scale.
+({settings.ema_decay}), seed {settings.seed}. Beside the {len(split.train)} people,
+{settings.averages} averages of random groups of them in MNI space are trained with. Pairs are made while
+training: rotations to 9 degrees, size to 5 %, elastic deformation, gamma of .55 to 1.8, bias field, noise;
+principal components of the donors' maps, the patients' focal pattern, thalamus, smooth variation; PSF 4.3 to
+6 mm, correlated noise, genotype and global scale.
 The split by person and by donor stands in `configs/metadata.json`. Build it again, or measure this file:
 
 ```
@@ -204,8 +206,8 @@ def _unseen(training: Training, check: RealCheck | None, people: RealCheck | Non
     own = "The second model for the held-out people's own T1s, brought to MNI by demons and averaged"
     return (
         f"{gates.render_real(title, check)}\n\n"
-        "The ICBM T1 is an average of many brains, smoother than the T1 of any person, and so outside of\n"
-        "what the network was trained on. G6 is judged on it all the same.\n\n"
+        "The ICBM T1 is an average of many brains: no sulcus is as dark in it as in the T1 of a person. It\n"
+        "is not in the training; averages of training people are.\n\n"
         f"{gates.render_real(own, people)}"
     )
 

@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
 SEED = 20250908
 _ABLATION, _ABLATION_STEPS = "ablation.json", 250
-_HELDOUT_STEPS, _HELDOUT_COARSE_STEPS = 1000, 500  # of the out-of-sample model, always 4 mm
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -143,10 +142,11 @@ def _settings(options: argparse.Namespace) -> TrainSettings:
     return settings
 
 
-def _heldout_settings() -> TrainSettings:
+def _heldout_settings(settings: TrainSettings) -> TrainSettings:
+    """Of the out-of-sample model, always 4 mm: the same as the model's own where that is 4 mm too."""
     from MRI2PETTrainingLib.build_demo.train import SIZES
 
-    return replace(SIZES[48], steps=_HELDOUT_STEPS, coarse_steps=_HELDOUT_COARSE_STEPS)
+    return settings if settings.size == 48 else SIZES[48]
 
 
 def _train(
@@ -159,12 +159,14 @@ def _train(
     reporter: Reporter,
 ) -> torch.nn.Module | None:
     from MRI2PETTrainingLib.build_demo.activity import build_activity
+    from MRI2PETTrainingLib.build_demo.averages import average_anatomies
     from MRI2PETTrainingLib.build_demo.pairs import People, load_people
     from MRI2PETTrainingLib.build_demo.train import train
 
     def load(size: int) -> People:
-        anatomies = material.people(material.split.train)
-        return load_people(anatomies, build_activity(donors), size, device)
+        people = material.people(material.split.train)
+        people += average_anatomies(people, settings.averages, SEED)
+        return load_people(people, build_activity(donors), size, device)
 
     return train(settings, load, folder, device, minutes=minutes, progress=reporter.progress)
 
@@ -180,7 +182,8 @@ def _build(options: argparse.Namespace, material: _Material, device: torch.devic
     def left() -> float:
         return options.minutes - (time.monotonic() - started) / 60
 
-    settings, second = _settings(options), _heldout_settings()
+    settings = _settings(options)
+    second = _heldout_settings(settings)
     seen = training_donors(material.donors, SEED)
     network = _train(
         material, material.donors, settings, options.work / options.grid, device, left(), reporter
@@ -258,7 +261,7 @@ def _measure(options: argparse.Namespace, material: _Material, reporter: Reporte
     from MRI2PETLib.bundle import read_bundle
     from MRI2PETTrainingLib.build_demo import gates
     from MRI2PETTrainingLib.build_demo.anatomies import Split
-    from MRI2PETTrainingLib.build_demo.train import finished
+    from MRI2PETTrainingLib.build_demo.train import SIZES, TrainSettings, finished
 
     bundle = read_bundle(options.gates)
     people = bundle.metadata.get("split", {}).get("people")
@@ -270,7 +273,8 @@ def _measure(options: argparse.Namespace, material: _Material, reporter: Reporte
         raise InputError(
             f"The T1s of {', '.join(missing)} are missing.", "Give the dataset that it was built from."
         )
-    second = _heldout_settings()
+    recorded = bundle.metadata.get("split", {}).get("out_of_sample_model", {}).get("training")
+    second = SIZES[48] if recorded is None else TrainSettings(**recorded)
     network = finished(second, options.work / "heldout")
     unseen = None if network is None else _check_unseen(network, second, material, split.test)
     measured = _figures(bundle, material, split, unseen, reporter)

@@ -102,7 +102,7 @@ def predict_people(
         pair = make_pairs(ready, [n], 0, as_is)
         with torch.inference_mode():
             output = (network(pair.source) * pair.mask)[0, 0].numpy()
-        total += person.onto_template(output)
+        total += person.onto(Grid.of(load_template().mask), output)[0]
     return _smoothed(sitk.Mask(template_image(total), load_template().mask))
 
 

@@ -239,7 +239,7 @@ def _rotation(angles: Tensor) -> Tensor:
 
 def _contrast(draw: _Draw, t1: Tensor, mask: Tensor, spacing_mm: float, variation: Variation) -> Tensor:
     """Another scanner's T1: gamma, a bias field of SD .1, Rician noise of .5 to 3 % at 2 mm."""
-    gamma, level = draw.uniform(-0.3, 0.3).exp(), draw.uniform(0.005, 0.03) * (2 / spacing_mm) ** 1.5
+    gamma, level = draw.uniform(-0.6, 0.6).exp(), draw.uniform(0.005, 0.03) * (2 / spacing_mm) ** 1.5
     bias = (0.1 * draw.field(1, 3, t1.shape[-1])).exp()
     noise = draw.normal(2, *t1.shape[2:]) * _column(level)
     if not variation.contrast:

@@ -31,6 +31,7 @@ class TrainSettings:
     :param size: voxels an axis over 192 mm: 96 (2 mm) needs an accelerator, 48 (4 mm) suits a CPU.
     :param coarse_steps: how many of the steps, at the start, run on ``coarse_size`` voxels: a third of the
         cost at 32, and most of the pattern can be learned there.
+    :param averages: average anatomies that are trained with like people, made by ``averages.py``.
     :param loss_region: ``brain`` or ``volume`` (as published), see :func:`MRI2PETLib.models.unet.loss`.
     :param target: ``suvr-half`` or ``minmax`` (as published).
     """
@@ -40,6 +41,7 @@ class TrainSettings:
     coarse_size: int = 32
     coarse_steps: int = 0
     batch: int = 1
+    averages: int = 21
     learning_rate: float = 2e-3
     last_learning_rate: float = 1e-5
     ema_decay: float = 0.995
@@ -60,7 +62,7 @@ class TrainSettings:
 # The two sizes of the command. The EMA's memory is about a tenth of the steps or less.
 SIZES = {
     96: TrainSettings(size=96, steps=4000, batch=4, ema_decay=0.999),
-    48: TrainSettings(size=48, steps=1800, coarse_steps=800, ema_decay=0.995),
+    48: TrainSettings(size=48, steps=1800, coarse_steps=1200, ema_decay=0.995),
 }
 
 

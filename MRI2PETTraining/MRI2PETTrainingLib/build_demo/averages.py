@@ -1,0 +1,47 @@
+"""Average anatomies: what people have in common in MNI space, as a group's template shows it.
+
+The T1 of a template such as the ICBM 152 has neither the folds nor the contrast of any person. A network that
+has seen people only takes it for something else; averages of random groups of the training people teach it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from MRI2PETLib.grids import Grid
+from MRI2PETLib.model_space import model_grid
+from MRI2PETLib.preprocessing.template import load_template
+from MRI2PETTrainingLib.build_demo.anatomies import FIELD_SIZE, SOURCE_SPACE, Anatomy
+
+SMALLEST_GROUP, LARGEST_GROUP = 3, 24
+
+
+def average_anatomies(people: Sequence[Anatomy], n: int, seed: int) -> list[Anatomy]:
+    """``n`` averages of random groups of ``people``: 3 to 24 of them, small groups as often as large ones.
+
+    They lie in MNI space, T1s scaled by their 99th percentile, and are used like people.
+    """
+    grid, _ = model_grid(load_template().mask, SOURCE_SPACE)
+    volumes = np.stack([_in_mni(person, grid) for person in people])
+    rng = np.random.default_rng(seed)
+    largest = min(LARGEST_GROUP, len(people))
+    sizes = np.exp(rng.uniform(np.log(SMALLEST_GROUP), np.log(largest + 1), n)).astype(int)
+    averages = []
+    for number, size in enumerate(sizes):
+        group = rng.permutation(len(people))[:size]
+        share, t1, gm, wm, csf = volumes[group].astype(np.float32).mean(0)
+        mask = share > 0.5
+        t1, gm, wm, csf = (np.divide(v, share, out=np.zeros_like(v), where=mask) for v in (t1, gm, wm, csf))
+        nowhere = np.zeros((3, *(FIELD_SIZE,) * 3), np.float32)
+        averages.append(Anatomy(f"average-{number:02d}", grid, t1, mask, gm, wm, csf, nowhere, np.eye(4)))
+    return averages
+
+
+def _in_mni(person: Anatomy, grid: Grid) -> np.ndarray:
+    """Mask, T1 and tissue fractions x mask on an MNI grid: float16 [5, k, j, i]."""
+    inside = person.mask.astype(np.float32)
+    t1 = person.t1 / np.percentile(person.t1[person.mask], 99)
+    moved = person.onto(grid, inside, t1 * inside, person.gm, person.wm, person.csf)
+    return np.stack(moved).astype(np.float16)
