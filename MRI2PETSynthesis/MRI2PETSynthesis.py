@@ -3,7 +3,7 @@
 Glue only: panels are in MRI2PETSynthesisUI, everything of value in MRI2PETLib.
 """
 
-from typing import Annotated
+from typing import Annotated, Union
 
 import qt
 import slicer
@@ -24,6 +24,9 @@ from MRI2PETLib.run_state import RunState, shown
 from MRI2PETLib.scene_run import Finished, Request, SceneRun
 
 _PUMP_MS = 50
+# Slicer 5.10 knows typing.Union only.
+LabelsNode = Union[slicer.vtkMRMLLabelMapVolumeNode, slicer.vtkMRMLSegmentationNode, None]  # noqa: UP007
+RegionNode = Union[slicer.vtkMRMLMarkupsROINode, slicer.vtkMRMLSegmentationNode, None]  # noqa: UP007
 
 
 class MRI2PETSynthesis(ScriptedLoadableModule):
@@ -58,14 +61,14 @@ class MRI2PETSynthesisParameterNode:
     t1: slicer.vtkMRMLScalarVolumeNode
     realPet: slicer.vtkMRMLScalarVolumeNode
     realUnit: Annotated[str, Choice(["as stated", "SUV", "SUVR", "Bq/mL", "normalised"])] = "as stated"
-    mask: slicer.vtkMRMLDisplayableNode
-    atlas: slicer.vtkMRMLDisplayableNode
+    mask: LabelsNode
+    atlas: LabelsNode
     atlasInMni: bool = False
     model: str = "tspo-demo"
     result: slicer.vtkMRMLScalarVolumeNode
     layout: Annotated[str, Choice(["overlay", "compare", "readouts"])] = "overlay"
     opacity: Annotated[float, WithinRange(0, 1), Default(0.5)]
-    roi: slicer.vtkMRMLDisplayableNode
+    roi: RegionNode
     device: Annotated[str, Choice(["auto", "cpu", "cuda", "cuda:0", "cuda:1", "cuda:2", "cuda:3", "mps"])] = (
         "auto"
     )
@@ -86,11 +89,10 @@ class MRI2PETSynthesisWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._shownResult = None
 
     def setup(self) -> None:
-        from MRI2PETSynthesisUI.setup_panel import SetupPanel
-
         from MRI2PETSynthesisUI.display_panel import DisplayPanel
         from MRI2PETSynthesisUI.inputs_panel import InputsPanel
         from MRI2PETSynthesisUI.readout_panel import ReadoutPanel
+        from MRI2PETSynthesisUI.setup_panel import SetupPanel
 
         ScriptedLoadableModuleWidget.setup(self)
         widget = slicer.util.loadUI(self.resourcePath("UI/MRI2PETSynthesis.ui"))

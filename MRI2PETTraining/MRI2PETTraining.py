@@ -3,6 +3,7 @@
 Glue only: panels are in MRI2PETTrainingUI, everything of value in MRI2PETTrainingLib.
 """
 
+from pathlib import Path
 from typing import Annotated
 
 import qt
@@ -58,7 +59,7 @@ class MRI2PETTrainingParameterNode:
     device: Annotated[str, Choice(["auto", "cpu", "cuda", "cuda:0", "cuda:1", "cuda:2", "cuda:3", "mps"])] = (
         "auto"
     )
-    keepRunning: bool = True
+    keepRunning: bool = False
     epochs: Annotated[int, WithinRange(0, 100000), Default(0)]
     batchSize: Annotated[int, WithinRange(0, 256), Default(0)]
     precision: Annotated[str, Choice(["as in the preset", "32", "bf16", "fp16"])] = "as in the preset"
@@ -115,7 +116,7 @@ class MRI2PETTrainingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def cleanup(self) -> None:
         """The module is destroyed: leave the training, or end it."""
-        keep = self._parameterNode is None or self._parameterNode.keepRunning
+        keep = self.logic.getParameterNode().keepRunning
         self.logic.close(keepRunning=keep)
         self.setupPanel.cleanup()
         self.setParameterNode(None)
@@ -124,6 +125,8 @@ class MRI2PETTrainingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def enter(self) -> None:
         self.initializeParameterNode()
         self.dataset.refreshModels()
+        if self.session.is_active:
+            self.showViews()
 
     def exit(self) -> None:
         """The training goes on and is shown again on return; the views go back to what they showed."""
@@ -138,7 +141,10 @@ class MRI2PETTrainingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def initializeParameterNode(self) -> None:
         if self._parameterNode is None:
-            self.setParameterNode(self.logic.getParameterNode())
+            node = self.logic.getParameterNode()
+            if self.session.is_active and not node.run:  # the scene was closed while it works
+                self.logic.showRequest(node, self.session.request)
+            self.setParameterNode(node)
 
     def setParameterNode(self, node: MRI2PETTrainingParameterNode | None) -> None:
         if self._parameterNode is not None:
@@ -309,8 +315,8 @@ class MRI2PETTrainingLogic(ScriptedLoadableModuleLogic):
     def request(node: MRI2PETTrainingParameterNode) -> Request:
         """What the parameter node asks for."""
         return Request(
-            dataset=node.dataset,
-            run=node.run,
+            dataset=str(Path(node.dataset).expanduser()) if node.dataset else "",
+            run=str(Path(node.run).expanduser()) if node.run else "",
             preset=node.preset,
             folds=node.folds,
             seed=node.seed,
@@ -329,7 +335,8 @@ class MRI2PETTrainingLogic(ScriptedLoadableModuleLogic):
     @staticmethod
     def showRequest(node: MRI2PETTrainingParameterNode, request: Request) -> None:
         """Let the parameter node hold what a run was started with; the preset holds the rest."""
-        node.dataset, node.preset, node.init = request.dataset, request.preset, request.init
+        node.dataset, node.run = request.dataset, request.run
+        node.preset, node.init = request.preset, request.init
         node.folds, node.seed, node.subjectPattern = request.folds, request.seed, request.subject_pattern
         node.epochs, node.batchSize, node.precision = 0, 0, _AS_PRESET
         node.leaveOneSiteOut, node.excludeBad = request.leave_one_site_out, request.exclude_bad

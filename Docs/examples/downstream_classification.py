@@ -14,7 +14,7 @@ Read the four lines together:
 - synthetic -> synthetic: what the T1 tells, for a synthetic PET is a function of the T1.
 - synthetic -> real: whether synthetic PETs can stand in for real ones in training.
 - augmented -> real: real PETs of the training people and synthetic PETs of people without a PET.
-An augmented classifier that only reaches "synthetic -> synthetic" has learnt nothing that the T1 does not say.
+An augmented classifier that only reaches "synthetic -> synthetic" has learnt nothing beyond what the T1 says.
 """
 
 from __future__ import annotations
@@ -75,8 +75,8 @@ def simulate(
     """People in two groups: real PETs of ``paired`` of them, synthetic PETs of these and of ``extra`` others.
 
     Anatomy differs a little between the groups, and the PET follows it; the tracer differs by
-    ``tracer_only`` SDs in some regions without any trace in the anatomy. A synthetic PET is predicted from the
-    anatomy: it knows the first and cannot know the second. Some people have two scans.
+    ``tracer_only`` SDs in some regions without any trace in the anatomy. A synthetic PET is predicted from
+    the anatomy: it knows the first and cannot know the second. Some people have two scans.
     """
     rng = np.random.default_rng(seed)
     n, regions = paired + extra, 8
@@ -137,7 +137,7 @@ def area(score: np.ndarray, group: np.ndarray) -> float:
 def intervals(
     by_arm: Mapping[str, Mapping[str, float]], group_of: Mapping[str, int], *, seed: int = 0
 ) -> list[tuple[str, float, float, float]]:
-    """Area of every arm, and its difference from real -> real, with 95 % intervals by bootstrap over people."""
+    """Area of every arm, its difference from real -> real, with 95 % intervals by bootstrap over people."""
     people = sorted(set.intersection(*(set(scored) for scored in by_arm.values())))
     group = np.array([group_of[s] for s in people])
     score = {arm: np.array([scored[s] for s in people]) for arm, scored in by_arm.items()}

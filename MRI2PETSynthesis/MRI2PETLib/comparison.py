@@ -141,12 +141,12 @@ def align_pet(pet: PetImage, t1: sitk.Image, mask: sitk.Image) -> tuple[sitk.Ima
     :raises InputError: if PET and T1 do not overlap.
     """
     from MRI2PETLib.grids import Grid, resample
-    from MRI2PETLib.images import same_grid
+    from MRI2PETLib.images import on_grid_of, same_grid
     from MRI2PETLib.preprocessing.pet_registration import register_pet_to_t1
     from MRI2PETLib.synthesis import affine_matrix
 
     if same_grid(pet.image, t1):
-        return pet.image, {"method": "same grid"}
+        return on_grid_of(pet.image, t1), {"method": "same grid"}
     found = register_pet_to_t1(pet.image, t1, mask)
     if found.verdict.level == "refuse":
         raise InputError(" ".join(found.verdict.reasons("refuse")))

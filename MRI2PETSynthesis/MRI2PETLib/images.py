@@ -130,6 +130,17 @@ def same_grid(a: sitk.Image, b: sitk.Image, tolerance_mm: float = 1e-3) -> bool:
     return float(np.abs(apart).max()) <= tolerance_mm
 
 
+def on_grid_of(image: sitk.Image, reference: sitk.Image) -> sitk.Image:
+    """The image with exactly the geometry of another one on the :func:`same_grid`.
+
+    File formats round geometry differently (NIfTI to float32), and ITK's filters refuse grids that differ by
+    more than 1e-6 of a voxel.
+    """
+    exact = sitk.Image(image)
+    exact.CopyInformation(reference)
+    return exact
+
+
 def sidecar_path(path: Path | str) -> Path:
     """``PET.nii.gz`` -> ``PET.json``."""
     path = Path(path)

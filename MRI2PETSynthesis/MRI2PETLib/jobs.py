@@ -74,8 +74,8 @@ class Callbacks:
 class Outcome:
     """How a job ended.
 
-    ``exit_code`` is negative for a signal (POSIX); ``error`` is ``None`` only when ``done``; ``stderr`` holds
-    the last lines of the child's error output.
+    ``exit_code`` is negative for a signal (POSIX); ``error`` is ``None`` only when ``done``; a child that
+    failed may have sent a ``result`` too; ``stderr`` holds the last lines of the child's error output.
     """
 
     state: Literal["done", "failed", "cancelled"]
@@ -266,10 +266,10 @@ class Job:
             self.outcome = Outcome("done", code, result=self._result, stderr=stderr)
         else:
             error = self._error or _crash(self._command, code, stderr)
-            self.outcome = Outcome("failed", code, error=error, stderr=stderr)
+            self.outcome = Outcome("failed", code, result=self._result, error=error, stderr=stderr)
         self.state = self.outcome.state
         try:
-            if self.outcome.result is not None:
+            if self.outcome.state == "done" and self.outcome.result is not None:
                 self._callbacks.result(self.outcome.result)
             if self.outcome.state == "failed" and self.outcome.error is not None:
                 self._callbacks.error(self.outcome.error)

@@ -6,15 +6,15 @@ works. Results enter the scene when everything has succeeded; after Cancel it is
 
 from __future__ import annotations
 
-import logging
 import shutil
 import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
+import SimpleITK as sitk
 import slicer
 
 from MRI2PETLib.comparison_files import read_comparison
@@ -22,14 +22,15 @@ from MRI2PETLib.errors import Cancelled, InputError, MRI2PETError
 from MRI2PETLib.evaluation.regions import Space
 from MRI2PETLib.jobs import Callbacks, Job, Outcome, Progress, mri2pet_command
 from MRI2PETLib.model_store import DEFAULT_MODEL
-from MRI2PETLib.preflight import Check
 from MRI2PETLib.run_state import RunState, duration
 from MRI2PETLib.scene import ResultNodes, Synthetic, add_result, read_synthetic
 from MRI2PETLib.scene_comparison import add_comparison
 from MRI2PETLib.scene_files import write_atlas, write_mask, write_pet, write_synthetic, write_t1
 from MRI2PETLib.scene_nodes import all_or_nothing
 
-_log = logging.getLogger(__name__)
+if TYPE_CHECKING:
+    from MRI2PETLib.preflight import Check
+
 _POLL_S = 0.05
 # Share of the time that a synthesis takes when a comparison follows it; only the bar depends on it.
 _SYNTHESIS_SHARE = 0.5
@@ -161,22 +162,20 @@ class SceneRun:
         t1_node = self._node(request.t1, "T1")
         self._name = t1_node.GetName()
         t1 = write_t1(t1_node, folder / "T1.nrrd")
+        if request.check_only:
+            return [self._check_step(folder, t1)]
         steps = []
         if request.synthetic is None:
             arguments = ["synthesize", str(folder / "T1.nrrd"), "-o", str(folder / "out")]
             arguments += ["--model", request.model, "--device", request.device]
             arguments += ["--precision", request.precision]
             arguments += ["--samples", str(request.samples), "--seed", str(request.seed)]
-            if request.mask:
-                mask = self._node(request.mask, "brain mask")
-                write_mask(mask, request.mask_segment, t1, folder / "mask.nrrd")
-                arguments += ["--mask", str(folder / "mask.nrrd")]
+            arguments += self._mask(folder, t1)
             steps.append(_Step("synthesis", arguments, folder / "out"))
         else:
             write_synthetic(self._node(request.synthetic, "synthetic PET"), folder / "synthetic.nii.gz")
         if request.real:
-            write_pet(self._node(request.real, "real PET"), folder / "PET.nrrd", request.real_unit)
-            arguments = ["evaluate", "--real", str(folder / "PET.nrrd"), "--t1", str(folder / "T1.nrrd")]
+            arguments = ["evaluate", "--real", self._pet(folder), "--t1", str(folder / "T1.nrrd")]
             arguments += ["--register", "rigid", "--to-synthetic-unit", "-o", str(folder / "comparison")]
             if request.atlas:
                 atlas = self._node(request.atlas, "atlas")
@@ -187,6 +186,24 @@ class SceneRun:
         if not steps:
             raise InputError("There is nothing to do.", "Choose a real PET to compare with.")
         return steps
+
+    def _check_step(self, folder: Path, t1: sitk.Image) -> _Step:
+        arguments = ["check", str(folder / "T1.nrrd"), *self._mask(folder, t1)]
+        if self._request.real:
+            arguments += ["--pet", self._pet(folder)]
+        return _Step("check", arguments, folder)
+
+    def _mask(self, folder: Path, t1: sitk.Image) -> list[str]:
+        if not self._request.mask:
+            return []
+        node = self._node(self._request.mask, "brain mask")
+        write_mask(node, self._request.mask_segment, t1, folder / "mask.nrrd")
+        return ["--mask", str(folder / "mask.nrrd")]
+
+    def _pet(self, folder: Path) -> str:
+        node = self._node(str(self._request.real), "real PET")
+        write_pet(node, folder / "PET.nrrd", self._request.real_unit)
+        return str(folder / "PET.nrrd")
 
     def _node(self, node_id: str, what: str) -> Any:
         node = self._scene.GetNodeByID(node_id)
@@ -223,6 +240,10 @@ class SceneRun:
     def _ended(self, outcome: Outcome) -> None:
         if outcome.state == "cancelled":
             self._finish(Finished("cancelled", error=Cancelled("Cancelled.")), RunState(message="Cancelled."))
+            return
+        if self._request.check_only and outcome.result is not None:
+            checks = _checks(outcome.result)
+            self._finish(Finished("done", checks=checks), RunState(message="The inputs were checked."))
             return
         if outcome.error is not None and not self._done_steps:
             self._fail(outcome.error)
@@ -297,3 +318,9 @@ class SceneRun:
     def _set(self, state: RunState) -> None:
         self.state = state
         self._on_state(state)
+
+
+def _checks(result: dict[str, Any]) -> tuple[Check, ...]:
+    from MRI2PETLib.preflight import Check
+
+    return tuple(Check(**row) for row in result["checks"])

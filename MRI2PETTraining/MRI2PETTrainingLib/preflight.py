@@ -83,7 +83,7 @@ def prepare_dataset(
         name, reason = next(iter(bad.items()))
         raise InputError(
             f"{len(bad)} of {len(manifest.used)} cases cannot be used. {name}: {reason}",
-            f"All of them are in {run / CASES}: correct them, or go on without them (--exclude-bad).",
+            f"All of them are in {run / CASES}: correct them, or leave them out (--exclude-bad).",
         )
     used = {case.case: prepared[case.case] for case in manifest.used}
     check_units(list(used.values()))

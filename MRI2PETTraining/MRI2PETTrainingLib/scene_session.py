@@ -28,6 +28,8 @@ class TrainingSession:
     """Its owner calls :meth:`pump` regularly, from the main thread.
 
     :ivar view: what the chosen folders hold, ``None`` before anything is chosen.
+    :ivar problem: why the dataset or the run folder cannot be used, else empty.
+    :ivar request: what was chosen or started last.
     """
 
     def __init__(
@@ -45,6 +47,7 @@ class TrainingSession:
         self.nodes = TrainingNodes(scene)
         self.view: RunView | None = None
         self.problem = ""
+        self.request = Request("", "")
         self._python = python
         self._on_state, self._on_log, self._on_finished = on_state, on_log, on_finished
         self._run: TrainingRun | None = None
@@ -68,6 +71,8 @@ class TrainingSession:
             return request
         self.problem = ""
         self._state = RunState()
+        if request.run != self.request.run:
+            self.nodes.clear()
         view = read_run(Path(request.run)) if request.run else None
         if view is not None and view.begun:
             self.view = view
@@ -80,9 +85,9 @@ class TrainingSession:
         else:
             self.view = self._listing(request)
         self._show()
-        if request.run and self._attach(request.run):
-            return request
-        self._on_state(self._state)
+        self.request = request
+        if not (request.run and self._attach(request.run)):
+            self._on_state(self._state)
         return request
 
     def start(self, request: Request, task: Task) -> None:
@@ -93,6 +98,7 @@ class TrainingSession:
         view = read_run(Path(request.run))
         if view.begun:
             request = replace(request_of(view), device=request.device, workers=request.workers)
+        self.request = request
         self._run = self._new_run(request.run)
         self._run.start(request, task, resume=view.begun)
 

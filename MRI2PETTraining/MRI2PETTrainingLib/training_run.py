@@ -247,7 +247,7 @@ class TrainingRun:
 
     def _finished(self, outcome: Outcome) -> None:
         if isinstance(outcome.error, Cancelled):
-            self._set(RunState(message="Stopped. Finished epochs are kept: Resume goes on."))
+            self._set(RunState(message="Stopped. What is finished is kept."))
         elif outcome.error is not None:
             self._on_log(str(outcome.error))
             self._set(RunState("failed", message=str(outcome.error)))

@@ -23,7 +23,7 @@ BINDINGS = {
     "ctkSliderWidget": {"float", "Annotated"},
     "ctkPathLineEdit": {"str", "Path", "pathlib"},
     "ctkDirectoryButton": {"str", "Path", "pathlib"},
-    "qMRMLNodeComboBox": {"slicer"},
+    "qMRMLNodeComboBox": {"slicer", "LabelsNode", "RegionNode"},  # names of unions of node classes
 }
 LIGHT = set(sys.stdlib_module_names) | set("slicer vtk qt ctk numpy scipy SimpleITK MRI2PETLib".split())
 

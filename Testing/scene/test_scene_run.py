@@ -18,6 +18,7 @@ from bundles import tiny_bundle  # noqa: E402
 from MRI2PETLib.images import same_grid  # noqa: E402
 from MRI2PETLib.run_state import RunState  # noqa: E402
 from MRI2PETLib.scene import result_nodes  # noqa: E402
+from MRI2PETLib.scene_checks import checks_of_nodes  # noqa: E402
 from MRI2PETLib.scene_display import pet_window  # noqa: E402
 from MRI2PETLib.scene_images import add_volume, image_of  # noqa: E402
 from MRI2PETLib.scene_layout import set_foreground, show_result  # noqa: E402
@@ -228,3 +229,21 @@ def test_the_synthesis_is_kept_when_only_the_comparison_fails(
     finished = run.start().wait()
     assert finished.state == "failed" and finished.nodes is not None and finished.nodes.real is None
     assert run.state.message.startswith("The synthetic PET is there, but the comparison failed.")
+
+
+def test_checks_of_nodes_and_of_a_child_agree_on_what_both_see(
+    application: Application, inputs: dict[str, Any], model: str, tmp_path: Path
+) -> None:
+    scene = application.scene
+    quick = {c.name: c for c in checks_of_nodes(inputs["t1"], inputs["pet"], "SUV")}
+    assert quick["brain"].level == "not checked" and quick["overlap of T1 and PET"].level == "ok"
+    wanted = request(inputs, model, real=inputs["pet"].GetID(), real_unit="SUV", check_only=True)
+    finished = SceneRun(scene, wanted, folder=tmp_path).start().wait()
+    full = {c.name: c for c in finished.checks}
+    assert list(full) == list(quick) and full["brain"].level in ("ok", "warn")
+    assert finished.nodes is None and temporary(tmp_path) == []
+    empty = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "empty")
+    assert "has no voxels" in checks_of_nodes(empty)[0].message and checks_of_nodes(None) == []
+    inputs["pet"].SetAttribute("MRI2PET.Synthetic", "true")
+    levels = {c.name: c.level for c in checks_of_nodes(inputs["t1"], inputs["pet"])}
+    assert levels["synthetic input"] == "refuse"

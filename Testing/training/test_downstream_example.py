@@ -1,4 +1,4 @@
-"""The example of downstream use: groups told apart by what the PET holds, people kept apart, honest limits."""
+"""The example of downstream use: groups told apart by what the PET holds, people kept apart, limits."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_area_by_hand(example: ModuleType) -> None:
 
 
 def test_what_only_the_tracer_knows_no_synthetic_pet_can_tell(example: ModuleType) -> None:
-    """The tracer differs by 3 SD where the anatomy does not: the real PET tells it, the synthetic one less."""
+    """The tracer differs by 3 SD where the anatomy does not: the real PET tells, the synthetic one less."""
     real, synthetic = example.simulate(1, tracer_only=3.0)
     by_arm = example.compare(real, synthetic)
     group_of = dict(zip(real.subject.tolist(), real.group.tolist()))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,7 +12,7 @@ import SimpleITK as sitk
 
 from MRI2PETLib.errors import InputError
 from MRI2PETLib.evaluation.measure import is_constant
-from MRI2PETLib.images import LoadedImage, read_image, same_grid, sidecar_path
+from MRI2PETLib.images import LoadedImage, on_grid_of, read_image, same_grid, sidecar_path
 from MRI2PETLib.preprocessing.pet import PetImage, read_pet
 from MRI2PETLib.progress import ProgressCallback, no_progress
 from MRI2PETLib.verdict import Finding, Verdict
@@ -93,6 +93,8 @@ def load_case(
             "on one grid.",
             "Give the T1 that the synthetic PET was made from.",
         )
+    if t1 is not None:
+        t1 = replace(t1, image=on_grid_of(t1.image, grid))
     progress(0.1, 1, "finding the brain")
     mask, transform, found = _brain(paths, grid, t1, sidecar)
     progress(0.5, 1, "aligning the real PET")
@@ -212,6 +214,7 @@ def _brain(
                 f"({_size(grid)}).",
                 "Resample it (nearest neighbour).",
             )
+        given = on_grid_of(given, grid)
     elif transform is not None:
         # A synthesis leaves 0 outside the brain mask and where the model's field of view ends.
         given = sitk.Cast(grid != 0, sitk.sitkUInt8)
@@ -261,7 +264,7 @@ def _align(
     if same_grid(real.image, grid) and register != "rigid":
         everywhere = sitk.Image(grid.GetSize(), sitk.sitkUInt8) + 1
         everywhere.CopyInformation(grid)
-        return real.image, everywhere, {"method": "none: one grid"}, Verdict()
+        return on_grid_of(real.image, grid), everywhere, {"method": "none: one grid"}, Verdict()
     if register is None:
         raise InputError(
             f"The synthetic PET {paths.synthetic} ({_size(grid)}) and the real PET {paths.real} "

@@ -16,7 +16,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from MRI2PETLib.errors import InputError
-from MRI2PETLib.images import same_grid
+from MRI2PETLib.images import on_grid_of, same_grid
 from MRI2PETLib.preprocessing.smoothing import FWHM_PER_SIGMA
 from MRI2PETLib.progress import ProgressCallback, no_progress
 from MRI2PETLib.verdict import Finding, Verdict
@@ -62,7 +62,7 @@ def register_pet_to_t1(
     """
     if not same_grid(t1, t1_mask):
         raise InputError("The brain mask is not on the grid of the T1.", "Resample the mask.")
-    mask = sitk.Cast(t1_mask != 0, sitk.sitkUInt8)
+    mask = on_grid_of(sitk.Cast(t1_mask != 0, sitk.sitkUInt8), t1)
     if not sitk.GetArrayViewFromImage(mask).any():
         raise InputError("The brain mask is empty.", "Draw or compute it again.")
     grid = _grid_around(mask)

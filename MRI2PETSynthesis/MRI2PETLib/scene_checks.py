@@ -1,0 +1,32 @@
+"""The traffic light for nodes of the scene: at once, without finding the brain. Needs ``slicer``, no Qt."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from MRI2PETLib.errors import MRI2PETError
+from MRI2PETLib.preflight import NAMES, T1, Check, quick_checks
+from MRI2PETLib.scene_files import is_synthetic, unit_of
+from MRI2PETLib.scene_images import image_of
+
+
+def checks_of_nodes(t1: Any, pet: Any = None, pet_unit: str | None = None) -> list[Check]:
+    """Checks of a T1 node and a PET node; no check without a T1.
+
+    :param pet_unit: overrides the unit that the PET's node states.
+    """
+    if t1 is None:
+        return []
+    try:
+        return quick_checks(
+            image_of(t1),
+            None if pet is None else image_of(pet),
+            t1_synthetic=is_synthetic(t1),
+            pet_synthetic=pet is not None and is_synthetic(pet),
+            pet_unit=pet_unit or (None if pet is None else unit_of(pet)),
+            t1_name=t1.GetName(),
+            pet_name="The PET" if pet is None else pet.GetName(),
+        )
+    except MRI2PETError as error:  # a node that is no image at all: empty, sheared, several values a voxel
+        rest = [Check(name, "not checked") for name in NAMES if name != T1]
+        return [Check(T1, "refuse", error.message, error.hint), *rest]

@@ -1,0 +1,1 @@
+"""Panels of the module MRI2PETSynthesis: Qt only, one file a panel."""

@@ -1,0 +1,150 @@
+"""A user's path through the window of MRI2PETSynthesis, driven in Slicer.
+
+With the environment variable MRI2PET_SCREENSHOTS set to a folder, the window is saved there at each step.
+"""
+
+import os
+import tempfile
+import time
+import unittest
+from pathlib import Path
+
+try:
+    import slicer
+except ImportError:  # plain Python without slicer-core
+    slicer = None
+
+HAS_WINDOW = hasattr(slicer, "app") and hasattr(slicer, "util") and slicer.app is not None
+
+
+@unittest.skipUnless(HAS_WINDOW, "needs Slicer's application")
+class MRI2PETSynthesisUserPathTest(unittest.TestCase):
+    def setUp(self):
+        slicer.mrmlScene.Clear()
+        slicer.util.selectModule("MRI2PETSynthesis")
+        self.widget = slicer.util.getModuleWidget("MRI2PETSynthesis")
+        self.ui = self.widget.ui
+        self.shots = os.environ.get("MRI2PET_SCREENSHOTS")
+        self.number = 0
+
+    def test_path(self):
+        from MRI2PETSynthesisUI.sample_data import loadPhantom
+
+        self.assertFalse(self.ui.applyButton.enabled)
+        self.assertEqual(self.ui.applyButton.toolTip, "Choose a T1.")
+        t1, pet = loadPhantom()
+        self.ui.t1Selector.setCurrentNode(t1)
+        self.wait(lambda: self.ui.applyButton.enabled, 10)
+        self.assertIn("Geometry", self.ui.checksLabel.text)
+        self.shot("inputs")
+
+        # Apply, Cancel: the scene is as it was
+        before = slicer.mrmlScene.GetNumberOfNodes()
+        self.ui.applyButton.click()
+        self.wait(lambda: self.ui.applyButton.text == "Cancel" and self.ui.progressBar.value > 0, 60)
+        self.shot("running")
+        started = time.monotonic()
+        self.ui.applyButton.click()
+        self.wait(lambda: self.ui.applyButton.text == "Apply", 10)
+        self.assertLess(time.monotonic() - started, 5)  # 2 s on an idle machine
+        self.assertEqual(self.ui.statusLabel.text, "Cancelled.")
+        self.assertEqual(slicer.mrmlScene.GetNumberOfNodes(), before)
+
+        # Apply again: the overlay
+        self.ui.applyButton.click()
+        self.finish()
+        result = self.ui.resultSelector.currentNode()
+        self.assertIsNotNone(result)
+        self.assertEqual(result.GetImageData().GetDimensions(), t1.GetImageData().GetDimensions())
+        composite = slicer.app.layoutManager().sliceWidget("Red").mrmlSliceCompositeNode()
+        self.assertEqual(composite.GetForegroundVolumeID(), result.GetID())
+        self.ui.opacitySlider.value = 0.8
+        self.assertAlmostEqual(composite.GetForegroundOpacity(), 0.8)
+        self.shot("overlay")
+
+        # The real PET: compare
+        self.ui.realSelector.setCurrentNode(pet)
+        self.assertTrue(self.ui.compareButton.enabled)
+        self.ui.compareButton.click()
+        self.finish()
+        from MRI2PETLib.scene import result_nodes
+
+        nodes = result_nodes(slicer.mrmlScene, result.GetID())
+        self.assertIsNotNone(nodes.normdiff)
+        self.assertEqual(self.ui.layoutComboBox.currentText, "compare")
+        view = slicer.app.layoutManager().sliceWidget("MRI2PETNormDiff").mrmlSliceCompositeNode()
+        self.assertEqual(view.GetForegroundVolumeID(), nodes.normdiff)
+        self.shot("compare")
+
+        # One window for both PETs
+        self.ui.maximumSlider.value = 1.5
+        tops = {
+            slicer.mrmlScene.GetNodeByID(i).GetDisplayNode().GetWindowLevelMax()
+            for i in (nodes.pet, nodes.real)
+        }
+        self.assertEqual(tops, {1.5})
+
+        # Tables, plots, and a jump to a region
+        self.ui.layoutComboBox.currentText = "readouts"
+        table = self.ui.readoutTable
+        self.assertGreater(table.model().rowCount(), 10)
+        self.widget.readouts._onCell(table.model().index(5, 0))
+        red = slicer.app.layoutManager().sliceWidget("MRI2PETT1").mrmlSliceNode()
+        from MRI2PETLib.scene_tables import region_point_ras
+
+        point = region_point_ras(slicer.mrmlScene.GetNodeByID(nodes.regions), 5)
+        self.assertAlmostEqual(red.GetSliceToRAS().GetElement(2, 3), point[2], delta=1.5)
+        self.assertIn("NormDiff", self.ui.pointLabel.text)
+        self.ui.readoutsButton.collapsed = False
+        self.ui.inputsButton.collapsed = True
+        self.shot("readouts")
+
+        # Swipe
+        self.ui.layoutComboBox.currentText = "overlay"
+        self.ui.swipeCheckBox.checked = True
+        self.ui.swipeSlider.value = 0.4
+        self.shot("swipe")
+        self.ui.swipeCheckBox.checked = False
+
+        # Save, close, reload
+        with tempfile.TemporaryDirectory() as folder:
+            path = str(Path(folder) / "scene.mrb")
+            self.assertTrue(slicer.util.saveScene(path))
+            slicer.mrmlScene.Clear()
+            self.wait(lambda: self.ui.t1Selector.currentNode() is None, 5)
+            self.assertTrue(slicer.util.loadScene(path))
+        slicer.util.selectModule("MRI2PETSynthesis")
+        self.settle()
+        self.assertIsNotNone(self.ui.t1Selector.currentNode())
+        again = self.ui.resultSelector.currentNode()
+        self.assertEqual(again.GetName(), result.GetName() if result.GetName() else again.GetName())
+        nodes = result_nodes(slicer.mrmlScene, again.GetID())
+        self.assertIsNotNone(nodes.report)
+        self.assertAlmostEqual(self.ui.opacitySlider.value, 0.8)
+        self.shot("reloaded")
+
+    # -- helpers ---------------------------------------------------------------------
+
+    def settle(self, seconds=0.5):
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            slicer.app.processEvents()
+            time.sleep(0.02)
+
+    def wait(self, condition, seconds):
+        end = time.monotonic() + seconds
+        while not condition():
+            self.assertLess(time.monotonic(), end, f"waited {seconds} s: {self.ui.statusLabel.text}")
+            self.settle(0.05)
+
+    def finish(self, seconds=300):
+        self.wait(lambda: self.widget.run is not None and not self.widget.run.is_active, seconds)
+        self.settle()
+        self.assertEqual(self.widget.run.finished.state, "done", self.ui.logText.plainText)
+
+    def shot(self, name):
+        self.settle()
+        if self.shots:
+            self.number += 1
+            Path(self.shots).mkdir(parents=True, exist_ok=True)
+            slicer.util.mainWindow().grab().save(f"{self.shots}/{self.number:02d}-{name}.png")

@@ -1,0 +1,113 @@
+"""The readout of a drawn region and of a sphere, by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from MRI2PETLib.errors import InputError
+from MRI2PETLib.evaluation.local import RoiReadout, region_cnr, roi_readout, sphere_mask
+
+SPACING = (1.0, 2.0, 4.0)
+
+
+def image(values: list[float], kind: type = np.float32) -> sitk.Image:
+    """One row of voxels of 1 x 2 x 4 mm."""
+    found = sitk.GetImageFromArray(np.array([[values]], dtype=kind))
+    found.SetSpacing(SPACING)
+    return found
+
+
+SYNTHETIC = image([2, 3, 1, 3, 9, 9])
+REAL = image([1, 3, 2, 4, 9, 9])
+BRAIN = image([1, 1, 1, 1, 0, 0], np.uint8)
+
+
+def readout(roi: list[int], real: sitk.Image = REAL, brain: sitk.Image = BRAIN) -> RoiReadout:
+    return roi_readout(SYNTHETIC, real, brain, image(roi, np.uint8), unit="SUVR")  # type: ignore[arg-type]
+
+
+def test_a_region_by_hand() -> None:
+    """Region: voxels 0, 1 (and 4, outside the brain); the rest of the brain: voxels 2, 3."""
+    found = readout([1, 1, 0, 0, 1, 0])
+    assert found.n_voxels == 2 and found.unit == "SUVR"
+    assert found.volume_ml == pytest.approx(2 * 8 / 1000) and found.outside_ml == pytest.approx(8 / 1000)
+    assert (found.mean_synthetic, found.mean_real) == (2.5, 2)
+    assert found.percent_difference.value == pytest.approx(25)
+    assert found.normdiff_mean.value == pytest.approx((1 / 3 + 0) / 2)
+    assert found.normdiff_median.value == pytest.approx(1 / 6)
+    assert found.normdiff_sd.value == pytest.approx(1 / 6)
+    assert found.normdiff_excluded_fraction.value == 0
+    together = np.array([1, 3, 2, 3])
+    assert found.roi_cnr_bias.value == pytest.approx((2 - 2.5) / together.std())
+    # rest: synthetic 1, 3: mean 2, SD 1; real 2, 4: mean 3, SD 1
+    assert found.cnr_synthetic.value == pytest.approx(0.5)
+    assert found.cnr_real.value == pytest.approx(-1)
+
+
+def test_voxels_that_are_zero_in_both_have_no_normdiff_and_are_counted() -> None:
+    zero = image([0, 3, 1, 3, 9, 9])
+    found = roi_readout(zero, image([0, 1, 2, 4, 9, 9]), BRAIN, image([1, 1, 0, 0, 0, 0], np.uint8), unit="x")
+    assert found.normdiff_excluded_fraction.value == 0.5 and found.normdiff_mean.value == pytest.approx(0.5)
+
+
+def test_voxels_that_are_not_finite_are_left_out() -> None:
+    found = readout([1, 1, 0, 0, 0, 0], image([np.nan, 3, 2, 4, 9, 9]))
+    assert found.n_voxels == 1 and found.mean_synthetic == 3 and found.normdiff_mean.value == 0
+
+
+def test_what_cannot_be_measured_says_why() -> None:
+    with pytest.raises(InputError, match="region is empty"):
+        readout([0] * 6)
+    with pytest.raises(InputError, match="no voxel inside the brain"):
+        readout([0, 0, 0, 0, 1, 1])
+    other = image([1, 1, 0, 0, 0, 0], np.uint8)
+    other.SetOrigin((1.0, 0.0, 0.0))
+    with pytest.raises(InputError, match="one grid"):
+        roi_readout(SYNTHETIC, REAL, BRAIN, other, unit="SUVR")
+    found = readout([1, 1, 1, 1, 0, 0])
+    assert found.cnr_real.value is None and "fills the brain" in found.cnr_real.reason
+    flat = region_cnr(np.array([2.0]), np.array([1.0, 1.0]))
+    assert flat.value is None and "constant" in flat.reason
+
+
+def test_contrast_does_not_depend_on_the_unit() -> None:
+    region, rest = np.array([5.0, 6.0]), np.array([1.0, 2.0, 3.0])
+    one, other = region_cnr(region, rest).value, region_cnr(37 * region, 37 * rest).value
+    assert one == pytest.approx(3.5 / np.sqrt(2 / 3)) and other == pytest.approx(one)
+
+
+def oblique(size: tuple[int, int, int]) -> sitk.Image:
+    reference = sitk.Image(size, sitk.sitkUInt8)
+    reference.SetSpacing((1.1, 1.7, 2.3))
+    reference.SetOrigin((11.0, -30.0, 7.0))
+    turn = sitk.Euler3DTransform((0.0, 0.0, 0.0), 0.4, -0.3, 0.7)
+    reference.SetDirection(turn.GetMatrix())
+    return reference
+
+
+@pytest.mark.parametrize("radius_mm", [0.1, 3.0, 8.0, 500.0])
+@pytest.mark.parametrize("index", [(10.3, 8.6, 6.2), (0.2, 0.1, 11.4)])
+def test_a_sphere_holds_the_voxels_within_its_radius(
+    index: tuple[float, float, float], radius_mm: float
+) -> None:
+    """Compared with the distance of every voxel, also cut by the border; the voxel of the point is in."""
+    reference = oblique((24, 18, 12))
+    centre = reference.TransformContinuousIndexToPhysicalPoint(index)
+    found = sphere_mask(reference, centre, radius_mm)
+    expected = np.zeros(reference.GetSize()[::-1], dtype=bool)
+    for k, j, i in np.ndindex(*expected.shape):
+        point = reference.TransformIndexToPhysicalPoint((i, j, k))
+        expected[k, j, i] = np.linalg.norm(np.subtract(point, centre)) <= radius_mm
+    expected[reference.TransformPhysicalPointToIndex(centre)[::-1]] = True
+    assert np.array_equal(sitk.GetArrayFromImage(found) > 0, expected)
+    assert found.GetOrigin() == reference.GetOrigin() and found.GetDirection() == reference.GetDirection()
+
+
+def test_a_sphere_needs_a_radius_and_a_point_inside() -> None:
+    reference = oblique((24, 18, 12))
+    with pytest.raises(InputError, match="radius"):
+        sphere_mask(reference, reference.GetOrigin(), 0.0)
+    with pytest.raises(InputError, match="outside of the image"):
+        sphere_mask(reference, (500.0, 0.0, 0.0), 5.0)
