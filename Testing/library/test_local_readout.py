@@ -1,4 +1,4 @@
-"""The readout of a drawn region and of a sphere, by hand."""
+"""The readout of a drawn region, by hand."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 import SimpleITK as sitk
 
 from MRI2PETLib.errors import InputError
-from MRI2PETLib.evaluation.local import RoiReadout, region_cnr, roi_readout, sphere_mask
+from MRI2PETLib.evaluation.local import RoiReadout, region_cnr, roi_readout
 
 SPACING = (1.0, 2.0, 4.0)
 
@@ -76,38 +76,3 @@ def test_contrast_does_not_depend_on_the_unit() -> None:
     region, rest = np.array([5.0, 6.0]), np.array([1.0, 2.0, 3.0])
     one, other = region_cnr(region, rest).value, region_cnr(37 * region, 37 * rest).value
     assert one == pytest.approx(3.5 / np.sqrt(2 / 3)) and other == pytest.approx(one)
-
-
-def oblique(size: tuple[int, int, int]) -> sitk.Image:
-    reference = sitk.Image(size, sitk.sitkUInt8)
-    reference.SetSpacing((1.1, 1.7, 2.3))
-    reference.SetOrigin((11.0, -30.0, 7.0))
-    turn = sitk.Euler3DTransform((0.0, 0.0, 0.0), 0.4, -0.3, 0.7)
-    reference.SetDirection(turn.GetMatrix())
-    return reference
-
-
-@pytest.mark.parametrize("radius_mm", [0.1, 3.0, 8.0, 500.0])
-@pytest.mark.parametrize("index", [(10.3, 8.6, 6.2), (0.2, 0.1, 11.4)])
-def test_a_sphere_holds_the_voxels_within_its_radius(
-    index: tuple[float, float, float], radius_mm: float
-) -> None:
-    """Compared with the distance of every voxel, also cut by the border; the voxel of the point is in."""
-    reference = oblique((24, 18, 12))
-    centre = reference.TransformContinuousIndexToPhysicalPoint(index)
-    found = sphere_mask(reference, centre, radius_mm)
-    expected = np.zeros(reference.GetSize()[::-1], dtype=bool)
-    for k, j, i in np.ndindex(*expected.shape):
-        point = reference.TransformIndexToPhysicalPoint((i, j, k))
-        expected[k, j, i] = np.linalg.norm(np.subtract(point, centre)) <= radius_mm
-    expected[reference.TransformPhysicalPointToIndex(centre)[::-1]] = True
-    assert np.array_equal(sitk.GetArrayFromImage(found) > 0, expected)
-    assert found.GetOrigin() == reference.GetOrigin() and found.GetDirection() == reference.GetDirection()
-
-
-def test_a_sphere_needs_a_radius_and_a_point_inside() -> None:
-    reference = oblique((24, 18, 12))
-    with pytest.raises(InputError, match="radius"):
-        sphere_mask(reference, reference.GetOrigin(), 0.0)
-    with pytest.raises(InputError, match="outside of the image"):
-        sphere_mask(reference, (500.0, 0.0, 0.0), 5.0)

@@ -1,4 +1,4 @@
-"""Readout of one place: a region that a person drew, or a sphere around a point."""
+"""Readout of one place: a region that a person drew."""
 
 from __future__ import annotations
 
@@ -103,35 +103,3 @@ def region_cnr(region: np.ndarray, rest: np.ndarray) -> Measure:
     if is_constant(reference):
         return Measure(None, "the rest of the brain is constant")
     return measured((region.astype(np.float64).mean() - reference.mean()) / reference.std(), "not finite")
-
-
-def sphere_mask(
-    reference: sitk.Image, centre_lps_mm: tuple[float, float, float], radius_mm: float
-) -> sitk.Image:
-    """The voxels of ``reference`` whose centres are within ``radius_mm`` of a point (LPS mm), uint8.
-
-    On the grid of ``reference``; only the sphere's own box is computed. The voxel that holds the point always
-    belongs to it.
-
-    :raises InputError: if the radius is not above 0, or the point lies outside of the image.
-    """
-    if not 0 < radius_mm < np.inf:
-        raise InputError(f"The radius is {radius_mm:g} mm.", "Give one above 0.")
-    centre = np.array(reference.TransformPhysicalPointToContinuousIndex([float(c) for c in centre_lps_mm]))
-    size = np.array(reference.GetSize())
-    if not ((centre >= -0.5) & (centre <= size - 0.5)).all():
-        raise InputError("The point lies outside of the image.", "Choose a point within it.")
-    # Axes are at right angles, so the sphere reaches radius / spacing voxels along each.
-    spacing = np.array(reference.GetSpacing())
-    reach = radius_mm / spacing
-    nearest = np.clip(np.floor(centre + 0.5), 0, size - 1).astype(int)
-    low = np.minimum(np.clip(np.ceil(centre - reach), 0, size - 1).astype(int), nearest)
-    high = np.maximum(np.clip(np.floor(centre + reach), 0, size - 1).astype(int), nearest)
-    i, j, k = (((np.arange(a, b + 1) - c) * mm) ** 2 for a, b, c, mm in zip(low, high, centre, spacing))
-    inside = k[:, None, None] + j[:, None] + i <= radius_mm**2
-    inside[tuple((nearest - low)[::-1])] = True
-    whole = np.zeros(reference.GetSize()[::-1], dtype=np.uint8)
-    whole[tuple(slice(a, b + 1) for a, b in zip(low[::-1], high[::-1]))] = inside
-    mask = sitk.GetImageFromArray(whole)
-    mask.CopyInformation(reference)
-    return mask
