@@ -126,7 +126,7 @@ def _names(scene: slicer.vtkMRMLScene, title: str, names: Mapping[int, str]) -> 
 
 
 def _comparison_ids(scene: slicer.vtkMRMLScene, pet: Any) -> list[str]:
-    """All nodes of the present comparison, the series and tables of its charts included."""
+    """All nodes of the present comparison: also series and tables of its charts, display and storage."""
     found = result_nodes(scene, pet.GetID())
     ids = [getattr(found, role) for role in _REPLACED]
     for n in range(pet.GetNumberOfNodeReferences(LABELS)):
@@ -139,4 +139,15 @@ def _comparison_ids(scene: slicer.vtkMRMLScene, pet: Any) -> list[str]:
             for n in range(chart.GetNumberOfPlotSeriesNodes()):
                 series = chart.GetNthPlotSeriesNode(n)
                 ids += [series.GetID(), series.GetTableNodeID()]
-    return list(dict.fromkeys(i for i in ids if i))
+    chosen = list(dict.fromkeys(i for i in ids if i))
+    return chosen + [i for node_id in chosen for i in _own_ids(scene.GetNodeByID(node_id))]
+
+
+def _own_ids(node: Any) -> list[str]:
+    """Display and storage nodes of a node: the scene would keep them."""
+    found = []
+    if node.IsA("vtkMRMLDisplayableNode"):
+        found += [node.GetNthDisplayNodeID(n) for n in range(node.GetNumberOfDisplayNodes())]
+    if node.IsA("vtkMRMLStorableNode"):
+        found += [node.GetNthStorageNodeID(n) for n in range(node.GetNumberOfStorageNodes())]
+    return [i for i in found if i]

@@ -122,20 +122,21 @@ def test_synthesis_comparison_and_everything_that_follows(
 
     swipe = Swipe(scene, pet)
     set_foreground(scene, swipe.node.GetID())
-    ras_r = -world_x(image_of(pet))
-    for share in (1.0, 0.3, 0.8, 0.5):
+    for share in (1.0, 0.3, 0.8, 0.5):  # the person's right is at the end of j, see TURNED
         swipe.set_position(share)
         shown = slicer.util.arrayFromVolume(swipe.node)
-        middle = (ras_r.max() + ras_r.min()) / 2 - (share - 0.5) * np.ptp(ras_r)
-        for side, source in ((ras_r > middle + 4, real), (ras_r < middle - 4, pet)):
-            assert np.array_equal(shown[side], slicer.util.arrayFromVolume(source)[side])
+        first = shown.shape[1] - round(share * shown.shape[1])
+        for side, source in ((slice(first, None), real), (slice(first), pet)):
+            assert np.array_equal(shown[:, side], slicer.util.arrayFromVolume(source)[:, side])
     swipe.remove(scene)
     assert scene.GetNodeByID(swipe.node.GetID() or "") is None
 
+    show_result(scene, nodes, 0.4)
     before = node_names(scene)
     again = request(inputs, model, real=inputs["pet"].GetID(), synthetic=nodes.pet)
     second = SceneRun(scene, again, folder=tmp_path).start().wait()
     assert second.error is None and second.nodes is not None and second.nodes.pet == nodes.pet
+    show_result(scene, second.nodes, 0.4)
     assert len(node_names(scene)) == len(before)  # the earlier comparison was replaced
     assert scene.GetNodeByID(nodes.real) is None and scene.GetNodeByID(nodes.report) is None
 
@@ -151,13 +152,6 @@ def test_synthesis_comparison_and_everything_that_follows(
     assert table_text(other.GetNodeByID(back.regions), ",") == table_text(
         scene.GetNodeByID(second.nodes.regions), ","
     )
-
-
-def world_x(image: sitk.Image) -> np.ndarray:
-    """LPS x of every voxel, [k, j, i]."""
-    k, j, i = np.indices(image.GetSize()[::-1])
-    row = np.reshape(image.GetDirection(), (3, 3))[0] * image.GetSpacing()
-    return image.GetOrigin()[0] + row[0] * i + row[1] * j + row[2] * k
 
 
 @pytest.mark.parametrize("stage", ["starting", "running"])
