@@ -45,26 +45,28 @@ class Donor:
 class ActivityModel:
     """Everything the pair synthesis knows of real PET. Arrays float32 [k, j, i] on the template's grid.
 
-    ``correction`` multiplies a person's tissue activity (:data:`TISSUE_WEIGHTS`). ``components`` [n, k, j, i]
-    are logarithms, each as large as one standard deviation of its score over the donors; ``focal`` is the
-    logarithm of patients over controls; ``thalamus`` is 1 there and falls off around it.
+    ``tissue`` is the activity of the average person's tissue, before the ``correction`` that multiplies it
+    and any person's (:data:`TISSUE_WEIGHTS`). ``components`` [n, k, j, i] are logarithms, each as large as
+    one standard deviation of its score over the donors; ``focal`` is the logarithm of patients over controls;
+    ``thalamus`` is 1 there and falls off around it.
     """
 
+    tissue: np.ndarray
     correction: np.ndarray
     components: np.ndarray
     focal: np.ndarray
     thalamus: np.ndarray
     donors: tuple[str, ...]
 
-    def tissue_activity(self, gm: np.ndarray, wm: np.ndarray, csf: np.ndarray) -> np.ndarray:
-        """Activity of tissue fractions before the correction, grey matter = 1."""
-        return np.asarray(
-            TISSUE_WEIGHTS["gm"] * gm + TISSUE_WEIGHTS["wm"] * wm + TISSUE_WEIGHTS["csf"] * csf, np.float32
-        )
-
     def population_map(self, fwhm_mm: float) -> sitk.Image:
         """The average scan in MNI space, mean 1 in the template's brain, at a resolution of ``fwhm_mm``."""
-        return smooth_fwhm(template_image(template_tissue() * self.correction), fwhm_mm)
+        return smooth_fwhm(template_image(self.tissue * self.correction), fwhm_mm)
+
+
+def tissue_activity(gm: np.ndarray, wm: np.ndarray, csf: np.ndarray) -> np.ndarray:
+    """Activity of tissue fractions before any correction, grey matter = 1."""
+    weights = TISSUE_WEIGHTS
+    return np.asarray(weights["gm"] * gm + weights["wm"] * wm + weights["csf"] * csf, np.float32)
 
 
 def template_image(array: np.ndarray) -> sitk.Image:
@@ -83,8 +85,7 @@ def template_brain() -> np.ndarray:
 def template_tissue() -> np.ndarray:
     """Tissue weights on the template, without any map of PET."""
     template = load_template()
-    maps = {name: sitk.GetArrayFromImage(getattr(template, name)) for name in TISSUE_WEIGHTS}
-    return np.asarray(sum(weight * maps[name] for name, weight in TISSUE_WEIGHTS.items()), np.float32)
+    return tissue_activity(**{n: sitk.GetArrayFromImage(getattr(template, n)) for n in TISSUE_WEIGHTS})
 
 
 def read_donors(folder: Path) -> list[Donor]:
@@ -114,9 +115,11 @@ def mean_map(donors: Sequence[Donor]) -> np.ndarray:
     return np.asarray(np.mean([donor.values for donor in donors], axis=0), np.float32)
 
 
-def build_activity(donors: Sequence[Donor]) -> ActivityModel:
+def build_activity(donors: Sequence[Donor], tissue: np.ndarray) -> ActivityModel:
     """The activity model of these donors and no others.
 
+    :param tissue: activity of the average person's tissue on the template's grid [k, j, i]: of the people
+        that the model is for (:func:`averages.mean_tissue`), so that their mean PET looks like the donors'.
     :raises InputError: without two controls and two patients.
     """
     controls = [donor for donor in donors if donor.is_control]
@@ -132,7 +135,8 @@ def build_activity(donors: Sequence[Donor]) -> ActivityModel:
     keep = len(donors) - 1
     scaled = components[:keep] * (size[:keep] / np.sqrt(keep))[:, None]
     return ActivityModel(
-        correction=tissue_correction(control_mean),
+        tissue=tissue,
+        correction=tissue_correction(control_mean, tissue),
         components=scaled.reshape(keep, *control_mean.shape).astype(np.float32),
         focal=_log_ratio(mean_map(patients), control_mean),
         thalamus=_thalamus(),
@@ -140,12 +144,11 @@ def build_activity(donors: Sequence[Donor]) -> ActivityModel:
     )
 
 
-def tissue_correction(target: np.ndarray) -> np.ndarray:
-    """What the template's tissue must be multiplied by to look like ``target`` at its resolution.
+def tissue_correction(target: np.ndarray, tissue: np.ndarray) -> np.ndarray:
+    """What ``tissue`` must be multiplied by to look like ``target`` at its resolution.
 
     Three multiplicative iterations of the Richardson-Lucy kind; outside the brain the nearest value.
     """
-    tissue = template_tissue()
     tissue = tissue / tissue[template_brain()].mean()
     valid = template_brain() & (target > _LEVEL)
     correction = np.ones_like(tissue)
@@ -194,20 +197,20 @@ def correlation(a: np.ndarray, b: np.ndarray, where: np.ndarray) -> float:
     return float(np.corrcoef(a[where], b[where])[0, 1])
 
 
-def leave_one_out(donors: Sequence[Donor]) -> list[dict[str, float | str]]:
+def leave_one_out(donors: Sequence[Donor], tissue: np.ndarray) -> list[dict[str, float | str]]:
     """How well maps made without a donor predict this donor, in the brain where the donor exceeds .2.
 
-    ``activity``: the corrected tissue model of the other controls; ``mean``: their mean map; ``tissue``:
-    tissue weights alone. All at the resolution of the real maps.
+    ``activity``: ``tissue`` corrected by the other controls; ``mean``: their mean map; ``tissue``: tissue
+    weights on the template alone. All at the resolution of the real maps.
     """
     rows: list[dict[str, float | str]] = []
-    tissue = _blur(template_tissue(), MAP_FWHM_MM)
+    alone = _blur(template_tissue(), MAP_FWHM_MM)
     for donor in donors:
         others = [other for other in donors if other.is_control and other.name != donor.name]
         mean = mean_map(others)
-        model = _blur(template_tissue() * tissue_correction(mean), MAP_FWHM_MM)
+        model = _blur(tissue * tissue_correction(mean, tissue), MAP_FWHM_MM)
         where = template_brain() & (donor.values > _LEVEL)
-        predictions = {"activity": model, "mean": mean, "tissue": tissue}
+        predictions = {"activity": model, "mean": mean, "tissue": alone}
         r = {name: correlation(values, donor.values, where) for name, values in predictions.items()}
         rows.append({"donor": donor.name, **r})
     return rows

@@ -13,6 +13,7 @@ import numpy as np
 from MRI2PETLib.grids import Grid
 from MRI2PETLib.model_space import model_grid
 from MRI2PETLib.preprocessing.template import load_template
+from MRI2PETTrainingLib.build_demo.activity import OTHER_WEIGHT, tissue_activity
 from MRI2PETTrainingLib.build_demo.anatomies import FIELD_SIZE, SOURCE_SPACE, Anatomy
 
 SMALLEST_GROUP, LARGEST_GROUP = 3, 24
@@ -37,6 +38,26 @@ def average_anatomies(people: Sequence[Anatomy], n: int, seed: int) -> list[Anat
         nowhere = np.zeros((3, *(FIELD_SIZE,) * 3), np.float32)
         averages.append(Anatomy(f"average-{number:02d}", grid, t1, mask, gm, wm, csf, nowhere, np.eye(4)))
     return averages
+
+
+def tissue_of(person: Anatomy) -> np.ndarray:
+    """Activity of a person's tissue before any correction, 0 outside the brain: [k, j, i] on their grid."""
+    tissue = tissue_activity(person.gm, person.wm, person.csf)
+    other = np.clip(person.mask - person.gm - person.wm - person.csf, 0, 1)
+    return np.asarray((tissue + OTHER_WEIGHT * other) * person.mask, np.float32)
+
+
+def mean_tissue(people: Sequence[Anatomy]) -> np.ndarray:
+    """Mean of :func:`tissue_of` over ``people`` in MNI space: [k, j, i] on the template's grid, 0 where fewer
+    than half of them have brain.
+    """
+    grid = Grid.of(load_template().mask)
+    share, tissue = np.zeros((2, *grid.size[::-1]), np.float32)
+    for person in people:
+        mask, activity = person.onto(grid, person.mask.astype(np.float32), tissue_of(person))
+        share += mask / len(people)
+        tissue += activity / len(people)
+    return np.divide(tissue, share, out=np.zeros_like(tissue), where=share > 0.5)
 
 
 def _in_mni(person: Anatomy, grid: Grid) -> np.ndarray:

@@ -22,10 +22,11 @@ from MRI2PETLib.errors import InputError, MRI2PETError
 from MRI2PETLib.progress import Reporter, make_reporter
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
 
     from MRI2PETLib.bundle import Bundle
-    from MRI2PETTrainingLib.build_demo.activity import Donor
+    from MRI2PETTrainingLib.build_demo.activity import ActivityModel, Donor
     from MRI2PETTrainingLib.build_demo.anatomies import Anatomy, Split
     from MRI2PETTrainingLib.build_demo.external import RealCheck
     from MRI2PETTrainingLib.build_demo.gates import Measured
@@ -71,11 +72,17 @@ class _Material:
     anatomies: dict[str, Path]
     split: Split
     donors: list[Donor]
+    tissue: np.ndarray
 
     def people(self, subjects: list[str]) -> list[Anatomy]:
         from MRI2PETTrainingLib.build_demo.anatomies import load_anatomy
 
         return [load_anatomy(self.anatomies[subject]) for subject in subjects]
+
+    def activity(self, donors: list[Donor]) -> ActivityModel:
+        from MRI2PETTrainingLib.build_demo.activity import build_activity
+
+        return build_activity(donors, self.tissue)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -127,7 +134,24 @@ def _material(options: argparse.Namespace, reporter: Reporter) -> _Material:
             f"{options.work} was begun with other people or donors.", "Choose another work folder."
         )
     write_json(begun, about)
-    return _Material(t1s, prepared, split, donors)
+    return _Material(t1s, prepared, split, donors, _mean_tissue(options.work, prepared, split))
+
+
+def _mean_tissue(work: Path, prepared: dict[str, Path], split: Split) -> np.ndarray:
+    """Of the training people, kept in the work folder."""
+    import numpy as np
+
+    from MRI2PETLib.outputs import atomic_path
+    from MRI2PETTrainingLib.build_demo.anatomies import load_anatomy
+    from MRI2PETTrainingLib.build_demo.averages import mean_tissue
+
+    kept = work / "mean_tissue.npy"
+    if not kept.is_file():
+        tissue = mean_tissue([load_anatomy(prepared[subject]) for subject in split.train])
+        with atomic_path(kept) as temporary:
+            np.save(temporary, tissue, allow_pickle=False)
+    found: np.ndarray = np.load(kept, allow_pickle=False)
+    return found
 
 
 def _settings(options: argparse.Namespace) -> TrainSettings:
@@ -158,7 +182,6 @@ def _train(
     minutes: float,
     reporter: Reporter,
 ) -> torch.nn.Module | None:
-    from MRI2PETTrainingLib.build_demo.activity import build_activity
     from MRI2PETTrainingLib.build_demo.averages import average_anatomies
     from MRI2PETTrainingLib.build_demo.pairs import People, load_people
     from MRI2PETTrainingLib.build_demo.train import train
@@ -166,7 +189,7 @@ def _train(
     def load(size: int) -> People:
         people = material.people(material.split.train)
         people += average_anatomies(people, settings.averages, SEED)
-        return load_people(people, build_activity(donors), size, device)
+        return load_people(people, material.activity(donors), size, device)
 
     return train(settings, load, folder, device, minutes=minutes, progress=reporter.progress)
 
@@ -224,13 +247,13 @@ def _check_unseen(
     network: torch.nn.Module, settings: TrainSettings, material: _Material, test: list[str]
 ) -> tuple[RealCheck, RealCheck]:
     """The out-of-sample model against the donors that it never saw: from the template's T1, from people's."""
-    from MRI2PETTrainingLib.build_demo.activity import build_activity, training_donors
+    from MRI2PETTrainingLib.build_demo.activity import training_donors
     from MRI2PETTrainingLib.build_demo.external import check_real, predict_people
     from MRI2PETTrainingLib.build_demo.gates import compare_with_real
 
     seen = training_donors(material.donors, SEED)
     unseen = [donor for donor in material.donors if donor not in seen]
-    people = predict_people(network, settings.size, material.people(test), build_activity(seen))
+    people = predict_people(network, settings.size, material.people(test), material.activity(seen))
     return compare_with_real(network, settings.space, unseen, seen), check_real(*people, unseen, seen)
 
 
@@ -241,12 +264,11 @@ def _figures(
     unseen: tuple[RealCheck, RealCheck] | None,
     reporter: Reporter,
 ) -> Measured:
-    from MRI2PETTrainingLib.build_demo.activity import build_activity
     from MRI2PETTrainingLib.build_demo.gates import measure
 
     return measure(
         bundle,
-        build_activity(material.donors),
+        material.activity(material.donors),
         material.people(split.train),
         material.people(split.test),
         material.donors,
@@ -295,13 +317,12 @@ def _ablation(
     import torch
 
     from MRI2PETLib.outputs import write_json
-    from MRI2PETTrainingLib.build_demo.activity import build_activity
     from MRI2PETTrainingLib.build_demo.bundle_card import render_ablation
     from MRI2PETTrainingLib.build_demo.heldout import NETWORK, fit_baselines, heldout_table
     from MRI2PETTrainingLib.build_demo.pairs import load_people
     from MRI2PETTrainingLib.build_demo.train import SIZES
 
-    model = build_activity(material.donors)
+    model = material.activity(material.donors)
     test = material.people(material.split.test)
     steps = options.steps or _ABLATION_STEPS
     people = load_people(material.people(material.split.train), model, 32, torch.device("cpu"))

@@ -219,7 +219,7 @@ def measure(
         unseen=first,
         unseen_people=second,
         path=path,
-        leave_one_out=leave_one_out(donors),
+        leave_one_out=leave_one_out(donors, model.tissue),
     )
 
 

@@ -20,8 +20,9 @@ from torch.nn import functional as F
 
 from MRI2PETLib.grids import FWHM_PER_SIGMA
 from MRI2PETLib.preprocessing.template import load_template
-from MRI2PETTrainingLib.build_demo.activity import OTHER_WEIGHT, ActivityModel
+from MRI2PETTrainingLib.build_demo.activity import ActivityModel
 from MRI2PETTrainingLib.build_demo.anatomies import SOURCE_SPACE, Anatomy
+from MRI2PETTrainingLib.build_demo.averages import tissue_of
 
 _SMOOTH_SIZE = 48  # voxels an axis of the smooth fields (4 mm)
 _SOURCE_MM = SOURCE_SPACE.spacings_mm[0]
@@ -87,11 +88,9 @@ def load_people(
         factor = F.grid_sample(
             correction, template_positions(anatomy, 96).to(device), padding_mode="border", align_corners=False
         )[0, 0]
-        other = np.clip(anatomy.mask - anatomy.gm - anatomy.wm - anatomy.csf, 0, 1) * OTHER_WEIGHT
-        tissue = (model.tissue_activity(anatomy.gm, anatomy.wm, anatomy.csf) + other) * anatomy.mask
         top = np.percentile(anatomy.t1[anatomy.mask], 99)
         volumes = [anatomy.t1 * anatomy.mask / top, anatomy.mask.astype(np.float32)]
-        volumes.append(tissue * factor.cpu().numpy())
+        volumes.append(tissue_of(anatomy) * factor.cpu().numpy())
         blurred = [antialiased(v, spacing_mm) for v in volumes]
         sharp.append(torch.from_numpy(np.stack(blurred).astype(np.float16)).to(device))
         where = template_positions(anatomy, _SMOOTH_SIZE).to(device)
