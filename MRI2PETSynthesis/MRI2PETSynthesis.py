@@ -103,7 +103,7 @@ class MRI2PETSynthesisWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.inputs = InputsPanel(self.ui, self.onModelChanged)
         self.display = DisplayPanel(self.ui)
         self.readouts = ReadoutPanel(self.ui)
-        self.setupPanel = SetupPanel(self.ui.setupLayout, onChanged=self.updateGUI)
+        self.setupPanel = SetupPanel(self.ui.setupButton.layout(), onChanged=self.updateGUI)
         self.ui.resultSelector.addAttribute("vtkMRMLScalarVolumeNode", "MRI2PET.Result")
         self.ui.applyButton.connect("clicked()", self.onApplyButton)
         self.ui.compareButton.connect("clicked()", self.onCompareButton)
@@ -117,6 +117,7 @@ class MRI2PETSynthesisWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def cleanup(self) -> None:
         """The module is destroyed: end what runs."""
         self.logic.cleanup()
+        self.setupPanel.cleanup()
         self.readouts.watchCrosshair(False)
         self.setParameterNode(None)
         self.removeObservers()

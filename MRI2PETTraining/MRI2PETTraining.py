@@ -100,7 +100,9 @@ class MRI2PETTrainingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         )
         self.dataset = DatasetPanel(self.ui, self.onPreset, self.onInit)
         self.results = ResultsPanel(self.ui)
-        self.setupPanel = SetupPanel(self.ui.setupLayout, onChanged=self.updateGUI, more=("training",))
+        self.setupPanel = SetupPanel(
+            self.ui.setupButton.layout(), onChanged=self.updateGUI, more=("training",)
+        )
         self._typing = qt.QTimer()
         self._typing.setSingleShot(True)
         self._typing.setInterval(_TYPING_MS)

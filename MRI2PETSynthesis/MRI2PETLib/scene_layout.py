@@ -6,6 +6,7 @@ and NormDiff of the same plane; they are panned, zoomed and scrolled together.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import slicer
@@ -22,6 +23,8 @@ COMPARED = {
     "MRI2PETSynthetic": ("Synthetic PET", "#B5541C"),
     "MRI2PETNormDiff": ("NormDiff", "#6A4C93"),
 }
+# Width and height as shares of the view; the text grows with them.
+_LEGEND_SIZE = (0.1, 0.3)
 TABLE_VIEW, PLOT_VIEW = "MRI2PETTable", "MRI2PETPlot"
 # Slicer keeps numbers below 100 for itself and asks extensions for larger ones.
 _NUMBERS: dict[str, int] = {"compare": 26201, "readouts": 26202}
@@ -58,8 +61,8 @@ def layout_description(name: LayoutName) -> str:
     if name == "compare":
         return views
     if name == "readouts":
-        table, plot = table_view(TABLE_VIEW, "T"), plot_view(PLOT_VIEW, "P")
-        return split("horizontal", views, split("vertical", plot, table))
+        table, plot = table_view(TABLE_VIEW, "Table"), plot_view(PLOT_VIEW, "Plot")
+        return split("horizontal", views, split("vertical", plot, table), sizes=(600, 400))
     raise KeyError(name)
 
 
@@ -136,6 +139,7 @@ def _show_legends(scene: slicer.vtkMRMLScene, nodes: ResultNodes) -> None:
         legend = logic.AddDefaultColorLegendDisplayNode(node) if node is not None else None
         if legend is not None:
             legend.SetTitleText(title)
+            legend.SetSize(*_LEGEND_SIZE)
             legend.RemoveAllViewNodeIDs()
             for view in views:
                 legend.AddViewNodeID(f"vtkMRMLSliceNode{view}")
@@ -149,9 +153,14 @@ def views_of(scene: slicer.vtkMRMLScene, kind: str, tag: str) -> list[Any]:
     return [node for node in nodes if node.GetSingletonTag() == tag]
 
 
-def split(kind: str, *items: str) -> str:
-    """XML of views beside (``horizontal``) or above (``vertical``) each other."""
-    inside = "".join(f"<item>{item}</item>" for item in items)
+def split(kind: str, *items: str, sizes: Sequence[int] = ()) -> str:
+    """XML of views beside (``horizontal``) or above (``vertical``) each other.
+
+    :param sizes: relative to each other, equal by default. Without any, a view takes what it asks for, which
+        for a table is nearly all.
+    """
+    shares = sizes or [500] * len(items)
+    inside = "".join(f'<item splitSize="{size}">{item}</item>' for size, item in zip(shares, items))
     return f'<layout type="{kind}" split="true">{inside}</layout>'
 
 

@@ -23,8 +23,7 @@ from MRI2PETLib.scene_comparison import LABELS
 from MRI2PETLib.scene_images import image_of, mask_of_segment
 from MRI2PETLib.scene_nodes import PREFIX
 
-# Shown of the regions' table, in this order; what begins with NormDiff stands for all predictors.
-_FIGURES = ("synthetic (", "real (", "NormDiff, ", "ROI CNR bias")
+_NORMDIFF = "NormDiff, "  # a column of the regions' table for every predictor
 
 
 def jump_to(scene: slicer.vtkMRMLScene, point_ras: Sequence[float]) -> None:
@@ -182,12 +181,18 @@ def _region_figures(scene: Any, nodes: ResultNodes, parcellation: str, region: s
             break
     else:
         return "-"
-    chosen = [t for begin in _FIGURES for t in columns if t.startswith(begin)]
-    return "; ".join(f"{_title(t)} {_cell(columns[t].GetValue(row))}" for t in chosen)
-
-
-def _title(column: str) -> str:
-    return "NormDiff" if column == f"NormDiff, {NETWORK}" else column
+    cells = {title: _cell(column.GetValue(row)) for title, column in columns.items()}
+    unit = scene.GetNodeByID(nodes.pet).GetAttribute(PREFIX + "Unit")
+    others = [
+        f"{title.removeprefix(_NORMDIFF)} {cell}"
+        for title, cell in cells.items()
+        if title.startswith(_NORMDIFF) and title != _NORMDIFF + NETWORK and cell != "-"
+    ]
+    beside = f" ({', '.join(others)})" if others else ""
+    return (
+        f"synthetic {cells[f'synthetic ({unit})']} {unit}, real {cells[f'real ({unit})']} {unit}; "
+        f"NormDiff {cells[_NORMDIFF + NETWORK]}{beside}; ROI CNR bias {cells['ROI CNR bias']}"
+    )
 
 
 def _cell(value: Any) -> str:

@@ -32,7 +32,7 @@ def registerSampleData() -> None:
 
 
 def loadPhantom(cacheFolder=None):
-    """Load the simulated T1 and PET and show one over the other. The first time they are simulated.
+    """Load the simulated T1 and PET and show the T1. The first time they are simulated.
 
     :param cacheFolder: where they are kept; default: Slicer's cache.
     :return: the nodes of the T1 and the PET.
@@ -43,7 +43,7 @@ def loadPhantom(cacheFolder=None):
     if not (t1.is_file() and pet.is_file()):
         _simulate(cache)
     nodes = add_phantom(slicer.mrmlScene, t1, pet)
-    show_overlay(slicer.mrmlScene, nodes[0].GetID(), nodes[1].GetID())
+    show_overlay(slicer.mrmlScene, nodes[0].GetID(), None)
     slicer.util.resetSliceViews()
     return nodes
 

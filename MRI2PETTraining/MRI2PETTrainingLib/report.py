@@ -18,6 +18,7 @@ from MRI2PETLib.evaluation.cohort import Cohort
 from MRI2PETLib.outputs import write_text
 from MRI2PETTrainingLib.folds import Folds
 from MRI2PETTrainingLib.manifest import Manifest
+from MRI2PETTrainingLib.run_folder import people_and_scans
 
 if TYPE_CHECKING:
     from MRI2PETTrainingLib.crossval import FoldResult
@@ -148,7 +149,7 @@ def _folds(manifest: Manifest, folds: Folds, results: Sequence[FoldResult]) -> s
             people = {by_name[n].subject for n in names}
             groups = Counter(by_name[n].group for n in names)
             told = ", ".join(f"{n} {group}" for group, n in sorted(groups.items()) if group)
-            cells.append(f"{len(people)} people, {len(names)} scans" + (f" ({told})" if told else ""))
+            cells.append(people_and_scans(len(people), len(names)) + (f" ({told})" if told else ""))
         chosen = next(row for row in result.history if row["epoch"] == result.epoch)
         cells += [f"{result.epoch + 1} of {result.cost['epochs']}", chosen["val_nmse"], chosen["val_r"]]
         rows.append(cells)

@@ -152,6 +152,12 @@ def case_columns(view: RunView) -> Columns:
     return columns
 
 
+def people_and_scans(people: int, scans: int) -> str:
+    """``3 people, 4 scans``."""
+    first = "1 person" if people == 1 else f"{people} people"
+    return f"{first}, 1 scan" if scans == 1 else f"{first}, {scans} scans"
+
+
 def fold_columns(view: RunView) -> Columns:
     """The table of folds: who is where, how far each is, its best validation."""
     by_name = {row.get("case", ""): row for row in view.cases}
@@ -163,7 +169,7 @@ def fold_columns(view: RunView) -> Columns:
             people = {by_name.get(n, {}).get("subject", n) for n in names}
             groups = Counter(by_name.get(n, {}).get("group", "") for n in names)
             split = ", ".join(f"{n} {group}" for group, n in sorted(groups.items()) if group)
-            told.append(f"{len(people)} people, {len(names)} scans" + (f" ({split})" if split else ""))
+            told.append(people_and_scans(len(people), len(names)) + (f" ({split})" if split else ""))
         columns[{"train": "training"}.get(side, side)] = told
     states, epochs, kept, errors, correlations = [], [], [], [], []
     for status in view.folds:

@@ -24,9 +24,9 @@ from MRI2PETTrainingLib.run_folder import EDITABLE, Columns, RunView, case_colum
 LAYOUT = 26203
 CASES_VIEW, FOLDS_VIEW = "MRI2PETTrainingCases", "MRI2PETTrainingFolds"
 _CHARTS = {
-    # view: column, title, axis
+    # view: column, title and label, axis
     "MRI2PETTrainingLoss": ("train_loss", "Training loss", "loss"),
-    "MRI2PETTrainingError": ("val_nmse", "Validation error (1: as good as their mean)", "1 - R²"),
+    "MRI2PETTrainingError": ("val_nmse", "Validation error", "1 - R² (the mean has 1)"),
     "MRI2PETTrainingR": ("val_r", "Validation correlation", "r"),
 }
 # Okabe and Ito's palette, which people with any colour vision tell apart; it repeats after seven folds.
@@ -72,9 +72,10 @@ class TrainingNodes:
 
     def show(self) -> None:
         """Arrange plots above tables; without an application nothing is seen."""
-        first, second, third = (plot_view(tag, tag[-1]) for tag in _CHARTS)
+        first, second, third = (plot_view(tag, title) for tag, (_, title, _) in _CHARTS.items())
         tables = split("horizontal", table_view(CASES_VIEW, "Cases"), table_view(FOLDS_VIEW, "Folds"))
-        arrange(self._scene, LAYOUT, split("vertical", split("horizontal", first, second, third), tables))
+        curves = split("horizontal", first, second, third)
+        arrange(self._scene, LAYOUT, split("vertical", curves, tables))
         self.fill_views()
 
     def fill_views(self) -> None:
@@ -126,7 +127,9 @@ class TrainingNodes:
                 self._ids[f"{tag} {fold}"] = series.GetID()
             series = self.node(f"{tag} {fold}")
             # One point makes no line.
-            series.SetMarkerStyle(series.MarkerStyleCircle if len(rows) == 1 else series.MarkerStyleNone)
+            alone = len(rows) == 1
+            series.SetMarkerStyle(series.MarkerStyleCircle if alone else series.MarkerStyleNone)
+            series.SetLineStyle(series.LineStyleNone if alone else series.LineStyleSolid)
 
     def _charts(self, folds: Sequence[int]) -> None:
         for tag, (_, title, axis) in _CHARTS.items():

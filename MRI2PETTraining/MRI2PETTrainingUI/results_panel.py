@@ -24,7 +24,7 @@ class ResultsPanel:
         table = session.nodes.node("folds")
         if self._ui.foldsTable.mrmlTableNode() != table:
             self._ui.foldsTable.setMRMLTableNode(table)
-            self._ui.foldsTable.resizeColumnsToContents()
+        self._ui.foldsTable.resizeColumnsToContents()
         self._ui.folderButton.enabled = self._view is not None and self._view.run.is_dir()
 
     def useInSynthesis(self) -> None:

@@ -96,11 +96,10 @@ def test_a_point_shows_both_pets_and_its_region_with_the_baselines(
     text = readout_at_point(scene, pet_id, ras(3.3, 5.4, 5.4)).splitlines()
     assert text[0].endswith("mm: synthetic 1.5 SUVR; real 1 SUVR; NormDiff 0.2")
     assert text[1] == (
-        "left (halves): synthetic (SUVR) 1.5; real (SUVR) 1; NormDiff 0.2; NormDiff, anatomy null 0.3; "
-        "ROI CNR bias -0.25"
+        "left (halves): synthetic 1.5 SUVR, real 1 SUVR; NormDiff 0.2 (anatomy null 0.3); ROI CNR bias -0.25"
     )
     hot = readout_at_point(scene, pet_id, ras(9, 5, 5))
-    assert "real 3 SUVR; NormDiff -0.5" in hot and "NormDiff, anatomy null -" in hot
+    assert "real 3 SUVR; NormDiff -0.5" in hot and "NormDiff 0; ROI CNR bias" in hot
     assert regions_at(scene, pet_id, ras(0, 0, 0)) == []
     assert readout_at_point(scene, pet_id, ras(-0.6, 5, 5)) == ""
     assert readout_at_point(scene, pet_id, ras(-0.4, 5, 5)) != ""
