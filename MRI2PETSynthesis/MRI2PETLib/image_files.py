@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import math
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -27,6 +28,9 @@ SHEAR_TOLERANCE_MM = 0.01
 # NIfTI xyzt_units: code -> factor to mm. 0 (unknown) is mm by convention.
 _NIFTI_UNITS = {0: ("unknown", 1.0), 1: ("metre", 1e3), 2: ("mm", 1.0), 3: ("micrometre", 1e-3)}
 _PLAUSIBLE_EXTENT_MM = (60.0, 3000.0)
+# A compressed file up to this size is decompressed once and kept while it is read; a larger one (frames of a
+# dynamic PET) is decompressed again for what is asked for.
+_IN_MEMORY_BYTES = 1 << 29
 
 
 @dataclass(frozen=True)
@@ -130,7 +134,7 @@ def _open_nifti(path: Path, suffix: str) -> RawImage:
         raise InputError(f"{path} is a vector image (shape {shape}).", "Give a scalar image.")
     size, n_frames = split_size(path, shape[:4])
     if is_gzip:
-        _check_gzip(path)
+        image = _decompressed(path, image)
     ras_affine, findings, orientation = _nifti_affine(path, image)
     dataobj = image.dataobj
 
@@ -151,11 +155,19 @@ def _open_nifti(path: Path, suffix: str) -> RawImage:
     )
 
 
-def _check_gzip(path: Path) -> None:
-    """Read to the end, where the checksum is: nibabel stops at the last voxel and misses damaged ones."""
+def _decompressed(path: Path, image: nib.Nifti1Image) -> nib.Nifti1Image:
+    """The same image from memory, or still from its file if it is large.
+
+    The file is read to its end, where the checksum is: nibabel stops at the last voxel and misses damaged
+    ones.
+    """
+    stored: Any = image.dataobj
+    n_bytes = stored.offset + math.prod(image.shape) * image.get_data_dtype().itemsize
     with unreadable_as_input_error(path), gzip.open(path, "rb") as stream:
+        content = stream.read(n_bytes) if n_bytes <= _IN_MEMORY_BYTES else b""
         while stream.read(1 << 20):
             pass
+        return type(image).from_bytes(content) if content else image
 
 
 def _nifti_affine(path: Path, image: nib.Nifti1Image) -> tuple[np.ndarray, tuple[Finding, ...], str]:

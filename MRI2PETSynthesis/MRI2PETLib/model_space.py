@@ -11,6 +11,7 @@ and one PET.
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
@@ -24,6 +25,7 @@ from MRI2PETLib.verdict import Finding
 
 _MARGIN_MM = 8.0  # brain and field of view: 4 mm on each side
 _WIDEST = 1.15  # of the training spacing: 2.3 mm for 2 mm
+_BLUR_MARGIN = 3.0  # times the model's spacing: seven sigma and more of the blur against aliasing
 Normalisation = Literal["mask-p1-p99", "crop-p1-p99", "suvr-half", "minmax"]
 
 
@@ -190,8 +192,9 @@ def to_grid(
     :param transform: maps points of the grid's world to points of the image's world.
     :returns: image and mask (0 or 1), float32 [k, j, i] on ``grid``; the image is 0 outside the mask.
     """
-    cropped = sitk.Cast(crop_to(image, mask, 16.0), sitk.sitkFloat32)
-    weight = sitk.Cast(crop_to(mask, mask, 16.0) != 0, sitk.sitkFloat32)
+    margin_mm = _BLUR_MARGIN * max(grid.spacing_mm)
+    cropped = sitk.Cast(crop_to(image, mask, margin_mm), sitk.sitkFloat32)
+    weight = sitk.Cast(crop_to(mask, mask, margin_mm) != 0, sitk.sitkFloat32)
     weight_on_grid = _array(resample(antialias(weight, grid.spacing_mm), grid, transform))
     product = _array(resample(antialias(cropped * weight, grid.spacing_mm), grid, transform))
     inside = weight_on_grid > 0.5
@@ -300,8 +303,23 @@ def not_predicted(encoded: Encoded, native_mask: sitk.Image) -> sitk.Image:
     """Where the brain mask lies outside the model's field of view: uint8 on the mask's grid, 1 = not
     predicted.
     """
+    inside = sitk.Cast(native_mask != 0, sitk.sitkUInt8)
+    if _holds(encoded.grid, crop_to(inside, inside, 0.0)):
+        return inside != inside
     covered = resample(encoded.grid.image(np.ones(encoded.mask.shape, np.float32)), Grid.of(native_mask))
-    return sitk.And(sitk.Cast(native_mask != 0, sitk.sitkUInt8), sitk.Cast(covered < 0.5, sitk.sitkUInt8))
+    return sitk.And(inside, sitk.Cast(covered < 0.5, sitk.sitkUInt8))
+
+
+def _holds(grid: Grid, image: sitk.Image) -> bool:
+    """Whether all voxel centres of an image lie in the grid's voxels."""
+    around = sitk.Image(grid.size, sitk.sitkUInt8)
+    around.SetSpacing(grid.spacing_mm)
+    around.SetOrigin(grid.origin)
+    around.SetDirection(grid.direction)
+    corners = itertools.product(*[(0, n - 1) for n in image.GetSize()])
+    points = [image.TransformIndexToPhysicalPoint(c) for c in corners]
+    index = np.array([around.TransformPhysicalPointToContinuousIndex(p) for p in points])
+    return bool((index > -0.5).all() and (index < np.array(grid.size) - 0.5).all())
 
 
 def with_grid(space: ModelSpace, size: int, spacing_mm: float) -> ModelSpace:

@@ -13,7 +13,8 @@ from MRI2PETLib.grids import Grid, antialias, resample
 from MRI2PETLib.preprocessing import quality
 from MRI2PETLib.preprocessing.bias_field import log_bias_field, remove_bias, shrink_to
 from MRI2PETLib.preprocessing.extractors import run_backend
-from MRI2PETLib.preprocessing.refinement import dilate, refine_mask
+from MRI2PETLib.preprocessing.morphology import dilate
+from MRI2PETLib.preprocessing.refinement import refine_mask
 from MRI2PETLib.preprocessing.stripped import stripped_mask
 from MRI2PETLib.preprocessing.template import load_template
 from MRI2PETLib.preprocessing.template_registration import TemplateFit, register_to_template

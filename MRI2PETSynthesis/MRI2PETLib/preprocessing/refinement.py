@@ -6,6 +6,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from MRI2PETLib.errors import QualityError
+from MRI2PETLib.preprocessing.morphology import close, dilate, erode, open_
 
 # What is brighter than this times white matter is fat, marrow or a vessel with inflow.
 BRIGHT_LIMIT = 1.25
@@ -58,27 +59,3 @@ def connected_to(mask: sitk.Image, core: sitk.Image) -> sitk.Image:
         return sitk.Cast(labels != labels, sitk.sitkUInt8)
     keep = int(np.argmax(touching))
     return sitk.Cast(labels == keep, sitk.sitkUInt8)
-
-
-def _radius(image: sitk.Image, distance_mm: float) -> list[int]:
-    return [max(1, round(distance_mm / s)) for s in image.GetSpacing()]
-
-
-def dilate(mask: sitk.Image, distance_mm: float) -> sitk.Image:
-    """Dilation by a ball."""
-    return sitk.BinaryDilate(mask, _radius(mask, distance_mm), sitk.sitkBall)
-
-
-def erode(mask: sitk.Image, distance_mm: float) -> sitk.Image:
-    """Erosion by a ball; the image's border does not erode."""
-    return sitk.BinaryErode(mask, _radius(mask, distance_mm), sitk.sitkBall, 0.0, 1.0, False)
-
-
-def open_(mask: sitk.Image, distance_mm: float) -> sitk.Image:
-    """Opening by a ball."""
-    return sitk.BinaryMorphologicalOpening(mask, _radius(mask, distance_mm), sitk.sitkBall)
-
-
-def close(mask: sitk.Image, distance_mm: float) -> sitk.Image:
-    """Closing by a ball; the image's border does not count as inside."""
-    return sitk.BinaryMorphologicalClosing(mask, _radius(mask, distance_mm), sitk.sitkBall)
