@@ -14,7 +14,7 @@ from MRI2PETLib.models import family_names
 from MRI2PETLib.progress import Reporter
 
 if TYPE_CHECKING:
-    from MRI2PETTrainingLib.crossval import Plan
+    from MRI2PETTrainingLib.plan import Plan
 
 HELP = "train on your own T1 + PET pairs, by subject-grouped cross-validation"
 
@@ -95,7 +95,8 @@ def run(args: argparse.Namespace, reporter: Reporter) -> int:
     from MRI2PETLib.errors import DependencyError, InputError
 
     _check_packages(DependencyError)
-    from MRI2PETTrainingLib.crossval import Plan, is_first_process, prepare_run, run_training
+    from MRI2PETTrainingLib.crossval import is_first_process, prepare_run, run_training
+    from MRI2PETTrainingLib.plan import Plan
     from MRI2PETTrainingLib.preflight import DatasetOptions
     from MRI2PETTrainingLib.presets import check_preset, default_preset, read_preset
     from MRI2PETTrainingLib.subjects import read_overrides

@@ -21,16 +21,12 @@ import csv
 import io
 import json
 import os
-import platform
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from importlib import metadata
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from MRI2PETLib import __version__
-from MRI2PETLib.detached import JOB, JOB_LOG
 from MRI2PETLib.errors import BundleError, InputError
 from MRI2PETLib.outputs import make_folder, write_json, write_text
 from MRI2PETLib.progress import Reporter, part_of
@@ -38,42 +34,14 @@ from MRI2PETTrainingLib import outcome
 from MRI2PETTrainingLib.cache import Prepared
 from MRI2PETTrainingLib.folds import Fold, Folds, check_leakage, make_folds, read_folds, write_folds
 from MRI2PETTrainingLib.manifest import Manifest, TrainingCase
-from MRI2PETTrainingLib.preflight import DatasetOptions, prepare_dataset
-from MRI2PETTrainingLib.presets import Preset
-from MRI2PETTrainingLib.run_folder import FOLD, FOLDS, REPORT, RUN, fold_folder, has_begun
+from MRI2PETTrainingLib.plan import Plan, claim, settings_of
+from MRI2PETTrainingLib.preflight import prepare_dataset
+from MRI2PETTrainingLib.run_folder import FOLD, FOLDS, REPORT, RUN, fold_folder
 
 READY = "ready.json"
 PREDICTIONS_CSV, EVALUATION = "predictions.csv", "evaluation"
 _WAIT_S = 24 * 3600.0  # of the other processes for the first one's preparation
 _PREPARED, _TRAINED = 0.05, 0.9  # shares of the progress bar
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a run is to do.
-
-    :ivar only: numbers of the folds to train; empty for all.
-    :ivar workers: processes that prepare cases.
-    :ivar resume: go on with a run folder that exists.
-    """
-
-    dataset: Path
-    run: Path
-    preset: Preset
-    options: DatasetOptions = field(default_factory=DatasetOptions)
-    n_folds: int = 5
-    seed: int = 42
-    keep_together: tuple[str, ...] = ()
-    leave_one_site_out: bool = False
-    initial: str = ""
-    cache: Path | None = None
-    workers: int = 1
-    device: str = "auto"
-    devices: int = 1
-    nodes: int = 1
-    loaders: int = 0
-    only: tuple[int, ...] = ()
-    resume: bool = False
 
 
 @dataclass(frozen=True)
@@ -95,7 +63,7 @@ def prepare_run(plan: Plan, reporter: Reporter) -> tuple[Manifest, dict[str, Pre
     :raises OutputError: if the run folder cannot be written to.
     """
     make_folder(plan.run)
-    _claim(plan)
+    claim(plan)
     (plan.run / READY).unlink(missing_ok=True)
     manifest, prepared = prepare_dataset(
         plan.dataset,
@@ -121,7 +89,7 @@ def prepare_run(plan: Plan, reporter: Reporter) -> tuple[Manifest, dict[str, Pre
         )
         write_folds(path, folds)
     listed = [{"case": asdict(e.case), "folder": str(e.folder.resolve())} for e in prepared.values()]
-    write_json(plan.run / READY, {"settings": _settings(plan), "cases": listed})
+    write_json(plan.run / READY, {"settings": settings_of(plan), "cases": listed})
     return manifest, prepared, folds
 
 
@@ -289,89 +257,10 @@ def _write_predictions(run: Path, rows: Sequence[Mapping[str, str]]) -> None:
     write_text(run / PREDICTIONS_CSV, text.getvalue())
 
 
-def _settings(plan: Plan) -> dict[str, Any]:
-    """Everything that decides the result, as JSON keeps it."""
-    initial = None
-    if plan.initial:
-        from MRI2PETLib.model_store import find_bundle
-
-        initial = find_bundle(plan.initial).sha256
-    content = {
-        "preset": plan.preset.to_dict(),
-        "dataset": str(plan.dataset.resolve()),
-        "options": asdict(plan.options),
-        "n_folds": plan.n_folds,
-        "seed": plan.seed,
-        "keep_together": list(plan.keep_together),
-        "leave_one_site_out": plan.leave_one_site_out,
-        "init_from": initial,
-        "processes": plan.devices * plan.nodes,
-    }
-    return json.loads(json.dumps(content))
-
-
-def _claim(plan: Plan) -> None:
-    """Mark a new run folder, or check that the one that is there is of the same run.
-
-    Until the first fold begins, a run (one that was only checked) may get other settings.
-
-    :raises InputError: if it holds something else, or a run and neither ``resume`` nor ``only`` was given.
-    """
-    path = plan.run / RUN
-    settings = _settings(plan)
-    if not path.is_file():
-        others = [p.name for p in plan.run.iterdir() if not p.name.startswith(".")]
-        if set(others) - {"cache", JOB, JOB_LOG}:
-            raise InputError(
-                f"{plan.run} is not empty and holds no run ({sorted(others)[0]} is there).",
-                "Choose another folder (-o).",
-            )
-        write_json(path, {"settings": settings, "environment": environment(), "started": time.ctime()})
-        return
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))["settings"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path} cannot be read: {error!r}.", "Choose another folder (-o).") from error
-    changed = sorted(_differences(found, settings))
-    if not has_begun(plan.run) and not plan.only:
-        if changed:
-            (plan.run / FOLDS).unlink(missing_ok=True)
-            write_json(path, {"settings": settings, "environment": environment(), "started": time.ctime()})
-        return
-    if changed:
-        raise InputError(
-            f"{plan.run} holds a run with other settings: {'; '.join(changed[:3])}.",
-            "Use the same settings to go on with it, or choose another folder (-o).",
-        )
-    if not plan.resume and not plan.only:
-        raise InputError(
-            f"{plan.run} holds a run.", "Add --resume to go on with it, or choose another folder."
-        )
-
-
-def _differences(a: Any, b: Any, name: str = "") -> list[str]:
-    if isinstance(a, dict) and isinstance(b, dict):
-        keys = sorted(set(a) | set(b))
-        return [d for k in keys for d in _differences(a.get(k), b.get(k), f"{name}.{k}" if name else k)]
-    return [] if a == b else [f"{name} was {a!r}, is {b!r}"]
-
-
-def environment() -> dict[str, str]:
-    """Versions of what makes the numbers, and the machine."""
-    packages = ("torch", "lightning", "scikit-learn", "SimpleITK", "numpy", "scipy", "safetensors")
-    return {
-        "SlicerMRI2PET": __version__,
-        "python": platform.python_version(),
-        **{name: metadata.version(name) for name in packages},
-        "system": platform.platform(),
-        "processors": str(os.cpu_count()),
-    }
-
-
 def _wait_for_first(plan: Plan) -> tuple[dict[str, Prepared], Folds]:
     """What the first process prepared, for the others of a distributed training."""
     deadline = time.monotonic() + _WAIT_S
-    settings = _settings(plan)
+    settings = settings_of(plan)
     while time.monotonic() < deadline:
         try:
             content = json.loads((plan.run / READY).read_text(encoding="utf-8"))

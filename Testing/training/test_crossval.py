@@ -176,8 +176,9 @@ def test_folds_one_by_one_equal_all_at_once(
 def test_genotypes_are_adjusted_on_training_people_only(common: list[object], tmp_path: Path) -> None:
     from MRI2PETLib.progress import QuietReporter
     from MRI2PETTrainingLib.cache import Prepared
-    from MRI2PETTrainingLib.crossval import Plan, prepare_run
+    from MRI2PETTrainingLib.crossval import prepare_run
     from MRI2PETTrainingLib.genotype import adjust
+    from MRI2PETTrainingLib.plan import Plan
     from MRI2PETTrainingLib.preflight import DatasetOptions
     from MRI2PETTrainingLib.presets import read_preset
 
