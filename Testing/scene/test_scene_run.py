@@ -143,7 +143,8 @@ def test_synthesis_comparison_and_everything_that_follows(
     path = tmp_path / "scene ä.mrb"
     assert scene.WriteToMRB(str(path))
     (tmp_path / "second").mkdir()
-    other = bootstrap(tmp_path / "second").scene
+    second_application = bootstrap(tmp_path / "second")
+    other = second_application.scene
     assert other.ReadFromMRB(str(path))
     back = result_nodes(other, other.GetFirstNodeByName(pet.GetName()).GetID())
     assert back is not None
