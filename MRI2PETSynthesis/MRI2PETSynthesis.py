@@ -1,32 +1,23 @@
 """Synthetic PET from a T1-weighted MRI, shown over the T1 and compared with the real PET.
 
-Glue only: panels are in MRI2PETSynthesisUI, everything of value in MRI2PETLib.
+Glue only: panels and logic are in MRI2PETSynthesisUI, everything of value in MRI2PETLib.
 """
 
-from typing import Annotated, Union
-
-import qt
 import slicer
 import vtk
 from slicer.i18n import tr as _
 from slicer.i18n import translate
-from slicer.parameterNodeWrapper import Choice, Default, WithinRange, parameterNodeWrapper
 from slicer.ScriptedLoadableModule import (
     ScriptedLoadableModule,
-    ScriptedLoadableModuleLogic,
     ScriptedLoadableModuleTest,
     ScriptedLoadableModuleWidget,
 )
 from slicer.util import VTKObservationMixin
 
-from MRI2PETLib.jobs import child_python
 from MRI2PETLib.run_state import RunState, shown
-from MRI2PETLib.scene_run import Finished, Request, SceneRun
-
-_PUMP_MS = 50
-# Slicer 5.10 knows typing.Union only.
-LabelsNode = Union[slicer.vtkMRMLLabelMapVolumeNode, slicer.vtkMRMLSegmentationNode, None]  # noqa: UP007
-RegionNode = Union[slicer.vtkMRMLMarkupsROINode, slicer.vtkMRMLSegmentationNode, None]  # noqa: UP007
+from MRI2PETLib.scene_job import Finished
+from MRI2PETLib.scene_run import Request
+from MRI2PETSynthesisUI.logic import MRI2PETSynthesisLogic, MRI2PETSynthesisParameterNode
 
 
 class MRI2PETSynthesis(ScriptedLoadableModule):
@@ -54,29 +45,6 @@ def _registerSampleData() -> None:
     registerSampleData()
 
 
-@parameterNodeWrapper
-class MRI2PETSynthesisParameterNode:
-    """What the user chose for this scene; saved with it. ``result``: the synthetic PET that is shown."""
-
-    t1: slicer.vtkMRMLScalarVolumeNode
-    realPet: slicer.vtkMRMLScalarVolumeNode
-    realUnit: Annotated[str, Choice(["as stated", "SUV", "SUVR", "Bq/mL", "normalised"])] = "as stated"
-    mask: LabelsNode
-    atlas: LabelsNode
-    atlasInMni: bool = False
-    model: str = "tspo-demo"
-    result: slicer.vtkMRMLScalarVolumeNode
-    layout: Annotated[str, Choice(["overlay", "compare", "readouts"])] = "overlay"
-    opacity: Annotated[float, WithinRange(0, 1), Default(0.5)]
-    roi: RegionNode
-    device: Annotated[str, Choice(["auto", "cpu", "cuda", "cuda:0", "cuda:1", "cuda:2", "cuda:3", "mps"])] = (
-        "auto"
-    )
-    precision: Annotated[str, Choice(["fp32", "bf16"])] = "fp32"
-    samples: Annotated[int, WithinRange(1, 100), Default(1)]
-    seed: Annotated[int, WithinRange(0, 2147483647), Default(0)]
-
-
 class MRI2PETSynthesisWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def __init__(self, parent=None) -> None:
         ScriptedLoadableModuleWidget.__init__(self, parent)
@@ -87,8 +55,10 @@ class MRI2PETSynthesisWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._guiTag = None
         self._state = RunState()
         self._shownResult = None
+        self._checked = None
 
     def setup(self) -> None:
+        from MRI2PETSynthesisUI.device_choice import DeviceChoice
         from MRI2PETSynthesisUI.display_panel import DisplayPanel
         from MRI2PETSynthesisUI.inputs_panel import InputsPanel
         from MRI2PETSynthesisUI.readout_panel import ReadoutPanel
@@ -103,7 +73,8 @@ class MRI2PETSynthesisWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.inputs = InputsPanel(self.ui, self.onModelChanged)
         self.display = DisplayPanel(self.ui)
         self.readouts = ReadoutPanel(self.ui)
-        self.setupPanel = SetupPanel(self.ui.setupButton.layout(), onChanged=self.updateGUI)
+        self.setupPanel = SetupPanel(self.ui.setupButton.layout(), onChanged=self.onSetupChanged)
+        self.devices = DeviceChoice(self.ui.deviceComboBox, self.onDeviceChanged)
         self.ui.resultSelector.addAttribute("vtkMRMLScalarVolumeNode", "MRI2PET.Result")
         self.ui.applyButton.connect("clicked()", self.onApplyButton)
         self.ui.compareButton.connect("clicked()", self.onCompareButton)
@@ -135,6 +106,7 @@ class MRI2PETSynthesisWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.display.endSwipe()
         self.readouts.watchCrosshair(False)
         self.setParameterNode(None)
+        self._shownResult = self._checked = None  # another scene may use the same IDs
 
     def onSceneEndClose(self, _caller, _event) -> None:
         if self.parent.isEntered:
@@ -160,12 +132,20 @@ class MRI2PETSynthesisWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             event = vtk.vtkCommand.ModifiedEvent
             self.addObserver(node.parameterNode, event, self.onParametersModified)
             self.inputs.setModel(node.model)
+            self.devices.setDevice(node.device)
             self.onParametersModified()
 
     # -- what the user does --------------------------------------------------------------------------------
 
     def onModelChanged(self, model: str) -> None:
         self._parameterNode.model = model
+
+    def onDeviceChanged(self, device: str) -> None:
+        self._parameterNode.device = device
+
+    def onSetupChanged(self) -> None:
+        self.devices.setFound(self.setupPanel.devices())
+        self.updateGUI()
 
     def onApplyButton(self) -> None:
         """Apply, or Cancel while something runs."""
@@ -197,11 +177,12 @@ class MRI2PETSynthesisWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def onFinished(self, finished: Finished) -> None:
         if finished.checks:
             self.inputs.showChecks(finished.checks)
-        if finished.nodes is not None and self._parameterNode is not None:
-            if finished.nodes.real is not None and self._parameterNode.layout == "overlay":
-                self._parameterNode.layout = "compare"
+        if finished.nodes is not None:
+            node = self._parameterNode or self.logic.getParameterNode()  # another module may be shown now
+            if finished.nodes.real is not None and node.layout == "overlay":
+                node.layout = "compare"
             self._shownResult = None  # the same result may have got a comparison
-            self._parameterNode.result = slicer.mrmlScene.GetNodeByID(finished.nodes.pet)
+            node.result = slicer.mrmlScene.GetNodeByID(finished.nodes.pet)
             self.onParametersModified()
             self.ui.displayButton.collapsed = False
             self.ui.readoutsButton.collapsed = finished.nodes.real is None
@@ -217,7 +198,9 @@ class MRI2PETSynthesisWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self._shownResult = result
             self.display.showResult(*result)
             self.readouts.showResult(result[0])
-        if not self._state.is_busy:
+        chosen = [n.GetID() if n is not None else None for n in (node.t1, node.realPet)]
+        if not self._state.is_busy and self._checked != (*chosen, node.realUnit):
+            self._checked = (*chosen, node.realUnit)
             self.inputs.showChecks(self.logic.quickChecks(node))
         self.updateGUI()
 
@@ -250,116 +233,6 @@ class MRI2PETSynthesisWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.progressBar.maximum = 0 if window.percent is None else 100
         self.ui.progressBar.value = window.percent or 0
         self.ui.statusLabel.text = window.status
-
-
-class MRI2PETSynthesisLogic(ScriptedLoadableModuleLogic):
-    """Runs the library on nodes. Works without the widget:
-
-    >>> logic = slicer.util.getModuleLogic("MRI2PETSynthesis")  # doctest: +SKIP
-    >>> nodes = logic.synthesize(t1Node, realNode=petNode)  # doctest: +SKIP
-    """
-
-    def __init__(self) -> None:
-        ScriptedLoadableModuleLogic.__init__(self)
-        self._runs = []
-        self._timer = None
-
-    def getParameterNode(self) -> MRI2PETSynthesisParameterNode:
-        return MRI2PETSynthesisParameterNode(super().getParameterNode())
-
-    def synthesize(
-        self, t1Node, *, realNode=None, maskNode=None, atlasNode=None, onFinished=None, **settings
-    ):
-        """Make a synthetic PET, and compare it when there is a real one.
-
-        :param settings: further fields of :class:`MRI2PETLib.scene_run.Request`, such as ``device="cpu"``.
-        :param onFinished: called with a :class:`MRI2PETLib.scene_run.Finished` when all is done; then this
-            returns the run at once. Without it this waits.
-        :return: IDs of the result's nodes (:class:`MRI2PETLib.scene.ResultNodes`), or the run.
-        :raises MRI2PETError: (when waiting) why there is no result.
-        """
-        ids = {"real": realNode, "mask": maskNode, "atlas": atlasNode}
-        given = {name: node.GetID() for name, node in ids.items() if node is not None}
-        request = Request(t1Node.GetID(), **given, **settings)
-        if onFinished is not None:
-            return self.start(request, onFinished=onFinished)
-        finished = SceneRun(slicer.mrmlScene, request, python=child_python()).start().wait()
-        if finished.error is not None:
-            raise finished.error
-        return finished.nodes
-
-    def start(self, request: Request, onState=None, onLog=None, onFinished=None) -> SceneRun:
-        """Start a run and return at once; a timer of the main thread delivers what it tells."""
-        callbacks = {"on_state": onState, "on_log": onLog, "on_finished": onFinished}
-        given = {name: call for name, call in callbacks.items() if call is not None}
-        run = SceneRun(slicer.mrmlScene, request, python=child_python(), **given)
-        self._runs.append(run)
-        if self._timer is None:
-            self._timer = qt.QTimer()
-            self._timer.setInterval(_PUMP_MS)
-            self._timer.connect("timeout()", self.pump)
-        run.start()
-        self._timer.start()
-        return run
-
-    def pump(self) -> None:
-        for run in list(self._runs):
-            if not run.pump():
-                self._runs.remove(run)
-        if not self._runs and self._timer is not None:
-            self._timer.stop()
-
-    def cleanup(self) -> None:
-        """End all runs now."""
-        for run in self._runs:
-            run.abandon()
-        self._runs.clear()
-        if self._timer is not None:
-            self._timer.stop()
-
-    @staticmethod
-    def request(node: MRI2PETSynthesisParameterNode, compareOnly=False, checkOnly=False) -> Request:
-        """What the parameter node asks for."""
-
-        def nodeId(chosen):
-            return chosen.GetID() if chosen is not None else None
-
-        return Request(
-            t1=nodeId(node.t1),
-            model=node.model,
-            mask=nodeId(node.mask),
-            real=nodeId(node.realPet),
-            real_unit=None if node.realUnit == "as stated" else node.realUnit,
-            atlas=nodeId(node.atlas),
-            atlas_space="mni" if node.atlasInMni else "native",
-            device=node.device,
-            precision=node.precision,
-            samples=node.samples,
-            seed=node.seed,
-            synthetic=nodeId(node.result) if compareOnly else None,
-            check_only=checkOnly,
-        )
-
-    @staticmethod
-    def missing(node: MRI2PETSynthesisParameterNode, compareOnly=False) -> str:
-        """Why nothing can be started, empty when it can."""
-        if node.t1 is None:
-            return _("Choose a T1.")
-        if compareOnly and node.result is None:
-            return _("There is no synthetic PET yet.")
-        if compareOnly and node.realPet is None:
-            return _("Choose a real PET to compare with.")
-        if node.realPet is not None and node.realPet.GetID() == node.t1.GetID():
-            return _("T1 and PET are the same volume.")
-        return ""
-
-    @staticmethod
-    def quickChecks(node: MRI2PETSynthesisParameterNode):
-        """Checks that need no brain extraction, for the traffic light."""
-        from MRI2PETLib.scene_checks import checks_of_nodes
-
-        unit = None if node.realUnit == "as stated" else node.realUnit
-        return checks_of_nodes(node.t1, node.realPet, unit)
 
 
 class MRI2PETSynthesisTest(ScriptedLoadableModuleTest):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from html import escape
 from typing import Any
 
 from MRI2PETLib.errors import MRI2PETError
@@ -30,3 +32,24 @@ def checks_of_nodes(t1: Any, pet: Any = None, pet_unit: str | None = None) -> li
     except MRI2PETError as error:  # a node that is no image at all: empty, sheared, several values a voxel
         rest = [Check(name, "not checked") for name in NAMES if name != T1]
         return [Check(T1, "refuse", error.message, error.hint), *rest]
+
+
+# Sign and colour: neither alone reaches everybody.
+_LIGHTS = {"ok": ("&#10003;", "#2E7D32"), "warn": ("&#9650;", "#B26A00"), "refuse": ("&#10007;", "#B3261E")}
+
+
+def lights_html(checks: Sequence[Check]) -> str:
+    """Checks as lines of HTML, one a check; those that were not made share a line for each reason."""
+    lines = []
+    waiting: dict[str, list[str]] = {}
+    for check in checks:
+        if check.level not in _LIGHTS:
+            waiting.setdefault(check.message, []).append(check.name)
+            continue
+        sign, color = _LIGHTS[check.level]
+        text = escape(f"{check.message} {check.hint}".strip() or check.level)
+        lines.append(f'<span style="color:{color}">{sign}</span> <b>{escape(check.name)}</b>: {text}')
+    for reason, names in waiting.items():
+        text = escape(f"{', '.join(names)}: {reason}")
+        lines.append(f'<span style="color:#808080">&#8211; {text}</span>')
+    return "<br>".join(lines)

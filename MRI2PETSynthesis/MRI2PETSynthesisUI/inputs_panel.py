@@ -8,8 +8,8 @@ from slicer.i18n import tr as _
 
 from MRI2PETLib.errors import MRI2PETError
 from MRI2PETLib.model_store import find_bundle, list_bundles
+from MRI2PETLib.scene_checks import lights_html
 
-_LIGHTS = {"ok": "#2E7D32", "warn": "#B26A00", "refuse": "#B3261E", "not checked": "#808080"}
 _SETTING = "MRI2PET/ModelFolder"
 
 
@@ -52,13 +52,8 @@ class InputsPanel:
         self._describe(model)
 
     def showChecks(self, checks) -> None:
-        """Show (name, level, message, hint) rows as a traffic light."""
-        lines = []
-        for check in checks:
-            color = _LIGHTS.get(check.level, _LIGHTS["not checked"])
-            text = escape(f"{check.message} {check.hint}".strip() or check.level)
-            lines.append(f'<span style="color:{color}">&#9679;</span> <b>{escape(check.name)}</b>: {text}')
-        self._ui.checksLabel.text = "<br>".join(lines)
+        """Show the checks as a traffic light."""
+        self._ui.checksLabel.text = lights_html(checks)
 
     def _describe(self, model: str) -> None:
         summary, notice = "", ""

@@ -1,0 +1,50 @@
+"""Which device the network runs on: the devices that the last check of the set-up found here."""
+
+import json
+
+import qt
+import slicer
+from slicer.i18n import tr as _
+
+_SETTING = "MRI2PET/Devices"
+
+
+class DeviceChoice:
+    """Fills the list of devices. What was found is kept for the next start of Slicer."""
+
+    def __init__(self, combo, onChanged) -> None:
+        """
+        :param onChanged: called with the name of the device that the user chose.
+        """
+        self._combo = combo
+        self._onChanged = onChanged
+        self._found = json.loads(slicer.util.settingsValue(_SETTING, "{}"))
+        combo.connect("activated(int)", self._onActivated)
+        self._fill("auto")
+
+    def setFound(self, devices: dict) -> None:
+        """List these devices (name -> what it is); an empty dict tells nothing new."""
+        if devices and devices != self._found:
+            self._found = dict(devices)
+            qt.QSettings().setValue(_SETTING, json.dumps(self._found))
+            self._fill(self._chosen())
+
+    def setDevice(self, device: str) -> None:
+        """Choose a device by name."""
+        if device != self._chosen():
+            self._fill(device)
+
+    def _chosen(self) -> str:
+        return str(self._combo.itemData(self._combo.currentIndex))
+
+    def _fill(self, chosen: str) -> None:
+        shown = {"auto": _("auto: the fastest"), "cpu": "CPU", **self._found}
+        shown.setdefault(chosen, _("{device} (not found here)").format(device=chosen))
+        self._combo.clear()
+        for device, about in shown.items():
+            label = about if device in ("auto", "cpu") or device in about else f"{device}: {about}"
+            self._combo.addItem(label, device)
+        self._combo.setCurrentIndex(list(shown).index(chosen))
+
+    def _onActivated(self, _index) -> None:
+        self._onChanged(self._chosen())
