@@ -212,8 +212,11 @@ class MRI2PETTrainingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._start("check")
 
     def _start(self, task: str) -> None:
-        if self._chosen is None or self._typing.active:
+        if self._chosen is None or self._typing.active or self.session.problem:
             self.look()
+        if self.session.problem:
+            slicer.util.errorDisplay(self.session.problem)
+            return
         self.ui.logText.clear()
         with slicer.util.tryWithErrorDisplay(_("The training could not be started."), waitCursor=True):
             self.logic.start(self._parameterNode, task)

@@ -159,9 +159,19 @@ def people_and_scans(people: int, scans: int) -> str:
 
 
 def fold_columns(view: RunView) -> Columns:
-    """The table of folds: who is where, how far each is, its best validation."""
-    by_name = {row.get("case", ""): row for row in view.cases}
+    """The table of folds: how far each is, its best validation, and who is where."""
     columns: Columns = {"fold": [str(s.fold.number) for s in view.folds]}
+    states, epochs, kept, errors, correlations = [], [], [], [], []
+    for status in view.folds:
+        best, done = status.best, len(status.curves)
+        states.append("finished" if status.finished else "in training" if done else "waiting")
+        epochs.append(f"{done} of {view.epochs}" if view.epochs else str(done))
+        kept.append("" if best is None else f"{best['epoch'] + 1:.0f}")
+        errors.append("" if best is None else f"{best['val_nmse']:.3f}")
+        correlations.append("" if best is None or "val_r" not in best else f"{best['val_r']:.3f}")
+    columns |= {"state": states, "epochs": epochs, "best epoch": kept}
+    columns |= {"validation 1 - R²": errors, "validation r": correlations}
+    by_name = {row.get("case", ""): row for row in view.cases}
     for side in ("train", "validation", "test"):
         told = []
         for status in view.folds:
@@ -171,16 +181,7 @@ def fold_columns(view: RunView) -> Columns:
             split = ", ".join(f"{n} {group}" for group, n in sorted(groups.items()) if group)
             told.append(people_and_scans(len(people), len(names)) + (f" ({split})" if split else ""))
         columns[{"train": "training"}.get(side, side)] = told
-    states, epochs, kept, errors, correlations = [], [], [], [], []
-    for status in view.folds:
-        best, done = status.best, len(status.curves)
-        states.append("finished" if status.finished else "in training" if done else "waiting")
-        epochs.append(f"{done} of {view.epochs}" if view.epochs else str(done))
-        kept.append("" if best is None else f"{best['epoch'] + 1:.0f}")
-        errors.append("" if best is None else f"{best['val_nmse']:.3f}")
-        correlations.append("" if best is None or "val_r" not in best else f"{best['val_r']:.3f}")
-    more = {"state": states, "epochs": epochs, "best epoch": kept}
-    return {**columns, **more, "validation 1 - R²": errors, "validation r": correlations}
+    return columns
 
 
 def summary(view: RunView) -> str:

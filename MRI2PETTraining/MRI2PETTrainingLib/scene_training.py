@@ -24,11 +24,14 @@ from MRI2PETTrainingLib.run_folder import EDITABLE, Columns, RunView, case_colum
 LAYOUT = 26203
 CASES_VIEW, FOLDS_VIEW = "MRI2PETTrainingCases", "MRI2PETTrainingFolds"
 _CHARTS = {
-    # view: column, title and label, axis
-    "MRI2PETTrainingLoss": ("train_loss", "Training loss", "loss"),
-    "MRI2PETTrainingError": ("val_nmse", "Validation error", "1 - R² (the mean has 1)"),
-    "MRI2PETTrainingR": ("val_r", "Validation correlation", "r"),
+    # view: column, title, axis, legend (it lies at the upper right: where curves fall)
+    "MRI2PETTrainingLoss": ("train_loss", "Training loss", "loss", True),
+    "MRI2PETTrainingError": ("val_nmse", "Validation error", "1 - R² (the mean has 1)", True),
+    "MRI2PETTrainingR": ("val_r", "Validation correlation", "r", False),
 }
+_FONT = 14
+# Marks our nodes. After the scene was closed, an id of before may be that of another's node.
+_MARK = "MRI2PET.Training"
 # Okabe and Ito's palette, which people with any colour vision tell apart; it repeats after seven folds.
 _COLORS = (
     (0.00, 0.45, 0.70),
@@ -55,12 +58,12 @@ class TrainingNodes:
         self._table("folds", "Training folds", fold_columns(view))
         for status in view.folds:
             self._curves(status.fold.number, status.curves)
-        self._charts([status.fold.number for status in view.folds if status.curves])
+        self._charts(view)
 
     def clear(self) -> None:
         """Remove the nodes."""
-        for node_id in reversed(list(self._ids.values())):
-            node = self._scene.GetNodeByID(node_id)
+        for name in reversed(list(self._ids)):
+            node = self.node(name)
             if node is not None:
                 self._scene.RemoveNode(node)
         self._ids.clear()
@@ -68,11 +71,12 @@ class TrainingNodes:
 
     def node(self, name: str) -> Any:
         """A node by its name here (``cases``, ``folds``, tag of a plot view), ``None`` if there is none."""
-        return self._scene.GetNodeByID(self._ids[name]) if name in self._ids else None
+        node = self._scene.GetNodeByID(self._ids[name]) if name in self._ids else None
+        return node if node is not None and node.GetAttribute(_MARK) == name else None
 
     def show(self) -> None:
         """Arrange plots above tables; without an application nothing is seen."""
-        first, second, third = (plot_view(tag, title) for tag, (_, title, _) in _CHARTS.items())
+        first, second, third = (plot_view(tag, title) for tag, (_, title, _, _) in _CHARTS.items())
         tables = split("horizontal", table_view(CASES_VIEW, "Cases"), table_view(FOLDS_VIEW, "Folds"))
         curves = split("horizontal", first, second, third)
         arrange(self._scene, LAYOUT, split("vertical", curves, tables))
@@ -82,10 +86,10 @@ class TrainingNodes:
         """Give the views of the layout their nodes."""
         for tag, name in ((CASES_VIEW, "cases"), (FOLDS_VIEW, "folds")):
             for view in views_of(self._scene, "vtkMRMLTableViewNode", tag):
-                view.SetTableNodeID(self._ids.get(name))
+                view.SetTableNodeID(self._id(name))
         for tag in _CHARTS:
             for view in views_of(self._scene, "vtkMRMLPlotViewNode", tag):
-                view.SetPlotChartNodeID(self._ids.get(tag))
+                view.SetPlotChartNodeID(self._id(tag))
 
     def edited_cases(self) -> Columns:
         """The table of cases as it is now, edits included."""
@@ -97,54 +101,71 @@ class TrainingNodes:
         rows = range(table.GetNumberOfRows())
         return {c.GetName(): [c.GetVariantValue(row).ToString() for row in rows] for c in columns}
 
+    def _id(self, name: str) -> str | None:
+        node = self.node(name)
+        return None if node is None else str(node.GetID())
+
+    def _keep(self, name: str, node: Any) -> Any:
+        """Take care of a new node under a name."""
+        node.SetSaveWithScene(False)
+        node.SetAttribute(_MARK, name)
+        self._ids[name] = node.GetID()
+        return node
+
     def _table(
         self, key: str, name: str, columns: Mapping[str, Sequence[Any]], editable: bool = False
     ) -> None:
         node = self.node(key)
         if node is None:
-            node = add_table(self._scene, name, columns)
-            node.SetSaveWithScene(False)
+            node = self._keep(key, add_table(self._scene, name, columns))
             node.SetLocked(not editable)
-            self._ids[key] = node.GetID()
             self.fill_views()
         elif self._shown.get(key) != columns:
             fill_table(node, columns)
         self._shown[key] = columns
 
     def _curves(self, fold: int, curves: Sequence[Mapping[str, float]]) -> None:
-        """A series in every chart. Epochs without validation are no points of its curve."""
-        for tag, (column, _, _) in _CHARTS.items():
+        """A series in every chart, from two points on. Epochs without validation are no points of it."""
+        for tag, (column, *_) in _CHARTS.items():
             rows = [row for row in curves if column in row]
-            if not rows:
+            if len(rows) < 2:
                 continue
             columns = {"epoch": [row["epoch"] + 1 for row in rows], column: [row[column] for row in rows]}
             key = f"fold {fold} {column}"
             self._table(key, f"Training fold {fold} {column}", columns)
             if self.node(f"{tag} {fold}") is None:
                 color = _COLORS[fold % len(_COLORS)]
-                series = add_series(self._scene, f"fold {fold}", self.node(key), "epoch", column, color)
-                series.SetSaveWithScene(False)
-                self._ids[f"{tag} {fold}"] = series.GetID()
-            series = self.node(f"{tag} {fold}")
-            # One point makes no line.
-            alone = len(rows) == 1
-            series.SetMarkerStyle(series.MarkerStyleCircle if alone else series.MarkerStyleNone)
-            series.SetLineStyle(series.LineStyleNone if alone else series.LineStyleSolid)
+                made = add_series(self._scene, f"fold {fold}", self.node(key), "epoch", column, color)
+                made.SetMarkerStyle(made.MarkerStyleNone)
+                self._keep(f"{tag} {fold}", made)
 
-    def _charts(self, folds: Sequence[int]) -> None:
-        for tag, (_, title, axis) in _CHARTS.items():
-            series = [self.node(f"{tag} {fold}") for fold in folds]
-            shown = [one for one in series if one is not None]
+    def _charts(self, view: RunView) -> None:
+        """Charts of all folds; without any epoch empty ones, where the views would be black."""
+        for tag, (column, title, axis, legend) in _CHARTS.items():
             chart = self.node(tag)
-            if chart is None and shown:
-                chart = add_chart(self._scene, title, [], "epoch", axis)
-                chart.SetSaveWithScene(False)
-                chart.SetLegendVisibility(True)
-                self._ids[tag] = chart.GetID()
+            if chart is None:
+                chart = self._keep(tag, add_chart(self._scene, title, [], "epoch", axis))
+                chart.SetTitleVisibility(False)  # the view's own label says it
+                chart.SetLegendVisibility(legend)
+                chart.SetLegendFontSize(_FONT)
                 self.fill_views()
-            for one in shown:
-                if not chart.HasPlotSeriesNodeID(one.GetID()):
+            for status in view.folds:
+                one = self.node(f"{tag} {status.fold.number}")
+                if one is not None and not chart.HasPlotSeriesNodeID(one.GetID()):
                     chart.AddAndObservePlotSeriesNodeID(one.GetID())
+            values = [row[column] for status in view.folds for row in status.curves if column in row]
+            if values:
+                _set_ranges(chart, view.epochs, min(values), max(values))
+
+
+def _set_ranges(chart: Any, epochs: int, lowest: float, highest: float) -> None:
+    """All planned epochs, all values: an automatic range does not follow curves that grow."""
+    margin = 0.05 * (highest - lowest) or 0.05 * abs(highest) or 1.0
+    chart.SetYAxisRangeAuto(False)
+    chart.SetYAxisRange(lowest - margin, highest + margin)
+    if epochs:
+        chart.SetXAxisRangeAuto(False)
+        chart.SetXAxisRange(0, epochs)
 
 
 def write_edited(view: RunView, edited: Columns, path: Path | str) -> Path:

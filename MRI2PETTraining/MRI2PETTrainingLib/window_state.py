@@ -46,7 +46,7 @@ def window(state: RunState, view: RunView | None, missing: str) -> Window:
     common = shown(state, missing)
     if state.is_busy:
         primary, tip = "Stop", "Stop the training. Finished epochs are kept."
-    elif begun:
+    elif begun and not finished:
         primary, tip = "Resume", missing or "Go on with this run, with the settings it was started with."
     else:
         primary, tip = "Start", missing or "Check and prepare the dataset, then train all folds."

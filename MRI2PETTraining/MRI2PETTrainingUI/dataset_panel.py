@@ -1,5 +1,7 @@
 """The panels *Inputs* and *Cases*: dataset, run folder, preset, the table of cases."""
 
+from pathlib import Path
+
 import qt
 import slicer
 from slicer.i18n import tr as _
@@ -71,8 +73,9 @@ class DatasetPanel:
     def _choose(combo, value: str) -> None:
         index = combo.findData(value)
         if index < 0:
-            combo.addItem(value, value)
+            combo.addItem(Path(value).name.removesuffix(".json"), value)
             index = combo.count - 1
+            combo.setItemData(index, value, qt.Qt.ToolTipRole)
         combo.setCurrentIndex(index)
 
     def _chooseFolder(self, edit) -> None:

@@ -14,6 +14,7 @@ class ResultsPanel:
     def __init__(self, ui) -> None:
         self._ui = ui
         self._view = None
+        self._rows = None
         ui.reportButton.connect("clicked()", self._onReport)
         ui.folderButton.connect("clicked()", self._onFolder)
         ui.useButton.connect("clicked()", self.useInSynthesis)
@@ -24,8 +25,20 @@ class ResultsPanel:
         table = session.nodes.node("folds")
         if self._ui.foldsTable.mrmlTableNode() != table:
             self._ui.foldsTable.setMRMLTableNode(table)
-        self._ui.foldsTable.resizeColumnsToContents()
+        rows = self._view and [self._view.cases, *((s.finished, bool(s.curves)) for s in self._view.folds)]
+        if rows != self._rows:  # not with every epoch: widths are the user's, too
+            self._rows = rows
+            self._fitColumns((table, session.nodes.node("cases")))
         self._ui.folderButton.enabled = self._view is not None and self._view.run.is_dir()
+
+    def _fitColumns(self, nodes) -> None:
+        """Tables of these nodes, here and in the views, get columns as wide as what is in them."""
+        manager = slicer.app.layoutManager()
+        count = manager.tableViewCount if manager is not None else 0
+        views = [manager.tableWidget(number).tableView() for number in range(count)]
+        for table in (self._ui.foldsTable, self._ui.casesTable, *views):
+            if table.mrmlTableNode() is not None and table.mrmlTableNode() in nodes:
+                table.resizeColumnsToContents()
 
     def useInSynthesis(self) -> None:
         """Add the ensemble to the user's models, and choose it in the module MRI2PETSynthesis."""

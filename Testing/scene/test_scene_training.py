@@ -44,16 +44,17 @@ def points(series: Any) -> int:
 def test_curves_grow_and_folds_join(scene: Any) -> None:
     nodes = TrainingNodes(scene)
     nodes.update(view(0))
-    assert nodes.node("MRI2PETTrainingLoss") is None
+    assert nodes.node("MRI2PETTrainingLoss").GetNumberOfPlotSeriesNodes() == 0  # empty, not a black view
     nodes.update(view(1))
     chart = nodes.node("MRI2PETTrainingLoss")
+    assert chart.GetNumberOfPlotSeriesNodes() == 0  # one point makes no line
+    nodes.update(view(2))
     assert chart.GetNumberOfPlotSeriesNodes() == 1
     first = chart.GetNthPlotSeriesNode(0)
-    assert points(first) == 1 and first.GetMarkerStyle() == first.MarkerStyleCircle
     count = scene.GetNumberOfNodes()
     nodes.update(view(5))
     assert scene.GetNumberOfNodes() == count  # filled, not made again
-    assert points(first) == 5 and first.GetMarkerStyle() == first.MarkerStyleNone
+    assert points(first) == 5
     nodes.update(view(9, 2))
     assert [chart.GetNthPlotSeriesNode(n).GetName() for n in range(2)] == ["fold 0", "fold 1"]
     assert nodes.node("folds").GetCellText(0, nodes.node("folds").GetColumnIndex("epochs")) == "9 of 9"
@@ -113,3 +114,28 @@ def test_edited_cases_become_a_manifest(scene: Any, tmp_path: Path) -> None:
     assert [row["subject"] for row in rows] == ["a", "a"]
     assert rows[1]["exclude"] == "moved" and rows[0]["mask"] == "/x/m.nii" and rows[0]["exclude"] == ""
     assert "level" not in rows[0]
+
+
+def test_another_s_node_that_has_got_an_old_id_is_left_alone(scene: Any) -> None:
+    nodes = TrainingNodes(scene)
+    nodes.update(view(2))
+    old = nodes.node("cases").GetID()
+    scene.Clear(False)
+    other = scene.AddNewNodeByClass("vtkMRMLTableNode", "somebody's")
+    while other.GetID() != old:  # the scene numbers its nodes anew
+        other = scene.AddNewNodeByClass("vtkMRMLTableNode", "somebody's")
+    assert nodes.node("cases") is None
+    nodes.update(view(2))
+    assert other.GetNumberOfRows() == 0 and nodes.node("cases").GetNumberOfRows() == 2
+    nodes.clear()
+    assert scene.GetNodeByID(old) == other
+
+
+def test_the_axes_hold_all_epochs_and_values(scene: Any) -> None:
+    nodes = TrainingNodes(scene)
+    nodes.update(view(2))
+    chart = nodes.node("MRI2PETTrainingLoss")
+    assert list(chart.GetXAxisRange()) == [0, 9] and not chart.GetYAxisRangeAuto()
+    nodes.update(view(9))
+    lowest, highest = chart.GetYAxisRange()
+    assert 0 < lowest < 1 / 9 and 1 < highest < 1.1

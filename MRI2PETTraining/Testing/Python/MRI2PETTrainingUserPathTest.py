@@ -1,20 +1,25 @@
-"""A user's path through the window of MRI2PETTraining, driven in Slicer: choose, check, start, stop, resume.
+"""A user's paths through the window of MRI2PETTraining, driven in Slicer: choose, check, start, stop, resume;
+the scene is closed while a training works; datasets that cannot be used; cases that are edited.
 
 With the environment variable MRI2PET_SCREENSHOTS set to a folder, the window is saved there at each step. The
 folder of MRI2PET_TRIAL_DATASET, if set, is trained instead of four simulated people, with the preset smoke.
 """
 
+import json
 import os
+import shutil
 import tempfile
 import time
 import unittest
 from pathlib import Path
+from types import SimpleNamespace
 
 try:
     import slicer
 except ImportError:  # plain Python without slicer-core
     slicer = None
 
+FOUR_UP = 3  # vtkMRMLLayoutNode.SlicerLayoutFourUpView
 HAS_WINDOW = hasattr(slicer, "app") and hasattr(slicer, "util") and slicer.app is not None
 
 
@@ -22,6 +27,10 @@ HAS_WINDOW = hasattr(slicer, "app") and hasattr(slicer, "util") and slicer.app i
 class MRI2PETTrainingUserPathTest(unittest.TestCase):
     def setUp(self):
         slicer.mrmlScene.Clear()
+        slicer.app.layoutManager().setLayout(FOUR_UP)
+        self.errors = []
+        self.errorDisplay = slicer.util.errorDisplay
+        slicer.util.errorDisplay = lambda text, **_more: self.errors.append(text)
         slicer.util.selectModule("MRI2PETTraining")
         self.widget = slicer.util.getModuleWidget("MRI2PETTraining")
         self.ui, self.session = self.widget.ui, self.widget.session
@@ -33,6 +42,7 @@ class MRI2PETTrainingUserPathTest(unittest.TestCase):
         os.environ["MRI2PET_MODELS"] = f"{self.folder}/models"
 
     def tearDown(self):
+        slicer.util.errorDisplay = self.errorDisplay
         self.session.close(keep_running=False)
         if self.models is None:
             del os.environ["MRI2PET_MODELS"]
@@ -110,6 +120,7 @@ class MRI2PETTrainingUserPathTest(unittest.TestCase):
         node = slicer.util.getModuleLogic("MRI2PETSynthesis").getParameterNode()
         self.assertEqual(node.model, "run-ensemble")
         self.assertTrue((Path(self.folder) / "models" / "run-ensemble").is_dir())
+        self.assertEqual(slicer.app.layoutManager().layout, FOUR_UP)
         self.shot("synthesis")
 
         # The scene keeps what was chosen; closing it leaves nothing of the training
@@ -118,7 +129,125 @@ class MRI2PETTrainingUserPathTest(unittest.TestCase):
         self.settle()
         self.assertEqual(ui.datasetEdit.text, "")
 
+    def test_scene_is_closed_while_it_works(self):
+        """The training goes on; what came to the scene meanwhile is left alone; the window shows it again."""
+        ui = self.ui
+        self.choose(people=4, epochs=200)
+        chosen = ui.datasetEdit.text
+        ui.startButton.click()
+        self.wait(lambda: self.curve() > 2, 900)
+        slicer.util.selectModule("Data")
+        self.assertEqual(slicer.app.layoutManager().layout, FOUR_UP)
+        slicer.mrmlScene.Clear()
+        others = [slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTableNode", "somebody's") for _ in range(12)]
+        reached = self.curve()
+        self.wait(lambda: self.curve() > reached + 1, 300)
+        self.assertTrue(all(node.GetNumberOfRows() == 0 for node in others))
+        slicer.util.selectModule("MRI2PETTraining")
+        self.settle()
+        self.assertEqual((ui.datasetEdit.text, ui.startButton.text), (chosen, "Stop"))
+        self.assertEqual(ui.foldsTable.model().rowCount(), 2)
+        self.shot("back-in-another-scene")
+        slicer.mrmlScene.Clear()  # this time while the module is shown
+        self.wait(lambda: ui.foldsTable.model().rowCount() == 2, 30)
+        self.assertEqual((ui.datasetEdit.text, ui.startButton.text), (chosen, "Stop"))
+        self.shot("scene-closed")
+        ui.startButton.click()
+        self.finish(60)
+        self.assertEqual(ui.startButton.text, "Resume")
+
+    def test_datasets_that_cannot_be_used(self):
+        ui = self.ui
+        good = Path(self.choose(people=4))
+
+        empty = Path(self.folder, "empty")
+        empty.mkdir()
+        ui.datasetEdit.text = str(empty)
+        self.wait(lambda: "holds no case" in ui.datasetSummaryLabel.text, 10)
+        ui.startButton.click()
+        self.assertIn("holds no case", self.errors[-1])
+        self.shot("empty-dataset")
+
+        missing = Path(shutil.copytree(good, Path(self.folder, "missing")))
+        (missing / "subject_002" / "PET.nii.gz").unlink()
+        ui.datasetEdit.text = str(missing)
+        self.wait(lambda: "1 cannot be used" in ui.datasetSummaryLabel.text, 10)
+        self.shot("missing-file-listed")
+        ui.checkButton.click()
+        self.finish()
+        self.assertIn("1 of 4 cases cannot be used. subject_002", self.errors[-1])
+        self.assertIn("subject_002", ui.statusLabel.text)
+        self.shot("missing-file-checked")
+
+        twins = Path(shutil.copytree(good, Path(self.folder, "twins")))
+        for name in ("T1.nii.gz", "PET.nii.gz"):
+            shutil.copy(twins / "subject_001" / name, twins / "subject_002" / name)
+        self.check(twins)
+        self.assertIn("one person under two ids", self.errors[-1])
+
+        told = len(self.errors)
+        bare = Path(shutil.copytree(good, Path(self.folder, "bare")))
+        sidecar = bare / "subject_003" / "PET.json"
+        about = json.loads(sidecar.read_text())
+        del about["Units"]
+        sidecar.write_text(json.dumps(about))
+        self.check(bare)
+        self.assertIn("The PETs are in different units: 3 in SUV, 1 in unknown.", self.errors[told])
+        self.shot("unit-missing")
+
+    def test_edited_cases_are_what_is_trained(self):
+        from MRI2PETTrainingUI import dataset_panel
+
+        ui = self.ui
+        self.choose(people=5)
+        table = self.session.nodes.node("cases")
+        table.SetCellText(0, table.GetColumnIndex("exclude"), "moved")
+        table.SetCellText(2, table.GetColumnIndex("subject"), "subject_002")
+        table.SetCellText(
+            2, table.GetColumnIndex("group"), table.GetCellText(1, table.GetColumnIndex("group"))
+        )
+        saved = f"{self.folder}/édité.csv"
+        before = dataset_panel.qt
+        answer = SimpleNamespace(getSaveFileName=lambda *_arguments: saved)
+        dataset_panel.qt = SimpleNamespace(QFileDialog=answer)
+        try:
+            ui.editedButton.click()
+        finally:
+            dataset_panel.qt = before
+        self.wait(lambda: "left out" in ui.datasetSummaryLabel.text, 10)
+        self.assertIn("4 cases of 3 people", ui.datasetSummaryLabel.text)
+        self.assertEqual(ui.datasetEdit.text, saved)
+        ui.checkButton.click()
+        self.finish()
+        self.assertEqual(self.errors, [])
+        self.assertIn("Checked: 4 cases", ui.statusLabel.text)
+        tested = [status.fold.test for status in self.session.view.folds]
+        sides = [{"subject_002", "subject_003"} & set(names) for names in tested]
+        self.assertTrue(all(len(side) in (0, 2) for side in sides), tested)
+        self.assertNotIn("subject_001", [name for names in tested for name in names])
+        self.shot("edited")
+
     # -- helpers ---------------------------------------------------------------------
+
+    def choose(self, people, epochs=20):
+        """Simulated people as the dataset, two folds, a small preset; the path of the dataset."""
+        from MRI2PETTrainingUI.trial import trialDataset, trialPreset
+
+        dataset = trialDataset(self.folder, people)
+        self.ui.datasetEdit.text = dataset
+        self.ui.runEdit.text = f"{self.folder}/run"
+        self.widget.onPreset(trialPreset(self.folder, epochs))
+        self.ui.foldsSpinBox.value = 2
+        self.ui.deviceComboBox.currentText = "cpu"
+        self.wait(lambda: self.session.view is not None and len(self.session.view.cases) == people, 20)
+        return dataset
+
+    def check(self, dataset):
+        """Choose another dataset and check it."""
+        self.ui.datasetEdit.text = str(dataset)
+        self.settle(1)
+        self.ui.checkButton.click()
+        self.finish()
 
     def curve(self):
         view = self.session.view
