@@ -19,6 +19,17 @@ from MRI2PETLib.scene_job import Finished
 from MRI2PETLib.scene_run import Request
 from MRI2PETSynthesisUI.logic import MRI2PETSynthesisLogic, MRI2PETSynthesisParameterNode
 
+# Those of the task T1 to PET; the other task has a panel of its own.
+_SYNTHESIS_WIDGETS = (
+    "noticeLabel",
+    "inputsButton",
+    "applyButton",
+    "compareButton",
+    "statusLabel",
+    "displayButton",
+    "readoutsButton",
+)
+
 
 class MRI2PETSynthesis(ScriptedLoadableModule):
     def __init__(self, parent) -> None:
@@ -63,13 +74,15 @@ class MRI2PETSynthesisWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         from MRI2PETSynthesisUI.inputs_panel import InputsPanel
         from MRI2PETSynthesisUI.readout_panel import ReadoutPanel
         from MRI2PETSynthesisUI.setup_panel import SetupPanel
+        from MRI2PETSynthesisUI.suvr_panel import SuvrPanel
 
         ScriptedLoadableModuleWidget.setup(self)
         widget = slicer.util.loadUI(self.resourcePath("UI/MRI2PETSynthesis.ui"))
         self.layout.addWidget(widget)
+        self.logic = MRI2PETSynthesisLogic()
+        self.suvr = SuvrPanel(widget.layout(), self.logic, self.updateGUI)
         self.ui = slicer.util.childWidgetVariables(widget)
         widget.setMRMLScene(slicer.mrmlScene)
-        self.logic = MRI2PETSynthesisLogic()
         self.inputs = InputsPanel(self.ui, self.onModelChanged)
         self.display = DisplayPanel(self.ui)
         self.readouts = ReadoutPanel(self.ui)
@@ -227,9 +240,12 @@ class MRI2PETSynthesisWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         for widget in (self.ui.inputsButton, self.ui.advancedButton, self.ui.setupButton):
             for child in slicer.util.findChildren(widget, className="QWidget"):
                 if child.parent() is widget:
-                    child.enabled = window.inputs_enabled
+                    child.enabled = window.inputs_enabled and not self.suvr.isBusy
         self.ui.checkButton.enabled = window.may_start
-        self.ui.progressBar.visible = window.bar_visible
+        self.suvr.update(self._parameterNode, self.setupPanel.missingMessage(), self._state.is_busy)
+        for name in _SYNTHESIS_WIDGETS:
+            getattr(self.ui, name).visible = not self.suvr.isChosen
+        self.ui.progressBar.visible = window.bar_visible and not self.suvr.isChosen
         self.ui.progressBar.maximum = 0 if window.percent is None else 100
         self.ui.progressBar.value = window.percent or 0
         self.ui.statusLabel.text = window.status

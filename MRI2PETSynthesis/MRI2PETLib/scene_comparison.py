@@ -10,7 +10,7 @@ import slicer
 from MRI2PETLib.comparison_files import Comparison
 from MRI2PETLib.errors import InputError
 from MRI2PETLib.evaluation.baselines import NETWORK
-from MRI2PETLib.scene import ResultNodes, add_real, person_of, result_nodes, show_pets_alike
+from MRI2PETLib.scene import ResultNodes, add_real, named, result_nodes, show_pets_alike
 from MRI2PETLib.scene_images import add_volume, image_of
 from MRI2PETLib.scene_nodes import PREFIX, all_or_nothing, join_study, link
 from MRI2PETLib.scene_tables import add_bland_altman, add_scatter, add_table, global_columns, region_columns
@@ -52,7 +52,6 @@ def add_comparison(scene: slicer.vtkMRMLScene, pet_id: str, comparison: Comparis
 
 
 def _add(scene: slicer.vtkMRMLScene, pet: Any, t1: Any, comparison: Comparison) -> None:
-    person = person_of(t1)
     name = "simulated" if comparison.is_simulated else "real"
     pet.RemoveNodeReferenceIDs(LABELS)
     add_real(scene, pet, comparison.real, name=name, t1=t1)
@@ -61,29 +60,29 @@ def _add(scene: slicer.vtkMRMLScene, pet: Any, t1: Any, comparison: Comparison) 
     chosen = comparison.scales[comparison.scale]
     about = f"{pet.GetDescription()} Unit: {comparison.unit}. NormDiff is positive where synthetic is higher."
     metrics = add_table(
-        scene, f"{person}metrics", global_columns(chosen["network"], chosen["baselines"]), about
+        scene, named("metrics", t1), global_columns(chosen["network"], chosen["baselines"]), about
     )
     regions = add_table(
-        scene, f"{person}regions", region_columns(comparison.regions, comparison.scale), about
+        scene, named("regions", t1), region_columns(comparison.regions, comparison.scale), about
     )
     nodes = {"metrics": metrics, "regions": regions}
-    nodes |= _charts(scene, f"{person}regions: ", comparison)
-    nodes["report"] = _report(scene, f"{person}report", comparison.report)
+    nodes |= _charts(scene, t1, comparison)
+    nodes["report"] = add_report(scene, named("report", t1), comparison.report)
     for role, node in nodes.items():
         node.SetAttribute(PREFIX + "Unit", comparison.unit)
         join_study(scene, node, t1)
         link(pet, role, node.GetID())
     for parcellation, (image, names) in comparison.labels.items():
-        node = add_volume(scene, image, f"{person}{parcellation}", labels=True)
+        node = add_volume(scene, image, named(parcellation, t1), labels=True)
         node.SetDescription(f"Regions of {parcellation}, on the grid of the T1.")
         node.SetHideFromEditors(True)  # a lookup for the crosshair, not an image to choose
-        node.GetDisplayNode().SetAndObserveColorNodeID(_names(scene, node.GetName(), names).GetID())
+        node.GetDisplayNode().SetAndObserveColorNodeID(color_names(scene, node.GetName(), names).GetID())
         node.SetAttribute(PREFIX + "Parcellation", parcellation)
         pet.AddNodeReferenceID(LABELS, node.GetID())
     show_pets_alike(scene, pet)
 
 
-def _charts(scene: slicer.vtkMRMLScene, title: str, comparison: Comparison) -> dict[str, Any]:
+def _charts(scene: slicer.vtkMRMLScene, t1: Any, comparison: Comparison) -> dict[str, Any]:
     rows = [r for r in comparison.regions if r.scale == comparison.scale and r.predictor == NETWORK]
     # The whole brain would be one point among its parts, and the last parcellation is the user's own.
     last = rows[-1].parcellation if rows else ""
@@ -94,22 +93,24 @@ def _charts(scene: slicer.vtkMRMLScene, title: str, comparison: Comparison) -> d
     synthetic = [float(r.mean_predicted or 0) for r in rows]
     names = [r.region for r in rows]
     return {
-        "scatter": add_scatter(scene, f"{title}synthetic over real", real, synthetic, names, comparison.unit),
+        "scatter": add_scatter(
+            scene, named("synthetic over real", t1), real, synthetic, names, comparison.unit
+        ),
         "bland_altman": add_bland_altman(
-            scene, f"{title}Bland-Altman", real, synthetic, names, comparison.unit
+            scene, named("Bland-Altman", t1), real, synthetic, names, comparison.unit
         ),
     }
 
 
-def _report(scene: slicer.vtkMRMLScene, name: str, html: str) -> Any:
-    """The report as a text node, so that a saved scene brings it along."""
+def add_report(scene: slicer.vtkMRMLScene, name: str, html: str) -> Any:
+    """A report as a text node, so that a saved scene brings it along."""
     node = scene.AddNewNodeByClass("vtkMRMLTextNode", scene.GenerateUniqueName(name))
     node.SetText(html)
-    node.SetDescription("HTML report of the comparison.")
+    node.SetDescription("HTML report.")
     return node
 
 
-def _names(scene: slicer.vtkMRMLScene, title: str, names: Mapping[int, str]) -> Any:
+def color_names(scene: slicer.vtkMRMLScene, title: str, names: Mapping[int, str]) -> Any:
     """A colour table that names labels; a label map has no other place for names."""
     known = scene.GetNodeByID("vtkMRMLColorTableNodeLabels")
     node = scene.AddNewNodeByClass("vtkMRMLColorTableNode", f"{title} names")

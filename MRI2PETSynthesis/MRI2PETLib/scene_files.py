@@ -71,6 +71,11 @@ def write_pet(node: Any, path: Path, unit: str | None) -> None:
     write_json(path.with_suffix(".json"), about)
 
 
+def write_volume(node: Any, path: Path) -> None:
+    """Write a volume as it is."""
+    _write(image_of(node), path)
+
+
 def write_mask(node: Any, segment_id: str | None, t1: sitk.Image, path: Path) -> None:
     """Write a brain mask on the grid of the T1: a label map's labels together, or one segment.
 

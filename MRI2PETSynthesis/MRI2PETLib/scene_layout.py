@@ -15,7 +15,7 @@ from MRI2PETLib.scene import ResultNodes
 from MRI2PETLib.scene_display import composites, set_layers
 from MRI2PETLib.scene_nodes import PREFIX
 
-LayoutName = Literal["overlay", "compare", "readouts"]
+LayoutName = Literal["overlay", "compare", "readouts", "suvr"]
 VIEW_GROUP = 7  # of the compared views; Slicer's own are in group 0
 COMPARED = {
     "MRI2PETT1": ("T1", "#808080"),
@@ -23,11 +23,12 @@ COMPARED = {
     "MRI2PETSynthetic": ("Synthetic PET", "#B5541C"),
     "MRI2PETNormDiff": ("NormDiff", "#6A4C93"),
 }
+_PLANES = {"Red": ("Axial", "R"), "Green": ("Coronal", "G"), "Yellow": ("Sagittal", "Y")}
 # Width and height as shares of the view; the text grows with them.
 _LEGEND_SIZE = (0.1, 0.3)
 TABLE_VIEW, PLOT_VIEW = "MRI2PETTable", "MRI2PETPlot"
 # Slicer keeps numbers below 100 for itself and asks extensions for larger ones.
-_NUMBERS: dict[str, int] = {"compare": 26201, "readouts": 26202}
+_NUMBERS: dict[str, int] = {"compare": 26201, "readouts": 26202, "suvr": 26203}
 
 
 def set_layout(scene: slicer.vtkMRMLScene, name: LayoutName) -> None:
@@ -56,12 +57,15 @@ def layout_description(name: LayoutName) -> str:
 
     :raises KeyError: for ``overlay``, which is one of Slicer's own.
     """
+    table, plot = table_view(TABLE_VIEW, "Table"), plot_view(PLOT_VIEW, "Plot")
+    if name == "suvr":
+        planes = split("vertical", *(_plane(tag, plane) for tag, plane in _PLANES.items()))
+        return split("horizontal", planes, split("vertical", plot, table), sizes=(500, 500))
     first, second, third, fourth = (_slice_view(tag) for tag in COMPARED)
     views = split("vertical", split("horizontal", first, second), split("horizontal", third, fourth))
     if name == "compare":
         return views
     if name == "readouts":
-        table, plot = table_view(TABLE_VIEW, "Table"), plot_view(PLOT_VIEW, "Plot")
         return split("horizontal", views, split("vertical", plot, table), sizes=(600, 400))
     raise KeyError(name)
 
@@ -171,6 +175,15 @@ def _slice_view(tag: str) -> str:
         f'<property name="orientation" action="default">Axial</property>{view_label(label)}'
         f'<property name="viewcolor" action="default">{color}</property>'
         f'<property name="viewgroup" action="default">{VIEW_GROUP}</property></view>'
+    )
+
+
+def _plane(tag: str, plane: tuple[str, str]) -> str:
+    """One of Slicer's own slice views."""
+    orientation, label = plane
+    return (
+        f'<view class="vtkMRMLSliceNode" singletontag="{tag}">'
+        f'<property name="orientation" action="default">{orientation}</property>{view_label(label)}</view>'
     )
 
 

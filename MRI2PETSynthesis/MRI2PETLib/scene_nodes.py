@@ -65,10 +65,14 @@ def _coded(code: tuple[str, str, str]) -> Any:
     return entry
 
 
-def set_unit(node: Any, unit: str) -> None:
-    """State the unit of a volume's voxels as coded entries (DICOM, UCUM)."""
+def set_unit(node: Any, unit: str, meaning: str = "") -> None:
+    """State the unit of a volume's voxels as coded entries (DICOM, UCUM).
+
+    :param meaning: of this quantity, instead of the usual one.
+    """
     if unit in _QUANTITY:
-        node.SetVoxelValueQuantity(_coded(_QUANTITY[unit]))
+        code, scheme, usual = _QUANTITY[unit]
+        node.SetVoxelValueQuantity(_coded((code, scheme, meaning or usual)))
     if unit in _UNITS:
         node.SetVoxelValueUnits(_coded(_UNITS[unit]))
 

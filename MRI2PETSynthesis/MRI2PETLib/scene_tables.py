@@ -165,9 +165,12 @@ def add_bland_altman(
     synthetic: Sequence[float],
     labels: Sequence[str],
     unit: str,
+    *,
+    names: tuple[str, str] = ("synthetic", "real"),
 ) -> Any:
     """A chart node: difference over average, one point a region, with bias and limits of agreement.
 
+    :param names: of the first and the second in ``first - second``, for the title of the axis.
     :raises InputError: for fewer than three regions.
     """
     s, r = np.asarray(synthetic, dtype=float), np.asarray(real, dtype=float)
@@ -189,7 +192,7 @@ def add_bland_altman(
             node.SetLineStyle(node.LineStyleSolid if level == "bias" else node.LineStyleDash)
             series.append(node)
         return add_chart(
-            scene, name, series, f"average of both ({unit})", f"synthetic \N{MINUS SIGN} real ({unit})"
+            scene, name, series, f"average of both ({unit})", f"{names[0]} \N{MINUS SIGN} {names[1]} ({unit})"
         )
 
 

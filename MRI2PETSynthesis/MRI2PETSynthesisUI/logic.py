@@ -10,8 +10,10 @@ from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 
 from MRI2PETLib.jobs import child_python
 from MRI2PETLib.scene_run import Request, SceneRun
+from MRI2PETLib.scene_suvr import DEFAULT_REFERENCE, SuvrRequest, SuvrRun
 
 _PUMP_MS = 50
+SUVR_TASK = "PET to MR and SUVR"
 # Slicer 5.10 knows typing.Union only.
 LabelsNode = Union[slicer.vtkMRMLLabelMapVolumeNode, slicer.vtkMRMLSegmentationNode, None]  # noqa: UP007
 RegionNode = Union[slicer.vtkMRMLMarkupsROINode, slicer.vtkMRMLSegmentationNode, None]  # noqa: UP007
@@ -19,8 +21,12 @@ RegionNode = Union[slicer.vtkMRMLMarkupsROINode, slicer.vtkMRMLSegmentationNode,
 
 @parameterNodeWrapper
 class MRI2PETSynthesisParameterNode:
-    """What the user chose for this scene; saved with it. ``result``: the synthetic PET that is shown."""
+    """What the user chose for this scene; saved with it.
 
+    ``result``: the synthetic PET that is shown; ``suvrResult``: the table of regions that is shown.
+    """
+
+    task: Annotated[str, Choice(["T1 to PET", SUVR_TASK])] = "T1 to PET"
     t1: slicer.vtkMRMLScalarVolumeNode
     realPet: slicer.vtkMRMLScalarVolumeNode
     realUnit: Annotated[str, Choice(["as stated", "SUV", "SUVR", "Bq/mL", "normalised"])] = "as stated"
@@ -36,6 +42,15 @@ class MRI2PETSynthesisParameterNode:
     precision: Annotated[str, Choice(["fp32", "bf16"])] = "fp32"
     samples: Annotated[int, WithinRange(1, 100), Default(1)]
     seed: Annotated[int, WithinRange(0, 2147483647), Default(0)]
+    suvrPet: slicer.vtkMRMLScalarVolumeNode
+    suvrT1: slicer.vtkMRMLScalarVolumeNode
+    suvrModel: str = ""
+    suvrAtlas: LabelsNode
+    suvrReference: str = DEFAULT_REFERENCE
+    suvrComposite: str = ""
+    suvrGreyMatter: bool = False
+    suvrTemplate: slicer.vtkMRMLScalarVolumeNode
+    suvrResult: slicer.vtkMRMLTableNode
 
 
 class MRI2PETSynthesisLogic(ScriptedLoadableModuleLogic):
@@ -67,18 +82,54 @@ class MRI2PETSynthesisLogic(ScriptedLoadableModuleLogic):
         ids = {"real": realNode, "mask": maskNode, "atlas": atlasNode}
         given = {name: node.GetID() for name, node in ids.items() if node is not None}
         request = Request(t1Node.GetID(), **given, **settings)
+        return self._startOrWait(request, onFinished)
+
+    def measureSuvr(
+        self,
+        petNode,
+        *,
+        t1Node=None,
+        maskNode=None,
+        atlasNode=None,
+        templateNode=None,
+        onFinished=None,
+        **settings,
+    ):
+        """Measure SUVR by region: by the T1 and by a synthetic MR, if there is a T1 or a model, and by a PET
+        template.
+
+        :param atlasNode: label map or segmentation in MNI space; default: the built-in spheres.
+        :param templateNode: mean PET of the same tracer in MNI space; default: a model of [11C]PBR28.
+        :param settings: further fields of :class:`MRI2PETLib.scene_suvr.SuvrRequest`, such as
+            ``model="my-pet-to-mr"`` or ``reference="*cerebellum*"``.
+        :param onFinished: as for :meth:`synthesize`.
+        :return: IDs of the result's nodes (:class:`MRI2PETLib.scene_suvr.SuvrNodes`), or the run.
+        :raises MRI2PETError: (when waiting) why there is no result.
+        """
+        ids = {"t1": t1Node, "mask": maskNode, "atlas": atlasNode, "template": templateNode}
+        given = {name: node.GetID() for name, node in ids.items() if node is not None}
+        return self._startOrWait(SuvrRequest(petNode.GetID(), **given, **settings), onFinished)
+
+    def _startOrWait(self, request, onFinished):
         if onFinished is not None:
             return self.start(request, onFinished=onFinished)
-        finished = SceneRun(slicer.mrmlScene, request, python=child_python()).start().wait()
+        finished = self._run(request).start().wait()
         if finished.error is not None:
             raise finished.error
         return finished.nodes
 
-    def start(self, request: Request, onState=None, onLog=None, onFinished=None) -> SceneRun:
+    @staticmethod
+    def _run(request, **callbacks) -> SceneRun | SuvrRun:
+        kind = SuvrRun if isinstance(request, SuvrRequest) else SceneRun
+        return kind(slicer.mrmlScene, request, python=child_python(), **callbacks)
+
+    def start(
+        self, request: Request | SuvrRequest, onState=None, onLog=None, onFinished=None
+    ) -> SceneRun | SuvrRun:
         """Start a run and return at once; a timer of the main thread delivers what it tells."""
         callbacks = {"on_state": onState, "on_log": onLog, "on_finished": onFinished}
         given = {name: call for name, call in callbacks.items() if call is not None}
-        run = SceneRun(slicer.mrmlScene, request, python=child_python(), **given)
+        run = self._run(request, **given)
         self._runs.append(run)
         if self._timer is None:
             self._timer = qt.QTimer()
@@ -106,23 +157,19 @@ class MRI2PETSynthesisLogic(ScriptedLoadableModuleLogic):
     @staticmethod
     def request(node: MRI2PETSynthesisParameterNode, compareOnly=False, checkOnly=False) -> Request:
         """What the parameter node asks for."""
-
-        def nodeId(chosen):
-            return chosen.GetID() if chosen is not None else None
-
         return Request(
-            t1=nodeId(node.t1),
+            t1=_nodeId(node.t1),
             model=node.model,
-            mask=nodeId(node.mask),
-            real=nodeId(node.realPet),
+            mask=_nodeId(node.mask),
+            real=_nodeId(node.realPet),
             real_unit=None if node.realUnit == "as stated" else node.realUnit,
-            atlas=nodeId(node.atlas),
+            atlas=_nodeId(node.atlas),
             atlas_space="mni" if node.atlasInMni else "native",
             device=node.device,
             precision=node.precision,
             samples=node.samples,
             seed=node.seed,
-            synthetic=nodeId(node.result) if compareOnly else None,
+            synthetic=_nodeId(node.result) if compareOnly else None,
             check_only=checkOnly,
         )
 
@@ -143,9 +190,40 @@ class MRI2PETSynthesisLogic(ScriptedLoadableModuleLogic):
         return ""
 
     @staticmethod
+    def suvrRequest(node: MRI2PETSynthesisParameterNode) -> SuvrRequest:
+        """What the parameter node asks to measure."""
+        return SuvrRequest(
+            pet=_nodeId(node.suvrPet),
+            reference=node.suvrReference,
+            t1=_nodeId(node.suvrT1),
+            model=node.suvrModel or None,
+            atlas=_nodeId(node.suvrAtlas),
+            composite=node.suvrComposite or None,
+            template=_nodeId(node.suvrTemplate),
+            grey_matter=node.suvrGreyMatter,
+            device=node.device,
+            seed=node.seed,
+        )
+
+    @staticmethod
+    def missingForSuvr(node: MRI2PETSynthesisParameterNode) -> str:
+        """Why nothing can be measured, empty when it can."""
+        if node.suvrPet is None:
+            return _("Choose a PET.")
+        if not node.suvrReference.strip():
+            return _("Name a reference region.")
+        if node.suvrT1 is not None and node.suvrT1.GetID() == node.suvrPet.GetID():
+            return _("T1 and PET are the same volume.")
+        return ""
+
+    @staticmethod
     def quickChecks(node: MRI2PETSynthesisParameterNode):
         """Checks that need no brain extraction, for the traffic light."""
         from MRI2PETLib.scene_checks import checks_of_nodes
 
         unit = None if node.realUnit == "as stated" else node.realUnit
         return checks_of_nodes(node.t1, node.realPet, unit)
+
+
+def _nodeId(chosen):
+    return chosen.GetID() if chosen is not None else None

@@ -2,12 +2,13 @@
 
 import qt
 import slicer
-from MRI2PETLib.scene_readout import jump_to, readout_at_point, readout_of_roi
 from slicer.i18n import tr as _
 
 from MRI2PETLib.scene import result_nodes
 from MRI2PETLib.scene_layout import show_table_and_plot
-from MRI2PETLib.scene_tables import region_point_ras, report_html, table_text
+from MRI2PETLib.scene_readout import jump_to, readout_at_point, readout_of_roi
+from MRI2PETLib.scene_tables import region_point_ras, report_html
+from MRI2PETSynthesisUI.exports import copyTable, openReport, saveReport, saveTable
 
 _TABLES = ("regions", "metrics")
 _PLOTS = ("scatter", "bland_altman")
@@ -103,31 +104,13 @@ class ReadoutPanel:
             self._ui.roiResultLabel.text = readout_of_roi(slicer.mrmlScene, self._petId, roi.GetID())
 
     def _onCopy(self) -> None:
-        slicer.app.clipboard().setText(table_text(self._table(), "\t"))
-        slicer.util.showStatusMessage(_("The table is on the clipboard."), 3000)
+        copyTable(self._table())
 
     def _onCsv(self) -> None:
-        table = self._table()
-        path = qt.QFileDialog.getSaveFileName(
-            None, _("Save the table"), f"{table.GetName()}.csv", _("Comma-separated values (*.csv)")
-        )
-        if path:
-            with slicer.util.tryWithErrorDisplay(_("The table cannot be saved.")):
-                self._save(path, table_text(table, ","))
+        saveTable(self._table())
 
     def _onReport(self) -> None:
-        with slicer.util.tryWithErrorDisplay(_("The report cannot be opened.")):
-            path = f"{slicer.app.temporaryPath}/MRI2PET-report.html"
-            self._save(path, report_html(slicer.mrmlScene, self._nodes()))
-            qt.QDesktopServices.openUrl(qt.QUrl.fromLocalFile(path))
+        openReport(report_html(slicer.mrmlScene, self._nodes()))
 
     def _onSaveReport(self) -> None:
-        path = qt.QFileDialog.getSaveFileName(None, _("Save the report"), "report.html", "HTML (*.html)")
-        if path:
-            with slicer.util.tryWithErrorDisplay(_("The report cannot be saved.")):
-                self._save(path, report_html(slicer.mrmlScene, self._nodes()))
-
-    def _save(self, path: str, text: str) -> None:
-        from MRI2PETLib.outputs import write_text
-
-        write_text(path, text)
+        saveReport(report_html(slicer.mrmlScene, self._nodes()))

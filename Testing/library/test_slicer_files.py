@@ -76,8 +76,9 @@ def test_names_are_unique_and_connections_have_ends(module: str) -> None:
 
 def parameters(module: str) -> dict[str, str]:
     """Parameter -> the head of its type, of the module's parameter node."""
-    tree = ast.parse((folder(module) / f"{module}.py").read_text(encoding="utf-8"))
-    node = next(n for n in tree.body if isinstance(n, ast.ClassDef) and n.name == f"{module}ParameterNode")
+    trees = [ast.parse(path.read_text(encoding="utf-8")) for path in python_files(module)]
+    classes = [n for tree in trees for n in tree.body if isinstance(n, ast.ClassDef)]
+    node = next(n for n in classes if n.name == f"{module}ParameterNode")
     return {
         s.target.id: re.split(r"[\[.]", ast.unparse(s.annotation))[0]
         for s in node.body

@@ -79,4 +79,31 @@ except Exception as error:
     print(error)
 """
     printed = run(code, tmp_path, str(model))
-    assert "anna synthetic PBR28 PET (SUVR)" in printed and "There is no model 'nowhere'" in printed
+    assert "synthetic PBR28 PET (SUVR) of anna" in printed and "There is no model 'nowhere'" in printed
+
+
+def test_the_logic_measures_suvr_on_nodes(tmp_path: Path) -> None:
+    """What the window asks for, and a refusal that reaches the caller."""
+    code = """
+import slicer, MRI2PETSynthesis
+from MRI2PETLib.scene_images import add_volume
+from MRI2PETLib.simulation import simulate_subject
+person = simulate_subject(3, spacing_mm=4.0)
+logic = MRI2PETSynthesis.MRI2PETSynthesisLogic()
+node = logic.getParameterNode()
+assert logic.missingForSuvr(node) == "Choose a PET."
+node.suvrPet = node.suvrT1 = add_volume(slicer.mrmlScene, person.pet, "anna PET")
+assert "same volume" in logic.missingForSuvr(node)
+node.suvrT1 = None
+assert logic.missingForSuvr(node) == ""
+request = logic.suvrRequest(node)
+assert request.reference == "*cerebellum*" and request.model is None and request.composite is None
+node.suvrReference = " "
+assert "reference region" in logic.missingForSuvr(node)
+try:
+    logic.measureSuvr(node.suvrPet, reference="pons", device="cpu")
+except Exception as error:
+    print(type(error).__name__, error)
+"""
+    printed = run(code, tmp_path)
+    assert printed.startswith("InputError") and "has no region 'pons'" in printed

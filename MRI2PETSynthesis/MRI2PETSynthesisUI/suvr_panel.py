@@ -1,0 +1,178 @@
+"""The task *PET to MR and SUVR*: its inputs, its run, its tables and plots; and the choice of the task."""
+
+from pathlib import Path
+
+import qt
+import slicer
+from slicer.i18n import tr as _
+
+from MRI2PETLib.model_store import find_bundle, list_bundles
+from MRI2PETLib.run_state import RunState, shown
+from MRI2PETLib.scene_layout import set_layout, show_table_and_plot
+from MRI2PETLib.scene_suvr import show_suvr, suvr_nodes, suvr_summary
+from MRI2PETLib.scene_tables import report_html
+from MRI2PETSynthesisUI.exports import copyTable, openReport, saveReport, saveTable
+from MRI2PETSynthesisUI.logic import SUVR_TASK
+
+_TABLES = ("regions", "methods")
+_PLOTS = ("chart_synthetic_mr", "chart_pet_template")
+_SETTING = "MRI2PET/ModelFolder"
+
+
+class SuvrPanel:
+    """Measures and shows SUVR. Its widgets are in ``ui`` of the window, too, which binds the parameters."""
+
+    def __init__(self, parentLayout, logic, onChanged) -> None:
+        """
+        :param onChanged: called when the state of the run has changed.
+        """
+        path = Path(__file__).resolve().parents[1] / "Resources" / "UI" / "SuvrPanel.ui"
+        self.widget = slicer.util.loadUI(str(path))
+        parentLayout.insertWidget(0, self.widget)
+        self.widget.setMRMLScene(slicer.mrmlScene)
+        self._ui = ui = slicer.util.childWidgetVariables(self.widget)
+        self._logic = logic
+        self._onChanged = onChanged
+        self._node = None
+        self.run = None
+        self._state = RunState()
+        self._log = []
+        self._shown = None
+        ui.suvrResultSelector.addAttribute("vtkMRMLTableNode", "MRI2PET.Suvr")
+        ui.suvrModelComboBox.connect("activated(int)", self._onModel)
+        ui.suvrModelBrowseButton.connect("clicked()", self._onBrowse)
+        ui.measureButton.connect("clicked()", self._onMeasure)
+        ui.suvrTableComboBox.connect("currentIndexChanged(int)", self._showTable)
+        ui.suvrPlotComboBox.connect("currentIndexChanged(int)", self._showTable)
+        ui.suvrCopyButton.connect("clicked()", lambda: copyTable(self._table()))
+        ui.suvrCsvButton.connect("clicked()", lambda: saveTable(self._table()))
+        ui.suvrReportButton.connect("clicked()", lambda: openReport(self._report()))
+        ui.suvrSaveReportButton.connect("clicked()", lambda: saveReport(self._report()))
+
+    @property
+    def isChosen(self) -> bool:
+        """Whether this is the task."""
+        return self._node is not None and self._node.task == SUVR_TASK
+
+    @property
+    def isBusy(self) -> bool:
+        return self._state.is_busy
+
+    def update(self, node, notReady: str, otherIsBusy: bool) -> None:
+        """Show the state of everything.
+
+        :param node: the parameter node; ``notReady``: why nothing can run, from the set-up.
+        """
+        isNew, self._node = node is not self._node, node
+        if isNew:
+            self._fillModels(node.suvrModel)
+        ui, missing = self._ui, notReady or self._logic.missingForSuvr(node)
+        window = shown(self._state, missing)
+        ui.suvrBox.visible = self.isChosen
+        ui.taskComboBox.enabled = not (self._state.is_busy or otherIsBusy)
+        ui.measureButton.text = _("Cancel") if self._state.is_busy else _("Measure SUVR")
+        ui.measureButton.enabled = window.may_start or window.may_cancel
+        ui.measureButton.toolTip = missing or _("By what is given: T1, model, PET template.")
+        for child in slicer.util.findChildren(ui.suvrInputsButton, className="QWidget"):
+            if child.parent() is ui.suvrInputsButton:
+                child.enabled = window.inputs_enabled
+        ui.suvrProgressBar.visible = window.bar_visible
+        ui.suvrProgressBar.maximum = 0 if window.percent is None else 100
+        ui.suvrProgressBar.value = window.percent or 0
+        ui.suvrStatusLabel.text = window.status
+        result = node.suvrResult.GetID() if node.suvrResult and self.isChosen else None
+        if result != self._shown:
+            self._shown = result
+            self._showResult()
+
+    # -- what the user does --------------------------------------------------------------------------------
+
+    def _onMeasure(self) -> None:
+        """Measure, or Cancel while it runs."""
+        if self._state.is_busy:
+            self.run.cancel()
+            return
+        self._log.clear()
+        with slicer.util.tryWithErrorDisplay(_("The measurement could not be started."), waitCursor=True):
+            self.run = self._logic.start(
+                self._logic.suvrRequest(self._node),
+                onState=self._onState,
+                onLog=self._log.append,
+                onFinished=self._onFinished,
+            )
+
+    def _onState(self, state: RunState) -> None:
+        self._state = state
+        self._onChanged()
+
+    def _onFinished(self, finished) -> None:
+        if finished.nodes is not None:
+            node = self._logic.getParameterNode()  # another module may be shown now
+            node.suvrResult = slicer.mrmlScene.GetNodeByID(finished.nodes.regions)
+            self._ui.suvrResultsButton.collapsed = False
+            self._onChanged()
+        if finished.state == "failed":
+            slicer.util.errorDisplay(self._state.message, detailedText="\n".join(self._log))
+
+    def _onModel(self, _index) -> None:
+        combo = self._ui.suvrModelComboBox
+        self._node.suvrModel = str(combo.itemData(combo.currentIndex) or "")
+
+    def _onBrowse(self) -> None:
+        start = slicer.util.settingsValue(_SETTING, "")
+        folder = qt.QFileDialog.getExistingDirectory(None, _("Folder of a model"), start)
+        if not folder:
+            return
+        with slicer.util.tryWithErrorDisplay(_("This is not a model that can be used.")):
+            from MRI2PETLib.quantification.normalisation import check_pet_to_mr
+
+            check_pet_to_mr(find_bundle(folder))
+            qt.QSettings().setValue(_SETTING, folder)
+            self._node.suvrModel = folder
+            self._fillModels(folder)
+
+    # -- what is shown -------------------------------------------------------------------------------------
+
+    def _fillModels(self, chosen: str) -> None:
+        """List the models from PET to MR; one that is not among them is added."""
+        models = {"": _("none: without a synthetic MR")}
+        for bundle in list_bundles()[0]:
+            if bundle.space.source_modality == "PET":
+                models[bundle.id] = bundle.metadata["name"]
+        models.setdefault(chosen, chosen)
+        combo = self._ui.suvrModelComboBox
+        combo.clear()
+        for model, name in models.items():
+            combo.addItem(name, model)
+        combo.setCurrentIndex(list(models).index(chosen))
+
+    def _nodes(self):
+        return suvr_nodes(slicer.mrmlScene, self._shown)
+
+    def _showResult(self) -> None:
+        nodes = self._nodes()
+        self._ui.suvrSummaryLabel.text = "" if nodes is None else suvr_summary(slicer.mrmlScene, nodes)
+        if nodes is not None:
+            set_layout(slicer.mrmlScene, "suvr")
+            show_suvr(slicer.mrmlScene, nodes)
+        self._showTable()
+
+    def _table(self):
+        nodes = self._nodes()
+        tableId = getattr(nodes, _TABLES[self._ui.suvrTableComboBox.currentIndex]) if nodes else None
+        return slicer.mrmlScene.GetNodeByID(tableId) if tableId else None
+
+    def _report(self) -> str:
+        return report_html(slicer.mrmlScene, self._nodes())
+
+    def _showTable(self, _index=0) -> None:
+        ui, nodes, table = self._ui, self._nodes(), self._table()
+        ui.suvrTable.setMRMLTableNode(table)
+        if table is not None:
+            ui.suvrTable.resizeColumnsToContents()
+            chartId = getattr(nodes, _PLOTS[ui.suvrPlotComboBox.currentIndex])
+            show_table_and_plot(slicer.mrmlScene, table.GetID(), chartId)
+        for button in (ui.suvrCopyButton, ui.suvrCsvButton):
+            button.enabled = table is not None
+        for button in (ui.suvrReportButton, ui.suvrSaveReportButton):
+            button.enabled = nodes is not None and nodes.report is not None
