@@ -31,7 +31,8 @@ class InputsPanel:
         combo.blockSignals(True)
         combo.clear()
         for bundle in list_bundles()[0]:
-            combo.addItem(bundle.metadata.get("name", bundle.id), bundle.id)
+            if bundle.space.target_modality == "PET":
+                combo.addItem(bundle.metadata.get("name", bundle.id), bundle.id)
         combo.blockSignals(False)
         if chosen:
             self.setModel(chosen)

@@ -38,6 +38,17 @@ class SuvrPanel:
         self._state = RunState()
         self._log = []
         self._shown = None
+        self._inputs = (
+            ui.suvrPetSelector,
+            ui.suvrT1Selector,
+            ui.suvrModelComboBox,
+            ui.suvrModelBrowseButton,
+            ui.suvrAtlasSelector,
+            ui.suvrReferenceEdit,
+            ui.suvrCompositeEdit,
+            ui.suvrGreyMatterCheckBox,
+            ui.suvrTemplateSelector,
+        )
         ui.suvrResultSelector.addAttribute("vtkMRMLTableNode", "MRI2PET.Suvr")
         ui.suvrModelComboBox.connect("activated(int)", self._onModel)
         ui.suvrModelBrowseButton.connect("clicked()", self._onBrowse)
@@ -73,9 +84,8 @@ class SuvrPanel:
         ui.measureButton.text = _("Cancel") if self._state.is_busy else _("Measure SUVR")
         ui.measureButton.enabled = window.may_start or window.may_cancel
         ui.measureButton.toolTip = missing or _("By what is given: T1, model, PET template.")
-        for child in slicer.util.findChildren(ui.suvrInputsButton, className="QWidget"):
-            if child.parent() is ui.suvrInputsButton:
-                child.enabled = window.inputs_enabled
+        for widget in self._inputs:
+            widget.enabled = window.inputs_enabled
         ui.suvrProgressBar.visible = window.bar_visible
         ui.suvrProgressBar.maximum = 0 if window.percent is None else 100
         ui.suvrProgressBar.value = window.percent or 0
