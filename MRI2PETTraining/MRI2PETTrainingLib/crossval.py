@@ -25,7 +25,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from MRI2PETLib.errors import BundleError, InputError
 from MRI2PETLib.outputs import make_folder, write_json, write_text
@@ -38,10 +38,13 @@ from MRI2PETTrainingLib.plan import Plan, claim, settings_of
 from MRI2PETTrainingLib.preflight import prepare_dataset
 from MRI2PETTrainingLib.run_folder import FOLD, FOLDS, REPORT, RUN, fold_folder
 
+if TYPE_CHECKING:
+    from MRI2PETTrainingLib.fit import Hardware
+
 READY = "ready.json"
 PREDICTIONS_CSV, EVALUATION = "predictions.csv", "evaluation"
 _WAIT_S = 24 * 3600.0  # of the other processes for the first one's preparation
-_PREPARED, _TRAINED = 0.05, 0.9  # shares of the progress bar
+_TRAINED = 0.9  # share of the folds in the bar; preparing the cases has a whole bar before
 
 
 @dataclass(frozen=True)
@@ -100,21 +103,22 @@ def run_training(plan: Plan, reporter: Reporter) -> dict[str, Any]:
         all processes but the first.
     :raises MRI2PETError: with the reason; finished epochs and folds are kept.
     """
+    from MRI2PETTrainingLib.fit import check_hardware
+
+    check_hardware(_hardware(plan), plan.preset)
     first = is_first_process()
     manifest = None
     if first:
-        inner = _Part(reporter, 0, _PREPARED)
-        manifest, prepared, folds = prepare_run(plan, inner)
+        manifest, prepared, folds = prepare_run(plan, reporter)
     else:
         prepared, folds = _wait_for_first(plan)
     numbers = plan.only or tuple(fold.number for fold in folds.folds)
     unknown = [k for k in numbers if k >= len(folds.folds) or k < 0]
     if unknown:
         raise InputError(f"There is no fold {unknown[0]}.", f"Folds are 0 to {len(folds.folds) - 1}.")
-    share = (_TRAINED - _PREPARED) / len(numbers)
+    share = _TRAINED / len(numbers)
     for done, number in enumerate(numbers):
-        start = _PREPARED + done * share
-        inner = _Part(reporter, start, start + share)
+        inner = _Part(reporter, done * share, (done + 1) * share)
         if read_fold(plan.run, folds.folds[number]) is not None:
             reporter.log(f"Fold {number} is finished: kept.")
             inner.progress(0, 1, f"fold {number}")  # with the next line a jump: no work, see TimeLeft
@@ -159,7 +163,7 @@ def _train_fold(
     plan: Plan, fold: Fold, prepared: Mapping[str, Prepared], reporter: _Part, first: bool
 ) -> None:
     from MRI2PETLib.model_store import find_bundle
-    from MRI2PETTrainingLib.fit import Hardware, fit_fold
+    from MRI2PETTrainingLib.fit import fit_fold
 
     folder = fold_folder(plan.run, fold.number)
     train, validation, test = (
@@ -176,7 +180,7 @@ def _train_fold(
         validation,
         plan.preset,
         seed=plan.seed + fold.number,
-        hardware=Hardware(plan.device, plan.devices, plan.nodes, plan.loaders),
+        hardware=_hardware(plan),
         initial=initial,
         label=f"fold {fold.number}",
         progress=part_of(reporter.progress, 0, 0.95),
@@ -204,6 +208,12 @@ def _train_fold(
         },
     )
     reporter.log(f"{_tell_cost(fold.number, cost)}; epoch {fitted.epoch + 1} is kept.")
+
+
+def _hardware(plan: Plan) -> Hardware:
+    from MRI2PETTrainingLib.fit import Hardware
+
+    return Hardware(plan.device, plan.devices, plan.nodes, plan.loaders)
 
 
 def _tell_cost(fold: int, cost: Mapping[str, Any]) -> str:

@@ -49,6 +49,22 @@ class Hardware:
         return self.devices * self.nodes
 
 
+def check_hardware(hardware: Hardware, preset: Preset) -> None:
+    """Raise before anything is prepared if this machine cannot train so.
+
+    :raises DeviceError: if there is no such device.
+    :raises InputError: for fp16 on the CPU, in whose place Lightning would take bf16.
+    """
+    device = pick_device(hardware.device)
+    if preset.precision == "fp16" and device.type == "cpu":
+        raise InputError("The CPU cannot train with fp16.", "Use --precision 32 or bf16, or a CUDA device.")
+    found = torch.cuda.device_count() if device.type == "cuda" else hardware.devices
+    if hardware.devices > found:
+        raise InputError(
+            f"{hardware.devices} devices were asked for, {found} found.", f"Use --devices {found}."
+        )
+
+
 @dataclass(frozen=True)
 class Fitted:
     """A trained fold: the network to keep, its curves, which epoch it is of, and what it cost."""

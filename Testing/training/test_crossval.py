@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -219,6 +220,8 @@ def test_genotypes_are_adjusted_on_training_people_only(common: list[object], tm
         ("one person", "7 case(s) of 1 person cannot be split"),
         ("more folds than people", "6 people cannot be split into 9 folds"),
         ("a file in the way", "Cannot write"),
+        ("a read-only folder", "Cannot write"),
+        ("fp16 on the CPU", "The CPU cannot train with fp16"),
         ("another folder's files", "is not empty and holds no run"),
         ("no such fold", "There is no fold 7"),
     ],
@@ -248,6 +251,13 @@ def test_what_cannot_be_trained_is_said(
     elif change == "a file in the way":
         (tmp_path / "file").write_text("")
         run = tmp_path / "file" / "run"
+    elif change == "a read-only folder":
+        (tmp_path / "locked").mkdir(mode=0o555)
+        # Whoever may write to everything cannot write to /proc either.
+        locked = not os.access(tmp_path / "locked", os.W_OK)
+        run = tmp_path / "locked" / "run" if locked else Path("/proc/run")
+    elif change == "fp16 on the CPU":
+        more = ["--precision", "fp16"]
     elif change == "another folder's files":
         run.mkdir()
         (run / "thesis.docx").write_text("")

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from MRI2PETLib.errors import BundleError, InputError
+from MRI2PETLib.errors import BundleError, DeviceError, InputError
 from MRI2PETLib.models import unet
 from MRI2PETTrainingLib.data import EpochSampler, Pairs, augment
-from MRI2PETTrainingLib.fit import Hardware, fit_fold
+from MRI2PETTrainingLib.fit import Hardware, check_hardware, fit_fold
 from MRI2PETTrainingLib.learner import Learner, checkpoint_blocks, nmse_and_r
 from MRI2PETTrainingLib.presets import Augmentation, preset_names, read_preset
 from small_datasets import prepared_cases, tiny_preset
@@ -162,3 +162,19 @@ def test_warm_start_takes_the_weights_of_a_bundle_of_the_same_network(tmp_path: 
     other = tiny_preset(network={"n_channels": 16, "n_levels": 2})
     with pytest.raises(BundleError, match="another network than that of"):
         fit_fold(tmp_path / "y", pairs[:1], pairs[1:], other, seed=5, hardware=CPU, initial=bundle)
+
+
+def test_bf16_learns_on_a_cpu_and_fp16_is_refused_there(tmp_path: Path) -> None:
+    """Lightning would silently take bf16 for fp16 on a CPU. On a GPU neither was run: there is none here."""
+    pairs = prepared_cases(tmp_path / "cache", ["a", "b"])
+    preset = tiny_preset(epochs=2, precision="bf16")
+    fitted = fit_fold(tmp_path / "bf16", pairs[:1], pairs[1:], preset, seed=5, hardware=CPU)
+    whole = fit_fold(tmp_path / "32", pairs[:1], pairs[1:], tiny_preset(epochs=2), seed=5, hardware=CPU)
+    losses = [[row["train_loss"] for row in one.history] for one in (fitted, whole)]
+    assert losses[0] != losses[1] and losses[0] == pytest.approx(losses[1], rel=0.02)  # 8 bits of mantissa
+    assert all(p.dtype == torch.float32 for p in fitted.network.parameters())
+    check_hardware(CPU, preset)
+    with pytest.raises(InputError, match="cannot train with fp16"):
+        check_hardware(CPU, tiny_preset(precision="fp16"))
+    with pytest.raises(DeviceError, match="There is no device cuda:7"):
+        check_hardware(Hardware("cuda:7"), preset)

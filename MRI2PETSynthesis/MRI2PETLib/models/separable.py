@@ -57,7 +57,8 @@ def pointwise_conv3d(x: Tensor, convolution: nn.Conv3d, channels: slice, total: 
     if torch.is_grad_enabled():  # in place, the backward pass copies whole volumes
         return total + F.linear(rows, weight).permute(0, 4, 1, 2, 3)
     flat = total.permute(0, 2, 3, 4, 1).flatten(0, 3)
-    flat.addmm_(rows.flatten(0, 3), weight.t())
+    # Autocast, which converts the others, leaves an operation in place alone.
+    flat.addmm_(rows.flatten(0, 3).to(flat.dtype), weight.t().to(flat.dtype))
     return total
 
 
