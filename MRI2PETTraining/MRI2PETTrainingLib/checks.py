@@ -6,11 +6,14 @@ A finding of level ``refuse`` concerns one case, which can be left out. What con
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 from MRI2PETLib.errors import Cancelled, InputError, MRI2PETError
 from MRI2PETLib.images import open_image, sha256_of
+from MRI2PETLib.preprocessing.bids_pet import body_weight_kg, read_sidecar
 from MRI2PETLib.progress import ProgressCallback, no_progress
 from MRI2PETLib.verdict import Finding
 from MRI2PETTrainingLib.manifest import Manifest, TrainingCase
@@ -25,8 +28,8 @@ def check_manifest(
 ) -> tuple[Manifest, dict[str, dict[str, str]]]:
     """Check that the files exist, can be opened, and are whose they are said to be.
 
-    :returns: the manifest with findings and repeated cases excluded, and the SHA-256 of ``t1``, ``pet`` and
-        ``mask`` of every usable case.
+    :returns: the manifest with findings and repeated cases excluded, and the SHA-256 of ``t1``, ``pet``,
+        ``mask`` and ``about_pet`` (what is written beside the PET) of every usable case.
     :raises InputError: one image under two subjects, or a subject with two genotypes, donors or groups.
     """
     check_people(manifest.used)
@@ -74,7 +77,9 @@ def _open(case: TrainingCase) -> dict[str, str]:
     if case.mask is not None:
         open_image(case.mask, kind="mask")
         paths["mask"] = case.mask
-    return {name: sha256_of(path) for name, path in paths.items()}
+    about = json.dumps([read_sidecar(case.pet), body_weight_kg(case.pet)], sort_keys=True)
+    hashes = {name: sha256_of(path) for name, path in paths.items()}
+    return {**hashes, "about_pet": hashlib.sha256(about.encode()).hexdigest()}
 
 
 def _repeats(cases: Sequence[TrainingCase], hashes: Mapping[str, Mapping[str, str]]) -> dict[str, str]:

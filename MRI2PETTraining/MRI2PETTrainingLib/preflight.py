@@ -83,7 +83,8 @@ def prepare_dataset(
         name, reason = next(iter(bad.items()))
         raise InputError(
             f"{len(bad)} of {len(manifest.used)} cases cannot be used. {name}: {reason}",
-            f"All of them are in {run / CASES}: correct them, or leave them out (--exclude-bad).",
+            f"All of them are in {run / CASES}: correct them, or leave them out (--exclude-bad; in Slicer "
+            "under Advanced).",
         )
     used = {case.case: prepared[case.case] for case in manifest.used}
     check_units(list(used.values()))
@@ -115,7 +116,10 @@ def check_units(prepared: Sequence[Prepared]) -> None:
     """
     units = Counter(str(entry.about["unit"]) for entry in prepared)
     if len(units) > 1:
-        told = ", ".join(f"{n} in {unit}" for unit, n in units.most_common())
+        told = ", ".join(
+            f"{n} without a stated unit" if unit == "unknown" else f"{n} in {unit}"
+            for unit, n in units.most_common()
+        )
         raise InputError(
             f"The PETs are in different units: {told}.",
             "Bring all into one unit, or state the unit of each in the manifest (column unit).",

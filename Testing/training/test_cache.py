@@ -181,6 +181,16 @@ def test_a_dynamic_pet_is_averaged_over_60_to_90_minutes(tmp_path: Path) -> None
     np.testing.assert_allclose(real[inside], pet[inside] / pet[inside].mean(), rtol=1e-3)
 
 
+def test_another_sidecar_is_another_entry(tmp_path: Path) -> None:
+    """Units and frame times decide the target as the images do."""
+    root = write_dataset(tmp_path / "ds", ["s1"])
+    first = prepare(root, tmp_path / "cache")["s1"]
+    (root / "s1" / "PET.json").write_text("{}")
+    second = prepare(root, tmp_path / "cache")["s1"]
+    assert (first.about["unit"], second.about["unit"]) == ("SUV", "unknown")
+    assert first.folder != second.folder
+
+
 @pytest.mark.parametrize(
     ("genotypes", "message"),
     [(["HAB", ""], "'s2' has no genotype"), (["HAB", "GG"], "'s2' has the genotype 'GG'")],
