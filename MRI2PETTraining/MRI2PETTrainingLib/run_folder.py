@@ -164,7 +164,7 @@ def fold_columns(view: RunView) -> Columns:
     states, epochs, kept, errors, correlations = [], [], [], [], []
     for status in view.folds:
         best, done = status.best, len(status.curves)
-        states.append("finished" if status.finished else "in training" if done else "waiting")
+        states.append("finished" if status.finished else "begun" if done else "waiting")
         epochs.append(f"{done} of {view.epochs}" if view.epochs else str(done))
         kept.append("" if best is None else f"{best['epoch'] + 1:.0f}")
         errors.append("" if best is None else f"{best['val_nmse']:.3f}")

@@ -21,7 +21,7 @@ from MRI2PETTrainingLib.manifest import TrainingCase
 from MRI2PETTrainingLib.run_folder import EDITABLE, Columns, RunView, case_columns, fold_columns
 
 # Slicer's layouts have numbers below 100; those of MRI2PETLib.scene_layout are 26201 and 26202.
-LAYOUT = 26203
+LAYOUT, TABLES_LAYOUT = 26203, 26204
 CASES_VIEW, FOLDS_VIEW = "MRI2PETTrainingCases", "MRI2PETTrainingFolds"
 _CHARTS = {
     # view: column, title, axis, legend (it lies at the upper right: where curves fall)
@@ -59,6 +59,7 @@ class TrainingNodes:
         for status in view.folds:
             self._curves(status.fold.number, status.curves)
         self._charts(view)
+        self._make_room()
 
     def clear(self) -> None:
         """Remove the nodes."""
@@ -75,12 +76,25 @@ class TrainingNodes:
         return node if node is not None and node.GetAttribute(_MARK) == name else None
 
     def show(self) -> None:
-        """Arrange plots above tables; without an application nothing is seen."""
-        first, second, third = (plot_view(tag, title) for tag, (_, title, _, _) in _CHARTS.items())
-        tables = split("horizontal", table_view(CASES_VIEW, "Cases"), table_view(FOLDS_VIEW, "Folds"))
-        curves = split("horizontal", first, second, third)
-        arrange(self._scene, LAYOUT, split("vertical", curves, tables))
+        """Arrange plots above tables, tables alone before any curve is there (a view without one is black).
+
+        Without an application nothing is seen.
+        """
+        tables = (table_view(CASES_VIEW, "Cases"), table_view(FOLDS_VIEW, "Folds"))
+        if any(self.node(tag) is not None for tag in _CHARTS):
+            plots = (plot_view(tag, title) for tag, (_, title, _, _) in _CHARTS.items())
+            rows = (split("horizontal", *plots), split("horizontal", *tables))
+            arrange(self._scene, LAYOUT, split("vertical", *rows))
+        else:
+            arrange(self._scene, TABLES_LAYOUT, split("vertical", *tables))
         self.fill_views()
+
+    def _make_room(self) -> None:
+        """The first curve is there: where the tables are shown alone, show it above them."""
+        layout = self._scene.GetFirstNodeByClass("vtkMRMLLayoutNode")
+        has_curves = any(self.node(tag) is not None for tag in _CHARTS)
+        if has_curves and layout is not None and layout.GetViewArrangement() == TABLES_LAYOUT:
+            self.show()
 
     def fill_views(self) -> None:
         """Give the views of the layout their nodes."""
@@ -140,8 +154,12 @@ class TrainingNodes:
                 self._keep(f"{tag} {fold}", made)
 
     def _charts(self, view: RunView) -> None:
-        """Charts of all folds; without any epoch empty ones, where the views would be black."""
+        """Charts of the folds that have curves."""
         for tag, (column, title, axis, legend) in _CHARTS.items():
+            found = [self.node(f"{tag} {status.fold.number}") for status in view.folds]
+            series = [one for one in found if one is not None]
+            if not series:
+                continue
             chart = self.node(tag)
             if chart is None:
                 chart = self._keep(tag, add_chart(self._scene, title, [], "epoch", axis))
@@ -149,13 +167,11 @@ class TrainingNodes:
                 chart.SetLegendVisibility(legend)
                 chart.SetLegendFontSize(_FONT)
                 self.fill_views()
-            for status in view.folds:
-                one = self.node(f"{tag} {status.fold.number}")
-                if one is not None and not chart.HasPlotSeriesNodeID(one.GetID()):
+            for one in series:
+                if not chart.HasPlotSeriesNodeID(one.GetID()):
                     chart.AddAndObservePlotSeriesNodeID(one.GetID())
             values = [row[column] for status in view.folds for row in status.curves if column in row]
-            if values:
-                _set_ranges(chart, view.epochs, min(values), max(values))
+            _set_ranges(chart, view.epochs, min(values), max(values))
 
 
 def _set_ranges(chart: Any, epochs: int, lowest: float, highest: float) -> None:

@@ -14,7 +14,7 @@ slicer = pytest.importorskip("slicer", reason="needs slicer-core: pip install -e
 from bootstrap import bootstrap  # noqa: E402
 from MRI2PETTrainingLib.folds import Fold  # noqa: E402
 from MRI2PETTrainingLib.run_folder import FoldStatus, RunView  # noqa: E402
-from MRI2PETTrainingLib.scene_training import TrainingNodes, write_edited  # noqa: E402
+from MRI2PETTrainingLib.scene_training import LAYOUT, TABLES_LAYOUT, TrainingNodes, write_edited  # noqa: E402
 
 CASES = (
     {"case": "a1", "subject": "a", "t1": "/x/a1.nii", "pet": "/x/p1.nii", "group": "HC", "mask": "/x/m.nii"},
@@ -44,11 +44,10 @@ def points(series: Any) -> int:
 def test_curves_grow_and_folds_join(scene: Any) -> None:
     nodes = TrainingNodes(scene)
     nodes.update(view(0))
-    assert nodes.node("MRI2PETTrainingLoss").GetNumberOfPlotSeriesNodes() == 0  # empty, not a black view
     nodes.update(view(1))
-    chart = nodes.node("MRI2PETTrainingLoss")
-    assert chart.GetNumberOfPlotSeriesNodes() == 0  # one point makes no line
+    assert nodes.node("MRI2PETTrainingLoss") is None  # one point makes no line
     nodes.update(view(2))
+    chart = nodes.node("MRI2PETTrainingLoss")
     assert chart.GetNumberOfPlotSeriesNodes() == 1
     first = chart.GetNthPlotSeriesNode(0)
     count = scene.GetNumberOfNodes()
@@ -99,6 +98,19 @@ def test_views_get_their_nodes(scene: Any) -> None:
     nodes.update(view(2))
     assert plot.GetPlotChartNodeID() == nodes.node("MRI2PETTrainingLoss").GetID()
     assert table.GetTableNodeID() == nodes.node("folds").GetID()
+
+
+def test_curves_get_their_room_with_the_first_of_them(scene: Any) -> None:
+    layout = scene.AddNewNodeByClass("vtkMRMLLayoutNode")
+    nodes = TrainingNodes(scene)
+    nodes.update(view(0))
+    nodes.show()
+    assert layout.GetViewArrangement() == TABLES_LAYOUT
+    nodes.update(view(2))
+    assert layout.GetViewArrangement() == LAYOUT
+    layout.SetViewArrangement(layout.SlicerLayoutFourUpView)
+    nodes.update(view(3))  # the user looks at something else
+    assert layout.GetViewArrangement() == layout.SlicerLayoutFourUpView
 
 
 def test_edited_cases_become_a_manifest(scene: Any, tmp_path: Path) -> None:

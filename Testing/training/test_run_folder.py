@@ -51,7 +51,7 @@ def test_a_run_in_the_middle(tmp_path: Path) -> None:
     assert [row["train_loss"] for row in view.folds[0].curves] == [0.9, 0.7, 0.6]
     folds = fold_columns(view)
     assert folds["training"][0] == "1 person, 2 scans (2 HC)"
-    assert folds["state"] == ["in training", "waiting"]
+    assert folds["state"] == ["begun", "waiting"]
     assert folds["epochs"] == ["3 of 30", "0 of 30"]
     assert (folds["best epoch"][0], folds["validation 1 - R²"][0], folds["validation r"][0]) == (
         "2",

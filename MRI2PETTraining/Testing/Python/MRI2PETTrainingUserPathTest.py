@@ -192,14 +192,16 @@ class MRI2PETTrainingUserPathTest(unittest.TestCase):
         del about["Units"]
         sidecar.write_text(json.dumps(about))
         self.check(bare)
-        self.assertIn("The PETs are in different units: 3 in SUV, 1 in unknown.", self.errors[told])
+        self.assertIn(
+            "The PETs are in different units: 3 in SUV, 1 without a stated unit.", self.errors[told]
+        )
         self.shot("unit-missing")
 
     def test_edited_cases_are_what_is_trained(self):
         from MRI2PETTrainingUI import dataset_panel
 
         ui = self.ui
-        self.choose(people=5)
+        self.choose(people=6)
         table = self.session.nodes.node("cases")
         table.SetCellText(0, table.GetColumnIndex("exclude"), "moved")
         table.SetCellText(2, table.GetColumnIndex("subject"), "subject_002")
@@ -215,12 +217,12 @@ class MRI2PETTrainingUserPathTest(unittest.TestCase):
         finally:
             dataset_panel.qt = before
         self.wait(lambda: "left out" in ui.datasetSummaryLabel.text, 10)
-        self.assertIn("4 cases of 3 people", ui.datasetSummaryLabel.text)
+        self.assertIn("5 cases of 4 people", ui.datasetSummaryLabel.text)
         self.assertEqual(ui.datasetEdit.text, saved)
         ui.checkButton.click()
         self.finish()
         self.assertEqual(self.errors, [])
-        self.assertIn("Checked: 4 cases", ui.statusLabel.text)
+        self.assertIn("Checked: 5 cases", ui.statusLabel.text)
         tested = [status.fold.test for status in self.session.view.folds]
         sides = [{"subject_002", "subject_003"} & set(names) for names in tested]
         self.assertTrue(all(len(side) in (0, 2) for side in sides), tested)
