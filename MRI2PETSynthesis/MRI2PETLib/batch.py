@@ -1,5 +1,5 @@
 """Many T1s in one run: one status row a case, a failed case does not stop the rest, a second run does the
-rest.
+rest. While the network works on a case, the next one is read and its brain is found.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields, replace
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,12 +19,16 @@ from MRI2PETLib.bundle import Bundle
 from MRI2PETLib.cases import Case
 from MRI2PETLib.errors import EXIT_PARTIAL, Cancelled, MRI2PETError, OutputError, QualityError
 from MRI2PETLib.images import LoadedImage, read_image, sha256_of
+from MRI2PETLib.inference import LoadedModel, load_model
+from MRI2PETLib.one_ahead import OneAhead, import_early
 from MRI2PETLib.outputs import make_folder, staged_folder, write_json, write_text
-from MRI2PETLib.progress import Reporter, part_of
+from MRI2PETLib.progress import ProgressCallback, Reporter, part_of
 from MRI2PETLib.results import CaseFiles, case_files, finished_sidecar, write_case
-from MRI2PETLib.synthesis import SynthesisResult, synthesize
+from MRI2PETLib.synthesis import Prepared, SynthesisResult, complete, prepare
 
 STATUS_FILE = "synthesis_status.csv"
+# Which settings belong to which part of a synthesis; the others are the prediction's.
+_OF_PREPARATION, _OF_MODEL = ("brain_extractor",), ("device", "precision")
 _log = logging.getLogger(__name__)
 
 
@@ -66,33 +71,49 @@ def run_batch(
     names = {case.name for case in cases}
     earlier = [row for row in read_status(output) if row.case not in names]
     rows: list[Status] = []
-    for number, case in enumerate(cases):
-        started = time.perf_counter()
+    load = cache(lambda: load_model(bundle, **_only(settings, _OF_MODEL)))
 
-        def progress(done: float, total: float, stage: str, number: int = number, case: Case = case) -> None:
-            label = f"{case.name}: {stage}" if len(cases) > 1 else stage
-            reporter.progress(number + done / total, len(cases), label)
+    def prepare_case(case: Case, progress: ProgressCallback) -> Ready | Status:
+        return _prepare_case(case, case_files(case, bundle, output), bundle, progress, settings)
 
-        files = case_files(case, bundle, output)
-        try:
-            row = _run_case(case, files, bundle, progress, reporter, after_case, settings)
-        except (Cancelled, OutputError):
-            raise
-        except MRI2PETError as error:
-            row = _failed(case, error, started)
-            if len(cases) == 1:
-                _save(output, [*earlier, row])
+    with OneAhead(cases, prepare_case) as ahead:
+        for number, case in enumerate(cases):
+            started = time.perf_counter()
+
+            def progress(
+                done: float, total: float, stage: str, number: int = number, case: Case = case
+            ) -> None:
+                label = f"{case.name}: {stage}" if len(cases) > 1 else stage
+                reporter.progress(number + done / total, len(cases), label)
+
+            try:
+                progress(0, 1, "reading")
+                ready = ahead.take(progress)
+                if isinstance(ready, Status):
+                    reporter.log(f"{case.name}: already there, kept ({ready.pet})")
+                    row = ready
+                else:
+                    row = _complete_case(case, ready, bundle, load, progress, reporter, after_case, settings)
+                    row = replace(row, seconds=_since(started))
+            except (Cancelled, OutputError):
                 raise
-            reporter.warning(f"{case.name} failed: {error}")
-        except Exception as error:  # noqa: BLE001  one broken case must not lose the others
-            _log.exception("%s failed", case.name)
-            if len(cases) == 1:
-                raise
-            unexpected = MRI2PETError(f"Unexpected {type(error).__name__}: {error}", "Please report this.")
-            reporter.warning(f"{case.name} failed: {unexpected}")
-            row = _failed(case, unexpected, started)
-        rows.append(row)
-        _save(output, [*earlier, *rows])
+            except MRI2PETError as error:
+                row = _failed(case, error, started)
+                if len(cases) == 1:
+                    _save(output, [*earlier, row])
+                    raise
+                reporter.warning(f"{case.name} failed: {error}")
+            except Exception as error:  # noqa: BLE001  one broken case must not lose the others
+                _log.exception("%s failed", case.name)
+                if len(cases) == 1:
+                    raise
+                unexpected = MRI2PETError(
+                    f"Unexpected {type(error).__name__}: {error}", "Please report this."
+                )
+                reporter.warning(f"{case.name} failed: {unexpected}")
+                row = _failed(case, unexpected, started)
+            rows.append(row)
+            _save(output, [*earlier, *rows])
     return rows
 
 
@@ -102,17 +123,20 @@ def exit_code(rows: Sequence[Status]) -> int:
     return 0 if not failed else 1 if failed == len(rows) else EXIT_PARTIAL
 
 
-def _run_case(
-    case: Case,
-    files: CaseFiles,
-    bundle: Bundle,
-    progress: Callable[[float, float, str], None],
-    reporter: Reporter,
-    after_case: AfterCase | None,
-    settings: dict[str, Any],
-) -> Status:
-    started = time.perf_counter()
-    progress(0, 1, "reading")
+@dataclass(frozen=True)
+class Ready:
+    """A case whose image is read and in model space. ``wanted`` identifies the request."""
+
+    files: CaseFiles
+    t1: LoadedImage
+    prepared: Prepared
+    wanted: dict[str, Any]
+
+
+def _prepare_case(
+    case: Case, files: CaseFiles, bundle: Bundle, progress: ProgressCallback, settings: dict[str, Any]
+) -> Ready | Status:
+    """Read a case and prepare it for the network, or say that it was done before."""
     inputs = {"t1": case.t1, "mask": case.mask, "pet": case.pet}
     wanted = {
         "version": __version__,
@@ -122,15 +146,33 @@ def _run_case(
         **settings,
     }
     if (sidecar := finished_sidecar(files, wanted)) is not None:
-        reporter.log(f"{case.name}: already there, kept ({files.pet})")
         level = sidecar["Quality"]["level"]
         return Status(case.name, "kept", level, "", "", "0.0", str(case.t1), str(files.pet))
+    import_early("torch", "matplotlib.figure", "matplotlib.backends.backend_agg")
     kind: Literal["t1", "pet"] = "pet" if bundle.space.source_modality == "PET" else "t1"
     t1 = read_image(case.t1, kind=kind, series_uid=case.series_uid)
     brain = None
     if case.mask is not None:
         brain = read_image(case.mask, kind="mask").image
-    result = synthesize(t1.image, bundle, mask=brain, progress=part_of(progress, 0.04, 0.95), **settings)
+    own = _only(settings, _OF_PREPARATION)
+    prepared = prepare(t1.image, bundle, mask=brain, progress=part_of(progress, 0.04, 0.65), **own)
+    return Ready(files, t1, prepared, wanted)
+
+
+def _complete_case(
+    case: Case,
+    ready: Ready,
+    bundle: Bundle,
+    load: Callable[[], LoadedModel],
+    progress: ProgressCallback,
+    reporter: Reporter,
+    after_case: AfterCase | None,
+    settings: dict[str, Any],
+) -> Status:
+    """Run the network for a case and write its files."""
+    files, t1 = ready.files, ready.t1
+    own = {k: v for k, v in settings.items() if k not in _OF_PREPARATION + _OF_MODEL}
+    result = complete(ready.prepared, load, progress=part_of(progress, 0.65, 0.95), **own)
     for reason in (t1.verdict + result.verdict).reasons("warn"):
         reporter.warning(f"{case.name}: {reason}")
     if settings.get("samples", 1) > 1 and result.sd is None:
@@ -138,12 +180,16 @@ def _run_case(
     progress(0.96, 1, "writing")
     with staged_folder(files.folder, last=files.sidecar.name) as staging:
         staged = replace(files, folder=staging)
-        write_case(staged, case, t1, bundle, result, wanted)
+        write_case(staged, case, t1, bundle, result, ready.wanted)
         if after_case is not None:
             after_case(case, staged, t1, result)
     level = (t1.verdict + result.verdict).level
     message = " ".join((t1.verdict + result.verdict).reasons("warn"))
-    return Status(case.name, "done", level, message, "", _since(started), str(case.t1), str(files.pet))
+    return Status(case.name, "done", level, message, "", "", str(case.t1), str(files.pet))
+
+
+def _only(settings: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
+    return {name: value for name, value in settings.items() if name in names}
 
 
 def _since(started: float) -> str:

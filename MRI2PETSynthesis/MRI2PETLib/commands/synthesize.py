@@ -40,7 +40,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:N or mps")
     parser.add_argument(
-        "--precision", choices=("fp32", "bf16"), default="fp32", help="arithmetic of the network"
+        "--precision",
+        choices=("auto", "fp32", "bf16"),
+        default="fp32",
+        help="arithmetic of the network (default: %(default)s); auto tries both and takes the faster one",
     )
     parser.add_argument(
         "--samples", type=int, default=1, metavar="N", help="samples of a stochastic model; their mean and SD"

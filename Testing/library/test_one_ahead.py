@@ -1,0 +1,113 @@
+"""One item ahead: order, bound, errors, cancelling; a batch equals single runs; the choice of precision."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+import torch
+
+from bundles import tiny_bundle
+from MRI2PETLib.batch import run_batch
+from MRI2PETLib.cases import Case
+from MRI2PETLib.errors import Cancelled
+from MRI2PETLib.images import write_image
+from MRI2PETLib.inference import load_model
+from MRI2PETLib.models import unet
+from MRI2PETLib.one_ahead import OneAhead
+from MRI2PETLib.progress import ProgressCallback, Reporter, no_progress
+from MRI2PETLib.results import case_files
+from MRI2PETLib.simulation import simulate_subject
+from MRI2PETLib.synthesis import synthesize
+
+WAIT_S = 5.0
+
+
+def test_never_more_than_one_ahead_and_errors_in_their_place() -> None:
+    started = [threading.Event() for _ in range(4)]
+
+    def work(item: int, progress: ProgressCallback) -> int:
+        started[item].set()
+        progress(1, 2, f"item {item}")
+        if item == 1:
+            raise ValueError("one")
+        return 10 * item
+
+    with OneAhead(range(4), work) as ahead:
+        assert started[0].wait(WAIT_S) and not started[1].wait(0.2)
+        assert ahead.take(no_progress) == 0
+        assert started[1].wait(WAIT_S) and not started[2].wait(0.2)
+        with pytest.raises(ValueError, match="one"):
+            ahead.take(no_progress)
+        assert [ahead.take(no_progress), ahead.take(no_progress)] == [20, 30]
+
+
+def test_progress_is_told_in_the_thread_of_the_taker() -> None:
+    told: list[tuple[str, threading.Thread]] = []
+
+    def work(item: int, progress: ProgressCallback) -> int:
+        progress(1, 2, "half")
+        time.sleep(0.4)
+        return item
+
+    with OneAhead([1], work) as ahead:
+        ahead.take(lambda done, total, stage: told.append((stage, threading.current_thread())))
+    assert told and set(told) == {("half", threading.current_thread())}
+
+
+def test_leaving_cancels_the_item_in_work() -> None:
+    ended: list[type[BaseException]] = []
+    begun = threading.Event()
+
+    def work(item: int, progress: ProgressCallback) -> None:
+        begun.set()
+        try:
+            while True:
+                progress(0, 1, "busy")
+                time.sleep(0.01)
+        except BaseException as error:
+            ended.append(type(error))
+            raise
+
+    with pytest.raises(KeyboardInterrupt):
+        with OneAhead([1, 2], work):
+            assert begun.wait(WAIT_S)
+            raise KeyboardInterrupt
+    assert ended == [Cancelled], "the second item never began"
+
+
+def test_a_batch_gives_what_single_runs_give(tmp_path: Path) -> None:
+    bundle = tiny_bundle(tmp_path / "tiny")
+    people = [simulate_subject(seed, spacing_mm=3.0) for seed in (1, 2, 3)]
+    cases = [
+        Case(f"person{n}", write_image(p.t1, tmp_path / f"{n}.nii.gz"), mask=None)
+        for n, p in enumerate(people)
+    ]
+    rows = run_batch(cases, bundle, tmp_path / "out", reporter=Reporter(), device="cpu")
+    assert [row.status for row in rows] == ["done"] * 3
+    for case, person in zip(cases, people):
+        alone = synthesize(person.t1, bundle, device="cpu")
+        written = sitk.ReadImage(str(case_files(case, bundle, tmp_path / "out").pet))
+        np.testing.assert_allclose(
+            sitk.GetArrayFromImage(written), sitk.GetArrayFromImage(alone.pet), atol=1e-5
+        )
+
+
+@pytest.mark.parametrize(
+    ("slow", "chosen"), [(torch.float32, "bf16"), (torch.bfloat16, "fp32"), (None, "fp32")]
+)
+def test_auto_takes_bf16_only_where_it_is_clearly_faster(
+    slow: torch.dtype | None, chosen: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def predict(network: torch.nn.Module, source: torch.Tensor, **_: object) -> tuple:
+        time.sleep(0.2 if source.dtype == slow else 0.05)
+        return source, None
+
+    monkeypatch.setattr(unet, "predict", predict)
+    model = load_model(tiny_bundle(tmp_path), device="cpu", precision="auto")
+    assert model.precision == chosen
+    assert {p.dtype for p in model.networks[0].parameters()} == {torch.float32}, "the trial left them alone"
