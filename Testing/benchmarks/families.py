@@ -25,11 +25,13 @@ import numpy as np
 import SimpleITK as sitk
 import torch
 
+from MRI2PETLib.evaluation.baselines import ANATOMY_NULL, predictors
 from MRI2PETLib.evaluation.measure import correlation
 from MRI2PETLib.evaluation.metrics import divide_by_mean, mse, pearson_r, ssim
 from MRI2PETLib.model_space import ModelSpace, encode_pair
 from MRI2PETLib.models import get_family
 from MRI2PETLib.outputs import write_json, write_text
+from MRI2PETLib.preprocessing.brain_mask import extract_brain
 from MRI2PETLib.progress import no_progress
 from MRI2PETLib.simulation import simulate_subject
 from MRI2PETTrainingLib.cache import ARRAYS, Prepared
@@ -183,15 +185,31 @@ def uncertainty(
     return float(np.mean(found)) if found else None  # type: ignore[arg-type]
 
 
+def anatomy_null(case: Prepared) -> np.ndarray:
+    """The population's activity map placed over a person by an affine, in model space; kept on disk."""
+    path = case.folder / "null.npy"
+    if not path.is_file():
+        subject = simulate_subject(int(case.case.subject), spacing_mm=4.0)
+        brain = extract_brain(subject.t1, mask=subject.brain_mask)
+        values = np.ones(subject.t1.GetSize()[::-1], np.float32)
+        rows = predictors(values, subject.brain_mask, subject.t1, brain.template_to_native)
+        null = next(row.values for row in rows if row.name == ANATOMY_NULL)
+        image = sitk.GetImageFromArray(null)
+        image.CopyInformation(subject.t1)
+        np.save(path, encode_pair(subject.t1, image, subject.brain_mask, SPACE)[1])
+    return np.load(path)
+
+
 def baselines(train: Sequence[Prepared], test: Sequence[Prepared]) -> dict[str, Any]:
     """What needs no network, and what no method can exceed."""
     t1, pet, mask = (np.stack([volumes(case)[n] for case in train]) for n in range(3))
     inside = mask > 0
-    cubic = np.polynomial.polynomial.polyfit(t1[inside], pet[inside], 3)
+    cubic = np.polynomial.polynomial.polyfit(t1[inside].astype(float), pet[inside].astype(float), 3)
     mean = pet.sum(axis=0) / np.maximum(mask.sum(axis=0), 1)
     predicted = {
         "mean PET of the training people": [mean for _ in test],
         "cubic of T1": [np.polynomial.polynomial.polyval(volumes(c)[0], cubic) for c in test],
+        f"{ANATOMY_NULL}: population map, affine": [anatomy_null(c) for c in test],
         "ceiling: the PET without its noise": [np.load(c.folder / "clean.npy") for c in test],
     }
     return {name: closeness(images, test) for name, images in predicted.items()}

@@ -1,10 +1,12 @@
 """SUVR without an MRI on simulated people: synthetic MR against the PET template, both against the real MR.
 
-People have an amyloid-like PET: white matter above cerebellar cortex, and cortex as low as that (half of
-them) or much higher. As in Choi & Lee 2018 the PET template is the mean of negative people. A small 3-D GAN
-is trained on pairs of other people. Prints the tables and writes the report of `mri2pet suvr --cases`.
+With `--tracer amyloid` people have white matter above cerebellar cortex, and cortex as low as that (half of
+them) or much higher. As in Choi & Lee 2018 the PET template is the mean of negative people. With `--tracer
+tspo` they are those of `mri2pet simulate`, and the PET template is the built-in one. A small 3-D GAN is
+trained on pairs of other people. Prints the tables and writes the report of `mri2pet suvr --cases`. What is
+finished is kept.
 
-    python Testing/benchmarks/suvr_methods.py -o OUT [--train 16] [--test 6] [--steps 400]
+    python Testing/benchmarks/suvr_methods.py -o OUT [--tracer amyloid] [--train 16] [--test 6] [--steps 400]
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ from MRI2PETLib.model_space import ModelSpace, encode_pair
 from MRI2PETLib.models import get_family
 from MRI2PETLib.models.objective import NETWORK
 from MRI2PETLib.outputs import write_json
-from MRI2PETLib.preprocessing.pet_template import read_pet_template
+from MRI2PETLib.preprocessing.pet_template import built_in_pet_template, read_pet_template
 from MRI2PETLib.preprocessing.template import load_template
 from MRI2PETLib.progress import Reporter
 from MRI2PETLib.quantification.case import SuvrSettings
@@ -42,6 +44,7 @@ LEARNING_RATE = 2e-3
 # Activity: cerebellar cortex is 1. The cortex of negative and of positive people, drawn within these.
 WHITE, CSF, NEGATIVE, POSITIVE = 1.5, 0.2, (0.95, 1.15), (1.7, 2.3)
 FWHM_MM, NOISE = 6.0, 0.08
+_TEMPLATES = {"amyloid": "mean of simulated negatives", "tspo": "built in"}
 
 
 def cerebellum() -> sitk.Image:
@@ -75,20 +78,22 @@ def amyloid_pet(person: SimulatedSubject, cortex: float, seed: int) -> sitk.Imag
     return grid.image(np.clip(pet + NOISE * grain / grain.std() * np.sqrt(np.clip(pet, 0, None)), 0, None))
 
 
-def draw(seed: int) -> tuple[SimulatedSubject, sitk.Image, str]:
+def draw(seed: int, tracer: str) -> tuple[SimulatedSubject, sitk.Image, str]:
     person = simulate_subject(seed, spacing_mm=2.0)
+    if tracer == "tspo":
+        return person, person.pet, ""
     group = ("negative", "positive")[seed % 2]
     cortex = float(np.random.default_rng([seed, 1]).uniform(*(NEGATIVE, POSITIVE)[seed % 2]))
     return person, amyloid_pet(person, cortex, seed), group
 
 
-def train(folder: Path, count: int, steps: int) -> tuple[Bundle, sitk.Image]:
+def train(folder: Path, tracer: str, count: int, steps: int) -> tuple[Bundle, sitk.Image]:
     """The bundle and the PET template, from people 1000, 1001, ..."""
     if (folder / "template.nii.gz").is_file():
         return read_bundle(folder / "bundle"), sitk.ReadImage(str(folder / "template.nii.gz"))
     pairs, template = [], np.zeros(load_template().t1.GetSize()[::-1])
     for seed in range(1000, 1000 + count):
-        person, pet, group = draw(seed)
+        person, pet, group = draw(seed, tracer)
         encoded, target = encode_pair(person.t1, pet, person.brain_mask, SPACE)
         pairs.append(torch.from_numpy(np.stack([encoded.source, target, encoded.mask]))[:, None, None])
         if group == "negative":
@@ -131,8 +136,11 @@ def train(folder: Path, count: int, steps: int) -> tuple[Bundle, sitk.Image]:
         "license": "Apache-2.0",
     }
     bundle = save_bundle(folder / "bundle", network, metadata, "# PET to MR, simulated\n")
-    image = sitk.GetImageFromArray(template.astype(np.float32))
-    image.CopyInformation(load_template().t1)
+    if tracer == "tspo":
+        image = built_in_pet_template()
+    else:
+        image = sitk.GetImageFromArray(template.astype(np.float32))
+        image.CopyInformation(load_template().t1)
     sitk.WriteImage(image, str(folder / "template.nii.gz"))
     return bundle, image
 
@@ -140,6 +148,7 @@ def train(folder: Path, count: int, steps: int) -> tuple[Bundle, sitk.Image]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("-o", "--output", type=Path, required=True)
+    parser.add_argument("--tracer", choices=("amyloid", "tspo"), default="amyloid")
     parser.add_argument("--train", type=int, default=16)
     parser.add_argument("--test", type=int, default=6)
     parser.add_argument("--steps", type=int, default=400)
@@ -147,14 +156,14 @@ def main() -> None:
     torch.set_num_threads(1)
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
     args.output.mkdir(parents=True, exist_ok=True)
-    bundle, template = train(args.output, args.train, args.steps)
+    bundle, template = train(args.output, args.tracer, args.train, args.steps)
     plan = plan_regions(cortical_spheres(), "*cerebellum")
     truth: dict[str, float] = {}
     with (args.output / "cases.csv").open("w", newline="") as stream:
         writer = csv.writer(stream)
         writer.writerow(("case", "subject", "group", "pet", "t1"))
         for seed in range(args.test):
-            person, pet, group = draw(seed)
+            person, pet, group = draw(seed, args.tracer)
             folder = args.output / f"person_{seed:02d}"
             folder.mkdir(exist_ok=True)
             write_image(person.t1, folder / "T1.nii.gz")
@@ -163,7 +172,7 @@ def main() -> None:
             labels = pull_atlas(plan, pet, person.template_to_native.GetInverse())
             rows = regional_suvr(pet, labels, plan, person.template_to_native, method="truth")
             truth[folder.name] = float(rows[0].suvr or 0)
-    settings = SuvrSettings(plan, read_pet_template(template), "mean of simulated negatives", bundle, "cpu")
+    settings = SuvrSettings(plan, read_pet_template(template), _TEMPLATES[args.tracer], bundle, "cpu")
     found = run_cohort(read_cases(args.output / "cases.csv"), settings, args.output / "suvr", Reporter())
     for row in found["agreement"]:
         print({k: round(v, 4) if isinstance(v, float) else v for k, v in row.items()})
