@@ -121,8 +121,11 @@ class SuvrPanel:
             node.suvrResult = slicer.mrmlScene.GetNodeByID(finished.nodes.regions)
             self._ui.suvrResultsButton.collapsed = False
             self._onChanged()
-        if finished.state == "failed":
-            slicer.util.errorDisplay(self._state.message, detailedText="\n".join(self._log))
+        if finished.state == "failed":  # shown later: a run may fail while it is being started
+            qt.QTimer.singleShot(0, self._showFailure)
+
+    def _showFailure(self) -> None:
+        slicer.util.errorDisplay(self._state.message, detailedText="\n".join(self._log))
 
     def _onModel(self, _index) -> None:
         combo = self._ui.suvrModelComboBox
