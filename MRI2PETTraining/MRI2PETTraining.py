@@ -346,6 +346,7 @@ class MRI2PETTrainingLogic(ScriptedLoadableModuleLogic):
         node.epochs, node.batchSize, node.precision = 0, 0, _AS_PRESET
         node.leaveOneSiteOut, node.excludeBad = request.leave_one_site_out, request.exclude_bad
         node.adjustGenotype = request.adjust_genotype
+        node.device, node.workers = request.device, request.workers
 
     @staticmethod
     def missing(node: MRI2PETTrainingParameterNode) -> str:

@@ -65,7 +65,7 @@ class TrainingSession:
     def choose(self, request: Request) -> Request:
         """Look at what the request names, and follow the job of its run folder if one works there.
 
-        :returns: the request; for a folder that holds a run, that run's own.
+        :returns: the request; for a folder that holds a run, that run's own but for device and workers.
         """
         if self.is_active:
             return request
@@ -77,7 +77,7 @@ class TrainingSession:
         if view is not None and view.begun:
             self.view = view
             try:
-                request = request_of(view)
+                request = replace(request_of(view), device=request.device, workers=request.workers)
             except InputError as error:
                 self.problem = str(error)
         elif view is not None and view.cases and view.settings.get("dataset") == _resolved(request.dataset):

@@ -170,18 +170,21 @@ class TrainingNodes:
             for one in series:
                 if not chart.HasPlotSeriesNodeID(one.GetID()):
                     chart.AddAndObservePlotSeriesNodeID(one.GetID())
-            values = [row[column] for status in view.folds for row in status.curves if column in row]
-            _set_ranges(chart, view.epochs, min(values), max(values))
+            shown = [row for status in view.folds for row in status.curves if column in row]
+            _set_ranges(chart, shown, column, view.epochs)
 
 
-def _set_ranges(chart: Any, epochs: int, lowest: float, highest: float) -> None:
-    """All planned epochs, all values: an automatic range does not follow curves that grow."""
-    margin = 0.05 * (highest - lowest) or 0.05 * abs(highest) or 1.0
+def _set_ranges(chart: Any, shown: Sequence[Mapping[str, float]], column: str, epochs: int) -> None:
+    """Room for all values, and for epochs to come: an automatic range does not follow curves that grow."""
+    values = [row[column] for row in shown]
+    margin = 0.05 * (max(values) - min(values)) or 0.05 * abs(max(values)) or 1.0
     chart.SetYAxisRangeAuto(False)
-    chart.SetYAxisRange(lowest - margin, highest + margin)
-    if epochs:
-        chart.SetXAxisRangeAuto(False)
-        chart.SetXAxisRange(0, epochs)
+    chart.SetYAxisRange(min(values) - margin, max(values) + margin)
+    end = 10
+    while end <= max(row["epoch"] for row in shown):
+        end *= 2
+    chart.SetXAxisRangeAuto(False)
+    chart.SetXAxisRange(0, min(end, epochs or end))
 
 
 def write_edited(view: RunView, edited: Columns, path: Path | str) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -143,11 +144,18 @@ def test_another_s_node_that_has_got_an_old_id_is_left_alone(scene: Any) -> None
     assert scene.GetNodeByID(old) == other
 
 
-def test_the_axes_hold_all_epochs_and_values(scene: Any) -> None:
+def test_the_axes_hold_all_values_and_epochs_to_come(scene: Any) -> None:
     nodes = TrainingNodes(scene)
     nodes.update(view(2))
     chart = nodes.node("MRI2PETTrainingLoss")
-    assert list(chart.GetXAxisRange()) == [0, 9] and not chart.GetYAxisRangeAuto()
+    assert list(chart.GetXAxisRange()) == [0, 9] and not chart.GetYAxisRangeAuto()  # all that are planned
     nodes.update(view(9))
     lowest, highest = chart.GetYAxisRange()
     assert 0 < lowest < 1 / 9 and 1 < highest < 1.1
+    many = replace(view(9), settings={"preset": {"epochs": 3000}})
+    nodes.update(many)
+    assert list(chart.GetXAxisRange()) == [0, 10]
+    last = {"epoch": 10.0, "train_loss": 0.1}
+    first = replace(many.folds[0], curves=(*many.folds[0].curves, last))
+    nodes.update(replace(many, folds=(first, many.folds[1])))
+    assert list(chart.GetXAxisRange()) == [0, 20]

@@ -65,7 +65,7 @@ def test_choosing_the_folder_of_a_run_takes_its_settings(scene: Any, tmp_path: P
     session = TrainingSession(scene)
     found = session.choose(Request("", str(tmp_path / "run"), device="cpu"))
     assert (found.dataset, found.preset, found.folds, found.seed) == (str(root), "smoke", 2, 7)
-    assert found.exclude_bad and found.keep_together == ("subject",)
+    assert found.exclude_bad and found.keep_together == ("subject",) and found.device == "cpu"
     assert session.view is not None and session.view.begun
     assert session.nodes.node("MRI2PETTrainingLoss").GetNumberOfPlotSeriesNodes() == 1
     assert not session.is_active and session.problem == ""
@@ -93,10 +93,11 @@ node.dataset, node.run, node.epochs, node.precision = sys.argv[1], sys.argv[1] +
 assert logic.missing(node) == ""
 request = logic.request(node)
 assert (request.epochs, request.batch_size, request.precision) == (3, None, "bf16")
-logic.showRequest(node, Request("/data", "/run", preset="smoke", folds=3, seed=1, exclude_bad=True))
+asked = Request("/data", "/run", preset="smoke", folds=3, seed=1, exclude_bad=True, device="cpu")
+logic.showRequest(node, asked)
 again = logic.request(node)
 assert (again.dataset, again.preset, again.folds, again.seed) == ("/data", "smoke", 3, 1)
-assert again.exclude_bad and again.epochs is None and again.precision == ""
+assert again.exclude_bad and again.device == "cpu" and again.epochs is None and again.precision == ""
 session = logic.open(onState=print)
 assert session.choose(Request("", "")) == Request("", "")
 logic.watch(); logic.close(keepRunning=True)
