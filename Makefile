@@ -36,5 +36,9 @@ $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(PIP) -e ".[dev,train,diffusion,slicer]"
 	@touch $@ $(VENV)/.base
 
+# On a machine that does nothing else: about 15 minutes. BENCHMARK_ARGS=--long measures 100 cases and 128^3 too.
+benchmark: $(VENV)/.dev
+	$(BIN)/python Testing/benchmarks/speed.py -o build/speed $(BENCHMARK_ARGS)
+
 clean:
 	rm -rf $(VENV) demo build dist .mypy_cache .ruff_cache .pytest_cache
