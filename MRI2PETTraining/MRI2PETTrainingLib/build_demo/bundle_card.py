@@ -28,6 +28,7 @@ class Training:
     """
 
     settings: TrainSettings
+    refinement: TrainSettings | None
     split: Split
     donors: list[str]
     heldout_settings: TrainSettings
@@ -70,7 +71,11 @@ def metadata(training: Training, measured: Measured | None) -> dict[str, Any]:
                 "training": asdict(training.heldout_settings),
             },
         },
-        "training": {**asdict(training.settings), **training.software},
+        "training": {
+            **asdict(training.settings),
+            "refinement": None if training.refinement is None else asdict(training.refinement),
+            **training.software,
+        },
         "baselines": {} if measured is None else _baselines(training, measured),
     }
 
@@ -161,11 +166,11 @@ blurred maps, not these nuclei. Uptake in vessels, choroid plexus and meninges i
 ## Training
 {settings.steps} steps of batch {settings.batch}{_coarse(settings)}, Adam with a one-cycle learning rate up to
 {settings.learning_rate:g}, loss 0.5 BCE + 0.5 MSE in the brain, moving average of the weights
-({settings.ema_decay}), seed {settings.seed}. Beside the {len(split.train)} people,
-{settings.averages} averages of random groups of them in MNI space are trained with. Pairs are made while
-training: rotations to 9 degrees, size to 5 %, elastic deformation, gamma of .55 to 1.8, bias field, noise;
-principal components of the donors' maps, the patients' focal pattern, thalamus, smooth variation; PSF 4.3 to
-6 mm, correlated noise, genotype and global scale.
+({settings.ema_decay}), seed {settings.seed}.{_refined(training.refinement)}
+Beside the {len(split.train)} people, {settings.averages} averages of random groups of them in MNI space are
+trained with. Pairs are made while training: rotations to 9 degrees, size to 5 %, elastic deformation, gamma
+of .55 to 1.8, bias field, noise; principal components of the donors' maps, the patients' focal pattern,
+thalamus, smooth variation; PSF 4.3 to 6 mm, correlated noise, genotype and global scale.
 The split by person and by donor stands in `configs/metadata.json`. Build it again, or measure this file:
 
 ```
@@ -262,6 +267,15 @@ def _verdict(found: dict[str, Any]) -> str:
     return (
         f"Going from `minmax` to `suvr-half` changes the network's r by {target:+.3f}, from the whole\n"
         f"volume to the brain by {region:+.3f}: here it is the {larger} that matters."
+    )
+
+
+def _refined(refinement: TrainSettings | None) -> str:
+    if refinement is None:
+        return ""
+    return (
+        f" Then {refinement.steps} steps of the same kind at full size, up to {refinement.learning_rate:g},\n"
+        f"with {refinement.averages} of the averages (the second model has no such steps)."
     )
 
 

@@ -57,6 +57,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--steps", type=int, help="training steps, the first of them coarse at 4mm")
     parser.add_argument("--coarse-steps", type=int, help="how many of them run on 32^3 voxels")
+    parser.add_argument("--refine-steps", type=int, help="further steps, at full size (default 650 at 4mm)")
     parser.add_argument("--minutes", type=float, default=math.inf, help="stop after so long, to go on later")
     parser.add_argument("--workers", type=int, default=1, help="processes that make tissue maps")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda[:N] or mps")
@@ -166,8 +167,15 @@ def _settings(options: argparse.Namespace) -> TrainSettings:
     return settings
 
 
+def _refinement(options: argparse.Namespace, settings: TrainSettings) -> TrainSettings | None:
+    from MRI2PETTrainingLib.build_demo.train import REFINEMENT_STEPS, refinement
+
+    steps = REFINEMENT_STEPS[settings.size] if options.refine_steps is None else options.refine_steps
+    return refinement(settings, steps) if steps else None
+
+
 def _heldout_settings(settings: TrainSettings) -> TrainSettings:
-    """Of the out-of-sample model, always 4 mm: the same as the model's own where that is 4 mm too."""
+    """Of the out-of-sample model, always 4 mm and not refined: as the model's own where that is 4 mm too."""
     from MRI2PETTrainingLib.build_demo.train import SIZES
 
     return settings if settings.size == 48 else SIZES[48]
@@ -181,6 +189,7 @@ def _train(
     device: torch.device,
     minutes: float,
     reporter: Reporter,
+    start: torch.nn.Module | None = None,
 ) -> torch.nn.Module | None:
     from MRI2PETTrainingLib.build_demo.averages import average_anatomies
     from MRI2PETTrainingLib.build_demo.pairs import People, load_people
@@ -191,7 +200,7 @@ def _train(
         people += average_anatomies(people, settings.averages, SEED)
         return load_people(people, material.activity(donors), size, device)
 
-    return train(settings, load, folder, device, minutes=minutes, progress=reporter.progress)
+    return train(settings, load, folder, device, start=start, minutes=minutes, progress=reporter.progress)
 
 
 def _build(options: argparse.Namespace, material: _Material, device: torch.device, reporter: Reporter) -> int:
@@ -208,9 +217,12 @@ def _build(options: argparse.Namespace, material: _Material, device: torch.devic
     settings = _settings(options)
     second = _heldout_settings(settings)
     seen = training_donors(material.donors, SEED)
-    network = _train(
-        material, material.donors, settings, options.work / options.grid, device, left(), reporter
-    )
+    folder = options.work / options.grid
+    network = _train(material, material.donors, settings, folder, device, left(), reporter)
+    further = _refinement(options, settings)
+    if network is not None and further is not None:
+        refined = folder.with_name(f"{folder.name}-refined")
+        network = _train(material, material.donors, further, refined, device, left(), reporter, network)
     unseen_network = None
     if network is not None:
         unseen_network = _train(material, seen, second, options.work / "heldout", device, left(), reporter)
@@ -220,6 +232,7 @@ def _build(options: argparse.Namespace, material: _Material, device: torch.devic
     ablation = options.work / _ABLATION
     training = bundle_card.Training(
         settings,
+        further,
         material.split,
         [donor.name for donor in material.donors],
         second,

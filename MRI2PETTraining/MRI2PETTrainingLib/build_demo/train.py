@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -59,23 +59,47 @@ class TrainSettings:
         return self.coarse_size if step < self.coarse_steps else self.size
 
 
-# The two sizes of the command. The EMA's memory is about a tenth of the steps or less.
+# The two sizes of the command; a model that ships is then refined. The EMA's memory is about a tenth of the
+# steps or less.
 SIZES = {
     96: TrainSettings(size=96, steps=4000, batch=4, ema_decay=0.999),
     48: TrainSettings(size=48, steps=1800, coarse_steps=1200, ema_decay=0.995),
 }
+REFINEMENT_STEPS = {96: 0, 48: 650}
+
+
+def refinement(settings: TrainSettings, steps: int) -> TrainSettings:
+    """A second cycle of ``steps`` for a finished network: full size, half the learning rate, other pairs,
+    fewer averages.
+    """
+    return replace(
+        settings,
+        steps=steps,
+        coarse_steps=0,
+        averages=8,
+        learning_rate=settings.learning_rate / 2,
+        seed=settings.seed + 1,
+    )
 
 
 class Trainer:
-    """Network, moving average, optimiser and schedule at some step."""
+    """Network, moving average, optimiser and schedule at some step.
 
-    def __init__(self, settings: TrainSettings, device: torch.device) -> None:
+    :param start: network to begin with, random by default.
+    """
+
+    def __init__(
+        self, settings: TrainSettings, device: torch.device, start: torch.nn.Module | None = None
+    ) -> None:
         torch.manual_seed(settings.seed)
         self.settings, self.device, self.step = settings, device, 0
         self.network = unet.build({}).to(device)
-        with torch.no_grad():  # start at the mean of the target: half of the range, or .14 after min-max
-            start = 0.5 if settings.target == "suvr-half" else 0.14
-            self.network.final.depthwise_separable_conv[1].bias.fill_(math.log(start / (1 - start)))  # type: ignore[union-attr,index]
+        if start is not None:
+            self.network.load_state_dict(start.state_dict())
+        else:
+            with torch.no_grad():  # the mean of the target: half of the range, or .14 after min-max
+                mean = 0.5 if settings.target == "suvr-half" else 0.14
+                self.network.final.depthwise_separable_conv[1].bias.fill_(math.log(mean / (1 - mean)))  # type: ignore[union-attr,index]
         self.average = {k: v.clone() for k, v in self.network.state_dict().items()}
         self.optimiser = torch.optim.Adam(self.network.parameters(), lr=settings.learning_rate)
         self.schedule = torch.optim.lr_scheduler.OneCycleLR(
@@ -152,17 +176,19 @@ def train(
     folder: Path,
     device: torch.device,
     *,
+    start: torch.nn.Module | None = None,
     minutes: float = math.inf,
     progress: ProgressCallback = no_progress,
 ) -> torch.nn.Module | None:
     """Train up to ``minutes`` longer; the averaged network when all steps are done, else ``None``.
 
     :param load: makes the training people for a number of voxels an axis; called only when needed.
+    :param start: network to begin with, random by default.
     :param folder: where ``training.pt`` (resumed if present) and ``losses.csv`` are written.
     """
     started = saved = time.monotonic()
     path = make_folder(folder) / "training.pt"
-    trainer = Trainer(settings, device)
+    trainer = Trainer(settings, device, start)
     if path.is_file():
         trainer.restore(torch.load(path, map_location=device, weights_only=True), path)
     people: People | None = None
