@@ -135,14 +135,14 @@ _WORDS = {"ok": "", "warn": "noticed", "refuse": "cannot be used"}
 def case_columns(view: RunView) -> Columns:
     """The table of cases: whose they are, what was noticed, in which fold each is tested, and its files.
 
-    Columns of a manifest that are empty throughout are left out, but for ``subject``, ``group``, ``exclude``.
+    ``site`` and ``donor`` are left out where nobody has any.
     """
     tested = {name: status.fold.number for status in view.folds for name in status.fold.test}
     rows = view.cases
     columns: Columns = {}
     for name in _SHOWN:
         values = [row.get(name, "") for row in rows]
-        if name in ("case", "subject", "group", "exclude") or any(values):
+        if name not in ("site", "donor") or any(values):
             columns[name] = values
     columns["test fold"] = [str(tested.get(row.get("case", ""), "")) for row in rows]
     columns["problem"] = [_WORDS.get(row.get("level", ""), row.get("level", "")) for row in rows]

@@ -67,6 +67,7 @@ def test_the_table_of_cases(tmp_path: Path) -> None:
     write_run(tmp_path / "run")
     columns = case_columns(read_run(tmp_path / "run"))
     assert columns["subject"] == ["a", "a", "b", "c"] and "site" not in columns
+    assert columns["unit"] == [""] * 4  # can be filled in
     assert columns["test fold"] == ["", "", "", "0"]
     assert columns["problem"] == ["", "noticed", "cannot be used", ""]
     assert columns["exclude"][3] == "no consent"
