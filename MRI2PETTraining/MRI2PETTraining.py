@@ -118,8 +118,7 @@ class MRI2PETTrainingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def cleanup(self) -> None:
         """The module is destroyed: leave the training, or end it."""
-        keep = self.logic.getParameterNode().keepRunning
-        self.logic.close(keepRunning=keep)
+        self.logic.close(keepRunning=self.session.keep_running)
         self.setupPanel.cleanup()
         self.setParameterNode(None)
         self.removeObservers()
@@ -146,6 +145,7 @@ class MRI2PETTrainingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             node = self.logic.getParameterNode()
             if self.session.is_active and not node.run:  # the scene was closed while it works
                 self.logic.showRequest(node, self.session.request)
+                node.keepRunning = self.session.keep_running
             self.setParameterNode(node)
 
     def setParameterNode(self, node: MRI2PETTrainingParameterNode | None) -> None:
@@ -173,6 +173,7 @@ class MRI2PETTrainingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         node = self._parameterNode
         if node is None:
             return
+        self.session.keep_running = node.keepRunning
         self.dataset.setPreset(node.preset)
         self.dataset.setInit(node.init)
         if self._chosen != (node.dataset, node.run, node.subjectPattern):
@@ -196,6 +197,8 @@ class MRI2PETTrainingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.logic.showRequest(node, found)
             self._chosen = (node.dataset, node.run, node.subjectPattern)
             self._typing.stop()
+        if self.session.is_active:  # found at work
+            node.keepRunning = True
         self.logic.watch()
         if self.session.view is not None:
             self.ui.casesButton.collapsed = False

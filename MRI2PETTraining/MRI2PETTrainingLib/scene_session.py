@@ -30,6 +30,8 @@ class TrainingSession:
     :ivar view: what the chosen folders hold, ``None`` before anything is chosen.
     :ivar problem: why the dataset or the run folder cannot be used, else empty.
     :ivar request: what was chosen or started last.
+    :ivar keep_running: what the user wants for a job that works when the program ends. A job that is found at
+        work was left on purpose, or belongs to somebody else: it is to go on.
     """
 
     def __init__(
@@ -48,6 +50,7 @@ class TrainingSession:
         self.view: RunView | None = None
         self.problem = ""
         self.request = Request("", "")
+        self.keep_running = False
         self._python = python
         self._on_state, self._on_log, self._on_finished = on_state, on_log, on_finished
         self._run: TrainingRun | None = None
@@ -139,6 +142,7 @@ class TrainingSession:
         if not run.attach():
             return False
         self._run = run
+        self.keep_running = True
         return True
 
     def _new_run(self, folder: str) -> TrainingRun:

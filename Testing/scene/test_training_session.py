@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 slicer = pytest.importorskip("slicer", reason="needs slicer-core: pip install -e .[slicer]")
 
 from bootstrap import bootstrap  # noqa: E402
+from MRI2PETLib.detached import DetachedJob, is_job_running  # noqa: E402
 from MRI2PETLib.errors import DependencyError  # noqa: E402
 from MRI2PETTrainingLib.presets import read_preset  # noqa: E402
 from MRI2PETTrainingLib.scene_session import TrainingSession  # noqa: E402
@@ -72,6 +74,20 @@ def test_choosing_the_folder_of_a_run_takes_its_settings(scene: Any, tmp_path: P
     (tmp_path / "run" / "run.json").write_text("{}")
     session.choose(Request("", str(tmp_path / "run")))
     assert "does not say how it was trained" in session.problem
+
+
+def test_a_training_found_at_work_is_to_go_on(scene: Any, tmp_path: Path) -> None:
+    work = DetachedJob([sys.executable, "-c", "import time; time.sleep(600)"], tmp_path).start()
+    session = TrainingSession(scene)
+    assert not session.keep_running
+    session.choose(Request("", str(tmp_path)))
+    assert session.is_active and session.keep_running
+    session.close(keep_running=True)
+    assert is_job_running(tmp_path)
+    session.choose(Request("", str(tmp_path)))
+    session.close(keep_running=False)
+    assert not is_job_running(tmp_path)
+    work.end()
 
 
 def test_a_child_that_cannot_start_leaves_the_session_idle(scene: Any, tmp_path: Path) -> None:

@@ -105,6 +105,7 @@ class MRI2PETTrainingUserPathTest(unittest.TestCase):
         self.wait(lambda: self.curve() > reached, 900)
         self.session.close(keep_running=True)
         self.widget.look()
+        self.assertTrue(ui.keepRunningCheckBox.checked)  # whoever watches a run does not end it by closing
         self.wait(lambda: ui.startButton.text == "Stop" and self.session.state.phase == "running", 60)
         self.finish(3600)
         self.assertTrue(ui.reportButton.enabled, ui.logText.plainText)
@@ -136,6 +137,7 @@ class MRI2PETTrainingUserPathTest(unittest.TestCase):
         chosen = ui.datasetEdit.text
         ui.startButton.click()
         self.wait(lambda: self.curve() > 2, 900)
+        ui.keepRunningCheckBox.checked = True
         slicer.util.selectModule("Data")
         self.assertEqual(slicer.app.layoutManager().layout, FOUR_UP)
         slicer.mrmlScene.Clear()
@@ -147,10 +149,12 @@ class MRI2PETTrainingUserPathTest(unittest.TestCase):
         self.settle()
         self.assertEqual((ui.datasetEdit.text, ui.startButton.text), (chosen, "Stop"))
         self.assertEqual(ui.foldsTable.model().rowCount(), 2)
+        self.assertTrue(ui.keepRunningCheckBox.checked)
         self.shot("back-in-another-scene")
         slicer.mrmlScene.Clear()  # this time while the module is shown
         self.wait(lambda: ui.foldsTable.model().rowCount() == 2, 30)
         self.assertEqual((ui.datasetEdit.text, ui.startButton.text), (chosen, "Stop"))
+        self.assertTrue(ui.keepRunningCheckBox.checked)
         self.shot("scene-closed")
         ui.startButton.click()
         self.finish(60)
