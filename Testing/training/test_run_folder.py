@@ -18,8 +18,8 @@ FOLDS = Folds(
         Fold(1, ("b1", "c1"), ("a1", "a2"), ()),
     ),
 )
-CASES = """case,subject,t1,pet,group,site,exclude,level,findings
-a1,a,/x/a1.nii,/x/a1p.nii,HC,,,ok,
+CASES = """case,subject,t1,pet,group,site,exclude,level,findings,pet_unit
+a1,a,/x/a1.nii,/x/a1p.nii,HC,,,ok,,SUV
 a2,a,/x/a2.nii,/x/a2p.nii,HC,,,warn,The brain measures 900 mL.
 b1,b,/x/b1.nii,/x/b1p.nii,pain,,,refuse,No PET.
 c1,c,/x/c1.nii,/x/c1p.nii,,,no consent,ok,
@@ -68,6 +68,7 @@ def test_the_table_of_cases(tmp_path: Path) -> None:
     columns = case_columns(read_run(tmp_path / "run"))
     assert columns["subject"] == ["a", "a", "b", "c"] and "site" not in columns
     assert columns["unit"] == [""] * 4  # can be filled in
+    assert columns["unit found"] == ["SUV", "", "", ""]
     assert columns["test fold"] == ["", "", "", "0"]
     assert columns["problem"] == ["", "noticed", "cannot be used", ""]
     assert columns["exclude"][3] == "no consent"
