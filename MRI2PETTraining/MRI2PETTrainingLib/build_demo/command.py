@@ -57,7 +57,9 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--steps", type=int, help="training steps, the first of them coarse at 4mm")
     parser.add_argument("--coarse-steps", type=int, help="how many of them run on 32^3 voxels")
-    parser.add_argument("--refine-steps", type=int, help="further steps, at full size (default 650 at 4mm)")
+    parser.add_argument(
+        "--refine-steps", type=int, nargs="*", help="steps of further cycles at full size (4mm: 650 220)"
+    )
     parser.add_argument("--minutes", type=float, default=math.inf, help="stop after so long, to go on later")
     parser.add_argument("--workers", type=int, default=1, help="processes that make tissue maps")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda[:N] or mps")
@@ -167,11 +169,11 @@ def _settings(options: argparse.Namespace) -> TrainSettings:
     return settings
 
 
-def _refinement(options: argparse.Namespace, settings: TrainSettings) -> TrainSettings | None:
+def _refinements(options: argparse.Namespace, settings: TrainSettings) -> list[TrainSettings]:
     from MRI2PETTrainingLib.build_demo.train import REFINEMENT_STEPS, refinement
 
     steps = REFINEMENT_STEPS[settings.size] if options.refine_steps is None else options.refine_steps
-    return refinement(settings, steps) if steps else None
+    return [refinement(settings, cycle, n) for cycle, n in enumerate(steps, 1)]
 
 
 def _heldout_settings(settings: TrainSettings) -> TrainSettings:
@@ -219,10 +221,11 @@ def _build(options: argparse.Namespace, material: _Material, device: torch.devic
     seen = training_donors(material.donors, SEED)
     folder = options.work / options.grid
     network = _train(material, material.donors, settings, folder, device, left(), reporter)
-    further = _refinement(options, settings)
-    if network is not None and further is not None:
-        refined = folder.with_name(f"{folder.name}-refined")
-        network = _train(material, material.donors, further, refined, device, left(), reporter, network)
+    further = _refinements(options, settings)
+    for cycle, one in enumerate(further, 1):
+        refined = folder.with_name(f"{folder.name}-refined-{cycle}")
+        if network is not None:
+            network = _train(material, material.donors, one, refined, device, left(), reporter, network)
     unseen_network = None
     if network is not None:
         unseen_network = _train(material, seen, second, options.work / "heldout", device, left(), reporter)

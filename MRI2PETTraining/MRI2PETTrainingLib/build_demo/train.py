@@ -65,20 +65,20 @@ SIZES = {
     96: TrainSettings(size=96, steps=4000, batch=4, ema_decay=0.999),
     48: TrainSettings(size=48, steps=1800, coarse_steps=1200, ema_decay=0.995),
 }
-REFINEMENT_STEPS = {96: 0, 48: 650}
+REFINEMENT_STEPS = {96: (), 48: (650, 220)}
 
 
-def refinement(settings: TrainSettings, steps: int) -> TrainSettings:
-    """A second cycle of ``steps`` for a finished network: full size, half the learning rate, other pairs,
-    fewer averages.
+def refinement(settings: TrainSettings, cycle: int, steps: int) -> TrainSettings:
+    """A further cycle (1, 2, ...) of ``steps`` for a finished network: full size, half the learning rate of
+    the one before, other pairs, fewer averages.
     """
     return replace(
         settings,
         steps=steps,
         coarse_steps=0,
         averages=8,
-        learning_rate=settings.learning_rate / 2,
-        seed=settings.seed + 1,
+        learning_rate=settings.learning_rate / 2**cycle,
+        seed=settings.seed + cycle,
     )
 
 
