@@ -275,8 +275,8 @@ def _refined(cycles: list[TrainSettings]) -> str:
         return ""
     steps = " and ".join(f"{cycle.steps} steps up to {cycle.learning_rate:g}" for cycle in cycles)
     return (
-        f" Then, at full size, {steps},\nwith {cycles[0].averages} of the averages (the second model has none "
-        "of these). How long to train was decided with\nthe gates of the held-out people in view: their "
+        f" Then, at full size, {steps},\nwith {cycles[0].averages} of the averages (the second model has "
+        "none of these). How long to train was decided with\nthe gates of the held-out people in view: their "
         "figures are a little too good for it."
     )
 
