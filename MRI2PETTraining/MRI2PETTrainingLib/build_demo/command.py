@@ -58,7 +58,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--steps", type=int, help="training steps, the first of them coarse at 4mm")
     parser.add_argument("--coarse-steps", type=int, help="how many of them run on 32^3 voxels")
     parser.add_argument(
-        "--refine-steps", type=int, nargs="*", help="steps of further cycles at full size (4mm: 650 220)"
+        "--refine-steps", type=int, nargs="*", help="steps of further cycles at full size (4mm: 650)"
     )
     parser.add_argument("--minutes", type=float, default=math.inf, help="stop after so long, to go on later")
     parser.add_argument("--workers", type=int, default=1, help="processes that make tissue maps")

@@ -65,7 +65,7 @@ SIZES = {
     96: TrainSettings(size=96, steps=4000, batch=4, ema_decay=0.999),
     48: TrainSettings(size=48, steps=1800, coarse_steps=1200, ema_decay=0.995),
 }
-REFINEMENT_STEPS = {96: (), 48: (650, 220)}
+REFINEMENT_STEPS: dict[int, tuple[int, ...]] = {96: (), 48: (650,)}
 
 
 def refinement(settings: TrainSettings, cycle: int, steps: int) -> TrainSettings:
