@@ -3,6 +3,7 @@
 Glue only: panels and logic are in MRI2PETSynthesisUI, everything of value in MRI2PETLib.
 """
 
+import qt
 import slicer
 import vtk
 from slicer.i18n import tr as _
@@ -129,6 +130,7 @@ class MRI2PETSynthesisWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.setParameterNode(self.logic.getParameterNode())
         if self._parameterNode.t1 is None:
             volumes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
+            volumes = [v for v in volumes if not v.IsA("vtkMRMLLabelMapVolumeNode")]
             measured = [v for v in volumes if v.GetAttribute("MRI2PET.Unit") is None]
             if measured:
                 self._parameterNode.t1 = measured[0]
@@ -199,8 +201,11 @@ class MRI2PETSynthesisWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.onParametersModified()
             self.ui.displayButton.collapsed = False
             self.ui.readoutsButton.collapsed = finished.nodes.real is None
-        if finished.state == "failed" and self.run is not None:
-            slicer.util.errorDisplay(self._state.message, detailedText=self.ui.logText.plainText)
+        if finished.state == "failed":  # shown later: a run may fail while it is being started
+            qt.QTimer.singleShot(0, self.showFailure)
+
+    def showFailure(self) -> None:
+        slicer.util.errorDisplay(self._state.message, detailedText=self.ui.logText.plainText)
 
     def onParametersModified(self, _caller=None, _event=None) -> None:
         node = self._parameterNode

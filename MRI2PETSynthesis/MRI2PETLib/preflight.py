@@ -70,7 +70,7 @@ def quick_checks(
     :return: one check for each of :data:`NAMES`, in that order.
     """
     checks = _Checks()
-    checks.add(SYNTHETIC, _synthetic(t1_synthetic, pet_synthetic))
+    checks.add(SYNTHETIC, _synthetic(t1_synthetic, pet_synthetic), "None.")
     raw = _raw(t1, t1_name)
     checks.run(T1, lambda: _values(raw, "t1"), f"{_size(t1)}.")
     checks.run(FIELD, lambda: _field_of_view(raw, t1), "")
@@ -117,7 +117,7 @@ def full_checks(
     real = checks.read(PET, lambda: read_pet(pet, unit=pet_unit)) if pet is not None else None
     synthetic = (is_synthetic(t1), pet is not None and is_synthetic(pet))
     if image is None:
-        checks.add(SYNTHETIC, _synthetic(*synthetic))
+        checks.add(SYNTHETIC, _synthetic(*synthetic), "None.")
         return checks.in_order("Not checked, because the T1 cannot be used.")
     unit = None if real is None or real.unit == "unknown" else real.unit
     quick = quick_checks(

@@ -131,29 +131,29 @@ def add_result(scene: slicer.vtkMRMLScene, result: Synthetic, t1: Any = None) ->
 
     Every node says in its description and attributes what it is; the synthetic PET refers to all others.
 
-    :param t1: the T1's node: names begin with its name, and nodes join its study in subject hierarchy.
+    :param t1: the T1's node: names end with its name, and nodes join its study in subject hierarchy.
     :raises InputError: if the images are not on one grid.
     """
     for image in (result.mask, result.sd, result.unpredicted, result.real):
         if image is not None and not same_grid(image, result.pet):
             raise InputError("The images of this result are not on one grid.", "Run the synthesis again.")
-    person = person_of(t1)
-    title = f"{person}synthetic {result.tracer} PET".replace("  ", " ")
+    whose = t1.GetName() if t1 is not None else str(result.provenance.get("t1_node") or "")
+    title = f"synthetic {result.tracer} PET".replace("  ", " ")
     with all_or_nothing(scene):
-        pet = add_volume(scene, result.pet, f"{title} ({result.unit})")
+        pet = add_volume(scene, result.pet, named(f"{title} ({result.unit})", whose))
         pet.SetDescription(result.note)
         pet.SetAttribute(PREFIX + "Result", result.tracer or "PET")
+        pet.SetAttribute(PREFIX + "T1Name", whose)
         join_study(scene, pet, t1)
-        put(scene, pet, "mask", result.mask, f"{person}brain mask", "Brain mask.", t1, labels=True)
+        put(scene, pet, "mask", result.mask, named("brain mask", whose), "Brain mask.", t1, labels=True)
         described = [pet]
         if result.sd is not None:
-            name = f"{title} SD ({result.unit})"
+            name = named(f"SD of {title} ({result.unit})", whose)
             described.append(put(scene, pet, "sd", result.sd, name, f"Voxelwise SD. {result.note}", t1))
         if result.unpredicted is not None:
             note = "Brain outside the model's field of view: not predicted."
-            put(
-                scene, pet, "unpredicted", result.unpredicted, f"{person}not predicted", note, t1, labels=True
-            )
+            name = named("not predicted", whose)
+            put(scene, pet, "unpredicted", result.unpredicted, name, note, t1, labels=True)
         for node in described:
             set_unit(node, result.unit)
             set_provenance(node, result.unit, result.provenance, result.notes)
@@ -173,9 +173,9 @@ def add_real(
 
     :param name: ``real`` or ``simulated``.
     """
-    unit, person = str(pet.GetAttribute(PREFIX + "Unit")), person_of(t1)
-    tracer = pet.GetAttribute(PREFIX + "Result")
-    title = f"{person}{name} {tracer} PET ({unit})"
+    unit, tracer = str(pet.GetAttribute(PREFIX + "Unit")), pet.GetAttribute(PREFIX + "Result")
+    whose = pet.GetAttribute(PREFIX + "T1Name")
+    title = named(f"{name} {tracer} PET ({unit})", whose)
     node = put(scene, pet, "real", real, title, f"{name.capitalize()} PET, on the grid of the T1.", t1)
     set_unit(node, unit)
     node.SetAttribute(PREFIX + "Unit", unit)
@@ -184,7 +184,7 @@ def add_real(
     mask = slicer.util.arrayFromVolume(pet.GetNodeReference(PREFIX + "mask"))
     normdiff = sitk.GetImageFromArray(normdiff_map(synthetic, measured, mask)[0])
     normdiff.CopyInformation(real)
-    shown = put(scene, pet, "normdiff", normdiff, f"{person}NormDiff", note, t1)
+    shown = put(scene, pet, "normdiff", normdiff, named("NormDiff", whose), note, t1)
     for attribute in pet.GetAttributeNames():
         if attribute.startswith(PREFIX) and attribute != PREFIX + "Result":
             shown.SetAttribute(attribute, pet.GetAttribute(attribute))
@@ -211,9 +211,9 @@ def put(
     return node
 
 
-def person_of(t1: Any) -> str:
-    """What the names of a result begin with: the name of its T1 and a blank, or nothing."""
-    return f"{t1.GetName()} " if t1 is not None else ""
+def named(what: str, whose: str | None) -> str:
+    """The name of a node: what it is first, for the views cut long names; then the name of its T1."""
+    return f"{what} of {whose}" if whose else what
 
 
 def show_pets_alike(scene: slicer.vtkMRMLScene, pet: Any) -> None:

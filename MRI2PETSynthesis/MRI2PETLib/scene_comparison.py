@@ -10,7 +10,7 @@ import slicer
 from MRI2PETLib.comparison_files import Comparison
 from MRI2PETLib.errors import InputError
 from MRI2PETLib.evaluation.baselines import NETWORK
-from MRI2PETLib.scene import ResultNodes, add_real, person_of, result_nodes, show_pets_alike
+from MRI2PETLib.scene import ResultNodes, add_real, named, result_nodes, show_pets_alike
 from MRI2PETLib.scene_images import add_volume, image_of
 from MRI2PETLib.scene_nodes import PREFIX, all_or_nothing, join_study, link
 from MRI2PETLib.scene_tables import add_bland_altman, add_scatter, add_table, global_columns, region_columns
@@ -52,8 +52,8 @@ def add_comparison(scene: slicer.vtkMRMLScene, pet_id: str, comparison: Comparis
 
 
 def _add(scene: slicer.vtkMRMLScene, pet: Any, t1: Any, comparison: Comparison) -> None:
-    person = person_of(t1)
     name = "simulated" if comparison.is_simulated else "real"
+    whose = pet.GetAttribute(PREFIX + "T1Name")
     pet.RemoveNodeReferenceIDs(LABELS)
     add_real(scene, pet, comparison.real, name=name, t1=t1)
     if comparison.notes:
@@ -61,20 +61,20 @@ def _add(scene: slicer.vtkMRMLScene, pet: Any, t1: Any, comparison: Comparison) 
     chosen = comparison.scales[comparison.scale]
     about = f"{pet.GetDescription()} Unit: {comparison.unit}. NormDiff is positive where synthetic is higher."
     metrics = add_table(
-        scene, f"{person}metrics", global_columns(chosen["network"], chosen["baselines"]), about
+        scene, named("metrics", whose), global_columns(chosen["network"], chosen["baselines"]), about
     )
     regions = add_table(
-        scene, f"{person}regions", region_columns(comparison.regions, comparison.scale), about
+        scene, named("regions", whose), region_columns(comparison.regions, comparison.scale), about
     )
     nodes = {"metrics": metrics, "regions": regions}
-    nodes |= _charts(scene, f"{person}regions: ", comparison)
-    nodes["report"] = add_report(scene, f"{person}report", comparison.report)
+    nodes |= _charts(scene, whose, comparison)
+    nodes["report"] = add_report(scene, named("report", whose), comparison.report)
     for role, node in nodes.items():
         node.SetAttribute(PREFIX + "Unit", comparison.unit)
         join_study(scene, node, t1)
         link(pet, role, node.GetID())
     for parcellation, (image, names) in comparison.labels.items():
-        node = add_volume(scene, image, f"{person}{parcellation}", labels=True)
+        node = add_volume(scene, image, named(parcellation, whose), labels=True)
         node.SetDescription(f"Regions of {parcellation}, on the grid of the T1.")
         node.SetHideFromEditors(True)  # a lookup for the crosshair, not an image to choose
         node.GetDisplayNode().SetAndObserveColorNodeID(color_names(scene, node.GetName(), names).GetID())
@@ -83,7 +83,7 @@ def _add(scene: slicer.vtkMRMLScene, pet: Any, t1: Any, comparison: Comparison) 
     show_pets_alike(scene, pet)
 
 
-def _charts(scene: slicer.vtkMRMLScene, title: str, comparison: Comparison) -> dict[str, Any]:
+def _charts(scene: slicer.vtkMRMLScene, whose: str | None, comparison: Comparison) -> dict[str, Any]:
     rows = [r for r in comparison.regions if r.scale == comparison.scale and r.predictor == NETWORK]
     # The whole brain would be one point among its parts, and the last parcellation is the user's own.
     last = rows[-1].parcellation if rows else ""
@@ -94,9 +94,11 @@ def _charts(scene: slicer.vtkMRMLScene, title: str, comparison: Comparison) -> d
     synthetic = [float(r.mean_predicted or 0) for r in rows]
     names = [r.region for r in rows]
     return {
-        "scatter": add_scatter(scene, f"{title}synthetic over real", real, synthetic, names, comparison.unit),
+        "scatter": add_scatter(
+            scene, named("synthetic over real", whose), real, synthetic, names, comparison.unit
+        ),
         "bland_altman": add_bland_altman(
-            scene, f"{title}Bland-Altman", real, synthetic, names, comparison.unit
+            scene, named("Bland-Altman", whose), real, synthetic, names, comparison.unit
         ),
     }
 

@@ -15,8 +15,6 @@ PET_COLORS = "vtkMRMLPETProceduralColorNodePET-HotMetalBlue"
 NORMDIFF_COLORS = "MRI2PET NormDiff"
 # (s - r) / (s + r) of this size means that one PET is twice the other: there the colours end.
 NORMDIFF_LIMIT = 1 / 3
-# Below it both PETs count as equal and the T1 is seen. Slice views know no partial opacity of a colour.
-NORMDIFF_EQUAL = 0.02
 
 Layers = tuple[str | None, str | None, float]
 
@@ -74,8 +72,9 @@ def show_overlay(
 def normdiff_color_node(scene: slicer.vtkMRMLScene) -> Any:
     """The scene's NormDiff colours, made when missing: blue below 0, red above, symmetric.
 
-    The middle is transparent, so that where both PETs agree the T1 is seen. Slicer's own diverging table is a
-    file that not every installation has.
+    Only the middle, which the map has outside of the brain, is transparent: a wider band breaks the map into
+    islands, for slice views know no partial opacity of a colour. Slicer's own diverging table is a file that
+    not every installation has.
     """
     found = scene.GetFirstNodeByName(NORMDIFF_COLORS)
     if found is not None and found.IsA("vtkMRMLColorTableNode"):
@@ -90,8 +89,7 @@ def normdiff_color_node(scene: slicer.vtkMRMLScene) -> Any:
         end = np.array([0.70, 0.05, 0.10] if position > 0 else [0.05, 0.20, 0.65])
         strength = abs(position)
         color = (1 - strength) * np.array([0.97, 0.97, 0.97]) + strength * end
-        opacity = float(strength * NORMDIFF_LIMIT >= NORMDIFF_EQUAL)
-        node.SetColor(index, f"{position * NORMDIFF_LIMIT:+.3f}", *color.tolist(), opacity)
+        node.SetColor(index, f"{position * NORMDIFF_LIMIT:+.3f}", *color.tolist(), float(strength > 0))
     node.GetLookupTable().SetRange(-NORMDIFF_LIMIT, NORMDIFF_LIMIT)
     return node
 

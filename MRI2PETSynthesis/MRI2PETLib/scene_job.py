@@ -6,6 +6,7 @@ works. Results enter the scene when everything has succeeded; after Cancel it is
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 import time
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from MRI2PETLib.preflight import Check
 
 _POLL_S = 0.05
+# SimpleITK raises RuntimeError for whatever goes wrong with a file.
+_EXPECTED = (MRI2PETError, OSError, RuntimeError)
 Nodes = TypeVar("Nodes")
 
 
@@ -122,7 +125,7 @@ class SceneJob(Generic[Nodes]):
             self._folder = Path(tempfile.mkdtemp(prefix="mri2pet-", dir=self._parent))
             self._steps = self._write(self._folder)
             self._next()
-        except (MRI2PETError, OSError) as error:
+        except _EXPECTED as error:
             self._fail(error)
         return self
 
@@ -193,7 +196,7 @@ class SceneJob(Generic[Nodes]):
                 return
             self._set(RunState("importing", "showing the result", 1.0))
             nodes = self._import()
-        except (MRI2PETError, OSError) as error:
+        except _EXPECTED as error:
             self._fail(error)
             return
         if outcome.error is not None:
@@ -206,9 +209,14 @@ class SceneJob(Generic[Nodes]):
 
     def _fail(self, error: Exception, nodes: Nodes | None = None) -> None:
         known = error if isinstance(error, MRI2PETError) else MRI2PETError(str(error))
+        known = type(known)(self._told(known.message), self._told(known.hint))
         message = f"{self.partly} {known}" if nodes else str(known)
         self._on_log(str(known))
         self._finish(Finished("failed", nodes, known), RunState("failed", message=message))
+
+    def _told(self, text: str) -> str:
+        """A message of a child without the temporary folder, which says nothing to anybody."""
+        return text if self._folder is None else text.replace(f"{self._folder}{os.sep}", "")
 
     def _finish(self, finished: Finished[Nodes], state: RunState) -> None:
         self.finished = finished

@@ -144,6 +144,7 @@ def _show_legends(scene: slicer.vtkMRMLScene, nodes: ResultNodes) -> None:
         if legend is not None:
             legend.SetTitleText(title)
             legend.SetSize(*_LEGEND_SIZE)
+            legend.SetLabelFormat("%.2f")
             legend.RemoveAllViewNodeIDs()
             for view in views:
                 legend.AddViewNodeID(f"vtkMRMLSliceNode{view}")

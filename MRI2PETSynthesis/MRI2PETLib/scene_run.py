@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import SimpleITK as sitk
 import slicer
@@ -14,15 +14,13 @@ from MRI2PETLib.errors import InputError
 from MRI2PETLib.evaluation.regions import Space
 from MRI2PETLib.jobs import Outcome
 from MRI2PETLib.model_store import DEFAULT_MODEL
+from MRI2PETLib.preflight import Check
 from MRI2PETLib.run_state import RunState
 from MRI2PETLib.scene import ResultNodes, Synthetic, add_result, read_synthetic
 from MRI2PETLib.scene_comparison import add_comparison
 from MRI2PETLib.scene_files import write_atlas, write_mask, write_pet, write_synthetic, write_t1
 from MRI2PETLib.scene_job import Finished, SceneJob, Step
 from MRI2PETLib.scene_nodes import all_or_nothing
-
-if TYPE_CHECKING:
-    from MRI2PETLib.preflight import Check
 
 _SYNTHESIS, _COMPARISON = "synthesis", "comparison"
 
@@ -124,7 +122,10 @@ class SceneRun(SceneJob[ResultNodes]):
 
     def _ended(self, outcome: Outcome) -> None:
         if self._request.check_only and outcome.result is not None and outcome.state != "cancelled":
-            checks = _checks(outcome.result)
+            checks = tuple(
+                Check(row["name"], row["level"], self._told(row["message"]), self._told(row["hint"]))
+                for row in outcome.result["checks"]
+            )
             self._finish(Finished("done", checks=checks), RunState(message="The inputs were checked."))
             return
         super()._ended(outcome)
@@ -147,9 +148,3 @@ class SceneRun(SceneJob[ResultNodes]):
     def _result(self) -> Synthetic:
         result = read_synthetic(self._synthetic_file())
         return replace(result, provenance={**result.provenance, "t1_node": self._name})
-
-
-def _checks(result: dict[str, Any]) -> tuple[Check, ...]:
-    from MRI2PETLib.preflight import Check
-
-    return tuple(Check(**row) for row in result["checks"])

@@ -32,7 +32,8 @@ class Swipe:
         self._synthetic, self._real = (slicer.util.arrayFromVolume(n) for n in (pet, real))
         self._axis, self._increasing = _left_to_right(pet)
         logic = slicer.vtkSlicerVolumesLogic
-        self.node = logic.CloneVolume(scene, pet, scene.GenerateUniqueName("real and synthetic PET"))
+        self.node = logic.CloneVolume(scene, pet, "swipe")
+        self.node.SetName("real PET | synthetic PET")
         self.node.SetSaveWithScene(False)
         self.node.SetHideFromEditors(True)
         self.node.SetAttribute(PREFIX + "Result", None)

@@ -155,6 +155,7 @@ def add_scatter(
             ],
             f"real PET ({unit})",
             f"synthetic PET ({unit})",
+            title="",
         )
 
 
@@ -191,9 +192,8 @@ def add_bland_altman(
             node = _line(scene, f"{level} {value:+.3g}", lines, "average", level, _BIAS)
             node.SetLineStyle(node.LineStyleSolid if level == "bias" else node.LineStyleDash)
             series.append(node)
-        return add_chart(
-            scene, name, series, f"average of both ({unit})", f"{names[0]} \N{MINUS SIGN} {names[1]} ({unit})"
-        )
+        difference = f"{names[0]} \N{MINUS SIGN} {names[1]} ({unit})"
+        return add_chart(scene, name, series, f"average of both ({unit})", difference, title="")
 
 
 def _text(value: Any) -> str:
@@ -231,13 +231,22 @@ def add_series(
 
 
 def add_chart(
-    scene: slicer.vtkMRMLScene, name: str, series: Sequence[Any], x_title: str, y_title: str
+    scene: slicer.vtkMRMLScene,
+    name: str,
+    series: Sequence[Any],
+    x_title: str,
+    y_title: str,
+    *,
+    title: str | None = None,
 ) -> Any:
-    """A chart node that shows series nodes."""
+    """A chart node that shows series nodes.
+
+    :param title: over the plot, default the name; a long one is cut.
+    """
     node = scene.AddNewNodeByClass("vtkMRMLPlotChartNode", scene.GenerateUniqueName(name))
     for one in series:
         node.AddAndObservePlotSeriesNodeID(one.GetID())
-    node.SetTitle(name)
+    node.SetTitle(name if title is None else title)
     node.SetXAxisTitle(x_title)
     node.SetYAxisTitle(y_title)
     return node

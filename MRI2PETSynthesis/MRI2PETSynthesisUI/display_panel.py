@@ -3,8 +3,15 @@
 import slicer
 
 from MRI2PETLib.scene import result_nodes
-from MRI2PETLib.scene_display import pet_window, set_pet_window
-from MRI2PETLib.scene_layout import set_foreground, set_layout, set_opacity, show_crosshair, show_result
+from MRI2PETLib.scene_display import composites, pet_window, set_pet_window
+from MRI2PETLib.scene_layout import (
+    COMPARED,
+    set_foreground,
+    set_layout,
+    set_opacity,
+    show_crosshair,
+    show_result,
+)
 from MRI2PETLib.scene_swipe import Swipe
 
 
@@ -33,7 +40,9 @@ class DisplayPanel:
         if nodes is None:
             return
         set_layout(slicer.mrmlScene, layout)
+        before = _backgrounds()
         show_result(slicer.mrmlScene, nodes, self._ui.opacitySlider.value)
+        _fit([view for view, shown in _backgrounds().items() if before.get(view) != shown])
         show_crosshair(slicer.mrmlScene)
         self._readWindow(nodes)
 
@@ -78,3 +87,21 @@ class DisplayPanel:
     def _onSwipePosition(self, share: float) -> None:
         if self._swipe is not None:
             self._swipe.set_position(share)
+
+
+def _backgrounds() -> dict:
+    """ID of the background of every slice view, by the view's name."""
+    return {c.GetLayoutName(): c.GetBackgroundVolumeID() for c in composites(slicer.mrmlScene)}
+
+
+def _fit(views) -> None:
+    """Show the whole volume in these views; the compared ones show the plane of the overlay's axial view."""
+    manager = slicer.app.layoutManager()
+    axial = manager.sliceWidget("Red")
+    for view in views:
+        widget = manager.sliceWidget(view)
+        if widget is None:  # of a layout that is not shown
+            continue
+        widget.sliceLogic().FitSliceToAll()
+        if view in COMPARED and axial is not None and "Red" not in views:
+            widget.sliceLogic().SetSliceOffset(axial.sliceLogic().GetSliceOffset())

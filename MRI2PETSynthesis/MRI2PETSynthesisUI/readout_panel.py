@@ -5,7 +5,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from MRI2PETLib.scene import result_nodes
-from MRI2PETLib.scene_layout import show_table_and_plot
+from MRI2PETLib.scene_layout import TABLE_VIEW, show_table_and_plot
 from MRI2PETLib.scene_readout import jump_to, readout_at_point, readout_of_roi
 from MRI2PETLib.scene_tables import region_point_ras, report_html
 from MRI2PETSynthesisUI.exports import copyTable, openReport, saveReport, saveTable
@@ -23,12 +23,12 @@ class ReadoutPanel:
         self._petId = None
         self._crosshair = None
         self._observer = None
+        self._watched = []
         # The crosshair moves with every pixel of the mouse; a readout ten times a second is enough.
         self._timer = qt.QTimer()
         self._timer.setSingleShot(True)
         self._timer.setInterval(_POINT_INTERVAL_MS)
         self._timer.connect("timeout()", self._showPoint)
-        self._hint = ui.pointLabel.text
         ui.tableComboBox.connect("currentIndexChanged(int)", self._showTable)
         ui.plotComboBox.connect("currentIndexChanged(int)", self._showTable)
         ui.readoutTable.connect("clicked(QModelIndex)", self._onCell)
@@ -41,7 +41,7 @@ class ReadoutPanel:
     def showResult(self, petId) -> None:
         """Show the tables and plots of a result (ID of its synthetic PET), or nothing."""
         self._petId = petId
-        self._ui.pointLabel.text = self._hint
+        self._ui.pointText.clear()
         self._ui.roiResultLabel.text = ""
         self._showTable()
 
@@ -72,18 +72,28 @@ class ReadoutPanel:
             self._ui.readoutTable.resizeColumnsToContents()
         chartId = getattr(nodes, _PLOTS[self._ui.plotComboBox.currentIndex]) if nodes else None
         show_table_and_plot(slicer.mrmlScene, table.GetID() if table else None, chartId)
+        self._watchTableView()
         for button in (self._ui.copyButton, self._ui.csvButton):
             button.enabled = table is not None
         for button in (self._ui.reportButton, self._ui.saveReportButton):
             button.enabled = nodes is not None and nodes.report is not None
         self._ui.roiButton.enabled = nodes is not None and nodes.real is not None
 
+    def _watchTableView(self) -> None:
+        """Regions are jumped to from the table of the layout *readouts*, too, once that exists."""
+        manager = slicer.app.layoutManager()
+        for n in range(manager.tableViewCount):
+            view = manager.tableWidget(n).tableView()
+            if view.mrmlTableViewNode().GetSingletonTag() == TABLE_VIEW and view not in self._watched:
+                view.connect("clicked(QModelIndex)", self._onCell)
+                self._watched.append(view)
+
     def _onCell(self, index) -> None:
         table = self._table()
         point = region_point_ras(table, index.row()) if table is not None else None
         if point is not None:
             jump_to(slicer.mrmlScene, point)
-            self._ui.pointLabel.text = readout_at_point(slicer.mrmlScene, self._petId, point)
+            self._ui.pointText.setPlainText(readout_at_point(slicer.mrmlScene, self._petId, point))
 
     def _onCrosshair(self, *_) -> None:
         if not self._timer.active:
@@ -94,7 +104,7 @@ class ReadoutPanel:
         if self._crosshair is not None and self._crosshair.GetCursorPositionRAS(point):
             text = readout_at_point(slicer.mrmlScene, self._petId, point)
             if text:
-                self._ui.pointLabel.text = text
+                self._ui.pointText.setPlainText(text)
 
     def _onRoi(self) -> None:
         roi = self._ui.roiSelector.currentNode()

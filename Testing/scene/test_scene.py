@@ -266,7 +266,8 @@ def test_result_nodes_say_what_they_are(scene: Any) -> None:
     nodes = add_result(scene, result_on(grid, sd=grid.image()), t1_on(scene, grid))
     pet, real, normdiff = (scene.GetNodeByID(i) for i in (nodes.pet, nodes.real, nodes.normdiff))
     assert (
-        pet.GetName() == "anna synthetic PBR28 PET (SUVR)" and real.GetName() == "anna real PBR28 PET (SUVR)"
+        pet.GetName() == "synthetic PBR28 PET (SUVR) of anna"
+        and real.GetName() == "real PBR28 PET (SUVR) of anna"
     )
     for node_id in (nodes.pet, nodes.sd, nodes.normdiff):
         node = scene.GetNodeByID(node_id)
@@ -514,7 +515,7 @@ def test_a_saved_scene_brings_everything_back(saved: tuple[Application, ResultNo
     application, nodes = saved
     scene = application.scene
     assert scene.ReadFromMRB(str(tmp_path / "scene ä.mrb"))
-    pet = scene.GetFirstNodeByName("anna synthetic PBR28 PET (SUVR)")
+    pet = scene.GetFirstNodeByName("synthetic PBR28 PET (SUVR) of anna")
     expected = result_on(GRIDS["oblique"])
     assert same_grid(image_of(pet), expected.pet)
     assert np.array_equal(slicer.util.arrayFromVolume(pet), sitk.GetArrayViewFromImage(expected.pet))
@@ -524,7 +525,7 @@ def test_a_saved_scene_brings_everything_back(saved: tuple[Application, ResultNo
     assert pet.GetDisplayNode().GetColorNodeID() == PET_COLORS
     assert pet.GetDisplayNode().GetWindowLevelMax() == pytest.approx(2)
     assert pet.GetDisplayNode().GetLowerThreshold() == pytest.approx(0.1)
-    colors = scene.GetFirstNodeByName("anna NormDiff").GetDisplayNode().GetColorNode()
+    colors = scene.GetFirstNodeByName("NormDiff of anna").GetDisplayNode().GetColorNode()
     assert colors.GetName() == "MRI2PET NormDiff" and colors.GetNumberOfColors() == 255
     assert _color(colors, 127)[3] == 0 and _color(colors, 0)[2] == pytest.approx(0.65, abs=1 / 255)
     chart = scene.GetFirstNodeByName("agreement")

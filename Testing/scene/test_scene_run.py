@@ -98,7 +98,7 @@ def test_synthesis_comparison_and_everything_that_follows(
     pet, real = scene.GetNodeByID(nodes.pet), scene.GetNodeByID(nodes.real)
     for node_id in (nodes.pet, nodes.real, nodes.normdiff, nodes.mask):
         assert same_grid(image_of(scene.GetNodeByID(node_id)), image_of(inputs["t1"]), 1e-3)
-    assert pet.GetName() == "anna synthetic PBR28 PET (SUVR)"
+    assert pet.GetName() == "synthetic PBR28 PET (SUVR) of anna"
     brain = slicer.util.arrayFromVolume(scene.GetNodeByID(nodes.mask)) > 0
     assert slicer.util.arrayFromVolume(real)[brain].mean() == pytest.approx(1, abs=0.02)  # SUVR
     assert pet_window(pet) == pet_window(real)

@@ -1,32 +1,13 @@
-"""A user's path through the window of MRI2PETSynthesis, driven in Slicer.
+"""A user's path through the window of MRI2PETSynthesis, driven in Slicer."""
 
-With the environment variable MRI2PET_SCREENSHOTS set to a folder, the window is saved there at each step.
-"""
-
-import os
 import tempfile
 import time
-import unittest
 from pathlib import Path
 
-try:
-    import slicer
-except ImportError:  # plain Python without slicer-core
-    slicer = None
-
-HAS_WINDOW = hasattr(slicer, "app") and hasattr(slicer, "util") and slicer.app is not None
+from MRI2PETSynthesisWindow import WindowTestCase, slicer
 
 
-@unittest.skipUnless(HAS_WINDOW, "needs Slicer's application")
-class MRI2PETSynthesisUserPathTest(unittest.TestCase):
-    def setUp(self):
-        slicer.mrmlScene.Clear()
-        slicer.util.selectModule("MRI2PETSynthesis")
-        self.widget = slicer.util.getModuleWidget("MRI2PETSynthesis")
-        self.ui = self.widget.ui
-        self.shots = os.environ.get("MRI2PET_SCREENSHOTS")
-        self.number = 0
-
+class MRI2PETSynthesisUserPathTest(WindowTestCase):
     def test_path(self):
         from MRI2PETSynthesisUI.sample_data import loadPhantom
 
@@ -94,7 +75,7 @@ class MRI2PETSynthesisUserPathTest(unittest.TestCase):
 
         point = region_point_ras(slicer.mrmlScene.GetNodeByID(nodes.regions), 5)
         self.assertAlmostEqual(red.GetSliceToRAS().GetElement(2, 3), point[2], delta=1.5)
-        self.assertIn("NormDiff", self.ui.pointLabel.text)
+        self.assertIn("NormDiff", self.ui.pointText.plainText)
         self.ui.readoutsButton.collapsed = False
         self.ui.inputsButton.collapsed = True
         self.shot("readouts")
@@ -122,29 +103,3 @@ class MRI2PETSynthesisUserPathTest(unittest.TestCase):
         self.assertIsNotNone(nodes.report)
         self.assertAlmostEqual(self.ui.opacitySlider.value, 0.8)
         self.shot("reloaded")
-
-    # -- helpers ---------------------------------------------------------------------
-
-    def settle(self, seconds=0.5):
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:
-            slicer.app.processEvents()
-            time.sleep(0.02)
-
-    def wait(self, condition, seconds):
-        end = time.monotonic() + seconds
-        while not condition():
-            self.assertLess(time.monotonic(), end, f"waited {seconds} s: {self.ui.statusLabel.text}")
-            self.settle(0.05)
-
-    def finish(self, seconds=300):
-        self.wait(lambda: self.widget.run is not None and not self.widget.run.is_active, seconds)
-        self.settle()
-        self.assertEqual(self.widget.run.finished.state, "done", self.ui.logText.plainText)
-
-    def shot(self, name):
-        self.settle()
-        if self.shots:
-            self.number += 1
-            Path(self.shots).mkdir(parents=True, exist_ok=True)
-            slicer.util.mainWindow().grab().save(f"{self.shots}/{self.number:02d}-{name}.png")
