@@ -1,5 +1,6 @@
 """The panel *Outputs*: layout, opacity, the common window of both PETs, swipe."""
 
+import qt
 import slicer
 
 from MRI2PETLib.scene import result_nodes
@@ -42,7 +43,8 @@ class DisplayPanel:
         set_layout(slicer.mrmlScene, layout)
         before = _backgrounds()
         show_result(slicer.mrmlScene, nodes, self._ui.opacitySlider.value)
-        _fit([view for view, shown in _backgrounds().items() if before.get(view) != shown])
+        views = [view for view, shown in _backgrounds().items() if before.get(view) != shown]
+        qt.QTimer.singleShot(0, lambda: _fit(views))  # at once, a new view would return to 0 mm
         show_crosshair(slicer.mrmlScene)
         self._readWindow(nodes)
 
