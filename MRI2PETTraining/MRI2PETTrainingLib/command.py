@@ -92,6 +92,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, reporter: Reporter) -> int:
+    from MRI2PETLib.errors import Cancelled
+
+    try:
+        return _train(args, reporter)
+    except Cancelled as error:
+        hint = "Finished epochs are kept: go on with the same command and --resume."
+        raise Cancelled(error.message, hint) from error
+
+
+def _train(args: argparse.Namespace, reporter: Reporter) -> int:
     from MRI2PETLib.errors import DependencyError, InputError
 
     _check_packages(DependencyError)

@@ -28,16 +28,18 @@ def start(dataset: Path, preset: Path, run: Path) -> subprocess.Popen[bytes]:
     )
 
 
-def kill_after(child: subprocess.Popen[bytes], words: str, delay_s: float, how: signal.Signals) -> int:
-    """Send a signal a while after a stage has begun; returns the exit status."""
+def kill_after(
+    child: subprocess.Popen[bytes], words: str, delay_s: float, how: signal.Signals
+) -> tuple[int, bytes]:
+    """Send a signal a while after a stage has begun; returns the exit status, and what was said after it."""
     assert child.stdout is not None
     for line in child.stdout:
         if words in json.loads(line).get("stage", ""):
             break
     time.sleep(delay_s)
     child.send_signal(how)
-    child.stdout.read()
-    return child.wait(timeout=300)
+    rest = child.stdout.read()
+    return child.wait(timeout=300), rest
 
 
 def curves(run: Path, fold: int) -> list[str]:
@@ -57,7 +59,7 @@ def test_killed_while_preparing_training_and_predicting(tmp_path: Path) -> None:
     assert child.returncode == 0
     rng = random.Random(4)
     for words in ("preparing", "fold 0, epoch 2", "fold 1, epoch 1", "predicting"):
-        status = kill_after(start(dataset, preset, killed), words, rng.uniform(0, 0.7), signal.SIGKILL)
+        status, _ = kill_after(start(dataset, preset, killed), words, rng.uniform(0, 0.7), signal.SIGKILL)
         assert status in (-signal.SIGKILL, 0)
     child = start(dataset, preset, killed)
     child.communicate(timeout=600)
@@ -74,7 +76,7 @@ def test_cancelling_ends_with_its_exit_code_and_keeps_the_epochs(tmp_path: Path)
     dataset = write_dataset(tmp_path / "ds", NAMES)
     preset = tmp_path / "tiny.json"
     preset.write_text(json.dumps({**PRESET, "epochs": 200}))
-    status = kill_after(start(dataset, preset, tmp_path / "run"), "fold 0, epoch 3", 0, signal.SIGTERM)
-    assert status == 130
+    status, said = kill_after(start(dataset, preset, tmp_path / "run"), "fold 0, epoch 3", 0, signal.SIGTERM)
+    assert status == 130 and b"--resume" in said.splitlines()[-1]
     files = {p.name for p in (tmp_path / "run" / "fold_0" / "checkpoints").iterdir()}
     assert files == {"last.ckpt", "best.safetensors", CURVES}
