@@ -29,16 +29,16 @@ def set_pet_window(
     """
     if not top > transparent_below >= 0:
         raise InputError(f"A window from {transparent_below:g} to {top:g} shows nothing.", "Swap the two.")
-    for node_id in node_ids:
-        node = scene.GetNodeByID(node_id) if node_id else None
-        if node is None:
-            continue
+    nodes = [scene.GetNodeByID(node_id) for node_id in node_ids if node_id]
+    nodes = [node for node in nodes if node is not None]
+    highest = max([top, *(node.GetImageData().GetScalarRange()[1] for node in nodes)])
+    for node in nodes:
         display = node.GetDisplayNode()
         display.SetAndObserveColorNodeID(PET_COLORS)
         display.AutoWindowLevelOff()
         display.SetWindowLevelMinMax(0.0, top)
         display.AutoThresholdOff()
-        display.SetThreshold(transparent_below, max(top, node.GetImageData().GetScalarRange()[1]))
+        display.SetThreshold(transparent_below, highest)
         display.ApplyThresholdOn()
 
 

@@ -33,11 +33,13 @@ class Swipe:
         self._axis, self._increasing = _left_to_right(pet)
         logic = slicer.vtkSlicerVolumesLogic
         self.node = logic.CloneVolume(scene, pet, "swipe")
-        self.node.SetName("real PET | synthetic PET")
+        self.node.SetName("left real PET, right synthetic PET")
         self.node.SetSaveWithScene(False)
         self.node.SetHideFromEditors(True)
         self.node.SetAttribute(PREFIX + "Result", None)
         self.node.SetDescription(f"Left: real PET. Right: synthetic PET. {pet.GetDescription()}")
+        display = self.node.GetDisplayNode()  # its own; above the upper threshold it would be transparent
+        display.SetThreshold(display.GetLowerThreshold(), float(max(self._synthetic.max(), self._real.max())))
         self._shown = slicer.util.arrayFromVolume(self.node)
         self._split = 0  # all synthetic, like its clone
 

@@ -122,6 +122,8 @@ def test_synthesis_comparison_and_everything_that_follows(
 
     swipe = Swipe(scene, pet)
     set_foreground(scene, swipe.node.GetID())
+    highest = max(slicer.util.arrayFromVolume(n).max() for n in (real, pet))
+    assert swipe.node.GetDisplayNode().GetUpperThreshold() == pytest.approx(highest)  # nothing is cut out
     for share in (1.0, 0.3, 0.8, 0.5):  # the person's right is at the end of j, see TURNED
         swipe.set_position(share)
         shown = slicer.util.arrayFromVolume(swipe.node)
