@@ -42,10 +42,12 @@ class MRI2PETSynthesis(ScriptedLoadableModule):
         parent.helpText = _(
             "Turns a T1-weighted MRI into a synthetic PET, shows it over the T1, and compares it with the "
             "real PET: NormDiff, CNR, regions, beside what anatomy alone reaches. A synthetic PET is not a "
-            "measurement. Research use only, not for clinical use."
+            "measurement. A second task measures SUVR by region, also without an MRI of the person. Research "
+            "use only, not for clinical use."
         )
         parent.acknowledgementText = _(
-            "The network and its readouts follow Ferrante et al. 2025 (T1 to TSPO PET). Template: ICBM 152 "
+            "The network and its readouts follow Ferrante et al. 2025 (T1 to TSPO PET), SUVR without an MRI "
+            "Choi & Lee 2018, diffusion Theodorou et al. 2025. Template: ICBM 152 "
             "2009a, Fonov et al. 2011. Cite these works and SlicerMRI2PET (CITATION.cff)."
         )
         slicer.app.connect("startupCompleted()", _registerSampleData)

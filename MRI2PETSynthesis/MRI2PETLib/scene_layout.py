@@ -137,18 +137,23 @@ def _show_legends(scene: slicer.vtkMRMLScene, nodes: ResultNodes) -> None:
         nodes.real: (unit, ("MRI2PETReal",)),
         nodes.normdiff: ("NormDiff", ("Red", "MRI2PETNormDiff")),
     }
-    logic = slicer.vtkSlicerColorLogic
     for node_id, (title, views) in places.items():
         node = scene.GetNodeByID(node_id) if node_id else None
-        legend = logic.AddDefaultColorLegendDisplayNode(node) if node is not None else None
-        if legend is not None:
-            legend.SetTitleText(title)
-            legend.SetSize(*_LEGEND_SIZE)
-            legend.SetLabelFormat("%.2f")
-            legend.RemoveAllViewNodeIDs()
-            for view in views:
-                legend.AddViewNodeID(f"vtkMRMLSliceNode{view}")
-            legend.SetVisibility(True)
+        if node is not None:
+            show_legend(node, title, views)
+
+
+def show_legend(node: Any, title: str, views: Sequence[str]) -> None:
+    """A colour legend of a volume, in the slice views with these layout names."""
+    legend = slicer.vtkSlicerColorLogic.AddDefaultColorLegendDisplayNode(node)
+    if legend is not None:
+        legend.SetTitleText(title)
+        legend.SetSize(*_LEGEND_SIZE)
+        legend.SetLabelFormat("%.2f")
+        legend.RemoveAllViewNodeIDs()
+        for view in views:
+            legend.AddViewNodeID(f"vtkMRMLSliceNode{view}")
+        legend.SetVisibility(True)
 
 
 def views_of(scene: slicer.vtkMRMLScene, kind: str, tag: str) -> list[Any]:

@@ -21,11 +21,13 @@ from MRI2PETLib.quantification.files import SIDECAR, table_of
 from MRI2PETLib.quantification.normalisation import PET_TEMPLATE, REAL_MR, SYNTHETIC_MR
 from MRI2PETLib.quantification.regional import SuvrRow
 from MRI2PETLib.quantification.tables import method_columns, paired_regions, region_columns
+from MRI2PETLib.scene import named
 from MRI2PETLib.scene_comparison import LABELS, add_report, color_names
 from MRI2PETLib.scene_display import composites, set_layers, set_pet_window
 from MRI2PETLib.scene_files import write_atlas, write_mask, write_pet, write_t1, write_volume
 from MRI2PETLib.scene_images import add_volume, image_of
 from MRI2PETLib.scene_job import SceneJob, Step
+from MRI2PETLib.scene_layout import show_legend
 from MRI2PETLib.scene_nodes import PREFIX, all_or_nothing, join_study, link, linked, set_provenance, set_unit
 from MRI2PETLib.scene_tables import add_bland_altman, add_table, table_text
 
@@ -135,7 +137,7 @@ class SuvrRun(SceneJob[SuvrNodes]):
 def add_suvr(scene: slicer.vtkMRMLScene, folder: Path, pet: Any = None) -> SuvrNodes:
     """Bring what ``mri2pet suvr`` wrote about one PET into the scene: all of its nodes or none.
 
-    :param pet: the PET's node: names begin with its name, and nodes join its study.
+    :param pet: the PET's node: names end with its name, and nodes join its study.
     :raises InputError: if files are missing or not those of a measurement.
     """
     try:
@@ -144,20 +146,20 @@ def add_suvr(scene: slicer.vtkMRMLScene, folder: Path, pet: Any = None) -> SuvrN
         report = (folder / "report.html").read_text(encoding="utf-8")
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{folder} does not hold a measurement: {error}.", "Measure again.") from error
-    person = f"{pet.GetName()} " if pet is not None else ""
+    whose = pet.GetName() if pet is not None else None
     reference = content["Regions"]["reference"]
     note = f"{content['Description']} SUVR: over the mean of {', '.join(reference)}.".strip()
     with all_or_nothing(scene):
-        regions = add_table(scene, f"{person}SUVR by region", region_columns(rows), note)
+        regions = add_table(scene, named("SUVR by region", whose), region_columns(rows), note)
         regions.SetAttribute(_RESULT, "true")
         columns = method_columns(rows, content["Failed"], reference)
-        nodes = {"methods": add_table(scene, f"{person}SUVR by method", columns, note)}
-        nodes |= _charts(scene, person, rows, reference)
-        nodes |= _volumes(scene, folder, person, content, note)
-        nodes["report"] = add_report(scene, f"{person}SUVR report", report)
+        nodes = {"methods": add_table(scene, named("SUVR by method", whose), columns, note)}
+        nodes |= _charts(scene, whose, rows, reference)
+        nodes |= _volumes(scene, folder, whose, content, note)
+        nodes["report"] = add_report(scene, named("SUVR report", whose), report)
         for role, node in nodes.items():
             link(regions, role, node.GetID())
-        labels = [_label_map(scene, folder, person, method) for method in content["Composite"]]
+        labels = [_label_map(scene, folder, whose, method) for method in content["Composite"]]
         for node in labels:
             regions.AddNodeReferenceID(LABELS, node.GetID())
         link(regions, "pet", pet.GetID() if pet is not None else None)
@@ -201,17 +203,19 @@ def show_suvr(scene: slicer.vtkMRMLScene, nodes: SuvrNodes) -> None:
             view.SetUseLabelOutline(True)
     for composite in composites(scene):
         composite.SetLinkedControl(True)
+    if nodes.suvr:
+        show_legend(scene.GetNodeByID(nodes.suvr), "SUVR", ("Red",))
 
 
 def _charts(
-    scene: slicer.vtkMRMLScene, person: str, rows: Sequence[SuvrRow], reference: Sequence[str]
+    scene: slicer.vtkMRMLScene, whose: str | None, rows: Sequence[SuvrRow], reference: Sequence[str]
 ) -> dict[str, Any]:
     """Bland-Altman of every method without an MRI against the real MR, over regions."""
     charts = {}
     for method, role in _CHARTS.items():
         own, real, names = paired_regions(rows, method, reference)
         if len(names) >= MIN_GROUP:
-            title = f"{person}SUVR: {method} against {REAL_MR}"
+            title = named(f"SUVR: {method} against {REAL_MR}", whose)
             charts[role] = add_bland_altman(
                 scene, title, real.tolist(), own.tolist(), names, "SUVR", names=(method, REAL_MR)
             )
@@ -219,11 +223,11 @@ def _charts(
 
 
 def _volumes(
-    scene: slicer.vtkMRMLScene, folder: Path, person: str, content: Mapping[str, Any], note: str
+    scene: slicer.vtkMRMLScene, folder: Path, whose: str | None, content: Mapping[str, Any], note: str
 ) -> dict[str, Any]:
     """The PET in SUVR, and the synthetic MRI where one was made."""
     image = read_image(folder / "suvr_pet.nii.gz", kind="pet").image
-    suvr = add_volume(scene, image, f"{person}(SUVR)")
+    suvr = add_volume(scene, image, named("PET (SUVR)", whose))
     suvr.SetDescription(note)
     suvr.SetAttribute(PREFIX + "Unit", "SUVR")
     set_unit(suvr, "SUVR", f"Ratio to the mean in {', '.join(content['Regions']['reference'])}")
@@ -233,7 +237,8 @@ def _volumes(
     volumes = {"suvr": suvr}
     path = folder / "synthetic_mr.nii.gz"
     if path.is_file():
-        mr = volumes["mr"] = add_volume(scene, read_image(path, kind="t1").image, f"{person}synthetic MR")
+        image = read_image(path, kind="t1").image
+        mr = volumes["mr"] = add_volume(scene, image, named("synthetic MR", whose))
         mr.SetDescription(content["Description"])
         made = content["Normalisation"][SYNTHETIC_MR]
         set_unit(mr, "normalised", "T1-weighted signal scaled to 0..1, without a unit")
@@ -241,12 +246,13 @@ def _volumes(
     return volumes
 
 
-def _label_map(scene: slicer.vtkMRMLScene, folder: Path, person: str, method: str) -> Any:
+def _label_map(scene: slicer.vtkMRMLScene, folder: Path, whose: str | None, method: str) -> Any:
     """Where a method found the regions, on the grid of the PET."""
     path = folder / f"labels_{method.lower().replace(' ', '_')}.nii.gz"
-    node = add_volume(scene, read_image(path, kind="labels").image, f"{person}regions, {method}", labels=True)
+    image = read_image(path, kind="labels").image
+    node = add_volume(scene, image, named(f"regions by {method}", whose), labels=True)
     names = json.loads(sidecar_path(path).read_text(encoding="utf-8"))["Labels"]
-    named = color_names(scene, node.GetName(), {int(label): name for label, name in names.items()})
-    node.GetDisplayNode().SetAndObserveColorNodeID(named.GetID())
+    colors = color_names(scene, node.GetName(), {int(label): name for label, name in names.items()})
+    node.GetDisplayNode().SetAndObserveColorNodeID(colors.GetID())
     node.SetDescription(f"Regions of the atlas on the PET, by {method}.")
     return node

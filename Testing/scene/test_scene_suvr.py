@@ -154,6 +154,7 @@ def test_all_methods(
 
     mr, suvr = scene.GetNodeByID(nodes.mr), scene.GetNodeByID(nodes.suvr)
     assert mr.GetAttribute("MRI2PET.Synthetic") == "true" and mr.GetAttribute("MRI2PET.ModelId") == "by-hand"
+    assert (mr.GetName(), suvr.GetName()) == ("synthetic MR of anna PET", "PET (SUVR) of anna PET")
     assert "computed from the PET" in mr.GetDescription() and "DEMONSTRATION" in mr.GetDescription()
     assert json.loads(mr.GetAttribute("MRI2PET.Provenance"))["model"]["id"] == "by-hand"
     for node in (mr, suvr):
