@@ -9,6 +9,7 @@ import io
 import logging
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, fields, replace
 from functools import cache
 from pathlib import Path
@@ -180,9 +181,12 @@ def _complete_case(
     progress(0.96, 1, "writing")
     with staged_folder(files.folder, last=files.sidecar.name) as staging:
         staged = replace(files, folder=staging)
-        write_case(staged, case, t1, bundle, result, ready.wanted)
-        if after_case is not None:
-            after_case(case, staged, t1, result)
+        # Compressing images and drawing them are each the work of one core.
+        with ThreadPoolExecutor(1, "write") as aside:
+            written = aside.submit(write_case, staged, case, t1, bundle, result, ready.wanted)
+            if after_case is not None:
+                after_case(case, staged, t1, result)
+            written.result()
     level = (t1.verdict + result.verdict).level
     message = " ".join((t1.verdict + result.verdict).reasons("warn"))
     return Status(case.name, "done", level, message, "", "", str(case.t1), str(files.pet))

@@ -13,6 +13,7 @@ from types import FrameType, ModuleType
 
 from MRI2PETLib import __version__
 from MRI2PETLib.errors import Cancelled, DependencyError, MRI2PETError
+from MRI2PETLib.machine import settle
 from MRI2PETLib.processes import end_with_parent
 from MRI2PETLib.progress import Reporter, make_reporter
 
@@ -61,6 +62,7 @@ def build_parser(commands: Mapping[str, ModuleType] | None = None) -> argparse.A
 
 def main(arguments: list[str] | None = None, commands: Mapping[str, ModuleType] | None = None) -> int:
     """Run a command and return its exit code: 0 only on success, see :mod:`MRI2PETLib.errors`."""
+    settle()
     options = build_parser(commands).parse_args(arguments)
     logging.basicConfig(
         level=logging.INFO if options.verbose else logging.ERROR,

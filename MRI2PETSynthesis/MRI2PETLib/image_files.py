@@ -163,11 +163,25 @@ def _decompressed(path: Path, image: nib.Nifti1Image) -> nib.Nifti1Image:
     """
     stored: Any = image.dataobj
     n_bytes = stored.offset + math.prod(image.shape) * image.get_data_dtype().itemsize
-    with unreadable_as_input_error(path), gzip.open(path, "rb") as stream:
-        content = stream.read(n_bytes) if n_bytes <= _IN_MEMORY_BYTES else b""
-        while stream.read(1 << 20):
-            pass
+    with unreadable_as_input_error(path):
+        content = _decompressed_at_once(path, n_bytes) if n_bytes <= _IN_MEMORY_BYTES else b""
+        if not content:
+            with gzip.open(path, "rb") as stream:
+                content = stream.read(n_bytes) if n_bytes <= _IN_MEMORY_BYTES else b""
+                while stream.read(1 << 20):
+                    pass
         return type(image).from_bytes(content) if content else image
+
+
+def _decompressed_at_once(path: Path, n_bytes: int) -> bytes:
+    """What a gzip file holds if that is one member of ``n_bytes``, else nothing.
+
+    One call outside Python's lock; ``gzip`` makes thousands, and waits for another thread as often.
+    """
+    stream = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
+    content = stream.decompress(path.read_bytes(), n_bytes)
+    more = stream.decompress(stream.unconsumed_tail, 1)
+    return content if stream.eof and not more and not stream.unused_data else b""
 
 
 def _nifti_affine(path: Path, image: nib.Nifti1Image) -> tuple[np.ndarray, tuple[Finding, ...], str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -129,7 +130,19 @@ def compare(times: dict[str, Times], reference: str = PUBLISHED) -> list[dict[st
 
 
 def with_memory(rows: list[dict[str, Any]], kind: str, size: int, device: str) -> list[dict[str, Any]]:
-    return [{**row, **in_child(Path(__file__), row["variant"], kind, size, device)} for row in rows]
+    """The rows with the peak memory, and the time where PyTorch does not ask for huge pages."""
+
+    def alone(variant: str, huge_pages: str) -> dict[str, Any]:
+        return in_child(Path(__file__), variant, kind, size, device, THP_MEM_ALLOC_ENABLE=huge_pages)
+
+    return [
+        {
+            **row,
+            "peak_mb": alone(row["variant"], "1")["peak_mb"],
+            "small_pages_s": alone(row["variant"], "0")["second_s"],
+        }
+        for row in rows
+    ]
 
 
 def too_slow(device: str) -> dict[str, float]:
@@ -183,9 +196,11 @@ def main() -> None:
     run = {"forward": forward, "training": training}[kind](variant, size, device)
     before = peak_memory_mb()
     run()
+    began = time.perf_counter()
     run()
+    second_s = time.perf_counter() - began
     peak = torch.cuda.max_memory_allocated() / 1e6 if device.startswith("cuda") else peak_memory_mb()
-    print(json.dumps({"peak_mb": peak, "before_mb": before}))
+    print(json.dumps({"peak_mb": peak, "before_mb": before, "second_s": second_s}))
 
 
 if __name__ == "__main__":

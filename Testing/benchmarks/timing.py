@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -77,8 +78,10 @@ def peak_memory_mb() -> float:
     return peak / (1024 * 1024 if sys.platform == "darwin" else 1024)
 
 
-def in_child(script: Path, *arguments: object) -> dict[str, Any]:
+def in_child(script: Path, *arguments: object, **environment: str) -> dict[str, Any]:
     """Run a script in a process of its own; it answers with one line of JSON, its last one."""
     command = [sys.executable, str(script), *map(str, arguments)]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    done = subprocess.run(
+        command, stdout=subprocess.PIPE, text=True, check=True, env={**os.environ, **environment}
+    )
     return json.loads(done.stdout.splitlines()[-1])

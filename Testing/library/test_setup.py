@@ -82,9 +82,9 @@ def test_the_table_names_everything_that_is_imported(folder: str, more: Group) -
     [
         (None, "missing"),
         ("2.1.9", "too old"),
-        ("2.2.0", "ok"),
+        ("2.4.0", "ok"),
         ("2.13.0+cpu", "ok"),
-        ("2.3.0rc1", "ok"),  # a pre-release above the least version
+        ("2.5.0rc1", "ok"),  # a pre-release above the least version
         ("", "ok"),  # there, without metadata
         ("not a version", "ok"),
     ],
@@ -123,7 +123,7 @@ def test_nothing_is_imported_to_read_the_table() -> None:
 
 def test_torch_never_goes_to_pip() -> None:
     plan = plan_install(with_versions(torch=None, nibabel="4.0", lightning=None))
-    assert plan.torch is not None and plan.torch.requirement == "torch>=2.2"
+    assert plan.torch is not None and plan.torch.requirement == "torch>=2.4"
     # lightning depends on torch: pip would bring one.
     assert [p.requirement for p in plan.pip] == ["nibabel>=5.0"]
     assert plan.megabytes == pytest.approx(192 + 3.4)
@@ -285,7 +285,7 @@ def test_install_then_check_then_ready(table: dict[str, str | None]) -> None:
     assert setup.is_busy and not setup.is_ready
     setup.install()  # a second click changes nothing
     run(setup)
-    assert installer.calls == ["torch>=2.2", "nibabel>=5.0"]
+    assert installer.calls == ["torch>=2.4", "nibabel>=5.0"]
     assert setup.is_ready and setup.missing_message() == "" and setup.status() == "Ready. cpu: 1 s"
     assert setup.checked is not None and setup.checked["devices"] == {"cpu": "CPU"}
     assert not installer.constraints.exists()
@@ -309,7 +309,7 @@ def test_training_waits_for_torch(table: dict[str, str | None]) -> None:
     setup = Setup(installer, sys.executable, lambda: None, ["training"])
     setup.install()
     run(setup)
-    assert installer.calls == ["torch>=2.2", "lightning>=2.4"] and setup.is_ready
+    assert installer.calls == ["torch>=2.4", "lightning>=2.4"] and setup.is_ready
 
 
 def test_without_the_pytorch_extension_nothing_is_installed(table: dict[str, str | None]) -> None:
@@ -318,7 +318,7 @@ def test_without_the_pytorch_extension_nothing_is_installed(table: dict[str, str
     installer.torch_error = DependencyError("torch is installed by the PyTorch extension.", "Install it.")
     setup = Setup(installer, sys.executable, lambda: None)
     setup.install()
-    assert not setup.is_busy and installer.calls == ["torch>=2.2"]
+    assert not setup.is_busy and installer.calls == ["torch>=2.4"]
     assert setup.status() == "torch is installed by the PyTorch extension. Install it."
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from MRI2PETLib.evaluation.metrics import normdiff_map
+from MRI2PETLib.grids import bounding_box
 from MRI2PETLib.outputs import atomic_path, make_folder
 
 if TYPE_CHECKING:
@@ -142,7 +143,9 @@ def comparison_figure(
 
 def mask_centre_mm(mask: sitk.Image) -> tuple[float, float, float]:
     """Centre of mass of the mask in world coordinates (LPS, mm)."""
-    k, j, i = (float(v.mean()) for v in np.nonzero(sitk.GetArrayViewFromImage(mask)))
+    inside = sitk.GetArrayViewFromImage(mask) != 0
+    counts = (np.count_nonzero(inside, axis=others) for others in ((1, 2), (0, 2), (0, 1)))
+    k, j, i = (float(np.average(np.arange(len(count)), weights=count)) for count in counts)
     x, y, z = mask.TransformContinuousIndexToPhysicalPoint((i, j, k))
     return x, y, z
 
@@ -181,8 +184,8 @@ def cut_plane(
 
 def world_bounds(mask: sitk.Image) -> tuple[np.ndarray, np.ndarray]:
     """Lower and upper LPS corner of the mask's bounding box, with a margin."""
-    indices = np.nonzero(sitk.GetArrayViewFromImage(mask))
-    ranges = [(int(v.min()), int(v.max())) for v in reversed(indices)]
+    first, last = bounding_box(sitk.GetArrayViewFromImage(mask))
+    ranges = [(int(low), int(high)) for low, high in zip(first[::-1], last[::-1])]
     corners = np.array(
         [
             mask.TransformIndexToPhysicalPoint((i, j, k))

@@ -14,7 +14,7 @@ that their weights would load strictly; the computation is ours:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -24,6 +24,7 @@ from torch.utils.checkpoint import checkpoint
 
 from MRI2PETLib.models.objective import NETWORK, Objective, check_arguments
 from MRI2PETLib.models.separable import DepthwiseSeparableConv3d, pointwise_conv3d
+from MRI2PETLib.models.slabs import convolve_in_slabs, use_slabs
 from MRI2PETLib.progress import ProgressCallback
 
 STOCHASTIC = False
@@ -56,13 +57,24 @@ def _normalise_activate(parts: list[Tensor], norm: nn.GroupNorm) -> list[Tensor]
     return out
 
 
-def _lean(function: Callable[..., Tensor], *parts: Tensor) -> Tensor:
-    """``function(*parts)``; in training only the parts are kept and the rest is computed again for the
-    backward pass, which costs a tenth of the time and saves more than half of the memory.
+def _activated_convolution(
+    norm: nn.GroupNorm, convolution: nn.Module, *parts: Tensor, in_place: bool = False
+) -> Tensor:
+    """``convolution(silu(norm(parts)))``. A prediction on a CPU goes slab by slab. In training only the parts
+    are kept and the rest is computed again for the backward pass, which costs a tenth of the time and saves
+    more than half of the memory.
+
+    :param in_place: the only part is not needed any more, and the result may take its place.
     """
+
+    def compute(*parts: Tensor) -> Tensor:
+        return convolution(_normalise_activate(list(parts), norm))
+
     if torch.is_grad_enabled():
-        return checkpoint(function, *parts, use_reentrant=False, preserve_rng_state=False)
-    return function(*parts)
+        return checkpoint(compute, *parts, use_reentrant=False, preserve_rng_state=False)
+    if isinstance(convolution, DepthwiseSeparableConv3d) and use_slabs(parts[0]):
+        return convolve_in_slabs(list(parts), norm, convolution, in_place=in_place)
+    return compute(*parts)
 
 
 class ResidualBlock(nn.Module):
@@ -82,10 +94,10 @@ class ResidualBlock(nn.Module):
         )
 
     def forward(self, *parts: Tensor) -> Tensor:
-        h = _lean(lambda *p: self.conv1(_normalise_activate(list(p), self.norm1)), *parts)
-        h = _lean(lambda p: self.conv2(_normalise_activate([p], self.norm2)), h)
+        h = _activated_convolution(self.norm1, self.conv1, *parts)
+        h = _activated_convolution(self.norm2, self.conv2, h, in_place=True)
         if isinstance(self.shortcut, nn.Identity):
-            return h + parts[0]
+            return h.add_(parts[0])
         start = 0
         for part in parts:
             h = pointwise_conv3d(part, self.shortcut, slice(start, start + part.shape[1]), h)
@@ -233,7 +245,7 @@ class TSPOUNet(nn.Module):
         x = self.middle(x)
         for module in self.up:
             x = module(x) if isinstance(module, Upsample) else module(x, skips.pop())
-        x = _lean(lambda p: self.final(_normalise_activate([p], self.norm)), x)
+        x = _activated_convolution(self.norm, self.final, x)
         x = torch.sigmoid(x) if self.sigmoid else x
         return x[:, :, : shape[0], : shape[1], : shape[2]].contiguous()
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from MRI2PETLib.errors import InputError, MRI2PETError
+from MRI2PETLib.machine import settle
 from MRI2PETLib.progress import Reporter, make_reporter
 
 if TYPE_CHECKING:
@@ -90,6 +91,7 @@ class _Material:
 
 def main(arguments: list[str] | None = None) -> int:
     """Command line; returns 0 when the bundle is complete or measured, 75 when more time is needed."""
+    settle()
     options = build_parser().parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
     reporter = make_reporter(options.progress)

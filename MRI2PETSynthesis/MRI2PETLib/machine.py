@@ -1,0 +1,30 @@
+"""What a process asks of the machine before numerical libraries are loaded: huge pages, threads."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+
+
+def settle() -> None:
+    """Set the environment of this process and its children. What the user has set already stays.
+
+    * PyTorch is to ask for huge pages (Linux; elsewhere nothing happens). Volumes of 100 MB come and go, and
+      half of the time of a large network is page faults else.
+    * ITK is to use no more threads than there are cores: a second thread on a core slows the first.
+      PyTorch does so by itself.
+    """
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+    os.environ.setdefault("ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS", str(cores()))
+
+
+def cores() -> int:
+    """Physical cores, at most as many as this process may run on."""
+    known = [os.cpu_count() or 1]
+    with suppress(ImportError):  # `mri2pet doctor` is there to say so
+        import psutil
+
+        known.append(psutil.cpu_count(logical=False) or known[0])
+    with suppress(AttributeError):  # macOS and Windows
+        known.append(len(os.sched_getaffinity(0)))
+    return min(known)
