@@ -39,7 +39,7 @@ class MRI2PETSynthesisParameterNode:
     opacity: Annotated[float, WithinRange(0, 1), Default(0.5)]
     roi: RegionNode
     device: str = "auto"
-    precision: Annotated[str, Choice(["fp32", "bf16"])] = "fp32"
+    precision: Annotated[str, Choice(["fp32", "bf16", "auto"])] = "fp32"
     samples: Annotated[int, WithinRange(1, 100), Default(1)]
     seed: Annotated[int, WithinRange(0, 2147483647), Default(0)]
     suvrPet: slicer.vtkMRMLScalarVolumeNode

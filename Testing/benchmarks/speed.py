@@ -19,18 +19,14 @@ import time
 from pathlib import Path
 from typing import Any
 
-from MRI2PETLib.machine import settle
+import SimpleITK as sitk
+import speed_network
+import speed_pipeline
+import torch
+from speed_tables import tables
 
-settle()  # as the command line does, before these are loaded
-
-import SimpleITK as sitk  # noqa: E402
-import speed_network  # noqa: E402
-import speed_pipeline  # noqa: E402
-import torch  # noqa: E402
-from speed_tables import tables  # noqa: E402
-
-from MRI2PETLib import __version__  # noqa: E402
-from MRI2PETLib.model_store import DEFAULT_MODEL  # noqa: E402
+from MRI2PETLib import __version__
+from MRI2PETLib.model_store import DEFAULT_MODEL
 
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 

@@ -46,7 +46,7 @@ def _times(row: dict[str, Any]) -> str:
 def _network(found: dict[str, Any]) -> str:
     size, floor = found["size"], found["floor"]
     head = ["variant", "s, median (quartiles)", "CPU-s", "times faster", "times faster, CPU"]
-    head += ["s, small pages", "peak MB"]
+    head += ["s, huge pages", "peak MB"]
 
     def lines(rows: list[dict[str, Any]]) -> list[list[str]]:
         return [
@@ -56,7 +56,7 @@ def _network(found: dict[str, Any]) -> str:
                 f"{row['cpu_s']:.2f}",
                 _times(row),
                 f"{row['times_faster']['cpu']:.2f}",
-                f"{row['small_pages_s']:.2f}",
+                f"{row['huge_pages_s']:.2f}",
                 f"{row['peak_mb']:.0f}",
             ]
             for row in rows

@@ -38,7 +38,7 @@ def convolve_in_slabs(
     assert depthwise.bias is not None and pointwise.bias is not None
     shape = (parts[0].shape[0], *parts[0].shape[2:], pointwise.out_channels)
     out = _rows(parts[0]) if in_place else parts[0].new_empty(shape)
-    thickness = max(2, _AT_ONCE // (shape[2] * shape[3]))
+    thickness = max(2, min(shape[1], _AT_ONCE // (shape[2] * shape[3])))
     first = 0
     for part in parts:
         channels = slice(first, first + part.shape[1])
@@ -95,7 +95,8 @@ def _activated_slabs(
     either side, 0 beyond the volume. A slab may be overwritten in ``volume`` once it was given.
     """
     depth = len(volume)
-    buffer = volume.new_zeros(thickness + 2, *volume.shape[1:])
+    buffer = volume.new_empty(thickness + 2, *volume.shape[1:])
+    buffer[0] = 0
     known = 1  # slices at the front of the buffer that are there: the zeros before the first
     for start in range(0, depth, thickness):
         stop = min(start + thickness, depth)
