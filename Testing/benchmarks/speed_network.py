@@ -130,7 +130,7 @@ def compare(times: dict[str, Times], reference: str = PUBLISHED) -> list[dict[st
 
 
 def with_memory(rows: list[dict[str, Any]], kind: str, size: int, device: str) -> list[dict[str, Any]]:
-    """The rows with the peak memory, and the time where PyTorch asks for huge pages, as ``mri2pet`` lets it."""
+    """The rows with the peak memory, and the time with huge pages, which ``mri2pet`` asks for."""
 
     def alone(variant: str, huge_pages: str) -> dict[str, Any]:
         return in_child(Path(__file__), variant, kind, size, device, THP_MEM_ALLOC_ENABLE=huge_pages)
