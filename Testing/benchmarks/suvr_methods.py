@@ -120,7 +120,7 @@ def train(folder: Path, tracer: str, count: int, steps: int) -> tuple[Bundle, si
             loss.backward()
             optimiser.step()
         if step % 50 == 49:
-            print(f"step {step + 1}: {float(loss):.3f}, {time.process_time():.0f} CPU-s", flush=True)
+            print(f"step {step + 1}: {loss.item():.3f}, {time.process_time():.0f} CPU-s", flush=True)
     metadata = {
         "id": "pet-to-mr-simulated",
         "name": "PET to MR, simulated people",

@@ -307,7 +307,7 @@ def test_a_signal_leaves_nothing_behind(t1_path: Path, bundle: Bundle, tmp_path:
         if json.loads(line).get("done", 0) > 0.1:
             break
     child.send_signal(number)
-    child.communicate(timeout=300)  # a guard: it takes a second or two where nothing else runs
+    child.communicate(timeout=60)  # a guard: it takes a second or two where nothing else runs
     assert child.returncode == 130
     assert files_in(output) == []
 

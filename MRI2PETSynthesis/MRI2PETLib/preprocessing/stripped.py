@@ -37,13 +37,13 @@ def stripped_mask(image: sitk.Image) -> sitk.Image | None:
     foreground = np.abs(coarse - background) > TOLERANCE * contrast
     if _border(~foreground).mean() < BORDER_SHARE or not foreground.any():
         return None
-    largest = _largest_component(foreground)
+    largest = largest_component(foreground)
     if largest.sum() < COMPONENT_SHARE * foreground.sum():
         return None
-    volume_ml = _filled(largest).sum() * float(np.prod(spacing * steps)) / 1000.0
+    volume_ml = filled(largest).sum() * float(np.prod(spacing * steps)) / 1000.0
     if not VOLUME_RANGE_ML[0] <= volume_ml <= VOLUME_RANGE_ML[1]:
         return None
-    mask = _filled(_largest_component(np.abs(values - background) > EDGE * contrast))
+    mask = filled(largest_component(np.abs(values - background) > EDGE * contrast))
     result = sitk.GetImageFromArray(mask.view(np.uint8))
     result.CopyInformation(image)
     return result
@@ -60,14 +60,15 @@ def _border_mode(array: np.ndarray) -> float:
     return float(values[np.argmax(counts)])
 
 
-def _largest_component(mask: np.ndarray) -> np.ndarray:
+def largest_component(mask: np.ndarray) -> np.ndarray:
+    """The largest connected part (by faces) of a boolean array."""
     labels, count = ndimage.label(mask)
     if count <= 1:
         return mask
     return np.asarray(labels == np.argmax(np.bincount(labels.ravel())[1:]) + 1)
 
 
-def _filled(mask: np.ndarray) -> np.ndarray:
-    """With its holes filled: in half the time of SciPy's ``binary_fill_holes``."""
+def filled(mask: np.ndarray) -> np.ndarray:
+    """A boolean volume with its holes filled: in half the time of SciPy's ``binary_fill_holes``."""
     image = sitk.GetImageFromArray(mask.view(np.uint8))
     return sitk.GetArrayFromImage(sitk.BinaryFillhole(image)).view(np.bool_)
