@@ -304,7 +304,7 @@ def brain_overlap(pet: sitk.Image, mask: sitk.Image) -> float:
     small, brain = sitk.Shrink(pet, shrink), sitk.Shrink(sitk.Cast(mask != 0, sitk.sitkUInt8), shrink)
     distance = sitk.SignedMaurerDistanceMap(brain, squaredDistance=False, useImageSpacing=True)
     near = sitk.GetArrayViewFromImage(distance) <= _OVERLAP_RIM_MM
-    hot = (sitk.GetArrayViewFromImage(sitk.OtsuThreshold(small, 0, 1)) > 0) & near
+    hot = (sitk.GetArrayFromImage(sitk.OtsuThreshold(small, 0, 1)) > 0) & near
     inside = sitk.GetArrayViewFromImage(brain) > 0
     return float(2 * (hot & inside).sum() / max(1, hot.sum() + inside.sum()))
 

@@ -171,7 +171,7 @@ def test_shipped_models_load_and_are_small() -> None:
     bundles, problems = model_store.list_bundles()
     shipped = [b for b in bundles if b.folder.parent == model_store.bundled_folder()]
     assert problems == []
-    assert [b.id for b in shipped] == ["tspo-demo"]
+    assert [b.id for b in shipped] == ["pet-to-mr-amyloid-demo", "tspo-demo"]
     for bundle in shipped:
         bundle.network()
         assert sum(p.stat().st_size for p in bundle.folder.rglob("*") if p.is_file()) < 3_000_000
@@ -188,6 +188,16 @@ def test_shipped_model_beats_its_baselines_on_held_out_people() -> None:
         assert network["r"] > row["r"]
 
 
-def test_the_documented_card_is_the_shipped_one() -> None:
-    documented = Path(__file__).resolve().parents[2] / "Docs" / "models" / "tspo-demo.md"
-    assert documented.read_text(encoding="utf-8") == model_store.find_bundle("tspo-demo").card()
+def test_pet_to_mr_model_beats_the_pet_template() -> None:
+    """As measured on people that were simulated for it."""
+    measured = model_store.find_bundle("pet-to-mr-amyloid-demo").metadata["baselines"]
+    error = {row["method"]: row["mae"] for row in measured["agreement"] if row["role"] == "composite"}
+    assert error["synthetic MR"] < error["PET template"]
+    truth = measured["mae_to_truth"]
+    assert truth["real MR"] < truth["synthetic MR"] < truth["PET template"]
+
+
+@pytest.mark.parametrize("model", ["pet-to-mr-amyloid-demo", "tspo-demo"])
+def test_the_documented_card_is_the_shipped_one(model: str) -> None:
+    documented = Path(__file__).resolve().parents[2] / "Docs" / "models" / f"{model}.md"
+    assert documented.read_text(encoding="utf-8") == model_store.find_bundle(model).card()
