@@ -30,11 +30,12 @@ def run(args: argparse.Namespace, reporter: Reporter) -> int:
 
     if args.action == "list":
         bundles, problems = model_store.list_bundles()
-        reporter.say(f"{'id':<20} {'family':<10} {'use':<14} {'grid':<32} name")
+        width = max([20, *(len(bundle.id) for bundle in bundles)])
+        reporter.say(f"{'id':<{width}} {'family':<10} {'use':<14} {'grid':<32} name")
         for bundle in bundles:
             use = bundle.metadata["intended_use"]
             name, grid = bundle.metadata["name"], bundle.space.grid_text
-            reporter.say(f"{bundle.id:<20} {bundle.family:<10} {use:<14} {grid:<32} {name}")
+            reporter.say(f"{bundle.id:<{width}} {bundle.family:<10} {use:<14} {grid:<32} {name}")
         for problem in problems:
             reporter.warning(problem)
         reporter.result({"models": [bundle.metadata for bundle in bundles]})
