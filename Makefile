@@ -36,7 +36,7 @@ $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(PIP) -e ".[dev,train,diffusion,slicer]"
 	@touch $@ $(VENV)/.base
 
-# On a machine that does nothing else: about 15 minutes. BENCHMARK_ARGS=--long measures 100 cases and 128^3 too.
+# On a machine that does nothing else: BENCHMARK_ARGS=--long measures 100 cases and 128^3 too (46 minutes on two cores).
 benchmark: $(VENV)/.dev
 	$(BIN)/python Testing/benchmarks/speed.py -o build/speed $(BENCHMARK_ARGS)
 

@@ -15,6 +15,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
+import SimpleITK as sitk
+
 from MRI2PETLib import __version__
 from MRI2PETLib.bundle import Bundle
 from MRI2PETLib.cases import Case
@@ -181,15 +183,24 @@ def _complete_case(
     progress(0.96, 1, "writing")
     with staged_folder(files.folder, last=files.sidecar.name) as staging:
         staged = replace(files, folder=staging)
-        # Compressing images and drawing them are each the work of one core.
+        # Compressing images and drawing them are each the work of one core. Not of the same images: ITK's
+        # filters note in an image which region they want.
+        copied = replace(result, pet=_copy(result.pet), mask=_copy(result.mask))
         with ThreadPoolExecutor(1, "write") as aside:
-            written = aside.submit(write_case, staged, case, t1, bundle, result, ready.wanted)
+            written = aside.submit(write_case, staged, case, t1, bundle, copied, ready.wanted)
             if after_case is not None:
                 after_case(case, staged, t1, result)
             written.result()
     level = (t1.verdict + result.verdict).level
     message = " ".join((t1.verdict + result.verdict).reasons("warn"))
     return Status(case.name, "done", level, message, "", "", str(case.t1), str(files.pet))
+
+
+def _copy(image: sitk.Image) -> sitk.Image:
+    """The image with voxels of its own."""
+    copy = sitk.Image(image)
+    copy.MakeUnique()
+    return copy
 
 
 def _only(settings: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:

@@ -4,8 +4,8 @@
 
 The published formulation is computed by the same classes (``Testing/library/published_unet.py``). Times are
 the medians of interleaved repeats with their quartiles. Nothing else should run: the floor that is measured
-beside them (matrix products, copies) shows whether something did. About 15 minutes on two cores, ``--long``
-(100 cases, 128^3) 15 more; ``--quick`` only tries the benchmark itself.
+beside them (matrix products, copies) shows whether something did. ``--long`` adds 100 cases and 128^3 (46
+minutes in all on two cores); ``--quick`` only tries the benchmark itself.
 """
 
 from __future__ import annotations

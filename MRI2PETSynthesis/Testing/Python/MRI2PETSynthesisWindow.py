@@ -14,27 +14,14 @@ except ImportError:  # plain Python without slicer-core
 HAS_WINDOW = hasattr(slicer, "app") and hasattr(slicer, "util") and slicer.app is not None
 
 
-class WindowTestCase(unittest.TestCase):
-    """A test that drives the window of MRI2PETSynthesis in Slicer's application; skipped elsewhere.
+class WindowDriver:
+    """Works the event loop of a window while a test waits, and saves pictures to MRI2PET_SCREENSHOTS.
 
-    With the environment variable MRI2PET_SCREENSHOTS set to a folder, pictures are saved there.
+    For a test case with the window's ``ui``.
     """
 
-    def setUp(self):
-        if not HAS_WINDOW:
-            self.skipTest("needs Slicer's application")
-        patch = mock.patch.object(slicer.util, "errorDisplay")  # it would wait for a click
-        self.errors = patch.start()
-        self.addCleanup(patch.stop)
-        slicer.mrmlScene.Clear()
-        slicer.util.selectModule("MRI2PETSynthesis")
-        self.open()
-        self.shots = os.environ.get("MRI2PET_SCREENSHOTS")
-        self.number = 0
-
-    def open(self):
-        self.widget = slicer.util.getModuleWidget("MRI2PETSynthesis")
-        self.ui = self.widget.ui
+    shots = os.environ.get("MRI2PET_SCREENSHOTS")
+    number = 0
 
     def settle(self, seconds=0.5):
         end = time.monotonic() + seconds
@@ -48,14 +35,32 @@ class WindowTestCase(unittest.TestCase):
             self.assertLess(time.monotonic(), end, f"waited {seconds} s: {self.ui.statusLabel.text}")
             self.settle(0.05)
 
-    def finish(self, seconds=900):
-        self.wait(lambda: self.widget.run is not None and not self.widget.run.is_active, seconds)
-        self.settle()
-        self.assertEqual(self.widget.run.finished.state, "done", self.ui.logText.plainText)
-
     def shot(self, name):
         self.settle()
         if self.shots:
             self.number += 1
             Path(self.shots).mkdir(parents=True, exist_ok=True)
             slicer.util.mainWindow().grab().save(f"{self.shots}/{self.number:02d}-{name}.png")
+
+
+class WindowTestCase(WindowDriver, unittest.TestCase):
+    """A test that drives the window of MRI2PETSynthesis in Slicer's application; skipped elsewhere."""
+
+    def setUp(self):
+        if not HAS_WINDOW:
+            self.skipTest("needs Slicer's application")
+        patch = mock.patch.object(slicer.util, "errorDisplay")  # it would wait for a click
+        self.errors = patch.start()
+        self.addCleanup(patch.stop)
+        slicer.mrmlScene.Clear()
+        slicer.util.selectModule("MRI2PETSynthesis")
+        self.open()
+
+    def open(self):
+        self.widget = slicer.util.getModuleWidget("MRI2PETSynthesis")
+        self.ui = self.widget.ui
+
+    def finish(self, seconds=900):
+        self.wait(lambda: self.widget.run is not None and not self.widget.run.is_active, seconds)
+        self.settle()
+        self.assertEqual(self.widget.run.finished.state, "done", self.ui.logText.plainText)

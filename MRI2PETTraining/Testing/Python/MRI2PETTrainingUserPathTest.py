@@ -8,23 +8,20 @@ folder of MRI2PET_TRIAL_DATASET, if set, is trained instead of four simulated pe
 import json
 import os
 import shutil
+import sys
 import tempfile
-import time
 import unittest
 from pathlib import Path
 from types import SimpleNamespace
 
-try:
-    import slicer
-except ImportError:  # plain Python without slicer-core
-    slicer = None
+sys.path.append(str(Path(__file__).resolve().parents[3] / "MRI2PETSynthesis" / "Testing" / "Python"))
+from MRI2PETSynthesisWindow import HAS_WINDOW, WindowDriver, slicer  # noqa: E402
 
 FOUR_UP = 3  # vtkMRMLLayoutNode.SlicerLayoutFourUpView
-HAS_WINDOW = hasattr(slicer, "app") and hasattr(slicer, "util") and slicer.app is not None
 
 
 @unittest.skipUnless(HAS_WINDOW, "needs Slicer's application")
-class MRI2PETTrainingUserPathTest(unittest.TestCase):
+class MRI2PETTrainingUserPathTest(WindowDriver, unittest.TestCase):
     def setUp(self):
         slicer.mrmlScene.Clear()
         slicer.app.layoutManager().setLayout(FOUR_UP)
@@ -34,8 +31,6 @@ class MRI2PETTrainingUserPathTest(unittest.TestCase):
         slicer.util.selectModule("MRI2PETTraining")
         self.widget = slicer.util.getModuleWidget("MRI2PETTraining")
         self.ui, self.session = self.widget.ui, self.widget.session
-        self.shots = os.environ.get("MRI2PET_SCREENSHOTS")
-        self.number = 0
         # Not Slicer's own temporary folder: a child of a stopped test may still write there.
         self.folder = tempfile.mkdtemp(prefix="mri2pet-training-")
         self.models = os.environ.get("MRI2PET_MODELS")
@@ -259,25 +254,6 @@ class MRI2PETTrainingUserPathTest(unittest.TestCase):
         view = self.session.view
         return len(view.folds[0].curves) if view is not None and view.folds else 0
 
-    def settle(self, seconds=0.5):
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:
-            slicer.app.processEvents()
-            time.sleep(0.02)
-
-    def wait(self, condition, seconds):
-        end = time.monotonic() + seconds
-        while not condition():
-            self.assertLess(time.monotonic(), end, f"waited {seconds} s: {self.ui.statusLabel.text}")
-            self.settle(0.05)
-
     def finish(self, seconds=900):
         self.wait(lambda: not self.session.is_active, seconds)
         self.settle()
-
-    def shot(self, name):
-        self.settle()
-        if self.shots:
-            self.number += 1
-            Path(self.shots).mkdir(parents=True, exist_ok=True)
-            slicer.util.mainWindow().grab().save(f"{self.shots}/{self.number:02d}-{name}.png")
