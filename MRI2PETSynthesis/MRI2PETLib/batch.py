@@ -25,9 +25,10 @@ from MRI2PETLib.images import LoadedImage, read_image, sha256_of
 from MRI2PETLib.inference import LoadedModel, load_model
 from MRI2PETLib.one_ahead import OneAhead, import_early
 from MRI2PETLib.outputs import make_folder, staged_folder, write_json, write_text
+from MRI2PETLib.preprocessing.template_registration import ALIGNING
 from MRI2PETLib.progress import ProgressCallback, Reporter, part_of
 from MRI2PETLib.results import CaseFiles, case_files, finished_sidecar, write_case
-from MRI2PETLib.synthesis import Prepared, SynthesisResult, complete, prepare
+from MRI2PETLib.synthesis import ENCODING, Prepared, SynthesisResult, complete, prepare
 
 STATUS_FILE = "synthesis_status.csv"
 # Which settings belong to which part of a synthesis; the others are the prediction's.
@@ -151,14 +152,19 @@ def _prepare_case(
     if (sidecar := finished_sidecar(files, wanted)) is not None:
         level = sidecar["Quality"]["level"]
         return Status(case.name, "kept", level, "", "", "0.0", str(case.t1), str(files.pet))
-    import_early("torch", "matplotlib.figure", "matplotlib.backends.backend_agg")
+
+    def told(done: float, total: float, stage: str) -> None:
+        if stage in (ALIGNING, ENCODING):
+            import_early("torch", "matplotlib.figure", "matplotlib.backends.backend_agg")
+        progress(done, total, stage)
+
     kind: Literal["t1", "pet"] = "pet" if bundle.space.source_modality == "PET" else "t1"
     t1 = read_image(case.t1, kind=kind, series_uid=case.series_uid)
     brain = None
     if case.mask is not None:
         brain = read_image(case.mask, kind="mask").image
     own = _only(settings, _OF_PREPARATION)
-    prepared = prepare(t1.image, bundle, mask=brain, progress=part_of(progress, 0.04, 0.65), **own)
+    prepared = prepare(t1.image, bundle, mask=brain, progress=part_of(told, 0.04, 0.65), **own)
     return Ready(files, t1, prepared, wanted)
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import SimpleITK as sitk
+from scipy import ndimage
 
 RAS_AXES = (-1.0, 0.0, 0.0, 0.0, -1.0, 0.0, 0.0, 0.0, 1.0)
 FWHM_PER_SIGMA = 2.0 * math.sqrt(2.0 * math.log(2.0))  # 2.3548
@@ -44,13 +45,19 @@ def antialias(image: sitk.Image, spacing_mm: tuple[float, ...]) -> sitk.Image:
     """Blur axes that are finer than ``spacing_mm`` so that resampling to it does not alias.
 
     Treats voxels as Gaussians whose FWHM is their spacing: the blur's FWHM is sqrt(target^2 - own^2) mm.
+    The image's border is continued outwards. The result is float32.
     """
     finest = min(spacing_mm)
-    for axis, own in enumerate(image.GetSpacing()):
-        sigma_mm = math.sqrt(max(0.0, finest**2 - own**2)) / FWHM_PER_SIGMA
-        if sigma_mm > 0.05 * own:
-            image = sitk.RecursiveGaussian(image, sigma_mm, direction=axis)
-    return image
+    sigmas = []  # in voxels, along i, j, k
+    for own in image.GetSpacing():
+        sigma = math.sqrt(max(0.0, finest**2 - own**2)) / FWHM_PER_SIGMA / own
+        sigmas.append(sigma if sigma > 0.05 else 0.0)
+    if not any(sigmas):
+        return image
+    # Not ITK's recursive filter: three times the time, and off by up to 0.4 % of the image's range.
+    values = sitk.GetArrayViewFromImage(image)
+    blurred = ndimage.gaussian_filter(values, sigmas[::-1], output=np.float32, mode="nearest")
+    return Grid.of(image).image(blurred)
 
 
 def resample(

@@ -12,6 +12,7 @@ and one PET.
 from __future__ import annotations
 
 import itertools
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
@@ -195,8 +196,12 @@ def to_grid(
     margin_mm = _BLUR_MARGIN * max(grid.spacing_mm)
     cropped = sitk.Cast(crop_to(image, mask, margin_mm), sitk.sitkFloat32)
     weight = sitk.Cast(crop_to(mask, mask, margin_mm) != 0, sitk.sitkFloat32)
-    weight_on_grid = _array(resample(antialias(weight, grid.spacing_mm), grid, transform))
-    product = _array(resample(antialias(cropped * weight, grid.spacing_mm), grid, transform))
+
+    def on_grid(values: sitk.Image) -> np.ndarray:
+        return sitk.GetArrayFromImage(resample(antialias(values, grid.spacing_mm), grid, transform))
+
+    with ThreadPoolExecutor(2) as both:
+        weight_on_grid, product = both.map(on_grid, (weight, cropped * weight))
     inside = weight_on_grid > 0.5
     out = np.divide(product, weight_on_grid, out=np.zeros_like(product), where=inside)
     return out, inside.astype(np.float32)
@@ -325,7 +330,3 @@ def _holds(grid: Grid, image: sitk.Image) -> bool:
 def with_grid(space: ModelSpace, size: int, spacing_mm: float) -> ModelSpace:
     """The same normalisation on a cube of ``size`` voxels of ``spacing_mm``."""
     return replace(space, size=(size,) * 3, spacing_mm=spacing_mm)
-
-
-def _array(image: sitk.Image) -> np.ndarray:
-    return sitk.GetArrayFromImage(image)

@@ -25,6 +25,8 @@ from MRI2PETLib.preprocessing.brain_mask import BrainExtraction, extract_brain
 from MRI2PETLib.progress import ProgressCallback, no_progress, part_of
 from MRI2PETLib.verdict import Finding, Verdict
 
+ENCODING = "into model space"  # a stage of the progress, see :func:`prepare`
+
 
 @dataclass(frozen=True)
 class SynthesisResult:
@@ -130,7 +132,7 @@ def prepare(
             )
     if extraction.verdict.level == "refuse":
         raise QualityError(" ".join(extraction.verdict.reasons("refuse")))
-    progress(0.9, 1, "into model space")
+    progress(0.9, 1, ENCODING)
     with _timed(seconds, "encode"):
         encoded = encode(t1, extraction.mask, bundle.space)
     progress(1, 1, "ready for the network")

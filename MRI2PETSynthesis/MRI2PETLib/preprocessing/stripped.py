@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import SimpleITK as sitk
-from scipy import ndimage
+
+from MRI2PETLib.grids import bounding_box
 
 # Looked at on a copy of about this spacing.
 LOOK_SPACING_MM = 2.0
@@ -43,8 +44,12 @@ def stripped_mask(image: sitk.Image) -> sitk.Image | None:
     volume_ml = filled(largest).sum() * float(np.prod(spacing * steps)) / 1000.0
     if not VOLUME_RANGE_ML[0] <= volume_ml <= VOLUME_RANGE_ML[1]:
         return None
-    mask = filled(largest_component(np.abs(values - background) > EDGE * contrast))
-    result = sitk.GetImageFromArray(mask.view(np.uint8))
+    difference = values - background
+    inside = np.abs(difference, out=difference) > EDGE * contrast
+    low, high = bounding_box(inside)
+    brain = tuple(slice(a, b + 1) for a, b in zip(low, high))
+    inside[brain] = filled(largest_component(inside[brain]))
+    result = sitk.GetImageFromArray(inside.view(np.uint8))
     result.CopyInformation(image)
     return result
 
@@ -62,13 +67,18 @@ def _border_mode(array: np.ndarray) -> float:
 
 def largest_component(mask: np.ndarray) -> np.ndarray:
     """The largest connected part (by faces) of a boolean array."""
-    labels, count = ndimage.label(mask)
-    if count <= 1:
-        return mask
-    return np.asarray(labels == np.argmax(np.bincount(labels.ravel())[1:]) + 1)
+    labels = _components(mask)
+    sizes = np.bincount(labels.ravel())
+    return mask if len(sizes) <= 2 else np.asarray(labels == np.argmax(sizes[1:]) + 1)
 
 
 def filled(mask: np.ndarray) -> np.ndarray:
-    """A boolean volume with its holes filled: in half the time of SciPy's ``binary_fill_holes``."""
-    image = sitk.GetImageFromArray(mask.view(np.uint8))
-    return sitk.GetArrayFromImage(sitk.BinaryFillhole(image)).view(np.bool_)
+    """A boolean volume with its holes filled: all that the outside does not reach by faces."""
+    labels = _components(~np.pad(mask, 1))
+    return np.asarray(labels != labels[0, 0, 0])[1:-1, 1:-1, 1:-1]
+
+
+def _components(mask: np.ndarray) -> np.ndarray:
+    """Connected parts (by faces) as labels from 1: ITK takes a quarter of the time of SciPy's ``label``."""
+    image = sitk.GetImageFromArray(np.ascontiguousarray(mask).view(np.uint8))
+    return sitk.GetArrayFromImage(sitk.ConnectedComponent(image))

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import itertools
 import logging
+import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
 import SimpleITK as sitk
-from scipy import ndimage
 
 from MRI2PETLib.grids import Grid, resample
 from MRI2PETLib.preprocessing.morphology import dilate, erode
 from MRI2PETLib.preprocessing.template import load_template
 from MRI2PETLib.progress import ProgressCallback, no_progress, part_of
 
+ALIGNING = "aligning with the template"  # stage of the progress during which ITK works, and Python rests
 _log = logging.getLogger(__name__)
 
 # The metric looks at the template's brain and this much around it. More locks the brain onto the scalp:
@@ -35,7 +36,7 @@ CROP_HEIGHT_MM, CROP_MARGIN_MM = 230.0, 15.0
 SEARCH_PITCH = (-40.0, -20.0, 0.0, 20.0, 40.0)
 SEARCH_ROLL = SEARCH_YAW = (-25.0, 0.0, 25.0)
 SEARCH_SHIFT_Y_MM = SEARCH_SHIFT_Z_MM = (-22.0, 0.0, 22.0)
-SEARCH_POINT_STEP = 4
+SEARCH_POINT_STEP, SEARCH_VOXEL_MM = 4, 1.0
 # Fat may be three times as bright as white matter: it takes the histogram's bins and, where the skull is
 # thin, pulls the template to the scalp (seen in a child's head). What is brighter than this times the 90th
 # percentile of a ball in the brain is set to air.
@@ -76,9 +77,9 @@ def register_to_template(
     centre = head_centre(foreground)
     head = crop_to_head(darken_fat(t1, centre), foreground)
     similarity = search_pose(head, centre, progress=part_of(progress, 0, 0.3))
-    progress(0.3, 1, "aligning with the template")
+    progress(0.3, 1, ALIGNING)
     affine = refine_affine(head, similarity, fixed=load_template().t1)
-    progress(1, 1, "aligning with the template")
+    progress(1, 1, ALIGNING)
     return measure_fit(t1, affine)
 
 
@@ -167,45 +168,71 @@ def _search_points() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def _bins(values: np.ndarray, low: float, high: float) -> np.ndarray:
     scaled = (values - low) * (HISTOGRAM_BINS / max(high - low, 1e-12))
-    return np.clip(scaled.astype(np.int32), 0, HISTOGRAM_BINS - 1)
+    return np.clip(scaled.astype(np.intp), 0, HISTOGRAM_BINS - 1)
 
 
 def _similarity_matrix(parameters: np.ndarray) -> np.ndarray:
     """Rotation (pitch, roll, yaw in radians) times exp(log scale): 3 x 3."""
-    (a, b, c), scale = parameters[:3], np.exp(parameters[6])
-    rx = np.array([[1, 0, 0], [0, np.cos(a), -np.sin(a)], [0, np.sin(a), np.cos(a)]])
-    ry = np.array([[np.cos(b), 0, np.sin(b)], [0, 1, 0], [-np.sin(b), 0, np.cos(b)]])
-    rz = np.array([[np.cos(c), -np.sin(c), 0], [np.sin(c), np.cos(c), 0], [0, 0, 1]])
-    return np.asarray(scale * rz @ ry @ rx)
+    a, b, c = parameters[:3].tolist()
+    rx = np.array([[1, 0, 0], [0, math.cos(a), -math.sin(a)], [0, math.sin(a), math.cos(a)]])
+    ry = np.array([[math.cos(b), 0, math.sin(b)], [0, 1, 0], [-math.sin(b), 0, math.cos(b)]])
+    rz = np.array([[math.cos(c), -math.sin(c), 0], [math.sin(c), math.cos(c), 0], [0, 0, 1]])
+    return np.asarray(math.exp(parameters[6]) * rz @ ry @ rx)
 
 
 def search_objective(t1: sitk.Image, centre: np.ndarray) -> Callable[[np.ndarray], float]:
     """Negative mutual information of coarse samples as a function of pitch, roll, yaw (rad), x, y, z shift
     (mm) and log scale about ``centre``.
+
+    A sample is the histogram bin of the nearest voxel of 1 mm: the work of thousands of poses is looking up.
     """
-    smooth = sitk.SmoothingRecursiveGaussian(t1, 3.0)
-    volume = sitk.GetArrayFromImage(smooth)
-    low, high = float(volume.min()), float(np.percentile(volume, 99.8))
-    volume = np.clip((volume - low) * ((HISTOGRAM_BINS - 1) / max(high - low, 1e-12)), 0, HISTOGRAM_BINS - 1)
+    grid, bins = _image_bins(t1)
     points, fixed_bins, brain_centre = _search_points()
     offsets = np.ascontiguousarray((points - brain_centre).T)
     first_of_row = fixed_bins * HISTOGRAM_BINS
-    to_index = np.linalg.inv(np.reshape(t1.GetDirection(), (3, 3)) * np.array(t1.GetSpacing()))[::-1]
-    origin = np.array(t1.GetOrigin())
+    to_index = np.linalg.inv(np.reshape(grid.direction, (3, 3)) * grid.spacing_mm)[::-1]
+    origin = np.array(grid.origin)
+    last = np.array(bins.shape)[:, None] - 1.0
+    strides = np.array(bins.strides, dtype=float)
+    bins = bins.ravel()
 
     def negative_mi(parameters: np.ndarray) -> float:
         index = (to_index @ _similarity_matrix(parameters)) @ offsets
         index += (to_index @ (centre + parameters[3:6] - origin))[:, None]
-        # Outside the field of view counts as air: ignoring it would favour poses that see only a corner.
-        values = ndimage.map_coordinates(volume, index, np.float32, order=1, mode="constant", cval=0.0)
-        bins = first_of_row + (values + np.float32(0.5)).astype(np.int32)
-        joint = np.bincount(bins, minlength=HISTOGRAM_BINS**2) / len(values)
+        np.rint(index, out=index)
+        np.clip(index, 0.0, last, out=index)
+        pairs = first_of_row + bins.take((strides @ index).astype(np.intp))
+        joint = np.bincount(pairs, minlength=HISTOGRAM_BINS**2) / len(pairs)
         joint = joint.reshape(HISTOGRAM_BINS, HISTOGRAM_BINS)
         independent = joint.sum(axis=1, keepdims=True) * joint.sum(axis=0, keepdims=True)
         present = joint > 0
         return -float(np.sum(joint[present] * np.log(joint[present] / independent[present])))
 
     return negative_mi
+
+
+def _image_bins(t1: sitk.Image) -> tuple[Grid, np.ndarray]:
+    """A smoothed image as histogram bins (uint8 [k, j, i]) on a grid of about 1 mm.
+
+    Around it lies a layer of air, to which all points outside are clipped: ignoring them would favour poses
+    that see only a corner.
+    """
+    smooth = sitk.SmoothingRecursiveGaussian(t1, 3.0)
+    coarse = sitk.GetArrayViewFromImage(smooth)
+    low, high = float(coarse.min()), float(np.percentile(coarse, 99.8))
+    finer = np.ceil(np.array(t1.GetSpacing()) / SEARCH_VOXEL_MM - 0.5).clip(min=1)
+    spacing_mm = np.array(t1.GetSpacing()) / finer
+    size = ((np.array(t1.GetSize()) - 1) * finer + 1).astype(int)
+    grid = Grid(tuple(size.tolist()), tuple(spacing_mm.tolist()), t1.GetOrigin(), t1.GetDirection())
+    fine = sitk.GetArrayFromImage(resample(smooth, grid))
+    fine -= low
+    fine *= (HISTOGRAM_BINS - 1) / max(high - low, 1e-12)
+    fine += 0.5
+    bins = np.zeros(np.add(fine.shape, 2), np.uint8)
+    bins[1:-1, 1:-1, 1:-1] = fine.clip(0, HISTOGRAM_BINS - 1, out=fine)
+    corner = np.array(grid.origin) - np.reshape(grid.direction, (3, 3)) @ spacing_mm
+    around = replace(grid, origin=tuple(corner.tolist()), size=tuple((size + 2).tolist()))
+    return around, bins
 
 
 def search_pose(
