@@ -87,7 +87,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     machine.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:N or mps")
     machine.add_argument("--devices", type=int, default=1, help="devices on this machine (default 1)")
     machine.add_argument("--nodes", type=int, default=1, help="machines (torchrun or SLURM; default 1)")
-    machine.add_argument("--loaders", type=int, default=0, help="processes that load batches (default 0)")
+    machine.add_argument(
+        "--loaders",
+        type=int,
+        help="processes that load batches (default: none on a CPU, else one a core, up to 8)",
+    )
     machine.add_argument("--threads", type=int, help="CPU threads of the network (default: torch's)")
 
 
@@ -114,6 +118,8 @@ def _train(args: argparse.Namespace, reporter: Reporter) -> int:
     for name in ("workers", "devices", "nodes"):
         if getattr(args, name) < 1:
             raise InputError(f"--{name} {getattr(args, name)} cannot be used.", "Give 1 or more.")
+    if args.loaders is not None and args.loaders < 0:
+        raise InputError(f"--loaders {args.loaders} cannot be used.", "Give 0 or more.")
     if args.threads:
         import torch
 

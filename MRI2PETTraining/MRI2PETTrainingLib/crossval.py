@@ -211,9 +211,10 @@ def _train_fold(
 
 
 def _hardware(plan: Plan) -> Hardware:
-    from MRI2PETTrainingLib.fit import Hardware
+    from MRI2PETTrainingLib.fit import Hardware, enough_loaders
 
-    return Hardware(plan.device, plan.devices, plan.nodes, plan.loaders)
+    loaders = enough_loaders(plan.device, plan.devices) if plan.loaders is None else plan.loaders
+    return Hardware(plan.device, plan.devices, plan.nodes, loaders)
 
 
 def _tell_cost(fold: int, cost: Mapping[str, Any]) -> str:

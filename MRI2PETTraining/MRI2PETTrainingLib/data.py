@@ -90,7 +90,7 @@ def loader(
         ),
         num_workers=workers,
         pin_memory=torch.cuda.is_available(),
-        persistent_workers=False,
+        persistent_workers=workers > 0,
     )
 
 

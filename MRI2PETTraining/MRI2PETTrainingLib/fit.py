@@ -19,6 +19,7 @@ from lightning.pytorch.plugins.environments import SLURMEnvironment
 from MRI2PETLib.bundle import Bundle
 from MRI2PETLib.devices import describe_device, is_out_of_memory, pick_device
 from MRI2PETLib.errors import BundleError, InputError
+from MRI2PETLib.machine import cores
 from MRI2PETLib.models import get_family
 from MRI2PETLib.progress import ProgressCallback, no_progress
 from MRI2PETTrainingLib.cache import Prepared
@@ -27,6 +28,7 @@ from MRI2PETTrainingLib.keeping import BEST, LAST, AtomicCheckpointIO, Keeper, T
 from MRI2PETTrainingLib.learner import Learner, TrainingError
 from MRI2PETTrainingLib.presets import PRECISIONS, Preset
 
+_MOST_LOADERS = 8
 _log = logging.getLogger(__name__)
 
 
@@ -47,6 +49,17 @@ class Hardware:
     @property
     def processes(self) -> int:
         return self.devices * self.nodes
+
+
+def enough_loaders(device: str, devices: int = 1) -> int:
+    """Processes a device that keep it from waiting for batches.
+
+    None beside a CPU: a step takes a hundred times as long as its batch (``Docs/speed.md``). An accelerator
+    steps faster than one core changes volumes at random.
+    """
+    if pick_device(device).type == "cpu":
+        return 0
+    return max(1, min(_MOST_LOADERS, cores() // devices - 1))
 
 
 def check_hardware(hardware: Hardware, preset: Preset) -> None:

@@ -26,6 +26,7 @@ class Plan:
 
     :ivar only: numbers of the folds to train; empty for all.
     :ivar workers: processes that prepare cases.
+    :ivar loaders: processes that load batches; ``None``: as many as the device needs.
     :ivar resume: go on with a run folder that exists.
     """
 
@@ -43,7 +44,7 @@ class Plan:
     device: str = "auto"
     devices: int = 1
     nodes: int = 1
-    loaders: int = 0
+    loaders: int | None = None
     only: tuple[int, ...] = ()
     resume: bool = False
 

@@ -12,8 +12,10 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+import numpy as np
 import torch
 from timing import Times, exponent, in_child, interleaved, peak_memory_mb, ratio
 from torch import Tensor, nn
@@ -21,6 +23,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "library"))
 from MRI2PETLib.models import unet  # noqa: E402
+from MRI2PETTrainingLib.cache import ARRAYS, Prepared  # noqa: E402
+from MRI2PETTrainingLib.data import loader  # noqa: E402
+from MRI2PETTrainingLib.presets import default_preset, read_preset  # noqa: E402
 from published_unet import published_forward  # noqa: E402
 
 PUBLISHED, OURS = "published fp32", "ours fp32"
@@ -87,6 +92,22 @@ def training(variant: str, size: int, device: str) -> Callable[[], None]:
         unet.loss(network, x, target, mask, {}).backward()
         optimiser.step()
         wait_for(device)
+
+    return run
+
+
+def loading(size: int, folder: Path) -> Callable[[], None]:
+    """A function that makes one training batch of one volume, as a training with the default preset does:
+    read from the cache, turned, scaled, shifted, noise added."""
+    generator = np.random.default_rng(0)
+    np.save(folder / ARRAYS, generator.random((3, size, size, size), dtype=np.float32).astype(np.float16))
+    augmentation = read_preset(default_preset("unet")).augmentation
+    cases = [Prepared(None, folder, {})]  # type: ignore[arg-type]
+    batches = loader(cases, seed=0, batch_size=1, augmentation=augmentation)
+
+    def run() -> None:
+        for _ in batches:
+            pass
 
     return run
 
@@ -167,6 +188,8 @@ def measure(sizes: list[int], main_size: int, repeats: int, device: str) -> dict
     steps = {name: training(name, main_size, device) for name in (PUBLISHED, OURS)}
     trained = with_memory(compare(interleaved(steps, repeats)), "training", main_size, device)
     del steps
+    with TemporaryDirectory() as folder:
+        batch = interleaved({"batch": loading(main_size, Path(folder))}, repeats)["batch"].summary()
     growth: dict[str, Any] = {}
     for name in (PUBLISHED, OURS):
         found = [interleaved({name: forward(name, n, device)}, repeats)[name].summary() for n in sizes]
@@ -187,6 +210,7 @@ def measure(sizes: list[int], main_size: int, repeats: int, device: str) -> dict
         "forward": rows,
         "left_out": hopeless,
         "training": trained,
+        "batch": batch,
         "growth": growth,
     }
 

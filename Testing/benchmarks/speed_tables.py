@@ -76,7 +76,8 @@ def _network(found: dict[str, Any]) -> str:
     ]
     sizes = next(iter(found["growth"].values()))["sizes"]
     bf16 = f"; bf16 {floor['gemm_bf16_gflops']:.0f}" if "gemm_bf16_gflops" in floor else ""
-    ours = next(row for row in found["forward"] if row["variant"] == "ours fp32")
+    ours, step = (next(r for r in found[k] if r["variant"] == "ours fp32") for k in ("forward", "training"))
+    batch = found["batch"]
     return (
         f"Network on {found['device']}, one volume of {size}^3, forward:\n\n"
         + _table([*head, "largest difference"], forward)
@@ -90,6 +91,9 @@ def _network(found: dict[str, Any]) -> str:
         "above that floor.\n\n"
         f"One training step (forward, backward, Adam), {size}^3:\n\n"
         + _table(head, lines(found["training"]))
+        + f"\nA training batch of one volume (read from the cache, turned, scaled, noise added) takes "
+        f"{batch['median_s']:.2f} s ({batch['cpu_s']:.2f} CPU-s), {100 * batch['median_s'] / step['median_s']:.1f} % of our "
+        "step.\n"
         + "\nGrowth (forward):\n\n"
         + _table(["variant", *(f"{n}^3" for n in sizes), "time ~ voxels^e, e"], growth)
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import sys
 import threading
 import time
 from pathlib import Path
@@ -18,13 +20,24 @@ from MRI2PETLib.errors import Cancelled
 from MRI2PETLib.images import write_image
 from MRI2PETLib.inference import load_model
 from MRI2PETLib.models import unet
-from MRI2PETLib.one_ahead import OneAhead
+from MRI2PETLib.one_ahead import OneAhead, import_early
 from MRI2PETLib.progress import ProgressCallback, Reporter, no_progress
 from MRI2PETLib.results import case_files
 from MRI2PETLib.simulation import simulate_subject
 from MRI2PETLib.synthesis import synthesize
 
 WAIT_S = 5.0
+
+
+def test_importing_early_tolerates_what_is_missing_and_leaves_the_collector_as_it_was() -> None:
+    assert gc.isenabled()
+    for module in ("wave", "no_such_module_of_mri2pet"):
+        import_early(module)
+    for thread in threading.enumerate():
+        if thread.name == "import-early":
+            thread.join(WAIT_S)
+    assert "wave" in sys.modules and gc.isenabled() and gc.get_freeze_count() > 0
+    gc.unfreeze()
 
 
 def test_never_more_than_one_ahead_and_errors_in_their_place() -> None:

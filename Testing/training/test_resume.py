@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from MRI2PETLib.errors import InputError, OutputError
-from MRI2PETTrainingLib import keeping
+from MRI2PETTrainingLib import fit, keeping
 from MRI2PETTrainingLib.fit import Fitted, Hardware, fit_fold
 from MRI2PETTrainingLib.learner import Learner, TrainingError
 from small_datasets import prepared_cases, tiny_preset
@@ -108,6 +108,14 @@ def test_loading_processes_do_not_change_the_result(tmp_path: Path, unbroken: Fi
     hardware = Hardware("cpu", workers=2)
     fitted = fit_fold(tmp_path, cases[:4], cases[4:], tiny_preset(epochs=EPOCHS), seed=7, hardware=hardware)
     assert largest_difference(fitted, unbroken) <= 1e-6
+
+
+def test_a_cpu_needs_no_loading_processes_and_an_accelerator_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert fit.enough_loaders("cpu") == 0
+    monkeypatch.setattr(fit, "pick_device", lambda name: torch.device("cuda:0"))
+    for n_cores, devices, expected in ((64, 1, 8), (16, 4, 3), (4, 1, 3), (2, 1, 1), (4, 4, 1)):
+        monkeypatch.setattr(fit, "cores", lambda n_cores=n_cores: n_cores)
+        assert fit.enough_loaders("auto", devices) == expected
 
 
 def test_patience_stops_and_stays_stopped(tmp_path: Path) -> None:
