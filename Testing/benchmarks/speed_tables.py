@@ -92,8 +92,8 @@ def _network(found: dict[str, Any]) -> str:
         f"One training step (forward, backward, Adam), {size}^3:\n\n"
         + _table(head, lines(found["training"]))
         + f"\nA training batch of one volume (read from the cache, turned, scaled, noise added) takes "
-        f"{batch['median_s']:.2f} s ({batch['cpu_s']:.2f} CPU-s), {100 * batch['median_s'] / step['median_s']:.1f} % of our "
-        "step.\n"
+        f"{batch['median_s']:.2f} s ({batch['cpu_s']:.2f} CPU-s), "
+        f"{100 * batch['median_s'] / step['median_s']:.1f} % of our step.\n"
         + "\nGrowth (forward):\n\n"
         + _table(["variant", *(f"{n}^3" for n in sizes), "time ~ voxels^e, e"], growth)
     )

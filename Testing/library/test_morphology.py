@@ -1,4 +1,4 @@
-"""Morphology by balls equals ITK's filters, at borders and on unequal voxels too."""
+"""Morphology of masks equals ITK's filters, at borders and on unequal voxels too."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from MRI2PETLib.preprocessing.morphology import close, dilate, erode, open_
+from MRI2PETLib.preprocessing.morphology import close, dilate, erode, fill_holes, largest_component, open_
 
 BALL = sitk.sitkBall
 CASES: dict[str, tuple[Callable, Callable]] = {
@@ -33,6 +33,20 @@ def test_equals_itk(name: str, spacing_mm: tuple[float, float, float]) -> None:
             found, expected = ours(mask, distance_mm), itk(mask, radius)
             assert found.GetPixelID() == expected.GetPixelID() and found.GetSpacing() == spacing_mm
             np.testing.assert_array_equal(*map(sitk.GetArrayFromImage, (found, expected)))
+
+
+@pytest.mark.parametrize("share", [0.3, 0.6, 0.7])
+def test_holes_and_largest_part_equal_itk(share: float) -> None:
+    """At 0.6 and 0.7 the voxels percolate: holes within, and one part that is much the largest."""
+    mask = sitk.GetImageFromArray((np.random.default_rng(1).random((12, 23, 30)) < share).astype(np.uint8))
+    mask.SetSpacing((1.0, 2.0, 1.5))
+    found, expected = fill_holes(mask), sitk.BinaryFillhole(mask)
+    assert found.GetSpacing() == mask.GetSpacing() and np.any(sitk.GetArrayFromImage(expected - mask))
+    np.testing.assert_array_equal(*map(sitk.GetArrayFromImage, (found, expected)))
+    largest = sitk.RelabelComponent(sitk.ConnectedComponent(mask)) == 1
+    inside = sitk.GetArrayFromImage(mask) > 0
+    assert largest_component(inside).sum() == np.count_nonzero(sitk.GetArrayFromImage(largest))
+    assert not largest_component(np.zeros_like(inside)).any()
 
 
 def test_a_given_mask_is_left_alone() -> None:

@@ -1,7 +1,7 @@
 """Morphology of masks by balls: ITK's filters with ITK's balls, in a tenth to a hundredth of their time.
 
 A ball is a stack of rows. A mask is widened along i once for each length of row; the results, eight voxels a
-byte, are then shifted along j and k and joined.
+byte, are then shifted along j and k and joined. Holes and largest parts are of parts connected by faces.
 """
 
 from __future__ import annotations
@@ -36,6 +36,30 @@ def close(mask: sitk.Image, distance_mm: float) -> sitk.Image:
     """Closing by a ball; the image's border does not count as inside."""
     radius = _radius(mask, distance_mm)
     return _like(mask, _cut(~_dilated(~_dilated(_padded(mask, radius), radius), radius), radius))
+
+
+def fill_holes(mask: sitk.Image) -> sitk.Image:
+    """:func:`filled` of an image."""
+    return _like(mask, filled(_inside(mask)))
+
+
+def largest_component(mask: np.ndarray) -> np.ndarray:
+    """The largest connected part (by faces) of a boolean array."""
+    labels = _components(mask)
+    sizes = np.bincount(labels.ravel())
+    return mask if len(sizes) <= 2 else np.asarray(labels == np.argmax(sizes[1:]) + 1)
+
+
+def filled(mask: np.ndarray) -> np.ndarray:
+    """A boolean volume with its holes filled: all that the outside does not reach by faces."""
+    labels = _components(~np.pad(mask, 1))
+    return np.asarray(labels != labels[0, 0, 0])[1:-1, 1:-1, 1:-1]
+
+
+def _components(mask: np.ndarray) -> np.ndarray:
+    """Connected parts (by faces) as labels from 1: ITK takes a quarter of the time of SciPy's ``label``."""
+    image = sitk.GetImageFromArray(np.ascontiguousarray(mask).view(np.uint8))
+    return sitk.GetArrayFromImage(sitk.ConnectedComponent(image))
 
 
 def _inside(mask: sitk.Image) -> Mask:

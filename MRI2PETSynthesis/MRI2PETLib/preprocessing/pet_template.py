@@ -12,9 +12,8 @@ from MRI2PETLib.errors import InputError, QualityError
 from MRI2PETLib.grids import Grid, resample
 from MRI2PETLib.preprocessing import quality
 from MRI2PETLib.preprocessing import template_registration as registration
-from MRI2PETLib.preprocessing.morphology import dilate
+from MRI2PETLib.preprocessing.morphology import dilate, filled, largest_component
 from MRI2PETLib.preprocessing.smoothing import smooth_fwhm
-from MRI2PETLib.preprocessing.stripped import filled, largest_component
 from MRI2PETLib.preprocessing.template import load_template
 from MRI2PETLib.progress import ProgressCallback, no_progress, part_of
 from MRI2PETLib.verdict import Finding, Verdict

@@ -6,7 +6,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from MRI2PETLib.errors import QualityError
-from MRI2PETLib.preprocessing.morphology import close, dilate, erode, open_
+from MRI2PETLib.preprocessing.morphology import close, dilate, erode, fill_holes, open_
 
 # What is brighter than this times white matter is fat, marrow or a vessel with inflow.
 BRIGHT_LIMIT = 1.25
@@ -27,7 +27,7 @@ def refine_mask(image: sitk.Image, prior: sitk.Image) -> sitk.Image:
     brain = connected_to(opened, core)
     # Opening took away thin gyri and the tips of the temporal lobes: take back tissue next to what is left.
     brain = dilate(brain, OPENING_MM) & tissue
-    brain = sitk.BinaryFillhole(close(brain, CLOSING_MM))
+    brain = fill_holes(close(brain, CLOSING_MM))
     # Closing also bridged to specks of muscle and fat.
     brain = connected_to(open_(brain, SMOOTHING_MM), core)
     if not np.any(sitk.GetArrayViewFromImage(brain)):

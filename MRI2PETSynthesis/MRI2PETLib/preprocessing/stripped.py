@@ -6,6 +6,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from MRI2PETLib.grids import bounding_box
+from MRI2PETLib.preprocessing.morphology import filled, largest_component
 
 # Looked at on a copy of about this spacing.
 LOOK_SPACING_MM = 2.0
@@ -63,22 +64,3 @@ def _border(array: np.ndarray) -> np.ndarray:
 def _border_mode(array: np.ndarray) -> float:
     values, counts = np.unique(_border(array), return_counts=True)
     return float(values[np.argmax(counts)])
-
-
-def largest_component(mask: np.ndarray) -> np.ndarray:
-    """The largest connected part (by faces) of a boolean array."""
-    labels = _components(mask)
-    sizes = np.bincount(labels.ravel())
-    return mask if len(sizes) <= 2 else np.asarray(labels == np.argmax(sizes[1:]) + 1)
-
-
-def filled(mask: np.ndarray) -> np.ndarray:
-    """A boolean volume with its holes filled: all that the outside does not reach by faces."""
-    labels = _components(~np.pad(mask, 1))
-    return np.asarray(labels != labels[0, 0, 0])[1:-1, 1:-1, 1:-1]
-
-
-def _components(mask: np.ndarray) -> np.ndarray:
-    """Connected parts (by faces) as labels from 1: ITK takes a quarter of the time of SciPy's ``label``."""
-    image = sitk.GetImageFromArray(np.ascontiguousarray(mask).view(np.uint8))
-    return sitk.GetArrayFromImage(sitk.ConnectedComponent(image))
