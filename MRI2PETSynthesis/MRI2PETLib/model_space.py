@@ -26,7 +26,7 @@ from MRI2PETLib.verdict import Finding
 
 _MARGIN_MM = 8.0  # brain and field of view: 4 mm on each side
 _WIDEST = 1.15  # of the training spacing: 2.3 mm for 2 mm
-_BLUR_MARGIN = 3.0  # times the model's spacing: seven sigma and more of the blur against aliasing
+_BORDER_VOXELS = 2  # around the brain: beyond it nothing but zeros takes part in the blur
 Normalisation = Literal["mask-p1-p99", "crop-p1-p99", "suvr-half", "minmax"]
 
 
@@ -193,7 +193,7 @@ def to_grid(
     :param transform: maps points of the grid's world to points of the image's world.
     :returns: image and mask (0 or 1), float32 [k, j, i] on ``grid``; the image is 0 outside the mask.
     """
-    margin_mm = _BLUR_MARGIN * max(grid.spacing_mm)
+    margin_mm = _BORDER_VOXELS * max(image.GetSpacing())
     cropped = sitk.Cast(crop_to(image, mask, margin_mm), sitk.sitkFloat32)
     weight = sitk.Cast(crop_to(mask, mask, margin_mm) != 0, sitk.sitkFloat32)
 

@@ -1,11 +1,13 @@
 """How fast is it? Everything of ``Docs/speed.md``, side by side in one run, as JSON and as tables.
 
     python Testing/benchmarks/speed.py [-o OUT] [--repeats 5] [--long] [--docs Docs/speed.md] [--quick]
+                                       [--again PART ...]
 
 The published formulation is computed by the same classes (``Testing/library/published_unet.py``). Times are
 the medians of interleaved repeats with their quartiles. Nothing else should run: the floor that is measured
 beside them (matrix products, copies) shows whether something did. ``--long`` adds 100 cases and 128^3 (46
-minutes in all on two cores); ``--quick`` only tries the benchmark itself.
+minutes in all on two cores); ``--again`` measures parts of an earlier run (in OUT) again and keeps the rest;
+``--quick`` only tries the benchmark itself.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import os
 import platform
 import shutil
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +31,7 @@ from speed_tables import tables
 from MRI2PETLib import __version__
 from MRI2PETLib.model_store import DEFAULT_MODEL
 
+PARTS = ("imports", "end_to_end", "batches", "stages", "network_cpu", "network_cuda")
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 
 
@@ -60,9 +64,13 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     if args.quick:
         sizes, size, counts, args.repeats = [16, 24], 24, [1, 2], 1
     found: dict[str, Any] = {"machine": machine()}
+    if args.again:
+        found |= json.loads((args.output / "speed.json").read_text())
 
-    def keep(name: str, value: Any) -> None:
-        found[name] = value
+    def keep(name: str, measure_part: Callable[[], Any]) -> None:
+        if args.again and name not in args.again:
+            return
+        found[name] = measure_part()
         (args.output / "speed.json").write_text(json.dumps(found, indent=2) + "\n")
         (args.output / "speed.md").write_text(tables(found))
         print(f"{time.perf_counter() - began:6.0f} s  {name} measured", flush=True)
@@ -74,21 +82,24 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     if args.quick:
         inputs = dict(list(inputs.items())[1:])
     # Small things first: children must not inherit a large process.
-    keep("imports", speed_pipeline.measure_imports(args.repeats))
+    keep("imports", lambda: speed_pipeline.measure_imports(args.repeats))
     models: dict[str, str | Path] = {
         f"published, {size}^3": model,
         f"{DEFAULT_MODEL} (shipped)": DEFAULT_MODEL,
     }
-    keep("end_to_end", speed_pipeline.measure_end_to_end(inputs, models, work, args.repeats, "auto"))
-    keep("batches", speed_pipeline.measure_batches(list(inputs.values())[-1], model, work, counts, "auto"))
-    stages = {
-        case: speed_pipeline.measure_stages(t1, model, work, args.repeats, "auto")
-        for case, t1 in inputs.items()
-    }
-    keep("stages", stages)
-    keep("network_cpu", speed_network.measure(sizes, size, args.repeats, "cpu"))
+    keep("end_to_end", lambda: speed_pipeline.measure_end_to_end(inputs, models, work, args.repeats, "auto"))
+    some = list(inputs.values())[-1]
+    keep("batches", lambda: speed_pipeline.measure_batches(some, model, work, counts, "auto"))
+    keep(
+        "stages",
+        lambda: {
+            case: speed_pipeline.measure_stages(t1, model, work, args.repeats, "auto")
+            for case, t1 in inputs.items()
+        },
+    )
+    keep("network_cpu", lambda: speed_network.measure(sizes, size, args.repeats, "cpu"))
     if torch.cuda.is_available():
-        keep("network_cuda", speed_network.measure(sizes, size, args.repeats, "cuda"))
+        keep("network_cuda", lambda: speed_network.measure(sizes, size, args.repeats, "cuda"))
     shutil.rmtree(work, ignore_errors=True)
     return found
 
@@ -101,6 +112,7 @@ def main() -> None:
     parser.add_argument(
         "--docs", type=Path, metavar="FILE", help="put the tables between the marks of a document"
     )
+    parser.add_argument("--again", nargs="+", choices=PARTS, help="measure these again, keep the rest")
     parser.add_argument("--quick", action="store_true", help="tiny sizes: tries the benchmark")
     args = parser.parse_args()
     args.output.mkdir(parents=True, exist_ok=True)

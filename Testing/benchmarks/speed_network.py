@@ -23,9 +23,6 @@ from torch.utils.flop_counter import FlopCounterMode
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "library"))
 from MRI2PETLib.models import unet  # noqa: E402
-from MRI2PETTrainingLib.cache import ARRAYS, Prepared  # noqa: E402
-from MRI2PETTrainingLib.data import loader  # noqa: E402
-from MRI2PETTrainingLib.presets import default_preset, read_preset  # noqa: E402
 from published_unet import published_forward  # noqa: E402
 
 PUBLISHED, OURS = "published fp32", "ours fp32"
@@ -99,6 +96,10 @@ def training(variant: str, size: int, device: str) -> Callable[[], None]:
 def loading(size: int, folder: Path) -> Callable[[], None]:
     """A function that makes one training batch of one volume, as a training with the default preset does:
     read from the cache, turned, scaled, shifted, noise added."""
+    from MRI2PETTrainingLib.cache import ARRAYS, Prepared
+    from MRI2PETTrainingLib.data import loader
+    from MRI2PETTrainingLib.presets import default_preset, read_preset
+
     generator = np.random.default_rng(0)
     np.save(folder / ARRAYS, generator.random((3, size, size, size), dtype=np.float32).astype(np.float16))
     augmentation = read_preset(default_preset("unet")).augmentation
