@@ -48,7 +48,7 @@ from MRI2PETTrainingLib.manifest import TrainingCase
 
 ARRAYS, MASK, REAL, ENTRY = "arrays.npy", "mask.nii.gz", "real.nii.gz", "entry.json"
 SOURCE = "source.nii.gz"
-_VERSION = 1  # raise when the same input would give another result
+_VERSION = 2  # raise when the same input would give another result
 _OVERLAP_RIM_MM = 20.0  # uptake further from the brain (neck, glands) says nothing about the fit
 
 _STALE_S = 3600.0

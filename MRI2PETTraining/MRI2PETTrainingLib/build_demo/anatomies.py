@@ -30,7 +30,7 @@ from MRI2PETLib.progress import ProgressCallback, no_progress
 from MRI2PETLib.simulation.activity import load_regions
 from MRI2PETLib.simulation.for_t1 import tissue_shares
 
-VERSION = 1  # of the cached files: raise it when their content changes
+VERSION = 2  # of the cached files: raise it when their content changes
 SOURCE_SPACE = ModelSpace()  # 96^3 voxels of 2 mm: any model grid is sampled from this one
 FIELD_SIZE = 32  # nodes of a displacement an axis over the same 192 mm
 _DEMONS = ((32, 40, 1.5), (64, 30, 1.5))  # size an axis, iterations, smoothing of the field in voxels
