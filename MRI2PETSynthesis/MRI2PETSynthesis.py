@@ -15,9 +15,9 @@ from slicer.ScriptedLoadableModule import (
 )
 from slicer.util import VTKObservationMixin
 
-from MRI2PETLib.run_state import RunState, shown
-from MRI2PETLib.scene_job import Finished
-from MRI2PETLib.scene_run import Request
+from MRI2PETLib.jobs.run_state import RunState, shown
+from MRI2PETLib.scene.job import Finished
+from MRI2PETLib.scene.run import Request
 from MRI2PETSynthesisUI.logic import MRI2PETSynthesisLogic, MRI2PETSynthesisParameterNode
 
 # Those of the task T1 to PET; the other task has a panel of its own.

@@ -20,8 +20,8 @@ from slicer.ScriptedLoadableModule import (
 )
 from slicer.util import VTKObservationMixin
 
-from MRI2PETLib.jobs import child_python
-from MRI2PETTrainingLib.scene_session import TrainingSession
+from MRI2PETLib.jobs.child_process import child_python
+from MRI2PETTrainingLib.scene.session import TrainingSession
 from MRI2PETTrainingLib.training_run import Request, default_run, missing
 from MRI2PETTrainingLib.window_state import window
 

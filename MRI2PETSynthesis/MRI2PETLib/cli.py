@@ -12,10 +12,10 @@ from importlib.metadata import entry_points
 from types import FrameType, ModuleType
 
 from MRI2PETLib import __version__
-from MRI2PETLib.errors import Cancelled, DependencyError, MRI2PETError
-from MRI2PETLib.machine import settle
-from MRI2PETLib.processes import end_with_parent
-from MRI2PETLib.progress import Reporter, make_reporter
+from MRI2PETLib.core.errors import Cancelled, DependencyError, MRI2PETError
+from MRI2PETLib.core.progress import Reporter, make_reporter
+from MRI2PETLib.core.threads import settle
+from MRI2PETLib.jobs.process_tree import end_with_parent
 
 ENTRY_POINTS = "mri2pet.commands"  # commands of other packages: the training library's
 COMMANDS = ("demo", "synthesize", "evaluate", "suvr", "check", "simulate", "models", "doctor")
@@ -61,7 +61,7 @@ def build_parser(commands: Mapping[str, ModuleType] | None = None) -> argparse.A
 
 
 def main(arguments: list[str] | None = None, commands: Mapping[str, ModuleType] | None = None) -> int:
-    """Run a command and return its exit code: 0 only on success, see :mod:`MRI2PETLib.errors`."""
+    """Run a command and return its exit code: 0 only on success, see :mod:`MRI2PETLib.core.errors`."""
     settle()
     options = build_parser(commands).parse_args(arguments)
     logging.basicConfig(

@@ -3,9 +3,8 @@
 import qt
 import slicer
 
-from MRI2PETLib.scene import result_nodes
-from MRI2PETLib.scene_display import composites, pet_window, set_pet_window
-from MRI2PETLib.scene_layout import (
+from MRI2PETLib.scene.display import composites, pet_window, set_pet_window
+from MRI2PETLib.scene.layout import (
     COMPARED,
     set_foreground,
     set_layout,
@@ -13,7 +12,8 @@ from MRI2PETLib.scene_layout import (
     show_crosshair,
     show_result,
 )
-from MRI2PETLib.scene_swipe import Swipe
+from MRI2PETLib.scene.results import result_nodes
+from MRI2PETLib.scene.swipe import Swipe
 
 
 class DisplayPanel:

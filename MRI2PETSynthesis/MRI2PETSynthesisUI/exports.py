@@ -4,8 +4,8 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from MRI2PETLib.outputs import write_text
-from MRI2PETLib.scene_tables import table_text
+from MRI2PETLib.core.files import write_text
+from MRI2PETLib.scene.tables import table_text
 
 
 def copyTable(table) -> None:

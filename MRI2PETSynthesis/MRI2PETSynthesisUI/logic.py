@@ -8,9 +8,9 @@ from slicer.i18n import tr as _
 from slicer.parameterNodeWrapper import Choice, Default, WithinRange, parameterNodeWrapper
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 
-from MRI2PETLib.jobs import child_python
-from MRI2PETLib.scene_run import Request, SceneRun
-from MRI2PETLib.scene_suvr import DEFAULT_REFERENCE, SuvrRequest, SuvrRun
+from MRI2PETLib.jobs.child_process import child_python
+from MRI2PETLib.scene.run import Request, SceneRun
+from MRI2PETLib.scene.suvr import DEFAULT_REFERENCE, SuvrRequest, SuvrRun
 
 _PUMP_MS = 50
 SUVR_TASK = "PET to MR and SUVR"
@@ -73,10 +73,10 @@ class MRI2PETSynthesisLogic(ScriptedLoadableModuleLogic):
     ):
         """Make a synthetic PET, and compare it when there is a real one.
 
-        :param settings: further fields of :class:`MRI2PETLib.scene_run.Request`, such as ``device="cpu"``.
-        :param onFinished: called with a :class:`MRI2PETLib.scene_run.Finished` when all is done; then this
+        :param settings: further fields of :class:`MRI2PETLib.scene.run.Request`, such as ``device="cpu"``.
+        :param onFinished: called with a :class:`MRI2PETLib.scene.run.Finished` when all is done; then this
             returns the run at once. Without it this waits.
-        :return: IDs of the result's nodes (:class:`MRI2PETLib.scene.ResultNodes`), or the run.
+        :return: IDs of the result's nodes (:class:`MRI2PETLib.scene.results.ResultNodes`), or the run.
         :raises MRI2PETError: (when waiting) why there is no result.
         """
         ids = {"real": realNode, "mask": maskNode, "atlas": atlasNode}
@@ -100,10 +100,10 @@ class MRI2PETSynthesisLogic(ScriptedLoadableModuleLogic):
 
         :param atlasNode: label map or segmentation in MNI space; default: the built-in spheres.
         :param templateNode: mean PET of the same tracer in MNI space; default: a model of [11C]PBR28.
-        :param settings: further fields of :class:`MRI2PETLib.scene_suvr.SuvrRequest`, such as
+        :param settings: further fields of :class:`MRI2PETLib.scene.suvr.SuvrRequest`, such as
             ``model="my-pet-to-mr"`` or ``reference="*cerebellum*"``.
         :param onFinished: as for :meth:`synthesize`.
-        :return: IDs of the result's nodes (:class:`MRI2PETLib.scene_suvr.SuvrNodes`), or the run.
+        :return: IDs of the result's nodes (:class:`MRI2PETLib.scene.suvr.SuvrNodes`), or the run.
         :raises MRI2PETError: (when waiting) why there is no result.
         """
         ids = {"t1": t1Node, "mask": maskNode, "atlas": atlasNode, "template": templateNode}
@@ -219,7 +219,7 @@ class MRI2PETSynthesisLogic(ScriptedLoadableModuleLogic):
     @staticmethod
     def quickChecks(node: MRI2PETSynthesisParameterNode):
         """Checks that need no brain extraction, for the traffic light."""
-        from MRI2PETLib.scene_checks import checks_of_nodes
+        from MRI2PETLib.scene.checks import checks_of_nodes
 
         unit = None if node.realUnit == "as stated" else node.realUnit
         return checks_of_nodes(node.t1, node.realPet, unit)

@@ -4,10 +4,10 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from MRI2PETLib.scene import result_nodes
-from MRI2PETLib.scene_layout import TABLE_VIEW, show_table_and_plot
-from MRI2PETLib.scene_readout import jump_to, readout_at_point, readout_of_roi
-from MRI2PETLib.scene_tables import region_point_ras, report_html
+from MRI2PETLib.scene.layout import TABLE_VIEW, show_table_and_plot
+from MRI2PETLib.scene.readout import jump_to, readout_at_point, readout_of_roi
+from MRI2PETLib.scene.results import result_nodes
+from MRI2PETLib.scene.tables import region_point_ras, report_html
 from MRI2PETSynthesisUI.exports import copyTable, openReport, saveReport, saveTable
 
 _TABLES = ("regions", "metrics")

@@ -6,10 +6,10 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from MRI2PETLib.errors import MRI2PETError
-from MRI2PETLib.jobs import child_python
-from MRI2PETLib.setup_run import Setup
-from MRI2PETLib.setup_state import SIZES_NOTE
+from MRI2PETLib.core.errors import MRI2PETError
+from MRI2PETLib.installation.packages import SIZES_NOTE
+from MRI2PETLib.installation.setup import Setup
+from MRI2PETLib.jobs.child_process import child_python
 from MRI2PETSynthesisUI.slicer_installer import SlicerInstaller
 
 _PUMP_MS = 100
@@ -18,7 +18,9 @@ _SIZE_COLUMN = 4
 
 
 class SetupPanel:
-    """Shows a :class:`MRI2PETLib.setup_run.Setup`. Nothing is imported, installed or started unasked."""
+    """Shows a :class:`~MRI2PETLib.installation.setup.Setup`. Nothing is imported, installed or started
+    unasked.
+    """
 
     def __init__(self, parentLayout, onChanged=lambda: None, more=()) -> None:
         """

@@ -2,12 +2,12 @@
 
 from slicer.i18n import tr as _
 
-from MRI2PETLib.errors import DependencyError
-from MRI2PETLib.setup_run import PipJob
+from MRI2PETLib.core.errors import DependencyError
+from MRI2PETLib.installation.setup import PipJob
 
 
 class SlicerInstaller:
-    """The installer of :class:`MRI2PETLib.setup_run.Setup` in Slicer."""
+    """The installer of :class:`MRI2PETLib.installation.setup.Setup` in Slicer."""
 
     def __init__(self, python: str) -> None:
         self._own = PipJob(python)

@@ -6,11 +6,11 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from MRI2PETLib.model_store import find_bundle, list_bundles
-from MRI2PETLib.run_state import RunState, shown
-from MRI2PETLib.scene_layout import set_layout, show_table_and_plot
-from MRI2PETLib.scene_suvr import show_suvr, suvr_nodes, suvr_summary
-from MRI2PETLib.scene_tables import report_html
+from MRI2PETLib.jobs.run_state import RunState, shown
+from MRI2PETLib.models.store import find_bundle, list_bundles
+from MRI2PETLib.scene.layout import set_layout, show_table_and_plot
+from MRI2PETLib.scene.suvr import show_suvr, suvr_nodes, suvr_summary
+from MRI2PETLib.scene.tables import report_html
 from MRI2PETSynthesisUI.exports import copyTable, openReport, saveReport, saveTable
 from MRI2PETSynthesisUI.logic import SUVR_TASK
 
@@ -137,7 +137,7 @@ class SuvrPanel:
         if not folder:
             return
         with slicer.util.tryWithErrorDisplay(_("This is not a model that can be used.")):
-            from MRI2PETLib.quantification.normalisation import check_pet_to_mr
+            from MRI2PETLib.suvr.normalisation import check_pet_to_mr
 
             check_pet_to_mr(find_bundle(folder))
             qt.QSettings().setValue(_SETTING, folder)

@@ -10,8 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from MRI2PETLib.core.progress import Reporter
 from MRI2PETLib.models import family_names
-from MRI2PETLib.progress import Reporter
 
 if TYPE_CHECKING:
     from MRI2PETTrainingLib.plan import Plan
@@ -96,7 +96,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, reporter: Reporter) -> int:
-    from MRI2PETLib.errors import Cancelled
+    from MRI2PETLib.core.errors import Cancelled
 
     try:
         return _train(args, reporter)
@@ -106,14 +106,14 @@ def run(args: argparse.Namespace, reporter: Reporter) -> int:
 
 
 def _train(args: argparse.Namespace, reporter: Reporter) -> int:
-    from MRI2PETLib.errors import DependencyError, InputError
+    from MRI2PETLib.core.errors import DependencyError, InputError
 
     _check_packages(DependencyError)
     from MRI2PETTrainingLib.crossval import is_first_process, prepare_run, run_training
+    from MRI2PETTrainingLib.dataset.preflight import DatasetOptions
+    from MRI2PETTrainingLib.dataset.subjects import read_overrides
     from MRI2PETTrainingLib.plan import Plan
-    from MRI2PETTrainingLib.preflight import DatasetOptions
     from MRI2PETTrainingLib.presets import check_preset, default_preset, read_preset
-    from MRI2PETTrainingLib.subjects import read_overrides
 
     for name in ("workers", "devices", "nodes"):
         if getattr(args, name) < 1:
@@ -184,11 +184,11 @@ def _train(args: argparse.Namespace, reporter: Reporter) -> int:
 
 def _pretraining(args: argparse.Namespace, plan: Plan, reporter: Reporter) -> Plan:
     """The same plan for MRIs that have got pseudo-PETs in the style of the dataset's PETs."""
-    from MRI2PETLib.cases import find_cases
-    from MRI2PETLib.devices import pick_device
-    from MRI2PETLib.outputs import make_folder
+    from MRI2PETLib.core.files import make_folder
+    from MRI2PETLib.models.devices import pick_device
+    from MRI2PETLib.synthesis.cases import find_cases
     from MRI2PETTrainingLib.crossval import is_first_process
-    from MRI2PETTrainingLib.preflight import prepare_dataset
+    from MRI2PETTrainingLib.dataset.preflight import prepare_dataset
     from MRI2PETTrainingLib.pretraining import MANIFEST, histogram_style, write_pairs
 
     cache = plan.cache or plan.run / "cache"

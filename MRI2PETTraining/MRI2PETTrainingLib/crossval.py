@@ -27,15 +27,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from MRI2PETLib.errors import BundleError, InputError
-from MRI2PETLib.outputs import make_folder, write_json, write_text
-from MRI2PETLib.progress import Reporter, part_of
+from MRI2PETLib.core.errors import BundleError, InputError
+from MRI2PETLib.core.files import make_folder, write_json, write_text
+from MRI2PETLib.core.progress import Reporter, part_of
 from MRI2PETTrainingLib import outcome
-from MRI2PETTrainingLib.cache import Prepared
+from MRI2PETTrainingLib.dataset.cache import Prepared
+from MRI2PETTrainingLib.dataset.manifest import Manifest, TrainingCase
+from MRI2PETTrainingLib.dataset.preflight import prepare_dataset
 from MRI2PETTrainingLib.folds import Fold, Folds, check_leakage, make_folds, read_folds, write_folds
-from MRI2PETTrainingLib.manifest import Manifest, TrainingCase
 from MRI2PETTrainingLib.plan import Plan, claim, settings_of
-from MRI2PETTrainingLib.preflight import prepare_dataset
 from MRI2PETTrainingLib.run_folder import FOLD, FOLDS, REPORT, RUN, fold_folder
 
 if TYPE_CHECKING:
@@ -162,7 +162,7 @@ def is_first_process() -> bool:
 def _train_fold(
     plan: Plan, fold: Fold, prepared: Mapping[str, Prepared], reporter: _Part, first: bool
 ) -> None:
-    from MRI2PETLib.model_store import find_bundle
+    from MRI2PETLib.models.store import find_bundle
     from MRI2PETTrainingLib.fit import fit_fold
 
     folder = fold_folder(plan.run, fold.number)
@@ -170,7 +170,7 @@ def _train_fold(
         [prepared[name] for name in names] for names in (fold.train, fold.validation, fold.test)
     )
     if plan.options.adjust_genotype:
-        from MRI2PETTrainingLib.genotype import adjust
+        from MRI2PETTrainingLib.dataset.genotype import adjust
 
         train, validation, test = adjust(folder / "adjusted", train, validation, test)
     initial = find_bundle(plan.initial) if plan.initial else None
@@ -235,11 +235,11 @@ def _finish(
     reporter: _Part,
 ) -> Path:
     """Ensemble, table of predictions, evaluation and report of a run whose folds are all finished."""
-    from MRI2PETLib.evaluation.case_report import REPORT as COHORT_REPORT
+    from MRI2PETLib.core.files import staged_folder
     from MRI2PETLib.evaluation.cohort import CohortSettings, evaluate_cohort
     from MRI2PETLib.evaluation.cohort_cases import read_run
-    from MRI2PETLib.evaluation.cohort_report import write_cohort
-    from MRI2PETLib.outputs import staged_folder
+    from MRI2PETLib.reports.case_report import REPORT as COHORT_REPORT
+    from MRI2PETLib.reports.cohort_report import write_cohort
     from MRI2PETTrainingLib.report import write_report
 
     numbers = [result.fold.number for result in results]

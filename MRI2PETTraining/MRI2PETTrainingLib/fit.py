@@ -16,15 +16,15 @@ import lightning
 import torch
 from lightning.pytorch.plugins.environments import SLURMEnvironment
 
-from MRI2PETLib.bundle import Bundle
-from MRI2PETLib.devices import describe_device, is_out_of_memory, pick_device
-from MRI2PETLib.errors import BundleError, InputError
-from MRI2PETLib.machine import cores
+from MRI2PETLib.core.errors import BundleError, InputError
+from MRI2PETLib.core.progress import ProgressCallback, no_progress
+from MRI2PETLib.core.threads import cores
 from MRI2PETLib.models import get_family
-from MRI2PETLib.progress import ProgressCallback, no_progress
-from MRI2PETTrainingLib.cache import Prepared
-from MRI2PETTrainingLib.data import loader
-from MRI2PETTrainingLib.keeping import BEST, LAST, AtomicCheckpointIO, Keeper, Ticker
+from MRI2PETLib.models.bundle import Bundle
+from MRI2PETLib.models.devices import describe_device, is_out_of_memory, pick_device
+from MRI2PETTrainingLib.batches import loader
+from MRI2PETTrainingLib.checkpoints import BEST, LAST, AtomicCheckpointIO, Keeper, Ticker
+from MRI2PETTrainingLib.dataset.cache import Prepared
 from MRI2PETTrainingLib.learner import Learner, TrainingError
 from MRI2PETTrainingLib.presets import PRECISIONS, Preset
 

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from MRI2PETLib.errors import InputError
-from MRI2PETLib.outputs import write_json
-from MRI2PETTrainingLib.manifest import TrainingCase
+from MRI2PETLib.core.errors import InputError
+from MRI2PETLib.core.files import write_json
+from MRI2PETTrainingLib.dataset.manifest import TrainingCase
 
 _VALIDATION_SPLITS = 5  # about a fifth of the training people choose the epoch
 _FORMAT = "mri2pet-folds-1"

@@ -17,11 +17,11 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from MRI2PETLib.errors import MRI2PETError
+from MRI2PETLib.core.errors import MRI2PETError
+from MRI2PETLib.core.progress import no_progress
 from MRI2PETLib.models import get_family
 from MRI2PETLib.models.objective import NETWORK, OBJECTIVE
-from MRI2PETLib.progress import no_progress
-from MRI2PETTrainingLib.data import Batch
+from MRI2PETTrainingLib.batches import Batch
 from MRI2PETTrainingLib.presets import Preset
 
 _WARM_UP = 0.1  # share of all steps

@@ -13,18 +13,18 @@ from typing import Any
 import SimpleITK as sitk
 
 from MRI2PETLib import __version__
-from MRI2PETLib.bundle import DEMONSTRATION, Bundle, read_bundle, save_bundle
-from MRI2PETLib.cases import Case
-from MRI2PETLib.grids import Grid, resample
-from MRI2PETLib.images import read_image, sidecar_path, write_image
-from MRI2PETLib.model_space import ModelSpace
-from MRI2PETLib.outputs import make_folder, staged_folder, write_json
+from MRI2PETLib.core.files import make_folder, staged_folder, write_json
+from MRI2PETLib.core.findings import Verdict
+from MRI2PETLib.images.grid import Grid, resample
+from MRI2PETLib.images.io import read_image, sidecar_path, write_image
+from MRI2PETLib.models.bundle import DEMONSTRATION, Bundle, read_bundle, save_bundle
+from MRI2PETLib.models.model_space import ModelSpace
 from MRI2PETLib.preprocessing.brain_mask import BrainExtraction
-from MRI2PETLib.preprocessing.template import load_template
-from MRI2PETLib.results import CaseFiles, case_files, write_case
-from MRI2PETLib.synthesis import synthesize
-from MRI2PETLib.verdict import Verdict
-from MRI2PETTrainingLib.cache import MASK, REAL, SOURCE, Prepared, cubic_coefficients
+from MRI2PETLib.synthesis.case_files import CaseFiles, case_files, write_case
+from MRI2PETLib.synthesis.cases import Case
+from MRI2PETLib.synthesis.pipeline import synthesize
+from MRI2PETLib.templates.icbm152 import load_template
+from MRI2PETTrainingLib.dataset.cache import MASK, REAL, SOURCE, Prepared, cubic_coefficients
 from MRI2PETTrainingLib.fit import Fitted
 from MRI2PETTrainingLib.presets import Preset
 

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from MRI2PETLib import __version__
-from MRI2PETLib.detached import JOB, JOB_LOG
-from MRI2PETLib.errors import InputError
-from MRI2PETLib.outputs import write_json
-from MRI2PETTrainingLib.preflight import DatasetOptions
+from MRI2PETLib.core.errors import InputError
+from MRI2PETLib.core.files import write_json
+from MRI2PETLib.jobs.detached import JOB, JOB_LOG
+from MRI2PETTrainingLib.dataset.preflight import DatasetOptions
 from MRI2PETTrainingLib.presets import Preset
 from MRI2PETTrainingLib.run_folder import FOLDS, RUN, has_begun
 
@@ -53,7 +53,7 @@ def settings_of(plan: Plan) -> dict[str, Any]:
     """Everything that decides the result, as JSON keeps it."""
     initial = None
     if plan.initial:
-        from MRI2PETLib.model_store import find_bundle
+        from MRI2PETLib.models.store import find_bundle
 
         initial = find_bundle(plan.initial).sha256
     content = {

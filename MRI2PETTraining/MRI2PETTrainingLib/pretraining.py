@@ -19,15 +19,15 @@ from typing import Any
 
 import numpy as np
 
-from MRI2PETLib.cases import Case
-from MRI2PETLib.errors import InputError
+from MRI2PETLib.core.errors import InputError
+from MRI2PETLib.core.files import make_folder, staged_folder, write_text
+from MRI2PETLib.core.progress import ProgressCallback, no_progress
 from MRI2PETLib.evaluation.metrics import smooth_in_mask
-from MRI2PETLib.images import read_image, sidecar_path, write_image
-from MRI2PETLib.model_space import ModelSpace, decode, encode
-from MRI2PETLib.outputs import make_folder, staged_folder, write_text
+from MRI2PETLib.images.io import read_image, sidecar_path, write_image
+from MRI2PETLib.models.model_space import ModelSpace, decode, encode
 from MRI2PETLib.preprocessing.brain_mask import extract_brain
-from MRI2PETLib.progress import ProgressCallback, no_progress
-from MRI2PETTrainingLib.cache import Prepared
+from MRI2PETLib.synthesis.cases import Case
+from MRI2PETTrainingLib.dataset.cache import Prepared
 
 MANIFEST, PET, MASK = "manifest.csv", "PET.nii.gz", "brain_mask.nii.gz"
 PSF_MM = 6.0  # a usual resolution of reconstructed brain PET

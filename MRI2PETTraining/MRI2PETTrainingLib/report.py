@@ -10,14 +10,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from MRI2PETLib.bundle import Bundle
-from MRI2PETLib.evaluation import markup
+from MRI2PETLib.core.files import write_text
 from MRI2PETLib.evaluation.baselines import NETWORK
 from MRI2PETLib.evaluation.case import SCALE_FREE
 from MRI2PETLib.evaluation.cohort import Cohort
-from MRI2PETLib.outputs import write_text
+from MRI2PETLib.models.bundle import Bundle
+from MRI2PETLib.reports import markup
+from MRI2PETTrainingLib.dataset.manifest import Manifest
 from MRI2PETTrainingLib.folds import Folds
-from MRI2PETTrainingLib.manifest import Manifest
 from MRI2PETTrainingLib.run_folder import people_and_scans
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from MRI2PETLib.errors import InputError
-from MRI2PETLib.outputs import write_json
+from MRI2PETLib.core.errors import InputError
+from MRI2PETLib.core.files import write_json
 from MRI2PETTrainingLib.folds import Fold, Folds, read_folds
 from MRI2PETTrainingLib.presets import read_preset
 

@@ -8,12 +8,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
-from MRI2PETLib.detached import DetachedJob, is_job_running
-from MRI2PETLib.errors import BundleError, Cancelled, InputError, MRI2PETError
-from MRI2PETLib.jobs import Callbacks, Outcome, Progress, child_python
-from MRI2PETLib.model_store import import_bundle, list_bundles, user_folder
-from MRI2PETLib.run_state import RunState
-from MRI2PETTrainingLib.manifest import read_dataset
+from MRI2PETLib.core.errors import BundleError, Cancelled, InputError, MRI2PETError
+from MRI2PETLib.jobs.child_process import Callbacks, Outcome, Progress, child_python
+from MRI2PETLib.jobs.detached import DetachedJob, is_job_running
+from MRI2PETLib.jobs.run_state import RunState
+from MRI2PETLib.models.store import import_bundle, list_bundles, user_folder
+from MRI2PETTrainingLib.dataset.manifest import read_dataset
 from MRI2PETTrainingLib.run_folder import RunView, preset_of
 
 Task = Literal["check", "train"]
@@ -172,7 +172,7 @@ class TrainingRun:
     ) -> None:
         """
         :param folder: the run folder.
-        :param python: interpreter of the child, see :func:`MRI2PETLib.jobs.child_python`.
+        :param python: interpreter of the child, see :func:`MRI2PETLib.jobs.child_process.child_python`.
         """
         self.folder = Path(folder)
         self.state = RunState()
@@ -283,7 +283,7 @@ def register_model(ensemble: Path | str, *, replace_other: bool = False) -> str:
 
     :raises BundleError: if another model has its id and ``replace_other`` is false.
     """
-    from MRI2PETLib.bundle import read_bundle
+    from MRI2PETLib.models.bundle import read_bundle
 
     bundle = read_bundle(ensemble)
     present = user_folder() / bundle.id

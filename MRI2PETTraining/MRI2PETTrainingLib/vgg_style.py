@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from MRI2PETLib.errors import InputError
+from MRI2PETLib.core.errors import InputError
 
 # Position in torchvision's ``features`` and channels of the convolutions; a pooling precedes some of them.
 CONVOLUTIONS = ((0, 3, 64), (2, 64, 64), (5, 64, 128), (7, 128, 128), (10, 128, 256))

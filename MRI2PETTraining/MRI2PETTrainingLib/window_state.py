@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from MRI2PETLib.run_state import RunState, Shown, shown
+from MRI2PETLib.jobs.run_state import RunState, Shown, shown
 from MRI2PETTrainingLib.run_folder import RunView
 
 _CHECKED = "This run has begun: its dataset was checked."

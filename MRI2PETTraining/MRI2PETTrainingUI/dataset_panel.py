@@ -6,11 +6,11 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from MRI2PETLib.model_store import list_bundles
-from MRI2PETLib.scene_tables import table_text
+from MRI2PETLib.models.store import list_bundles
+from MRI2PETLib.scene.tables import table_text
 from MRI2PETTrainingLib.presets import preset_names, read_preset
 from MRI2PETTrainingLib.run_folder import summary
-from MRI2PETTrainingLib.scene_training import write_edited
+from MRI2PETTrainingLib.scene.training import write_edited
 
 _SETTING = "MRI2PET/DatasetFolder"
 

@@ -4,7 +4,7 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from MRI2PETLib.errors import BundleError
+from MRI2PETLib.core.errors import BundleError
 from MRI2PETTrainingLib.training_run import register_model
 
 

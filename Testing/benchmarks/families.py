@@ -25,18 +25,18 @@ import numpy as np
 import SimpleITK as sitk
 import torch
 
+from MRI2PETLib.core.files import write_json, write_text
+from MRI2PETLib.core.progress import no_progress
 from MRI2PETLib.evaluation.baselines import ANATOMY_NULL, predictors
 from MRI2PETLib.evaluation.measure import correlation
 from MRI2PETLib.evaluation.metrics import divide_by_mean, mse, pearson_r, ssim
-from MRI2PETLib.model_space import ModelSpace, encode_pair
 from MRI2PETLib.models import get_family
-from MRI2PETLib.outputs import write_json, write_text
+from MRI2PETLib.models.model_space import ModelSpace, encode_pair
 from MRI2PETLib.preprocessing.brain_mask import extract_brain
-from MRI2PETLib.progress import no_progress
 from MRI2PETLib.simulation import simulate_subject
-from MRI2PETTrainingLib.cache import ARRAYS, Prepared
+from MRI2PETTrainingLib.dataset.cache import ARRAYS, Prepared
+from MRI2PETTrainingLib.dataset.manifest import TrainingCase
 from MRI2PETTrainingLib.fit import Hardware, fit_fold
-from MRI2PETTrainingLib.manifest import TrainingCase
 from MRI2PETTrainingLib.presets import Augmentation, Preset, read_preset
 
 SPACE = ModelSpace(size=(24, 24, 24), spacing_mm=8.0)

@@ -96,8 +96,8 @@ def training(variant: str, size: int, device: str) -> Callable[[], None]:
 def loading(size: int, folder: Path) -> Callable[[], None]:
     """A function that makes one training batch of one volume, as a training with the default preset does:
     read from the cache, turned, scaled, shifted, noise added."""
-    from MRI2PETTrainingLib.cache import ARRAYS, Prepared
-    from MRI2PETTrainingLib.data import loader
+    from MRI2PETTrainingLib.batches import loader
+    from MRI2PETTrainingLib.dataset.cache import ARRAYS, Prepared
     from MRI2PETTrainingLib.presets import default_preset, read_preset
 
     generator = np.random.default_rng(0)

@@ -25,37 +25,38 @@ import numpy as np
 import torch
 from timing import Times, exponent, in_child, interleaved, peak_memory_mb
 
-from MRI2PETLib import batch, cli
-from MRI2PETLib.bundle import save_bundle
-from MRI2PETLib.images import write_image
-from MRI2PETLib.model_space import ModelSpace
+from MRI2PETLib import cli
+from MRI2PETLib.images.io import write_image
 from MRI2PETLib.models import unet
+from MRI2PETLib.models.bundle import save_bundle
+from MRI2PETLib.models.model_space import ModelSpace
 from MRI2PETLib.simulation import simulate_subject
+from MRI2PETLib.synthesis import batch
 
 IMPORTS = {
     "python": "pass",
     "import MRI2PETLib": "import MRI2PETLib",
     "mri2pet --version": "from MRI2PETLib.cli import build_parser; build_parser()",
-    "all that a synthesis imports": "import MRI2PETLib.batch, nibabel, scipy.optimize, safetensors.torch, "
-    "matplotlib.figure, matplotlib.backends.backend_agg",
+    "all that a synthesis imports": "import MRI2PETLib.synthesis.batch, nibabel, scipy.optimize, "
+    "safetensors.torch, matplotlib.figure, matplotlib.backends.backend_agg",
     "import torch": "import torch",
     "import monai (not imported by the U-Net)": "import monai",
 }
 # Where a stage's function is looked up, and what it is called in the table.
 STAGES = {
-    "read and check": ("MRI2PETLib.batch", "read_image"),
+    "read and check": ("MRI2PETLib.synthesis.batch", "read_image"),
     "brain: stripped already?": ("MRI2PETLib.preprocessing.brain_mask", "stripped_mask"),
     "brain: N4": ("MRI2PETLib.preprocessing.brain_mask", "log_bias_field"),
     "brain: search of the pose": ("MRI2PETLib.preprocessing.template_registration", "search_pose"),
     "brain: affine": ("MRI2PETLib.preprocessing.template_registration", "refine_affine"),
     "brain: quality of the fit": ("MRI2PETLib.preprocessing.template_registration", "measure_fit"),
     "brain: mask from template and tissue": ("MRI2PETLib.preprocessing.brain_mask", "_propagated_mask"),
-    "into model space": ("MRI2PETLib.synthesis", "encode"),
-    "load the model": ("MRI2PETLib.batch", "load_model"),
-    "network": ("MRI2PETLib.synthesis", "predict_encoded"),
-    "back to the T1's grid": ("MRI2PETLib.synthesis", "decode"),
-    "write images": ("MRI2PETLib.batch", "write_case"),
-    "picture": ("MRI2PETLib.evaluation.figures", "comparison_figure"),
+    "into model space": ("MRI2PETLib.synthesis.pipeline", "encode"),
+    "load the model": ("MRI2PETLib.synthesis.batch", "load_model"),
+    "network": ("MRI2PETLib.synthesis.pipeline", "predict_encoded"),
+    "back to the T1's grid": ("MRI2PETLib.synthesis.pipeline", "decode"),
+    "write images": ("MRI2PETLib.synthesis.batch", "write_case"),
+    "picture": ("MRI2PETLib.reports.figures", "comparison_figure"),
 }
 
 

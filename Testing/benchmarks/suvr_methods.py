@@ -22,22 +22,22 @@ import numpy as np
 import SimpleITK as sitk
 import torch
 
-from MRI2PETLib.bundle import Bundle, read_bundle, save_bundle
-from MRI2PETLib.evaluation.regions import cortical_spheres
-from MRI2PETLib.grids import FWHM_PER_SIGMA, Grid, resample
-from MRI2PETLib.images import write_image
-from MRI2PETLib.model_space import ModelSpace, encode_pair
+from MRI2PETLib.core.files import write_json
+from MRI2PETLib.core.progress import Reporter
+from MRI2PETLib.images.grid import FWHM_PER_SIGMA, Grid, resample
+from MRI2PETLib.images.io import write_image
 from MRI2PETLib.models import get_family
+from MRI2PETLib.models.bundle import Bundle, read_bundle, save_bundle
+from MRI2PETLib.models.model_space import ModelSpace, encode_pair
 from MRI2PETLib.models.objective import NETWORK
-from MRI2PETLib.outputs import write_json
 from MRI2PETLib.preprocessing.pet_template import built_in_pet_template, read_pet_template
-from MRI2PETLib.preprocessing.template import load_template
-from MRI2PETLib.progress import Reporter
-from MRI2PETLib.quantification.case import SuvrSettings
-from MRI2PETLib.quantification.normalisation import REAL_MR
-from MRI2PETLib.quantification.regional import plan_regions, pull_atlas, regional_suvr
-from MRI2PETLib.quantification.run import read_cases, run_cohort
 from MRI2PETLib.simulation import SimulatedSubject, simulate_subject
+from MRI2PETLib.suvr.case import SuvrSettings
+from MRI2PETLib.suvr.normalisation import REAL_MR
+from MRI2PETLib.suvr.regional import plan_regions, pull_atlas, regional_suvr
+from MRI2PETLib.suvr.run import read_cases, run_cohort
+from MRI2PETLib.templates.icbm152 import load_template
+from MRI2PETLib.templates.regions import cortical_spheres
 
 SPACE = ModelSpace(size=(48, 48, 48), spacing_mm=4.0, source="suvr-half", target="mask-p1-p99")
 NETWORK_ARGUMENTS = {"channels": 12, "levels": 3}

@@ -7,9 +7,9 @@ from typing import Any
 
 import torch
 
-from MRI2PETLib.bundle import Bundle, save_bundle
-from MRI2PETLib.model_space import ModelSpace
 from MRI2PETLib.models import unet
+from MRI2PETLib.models.bundle import Bundle, save_bundle
+from MRI2PETLib.models.model_space import ModelSpace
 
 
 def tiny_metadata(**changes: Any) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import SimpleITK as sitk
 
-from MRI2PETLib.images import write_image
+from MRI2PETLib.images.io import write_image
 from MRI2PETLib.simulation import SimulatedSubject, simulate_subject
 
 MODEL = {"id": "test-model", "version": "1", "sha256": "0" * 64, "intended_use": "demonstration"}

@@ -13,16 +13,17 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from MRI2PETLib.errors import Cancelled, DependencyError, InputError, MRI2PETError, QualityError
-from MRI2PETLib.grids import Grid, resample
-from MRI2PETLib.images import same_grid
-from MRI2PETLib.preprocessing import extractors, quality
+from MRI2PETLib.core.errors import Cancelled, DependencyError, InputError, MRI2PETError, QualityError
+from MRI2PETLib.core.findings import Verdict
+from MRI2PETLib.images.grid import Grid, resample
+from MRI2PETLib.images.io import same_grid
+from MRI2PETLib.preprocessing import brain_extractors as extractors
+from MRI2PETLib.preprocessing import fit_quality as quality
 from MRI2PETLib.preprocessing.brain_mask import BrainExtraction, extract_brain
-from MRI2PETLib.preprocessing.refinement import refine_mask
-from MRI2PETLib.preprocessing.stripped import stripped_mask
-from MRI2PETLib.preprocessing.template import load_template
+from MRI2PETLib.preprocessing.mask_refinement import refine_mask
+from MRI2PETLib.preprocessing.stripped_brain import stripped_mask
 from MRI2PETLib.simulation import SimulatedSubject, simulate_subject
-from MRI2PETLib.verdict import Verdict
+from MRI2PETLib.templates.icbm152 import load_template
 
 sys.path.insert(0, str(Path(__file__).parent))
 from head_phantom import dice, head_from_labels  # noqa: E402

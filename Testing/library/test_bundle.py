@@ -11,10 +11,10 @@ import pytest
 import torch
 
 from bundles import tiny_bundle, tiny_metadata
-from MRI2PETLib import model_store
-from MRI2PETLib.bundle import METADATA, WEIGHTS, read_bundle, save_bundle
-from MRI2PETLib.errors import BundleError
+from MRI2PETLib.core.errors import BundleError
+from MRI2PETLib.models import store as model_store
 from MRI2PETLib.models import unet
+from MRI2PETLib.models.bundle import METADATA, WEIGHTS, read_bundle, save_bundle
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from MRI2PETLib.cases import find_cases
-from MRI2PETLib.errors import InputError
+from MRI2PETLib.core.errors import InputError
+from MRI2PETLib.synthesis.cases import find_cases
 
 
 def touch(folder: Path, *names: str) -> list[Path]:

@@ -12,15 +12,15 @@ import SimpleITK as sitk
 
 from evaluation_cases import write_run, write_subject, write_table
 from MRI2PETLib.cli import main
-from MRI2PETLib.errors import EXIT_PARTIAL, InputError
+from MRI2PETLib.core.errors import EXIT_PARTIAL, InputError
+from MRI2PETLib.core.progress import Reporter
 from MRI2PETLib.evaluation import cohort_tables, statistics
 from MRI2PETLib.evaluation.cohort import METRICS, NUMBERS, Cohort, CohortSettings, Scan
 from MRI2PETLib.evaluation.cohort_cases import CohortCase, read_pairs, read_run
 from MRI2PETLib.evaluation.specificity import VectorStore, common_voxels, distances, specificity
-from MRI2PETLib.images import write_image
-from MRI2PETLib.preprocessing.template import load_template
-from MRI2PETLib.progress import Reporter
+from MRI2PETLib.images.io import write_image
 from MRI2PETLib.simulation import population_activity, simulate_subject
+from MRI2PETLib.templates.icbm152 import load_template
 
 # --- statistics --------------------------------------------------------------------------------
 

@@ -8,8 +8,8 @@ import sys
 import time
 from pathlib import Path
 
-from MRI2PETLib.detached import JOB, JOB_LOG, DetachedJob, is_job_running
-from MRI2PETLib.jobs import Callbacks, Outcome, Progress
+from MRI2PETLib.jobs.child_process import Callbacks, Outcome, Progress
+from MRI2PETLib.jobs.detached import JOB, JOB_LOG, DetachedJob, is_job_running
 
 SAY = """
 import json, sys, time
@@ -73,7 +73,7 @@ say(event="result", x=1)
     parent = f"""
 import os
 os.chdir({str(tmp_path)!r})
-from MRI2PETLib.detached import DetachedJob
+from MRI2PETLib.jobs.detached import DetachedJob
 job = DetachedJob({command(child)!r}, "run").start()
 while not job._queue.qsize(): pass
 os._exit(0)

@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from MRI2PETLib.errors import BundleError, Cancelled, DependencyError
+from MRI2PETLib.core.errors import BundleError, Cancelled, DependencyError
+from MRI2PETLib.core.progress import no_progress
 from MRI2PETLib.models import diffusion
 from MRI2PETLib.models.laplacian import bands, laplacian_loss
-from MRI2PETLib.progress import no_progress
 
 pytest.importorskip("monai", reason="MONAI is not installed: pip install 'mri2pet[diffusion]'")
 
@@ -222,7 +222,7 @@ def test_without_monai_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_a_bundle_brings_the_same_network_back(tmp_path: Path) -> None:
     from bundles import tiny_metadata
-    from MRI2PETLib.bundle import read_bundle, save_bundle
+    from MRI2PETLib.models.bundle import read_bundle, save_bundle
 
     metadata = tiny_metadata(id="flow", family="diffusion", network={**TINY, "objective": "rflow"})
     network = diffusion.build(metadata["network"]).eval()

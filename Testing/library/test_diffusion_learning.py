@@ -10,8 +10,8 @@ import pytest
 import torch
 from scipy import ndimage
 
+from MRI2PETLib.core.progress import no_progress
 from MRI2PETLib.models import diffusion
-from MRI2PETLib.progress import no_progress
 
 pytest.importorskip("monai", reason="MONAI is not installed: pip install 'mri2pet[diffusion]'")
 

@@ -10,13 +10,13 @@ import pytest
 import torch
 
 from bundles import tiny_metadata
-from MRI2PETLib import model_store
-from MRI2PETLib.bundle import METADATA, Bundle, read_bundle, save_bundle
-from MRI2PETLib.errors import BundleError
-from MRI2PETLib.grids import RAS_AXES, Grid
-from MRI2PETLib.model_space import Encoded
+from MRI2PETLib.core.errors import BundleError
+from MRI2PETLib.images.grid import RAS_AXES, Grid
+from MRI2PETLib.models import store as model_store
 from MRI2PETLib.models import unet
-from MRI2PETLib.synthesis import predict_encoded
+from MRI2PETLib.models.bundle import METADATA, Bundle, read_bundle, save_bundle
+from MRI2PETLib.models.model_space import Encoded
+from MRI2PETLib.synthesis.pipeline import predict_encoded
 
 
 def ensemble(folder: Path, count: int = 3) -> Bundle:

@@ -11,16 +11,16 @@ import SimpleITK as sitk
 
 from evaluation_cases import like, predicted, sidecar, write_subject
 from MRI2PETLib.cli import main
-from MRI2PETLib.evaluation.atlases import read_parcellation
+from MRI2PETLib.core.findings import Verdict
 from MRI2PETLib.evaluation.baselines import ANATOMY_NULL, NETWORK, predictors
 from MRI2PETLib.evaluation.case import evaluate_case
 from MRI2PETLib.evaluation.inputs import CaseImages, CasePaths, load_case
-from MRI2PETLib.evaluation.regions import built_in_parcellations
-from MRI2PETLib.images import same_grid, write_image
+from MRI2PETLib.images.io import same_grid, write_image
 from MRI2PETLib.preprocessing.pet_registration import register_pet_to_t1
-from MRI2PETLib.preprocessing.template import load_template
 from MRI2PETLib.simulation import SimulatedSubject, population_activity, simulate_subject
-from MRI2PETLib.verdict import Verdict
+from MRI2PETLib.templates.atlases import read_parcellation
+from MRI2PETLib.templates.icbm152 import load_template
+from MRI2PETLib.templates.regions import built_in_parcellations
 
 IDENTITY = sitk.AffineTransform(3)
 

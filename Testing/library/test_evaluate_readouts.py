@@ -12,14 +12,14 @@ import SimpleITK as sitk
 
 from evaluation_cases import like, predicted, real_suvr, sidecar, write_subject
 from MRI2PETLib.cli import main
-from MRI2PETLib.errors import InputError
+from MRI2PETLib.core.errors import InputError
+from MRI2PETLib.core.files import staged_folder, write_text
 from MRI2PETLib.evaluation import metrics
 from MRI2PETLib.evaluation.inputs import CasePaths, load_case
 from MRI2PETLib.evaluation.region_table import central_voxel_mm, native_part
-from MRI2PETLib.evaluation.regions import Parcellation
-from MRI2PETLib.images import same_grid, write_image
-from MRI2PETLib.outputs import staged_folder, write_text
+from MRI2PETLib.images.io import same_grid, write_image
 from MRI2PETLib.simulation import SimulatedSubject, simulate_subject
+from MRI2PETLib.templates.regions import Parcellation
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from MRI2PETLib.errors import DependencyError, InputError
+from MRI2PETLib.core.errors import DependencyError, InputError
 from MRI2PETLib.evaluation.fid import fid, frechet_distance, load_inception
 
 

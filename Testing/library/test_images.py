@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from MRI2PETLib.errors import InputError, OutputError
-from MRI2PETLib.images import read_image, same_grid, sha256_of, sidecar_path, write_image
+from MRI2PETLib.core.errors import InputError, OutputError
+from MRI2PETLib.images.io import read_image, same_grid, sha256_of, sidecar_path, write_image
 
 SIZE = (40, 44, 38)  # i, j, k at 4 mm: 160 x 176 x 152 mm
 
@@ -496,8 +496,8 @@ def test_full_disk_leaves_nothing(tmp_path: Path, suffix: str) -> None:
     target.parent.mkdir()
     script = (
         "import sys, numpy as np, SimpleITK as sitk\n"
-        "from MRI2PETLib.images import write_image\n"
-        "from MRI2PETLib.errors import OutputError\n"
+        "from MRI2PETLib.images.io import write_image\n"
+        "from MRI2PETLib.core.errors import OutputError\n"
         "image = sitk.GetImageFromArray(np.random.default_rng(0).random((50, 50, 50)).astype('f4'))\n"
         "try:\n    write_image(image, sys.argv[1], {})\n"
         "except OutputError as error:\n    sys.exit(error.exit_code)\n"

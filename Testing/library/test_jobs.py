@@ -17,9 +17,16 @@ import psutil
 import pytest
 
 from bundles import tiny_bundle
-from MRI2PETLib.errors import Cancelled, DependencyError, InputError, QualityError
-from MRI2PETLib.jobs import Callbacks, Job, Outcome, Progress, child_environment, mri2pet_command
-from MRI2PETLib.outputs import JOB_VARIABLE
+from MRI2PETLib.core.errors import Cancelled, DependencyError, InputError, QualityError
+from MRI2PETLib.core.files import JOB_VARIABLE
+from MRI2PETLib.jobs.child_process import (
+    Callbacks,
+    Job,
+    Outcome,
+    Progress,
+    child_environment,
+    mri2pet_command,
+)
 
 ENDED_WITHIN_S = 2.0  # what the interface promises for Cancel
 posix = pytest.mark.skipif(os.name != "posix", reason="signals and process groups are POSIX")
@@ -46,8 +53,8 @@ def script(folder: Path, code: str, name: str = "child.py") -> list[str]:
     start = """
     import os, signal, subprocess, sys, time
     from pathlib import Path
-    from MRI2PETLib.processes import end_with_parent
-    from MRI2PETLib.progress import JsonReporter
+    from MRI2PETLib.jobs.process_tree import end_with_parent
+    from MRI2PETLib.core.progress import JsonReporter
     end_with_parent()
     say = JsonReporter()
     """
@@ -110,7 +117,7 @@ def test_callbacks_come_only_from_pump(tmp_path: Path) -> None:
 def test_an_error_of_the_child_keeps_its_class_message_and_hint(tmp_path: Path) -> None:
     seen = Seen()
     code = """
-    from MRI2PETLib.errors import QualityError
+    from MRI2PETLib.core.errors import QualityError
     say.error(QualityError("No brain.", "Check the contrast."))
     sys.exit(4)
     """
@@ -161,7 +168,7 @@ def test_stderr_is_bounded_and_cannot_block_the_child(tmp_path: Path) -> None:
 
 
 STUBBORN = """
-from MRI2PETLib.outputs import atomic_path, staged_folder
+from MRI2PETLib.core.files import atomic_path, staged_folder
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
 out = Path(sys.argv[1])
 sleep = [sys.executable, "-c", "import time; time.sleep(60)"]
@@ -250,7 +257,7 @@ def test_the_environment_is_copied_and_finds_the_library(tmp_path: Path) -> None
 
 
 PARENT = """
-from MRI2PETLib.jobs import Job
+from MRI2PETLib.jobs.child_process import Job
 job = Job([sys.executable, sys.argv[1], sys.argv[2]], output=sys.argv[2]).start()
 print(job.pid, flush=True)
 while job.pump():
@@ -259,9 +266,9 @@ while job.pump():
 
 
 ORPHAN = """
-import MRI2PETLib.processes
-from MRI2PETLib.outputs import staged_folder
-MRI2PETLib.processes.ORPHAN_GRACE_S = 0.5
+import MRI2PETLib.jobs.process_tree
+from MRI2PETLib.core.files import staged_folder
+MRI2PETLib.jobs.process_tree.ORPHAN_GRACE_S = 0.5
 def stop(number, frame):
     raise SystemExit
 signal.signal(signal.SIGTERM, HANDLER)
@@ -292,7 +299,7 @@ def test_a_parent_that_is_killed_takes_its_child_along(tmp_path: Path, handler: 
 
 @pytest.fixture(scope="module")
 def t1_and_model(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    from MRI2PETLib.images import write_image
+    from MRI2PETLib.images.io import write_image
     from MRI2PETLib.simulation import simulate_subject
 
     folder = tmp_path_factory.mktemp("in put é")

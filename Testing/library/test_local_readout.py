@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from MRI2PETLib.errors import InputError
+from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.evaluation.local import RoiReadout, region_cnr, roi_readout
 
 SPACING = (1.0, 2.0, 4.0)

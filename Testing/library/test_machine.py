@@ -7,7 +7,7 @@ import sys
 import psutil
 import pytest
 
-from MRI2PETLib.machine import cores, settle
+from MRI2PETLib.core.threads import cores, settle
 
 
 def test_no_more_threads_than_physical_cores(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -36,7 +36,7 @@ def test_what_the_user_has_set_stays(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_itk_obeys() -> None:
     code = (
-        "from MRI2PETLib.machine import cores, settle; settle(); import SimpleITK as sitk;"
+        "from MRI2PETLib.core.threads import cores, settle; settle(); import SimpleITK as sitk;"
         "print(sitk.ProcessObject.GetGlobalDefaultNumberOfThreads(), cores())"
     )
     environment = {k: v for k, v in os.environ.items() if "NUMBER_OF_THREADS" not in k}

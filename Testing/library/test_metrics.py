@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from MRI2PETLib.errors import InputError
+from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.evaluation import metrics
 from MRI2PETLib.evaluation.measure import correlation, regression_slope
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from MRI2PETLib.errors import BundleError, QualityError
-from MRI2PETLib.grids import Grid, antialias, resample, world_extent
-from MRI2PETLib.model_space import (
+from MRI2PETLib.core.errors import BundleError, QualityError
+from MRI2PETLib.images.grid import Grid, antialias, resample, world_extent
+from MRI2PETLib.models.model_space import (
     PRESETS,
     ModelSpace,
     decode,

@@ -14,17 +14,17 @@ import SimpleITK as sitk
 import torch
 
 from bundles import tiny_bundle
-from MRI2PETLib.batch import run_batch
-from MRI2PETLib.cases import Case
-from MRI2PETLib.errors import Cancelled
-from MRI2PETLib.images import write_image
-from MRI2PETLib.inference import load_model
+from MRI2PETLib.core.errors import Cancelled
+from MRI2PETLib.core.prefetch import OneAhead, import_early
+from MRI2PETLib.core.progress import ProgressCallback, Reporter, no_progress
+from MRI2PETLib.images.io import write_image
 from MRI2PETLib.models import unet
-from MRI2PETLib.one_ahead import OneAhead, import_early
-from MRI2PETLib.progress import ProgressCallback, Reporter, no_progress
-from MRI2PETLib.results import case_files
+from MRI2PETLib.models.inference import load_model
 from MRI2PETLib.simulation import simulate_subject
-from MRI2PETLib.synthesis import synthesize
+from MRI2PETLib.synthesis.batch import run_batch
+from MRI2PETLib.synthesis.case_files import case_files
+from MRI2PETLib.synthesis.cases import Case
+from MRI2PETLib.synthesis.pipeline import synthesize
 
 WAIT_S = 5.0
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from MRI2PETLib.errors import Cancelled, OutputError
-from MRI2PETLib.outputs import atomic_path, make_folder, staged_folder, write_json
+from MRI2PETLib.core.errors import Cancelled, OutputError
+from MRI2PETLib.core.files import atomic_path, make_folder, staged_folder, write_json
 
 
 def test_a_failed_write_keeps_the_old_file_and_leaves_no_other(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import MRI2PETLib
-from MRI2PETLib.resources import resources_dir
+from MRI2PETLib.core.resources import resources_dir
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 LIBRARY = Path(MRI2PETLib.__file__).parent
@@ -42,8 +42,8 @@ from pathlib import Path
 import numpy as np, torch
 from bundles import tiny_bundle
 from MRI2PETLib.models import get_family
-from MRI2PETLib.progress import no_progress
-import MRI2PETLib.synthesis
+from MRI2PETLib.core.progress import no_progress
+import MRI2PETLib.synthesis.pipeline
 bundle = tiny_bundle(Path({str(tmp_path)!r}) / "tiny")
 get_family(bundle.family).predict(bundle.network(), torch.rand(1, 1, 16, 16, 16), samples=1, steps=0, seed=0,
                                   progress=no_progress)
@@ -70,7 +70,7 @@ def test_rooms() -> None:
     """
     for path in LIBRARY.rglob("*.py"):
         assert not imports(path) & {"qt", "ctk", "MRI2PETTrainingLib", "print"}, path
-        if not path.name.startswith("scene"):
+        if "scene" not in path.parts:
             assert not imports(path) & {"slicer", "vtk"}, path
         light = {"monai", "lightning", "nibabel", "pandas", "matplotlib", "pydicom"}
         light |= set() if path.parent.name == "models" else {"torch"}
@@ -82,7 +82,7 @@ def test_rooms_of_the_training() -> None:
     training = REPOSITORY / "MRI2PETTraining" / "MRI2PETTrainingLib"
     for path in training.rglob("*.py"):
         assert not imports(path) & {"qt", "ctk", "MRI2PETTrainingUI"}, path
-        if not path.name.startswith("scene"):
+        if "scene" not in path.parts:
             assert not imports(path) & {"slicer", "vtk"}, path
     heavy = "torch monai lightning nibabel sklearn pandas matplotlib".split()
     code = "import MRI2PETTrainingLib.training_run, MRI2PETTrainingLib.window_state, sys; "
@@ -106,7 +106,7 @@ def test_no_tracked_file_is_over_3_mb() -> None:
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
     from MRI2PETLib import cli
     from MRI2PETLib.commands import doctor
-    from MRI2PETLib.errors import DependencyError
+    from MRI2PETLib.core.errors import DependencyError
 
     def run(*_: object) -> int:
         raise ModuleNotFoundError("No module named 'lightning'", name="lightning")

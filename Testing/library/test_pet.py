@@ -13,10 +13,15 @@ import SimpleITK as sitk
 from pydicom.dataset import Dataset
 
 import dicom_series as dcm
-from MRI2PETLib.errors import InputError
-from MRI2PETLib.images import write_image
-from MRI2PETLib.preprocessing.frames import FrameTimes, average_frames, frame_times_from_bids, frame_weights
+from MRI2PETLib.core.errors import InputError
+from MRI2PETLib.images.io import write_image
 from MRI2PETLib.preprocessing.pet import read_pet, smooth_fwhm, to_suv, to_suvr
+from MRI2PETLib.preprocessing.pet_frames import (
+    FrameTimes,
+    average_frames,
+    frame_times_from_bids,
+    frame_weights,
+)
 from MRI2PETLib.preprocessing.suv import suv_factor
 
 C11, F18 = 1223.4, 6586.2

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from MRI2PETLib.errors import Cancelled, InputError
-from MRI2PETLib.images import read_image
+from MRI2PETLib.core.errors import Cancelled, InputError
+from MRI2PETLib.images.io import read_image
 from MRI2PETLib.preprocessing.pet_registration import register_pet_to_t1
 from MRI2PETLib.preprocessing.smoothing import smooth_fwhm
-from MRI2PETLib.preprocessing.template import load_template
+from MRI2PETLib.templates.icbm152 import load_template
 
 PET_SPACING = (2.08, 2.08, 2.03)
 FWHM_MM = 6.0

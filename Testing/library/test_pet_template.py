@@ -6,7 +6,7 @@ import SimpleITK as sitk
 from MRI2PETLib.preprocessing.morphology import dilate
 from MRI2PETLib.preprocessing.pet_template import uptake_mask
 from MRI2PETLib.preprocessing.smoothing import smooth_fwhm
-from MRI2PETLib.preprocessing.template import load_template
+from MRI2PETLib.templates.icbm152 import load_template
 
 
 def brain_pet() -> sitk.Image:

@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from bundles import tiny_metadata
-from MRI2PETLib.bundle import read_bundle, save_bundle
-from MRI2PETLib.errors import BundleError, Cancelled
-from MRI2PETLib.model_space import ModelSpace
+from MRI2PETLib.core.errors import BundleError, Cancelled
+from MRI2PETLib.core.progress import no_progress
 from MRI2PETLib.models import get_family, pix2pix
+from MRI2PETLib.models.bundle import read_bundle, save_bundle
+from MRI2PETLib.models.model_space import ModelSpace
 from MRI2PETLib.models.objective import NETWORK, OBJECTIVE
-from MRI2PETLib.progress import no_progress
 
 TINY = {"channels": 8, "levels": 2}
 FLAT = {**TINY, "dims": 2, "upsampling": "transposed"}

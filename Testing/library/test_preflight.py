@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from MRI2PETLib import preflight
 from MRI2PETLib.cli import main
-from MRI2PETLib.images import write_image
-from MRI2PETLib.outputs import write_json
-from MRI2PETLib.preflight import Check, quick_checks, refusal, shared_field_of_view, worst_level
+from MRI2PETLib.core.files import write_json
+from MRI2PETLib.images.io import write_image
 from MRI2PETLib.simulation import SimulatedSubject, simulate_subject
+from MRI2PETLib.synthesis import input_checks as preflight
+from MRI2PETLib.synthesis.input_checks import Check, quick_checks, refusal, shared_field_of_view, worst_level
 
 MM = 5.0
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from MRI2PETLib import progress
-from MRI2PETLib.progress import LineReporter, TimeLeft, make_reporter
+from MRI2PETLib.core import progress
+from MRI2PETLib.core.progress import LineReporter, TimeLeft, make_reporter
 
 
 @pytest.fixture

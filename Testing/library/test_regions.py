@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from MRI2PETLib.errors import DependencyError, InputError
-from MRI2PETLib.evaluation import atlases
-from MRI2PETLib.evaluation.atlases import read_label_table, read_parcellation
-from MRI2PETLib.evaluation.regions import (
+from MRI2PETLib.core.errors import DependencyError, InputError
+from MRI2PETLib.images.io import write_image
+from MRI2PETLib.templates import atlases
+from MRI2PETLib.templates.atlases import read_label_table, read_parcellation
+from MRI2PETLib.templates.icbm152 import load_template
+from MRI2PETLib.templates.regions import (
     Parcellation,
     built_in_parcellations,
     check_overlap,
@@ -22,8 +24,6 @@ from MRI2PETLib.evaluation.regions import (
     region_voxels,
     side_of,
 )
-from MRI2PETLib.images import write_image
-from MRI2PETLib.preprocessing.template import load_template
 
 PAPER21 = (
     "accumbens amygdala pallidum caudate putamen hippocampus thalamus brainstem "

@@ -14,8 +14,9 @@ import SimpleITK as sitk
 
 from evaluation_cases import like, write_run, write_subject
 from MRI2PETLib.cli import main
-from MRI2PETLib.evaluation import charts, figures, markup, wording
-from MRI2PETLib.evaluation.figures import comparison_figure, cut_plane
+from MRI2PETLib.reports import charts, figures, markup
+from MRI2PETLib.reports import texts as wording
+from MRI2PETLib.reports.figures import comparison_figure, cut_plane
 from MRI2PETLib.simulation import SimulatedSubject, simulate_subject
 
 

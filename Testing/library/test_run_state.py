@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from MRI2PETLib.jobs import Progress
-from MRI2PETLib.run_state import RunState, duration, shown
+from MRI2PETLib.jobs.child_process import Progress
+from MRI2PETLib.jobs.run_state import RunState, duration, shown
 
 
 def test_idle_without_inputs_says_what_is_missing() -> None:

@@ -16,12 +16,9 @@ from pathlib import Path
 import pytest
 
 import MRI2PETLib
-from MRI2PETLib import setup_run
-from MRI2PETLib.devices import available_devices
-from MRI2PETLib.errors import DependencyError
-from MRI2PETLib.jobs import Job, mri2pet_command
-from MRI2PETLib.setup_run import PipJob, Setup
-from MRI2PETLib.setup_state import (
+from MRI2PETLib.core.errors import DependencyError
+from MRI2PETLib.installation import setup as setup_run
+from MRI2PETLib.installation.packages import (
     Group,
     Package,
     constraints_text,
@@ -30,6 +27,9 @@ from MRI2PETLib.setup_state import (
     plan_install,
     read_packages,
 )
+from MRI2PETLib.installation.setup import PipJob, Setup
+from MRI2PETLib.jobs.child_process import Job, mri2pet_command
+from MRI2PETLib.models.devices import available_devices
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 ALL = read_packages("diffusion", "training")
@@ -95,7 +95,7 @@ def test_state_of_a_package(installed: str | None, state: str) -> None:
 
 
 def test_what_is_not_installed_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    from MRI2PETLib import setup_state
+    from MRI2PETLib.installation import packages as setup_state
 
     monkeypatch.setattr(setup_state.metadata, "version", raises(setup_state.metadata.PackageNotFoundError()))
     monkeypatch.setattr(setup_state, "find_spec", lambda module: None if module == "torch" else object())
@@ -111,7 +111,7 @@ def raises(error: BaseException) -> Callable[..., None]:
 
 
 def test_nothing_is_imported_to_read_the_table() -> None:
-    code = "import sys; from MRI2PETLib.setup_state import read_packages, plan_install; "
+    code = "import sys; from MRI2PETLib.installation.packages import read_packages, plan_install; "
     code += "plan_install(read_packages('training')); print([p.module for p in read_packages('training') "
     code += "if p.module in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)

@@ -12,12 +12,12 @@ import pytest
 import SimpleITK as sitk
 from scipy import ndimage
 
-from MRI2PETLib.errors import InputError
-from MRI2PETLib.images import read_image, same_grid
-from MRI2PETLib.preprocessing.template import load_template
+from MRI2PETLib.core.errors import InputError
+from MRI2PETLib.images.io import read_image, same_grid
 from MRI2PETLib.simulation import SimulatedSubject, population_activity, simulate_subject
 from MRI2PETLib.simulation.activity import TISSUE_ACTIVITY, load_regions
 from MRI2PETLib.simulation.dataset import DatasetSettings, write_dataset
+from MRI2PETLib.templates.icbm152 import load_template
 
 IMAGES = ("t1", "pet", "pet_true", "brain_mask", "tissue", "lesion_mask")
 

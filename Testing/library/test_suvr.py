@@ -11,16 +11,15 @@ import SimpleITK as sitk
 from scipy import stats
 
 from MRI2PETLib import cli
-from MRI2PETLib.errors import BundleError, InputError
-from MRI2PETLib.evaluation.regions import Parcellation
-from MRI2PETLib.images import write_image
+from MRI2PETLib.core.errors import BundleError, InputError
+from MRI2PETLib.core.progress import Reporter
+from MRI2PETLib.images.io import write_image
 from MRI2PETLib.preprocessing.pet_template import built_in_pet_template, read_pet_template
-from MRI2PETLib.preprocessing.template import load_template
-from MRI2PETLib.progress import Reporter
-from MRI2PETLib.quantification.agreement import agreement_table, level_table, people
-from MRI2PETLib.quantification.case import SuvrPaths, SuvrSettings
-from MRI2PETLib.quantification.normalisation import PET_TEMPLATE, REAL_MR
-from MRI2PETLib.quantification.regional import (
+from MRI2PETLib.simulation import SimulatedSubject, simulate_subject
+from MRI2PETLib.suvr.agreement import agreement_table, level_table, people
+from MRI2PETLib.suvr.case import SuvrPaths, SuvrSettings
+from MRI2PETLib.suvr.normalisation import PET_TEMPLATE, REAL_MR
+from MRI2PETLib.suvr.regional import (
     COMPOSITE,
     REFERENCE,
     RegionPlan,
@@ -29,8 +28,9 @@ from MRI2PETLib.quantification.regional import (
     pull_atlas,
     regional_suvr,
 )
-from MRI2PETLib.quantification.run import SuvrCase, read_cases, run_cohort
-from MRI2PETLib.simulation import SimulatedSubject, simulate_subject
+from MRI2PETLib.suvr.run import SuvrCase, read_cases, run_cohort
+from MRI2PETLib.templates.icbm152 import load_template
+from MRI2PETLib.templates.regions import Parcellation
 
 IDENTITY = sitk.Transform(3, sitk.sitkIdentity)
 # Balls in MNI space (RAS mm) of 20 mm radius and the activity in them; elsewhere in the brain it is 1.2.

@@ -15,14 +15,21 @@ import pytest
 import SimpleITK as sitk
 
 from bundles import tiny_bundle
-from MRI2PETLib.batch import STATUS_FILE
-from MRI2PETLib.bundle import Bundle
 from MRI2PETLib.cli import main
-from MRI2PETLib.errors import EXIT_PARTIAL, BundleError, DeviceError, InputError, OutputError, QualityError
-from MRI2PETLib.grids import Grid
-from MRI2PETLib.images import same_grid, write_image
+from MRI2PETLib.core.errors import (
+    EXIT_PARTIAL,
+    BundleError,
+    DeviceError,
+    InputError,
+    OutputError,
+    QualityError,
+)
+from MRI2PETLib.images.grid import Grid
+from MRI2PETLib.images.io import same_grid, write_image
+from MRI2PETLib.models.bundle import Bundle
 from MRI2PETLib.simulation import SimulatedSubject, simulate_subject
-from MRI2PETLib.synthesis import synthesize
+from MRI2PETLib.synthesis.batch import STATUS_FILE
+from MRI2PETLib.synthesis.pipeline import synthesize
 
 PET = "_trc-PBR28_space-T1w_desc-synthetic_pet.nii.gz"
 
@@ -80,7 +87,7 @@ def test_output_lies_on_the_input_grid_and_is_finite(person: SimulatedSubject, b
 
 def test_the_same_brain_on_another_grid_gives_the_same_pet(person: SimulatedSubject) -> None:
     """Two ways of scanning one brain agree (r >= .95 inside it), with the shipped model."""
-    from MRI2PETLib.model_store import find_bundle
+    from MRI2PETLib.models.store import find_bundle
 
     model = find_bundle("tspo-demo")
     straight = synthesize(person.t1, model, device="cpu")
@@ -129,8 +136,7 @@ def test_out_of_memory_falls_back_to_the_cpu(
     """The device boundary is replaced: a "meta" device stands for a GPU that has no memory."""
     import torch
 
-    from MRI2PETLib import devices
-    from MRI2PETLib.models import unet
+    from MRI2PETLib.models import devices, unet
 
     plain = unet.predict
     monkeypatch.setattr(devices, "pick_device", lambda name: torch.device("meta"))
@@ -314,10 +320,10 @@ def test_a_signal_leaves_nothing_behind(t1_path: Path, bundle: Bundle, tmp_path:
 
 def test_a_signal_right_at_the_end_is_no_half_result(t1_path: Path, bundle: Bundle, tmp_path: Path) -> None:
     """Cancelled while the files are written: the staging folder is removed."""
-    from MRI2PETLib.batch import run_batch
-    from MRI2PETLib.cases import Case
-    from MRI2PETLib.errors import Cancelled
-    from MRI2PETLib.progress import Reporter
+    from MRI2PETLib.core.errors import Cancelled
+    from MRI2PETLib.core.progress import Reporter
+    from MRI2PETLib.synthesis.batch import run_batch
+    from MRI2PETLib.synthesis.cases import Case
 
     def cancel(*_: object) -> None:
         raise Cancelled("now")

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from MRI2PETLib.errors import BundleError
+from MRI2PETLib.core.errors import BundleError
 from MRI2PETLib.models import family_names, get_family
 from MRI2PETLib.models.separable import depthwise_conv3d
 from MRI2PETLib.models.unet import TSPOUNet, build, loss

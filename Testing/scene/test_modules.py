@@ -56,7 +56,7 @@ def test_the_logic_of_synthesis_runs_on_nodes(tmp_path: Path) -> None:
     model = tiny_bundle(tmp_path / "tiny").folder
     code = """
 import slicer, MRI2PETSynthesis
-from MRI2PETLib.scene_images import add_volume
+from MRI2PETLib.scene.images import add_volume
 from MRI2PETLib.simulation import simulate_subject
 person = simulate_subject(3, spacing_mm=3.0)
 t1 = add_volume(slicer.mrmlScene, person.t1, "anna")
@@ -86,7 +86,7 @@ def test_the_logic_measures_suvr_on_nodes(tmp_path: Path) -> None:
     """What the window asks for, and a refusal that reaches the caller."""
     code = """
 import slicer, MRI2PETSynthesis
-from MRI2PETLib.scene_images import add_volume
+from MRI2PETLib.scene.images import add_volume
 from MRI2PETLib.simulation import simulate_subject
 person = simulate_subject(3, spacing_mm=4.0)
 logic = MRI2PETSynthesis.MRI2PETSynthesisLogic()

@@ -19,27 +19,22 @@ import vtk  # noqa: E402
 from bootstrap import Application, bootstrap, pixels  # noqa: E402
 from bundles import tiny_bundle  # noqa: E402
 from MRI2PETLib.cli import main  # noqa: E402
-from MRI2PETLib.errors import InputError  # noqa: E402
+from MRI2PETLib.core.errors import InputError  # noqa: E402
+from MRI2PETLib.core.files import write_json  # noqa: E402
 from MRI2PETLib.evaluation.case import RegionRow  # noqa: E402
-from MRI2PETLib.grids import Grid  # noqa: E402
-from MRI2PETLib.images import read_image, same_grid, write_image  # noqa: E402
-from MRI2PETLib.outputs import write_json  # noqa: E402
-from MRI2PETLib.scene import (  # noqa: E402
-    ResultNodes,
-    Synthetic,
-    add_result,
-    read_synthetic,
-)
-from MRI2PETLib.scene_display import (  # noqa: E402
+from MRI2PETLib.images.grid import Grid  # noqa: E402
+from MRI2PETLib.images.io import read_image, same_grid, write_image  # noqa: E402
+from MRI2PETLib.scene.display import (  # noqa: E402
     NORMDIFF_LIMIT,
     PET_COLORS,
     normdiff_color_node,
     set_pet_window,
     show_overlay,
 )
-from MRI2PETLib.scene_images import add_volume, image_of, mask_of_segment  # noqa: E402
-from MRI2PETLib.scene_nodes import all_or_nothing  # noqa: E402
-from MRI2PETLib.scene_tables import (  # noqa: E402
+from MRI2PETLib.scene.images import add_volume, image_of, mask_of_segment  # noqa: E402
+from MRI2PETLib.scene.nodes import all_or_nothing  # noqa: E402
+from MRI2PETLib.scene.results import ResultNodes, Synthetic, add_result, read_synthetic  # noqa: E402
+from MRI2PETLib.scene.tables import (  # noqa: E402
     add_bland_altman,
     add_scatter,
     add_table,
@@ -47,7 +42,7 @@ from MRI2PETLib.scene_tables import (  # noqa: E402
     region_columns,
 )
 from MRI2PETLib.simulation import simulate_subject  # noqa: E402
-from MRI2PETLib.synthesis import synthesize  # noqa: E402
+from MRI2PETLib.synthesis.pipeline import synthesize  # noqa: E402
 
 RAMP_MM = 1e-3  # what the interface promises; NIfTI headers are float32
 LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -337,7 +332,7 @@ def state(scene: Any) -> list[tuple[str, str]]:
 
 
 def test_a_failure_leaves_the_scene_as_it_was(application: Application, monkeypatch: Any) -> None:
-    import MRI2PETLib.scene_display as module
+    import MRI2PETLib.scene.display as module
 
     scene, grid = application.scene, GRIDS["RAS"]
     t1 = t1_on(scene, grid)

@@ -6,8 +6,8 @@ import pytest
 
 pytest.importorskip("slicer", reason="needs slicer-core: pip install -e .[slicer]")
 
-from MRI2PETLib.preflight import Check  # noqa: E402
-from MRI2PETLib.scene_checks import lights_html  # noqa: E402
+from MRI2PETLib.scene.checks import lights_html  # noqa: E402
+from MRI2PETLib.synthesis.input_checks import Check  # noqa: E402
 
 
 def test_every_level_has_its_own_sign_and_markup_in_a_message_is_shown_as_it_is() -> None:

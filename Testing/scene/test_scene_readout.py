@@ -14,19 +14,19 @@ slicer = pytest.importorskip("slicer", reason="needs slicer-core: pip install -e
 import slicer.util  # noqa: E402, F811
 
 from bootstrap import Application, bootstrap  # noqa: E402
-from MRI2PETLib.comparison_files import Comparison  # noqa: E402
-from MRI2PETLib.errors import InputError  # noqa: E402
+from MRI2PETLib.core.errors import InputError  # noqa: E402
 from MRI2PETLib.evaluation.case import RegionRow  # noqa: E402
-from MRI2PETLib.scene import Synthetic, add_result  # noqa: E402
-from MRI2PETLib.scene_comparison import add_comparison  # noqa: E402
-from MRI2PETLib.scene_images import image_of  # noqa: E402
-from MRI2PETLib.scene_readout import (  # noqa: E402
+from MRI2PETLib.reports.case_files import Comparison  # noqa: E402
+from MRI2PETLib.scene.comparison import add_comparison  # noqa: E402
+from MRI2PETLib.scene.images import image_of  # noqa: E402
+from MRI2PETLib.scene.readout import (  # noqa: E402
     jump_to,
     mask_of_roi,
     readout_at_point,
     readout_of_roi,
     regions_at,
 )
+from MRI2PETLib.scene.results import Synthetic, add_result  # noqa: E402
 
 SHAPE = (10, 12, 14)  # k, j, i
 INSIDE = (slice(1, 9), slice(1, 11), slice(1, 13))

@@ -15,16 +15,16 @@ import slicer.util  # noqa: E402, F811
 
 from bootstrap import Application, bootstrap, pixels  # noqa: E402
 from bundles import tiny_bundle  # noqa: E402
-from MRI2PETLib.images import same_grid  # noqa: E402
-from MRI2PETLib.run_state import RunState  # noqa: E402
-from MRI2PETLib.scene import result_nodes  # noqa: E402
-from MRI2PETLib.scene_checks import checks_of_nodes  # noqa: E402
-from MRI2PETLib.scene_display import pet_window  # noqa: E402
-from MRI2PETLib.scene_images import add_volume, image_of  # noqa: E402
-from MRI2PETLib.scene_layout import set_foreground, show_result  # noqa: E402
-from MRI2PETLib.scene_run import Request, SceneRun  # noqa: E402
-from MRI2PETLib.scene_swipe import Swipe  # noqa: E402
-from MRI2PETLib.scene_tables import region_point_ras, report_html, table_text  # noqa: E402
+from MRI2PETLib.images.io import same_grid  # noqa: E402
+from MRI2PETLib.jobs.run_state import RunState  # noqa: E402
+from MRI2PETLib.scene.checks import checks_of_nodes  # noqa: E402
+from MRI2PETLib.scene.display import pet_window  # noqa: E402
+from MRI2PETLib.scene.images import add_volume, image_of  # noqa: E402
+from MRI2PETLib.scene.layout import set_foreground, show_result  # noqa: E402
+from MRI2PETLib.scene.results import result_nodes  # noqa: E402
+from MRI2PETLib.scene.run import Request, SceneRun  # noqa: E402
+from MRI2PETLib.scene.swipe import Swipe  # noqa: E402
+from MRI2PETLib.scene.tables import region_point_ras, report_html, table_text  # noqa: E402
 from MRI2PETLib.simulation import simulate_subject  # noqa: E402
 
 TURNED = np.array([[-0.0, -0.9563, 0.2924], [-1.0, 0.0, 0.0], [0.0, 0.2924, 0.9563]])

@@ -13,12 +13,12 @@ import slicer.util  # noqa: E402, F811
 
 from bootstrap import bootstrap  # noqa: E402
 from MRI2PETLib.cli import build_parser, main  # noqa: E402
-from MRI2PETLib.errors import InputError  # noqa: E402
-from MRI2PETLib.images import read_image, same_grid  # noqa: E402
-from MRI2PETLib.scene_display import PET_COLORS  # noqa: E402
-from MRI2PETLib.scene_files import is_simulated, unit_of  # noqa: E402
-from MRI2PETLib.scene_images import image_of  # noqa: E402
-from MRI2PETLib.scene_sample import add_phantom, phantom_arguments, phantom_files  # noqa: E402
+from MRI2PETLib.core.errors import InputError  # noqa: E402
+from MRI2PETLib.images.io import read_image, same_grid  # noqa: E402
+from MRI2PETLib.scene.display import PET_COLORS  # noqa: E402
+from MRI2PETLib.scene.files import is_simulated, unit_of  # noqa: E402
+from MRI2PETLib.scene.images import image_of  # noqa: E402
+from MRI2PETLib.scene.sample import add_phantom, phantom_arguments, phantom_files  # noqa: E402
 
 
 @pytest.fixture(scope="module")

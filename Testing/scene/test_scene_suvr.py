@@ -16,19 +16,19 @@ slicer = pytest.importorskip("slicer", reason="needs slicer-core: pip install -e
 import slicer.util  # noqa: E402, F811
 
 from bootstrap import Application, bootstrap  # noqa: E402
-from MRI2PETLib.bundle import save_bundle  # noqa: E402
-from MRI2PETLib.evaluation.regions import cortical_spheres  # noqa: E402
-from MRI2PETLib.images import same_grid  # noqa: E402
-from MRI2PETLib.model_space import ModelSpace  # noqa: E402
+from MRI2PETLib.images.io import same_grid  # noqa: E402
+from MRI2PETLib.jobs.run_state import RunState  # noqa: E402
 from MRI2PETLib.models import get_family  # noqa: E402
-from MRI2PETLib.preprocessing.template import load_template  # noqa: E402
-from MRI2PETLib.quantification.regional import plan_regions, pull_atlas, regional_suvr  # noqa: E402
-from MRI2PETLib.run_state import RunState  # noqa: E402
-from MRI2PETLib.scene_comparison import LABELS  # noqa: E402
-from MRI2PETLib.scene_images import add_volume, image_of  # noqa: E402
-from MRI2PETLib.scene_suvr import SuvrRequest, SuvrRun, show_suvr, suvr_nodes  # noqa: E402
-from MRI2PETLib.scene_tables import table_text  # noqa: E402
+from MRI2PETLib.models.bundle import save_bundle  # noqa: E402
+from MRI2PETLib.models.model_space import ModelSpace  # noqa: E402
+from MRI2PETLib.scene.comparison import LABELS  # noqa: E402
+from MRI2PETLib.scene.images import add_volume, image_of  # noqa: E402
+from MRI2PETLib.scene.suvr import SuvrRequest, SuvrRun, show_suvr, suvr_nodes  # noqa: E402
+from MRI2PETLib.scene.tables import table_text  # noqa: E402
 from MRI2PETLib.simulation import simulate_subject  # noqa: E402
+from MRI2PETLib.suvr.regional import plan_regions, pull_atlas, regional_suvr  # noqa: E402
+from MRI2PETLib.templates.icbm152 import load_template  # noqa: E402
+from MRI2PETLib.templates.regions import cortical_spheres  # noqa: E402
 
 # Of grey matter, white matter and CSF: as of an amyloid tracer without binding, with the contrast of a T1.
 ACTIVITY = (1.0, 1.6, 0.2)

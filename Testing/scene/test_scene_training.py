@@ -15,7 +15,7 @@ slicer = pytest.importorskip("slicer", reason="needs slicer-core: pip install -e
 from bootstrap import bootstrap  # noqa: E402
 from MRI2PETTrainingLib.folds import Fold  # noqa: E402
 from MRI2PETTrainingLib.run_folder import FoldStatus, RunView  # noqa: E402
-from MRI2PETTrainingLib.scene_training import LAYOUT, TABLES_LAYOUT, TrainingNodes, write_edited  # noqa: E402
+from MRI2PETTrainingLib.scene.training import LAYOUT, TABLES_LAYOUT, TrainingNodes, write_edited  # noqa: E402
 
 CASES = (
     {"case": "a1", "subject": "a", "t1": "/x/a1.nii", "pet": "/x/p1.nii", "group": "HC", "mask": "/x/m.nii"},

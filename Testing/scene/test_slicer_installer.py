@@ -12,8 +12,8 @@ from test_modules import run  # noqa: E402
 
 START = """
 import time, types
-from MRI2PETLib.errors import DependencyError
-from MRI2PETLib.setup_state import read_packages
+from MRI2PETLib.core.errors import DependencyError
+from MRI2PETLib.installation.packages import read_packages
 from MRI2PETSynthesisUI.slicer_installer import SlicerInstaller
 asked, lines, codes = [], [], []
 def note(*arguments, **options):

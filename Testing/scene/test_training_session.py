@@ -13,10 +13,10 @@ import pytest
 slicer = pytest.importorskip("slicer", reason="needs slicer-core: pip install -e .[slicer]")
 
 from bootstrap import bootstrap  # noqa: E402
-from MRI2PETLib.detached import DetachedJob, is_job_running  # noqa: E402
-from MRI2PETLib.errors import DependencyError  # noqa: E402
+from MRI2PETLib.core.errors import DependencyError  # noqa: E402
+from MRI2PETLib.jobs.detached import DetachedJob, is_job_running  # noqa: E402
 from MRI2PETTrainingLib.presets import read_preset  # noqa: E402
-from MRI2PETTrainingLib.scene_session import TrainingSession  # noqa: E402
+from MRI2PETTrainingLib.scene.session import TrainingSession  # noqa: E402
 from MRI2PETTrainingLib.training_run import Request  # noqa: E402
 from small_datasets import write_dataset  # noqa: E402
 from test_modules import run  # noqa: E402

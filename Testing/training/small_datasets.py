@@ -75,8 +75,8 @@ def prepared_cases(folder: Path, names: Sequence[str], size: int = 16) -> list[A
     """Entries of the cache with made-up volumes of ``size`` voxels: PET is a smooth function of the T1."""
     from scipy import ndimage
 
-    from MRI2PETTrainingLib.cache import ARRAYS, Prepared
-    from MRI2PETTrainingLib.manifest import TrainingCase
+    from MRI2PETTrainingLib.dataset.cache import ARRAYS, Prepared
+    from MRI2PETTrainingLib.dataset.manifest import TrainingCase
 
     cases = []
     for name in names:
@@ -104,7 +104,7 @@ def tiny_preset(**overrides: Any) -> Any:
     """A U-Net of 8 channels and 2 levels on 16 voxels; everything that draws random numbers is on."""
     from dataclasses import replace
 
-    from MRI2PETLib.model_space import ModelSpace
+    from MRI2PETLib.models.model_space import ModelSpace
     from MRI2PETTrainingLib.presets import Augmentation, read_preset
 
     settings: dict[str, Any] = {

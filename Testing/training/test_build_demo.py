@@ -11,26 +11,16 @@ import SimpleITK as sitk
 import torch
 
 from conftest import shared_data  # noqa: F401  the fixture for real images
-from MRI2PETLib.errors import InputError
-from MRI2PETLib.model_space import ModelSpace, encode, with_grid
+from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.models import unet
-from MRI2PETLib.preprocessing.template import load_template
+from MRI2PETLib.models.model_space import ModelSpace, encode, with_grid
 from MRI2PETLib.simulation import SimulatedSubject, simulate_subject
-from MRI2PETTrainingLib.build_demo import (
-    activity,
-    anatomies,
-    averages,
-    command,
-    external,
-    gates,
-    heldout,
-    pairs,
-    train,
-)
-from MRI2PETTrainingLib.build_demo.activity import ActivityModel, Donor
-from MRI2PETTrainingLib.build_demo.anatomies import Anatomy
-from MRI2PETTrainingLib.build_demo.heldout import Row
-from MRI2PETTrainingLib.build_demo.pairs import People, Variation
+from MRI2PETLib.templates.icbm152 import load_template
+from TSPODemoModel import activity, anatomies, averages, command, external, gates, heldout, pairs, train
+from TSPODemoModel.activity import ActivityModel, Donor
+from TSPODemoModel.anatomies import Anatomy
+from TSPODemoModel.heldout import Row
+from TSPODemoModel.pairs import People, Variation
 
 CPU = torch.device("cpu")
 AS_IS = Variation(shape=False, contrast=False, activity=False, scanner=False)

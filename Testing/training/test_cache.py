@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from MRI2PETLib.errors import InputError
-from MRI2PETLib.model_space import ModelSpace
-from MRI2PETLib.progress import QuietReporter
-from MRI2PETTrainingLib.cache import ARRAYS, ENTRY, REAL, Prepared, cubic_coefficients, prepare_cases
-from MRI2PETTrainingLib.checks import check_manifest
-from MRI2PETTrainingLib.manifest import read_dataset
-from MRI2PETTrainingLib.preflight import CASES, DatasetOptions, prepare_dataset
+from MRI2PETLib.core.errors import InputError
+from MRI2PETLib.core.progress import QuietReporter
+from MRI2PETLib.models.model_space import ModelSpace
+from MRI2PETTrainingLib.dataset.cache import ARRAYS, ENTRY, REAL, Prepared, cubic_coefficients, prepare_cases
+from MRI2PETTrainingLib.dataset.checks import check_manifest
+from MRI2PETTrainingLib.dataset.manifest import read_dataset
+from MRI2PETTrainingLib.dataset.preflight import CASES, DatasetOptions, prepare_dataset
 from small_datasets import as_image, brain, rows_of, write_dataset, write_pair, write_table
 
 SPACE = ModelSpace(size=(24, 24, 24), spacing_mm=8.0)

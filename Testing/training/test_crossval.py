@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from MRI2PETLib.bundle import read_bundle
 from MRI2PETLib.cli import main
-from MRI2PETLib.images import read_image
-from MRI2PETLib.synthesis import synthesize
+from MRI2PETLib.images.io import read_image
+from MRI2PETLib.models.bundle import read_bundle
+from MRI2PETLib.synthesis.pipeline import synthesize
 from MRI2PETTrainingLib import command
 from MRI2PETTrainingLib.folds import read_folds
 from small_datasets import rows_of, write_dataset, write_pair, write_table
@@ -175,12 +175,12 @@ def test_folds_one_by_one_equal_all_at_once(
 
 
 def test_genotypes_are_adjusted_on_training_people_only(common: list[object], tmp_path: Path) -> None:
-    from MRI2PETLib.progress import QuietReporter
-    from MRI2PETTrainingLib.cache import Prepared
+    from MRI2PETLib.core.progress import QuietReporter
     from MRI2PETTrainingLib.crossval import prepare_run
-    from MRI2PETTrainingLib.genotype import adjust
+    from MRI2PETTrainingLib.dataset.cache import Prepared
+    from MRI2PETTrainingLib.dataset.genotype import adjust
+    from MRI2PETTrainingLib.dataset.preflight import DatasetOptions
     from MRI2PETTrainingLib.plan import Plan
-    from MRI2PETTrainingLib.preflight import DatasetOptions
     from MRI2PETTrainingLib.presets import read_preset
 
     plan = Plan(

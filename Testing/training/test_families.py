@@ -11,8 +11,8 @@ import pytest
 import SimpleITK as sitk
 import torch
 
-from MRI2PETLib.bundle import read_bundle
 from MRI2PETLib.cli import main
+from MRI2PETLib.models.bundle import read_bundle
 from MRI2PETTrainingLib import command
 from small_datasets import rows_of, write_dataset, write_table
 from test_crossval import PRESET

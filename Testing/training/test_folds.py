@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from MRI2PETLib.errors import InputError
+from MRI2PETLib.core.errors import InputError
+from MRI2PETTrainingLib.dataset.manifest import TrainingCase
+from MRI2PETTrainingLib.dataset.subjects import subject_keys
 from MRI2PETTrainingLib.folds import Fold, check_leakage, make_folds, read_folds, write_folds
-from MRI2PETTrainingLib.manifest import TrainingCase
-from MRI2PETTrainingLib.subjects import subject_keys
 
 
 def published_names() -> dict[str, str]:

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from MRI2PETLib.bundle import read_bundle
-from MRI2PETTrainingLib.keeping import CURVES
+from MRI2PETLib.models.bundle import read_bundle
+from MRI2PETTrainingLib.checkpoints import CURVES
 from small_datasets import write_dataset
 from test_crossval import PRESET
 

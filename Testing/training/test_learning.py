@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from MRI2PETLib.errors import BundleError, DeviceError, InputError
+from MRI2PETLib.core.errors import BundleError, DeviceError, InputError
 from MRI2PETLib.models import unet
-from MRI2PETTrainingLib.data import EpochSampler, Pairs, augment
+from MRI2PETTrainingLib.batches import EpochSampler, Pairs, augment
 from MRI2PETTrainingLib.fit import Hardware, check_hardware, fit_fold
 from MRI2PETTrainingLib.learner import Learner, checkpoint_blocks, nmse_and_r
 from MRI2PETTrainingLib.presets import Augmentation, preset_names, read_preset

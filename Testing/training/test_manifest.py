@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from MRI2PETLib.errors import InputError
-from MRI2PETTrainingLib.checks import check_manifest
-from MRI2PETTrainingLib.manifest import read_dataset, write_manifest
-from MRI2PETTrainingLib.subjects import spelling_findings, subject_key, subject_keys
+from MRI2PETLib.core.errors import InputError
+from MRI2PETTrainingLib.dataset.checks import check_manifest
+from MRI2PETTrainingLib.dataset.manifest import read_dataset, write_manifest
+from MRI2PETTrainingLib.dataset.subjects import spelling_findings, subject_key, subject_keys
 from small_datasets import rows_of, write_dataset, write_table
 
 

@@ -11,10 +11,10 @@ import SimpleITK as sitk
 import torch
 from scipy import ndimage
 
-from MRI2PETLib.cases import Case
-from MRI2PETLib.errors import InputError
-from MRI2PETLib.model_space import ModelSpace
-from MRI2PETTrainingLib.manifest import read_dataset
+from MRI2PETLib.core.errors import InputError
+from MRI2PETLib.models.model_space import ModelSpace
+from MRI2PETLib.synthesis.cases import Case
+from MRI2PETTrainingLib.dataset.manifest import read_dataset
 from MRI2PETTrainingLib.pretraining import histogram_style, write_pairs
 from MRI2PETTrainingLib.vgg_style import CONVOLUTIONS, VGGFeatures, VGGStyle, _gram, read_vgg
 from small_datasets import prepared_cases, write_pair

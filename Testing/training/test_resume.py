@@ -15,8 +15,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from MRI2PETLib.errors import InputError, OutputError
-from MRI2PETTrainingLib import fit, keeping
+from MRI2PETLib.core.errors import InputError, OutputError
+from MRI2PETTrainingLib import checkpoints as keeping
+from MRI2PETTrainingLib import fit
 from MRI2PETTrainingLib.fit import Fitted, Hardware, fit_fold
 from MRI2PETTrainingLib.learner import Learner, TrainingError
 from small_datasets import prepared_cases, tiny_preset

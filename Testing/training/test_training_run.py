@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from MRI2PETLib.bundle import read_bundle
-from MRI2PETLib.errors import BundleError, InputError
-from MRI2PETLib.jobs import Outcome
+from MRI2PETLib.core.errors import BundleError, InputError
+from MRI2PETLib.jobs.child_process import Outcome
+from MRI2PETLib.models.bundle import read_bundle
 from MRI2PETTrainingLib.command import add_arguments
 from MRI2PETTrainingLib.run_folder import read_run
 from MRI2PETTrainingLib.training_run import (

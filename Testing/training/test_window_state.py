@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from MRI2PETLib.run_state import RunState
+from MRI2PETLib.jobs.run_state import RunState
 from MRI2PETTrainingLib.folds import Fold
 from MRI2PETTrainingLib.run_folder import FoldStatus, RunView
 from MRI2PETTrainingLib.window_state import window

@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from MRI2PETLib.progress import Reporter
+from MRI2PETLib.core.progress import Reporter
 
 HELP = "can these images be used? a list of named checks"
 
@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, reporter: Reporter) -> int:
-    from MRI2PETLib.preflight import full_checks, refusal, worst_level
+    from MRI2PETLib.synthesis.input_checks import full_checks, refusal, worst_level
 
     checks = full_checks(args.t1, args.mask, args.pet, args.pet_unit, progress=reporter.progress)
     reporter.close()

@@ -10,7 +10,7 @@ import argparse
 import json
 from pathlib import Path
 
-from MRI2PETLib.progress import Reporter
+from MRI2PETLib.core.progress import Reporter
 
 HELP = "make a T1 + PET, synthesise, compare, write the picture"
 
@@ -26,12 +26,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, reporter: Reporter) -> int:
-    from MRI2PETLib.batch import run_batch
-    from MRI2PETLib.cases import Case
-    from MRI2PETLib.comparison import add_comparison
-    from MRI2PETLib.model_store import DEFAULT_MODEL, find_bundle
-    from MRI2PETLib.results import case_files
+    from MRI2PETLib.models.store import DEFAULT_MODEL, find_bundle
     from MRI2PETLib.simulation.dataset import DatasetSettings, write_dataset
+    from MRI2PETLib.synthesis.batch import run_batch
+    from MRI2PETLib.synthesis.case_files import case_files
+    from MRI2PETLib.synthesis.cases import Case
+    from MRI2PETLib.synthesis.comparison import add_comparison
 
     bundle = find_bundle(DEFAULT_MODEL)
     reporter.warning(f"SIMULATED person, DEMONSTRATION model: {bundle.metadata['description']}")

@@ -8,7 +8,7 @@ import platform
 import time
 from typing import Any
 
-from MRI2PETLib.progress import Reporter
+from MRI2PETLib.core.progress import Reporter
 
 HELP = "what is installed, which device, how fast"
 
@@ -30,10 +30,10 @@ def run(args: argparse.Namespace, reporter: Reporter) -> int:
     :raises DependencyError: if something that is needed is missing or does not work.
     """
     from MRI2PETLib import __version__
-    from MRI2PETLib.errors import DependencyError, MRI2PETError
-    from MRI2PETLib.model_store import DEFAULT_MODEL, list_bundles
-    from MRI2PETLib.preprocessing.extractors import available_backends
-    from MRI2PETLib.setup_state import read_packages
+    from MRI2PETLib.core.errors import DependencyError, MRI2PETError
+    from MRI2PETLib.installation.packages import read_packages
+    from MRI2PETLib.models.store import DEFAULT_MODEL, list_bundles
+    from MRI2PETLib.preprocessing.brain_extractors import available_backends
 
     problems: list[str] = []
     reporter.say(f"SlicerMRI2PET {__version__}, Python {platform.python_version()}, {platform.platform()}")
@@ -86,10 +86,10 @@ def _devices(device: str, model: str) -> dict[str, Any]:
     """The devices, the one that computes, and the seconds that the model's network takes on it."""
     import torch
 
-    from MRI2PETLib.devices import available_devices, describe_device, pick_device
-    from MRI2PETLib.model_store import find_bundle
+    from MRI2PETLib.core.progress import no_progress
     from MRI2PETLib.models import get_family
-    from MRI2PETLib.progress import no_progress
+    from MRI2PETLib.models.devices import available_devices, describe_device, pick_device
+    from MRI2PETLib.models.store import find_bundle
 
     chosen = pick_device(device)
     bundle = find_bundle(model)

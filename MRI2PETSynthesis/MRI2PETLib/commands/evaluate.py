@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from MRI2PETLib.progress import Reporter
+from MRI2PETLib.core.progress import Reporter
 
 HELP = "synthetic against real PET: one case or a cohort, with baselines and a report"
 _UNITS = ("SUV", "SUVR", "Bq/mL", "normalised")
@@ -72,7 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, reporter: Reporter) -> int:
-    from MRI2PETLib.errors import InputError
+    from MRI2PETLib.core.errors import InputError
 
     single = args.synthetic is not None or args.real is not None
     if single + (args.run_folder is not None) + (args.pairs is not None) != 1:
@@ -86,8 +86,8 @@ def run(args: argparse.Namespace, reporter: Reporter) -> int:
 
 
 def _atlases(args: argparse.Namespace, reporter: Reporter) -> list:
-    from MRI2PETLib.errors import InputError
-    from MRI2PETLib.evaluation.atlases import HARVARD_OXFORD, fetch_harvard_oxford, read_parcellation
+    from MRI2PETLib.core.errors import InputError
+    from MRI2PETLib.templates.atlases import HARVARD_OXFORD, fetch_harvard_oxford, read_parcellation
 
     if args.labels is not None and len(args.atlas) != 1:
         raise InputError("--labels belongs to one --atlas.", "Put the tables of several atlases beside them.")
@@ -102,12 +102,12 @@ def _atlases(args: argparse.Namespace, reporter: Reporter) -> list:
 
 
 def _one(args: argparse.Namespace, reporter: Reporter) -> int:
-    from MRI2PETLib.errors import InputError
-    from MRI2PETLib.evaluation import wording
+    from MRI2PETLib.core.errors import InputError
+    from MRI2PETLib.core.progress import part_of
     from MRI2PETLib.evaluation.case import evaluate_case
-    from MRI2PETLib.evaluation.case_report import REPORT, write_case
     from MRI2PETLib.evaluation.inputs import CasePaths, load_case
-    from MRI2PETLib.progress import part_of
+    from MRI2PETLib.reports import texts as wording
+    from MRI2PETLib.reports.case_report import REPORT, write_case
 
     if args.synthetic is None or args.real is None:
         raise InputError("One of --synthetic and --real is missing.", "Give both.")
@@ -141,11 +141,11 @@ def _one(args: argparse.Namespace, reporter: Reporter) -> int:
 
 
 def _cohort(args: argparse.Namespace, reporter: Reporter) -> int:
-    from MRI2PETLib.evaluation.case_report import REPORT
+    from MRI2PETLib.core.files import staged_folder
     from MRI2PETLib.evaluation.cohort import CohortSettings, evaluate_cohort
     from MRI2PETLib.evaluation.cohort_cases import read_pairs, read_run
-    from MRI2PETLib.evaluation.cohort_report import write_cohort
-    from MRI2PETLib.outputs import staged_folder
+    from MRI2PETLib.reports.case_report import REPORT
+    from MRI2PETLib.reports.cohort_report import write_cohort
 
     cases = read_run(args.run_folder) if args.run_folder is not None else read_pairs(args.pairs)
     settings = CohortSettings(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from MRI2PETLib.progress import Reporter
+from MRI2PETLib.core.progress import Reporter
 
 HELP = "list | info ID | import DIR | export ID | remove ID"
 
@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, reporter: Reporter) -> int:
-    from MRI2PETLib import model_store
+    from MRI2PETLib.models import store as model_store
 
     if args.action == "list":
         bundles, problems = model_store.list_bundles()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from MRI2PETLib.progress import Reporter
+from MRI2PETLib.core.progress import Reporter
 
 HELP = "make simulated T1 and TSPO PET pairs with known truth, or PETs for given T1s"
 
@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, reporter: Reporter) -> int:
     """Write the dataset; what is there already is kept."""
-    from MRI2PETLib.errors import InputError
+    from MRI2PETLib.core.errors import InputError
     from MRI2PETLib.simulation.dataset import DatasetSettings, write_dataset, write_pets
 
     settings = DatasetSettings(args.seed, args.spacing_mm, args.head, args.lesion_share)
@@ -46,7 +46,7 @@ def run(args: argparse.Namespace, reporter: Reporter) -> int:
         made, kept = write_dataset(args.output, args.number, settings, reporter.progress)
         what = "subjects"
     else:
-        from MRI2PETLib.cases import find_cases
+        from MRI2PETLib.synthesis.cases import find_cases
 
         if settings != DatasetSettings(args.seed):
             raise InputError(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from MRI2PETLib.progress import Reporter
+from MRI2PETLib.core.progress import Reporter
 
 HELP = "SUVR by region: by the MRI, by a synthetic MRI, or by a PET template"
 _UNITS = ("SUV", "SUVR", "Bq/mL")
@@ -52,9 +52,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, reporter: Reporter) -> int:
-    from MRI2PETLib.errors import InputError
-    from MRI2PETLib.quantification.case import SuvrPaths
-    from MRI2PETLib.quantification.run import read_cases, run_case, run_cohort
+    from MRI2PETLib.core.errors import InputError
+    from MRI2PETLib.suvr.case import SuvrPaths
+    from MRI2PETLib.suvr.run import read_cases, run_case, run_cohort
 
     if (args.pet is None) == (args.cases is None):
         raise InputError("Say what to measure.", "Give one PET, or --cases with a table of PETs.")
@@ -87,15 +87,15 @@ def run(args: argparse.Namespace, reporter: Reporter) -> int:
 
 
 def _settings(args: argparse.Namespace, reporter: Reporter):  # type: ignore[no-untyped-def]
-    from MRI2PETLib.errors import InputError
-    from MRI2PETLib.evaluation.atlases import read_parcellation
-    from MRI2PETLib.evaluation.regions import CORTICAL_SPHERES, check_sides, cortical_spheres
-    from MRI2PETLib.images import read_image
-    from MRI2PETLib.model_store import find_bundle
+    from MRI2PETLib.core.errors import InputError
+    from MRI2PETLib.images.io import read_image
+    from MRI2PETLib.models.store import find_bundle
     from MRI2PETLib.preprocessing.pet_template import built_in_pet_template, read_pet_template
-    from MRI2PETLib.quantification.case import SuvrSettings
-    from MRI2PETLib.quantification.normalisation import check_pet_to_mr
-    from MRI2PETLib.quantification.regional import plan_regions
+    from MRI2PETLib.suvr.case import SuvrSettings
+    from MRI2PETLib.suvr.normalisation import check_pet_to_mr
+    from MRI2PETLib.suvr.regional import plan_regions
+    from MRI2PETLib.templates.atlases import read_parcellation
+    from MRI2PETLib.templates.regions import CORTICAL_SPHERES, check_sides, cortical_spheres
 
     if args.atlas == CORTICAL_SPHERES:
         if args.labels is not None:

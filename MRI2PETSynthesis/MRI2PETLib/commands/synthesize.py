@@ -9,8 +9,8 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
-from MRI2PETLib.model_store import DEFAULT_MODEL
-from MRI2PETLib.progress import Reporter
+from MRI2PETLib.core.progress import Reporter
+from MRI2PETLib.models.store import DEFAULT_MODEL
 
 HELP = "T1 -> synthetic PET (one, many, a BIDS dataset)"
 
@@ -59,11 +59,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, reporter: Reporter) -> int:
-    from MRI2PETLib.batch import AfterCase, exit_code, run_batch
-    from MRI2PETLib.cases import find_cases
-    from MRI2PETLib.comparison import add_comparison, add_picture
-    from MRI2PETLib.errors import InputError
-    from MRI2PETLib.model_store import find_bundle
+    from MRI2PETLib.core.errors import InputError
+    from MRI2PETLib.models.store import find_bundle
+    from MRI2PETLib.synthesis.batch import AfterCase, exit_code, run_batch
+    from MRI2PETLib.synthesis.cases import find_cases
+    from MRI2PETLib.synthesis.comparison import add_comparison, add_picture
 
     bundle = find_bundle(args.model)
     if bundle.is_demonstration:

@@ -13,9 +13,9 @@ from functools import cache
 import numpy as np
 import SimpleITK as sitk
 
-from MRI2PETLib.errors import InputError
+from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.preprocessing.smoothing import smooth_fwhm
-from MRI2PETLib.preprocessing.template import load_template
+from MRI2PETLib.templates.icbm152 import load_template
 
 NETWORK = "network"
 ANATOMY_NULL = "anatomy null"

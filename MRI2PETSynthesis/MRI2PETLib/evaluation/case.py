@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 import SimpleITK as sitk
 
-from MRI2PETLib.errors import InputError
+from MRI2PETLib.core.errors import InputError
+from MRI2PETLib.core.findings import Finding, Verdict
+from MRI2PETLib.core.progress import ProgressCallback, no_progress
 from MRI2PETLib.evaluation.baselines import NETWORK, Predictor, normalised_t1, predictors
 from MRI2PETLib.evaluation.cnr import box_pairs
 from MRI2PETLib.evaluation.inputs import CaseImages
@@ -30,7 +32,8 @@ from MRI2PETLib.evaluation.region_table import (
     region_facts,
     region_rows,
 )
-from MRI2PETLib.evaluation.regions import (
+from MRI2PETLib.images.grid import crop_to
+from MRI2PETLib.templates.regions import (
     WHOLE_BRAIN,
     Parcellation,
     RegionVoxels,
@@ -40,9 +43,6 @@ from MRI2PETLib.evaluation.regions import (
     pull_labels,
     region_voxels,
 )
-from MRI2PETLib.grids import crop_to
-from MRI2PETLib.progress import ProgressCallback, no_progress
-from MRI2PETLib.verdict import Finding, Verdict
 
 STATED = "stated"
 SCALE_FREE = "scale-free"

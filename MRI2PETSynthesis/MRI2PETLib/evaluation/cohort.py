@@ -14,14 +14,13 @@ from typing import TextIO
 import numpy as np
 import SimpleITK as sitk
 
-from MRI2PETLib.errors import EXIT_PARTIAL, Cancelled, InputError, MRI2PETError, OutputError
-from MRI2PETLib.evaluation import wording
+from MRI2PETLib.core.errors import EXIT_PARTIAL, Cancelled, InputError, MRI2PETError, OutputError
+from MRI2PETLib.core.progress import Reporter
 from MRI2PETLib.evaluation.baselines import NETWORK
 from MRI2PETLib.evaluation.case import SCALE_FREE, STATED, CaseResult, RegionRow, evaluate_case
 from MRI2PETLib.evaluation.cohort_cases import CohortCase
 from MRI2PETLib.evaluation.inputs import CaseImages, CasePaths, Register, load_case
 from MRI2PETLib.evaluation.metrics import FWHM_MM
-from MRI2PETLib.evaluation.regions import Parcellation
 from MRI2PETLib.evaluation.specificity import (
     OtherDifference,
     Specificity,
@@ -29,8 +28,9 @@ from MRI2PETLib.evaluation.specificity import (
     other_differences,
     specificity,
 )
-from MRI2PETLib.images import read_image
-from MRI2PETLib.progress import Reporter
+from MRI2PETLib.images.io import read_image
+from MRI2PETLib.reports import texts as wording
+from MRI2PETLib.templates.regions import Parcellation
 
 REGIONS_CSV = "regions.csv"
 # What is kept of each region of each scan, in this order.

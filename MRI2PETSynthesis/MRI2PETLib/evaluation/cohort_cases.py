@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from MRI2PETLib.errors import InputError
+from MRI2PETLib.core.errors import InputError
 
 PREDICTIONS = "predictions.csv"
 _REQUIRED = ("case", "subject", "synthetic", "real")

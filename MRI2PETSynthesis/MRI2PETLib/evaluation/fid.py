@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from MRI2PETLib.errors import DependencyError, InputError
+from MRI2PETLib.core.errors import DependencyError, InputError
 
 if TYPE_CHECKING:
     import torch

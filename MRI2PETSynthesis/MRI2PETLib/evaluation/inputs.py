@@ -10,12 +10,12 @@ from typing import Any, Literal
 import numpy as np
 import SimpleITK as sitk
 
-from MRI2PETLib.errors import InputError
+from MRI2PETLib.core.errors import InputError
+from MRI2PETLib.core.findings import Finding, Verdict
+from MRI2PETLib.core.progress import ProgressCallback, no_progress
 from MRI2PETLib.evaluation.measure import is_constant
-from MRI2PETLib.images import LoadedImage, on_grid_of, read_image, same_grid, sidecar_path
+from MRI2PETLib.images.io import LoadedImage, on_grid_of, read_image, same_grid, sidecar_path
 from MRI2PETLib.preprocessing.pet import PetImage, read_pet
-from MRI2PETLib.progress import ProgressCallback, no_progress
-from MRI2PETLib.verdict import Finding, Verdict
 
 Register = Literal["rigid", "header"]
 MIN_BRAIN_VOXELS = 100
@@ -187,7 +187,7 @@ def _rescale(
     real: sitk.Image, mask: sitk.Image, unit: str, wanted: str
 ) -> tuple[sitk.Image, dict[str, Any], tuple[Finding, ...]]:
     """The aligned real PET in the unit of the synthetic one, the record of it, and what to tell."""
-    from MRI2PETLib.comparison import to_unit
+    from MRI2PETLib.synthesis.comparison import to_unit
 
     inside = sitk.GetArrayViewFromImage(real)[sitk.GetArrayViewFromImage(mask) != 0].astype(np.float64)
     mean, low, high = (float(v) for v in (inside.mean(), inside.min(), inside.max()))

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 import SimpleITK as sitk
 
-from MRI2PETLib.errors import InputError
+from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.evaluation.measure import Measure, is_constant, measured
 from MRI2PETLib.evaluation.metrics import value_metrics
-from MRI2PETLib.images import same_grid
+from MRI2PETLib.images.io import same_grid
 
 _METRICS = (
     "percent_difference",

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import SimpleITK as sitk
 
-from MRI2PETLib.errors import InputError
+from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.evaluation.cnr import BoxPairs, box_pairs, cnr_summary
 from MRI2PETLib.evaluation.measure import Measure, correlation, is_constant, measured, regression_slope
 from MRI2PETLib.evaluation.normdiff import (

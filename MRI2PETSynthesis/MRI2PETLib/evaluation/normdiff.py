@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from MRI2PETLib.errors import InputError
+from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.evaluation.measure import Measure
 
 EMPTY = "no voxel inside the mask with both images finite"

@@ -11,7 +11,7 @@ import SimpleITK as sitk
 
 from MRI2PETLib.evaluation.baselines import Predictor
 from MRI2PETLib.evaluation.metrics import value_metrics
-from MRI2PETLib.evaluation.regions import Parcellation, RegionVoxels
+from MRI2PETLib.templates.regions import Parcellation, RegionVoxels
 
 _REGIONAL = (
     "percent_difference",

@@ -19,8 +19,8 @@ import SimpleITK as sitk
 from MRI2PETLib.evaluation.baselines import ANATOMY_NULL, NETWORK
 from MRI2PETLib.evaluation.metrics import voxel_metrics
 from MRI2PETLib.evaluation.statistics import area_under_curve, mean_sd
-from MRI2PETLib.grids import antialias
-from MRI2PETLib.preprocessing.template import load_template
+from MRI2PETLib.images.grid import antialias
+from MRI2PETLib.templates.icbm152 import load_template
 
 _SPACING_MM = 6.0
 _BLOCK = 32  # scans in memory at a time

@@ -9,8 +9,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol
 
-from MRI2PETLib.errors import BundleError
-from MRI2PETLib.progress import ProgressCallback
+from MRI2PETLib.core.errors import BundleError
+from MRI2PETLib.core.progress import ProgressCallback
 
 if TYPE_CHECKING:
     import torch

@@ -22,10 +22,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from MRI2PETLib.errors import DependencyError
+from MRI2PETLib.core.errors import DependencyError
+from MRI2PETLib.core.progress import ProgressCallback
 from MRI2PETLib.models.laplacian import laplacian_loss
 from MRI2PETLib.models.objective import NETWORK, Between, Objective, check_arguments
-from MRI2PETLib.progress import ProgressCallback
 
 STOCHASTIC = True
 PRESET = "rflow"

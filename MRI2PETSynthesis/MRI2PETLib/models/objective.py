@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from MRI2PETLib.errors import BundleError
+from MRI2PETLib.core.errors import BundleError
 
 NETWORK, OBJECTIVE = "network", "objective"
 

@@ -17,9 +17,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from MRI2PETLib.errors import BundleError
+from MRI2PETLib.core.errors import BundleError
+from MRI2PETLib.core.progress import ProgressCallback
 from MRI2PETLib.models.objective import NETWORK, OBJECTIVE, Between, Objective, check_arguments, frozen
-from MRI2PETLib.progress import ProgressCallback
 
 STOCHASTIC = False
 UPSAMPLING = ("linear", "transposed")

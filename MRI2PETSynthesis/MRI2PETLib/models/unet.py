@@ -22,10 +22,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from MRI2PETLib.core.progress import ProgressCallback
 from MRI2PETLib.models.objective import NETWORK, Objective, check_arguments
 from MRI2PETLib.models.separable import DepthwiseSeparableConv3d, pointwise_conv3d
 from MRI2PETLib.models.slabs import convolve_in_slabs, use_slabs
-from MRI2PETLib.progress import ProgressCallback
 
 STOCHASTIC = False
 PRESET = "tspo-unet"

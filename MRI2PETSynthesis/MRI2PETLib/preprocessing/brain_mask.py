@@ -8,18 +8,18 @@ from dataclasses import dataclass
 import numpy as np
 import SimpleITK as sitk
 
-from MRI2PETLib.errors import InputError, QualityError
-from MRI2PETLib.grids import Grid, antialias, resample
-from MRI2PETLib.preprocessing import quality
+from MRI2PETLib.core.errors import InputError, QualityError
+from MRI2PETLib.core.findings import Finding, Verdict
+from MRI2PETLib.core.progress import ProgressCallback, no_progress, part_of
+from MRI2PETLib.images.grid import Grid, antialias, resample
+from MRI2PETLib.preprocessing import fit_quality as quality
 from MRI2PETLib.preprocessing.bias_field import log_bias_field, remove_bias, shrink_to
-from MRI2PETLib.preprocessing.extractors import run_backend
+from MRI2PETLib.preprocessing.brain_extractors import run_backend
+from MRI2PETLib.preprocessing.mask_refinement import refine_mask
 from MRI2PETLib.preprocessing.morphology import dilate
-from MRI2PETLib.preprocessing.refinement import refine_mask
-from MRI2PETLib.preprocessing.stripped import stripped_mask
-from MRI2PETLib.preprocessing.template import load_template
+from MRI2PETLib.preprocessing.stripped_brain import stripped_mask
 from MRI2PETLib.preprocessing.template_registration import TemplateFit, register_to_template
-from MRI2PETLib.progress import ProgressCallback, no_progress, part_of
-from MRI2PETLib.verdict import Finding, Verdict
+from MRI2PETLib.templates.icbm152 import load_template
 
 _log = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ class BrainExtraction:
     :ivar template_to_native: maps template (MNI, LPS mm) points to T1 points, or ``None`` without a fit.
         ``sitk.Resample(t1, template, template_to_native)`` puts the T1 on the template.
     :ivar method: ``template``, ``stripped``, ``given``, or the name of a backend.
-    :ivar measures: the numbers behind the verdict, see :func:`MRI2PETLib.preprocessing.quality.measures`.
+    :ivar measures: the numbers behind the verdict, see :func:`MRI2PETLib.preprocessing.fit_quality.measures`.
     """
 
     mask: sitk.Image
@@ -64,7 +64,7 @@ def extract_brain(
     :param t1: 3-D, any grid (LPS mm), finite values.
     :param mask: brain mask in the same world; resampled if its grid differs.
     :param backend: ``template``, or an installed one of
-        :func:`MRI2PETLib.preprocessing.extractors.available_backends`.
+        :func:`MRI2PETLib.preprocessing.brain_extractors.available_backends`.
     :return: mask, transform, and a verdict that may be ``refuse``: the caller decides.
     :raises QualityError: if no mask can be made at all.
     :raises InputError: if a given mask is empty or does not fit the T1.
@@ -129,7 +129,7 @@ def check_given_mask(mask: sitk.Image, t1: sitk.Image) -> tuple[sitk.Image, tupl
 
     :raises InputError: if it is empty, too small or large for a brain, or lies outside the T1.
     """
-    from MRI2PETLib.images import same_grid
+    from MRI2PETLib.images.io import same_grid
 
     binary = sitk.Cast(mask > 0, sitk.sitkUInt8)
     if not np.any(sitk.GetArrayViewFromImage(binary)):

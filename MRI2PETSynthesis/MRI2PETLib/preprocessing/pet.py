@@ -9,11 +9,12 @@ from typing import Any, Literal, get_args
 import numpy as np
 import SimpleITK as sitk
 
-from MRI2PETLib.errors import InputError
-from MRI2PETLib.image_files import RawImage
-from MRI2PETLib.images import grid_metadata, open_image, read_frame_image, same_grid, sha256_of_files
-from MRI2PETLib.preprocessing import bids_pet
-from MRI2PETLib.preprocessing.frames import (
+from MRI2PETLib.core.errors import InputError
+from MRI2PETLib.core.findings import Finding, Verdict
+from MRI2PETLib.images import bids as bids_pet
+from MRI2PETLib.images.headers import RawImage
+from MRI2PETLib.images.io import grid_metadata, open_image, read_frame_image, same_grid, sha256_of_files
+from MRI2PETLib.preprocessing.pet_frames import (
     WINDOW_S,
     FrameTimes,
     average_frames,
@@ -31,7 +32,6 @@ from MRI2PETLib.preprocessing.suv import (
     seconds_between,
     to_suv,
 )
-from MRI2PETLib.verdict import Finding, Verdict
 
 __all__ = ["PetImage", "Unit", "average_frames", "read_pet", "smooth_fwhm", "to_suv", "to_suvr"]
 
@@ -79,7 +79,7 @@ def read_pet(
 
     :param unit: unit of the values in the file (SUV, SUVR, Bq/mL, normalised); wins over tags and sidecar.
     :param series_uid: SeriesInstanceUID, when a DICOM folder holds several PETs.
-    :raises InputError: see :func:`MRI2PETLib.images.read_image`; frames that miss the window or are not
+    :raises InputError: see :func:`MRI2PETLib.images.io.read_image`; frames that miss the window or are not
         decay-corrected; an unknown ``unit``.
     """
     if unit is not None and unit.strip().lower() not in _UNITS:

@@ -15,11 +15,11 @@ from dataclasses import dataclass
 import numpy as np
 import SimpleITK as sitk
 
-from MRI2PETLib.errors import InputError
-from MRI2PETLib.images import on_grid_of, same_grid
+from MRI2PETLib.core.errors import InputError
+from MRI2PETLib.core.findings import Finding, Verdict
+from MRI2PETLib.core.progress import ProgressCallback, no_progress
+from MRI2PETLib.images.io import on_grid_of, same_grid
 from MRI2PETLib.preprocessing.smoothing import FWHM_PER_SIGMA
-from MRI2PETLib.progress import ProgressCallback, no_progress
-from MRI2PETLib.verdict import Finding, Verdict
 
 logger = logging.getLogger(__name__)
 

@@ -8,15 +8,15 @@ from functools import cache
 import numpy as np
 import SimpleITK as sitk
 
-from MRI2PETLib.errors import InputError, QualityError
-from MRI2PETLib.grids import Grid, resample
-from MRI2PETLib.preprocessing import quality
+from MRI2PETLib.core.errors import InputError, QualityError
+from MRI2PETLib.core.findings import Finding, Verdict
+from MRI2PETLib.core.progress import ProgressCallback, no_progress, part_of
+from MRI2PETLib.images.grid import Grid, resample
+from MRI2PETLib.preprocessing import fit_quality as quality
 from MRI2PETLib.preprocessing import template_registration as registration
 from MRI2PETLib.preprocessing.morphology import dilate, filled, largest_component
 from MRI2PETLib.preprocessing.smoothing import smooth_fwhm
-from MRI2PETLib.preprocessing.template import load_template
-from MRI2PETLib.progress import ProgressCallback, no_progress, part_of
-from MRI2PETLib.verdict import Finding, Verdict
+from MRI2PETLib.templates.icbm152 import load_template
 
 # Resolution of the built-in template: that of a brain PET.
 PET_FWHM_MM = 6.0

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import SimpleITK as sitk
 
-from MRI2PETLib.errors import InputError
-from MRI2PETLib.images import same_grid
+from MRI2PETLib.core.errors import InputError
+from MRI2PETLib.images.io import same_grid
 
 # FWHM / sigma of a Gaussian: 2 sqrt(2 ln 2).
 FWHM_PER_SIGMA = 2.3548200450309493

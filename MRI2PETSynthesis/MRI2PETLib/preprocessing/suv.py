@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import SimpleITK as sitk
 
-from MRI2PETLib.errors import InputError
-from MRI2PETLib.verdict import Finding
+from MRI2PETLib.core.errors import InputError
+from MRI2PETLib.core.findings import Finding
 
 if TYPE_CHECKING:
     import pydicom

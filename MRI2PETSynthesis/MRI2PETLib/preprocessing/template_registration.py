@@ -12,10 +12,10 @@ from functools import cache
 import numpy as np
 import SimpleITK as sitk
 
-from MRI2PETLib.grids import Grid, resample
+from MRI2PETLib.core.progress import ProgressCallback, no_progress, part_of
+from MRI2PETLib.images.grid import Grid, resample
 from MRI2PETLib.preprocessing.morphology import dilate, erode
-from MRI2PETLib.preprocessing.template import load_template
-from MRI2PETLib.progress import ProgressCallback, no_progress, part_of
+from MRI2PETLib.templates.icbm152 import load_template
 
 ALIGNING = "aligning with the template"  # stage of the progress during which ITK works, and Python rests
 _log = logging.getLogger(__name__)

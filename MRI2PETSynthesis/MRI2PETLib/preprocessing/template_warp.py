@@ -10,10 +10,10 @@ import logging
 
 import SimpleITK as sitk
 
-from MRI2PETLib.errors import QualityError
-from MRI2PETLib.grids import Grid, antialias, resample
-from MRI2PETLib.preprocessing.template import load_template
-from MRI2PETLib.progress import ProgressCallback, no_progress
+from MRI2PETLib.core.errors import QualityError
+from MRI2PETLib.core.progress import ProgressCallback, no_progress
+from MRI2PETLib.images.grid import Grid, antialias, resample
+from MRI2PETLib.templates.icbm152 import load_template
 
 logger = logging.getLogger(__name__)
 

@@ -20,9 +20,9 @@ import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
-from MRI2PETLib.preprocessing.template import load_template
-from MRI2PETLib.resources import resources_dir
+from MRI2PETLib.core.resources import resources_dir
 from MRI2PETLib.simulation.fields import FloatArray, Grid
+from MRI2PETLib.templates.icbm152 import load_template
 
 # White matter after a regression on the same maps. CSF stands for dura, vessels and choroid plexus too, which
 # the tissue maps do not separate.

@@ -11,9 +11,9 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from MRI2PETLib.preprocessing.template import load_template
 from MRI2PETLib.simulation.deformation import BRAIN_CENTRE, Deformation
 from MRI2PETLib.simulation.fields import FloatArray, Grid, sample, smooth_noise
+from MRI2PETLib.templates.icbm152 import load_template
 
 # Mean of the template's T1 (0..255) where a tissue is nearly pure, relative to white matter.
 TEMPLATE_T1 = {"gm": 0.746, "wm": 1.0, "csf": 0.325}

@@ -16,11 +16,10 @@ from typing import Any
 import numpy as np
 
 from MRI2PETLib import __version__
-from MRI2PETLib.cases import Case
-from MRI2PETLib.errors import InputError
-from MRI2PETLib.images import read_image, write_image
-from MRI2PETLib.outputs import make_folder, temporary_mark, write_json, write_text
-from MRI2PETLib.progress import ProgressCallback, no_progress
+from MRI2PETLib.core.errors import InputError
+from MRI2PETLib.core.files import make_folder, temporary_mark, write_json, write_text
+from MRI2PETLib.core.progress import ProgressCallback, no_progress
+from MRI2PETLib.images.io import read_image, write_image
 from MRI2PETLib.simulation.for_t1 import SimulatedPet, simulate_pet
 from MRI2PETLib.simulation.subject import (
     SPACING_LIMITS_MM,
@@ -28,6 +27,7 @@ from MRI2PETLib.simulation.subject import (
     check_arguments,
     simulate_subject,
 )
+from MRI2PETLib.synthesis.cases import Case
 
 COLUMNS = ("case", "subject", "t1", "pet", "group", "genotype")
 MANIFEST, TRUTH = "manifest.csv", "truth.json"

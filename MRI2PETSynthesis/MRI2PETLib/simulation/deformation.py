@@ -11,8 +11,8 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from MRI2PETLib.preprocessing.template import load_template
 from MRI2PETLib.simulation.fields import FloatArray, Grid, blur, sample, smooth_noise
+from MRI2PETLib.templates.icbm152 import load_template
 
 # Centre of the template's brain and the box that fields live on, wide enough for a whole head (LPS mm).
 BRAIN_CENTRE = (0.0, 17.0, 5.0)

@@ -9,11 +9,11 @@ import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
-from MRI2PETLib.errors import InputError
-from MRI2PETLib.grids import Grid as ImageGrid
-from MRI2PETLib.grids import world_extent
-from MRI2PETLib.model_space import to_grid
-from MRI2PETLib.outputs import plain
+from MRI2PETLib.core.errors import InputError
+from MRI2PETLib.core.files import plain
+from MRI2PETLib.images.grid import Grid as ImageGrid
+from MRI2PETLib.images.grid import world_extent
+from MRI2PETLib.models.model_space import to_grid
 from MRI2PETLib.preprocessing.bias_field import log_bias_field, remove_bias
 from MRI2PETLib.preprocessing.brain_mask import extract_brain
 from MRI2PETLib.simulation import scanner

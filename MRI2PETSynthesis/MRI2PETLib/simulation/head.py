@@ -12,9 +12,9 @@ import numpy as np
 import SimpleITK as sitk
 from scipy import ndimage
 
-from MRI2PETLib.preprocessing.template import load_template
 from MRI2PETLib.simulation.deformation import Deformation
 from MRI2PETLib.simulation.fields import FloatArray, Grid, sample, smooth_noise, upsampled
+from MRI2PETLib.templates.icbm152 import load_template
 
 # The imaged box of a whole head (LPS mm): from above the vertex to the chin.
 HEAD_CENTRE = (0.0, 12.0, 2.0)

@@ -11,14 +11,14 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 from scipy import ndimage, special
 
-from MRI2PETLib.errors import InputError
-from MRI2PETLib.outputs import plain
-from MRI2PETLib.preprocessing.template import load_template
+from MRI2PETLib.core.errors import InputError
+from MRI2PETLib.core.files import plain
 from MRI2PETLib.simulation import scanner
 from MRI2PETLib.simulation.anatomy import Anatomy, make_anatomy
 from MRI2PETLib.simulation.deformation import BRAIN_CENTRE, random_deformation
 from MRI2PETLib.simulation.fields import FloatArray, Grid
 from MRI2PETLib.simulation.head import HEAD_CENTRE, HEAD_EXTENT_MM, surround
+from MRI2PETLib.templates.icbm152 import load_template
 
 Genotype = Literal["HAB", "MAB"]
 

@@ -9,7 +9,7 @@ from MRI2PETSynthesisWindow import WindowTestCase, slicer
 class MRI2PETSynthesisLifeTest(WindowTestCase):
     def setUp(self):
         super().setUp()
-        from MRI2PETLib.scene_images import add_volume
+        from MRI2PETLib.scene.images import add_volume
         from MRI2PETLib.simulation import simulate_subject
 
         person = simulate_subject(3, spacing_mm=3.0)

@@ -48,7 +48,7 @@ class MRI2PETSynthesisUserPathTest(WindowTestCase):
         self.assertTrue(self.ui.compareButton.enabled)
         self.ui.compareButton.click()
         self.finish()
-        from MRI2PETLib.scene import result_nodes
+        from MRI2PETLib.scene.results import result_nodes
 
         nodes = result_nodes(slicer.mrmlScene, result.GetID())
         self.assertIsNotNone(nodes.normdiff)
@@ -71,7 +71,7 @@ class MRI2PETSynthesisUserPathTest(WindowTestCase):
         self.assertGreater(table.model().rowCount(), 10)
         self.widget.readouts._onCell(table.model().index(5, 0))
         red = slicer.app.layoutManager().sliceWidget("MRI2PETT1").mrmlSliceNode()
-        from MRI2PETLib.scene_tables import region_point_ras
+        from MRI2PETLib.scene.tables import region_point_ras
 
         point = region_point_ras(slicer.mrmlScene.GetNodeByID(nodes.regions), 5)
         self.assertAlmostEqual(red.GetSliceToRAS().GetElement(2, 3), point[2], delta=1.5)

@@ -1,0 +1,1 @@
+"""What every room stands on: errors, findings, whole-or-nothing files, progress, resources, threads."""

@@ -1,0 +1,93 @@
+"""Do the next item of a series in a thread while the present one is worked on."""
+
+from __future__ import annotations
+
+import gc
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import suppress
+from functools import cache
+from importlib import import_module
+from typing import Generic, TypeVar
+
+from MRI2PETLib.core.errors import Cancelled
+from MRI2PETLib.core.progress import ProgressCallback
+
+_POLL_S = 0.1
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
+
+
+class OneAhead(Generic[_Item, _Result]):
+    """Call ``function`` for each item, in order, in a thread, at most one item ahead of who takes results.
+
+    So two items are in memory at a time. ``function`` is given a progress callback, and what it last said is
+    passed on by :meth:`take`, in the thread of the taker. At the end of the ``with`` block that callback
+    raises :class:`Cancelled`, and the thread is waited for.
+
+    >>> with OneAhead([1, 2], lambda item, progress: 2 * item) as ahead:
+    ...     [ahead.take(print), ahead.take(print)]
+    [2, 4]
+    """
+
+    def __init__(
+        self, items: Sequence[_Item], function: Callable[[_Item, ProgressCallback], _Result]
+    ) -> None:
+        self._items: Iterator[_Item] = iter(items)
+        self._function = function
+        self._thread = ThreadPoolExecutor(1, "one-ahead")
+        self._cancelled = threading.Event()
+
+    def __enter__(self) -> OneAhead[_Item, _Result]:
+        self._start_next()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._cancelled.set()
+        self._thread.shutdown(wait=True, cancel_futures=True)
+
+    def _start_next(self) -> None:
+        said: list[tuple[float, float, str]] = []
+
+        def progress(done: float, total: float, stage: str) -> None:
+            if self._cancelled.is_set():
+                raise Cancelled("Cancelled.")
+            said.append((done, total, stage))
+
+        for item in self._items:
+            self._next: Future[_Result] = self._thread.submit(self._function, item, progress)
+            self._said = said
+            return
+
+    def take(self, progress: ProgressCallback) -> _Result:
+        """The result of the next item, or what its function raised. The item after that is started."""
+        pending, said, told = self._next, self._said, 0
+        while not wait([pending], _POLL_S).done:
+            if len(said) > told:
+                told = len(said)
+                progress(*said[told - 1])
+        self._start_next()
+        return pending.result()
+
+
+@cache
+def import_early(*names: str) -> None:
+    """Import modules in a thread, once. Their errors are left to whoever imports them next.
+
+    For a moment at which the work is done outside Python: imports hold Python's lock. Imported objects stay,
+    so Python's collector need not look for garbage among them: not meanwhile, later or at the end of the
+    process (a sixth of the time of an import, and half a second at the end).
+    """
+
+    def run() -> None:
+        collects = gc.isenabled()
+        gc.disable()
+        for name in names:
+            with suppress(Exception):
+                import_module(name)
+        gc.freeze()
+        if collects:
+            gc.enable()
+
+    threading.Thread(target=run, name="import-early").start()

@@ -1,0 +1,163 @@
+"""What can be wrong with an image before any registration: geometry, unit of length, voxel values."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+
+from MRI2PETLib.core.errors import InputError
+from MRI2PETLib.core.findings import Finding
+from MRI2PETLib.images.headers import RawImage
+
+Kind = Literal["t1", "pet", "mask", "labels"]
+
+MIN_EXTENT_MM = 120.0
+MIN_SLICES = 16
+# The largest axis of a head image; used to recognise a wrong unit of length.
+_HEAD_EXTENT_MM = (120.0, 400.0)
+# Above this no scanner has a field of view: whole-body PET reaches 2 m.
+_MAX_EXTENT_MM = {"t1": 1000.0, "pet": 2500.0, "mask": 2500.0, "labels": 2500.0}
+# What the numbers would be if one of these had been meant: unit, factor to mm.
+_OTHER_UNITS = (("cm", 10.0), ("m", 1000.0), ("um", 0.001), ("0.1 mm", 0.1))
+# Above this share of non-finite voxels the file is broken, not merely blemished.
+_MAX_NON_FINITE_SHARE = 1e-3
+
+
+def check_geometry(raw: RawImage, kind: Kind) -> tuple[Finding, ...]:
+    """Check the header: degenerate axes, unit of length, slab, field of view. Reads no voxel.
+
+    :raises InputError: if the image cannot be used; the message names the size and the remedy.
+    """
+    check_axes(raw, kind)
+    return check_field_of_view(raw, kind)
+
+
+def check_axes(raw: RawImage, kind: Kind) -> None:
+    """Check that the axes span a volume, and that its size in mm is one.
+
+    :raises InputError: for degenerate axes or another unit of length.
+    """
+    name, spacing = raw.path, raw.spacing_mm
+    degenerate = not np.isfinite(raw.affine).all() or spacing.min() <= 0
+    if degenerate or abs(np.linalg.det(raw.affine[:3, :3] / spacing)) < 0.1:
+        raise InputError(f"The axes in the header of {name} are degenerate.", "Export the image again.")
+    _check_unit(raw, kind)
+
+
+def check_field_of_view(raw: RawImage, kind: Kind) -> tuple[Finding, ...]:
+    """Check that a brain can be in the image; masks and labels may be of any size.
+
+    :raises InputError: for a slab.
+    """
+    if kind in ("mask", "labels"):
+        return ()
+    name, extent = raw.path, raw.extent_mm
+    axis = int(np.argmin(extent))
+    letters = _anatomical_axis(raw.affine, axis)
+    covers = f"{name} covers only {extent[axis]:.0f} mm in {letters} ({raw.size[axis]} voxels)"
+    if kind == "t1":
+        if extent[axis] < MIN_EXTENT_MM or min(raw.size) < MIN_SLICES:
+            raise InputError(
+                f"{covers}; needed are {MIN_EXTENT_MM:.0f} mm and {MIN_SLICES} voxels on each axis.",
+                "Choose the 3-D T1 of the session, not a slab or a localiser.",
+            )
+    elif min(raw.size) < MIN_SLICES // 2:
+        raise InputError(f"{covers}.", "Give a PET that covers the brain.")
+    elif extent[axis] < MIN_EXTENT_MM:
+        return (Finding("warn", "small_field_of_view", f"{covers}.", "Check that the brain is inside."),)
+    return ()
+
+
+def _check_unit(raw: RawImage, kind: Kind) -> None:
+    extent = raw.extent_mm
+    low, high = _HEAD_EXTENT_MM
+    if extent.max() >= low / 2 and extent.max() <= _MAX_EXTENT_MM[kind]:
+        return
+    size = " x ".join(f"{value:.4g}" for value in extent)
+    for unit, factor in _OTHER_UNITS:
+        if low <= extent.max() * factor <= high:
+            raise InputError(
+                f"{raw.path} is {size} mm large; it looks like the header is in {unit}.",
+                f"Multiply its spacing and origin by {factor:g} and write it again in mm.",
+            )
+    raise InputError(f"{raw.path} is {size} mm large, not a head.", "Check the voxel size in its header.")
+
+
+def _anatomical_axis(affine: np.ndarray, axis: int) -> str:
+    return ("left-right", "front-back", "head-foot")[int(np.argmax(np.abs(affine[:3, axis])))]
+
+
+def clean_values(array: np.ndarray, raw: RawImage) -> tuple[np.ndarray, tuple[Finding, ...]]:
+    """Return the voxels as float32 with the few non-finite ones set to 0, and a finding that counts them.
+
+    ITK's NIfTI reader turns NaN and infinity into 0 without a word, so this must see what nibabel read.
+
+    :raises InputError: when 0.1 % or more of the voxels are not finite.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        values = np.ascontiguousarray(array, dtype=np.float32)
+    bad = ~np.isfinite(values)
+    n_bad = int(bad.sum())
+    if not n_bad:
+        return values, ()
+    share = n_bad / values.size
+    told = f"{n_bad} voxels ({100 * share:.2g} %) of {raw.path.name} are not finite (NaN or infinite)"
+    if share >= _MAX_NON_FINITE_SHARE:
+        raise InputError(f"{told}.", "Find the step that made them, or replace them with 0 on purpose.")
+    values = np.where(bad, np.float32(0), values)
+    return values, (Finding("warn", "non_finite", f"{told}; set to 0."),)
+
+
+def check_contrast(values: np.ndarray, raw: RawImage) -> None:
+    """Refuse a volume without contrast (one value, or one value in 98 % of the voxels and more).
+
+    :raises InputError: naming the value.
+    """
+    low, high = float(values.min()), float(values.max())
+    if low == high:
+        raise InputError(f"{raw.path} has a single value ({low:g}).", "It is empty: choose another image.")
+    p1, p99 = np.percentile(values[::2, ::2, ::2], (1, 99))
+    if p99 <= p1:
+        raise InputError(
+            f"{raw.path} has almost a single value ({p1:g} from the 1st to the 99th percentile).",
+            "Choose an image of the whole head; this looks like a mask or a damaged file.",
+        )
+
+
+def to_mask(values: np.ndarray, raw: RawImage) -> tuple[np.ndarray, tuple[Finding, ...]]:
+    """Return a uint8 mask of 0 and 1 from a two-valued, label or probability image.
+
+    Whole numbers: everything but 0 is inside. Probabilities (0..1 with fractions): inside from 0.5, and told.
+
+    :raises InputError: for an empty or full mask, negative or fractional values beyond 1.
+    """
+    fractional = bool((values != np.rint(values)).any())
+    if values.min() < 0 or (fractional and values.max() > 1.0):
+        raise InputError(
+            f"{raw.path} is not a mask: its values go from {values.min():g} to {values.max():g}.",
+            "Give an image of 0 outside and 1 inside.",
+        )
+    mask = (values >= 0.5).astype(np.uint8) if fractional else (values > 0).astype(np.uint8)
+    if not mask.any() or mask.all():
+        state = "all voxels are inside" if mask.any() else "no voxel is inside"
+        raise InputError(f"The mask {raw.path} is not usable: {state}.", "Draw or compute it again.")
+    if not fractional:
+        return mask, ()
+    message = f"{raw.path.name} holds probabilities; voxels of at least 0.5 are taken as inside."
+    return mask, (Finding("warn", "mask_thresholded", message),)
+
+
+def to_labels(values: np.ndarray, raw: RawImage) -> np.ndarray:
+    """Return int32 labels.
+
+    :raises InputError: for fractional values or no label but 0.
+    """
+    if (values != np.rint(values)).any():
+        raise InputError(
+            f"{raw.path} is not a label map: it has fractional values.",
+            "Give the labels themselves, resampled with nearest neighbour.",
+        )
+    if not values.any():
+        raise InputError(f"{raw.path} has no label (all voxels are 0).", "Give a label map.")
+    return values.astype(np.int32)

@@ -1,0 +1,327 @@
+"""DICOM folders: the series they hold, and the geometry of a series from its tags.
+
+Geometry: DICOM PS3.3 C.7.6.2.1.1 (Image Plane Module): Image Position and Orientation (Patient) in LPS mm,
+Pixel Spacing is (between rows, between columns). Slices are ordered by position, never by file name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import SimpleITK as sitk
+
+from MRI2PETLib.core.errors import InputError
+from MRI2PETLib.core.findings import Finding
+from MRI2PETLib.images.headers import RawImage, split_size, unreadable_as_input_error
+
+_TAGS = (
+    "SOPInstanceUID",
+    "SeriesInstanceUID",
+    "PatientID",
+    "Modality",
+    "SeriesDescription",
+    "ProtocolName",
+    "SeriesNumber",
+    "ImageType",
+    "ScanningSequence",
+    "MRAcquisitionType",
+    "RepetitionTime",
+    "EchoTime",
+    "InversionTime",
+    "FlipAngle",
+    "ContrastBolusAgent",
+    "Rows",
+    "Columns",
+    "SamplesPerPixel",
+    "NumberOfFrames",
+    "PixelSpacing",
+    "SliceThickness",
+    "ImagePositionPatient",
+    "ImageOrientationPatient",
+    "InstanceNumber",
+    "AcquisitionDate",
+    "AcquisitionTime",
+    "FrameReferenceTime",
+    "CorrectedImage",
+)
+# What a sidecar may say about the series; no dates, nothing that identifies the person.
+_TOLD_TAGS = (
+    "SeriesInstanceUID",
+    "SeriesDescription",
+    "Modality",
+    "ScanningSequence",
+    "MRAcquisitionType",
+    "RepetitionTime",
+    "EchoTime",
+    "InversionTime",
+    "FlipAngle",
+)
+_SAME_POSITION_MM = 0.01
+# Slices further from even than this share of their distance mean that some are missing.
+_UNEVEN_SHARE = 0.1
+_OFF_LINE_MM = 0.5
+
+
+@dataclass(frozen=True)
+class DicomSeries:
+    """The images of one series that share orientation, matrix, echo and kind of image.
+
+    A series whose images differ in these (a localiser, a multi-echo scan) is listed once for each part.
+
+    :ivar files: ordered by frame, then along the normal of the slices.
+    :ivar n_frames: images at each position; 0 when positions have different numbers of images.
+    :ivar tags: plain values of the first image, but for PatientID.
+    :ivar positions: Image Position (Patient) of the first frame's slices, LPS mm, in the order of ``files``.
+    """
+
+    uid: str
+    modality: str
+    description: str
+    size: tuple[int, int, int]
+    n_frames: int
+    files: tuple[Path, ...]
+    positions: tuple[tuple[float, float, float], ...]
+    tags: dict[str, Any] = field(repr=False)
+    patient: str = field(repr=False)
+
+    @property
+    def spacing_mm(self) -> tuple[float, float, float]:
+        """Along columns, rows and slices (mean distance of the slices)."""
+        rows, columns = self.tags["PixelSpacing"]
+        return float(columns), float(rows), float(np.linalg.norm(self.step))
+
+    @property
+    def step(self) -> np.ndarray:
+        """LPS vector from one slice to the next."""
+        if len(self.positions) > 1:
+            return (np.array(self.positions[-1]) - self.positions[0]) / (len(self.positions) - 1)
+        return _normal(self.tags) * (number(self.tags, "SliceThickness") or 1.0)
+
+    def label(self) -> str:
+        """One line for a list: what it is, how large, and the UID that selects it."""
+        size = " x ".join(str(n) for n in self.size)
+        spacing = " x ".join(f"{s:.2f}" for s in self.spacing_mm)
+        frames = f", {self.n_frames} frames" if self.n_frames != 1 else ""
+        number = self.tags.get("SeriesNumber", "?")
+        name = self.description or "no description"
+        return f"{number}: {self.modality} '{name}' {size} at {spacing} mm{frames}, {self.uid}"
+
+
+def list_series(folder: Path | str) -> list[DicomSeries]:
+    """Find all DICOM image series under ``folder`` (all levels); reads tags only, passes over other files.
+
+    :raises InputError: when there is no DICOM image with a position.
+    """
+    import pydicom
+
+    folder = Path(folder)
+    groups: list[list[dict[str, Any]]] = []
+    seen: set[str] = set()
+    files = sorted(f for f in folder.rglob("*") if f.is_file())
+    multi_frame = 0
+    for file in files:
+        try:
+            data = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=[*_TAGS])
+            tags = {name: _plain(data.get(name)) for name in _TAGS if data.get(name) is not None}
+        except pydicom.errors.InvalidDicomError:
+            continue
+        except Exception as error:  # pydicom raises what it happens to meet in a damaged file
+            raise InputError(
+                f"The DICOM file {file} cannot be read: it is damaged.", "Export the series again."
+            ) from error
+        multi_frame += number(tags, "NumberOfFrames") > 1
+        if not _is_slice(tags) or str(tags.get("SOPInstanceUID")) in seen:
+            continue
+        seen.add(str(tags.get("SOPInstanceUID")))
+        tags["file"] = file
+        group = next((g for g in groups if _same_stack(g[0], tags)), None)
+        if group is None:
+            groups.append([tags])
+        else:
+            group.append(tags)
+    if not groups:
+        _refuse_folder(folder, files, multi_frame)
+    return [_series(group) for group in groups]
+
+
+def open_series(series: DicomSeries, folder: Path, *, findings: Iterable[Finding] = ()) -> RawImage:
+    """Open a series as an image; checks that its slices are complete and evenly spaced.
+
+    :raises InputError: for missing or uneven slices.
+    """
+    name = f"Series '{series.description}' in {folder}"
+    if series.n_frames == 0:
+        hint = "Export the series again; frames or slices are missing or there twice."
+        raise InputError(f"{name} has different numbers of images at its positions.", hint)
+    size, n_frames = split_size(folder, (*series.size, series.n_frames))
+    more = _check_slices(name, series)
+    affine = np.eye(4)
+    orientation = np.array(series.tags["ImageOrientationPatient"], dtype=float).reshape(2, 3)
+    affine[:3, 0] = orientation[0] * series.spacing_mm[0]
+    affine[:3, 1] = orientation[1] * series.spacing_mm[1]
+    affine[:3, 2] = series.step
+    affine[:3, 3] = series.positions[0]
+
+    def read_frame(t: int) -> np.ndarray:
+        reader = sitk.ImageSeriesReader()
+        # Float, because the rescale slope of a PET differs from slice to slice.
+        reader.SetOutputPixelType(sitk.sitkFloat32)
+        reader.SetFileNames([str(f) for f in series.files[t * size[2] : (t + 1) * size[2]]])
+        with unreadable_as_input_error(folder):
+            return sitk.GetArrayFromImage(reader.Execute())
+
+    tags = {key: value for key, value in series.tags.items() if key in _TOLD_TAGS}
+    return RawImage(
+        path=folder,
+        affine=affine,
+        size=size,
+        n_frames=n_frames,
+        read_frame=read_frame,
+        files=series.files,
+        metadata={"format": "DICOM", "series": tags},
+        findings=(*findings, *more),
+    )
+
+
+def _check_slices(name: str, series: DicomSeries) -> tuple[Finding, ...]:
+    positions = np.array(series.positions)
+    if len(positions) < 3:
+        return ()
+    gaps = np.diff(positions @ _normal(series.tags))
+    gap = float(np.median(gaps))
+    n_missing = int(np.sum(np.rint(gaps[gaps > 1.5 * gap] / gap) - 1))
+    if n_missing:
+        raise InputError(
+            f"{name} lacks {n_missing} slices ({len(positions)} found, {gap:.2f} mm apart).",
+            "Export the series again, completely.",
+        )
+    off_line = np.linalg.norm(
+        positions - positions[0] - np.outer(np.arange(len(gaps) + 1), series.step), axis=1
+    )
+    unevenness = float(np.abs(gaps / gap - 1).max())
+    if unevenness > _UNEVEN_SHARE or off_line.max() > max(_OFF_LINE_MM, 0.5 * gap):
+        raise InputError(
+            f"The slices of {name} are uneven: {gaps.min():.2f} to {gaps.max():.2f} mm apart.",
+            "Export the series again, or convert it with a tool that resamples such series.",
+        )
+    if unevenness > 0.02:
+        message = f"The slices of {name} are {gaps.min():.3f} to {gaps.max():.3f} mm apart; taken as even."
+        return (Finding("warn", "uneven_slices", message),)
+    return ()
+
+
+def _series(group: list[dict[str, Any]]) -> DicomSeries:
+    normal = _normal(group[0])
+    by_position: list[list[dict[str, Any]]] = []
+    for tags in sorted(group, key=lambda t: float(np.dot(t["ImagePositionPatient"], normal))):
+        height = float(np.dot(tags["ImagePositionPatient"], normal))
+        if by_position:
+            last = float(np.dot(by_position[-1][0]["ImagePositionPatient"], normal))
+            if height - last < _SAME_POSITION_MM:
+                by_position[-1].append(tags)
+                continue
+        by_position.append([tags])
+    for images in by_position:
+        images.sort(key=_time_order)
+    counts = {len(images) for images in by_position}
+    n_frames = counts.pop() if len(counts) == 1 else 0
+    frames = [[images[t] for images in by_position] for t in range(max(1, n_frames))]
+    first = frames[0][0]
+    return DicomSeries(
+        uid=str(first.get("SeriesInstanceUID", "")),
+        modality=str(first.get("Modality", "")),
+        description=str(first.get("SeriesDescription") or first.get("ProtocolName") or ""),
+        size=(int(first["Columns"]), int(first["Rows"]), len(by_position)),
+        n_frames=n_frames,
+        files=tuple(image["file"] for frame in frames for image in frame),
+        positions=tuple(_position(image) for image in frames[0]),
+        tags={key: value for key, value in first.items() if key not in ("PatientID", "file")},
+        patient=str(first.get("PatientID", "")),
+    )
+
+
+def _position(tags: dict[str, Any]) -> tuple[float, float, float]:
+    x, y, z = tags["ImagePositionPatient"]
+    return float(x), float(y), float(z)
+
+
+def _time_order(tags: dict[str, Any]) -> tuple[str, float, float, float]:
+    return (
+        str(tags.get("AcquisitionDate", "")),
+        number(tags, "AcquisitionTime"),
+        number(tags, "FrameReferenceTime"),
+        number(tags, "InstanceNumber"),
+    )
+
+
+def _is_slice(tags: dict[str, Any]) -> bool:
+    """A single-channel, single-frame image with a position that makes sense."""
+    if number(tags, "NumberOfFrames") > 1 or number(tags, "SamplesPerPixel") > 1:
+        return False
+    lengths = {"PixelSpacing": 2, "ImagePositionPatient": 3, "ImageOrientationPatient": 6}
+    try:
+        numbers = {name: np.array(tags.get(name), dtype=float) for name in lengths}
+        good = all(n.shape == (lengths[name],) and np.isfinite(n).all() for name, n in numbers.items())
+        good = good and int(tags["Rows"]) > 0 and int(tags["Columns"]) > 0 and min(tags["PixelSpacing"]) > 0
+        return good and abs(np.linalg.norm(_normal(tags)) - 1) < 0.01
+    except (KeyError, TypeError, ValueError):
+        return False
+
+
+def _same_stack(a: dict[str, Any], b: dict[str, Any]) -> bool:
+    same = ("SeriesInstanceUID", "Rows", "Columns", "EchoTime")
+    close = ("PixelSpacing", "ImageOrientationPatient")
+    return (
+        all(a.get(key) == b.get(key) for key in same)
+        and image_component(a) == image_component(b)
+        and all(np.allclose(a[key], b[key], atol=1e-3) for key in close)
+    )
+
+
+def image_component(tags: dict[str, Any]) -> str:
+    """Value 3 of Image Type: M, P, R or I (magnitude, phase, ...) for MR."""
+    image_type = tags.get("ImageType") or []
+    return str(image_type[2]) if tags.get("Modality") == "MR" and len(image_type) > 2 else ""
+
+
+def _normal(tags: dict[str, Any]) -> np.ndarray:
+    row, column = np.array(tags["ImageOrientationPatient"], dtype=float).reshape(2, 3)
+    return np.cross(row, column)
+
+
+def _refuse_folder(folder: Path, files: list[Path], multi_frame: int) -> None:
+    if multi_frame:
+        raise InputError(
+            f"{folder} holds enhanced multi-frame DICOM, which is not supported.",
+            "Convert it to NIfTI (for example with dcm2niix) and give that.",
+        )
+    images = [f for f in files if f.name.lower().endswith((".nii", ".nii.gz", ".nrrd", ".mha"))]
+    hint = f"Give the image itself, for example {images[0]}." if images else "Give the folder of the series."
+    raise InputError(f"{folder} has no DICOM image ({len(files)} files looked at).", hint)
+
+
+def number(tags: dict[str, Any], name: str) -> float:
+    """A tag as a number; 0 when it is missing or not a number."""
+    try:
+        value = float(tags.get(name) or 0)
+    except (TypeError, ValueError):
+        return 0.0
+    return value if np.isfinite(value) else 0.0
+
+
+def _plain(value: Any) -> Any:
+    """pydicom values as str, float, int and lists of them."""
+    from pydicom.multival import MultiValue
+    from pydicom.valuerep import IS, DSdecimal, DSfloat
+
+    if isinstance(value, MultiValue):
+        return [_plain(v) for v in value]
+    if isinstance(value, (DSfloat, DSdecimal)):
+        return float(value)
+    if isinstance(value, IS):
+        return int(value)
+    return value if isinstance(value, (int, float)) else str(value)

@@ -1,0 +1,119 @@
+"""Which DICOM series of a folder is the T1 or the PET, by what its tags say."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from MRI2PETLib.core.errors import InputError
+from MRI2PETLib.core.findings import Finding
+from MRI2PETLib.images.dicom import DicomSeries, image_component, number
+
+_MIN_SLICES, _MIN_EXTENT_MM = 16, 120.0
+
+_T1_WORDS = re.compile(
+    r"(?<![a-z0-9])t1(?!\d)|mp-?rage|mp2rage|bravo|spgr|\btfl|\btfe|fl3d|flash|vibe|mdeft|3d[ _-]?tfe", re.I
+)
+_OTHER_WORDS = re.compile(
+    r"t2|flair|dwi|dti|diff|adc|swi\b|swan|bold|fmri|\basl|pcasl|tof|angio|\bmra|field|fmap|phase|scout|local"
+    r"|survey|aahead|\bmip\b|\bpd\b|perf|trace|inv-?[12]|t1[ _-]?map|\br1\b|mask|resting|epi\b",
+    re.I,
+)
+
+
+@dataclass(frozen=True)
+class ChosenSeries:
+    """A series and what to tell about the choice."""
+
+    series: DicomSeries
+    findings: tuple[Finding, ...]
+
+
+def choose_series(
+    series: list[DicomSeries], folder: Path | str, *, kind: str, series_uid: str | None = None
+) -> ChosenSeries:
+    """Choose the T1 (``kind="t1"``) or the PET (``kind="pet"``) of a folder.
+
+    A T1 is an MR volume that its description and its contrast (short TE; inversion recovery gradient echo,
+    spoiled gradient echo, or short-TR spin echo) agree upon. Of equals, clearly smaller voxels win.
+
+    :param series_uid: take the series with this SeriesInstanceUID.
+    :raises InputError: when none fits, or several fit equally well; the message lists them.
+    """
+    if series_uid is not None:
+        named = [s for s in series if s.uid == series_uid]
+        if not named:
+            raise InputError(f"{folder} has no series {series_uid}.", _list(series))
+        return ChosenSeries(max(named, key=lambda s: len(s.files)), ())
+    modality, name = ("PT", "PET") if kind == "pet" else ("MR", "T1")
+    candidates = [s for s in series if s.modality == modality]
+    if not candidates:
+        raise InputError(f"{folder} has no {name} series (modality {modality}).", _list(series))
+    candidates = [s for s in candidates if _is_volume(s)] or candidates
+    if len({s.patient for s in candidates}) > 1:
+        raise InputError(f"{folder} holds images of several patients.", "Give one folder for each person.")
+    scores = [_pet_score(s) if kind == "pet" else _t1_score(s) for s in candidates]
+    best = max(scores)
+    equals = [s for s, score in zip(candidates, scores) if score == best]
+    if len(equals) > 1:
+        equals.sort(key=lambda s: float(np.prod(s.spacing_mm)))
+        if np.prod(equals[0].spacing_mm) > 0.8 * np.prod(equals[1].spacing_mm) or best < 1:
+            hint = f"Choose one by its UID (series_uid). {_list(equals)}"
+            raise InputError(f"{folder} holds {len(equals)} series that could be the {name}.", hint)
+    chosen = equals[0]
+    findings = []
+    if best < 1:
+        message = f"'{chosen.description}' is the only volume in {folder}, but its tags do not say {name}."
+        findings.append(Finding("warn", "series_not_recognised", message, f"Check that it is a {name}."))
+    elif len(series) > 1:
+        message = f"Of {len(series)} series in {folder}, this one was taken as the {name}: {chosen.label()}."
+        findings.append(Finding("ok", "series_chosen", message))
+    return ChosenSeries(chosen, tuple(findings))
+
+
+def _is_volume(series: DicomSeries) -> bool:
+    extent = np.array(series.size) * series.spacing_mm
+    return min(series.size) >= _MIN_SLICES and float(extent.min()) >= _MIN_EXTENT_MM
+
+
+def _t1_score(series: DicomSeries) -> float:
+    """How much the tags look like a T1-weighted volume: from 1 it is recognised, higher is surer."""
+    tags, text = series.tags, f"{series.description} {series.tags.get('ProtocolName', '')}"
+    score = 2.0 * bool(_T1_WORDS.search(text)) - 3.0 * bool(_OTHER_WORDS.search(text))
+    score += _t1_contrast(tags) + (tags.get("MRAcquisitionType") == "3D")
+    image_type = [str(part).upper() for part in tags.get("ImageType") or []]
+    score -= 5.0 * (image_component(tags) in ("P", "R", "I"))
+    score -= 1.0 * ("DERIVED" in image_type) + 1.0 * bool(tags.get("ContrastBolusAgent"))
+    # Siemens stores a series with and without correction for coil sensitivity; prefer the corrected.
+    return score + 0.5 * ("NORM" in image_type)
+
+
+def _t1_contrast(tags: dict[str, Any]) -> float:
+    """+2 for T1 weighting, -2 for another one, 0 when the tags do not tell. Times in ms, angle in degrees."""
+    te, tr, ti, flip = (
+        number(tags, name) for name in ("EchoTime", "RepetitionTime", "InversionTime", "FlipAngle")
+    )
+    sequence = {str(s) for s in np.atleast_1d(tags.get("ScanningSequence") or [])}
+    if te > 25 or ti > 1500:
+        return -2.0
+    if not te or not tr:
+        return 0.0
+    inversion = 400 <= ti <= 1500 and te < 10
+    spoiled = "GR" in sequence and tr < 60 and te < 10 and flip >= 5
+    spin_echo = "SE" in sequence and tr < 1000
+    return 2.0 if inversion or spoiled or spin_echo else 0.0
+
+
+def _pet_score(series: DicomSeries) -> float:
+    """1 for a PET, more when it is corrected for attenuation (the uncorrected copy is often beside it)."""
+    corrections = {str(c) for c in np.atleast_1d(series.tags.get("CorrectedImage") or [])}
+    return 1.0 + ("ATTN" in corrections)
+
+
+def _list(series: Iterable[DicomSeries]) -> str:
+    return "Series: " + "; ".join(s.label() for s in series)

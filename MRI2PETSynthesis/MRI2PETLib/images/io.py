@@ -1,0 +1,216 @@
+"""Read, check and write images. World coordinates are LPS mm (SimpleITK); arrays are numpy [k, j, i]."""
+
+from __future__ import annotations
+
+import errno
+import gzip
+import hashlib
+import zlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import SimpleITK as sitk
+
+from MRI2PETLib.core.errors import InputError, OutputError
+from MRI2PETLib.core.files import atomic_path, write_json
+from MRI2PETLib.core.findings import Finding, Verdict
+from MRI2PETLib.images import checks as image_checks
+from MRI2PETLib.images.checks import Kind
+from MRI2PETLib.images.headers import SHEAR_TOLERANCE_MM, RawImage, image_suffix, open_file, to_image
+
+WRITABLE_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha")
+
+
+@dataclass(frozen=True)
+class LoadedImage:
+    """A 3-D image in memory and what was noticed while reading it.
+
+    :ivar image: float32 for ``t1`` and ``pet``, uint8 (0, 1) for ``mask``, int32 for ``labels``.
+    :ivar path: the file, or the DICOM folder.
+    :ivar sha256: of the file, or of the DICOM files of the series (see :func:`sha256_of`).
+    """
+
+    image: sitk.Image
+    path: Path
+    verdict: Verdict
+    sha256: str
+    metadata: dict[str, Any]
+
+
+def open_image(path: Path | str, *, kind: Kind, series_uid: str | None = None) -> RawImage:
+    """Open a file or DICOM folder and check its header for what ``kind`` needs; no voxel is read.
+
+    :raises InputError: see :func:`read_image`.
+    """
+    path = Path(path).expanduser()
+    if path.is_dir():
+        from MRI2PETLib.images.dicom import list_series, open_series
+        from MRI2PETLib.images.dicom_choice import choose_series
+
+        if kind in ("mask", "labels"):
+            raise InputError(f"{path} is a folder.", f"Give the {kind} as a NIfTI, NRRD or MHA file.")
+        chosen = choose_series(list_series(path), path, kind=kind, series_uid=series_uid)
+        raw = open_series(chosen.series, path, findings=chosen.findings)
+    else:
+        raw = open_file(path)
+    findings = image_checks.check_geometry(raw, kind)
+    return RawImage(**{**vars(raw), "findings": raw.findings + findings})
+
+
+def read_image(path: Path | str, *, kind: Kind, series_uid: str | None = None) -> LoadedImage:
+    """Read a NIfTI, NRRD or MetaImage file or a DICOM folder as a 3-D image, checked for what ``kind`` needs.
+
+    The grid is that of the file; only sheared axes, which ITK cannot hold, are resampled, with a finding.
+
+    :param series_uid: SeriesInstanceUID to use when a DICOM folder holds several candidates.
+    :raises InputError: missing, damaged, 2-D or 4-D, vector, too large, not in mm, a slab, constant.
+    """
+    raw = open_image(path, kind=kind, series_uid=series_uid)
+    if raw.n_frames > 1:
+        what = (
+            "average its frames (a PET is read with its frame times)" if kind == "pet" else "pick one volume"
+        )
+        raise InputError(f"{raw.path} is 4-D: it has {raw.n_frames} frames.", f"Give a 3-D image: {what}.")
+    image, findings = read_frame_image(raw, 0, kind=kind)
+    return LoadedImage(
+        image=image,
+        path=raw.path,
+        verdict=Verdict(raw.findings + findings),
+        sha256=sha256_of_files(raw.files),
+        metadata={**raw.metadata, **grid_metadata(image)},
+    )
+
+
+def read_frame_image(raw: RawImage, frame: int, *, kind: Kind) -> tuple[sitk.Image, tuple[Finding, ...]]:
+    """Read one frame of an opened image, check its values and give it orthonormal axes.
+
+    :raises InputError: for values that ``kind`` cannot have.
+    """
+    values, findings = image_checks.clean_values(raw.read_frame(frame), raw)
+    if kind == "mask":
+        values, more = image_checks.to_mask(values, raw)
+        findings += more
+    elif kind == "labels":
+        values = image_checks.to_labels(values, raw)
+    else:
+        image_checks.check_contrast(values, raw)
+    image, shear_mm = to_image(values, raw.affine, nearest=kind in ("mask", "labels"))
+    if shear_mm > SHEAR_TOLERANCE_MM:
+        message = (
+            f"The axes of {raw.path.name} are sheared by up to {shear_mm:.1f} mm; resampled to right angles."
+        )
+        hint = "Results are on the resampled grid."
+        findings += (Finding("warn", "shear", message, hint),)
+    return image, findings
+
+
+def grid_metadata(image: sitk.Image) -> dict[str, Any]:
+    """Size, voxel size and orientation for sidecars. The letters say where i, j, k point to."""
+    orientation = sitk.DICOMOrientImageFilter.GetOrientationFromDirectionCosines(image.GetDirection())
+    return {
+        "size": list(image.GetSize()),
+        "spacing_mm": [round(s, 6) for s in image.GetSpacing()],
+        "orientation": orientation,
+    }
+
+
+def same_grid(a: sitk.Image, b: sitk.Image, tolerance_mm: float = 1e-3) -> bool:
+    """Whether both images have the same size and every voxel centre agrees to ``tolerance_mm``."""
+    if a.GetSize() != b.GetSize():
+        return False
+    corners = (
+        np.array(np.meshgrid(*[(0, n - 1) for n in a.GetSize()])).reshape(len(a.GetSize()), -1).T.tolist()
+    )
+    apart = [
+        np.subtract(a.TransformIndexToPhysicalPoint(c), b.TransformIndexToPhysicalPoint(c)) for c in corners
+    ]
+    return float(np.abs(apart).max()) <= tolerance_mm
+
+
+def on_grid_of(image: sitk.Image, reference: sitk.Image) -> sitk.Image:
+    """The image with exactly the geometry of another one on the :func:`same_grid`.
+
+    File formats round geometry differently (NIfTI to float32), and ITK's filters refuse grids that differ by
+    more than 1e-6 of a voxel.
+    """
+    exact = sitk.Image(image)
+    exact.CopyInformation(reference)
+    return exact
+
+
+def sidecar_path(path: Path | str) -> Path:
+    """``PET.nii.gz`` -> ``PET.json``."""
+    path = Path(path)
+    return path.with_name(path.name[: len(path.name) - len(image_suffix(path))] + ".json")
+
+
+def write_image(image: sitk.Image, path: Path | str, sidecar: dict[str, Any] | None = None) -> Path:
+    """Write an image (compressed) and its JSON sidecar, whole or not at all.
+
+    :raises OutputError: unknown suffix, missing or read-only folder, full disk.
+    """
+    path = Path(path)
+    if image_suffix(path) not in WRITABLE_SUFFIXES:
+        raise OutputError(f"Cannot write {path}.", f"Use a name that ends in {', '.join(WRITABLE_SUFFIXES)}.")
+    if not path.parent.is_dir():
+        raise OutputError(f"Cannot write {path}: {path.parent} is not a folder.", "Create the folder first.")
+    with atomic_path(path) as temporary:
+        # Opening it ourselves reports a read-only folder as such; ITK only says "not written".
+        temporary.touch()
+        try:
+            sitk.WriteImage(image, str(temporary), useCompression=True)
+            _check_written(image, temporary)
+        except RuntimeError as error:
+            raise OutputError(
+                f"Cannot write {path}.", "Is the disk full? Free some space, run again."
+            ) from error
+        if sidecar is not None:
+            write_json(sidecar_path(path), sidecar)
+    return path
+
+
+def _check_written(image: sitk.Image, path: Path) -> None:
+    """Raise OSError when a NIfTI file is cut short.
+
+    ITK neither notices that the disk runs full under a NIfTI file nor, later, that it is cut short; for NRRD
+    and MetaImage it does.
+    """
+    if not image_suffix(path).startswith(".nii"):
+        return
+    n_bytes = 0
+    try:
+        with (gzip.open if path.suffix == ".gz" else open)(path, "rb") as stream:
+            while block := stream.read(1 << 20):
+                n_bytes += len(block)
+    except (EOFError, zlib.error):
+        n_bytes = 0
+    voxel_bytes = image.GetSizeOfPixelComponent() * image.GetNumberOfComponentsPerPixel()
+    if n_bytes < image.GetNumberOfPixels() * voxel_bytes:
+        raise OSError(errno.ENOSPC, "the file is cut short")
+
+
+def sha256_of(path: Path | str) -> str:
+    """SHA-256 of a file; of a folder, over the sorted digests of all files in it (names do not matter)."""
+    path = Path(path)
+    files = [f for f in path.rglob("*") if f.is_file()] if path.is_dir() else [path]
+    return sha256_of_files(files)
+
+
+def sha256_of_files(files: Iterable[Path]) -> str:
+    """SHA-256 of one file, or of the sorted hex digests of several, whatever their names and order."""
+    digests = []
+    for file in files:
+        try:
+            with file.open("rb") as stream:
+                digest = hashlib.sha256()
+                while block := stream.read(1 << 20):
+                    digest.update(block)
+        except OSError as error:
+            raise InputError(f"{file} cannot be read: {error.strerror}.", "Check the path.") from error
+        digests.append(digest.hexdigest())
+    if len(digests) == 1:
+        return digests[0]
+    return hashlib.sha256("".join(sorted(digests)).encode()).hexdigest()

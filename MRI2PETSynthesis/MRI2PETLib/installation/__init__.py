@@ -1,0 +1,1 @@
+"""What Slicer's Python lacks and how it gets it."""

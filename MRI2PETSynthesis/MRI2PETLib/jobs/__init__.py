@@ -1,0 +1,1 @@
+"""Child processes: progress, cancel, jobs that outlive their parent, what a window shows of a run."""

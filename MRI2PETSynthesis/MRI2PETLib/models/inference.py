@@ -1,0 +1,159 @@
+"""Run a model's networks: load them once, choose the arithmetic, fall back to the CPU."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from MRI2PETLib.core.errors import DeviceError
+from MRI2PETLib.core.findings import Finding
+from MRI2PETLib.core.progress import ProgressCallback, no_progress, part_of
+from MRI2PETLib.models.bundle import Bundle
+from MRI2PETLib.models.model_space import Encoded
+
+if TYPE_CHECKING:
+    import torch
+
+PRECISIONS = ("auto", "fp32", "bf16")
+# bf16 has to win clearly, because it rounds. The trial is on a third of each axis: a seventh of one run.
+# Without hardware for bf16 that would be long (12 times fp32 and more), which a sixth shows before.
+_GAIN, _SHARE = 1.2, 3
+_HOPELESS, _FIRST_SHARE = 1 / 3, 6
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """The networks of a bundle and how to run them.
+
+    :ivar precision: ``fp32`` or ``bf16``.
+    """
+
+    bundle: Bundle
+    networks: list[torch.nn.Module]
+    device: str
+    precision: str
+
+
+def load_model(bundle: Bundle, *, device: str = "auto", precision: str = "fp32") -> LoadedModel:
+    """Load a bundle's networks, and settle what ``auto`` means.
+
+    :param device: ``auto``, ``cpu``, ``cuda[:N]`` or ``mps``.
+    :param precision: ``fp32``, ``bf16``, or ``auto`` for whichever is faster on the device.
+    :raises BundleError: if the weights are not sound.
+    :raises DeviceError: if the device does not exist.
+    """
+    networks = bundle.networks()
+    if precision == "auto":
+        precision = faster_precision(bundle, networks[0], device)
+    return LoadedModel(bundle, networks, device, precision)
+
+
+def faster_precision(bundle: Bundle, network: torch.nn.Module, device: str) -> str:
+    """``bf16`` if a trial on a part of the model's grid shows that it is clearly faster, else ``fp32``."""
+    import torch
+
+    from MRI2PETLib.models import get_family
+    from MRI2PETLib.models.devices import pick_device
+
+    chosen = pick_device(device)
+    family = get_family(bundle.family)
+    candidates = {
+        dtype: copy.deepcopy(network).to(chosen, dtype) for dtype in (torch.float32, torch.bfloat16)
+    }
+
+    def times_faster(share: int) -> float:
+        shape = [max(16, n // share) for n in reversed(bundle.space.size)]
+        part = torch.rand(1, 1, *shape, generator=torch.Generator().manual_seed(0))
+        seconds = {}
+        for dtype in [*candidates] * 2:  # the first run of each sets things up, the second one counts
+            begin = time.perf_counter()
+            mean, _ = family.predict(
+                candidates[dtype], part.to(chosen, dtype), samples=1, steps=1, seed=0, progress=no_progress
+            )
+            mean.cpu()  # waits for the device
+            seconds[dtype] = time.perf_counter() - begin
+        _log.info("trial of %s on %s, %s voxels: %s", bundle.id, chosen, shape, seconds)
+        return seconds[torch.float32] / seconds[torch.bfloat16]
+
+    if times_faster(_FIRST_SHARE) < _HOPELESS:
+        return "fp32"
+    return "bf16" if times_faster(_SHARE) > _GAIN else "fp32"
+
+
+def predict_encoded(
+    bundle: Bundle,
+    networks: Sequence[torch.nn.Module],
+    encoded: Encoded,
+    *,
+    device: str,
+    precision: str = "fp32",
+    samples: int = 1,
+    steps: int = 0,
+    seed: int = 0,
+    progress: ProgressCallback = no_progress,
+) -> tuple[tuple[np.ndarray, np.ndarray | None, str], list[Finding]]:
+    """Run the family's prediction on the device, or on the CPU when its memory does not suffice.
+
+    :param networks: of the bundle; several are an ensemble.
+    :returns: mean and SD [k, j, i] in model space, the device's name; and what was noticed.
+    """
+    import torch
+
+    from MRI2PETLib.models import get_family
+    from MRI2PETLib.models.devices import describe_device, is_out_of_memory, pick_device
+
+    chosen = pick_device(device)
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    source = torch.from_numpy(encoded.source)[None, None]
+
+    def run(on: torch.device) -> tuple[np.ndarray, np.ndarray | None, str]:
+        found = []
+        for number, network in enumerate(networks):
+            mean, sd = get_family(bundle.family).predict(
+                network.to(on, dtype),
+                source.to(on, dtype),
+                samples=samples,
+                steps=steps,
+                seed=seed,
+                progress=part_of(progress, number / len(networks), (number + 1) / len(networks)),
+            )
+            found.append([None if t is None else t[0, 0].float().cpu().numpy() for t in (mean, sd)])
+        mean_of_all, sd_of_all = _combine([m for m, _ in found], [s for _, s in found])
+        if not np.isfinite(mean_of_all).all():
+            raise DeviceError(f"The network returned non-finite values on {on}.", "Use --precision fp32.")
+        return mean_of_all, sd_of_all, describe_device(on)
+
+    try:
+        return run(chosen), []
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        if chosen.type == "cpu":
+            raise DeviceError("Not enough memory for the network.", "Close other programs.") from error
+    # Left the except block first: the exception's traceback would keep the device's tensors alive.
+    message = f"{describe_device(chosen)} ran out of memory: the network ran on the CPU instead."
+    _log.warning(message)
+    if chosen.type == "cuda":
+        torch.cuda.empty_cache()
+    return run(torch.device("cpu")), [Finding("warn", "out-of-memory", message)]
+
+
+def _combine(
+    means: Sequence[np.ndarray | None], sds: Sequence[np.ndarray | None]
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Mean and SD over the networks of an ensemble: variance between them (n - 1) and, on average, within."""
+    mean_of = np.stack([m for m in means if m is not None])
+    within = [s for s in sds if s is not None]
+    if len(mean_of) == 1:
+        return mean_of[0], within[0] if within else None
+    variance = mean_of.var(axis=0, ddof=1)
+    if within:
+        variance = variance + np.square(within).mean(axis=0)
+    return mean_of.mean(axis=0), np.sqrt(variance)

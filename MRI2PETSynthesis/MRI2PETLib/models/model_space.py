@@ -1,0 +1,332 @@
+"""What a model expects of an image: grid, orientation, normalisation; and the way back to the native grid.
+
+The default grid is 96 x 96 x 96 voxels of 2 mm along the patient's axes, centred on the brain mask. The
+preset ``reference`` crops and scales as the published code of Ferrante et al. 2025 does: the centre of the
+volume, percentiles over the whole crop with its background, no clipping, PET scaled by its own minimum and
+maximum.
+
+A model's direction is in its normalisations: each belongs to one modality, and source and target are one MR
+and one PET.
+"""
+
+from __future__ import annotations
+
+import itertools
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+import SimpleITK as sitk
+from scipy import ndimage
+
+from MRI2PETLib.core.errors import BundleError, InputError, QualityError
+from MRI2PETLib.core.findings import Finding
+from MRI2PETLib.images.grid import RAS_AXES, Grid, antialias, crop_to, resample, world_extent
+
+_MARGIN_MM = 8.0  # brain and field of view: 4 mm on each side
+_WIDEST = 1.15  # of the training spacing: 2.3 mm for 2 mm
+_BORDER_VOXELS = 2  # around the brain: beyond it nothing but zeros takes part in the blur
+Normalisation = Literal["mask-p1-p99", "crop-p1-p99", "suvr-half", "minmax"]
+
+
+@dataclass(frozen=True)
+class ModelSpace:
+    """The contract between an image and a network, as a bundle's metadata states it.
+
+    :param size: voxels along R, A, S.
+    :param spacing_mm: spacing of the grid: one number, or three along R, A, S.
+    :param centre: ``mask`` (middle of the brain mask's bounding box) or ``volume`` (middle voxel, as
+        published).
+    :param source: normalisation of what goes in, and
+    :param target: of what comes out. Of an MR, ``mask-p1-p99``: percentiles 1 and 99 inside the mask go to 0
+        and 1, clipped; ``crop-p1-p99``: percentiles over the whole crop, not clipped (published). Of a PET,
+        ``suvr-half``: PET / mean in the mask x 0.5, clamped to [0, 1]; ``minmax``: (PET - min) / (max - min)
+        over the masked crop (published; loses the scale).
+    """
+
+    size: tuple[int, int, int] = (96, 96, 96)
+    spacing_mm: float | tuple[float, float, float] = 2.0
+    centre: Literal["mask", "volume"] = "mask"
+    source: Normalisation = "mask-p1-p99"
+    target: Normalisation = "suvr-half"
+
+    def __post_init__(self) -> None:
+        size_ok = len(self.size) == 3 and all(type(n) is int and 16 <= n <= 512 for n in self.size)
+        spacing = self.spacings_mm
+        spacing_ok = len(spacing) == 3 and all(type(s) in (int, float) and 0.5 <= s <= 8.0 for s in spacing)
+        if not size_ok or not spacing_ok:
+            raise BundleError(f"No model can use a grid of {self.size} voxels of {self.spacing_mm} mm.")
+        for name, allowed in _CHOICES.items():
+            if getattr(self, name) not in allowed:
+                raise BundleError(
+                    f"{name} cannot be {getattr(self, name)!r}.", f"Allowed: {', '.join(allowed)}."
+                )
+        if self.source_modality == self.target_modality:
+            raise BundleError(
+                f"Source ({self.source}) and target ({self.target}) are both {self.source_modality}.",
+                "One is normalised as an MR, the other as a PET.",
+            )
+
+    @classmethod
+    def from_dict(cls, content: dict[str, Any]) -> ModelSpace:
+        """Read the ``model_space`` object of a bundle's metadata.
+
+        :raises BundleError: for a missing or unknown key or a value out of range.
+        """
+        expected = set(cls.__dataclass_fields__)
+        if set(content) != expected:
+            raise BundleError(f"model_space needs exactly {sorted(expected)}, not {sorted(content)}.")
+        spacing = content["spacing_mm"]
+        spacing = tuple(spacing) if isinstance(spacing, list) else spacing
+        return cls(**{**content, "size": tuple(content["size"]), "spacing_mm": spacing})
+
+    def to_dict(self) -> dict[str, Any]:
+        spacing = list(self.spacing_mm) if isinstance(self.spacing_mm, tuple) else self.spacing_mm
+        return {**asdict(self), "size": list(self.size), "spacing_mm": spacing}
+
+    @property
+    def spacings_mm(self) -> tuple[float, float, float]:
+        """Spacing along R, A, S."""
+        return self.spacing_mm if isinstance(self.spacing_mm, tuple) else (self.spacing_mm,) * 3
+
+    @property
+    def grid_text(self) -> str:
+        """Size and spacing for a table or a sentence."""
+        given = self.spacing_mm if isinstance(self.spacing_mm, tuple) else (self.spacing_mm,)
+        return f"{' x '.join(map(str, self.size))} voxels of {' x '.join(f'{s:g}' for s in given)} mm"
+
+    @property
+    def source_modality(self) -> str:
+        """``MR`` or ``PET``: what goes in."""
+        return _MODALITIES[self.source]
+
+    @property
+    def target_modality(self) -> str:
+        """``MR`` or ``PET``: what comes out."""
+        return _MODALITIES[self.target]
+
+    @property
+    def output_unit(self) -> str:
+        """Unit of a decoded prediction: ``SUVR`` (reference region: the brain mask) or ``normalised`` (0 to
+        1).
+        """
+        return "SUVR" if self.target == "suvr-half" else "normalised"
+
+
+_MODALITIES = {"mask-p1-p99": "MR", "crop-p1-p99": "MR", "suvr-half": "PET", "minmax": "PET"}
+_CHOICES = {"centre": ("mask", "volume"), "source": tuple(_MODALITIES), "target": tuple(_MODALITIES)}
+PRESETS = {
+    "default": ModelSpace(),
+    "reference": ModelSpace(centre="volume", source="crop-p1-p99", target="minmax"),
+}
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A source image in model space: ``source`` and ``mask`` are float32 arrays [k, j, i] on ``grid``."""
+
+    space: ModelSpace
+    grid: Grid
+    source: np.ndarray
+    mask: np.ndarray
+    findings: tuple[Finding, ...]
+
+
+def model_grid(mask: sitk.Image, space: ModelSpace) -> tuple[Grid, tuple[Finding, ...]]:
+    """Place the model's grid over a brain.
+
+    A brain that does not fit widens the spacing by up to 15 % (2.3 mm for a 2 mm model) with a warning.
+
+    :param mask: brain mask on the native T1 grid.
+    :raises QualityError: if the brain does not fit even so.
+    """
+    if space.centre == "volume":
+        return _volume_grid(mask, space), ()
+    low, high = world_extent(mask)
+    spacing_mm = np.array(space.spacings_mm, dtype=float)
+    field_mm = np.array(space.size) * spacing_mm
+    stretch = float(np.max((high - low + _MARGIN_MM) / field_mm))
+    extent = " x ".join(f"{mm:.0f}" for mm in high - low)
+    findings: tuple[Finding, ...] = ()
+    if stretch > _WIDEST:
+        field = " x ".join(dict.fromkeys(f"{mm:.0f}" for mm in field_mm))
+        raise QualityError(
+            f"The brain mask measures {extent} mm (R-L, A-P, S-I) and does not fit the model's "
+            f"{field} mm field of view.",
+            "Check the voxel size in the header and look at the brain mask.",
+        )
+    if stretch > 1.0:
+        spacing_mm = spacing_mm * stretch
+        message = (
+            f"The brain mask measures {extent} mm: the model's voxels were widened from "
+            f"{max(space.spacings_mm):g} to {spacing_mm.max():.2f} mm, which it was not trained for."
+        )
+        findings = (Finding("warn", "wide-grid", message),)
+    centre = (low + high) / 2
+    half_mm = (np.array(space.size) - 1) / 2 * spacing_mm
+    origin = centre - np.array([-1, -1, 1]) * half_mm
+    return Grid(space.size, tuple(spacing_mm.tolist()), tuple(origin.tolist()), RAS_AXES), findings
+
+
+def _volume_grid(image: sitk.Image, space: ModelSpace) -> Grid:
+    """The published crop: voxel ``size // 2 - n // 2`` of the volume (axes turned to R, A, S) is the first
+    one.
+    """
+    turned = sitk.DICOMOrient(image, "RAS")
+    direction = np.array(turned.GetDirection()).reshape(3, 3)
+    middle = turned.TransformIndexToPhysicalPoint([n // 2 for n in turned.GetSize()])
+    step_mm = np.array([n // 2 for n in space.size]) * np.array(space.spacings_mm)
+    origin = np.array(middle) - direction @ step_mm
+    return Grid(space.size, space.spacings_mm, tuple(origin.tolist()), turned.GetDirection())
+
+
+def to_grid(
+    image: sitk.Image, mask: sitk.Image, grid: Grid, transform: sitk.Transform | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Resample the masked image and its mask onto the model's grid with a single interpolation.
+
+    The image is blurred against aliasing and resampled as image x mask divided by mask, so that the
+    background does not bleed into the rim of the brain.
+
+    :param image: scalar image; ``mask`` lies on its grid.
+    :param transform: maps points of the grid's world to points of the image's world.
+    :returns: image and mask (0 or 1), float32 [k, j, i] on ``grid``; the image is 0 outside the mask.
+    """
+    margin_mm = _BORDER_VOXELS * max(image.GetSpacing())
+    cropped = sitk.Cast(crop_to(image, mask, margin_mm), sitk.sitkFloat32)
+    weight = sitk.Cast(crop_to(mask, mask, margin_mm) != 0, sitk.sitkFloat32)
+
+    def on_grid(values: sitk.Image) -> np.ndarray:
+        return sitk.GetArrayFromImage(resample(antialias(values, grid.spacing_mm), grid, transform))
+
+    with ThreadPoolExecutor(2) as both:
+        weight_on_grid, product = both.map(on_grid, (weight, cropped * weight))
+    inside = weight_on_grid > 0.5
+    out = np.divide(product, weight_on_grid, out=np.zeros_like(product), where=inside)
+    return out, inside.astype(np.float32)
+
+
+def encode(image: sitk.Image, mask: sitk.Image, space: ModelSpace) -> Encoded:
+    """Bring a source image into model space.
+
+    :param image: T1-weighted volume, or PET in any linear unit for a model that starts from PET; ``mask`` is
+        its brain mask on the same grid (not empty).
+    :raises InputError: if it has a single value inside the mask, or no uptake there.
+    """
+    grid, findings = model_grid(mask, space)
+    values, inside = to_grid(image, mask, grid)
+    if not inside.any():
+        raise InputError(
+            "The model's field of view holds no brain.", "Check the mask, or use the default preset."
+        )
+    return Encoded(space, grid, _normalised(values, inside, inside, space.source), inside, findings)
+
+
+def encode_target(
+    image: sitk.Image, valid: sitk.Image, encoded: Encoded, transform: sitk.Transform | None = None
+) -> np.ndarray:
+    """Bring an image to the model's target: the same grid as ``encoded``, normalised.
+
+    :param image: PET in any linear unit, or T1; ``valid`` lies on its grid and says where it is valid.
+    :param transform: maps world points of the source to world points of the image.
+    :raises InputError: if it has no contrast or no uptake in the brain.
+    """
+    values, covered = to_grid(image, valid, encoded.grid, transform)
+    return _normalised(values * encoded.mask, encoded.mask, covered, encoded.space.target)
+
+
+def encode_pair(
+    t1: sitk.Image,
+    pet: sitk.Image,
+    mask: sitk.Image,
+    space: ModelSpace,
+    transform: sitk.Transform | None = None,
+) -> tuple[Encoded, np.ndarray]:
+    """Bring T1 and PET of one person into model space, as source and target or the other way round.
+
+    :param mask: brain mask on the grid of the T1; it places the grid in both directions.
+    :param transform: maps T1 world points to PET world points.
+    :raises InputError: see :func:`encode_target`.
+    """
+    from_pet = space.source_modality == "PET"
+    from_t1 = replace(space, source=space.target, target=space.source) if from_pet else space
+    encoded = encode(t1, mask, from_t1)
+    everywhere = Grid.of(pet).image(np.ones(pet.GetSize()[::-1], np.uint8))
+    target = encode_target(pet, everywhere, encoded, transform)
+    if from_pet:
+        return replace(encoded, space=space, source=target), encoded.source
+    return encoded, target
+
+
+def _normalised(values: np.ndarray, inside: np.ndarray, covered: np.ndarray, kind: str) -> np.ndarray:
+    """Values of one of :class:`ModelSpace`'s normalisations.
+
+    :param inside: 1 in the brain; ``covered`` 1 where the image has values.
+    """
+    if _MODALITIES[kind] == "MR":
+        sample = values if kind == "crop-p1-p99" else values[inside > 0]
+        low, high = np.percentile(sample, [1, 99])
+        if not high > low:
+            raise InputError(
+                "The T1 has a single value inside the brain mask.", "Check the image and the mask."
+            )
+        scaled = (values - low) / (high - low)
+        return (np.clip(scaled, 0, 1) * inside if kind == "mask-p1-p99" else scaled).astype(np.float32)
+    known = (inside > 0) & (covered > 0)
+    if not known.any():
+        raise InputError("The PET does not cover the brain mask.", "Check that PET and T1 are of one person.")
+    if kind == "suvr-half":
+        mean = float(values[known].mean())
+        if not mean > 0:
+            raise InputError(f"The PET's mean in the brain is {mean:g}.", "Check the PET and its unit.")
+        return np.clip(values / mean * 0.5, 0, 1).astype(np.float32)
+    low, high = float(values.min()), float(values.max())
+    if not high > low:
+        raise InputError("The PET has a single value.", "Check the PET.")
+    return ((values - low) / (high - low)).astype(np.float32)
+
+
+def decode(prediction: np.ndarray, encoded: Encoded, native: sitk.Image) -> sitk.Image:
+    """Bring a prediction back to the native grid, in :attr:`ModelSpace.output_unit`.
+
+    Values at the rim of the model's mask are continued outwards before interpolating, so that no voxel of the
+    native mask is mixed with the network's meaningless output outside the brain.
+
+    :param prediction: float array [k, j, i] on ``encoded.grid``, normalised as the target is.
+    :param native: image whose grid is wanted; where it is 0 (a brain mask) the result is 0.
+    :returns: float32 image on the grid of ``native``.
+    """
+    scale = 2.0 if encoded.space.target == "suvr-half" else 1.0
+    _, nearest = ndimage.distance_transform_edt(encoded.mask == 0, return_indices=True)
+    filled = np.asarray(prediction, dtype=np.float32)[tuple(nearest)] * np.float32(scale)
+    out = resample(encoded.grid.image(filled), Grid.of(native))
+    return sitk.Mask(out, sitk.Cast(native != 0, sitk.sitkUInt8))
+
+
+def not_predicted(encoded: Encoded, native_mask: sitk.Image) -> sitk.Image:
+    """Where the brain mask lies outside the model's field of view: uint8 on the mask's grid, 1 = not
+    predicted.
+    """
+    inside = sitk.Cast(native_mask != 0, sitk.sitkUInt8)
+    if _holds(encoded.grid, crop_to(inside, inside, 0.0)):
+        return inside != inside
+    covered = resample(encoded.grid.image(np.ones(encoded.mask.shape, np.float32)), Grid.of(native_mask))
+    return sitk.And(inside, sitk.Cast(covered < 0.5, sitk.sitkUInt8))
+
+
+def _holds(grid: Grid, image: sitk.Image) -> bool:
+    """Whether all voxel centres of an image lie in the grid's voxels."""
+    around = sitk.Image(grid.size, sitk.sitkUInt8)
+    around.SetSpacing(grid.spacing_mm)
+    around.SetOrigin(grid.origin)
+    around.SetDirection(grid.direction)
+    corners = itertools.product(*[(0, n - 1) for n in image.GetSize()])
+    points = [image.TransformIndexToPhysicalPoint(c) for c in corners]
+    index = np.array([around.TransformPhysicalPointToContinuousIndex(p) for p in points])
+    return bool((index > -0.5).all() and (index < np.array(grid.size) - 0.5).all())
+
+
+def with_grid(space: ModelSpace, size: int, spacing_mm: float) -> ModelSpace:
+    """The same normalisation on a cube of ``size`` voxels of ``spacing_mm``."""
+    return replace(space, size=(size,) * 3, spacing_mm=spacing_mm)

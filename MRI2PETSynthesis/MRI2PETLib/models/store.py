@@ -1,0 +1,158 @@
+"""Where bundles are found, and how they come in and go out."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import zipfile
+from pathlib import Path, PurePosixPath
+
+from MRI2PETLib.core.errors import BundleError, OutputError
+from MRI2PETLib.core.files import atomic_path, make_folder
+from MRI2PETLib.core.resources import resources_dir
+from MRI2PETLib.models.bundle import CARD, LICENCE, METADATA, Bundle, read_bundle
+
+DEFAULT_MODEL = "tspo-demo"
+_LARGEST_ARCHIVE = 8_000_000_000  # bytes, unpacked
+
+
+def user_folder() -> Path:
+    """Folder of imported bundles: ``$MRI2PET_MODELS``, or ``~/.mri2pet/models``."""
+    return Path(os.environ.get("MRI2PET_MODELS") or Path.home() / ".mri2pet" / "models")
+
+
+def bundled_folder() -> Path:
+    """Folder of the bundles that ship with the extension."""
+    return resources_dir() / "Models"
+
+
+def list_bundles() -> tuple[list[Bundle], list[str]]:
+    """All readable bundles, shipped ones first, and a message for each folder that is not one."""
+    bundles: list[Bundle] = []
+    problems: list[str] = []
+    for parent in (bundled_folder(), user_folder()):
+        for folder in sorted(p for p in parent.glob("*") if p.is_dir() and not p.name.startswith(".")):
+            try:
+                bundles.append(read_bundle(folder))
+            except BundleError as error:
+                problems.append(f"{folder}: {error}")
+    return bundles, problems
+
+
+def find_bundle(reference: str | Path) -> Bundle:
+    """Find a bundle by id (shipped or imported) or by the path of its folder.
+
+    :raises BundleError: if there is none, with the ids that there are.
+    """
+    if isinstance(reference, str) and not any(c in reference for c in "/\\"):
+        for parent in (bundled_folder(), user_folder()):
+            if reference and (parent / reference / METADATA).is_file():
+                return read_bundle(parent / reference)
+    if Path(reference).is_dir():
+        return read_bundle(reference)
+    known = ", ".join(b.id for b in list_bundles()[0]) or "none"
+    hint = f"Known models: {known}. Or give a bundle's folder."
+    raise BundleError(f"There is no model {str(reference)!r}.", hint)
+
+
+def import_bundle(source: Path | str, *, replace: bool = False) -> Bundle:
+    """Copy a bundle (folder or .zip) into the user's folder after checking all of it, weights included.
+
+    Only the files of the bundle layout are taken. An archive is refused whole if a member would land outside
+    it.
+
+    :raises BundleError: if it is not a sound bundle, or one of that id exists and ``replace`` is false.
+    """
+    source = Path(source)
+    destination = make_folder(user_folder())
+    temporary = Path(tempfile.mkdtemp(prefix=".import-", dir=destination))
+    try:
+        if source.is_dir():
+            for name in _files(read_bundle(source)):
+                if (source / name).is_file():
+                    (temporary / name).parent.mkdir(exist_ok=True)
+                    shutil.copyfile(source / name, temporary / name)
+        elif zipfile.is_zipfile(source):
+            _unpack(source, temporary)
+        else:
+            raise BundleError(f"{source} is neither a folder nor a .zip archive.")
+        bundle = read_bundle(temporary)
+        bundle.networks()
+        if (bundled_folder() / bundle.id).exists():
+            raise BundleError(f"The id {bundle.id!r} belongs to a model of the extension itself.")
+        final = destination / bundle.id
+        if final.exists() and not replace:
+            hint = f"Remove it first: mri2pet models remove {bundle.id}."
+            raise BundleError(f"A model {bundle.id!r} is already there.", hint)
+        if final.exists():
+            shutil.rmtree(final)
+        os.replace(temporary, final)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return read_bundle(final)
+
+
+def _files(bundle: Bundle) -> tuple[str, ...]:
+    """The files of a bundle that are copied; anything else in its folder stays where it is."""
+    return (METADATA, *bundle.weights, CARD, LICENCE)
+
+
+def _unpack(archive: Path, folder: Path) -> None:
+    """Unpack the bundle's files from a .zip; its top folder may be the bundle itself or hold it."""
+    with zipfile.ZipFile(archive) as opened:
+        members = [m for m in opened.infolist() if not m.is_dir()]
+        for member in members:
+            path = PurePosixPath(member.filename.replace("\\", "/"))
+            if path.is_absolute() or ".." in path.parts or ":" in path.parts[0]:
+                raise BundleError(f"{archive} holds the unsafe path {member.filename!r}: refused.")
+        if sum(m.file_size for m in members) > _LARGEST_ARCHIVE:
+            raise BundleError(f"{archive} would unpack to more than {_LARGEST_ARCHIVE / 1e9:.0f} GB.")
+        roots = {m.filename[: -len(METADATA)] for m in members if m.filename.endswith(METADATA)}
+        if len(roots) != 1:
+            raise BundleError(f"{archive} holds {len(roots)} bundles; it should hold one.")
+        root = roots.pop()
+        present = {m.filename for m in members}
+
+        def take(name: str) -> None:
+            if root + name in present:
+                (folder / name).parent.mkdir(exist_ok=True)
+                with opened.open(root + name) as content, open(folder / name, "wb") as out:
+                    shutil.copyfileobj(content, out)
+
+        take(METADATA)
+        for name in _files(read_bundle(folder))[1:]:
+            take(name)
+
+
+def export_bundle(reference: str | Path, path: Path | str) -> Path:
+    """Write a bundle to a .zip archive."""
+    bundle = find_bundle(reference)
+    bundle.networks()
+    path = Path(path)
+    if path.is_dir() or path.suffix != ".zip":
+        path = path / f"{bundle.id}.zip"
+    make_folder(path.parent)
+    with atomic_path(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in _files(bundle):
+            if (bundle.folder / name).is_file():
+                archive.write(bundle.folder / name, f"{bundle.id}/{name}")
+    return path
+
+
+def remove_bundle(model_id: str) -> Path:
+    """Delete an imported bundle; shipped ones stay.
+
+    :raises BundleError: if no imported bundle has that id.
+    """
+    imported = [b for b in list_bundles()[0] if b.folder.parent == user_folder()]
+    bundle = next((b for b in imported if b.id == model_id), None)
+    if bundle is None:
+        raise BundleError(
+            f"No imported model is called {model_id!r}.", f"Imported models are in {user_folder()}."
+        )
+    try:
+        shutil.rmtree(bundle.folder)
+    except OSError as error:
+        raise OutputError(f"Cannot remove {bundle.folder}: {error.strerror}.") from error
+    return bundle.folder

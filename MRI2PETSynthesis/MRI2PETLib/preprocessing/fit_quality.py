@@ -1,0 +1,125 @@
+"""Judge whether a T1 is usable, from how it fits the template and from its mask."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+import SimpleITK as sitk
+
+from MRI2PETLib.core.findings import Finding, Level
+from MRI2PETLib.images.grid import world_extent
+from MRI2PETLib.preprocessing.template_registration import TemplateFit
+
+# Pearson r with the template. Usable: heads 0.39-0.68, stripped brains 0.35-0.68. Not usable: a slab of
+# 40 mm 0.25, a T2 head 0.07, noise 0.00, an inverted stripped T1 -0.17, a T2 brain -0.59.
+CORRELATION_WARN, CORRELATION_REFUSE, CORRELATION_INVERTED = 0.38, 0.30, -0.10
+# Mattes MI, 32 bins, brain dilated by 2 mm. Usable: 0.278-0.53; a small child whose mask reaches the scalp in
+# places 0.249; wrong basin 0.07-0.13; T2 head 0.10; noise 0.001. Does not tell a slab (0.35-0.49), a T2 brain
+# (0.43) or a synthetic T2 head (0.26).
+INFORMATION_WARN, INFORMATION_REFUSE = 0.265, 0.15
+# Singular values of the affine; 0.77-1.11 in adults.
+SCALES_WARN, SCALES_REFUSE = (0.75, 1.35), (0.55, 1.60)
+# 1121-1917 mL in adults.
+VOLUME_WARN_ML, VOLUME_REFUSE_ML = (900.0, 2100.0), (400.0, 3000.0)
+# A brain is about 130-180 mm long on every axis, so a shorter field of view cuts it.
+FIELD_OF_VIEW_MIN_MM = 120.0
+COVERAGE_WARN, COVERAGE_REFUSE = 0.97, 0.85
+
+# How the mask was found: what a bad fit to the template means depends on it.
+MaskSource = Literal["template", "other"]
+
+
+def judge_field_of_view(image: sitk.Image) -> tuple[Finding, ...]:
+    """Refuse an image that is too short on any axis to hold a brain."""
+    extents = [n * s for n, s in zip(image.GetSize(), image.GetSpacing())]
+    shortest = min(extents)
+    if shortest >= FIELD_OF_VIEW_MIN_MM:
+        return ()
+    axis = _world_axis(image, int(np.argmin(extents)))
+    message = f"The image covers only {shortest:.0f} mm {axis}; a brain needs {FIELD_OF_VIEW_MIN_MM:.0f} mm."
+    return (Finding("refuse", "slab", message, "Use a whole-brain T1."),)
+
+
+def _world_axis(image: sitk.Image, axis: int) -> str:
+    direction = np.reshape(image.GetDirection(), (3, 3))[:, axis]
+    return ("left to right", "front to back", "top to bottom")[int(np.argmax(np.abs(direction)))]
+
+
+def judge_fit(fit: TemplateFit, source: MaskSource) -> tuple[Finding, ...]:
+    """Findings about the fit to the template.
+
+    With a mask that did not come from the template (stripped, given, another tool) a bad fit warns: only
+    template-space read-outs suffer. Inverted contrast is refused always, because the model needs a T1.
+    """
+    bad: Level = "refuse" if source == "template" else "warn"
+    findings: list[Finding] = []
+    r, information = fit.correlation, fit.mutual_information
+    if r < CORRELATION_INVERTED:
+        message = f"The contrast is inverted (r = {r:.2f} with a T1 template): this looks like a T2 or FLAIR."
+        findings.append(Finding("refuse", "inverted-contrast", message, "Use a T1-weighted image."))
+    elif information < INFORMATION_REFUSE or r < CORRELATION_REFUSE:
+        message = (
+            f"No T1-weighted brain was recognised (with the template: r = {r:.2f}, mutual information "
+            f"{information:.2f})."
+        )
+        findings.append(Finding(bad, "no-brain", message, "Check the image, or give a brain mask."))
+    elif information < INFORMATION_WARN or r < CORRELATION_WARN:
+        message = (
+            f"The image resembles the template less than most (r = {r:.2f}, mutual information "
+            f"{information:.2f})."
+        )
+        hint = "A child, a strong bias field, another contrast? Look at the brain mask."
+        findings.append(Finding("warn", "weak-fit", message, hint))
+    low, high = min(fit.scales), max(fit.scales)
+    described = ", ".join(f"{s:.2f}" for s in fit.scales)
+    if low < SCALES_REFUSE[0] or high > SCALES_REFUSE[1]:
+        message = f"The brain would be {described} times the size of an adult's."
+        findings.append(Finding(bad, "size", message, "Check the voxel size (mm?) and the image."))
+    elif low < SCALES_WARN[0] or high > SCALES_WARN[1]:
+        message = f"The brain is {described} times the size of an average adult's."
+        findings.append(Finding("warn", "size", message, "A child, or a wrong voxel size? Look at the mask."))
+    return (*findings, *judge_coverage(fit, bad))
+
+
+def judge_coverage(fit: TemplateFit, bad: Level) -> tuple[Finding, ...]:
+    """Findings about brain that lies outside the field of view."""
+    if fit.coverage >= COVERAGE_WARN:
+        return ()
+    message = f"About {100 * (1 - fit.coverage):.0f} % of the brain lies outside the image."
+    if fit.coverage < COVERAGE_REFUSE:
+        return (Finding(bad, "coverage", message, "Use a whole-brain T1."),)
+    return (Finding("warn", "coverage", message, "What is not imaged cannot be predicted."),)
+
+
+def judge_mask(mask: sitk.Image) -> tuple[Finding, ...]:
+    """Findings about the brain mask's volume and extent."""
+    volume_ml = mask_volume_ml(mask)
+    message = f"The brain mask holds {volume_ml:.0f} mL"
+    low, high = VOLUME_WARN_ML
+    if not VOLUME_REFUSE_ML[0] <= volume_ml <= VOLUME_REFUSE_ML[1]:
+        return (Finding("refuse", "volume", f"{message}: not a brain.", "Look at the mask, or give one."),)
+    if not low <= volume_ml <= high:
+        hint = "A child, or a mask that went wrong? Look at it."
+        return (Finding("warn", "volume", f"{message}; adults have {low:.0f} to {high:.0f}.", hint),)
+    return ()
+
+
+def mask_volume_ml(mask: sitk.Image) -> float:
+    """Volume of a mask in mL."""
+    return float(np.count_nonzero(sitk.GetArrayViewFromImage(mask)) * np.prod(mask.GetSpacing()) / 1000.0)
+
+
+def measures(fit: TemplateFit | None, mask: sitk.Image) -> dict[str, float]:
+    """The numbers behind the verdict."""
+    low, high = world_extent(mask)
+    numbers = {"volume_ml": mask_volume_ml(mask)}
+    numbers |= {f"extent_{axis}_mm": float(e) for axis, e in zip("xyz", high - low)}
+    if fit is not None:
+        numbers |= {
+            "template_correlation": fit.correlation,
+            "template_mutual_information": fit.mutual_information,
+            "template_coverage": fit.coverage,
+        }
+        numbers |= {f"template_scale_{n}": s for n, s in enumerate(fit.scales, start=1)}
+    return numbers

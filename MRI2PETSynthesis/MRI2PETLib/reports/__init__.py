@@ -1,0 +1,1 @@
+"""What people read: reports, charts, figures, standing texts."""

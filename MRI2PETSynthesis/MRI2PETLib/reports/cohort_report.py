@@ -1,0 +1,139 @@
+"""Write the tables, the picture and the HTML report of a cohort."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from MRI2PETLib import __version__
+from MRI2PETLib.core.files import write_json, write_text
+from MRI2PETLib.evaluation import cohort_tables
+from MRI2PETLib.evaluation.baselines import NETWORK
+from MRI2PETLib.evaluation.case import evaluate_case
+from MRI2PETLib.evaluation.cohort import Cohort, Scan
+from MRI2PETLib.evaluation.inputs import CasePaths
+from MRI2PETLib.reports import cohort_sections as sections
+from MRI2PETLib.reports import markup
+from MRI2PETLib.reports import texts as wording
+from MRI2PETLib.reports.case_report import REPORT, provenance_lines, rows_csv
+from MRI2PETLib.reports.figures import comparison_figure
+
+PICTURE = "comparison.png"
+
+
+def write_cohort(folder: Path, title: str, cohort: Cohort) -> None:
+    """Write everything about a cohort into ``folder``, which holds ``regions.csv`` already.
+
+    ``scans.csv`` (one row a scan, failed ones included), ``summary.csv``, ``region_statistics.csv``,
+    ``groups.csv``, ``specificity.csv``, ``others.csv`` (Table 5), ``paper_table4.csv``, ``cohort.json``, a
+    picture of the scan with the median correlation, ``report.html``.
+    """
+    summary = cohort_tables.global_table(cohort)
+    regions = cohort_tables.region_table(cohort)
+    groups = cohort_tables.group_table(cohort)
+    paper = cohort_tables.paper_table4(cohort)
+    tables: dict[str, Sequence[Any]] = {
+        "summary": summary,
+        "region_statistics": regions,
+        "groups": groups,
+        "specificity": cohort.specificity,
+        "others": cohort.others,
+        "paper_table4": paper,
+    }
+    for name, rows in tables.items():
+        if rows:
+            write_text(folder / f"{name}.csv", rows_csv(rows))
+    write_text(folder / "scans.csv", _scans_csv(cohort))
+    note = wording.case_note(cohort.model, cohort.simulated)
+    typical = _median_scan(cohort)
+    picture = _draw(folder / PICTURE, cohort, typical, note)
+    cautions = [wording.GROUP_CAUTION] if groups else []
+    content: dict[str, Any] = {
+        "title": title,
+        "description": note,
+        "software": {"name": "MRI2PET", "version": __version__},
+        "unit": cohort.unit,
+        "scale": cohort.scale,
+        "n_scans": len(cohort.scans),
+        "n_people": cohort.n_people,
+        "seconds_per_case": float(np.mean([s.seconds for s in cohort.scans])),
+        "failed": [{"case": f.case.case, "message": f.message, "hint": f.hint} for f in cohort.failed],
+        "predictors": cohort.uses,
+        "cautions": cautions,
+        "cannot_say": wording.CANNOT_SAY,
+        "model": cohort.model,
+        "summary": [row._asdict() for row in summary],
+        "specificity": [row._asdict() for row in cohort.specificity],
+        "paper_table4": [row._asdict() for row in paper],
+    }
+    write_json(folder / "cohort.json", content)
+    parts = [
+        ("people", "Who was compared", sections.people_section(cohort)),
+        ("brain", "Whole brain, beside the baselines", sections.brain_section(cohort, summary)),
+        ("picture", "A typical case", sections.picture_section(cohort, typical, picture)),
+        ("regions", "Regions", sections.region_section(cohort, regions)),
+        ("plots", "Agreement over people", sections.plot_section(cohort, regions)),
+        ("t1", "How much of it is the T1", sections.t1_section(regions)),
+        ("specificity", "Own against others", sections.specificity_section(cohort)),
+        ("groups", "Groups", sections.group_section(cohort, groups)),
+        ("paper", "As the published Table 4", sections.paper_section(cohort, paper)),
+        ("limits", "What these numbers cannot say", markup.bullets(wording.CANNOT_SAY)),
+        ("definitions", "Definitions", markup.bullets(wording.METRIC_NOTES)),
+        ("model", "Model", markup.paragraph(wording.card_paragraph(wording.bundle_of(cohort.model)))),
+        ("provenance", "Provenance", markup.definitions(provenance_lines({}, cohort.model))),
+    ]
+    write_text(folder / REPORT, markup.page(title, parts, intro=markup.note(note)))
+
+
+def _scans_csv(cohort: Cohort) -> str:
+    import csv
+    import io
+
+    names = ("case", "subject", "fold", "group", "genotype", "site")
+    metrics = list(sections.SHOWN)
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow((*names, "status", "seconds", "scale", "unit", *metrics, "message"))
+    for scan in cohort.scans:
+        values = scan.metrics[cohort.scale, NETWORK]
+        identity = [getattr(scan.case, name) for name in names]
+        numbers = [values[name] for name in metrics]
+        status = "warn" if scan.warnings else "ok"
+        about = (cohort.scale, cohort.unit)
+        writer.writerow((*identity, status, scan.seconds, *about, *numbers, " ".join(scan.warnings)))
+    for failure in cohort.failed:
+        identity = [getattr(failure.case, name) for name in names]
+        blank = [""] * (3 + len(metrics))
+        writer.writerow((*identity, "failed", *blank, f"{failure.message} {failure.hint}"))
+    return stream.getvalue()
+
+
+def _median_scan(cohort: Cohort) -> Scan:
+    """The scan whose correlation is the median of the cohort (the lower one of two)."""
+    r = [scan.metrics[cohort.scale, NETWORK]["pearson_r"] for scan in cohort.scans]
+    order = sorted(range(len(r)), key=lambda i: -1.0 if r[i] is None else float(r[i] or 0.0))
+    return cohort.scans[order[(len(order) - 1) // 2]]
+
+
+def _draw(path: Path, cohort: Cohort, scan: Scan, note: str) -> Path:
+    """The picture of one scan: its images are read again, none is kept during the run."""
+    settings, case = cohort.settings, scan.case
+    paths = CasePaths(
+        case.synthetic, case.real, case.t1, case.mask, settings.unit_synthetic, settings.unit_real
+    )
+    images = settings.load(paths)
+    result = evaluate_case(images, atlases=settings.atlases, seed=settings.seed, fwhm_mm=settings.fwhm_mm)
+    return comparison_figure(
+        images.t1 if images.t1 is not None else images.synthetic,
+        result.synthetic,
+        result.real,
+        images.mask,
+        path,
+        title=f"{case.case}: the case with the median correlation",
+        unit=result.shown_unit,
+        note=note,
+        point_mm=result.point_mm,
+    )

@@ -1,0 +1,101 @@
+"""Picture of one quantification: what each method laid where, in three planes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import SimpleITK as sitk
+
+from MRI2PETLib.core.files import atomic_path
+from MRI2PETLib.images.grid import Grid
+from MRI2PETLib.reports import figures
+from MRI2PETLib.suvr.case import CaseSuvr
+from MRI2PETLib.suvr.regional import RegionPlan
+from MRI2PETLib.templates.icbm152 import load_template
+
+COMPOSITE_COLOR, REFERENCE_COLOR = "#56B4E9", "#009E73"
+
+
+def suvr_figure(case: CaseSuvr, plan: RegionPlan, path: Path, *, title: str, note: str) -> Path:
+    """Write a PNG: the MRI of each method that has one, then the PET with the outlines of the composite and
+    the reference region by each method, in axial, coronal and sagittal planes.
+
+    All PETs are divided by the reference mean of the first method, on one colour scale.
+
+    :raises OutputError: if the file cannot be written.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    grid = Grid.of(case.pet.image)
+    reference = next(row.mean for row in case.first.rows if row.role == "reference")
+    pet = sitk.Cast(case.pet.image, sitk.sitkFloat32) / float(reference or 1.0)
+    pulled = sitk.GetArrayViewFromImage(case.first.labels)
+    brain = sitk.Resample(
+        load_template().mask, pet, case.first.normalisation.pet_to_template, sitk.sitkNearestNeighbor, 0
+    )
+    lower, upper = figures.world_bounds(brain)
+    point = _point(case.first.labels, plan)
+    top = float(np.percentile(sitk.GetArrayViewFromImage(pet)[pulled > 0], 99.5))
+    mris = {name: m.normalisation.mr for name, m in case.methods.items() if m.normalisation.mr is not None}
+    columns = [*mris] + [f"PET, {name}" for name in case.methods]
+    figure = Figure(figsize=(3.3 * len(columns) + 0.4, 10.4), facecolor="white", layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(3, len(columns), squeeze=False)
+    artist: Any = None
+    for row, plane in enumerate(figures.PLANES):
+        extent = figures.plane_extent(plane, lower, upper)
+        origin = "lower" if plane.upright else "upper"
+        for axis, image in zip(axes[row], mris.values()):
+            grey = figures.cut_plane(image, plane.normal, point, lower, upper)
+            axis.imshow(grey, cmap="gray", extent=extent, origin=origin, vmin=0, vmax=_top(image))
+        for axis, method in zip(axes[row, len(mris) :], case.methods.values()):
+            shown = figures.cut_plane(pet, plane.normal, point, lower, upper)
+            artist = axis.imshow(
+                shown, cmap=figures.PET_COLORS, vmin=0, vmax=top, extent=extent, origin=origin
+            )
+            labels = sitk.GetArrayViewFromImage(method.labels)
+            for chosen, color in ((plan.composite, COMPOSITE_COLOR), (plan.reference, REFERENCE_COLOR)):
+                region = grid.image(np.isin(labels, chosen).astype(np.uint8))
+                outline = figures.cut_plane(region, plane.normal, point, lower, upper, nearest=True)
+                if outline.any() and not outline.all():
+                    # Contours know nothing of the image's origin: give them the world positions.
+                    column, line = plane.axes
+                    xs = np.linspace(lower[column], upper[column], outline.shape[1])
+                    ys = np.linspace(lower[line], upper[line], outline.shape[0])
+                    axis.contour(xs, ys, outline, levels=[0.5], colors=[color], linewidths=1.3)
+        for axis in axes[row]:
+            figures.dress(axis, plane, point)
+    for axis, name in zip(axes[0], columns):
+        axis.set_title(name, fontsize=13)
+    bar = figure.colorbar(
+        artist, ax=axes[:, len(mris) :], orientation="horizontal", shrink=0.6, aspect=40, pad=0.01
+    )
+    bar.set_label(f"PET, SUVR by {next(iter(case.methods))}: one scale", fontsize=11)
+    words = f"Blue: composite region. Green: reference region. {note}".strip()
+    figures.write_words(figure, title, words)
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=100)
+    return path
+
+
+def _point(labels: sitk.Image, plan: RegionPlan) -> np.ndarray:
+    """Where the planes cross (LPS mm): through the largest part of the reference region, from left to right
+    and front to back, and through the middle of the composite region, in height."""
+    values = sitk.GetArrayViewFromImage(labels)
+    largest = max(plan.reference, key=lambda label: int(np.count_nonzero(values == label)))
+    middles = [np.argwhere(np.isin(values, chosen)) for chosen in ([largest], plan.composite)]
+    worlds = [
+        labels.TransformContinuousIndexToPhysicalPoint(where.mean(axis=0)[::-1].tolist())
+        for where in middles
+        if len(where)
+    ]
+    return np.array([*worlds[0][:2], worlds[-1][2]])
+
+
+def _top(image: sitk.Image) -> float:
+    values = sitk.GetArrayViewFromImage(image)
+    inside = values[values > 0]
+    return 1.1 * float(np.percentile(inside, 99)) if inside.size else 1.0

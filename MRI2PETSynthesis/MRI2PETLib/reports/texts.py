@@ -1,0 +1,91 @@
+"""The standing words of the reports: what the numbers mean, what they cannot say, which model it was."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from MRI2PETLib.core.errors import BundleError
+from MRI2PETLib.models.bundle import DEMONSTRATION, Bundle
+from MRI2PETLib.models.store import find_bundle
+
+CANNOT_SAY = (
+    "A synthetic PET is computed from the T1. It is no measurement of the tracer, and a change of the PET "
+    "that "
+    "leaves the T1 as it is cannot appear in it.",
+    "A small error or a high correlation is no evidence of biology: read every number beside its baselines. "
+    "What the "
+    "anatomy null reaches needs no tracer at all.",
+    "Correlation depends on the mask (here: the brain mask, without the background) and on the noise of the "
+    "real PET.",
+    "MSE and MAE depend on the unit and the scale; they do not compare with numbers from other scalings, "
+    "such as the "
+    "0 to 1 of published work.",
+    "Scale-free numbers divide each image by its own in-brain mean: they judge the pattern and are blind to "
+    "the level.",
+    "Regions in MNI space come by an affine registration: borders are off by a few millimetres, small nuclei "
+    "suffer "
+    "most.",
+    "Nothing here supports a diagnosis or a treatment. Research use only.",
+)
+GROUP_CAUTION = (
+    "Caution: groups are compared on synthetic PET. A difference between groups that only the synthetic PET "
+    "shows "
+    "comes from the anatomy or from the model, not from the tracer; published data hold such a case. Rely on "
+    "the real "
+    "PET."
+)
+METRIC_NOTES = (
+    "NormDiff = (synthetic - real) / (synthetic + real), within -1 to 1, positive where the synthetic PET is "
+    "higher; "
+    "voxels where both are zero are left out and counted.",
+    "ROI CNR bias = (mean real - mean synthetic) / SD of both together: what Table 4 of Ferrante et al. 2025 "
+    "calls "
+    "CNR; ideal value 0.",
+    "Image CNR: median of |mean difference| / SD over 1000 random pairs of boxes (8 x 8 x 6 mm) inside the "
+    "brain, the "
+    "same pairs for all images.",
+    "Slope and SD ratio below 1: the synthetic PET is too flat (regression to the mean).",
+    "Smoothed: against the real PET smoothed inside the brain mask; the synthetic PET is never smoothed.",
+)
+
+
+def bundle_of(model: dict[str, Any]) -> Bundle | None:
+    """The installed bundle with the id and checksum that a synthetic PET's sidecar names, or ``None``."""
+    if not model.get("id") or not model.get("sha256"):
+        return None
+    try:
+        bundle = find_bundle(str(model["id"]))
+    except BundleError:
+        return None
+    return bundle if bundle.sha256 == model["sha256"] else None
+
+
+def cubic_coefficients(bundle: Bundle | None) -> list[float] | None:
+    """c0..c3 of the T1 baseline from a bundle's metadata, ``baselines.cubic_of_t1.coefficients``."""
+    value: Any = None if bundle is None else bundle.metadata.get("baselines")
+    for key in ("cubic_of_t1", "coefficients"):
+        value = value.get(key) if isinstance(value, dict) else None
+    if not isinstance(value, list) or not all(isinstance(v, (int, float)) for v in value):
+        return None
+    return [float(v) for v in value]
+
+
+def card_paragraph(bundle: Bundle | None) -> str:
+    """The first paragraph of the model card as plain text, or why there is none."""
+    if bundle is None:
+        return "The model that made the synthetic PET is not known or not installed here."
+    blocks = re.split(r"\n\s*\n", bundle.card().replace("\r\n", "\n").strip())
+    text = next((b for b in blocks if b.strip() and not b.lstrip().startswith(("#", "---", "|"))), "")
+    text = re.sub(r"[*_`>]", "", re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", text))
+    return " ".join(text.split()) or str(bundle.metadata["description"])
+
+
+def case_note(model: dict[str, Any], simulated: bool) -> str:
+    """What every picture and report of synthetic PET says."""
+    parts = ["Synthetic PET, computed from the T1: not a measurement."]
+    if model.get("intended_use") == DEMONSTRATION:
+        parts.insert(0, f"DEMONSTRATION MODEL ({model.get('id')}): no evidence of biology.")
+    if simulated:
+        parts.append("The person is SIMULATED: nobody was scanned.")
+    return " ".join(parts)

@@ -1,0 +1,1 @@
+"""Results as nodes of a MRML scene: slicer and vtk, no Qt, no torch."""

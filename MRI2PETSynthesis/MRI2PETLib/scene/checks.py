@@ -1,0 +1,55 @@
+"""The traffic light for nodes of the scene: at once, without finding the brain. Needs ``slicer``, no Qt."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+from typing import Any
+
+from MRI2PETLib.core.errors import MRI2PETError
+from MRI2PETLib.scene.files import is_synthetic, unit_of
+from MRI2PETLib.scene.images import image_of
+from MRI2PETLib.synthesis.input_checks import NAMES, T1, Check, quick_checks
+
+
+def checks_of_nodes(t1: Any, pet: Any = None, pet_unit: str | None = None) -> list[Check]:
+    """Checks of a T1 node and a PET node; no check without a T1.
+
+    :param pet_unit: overrides the unit that the PET's node states.
+    """
+    if t1 is None:
+        return []
+    try:
+        return quick_checks(
+            image_of(t1),
+            None if pet is None else image_of(pet),
+            t1_synthetic=is_synthetic(t1),
+            pet_synthetic=pet is not None and is_synthetic(pet),
+            pet_unit=pet_unit or (None if pet is None else unit_of(pet)),
+            t1_name=t1.GetName(),
+            pet_name="The PET" if pet is None else pet.GetName(),
+        )
+    except MRI2PETError as error:  # a node that is no image at all: empty, sheared, several values a voxel
+        rest = [Check(name, "not checked") for name in NAMES if name != T1]
+        return [Check(T1, "refuse", error.message, error.hint), *rest]
+
+
+# Sign and colour: neither alone reaches everybody.
+_LIGHTS = {"ok": ("&#10003;", "#2E7D32"), "warn": ("&#9650;", "#B26A00"), "refuse": ("&#10007;", "#B3261E")}
+
+
+def lights_html(checks: Sequence[Check]) -> str:
+    """Checks as lines of HTML, one a check; those that were not made share a line for each reason."""
+    lines = []
+    waiting: dict[str, list[str]] = {}
+    for check in checks:
+        if check.level not in _LIGHTS:
+            waiting.setdefault(check.message, []).append(check.name)
+            continue
+        sign, color = _LIGHTS[check.level]
+        text = escape(f"{check.message} {check.hint}".strip() or check.level)
+        lines.append(f'<span style="color:{color}">{sign}</span> <b>{escape(check.name)}</b>: {text}')
+    for reason, names in waiting.items():
+        text = escape(f"{', '.join(names)}: {reason}")
+        lines.append(f'<span style="color:#808080">&#8211; {text}</span>')
+    return "<br>".join(lines)

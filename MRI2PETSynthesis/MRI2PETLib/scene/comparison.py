@@ -1,0 +1,155 @@
+"""The comparison with a real PET as nodes: real PET, NormDiff, tables, plots, regions, report. No Qt."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import slicer
+
+from MRI2PETLib.core.errors import InputError
+from MRI2PETLib.evaluation.baselines import NETWORK
+from MRI2PETLib.reports.case_files import Comparison
+from MRI2PETLib.scene.images import add_volume, image_of
+from MRI2PETLib.scene.nodes import PREFIX, all_or_nothing, join_study, link
+from MRI2PETLib.scene.results import ResultNodes, add_real, named, result_nodes, show_pets_alike
+from MRI2PETLib.scene.tables import add_bland_altman, add_scatter, add_table, global_columns, region_columns
+
+LABELS = PREFIX + "labels"
+_REPLACED = ("real", "normdiff", "metrics", "regions", "scatter", "bland_altman", "report")
+# Bland-Altman over fewer regions than this says nothing.
+_MIN_REGIONS = 3
+
+
+def add_comparison(scene: slicer.vtkMRMLScene, pet_id: str, comparison: Comparison) -> ResultNodes:
+    """Put a comparison beside its synthetic PET: all of its nodes or none. An earlier one is replaced.
+
+    :raises InputError: if the synthetic PET is not in the scene, or the real one is not on its grid.
+    """
+    from MRI2PETLib.images.io import same_grid
+
+    before = result_nodes(scene, pet_id)
+    if before is None:
+        raise InputError("The synthetic PET is no longer in the scene.", "Synthesise it again.")
+    pet = scene.GetNodeByID(pet_id)
+    if not same_grid(image_of(pet), comparison.real, 1e-3):
+        raise InputError("The real PET is not on the grid of the synthetic one.", "Compare again.")
+    old = _comparison_ids(scene, pet)
+    t1 = scene.GetNodeByID(before.t1) if before.t1 else None
+    with all_or_nothing(scene):
+        try:
+            _add(scene, pet, t1, comparison)
+        except BaseException:
+            for role in _REPLACED:
+                link(pet, role, getattr(before, role))
+            raise
+    for node_id in old:
+        if scene.GetNodeByID(node_id) is not None:
+            scene.RemoveNode(scene.GetNodeByID(node_id))
+    after = result_nodes(scene, pet_id)
+    assert after is not None
+    return after
+
+
+def _add(scene: slicer.vtkMRMLScene, pet: Any, t1: Any, comparison: Comparison) -> None:
+    name = "simulated" if comparison.is_simulated else "real"
+    whose = pet.GetAttribute(PREFIX + "T1Name")
+    pet.RemoveNodeReferenceIDs(LABELS)
+    add_real(scene, pet, comparison.real, name=name, t1=t1)
+    if comparison.notes:
+        pet.GetNodeReference(PREFIX + "real").SetAttribute(PREFIX + "Notes", "\n".join(comparison.notes))
+    chosen = comparison.scales[comparison.scale]
+    about = f"{pet.GetDescription()} Unit: {comparison.unit}. NormDiff is positive where synthetic is higher."
+    metrics = add_table(
+        scene, named("metrics", whose), global_columns(chosen["network"], chosen["baselines"]), about
+    )
+    regions = add_table(
+        scene, named("regions", whose), region_columns(comparison.regions, comparison.scale), about
+    )
+    nodes = {"metrics": metrics, "regions": regions}
+    nodes |= _charts(scene, whose, comparison)
+    nodes["report"] = add_report(scene, named("report", whose), comparison.report)
+    for role, node in nodes.items():
+        node.SetAttribute(PREFIX + "Unit", comparison.unit)
+        join_study(scene, node, t1)
+        link(pet, role, node.GetID())
+    for parcellation, (image, names) in comparison.labels.items():
+        node = add_volume(scene, image, named(parcellation, whose), labels=True)
+        node.SetDescription(f"Regions of {parcellation}, on the grid of the T1.")
+        node.SetHideFromEditors(True)  # a lookup for the crosshair, not an image to choose
+        node.GetDisplayNode().SetAndObserveColorNodeID(color_names(scene, node.GetName(), names).GetID())
+        node.SetAttribute(PREFIX + "Parcellation", parcellation)
+        pet.AddNodeReferenceID(LABELS, node.GetID())
+    show_pets_alike(scene, pet)
+
+
+def _charts(scene: slicer.vtkMRMLScene, whose: str | None, comparison: Comparison) -> dict[str, Any]:
+    rows = [r for r in comparison.regions if r.scale == comparison.scale and r.predictor == NETWORK]
+    # The whole brain would be one point among its parts, and the last parcellation is the user's own.
+    last = rows[-1].parcellation if rows else ""
+    rows = [r for r in rows if r.parcellation == last and None not in (r.mean_real, r.mean_predicted)]
+    if len(rows) < _MIN_REGIONS:
+        return {}
+    real = [float(r.mean_real or 0) for r in rows]
+    synthetic = [float(r.mean_predicted or 0) for r in rows]
+    names = [r.region for r in rows]
+    return {
+        "scatter": add_scatter(
+            scene, named("synthetic over real", whose), real, synthetic, names, comparison.unit
+        ),
+        "bland_altman": add_bland_altman(
+            scene, named("Bland-Altman", whose), real, synthetic, names, comparison.unit
+        ),
+    }
+
+
+def add_report(scene: slicer.vtkMRMLScene, name: str, html: str) -> Any:
+    """A report as a text node, so that a saved scene brings it along."""
+    node = scene.AddNewNodeByClass("vtkMRMLTextNode", scene.GenerateUniqueName(name))
+    node.SetText(html)
+    node.SetDescription("HTML report.")
+    return node
+
+
+def color_names(scene: slicer.vtkMRMLScene, title: str, names: Mapping[int, str]) -> Any:
+    """A colour table that names labels; a label map has no other place for names."""
+    known = scene.GetNodeByID("vtkMRMLColorTableNodeLabels")
+    node = scene.AddNewNodeByClass("vtkMRMLColorTableNode", f"{title} names")
+    node.SetTypeToUser()
+    node.SetHideFromEditors(True)
+    node.SetNumberOfColors(max(names, default=0) + 1)
+    node.SetColor(0, "", 0.0, 0.0, 0.0, 0.0)
+    for label, name in names.items():
+        color = [0.5, 0.5, 0.5, 1.0]
+        if known is not None:
+            known.GetColor(1 + label % (known.GetNumberOfColors() - 1), color)
+        node.SetColor(label, name, *color[:3], 1.0)
+    return node
+
+
+def _comparison_ids(scene: slicer.vtkMRMLScene, pet: Any) -> list[str]:
+    """All nodes of the present comparison: also series and tables of its charts, display and storage."""
+    found = result_nodes(scene, pet.GetID())
+    ids = [getattr(found, role) for role in _REPLACED]
+    for n in range(pet.GetNumberOfNodeReferences(LABELS)):
+        labels = pet.GetNthNodeReference(LABELS, n)
+        if labels is not None:
+            ids += [labels.GetID(), labels.GetDisplayNode().GetColorNodeID()]
+    for role in ("scatter", "bland_altman"):
+        chart = scene.GetNodeByID(getattr(found, role)) if getattr(found, role) else None
+        if chart is not None:
+            for n in range(chart.GetNumberOfPlotSeriesNodes()):
+                series = chart.GetNthPlotSeriesNode(n)
+                ids += [series.GetID(), series.GetTableNodeID()]
+    chosen = list(dict.fromkeys(i for i in ids if i))
+    return chosen + [i for node_id in chosen for i in _own_ids(scene.GetNodeByID(node_id))]
+
+
+def _own_ids(node: Any) -> list[str]:
+    """Display and storage nodes of a node: the scene would keep them."""
+    found = []
+    if node.IsA("vtkMRMLDisplayableNode"):
+        found += [node.GetNthDisplayNodeID(n) for n in range(node.GetNumberOfDisplayNodes())]
+    if node.IsA("vtkMRMLStorableNode"):
+        found += [node.GetNthStorageNodeID(n) for n in range(node.GetNumberOfStorageNodes())]
+    return [i for i in found if i]

@@ -1,0 +1,125 @@
+"""How results are shown: colours, windows, overlays in the slice views. Needs ``slicer``, no Qt."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import slicer
+
+from MRI2PETLib.core.errors import InputError
+
+# PET-Heat is yellow to white above a third of its range: where a brain is, it shows no pattern.
+PET_COLORS = "vtkMRMLPETProceduralColorNodePET-HotMetalBlue"
+NORMDIFF_COLORS = "MRI2PET NormDiff"
+# (s - r) / (s + r) of this size means that one PET is twice the other: there the colours end.
+NORMDIFF_LIMIT = 1 / 3
+
+Layers = tuple[str | None, str | None, float]
+
+
+def set_pet_window(
+    scene: slicer.vtkMRMLScene, node_ids: Sequence[str | None], top: float, *, transparent_below: float
+) -> None:
+    """Show PETs alike, real and synthetic: colours from 0 to ``top``, nothing below ``transparent_below``
+    (both in the unit of the PET). Nodes that were deleted meanwhile are left out.
+
+    :raises InputError: if ``top`` is not above ``transparent_below``, or that is negative.
+    """
+    if not top > transparent_below >= 0:
+        raise InputError(f"A window from {transparent_below:g} to {top:g} shows nothing.", "Swap the two.")
+    nodes = [scene.GetNodeByID(node_id) for node_id in node_ids if node_id]
+    nodes = [node for node in nodes if node is not None]
+    highest = max([top, *(node.GetImageData().GetScalarRange()[1] for node in nodes)])
+    for node in nodes:
+        display = node.GetDisplayNode()
+        display.SetAndObserveColorNodeID(PET_COLORS)
+        display.AutoWindowLevelOff()
+        display.SetWindowLevelMinMax(0.0, top)
+        display.AutoThresholdOff()
+        display.SetThreshold(transparent_below, highest)
+        display.ApplyThresholdOn()
+
+
+def pet_window(node: Any) -> tuple[float, float]:
+    """Upper end of the colours of a PET and the value below which it is transparent, in its unit."""
+    display = node.GetDisplayNode()
+    below = display.GetLowerThreshold() if display.GetApplyThreshold() else 0.0
+    return display.GetWindowLevelMax(), below
+
+
+def show_overlay(
+    scene: slicer.vtkMRMLScene,
+    background_id: str | None,
+    foreground_id: str | None,
+    opacity: float = 0.5,
+    *,
+    views: Sequence[str] | None = None,
+) -> None:
+    """Show one volume over another in the slice views, linked.
+
+    :param views: layout names (``Red``, ...) of the views to change, all by default.
+    """
+    for composite in composites(scene):
+        if views is None or composite.GetLayoutName() in views:
+            composite.SetLinkedControl(False)  # else setting one would set all
+            set_layers(composite, (background_id, foreground_id, opacity))
+    for composite in composites(scene):
+        composite.SetLinkedControl(True)
+
+
+def normdiff_color_node(scene: slicer.vtkMRMLScene) -> Any:
+    """The scene's NormDiff colours, made when missing: blue below 0, red above, symmetric.
+
+    Only the middle, which the map has outside of the brain, is transparent: a wider band breaks the map into
+    islands, for slice views know no partial opacity of a colour. Slicer's own diverging table is a file that
+    not every installation has.
+    """
+    found = scene.GetFirstNodeByName(NORMDIFF_COLORS)
+    if found is not None and found.IsA("vtkMRMLColorTableNode"):
+        return found
+    node = scene.AddNewNodeByClass("vtkMRMLColorTableNode", NORMDIFF_COLORS)
+    node.SetTypeToUser()
+    node.SetAttribute("Category", "MRI2PET")
+    node.SetDescription("NormDiff: blue where the synthetic PET is lower, red where it is higher.")
+    count = 255  # odd: the middle colour is 0
+    node.SetNumberOfColors(count)
+    for index, position in enumerate(np.linspace(-1, 1, count)):
+        end = np.array([0.70, 0.05, 0.10] if position > 0 else [0.05, 0.20, 0.65])
+        strength = abs(position)
+        color = (1 - strength) * np.array([0.97, 0.97, 0.97]) + strength * end
+        node.SetColor(index, f"{position * NORMDIFF_LIMIT:+.3f}", *color.tolist(), float(strength > 0))
+    node.GetLookupTable().SetRange(-NORMDIFF_LIMIT, NORMDIFF_LIMIT)
+    return node
+
+
+def show_normdiff(scene: slicer.vtkMRMLScene, node: Any) -> None:
+    """Give a NormDiff volume its colours, symmetric around 0."""
+    display = node.GetDisplayNode()
+    display.SetAndObserveColorNodeID(normdiff_color_node(scene).GetID())
+    display.AutoWindowLevelOff()
+    display.SetWindowLevelMinMax(-NORMDIFF_LIMIT, NORMDIFF_LIMIT)
+    display.ApplyThresholdOff()
+
+
+def composites(scene: slicer.vtkMRMLScene) -> list[Any]:
+    """All slice views, as their composite nodes."""
+    count = scene.GetNumberOfNodesByClass("vtkMRMLSliceCompositeNode")
+    return [scene.GetNthNodeByClass(n, "vtkMRMLSliceCompositeNode") for n in range(count)]
+
+
+def layers_of(composite: Any) -> Layers:
+    """IDs of background and foreground, and the opacity of the latter."""
+    return (
+        composite.GetBackgroundVolumeID(),
+        composite.GetForegroundVolumeID(),
+        composite.GetForegroundOpacity(),
+    )
+
+
+def set_layers(composite: Any, layers: Layers) -> None:
+    """Show these layers in one slice view."""
+    composite.SetBackgroundVolumeID(layers[0])
+    composite.SetForegroundVolumeID(layers[1])
+    composite.SetForegroundOpacity(layers[2])

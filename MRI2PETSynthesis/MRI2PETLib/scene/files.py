@@ -1,0 +1,172 @@
+"""Nodes of the scene as input files of a child process. Needs ``slicer``, no Qt.
+
+Files are NRRD: the geometry is written in double precision, and nothing is compressed.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import SimpleITK as sitk
+
+from MRI2PETLib.core.errors import InputError
+from MRI2PETLib.core.files import write_json, write_text
+from MRI2PETLib.images.io import write_image
+from MRI2PETLib.scene.images import image_of, mask_of_segment
+from MRI2PETLib.scene.nodes import PREFIX
+from MRI2PETLib.templates.icbm152 import load_template
+from MRI2PETLib.templates.regions import Space
+
+# What SUV extensions and ours state as coded units of a volume, and the names of our own library.
+_UNITS = {"{SUVbw}g/ml": "SUV", "{SUVR}": "SUVR", "Bq/ml": "Bq/mL", "1": "normalised"}
+
+
+def unit_of(node: Any) -> str | None:
+    """The unit that a PET volume states: its coded units, or our attribute. ``None``: it states none."""
+    entry = node.GetVoxelValueUnits()
+    if entry is not None and entry.GetCodeValue() in _UNITS:
+        return _UNITS[entry.GetCodeValue()]
+    return node.GetAttribute(PREFIX + "Unit")
+
+
+def is_synthetic(node: Any) -> bool:
+    """Whether a volume is one of our synthetic images."""
+    return bool(node.GetAttribute(PREFIX + "Synthetic") == "true")
+
+
+def is_simulated(node: Any) -> bool:
+    """Whether a volume is one of our simulated ones."""
+    return bool(node.GetAttribute(PREFIX + "Simulated") == "true")
+
+
+def write_t1(node: Any, path: Path) -> sitk.Image:
+    """Write the T1 with a sidecar that says whether it was simulated.
+
+    :return: the image that was written.
+    :raises InputError: if it is itself a synthetic image, or not a volume that can be used.
+    """
+    if is_synthetic(node):
+        raise InputError(f"{node.GetName()} is a synthetic image.", "Choose a measured T1.")
+    image = _write(image_of(node), path)
+    write_json(path.with_suffix(".json"), {"Modality": "MR", "Simulated": is_simulated(node)})
+    return image
+
+
+def write_pet(node: Any, path: Path, unit: str | None) -> None:
+    """Write a real PET with its unit in a sidecar.
+
+    :param unit: overrides what the node states.
+    :raises InputError: if it is one of our synthetic images: that would compare the model with itself.
+    """
+    if is_synthetic(node):
+        raise InputError(f"{node.GetName()} is a synthetic PET.", "Choose a measured PET.")
+    _write(image_of(node), path)
+    stated = unit or unit_of(node)
+    about = {"Modality": "PET", "Simulated": is_simulated(node), **({"Units": stated} if stated else {})}
+    write_json(path.with_suffix(".json"), about)
+
+
+def write_volume(node: Any, path: Path) -> None:
+    """Write a volume as it is."""
+    _write(image_of(node), path)
+
+
+def write_mask(node: Any, segment_id: str | None, t1: sitk.Image, path: Path) -> None:
+    """Write a brain mask on the grid of the T1: a label map's labels together, or one segment.
+
+    :param segment_id: default: the first segment.
+    :raises InputError: if it is empty there.
+    """
+    if node.IsA("vtkMRMLSegmentationNode"):
+        chosen = segment_id or _first_segment(node)
+        _write(mask_of_segment(node, chosen, t1), path)
+        return
+    labels = sitk.Resample(image_of(node), t1, sitk.Transform(), sitk.sitkNearestNeighbor, 0)
+    mask = sitk.Cast(labels != 0, sitk.sitkUInt8)
+    if not sitk.GetArrayViewFromImage(mask).any():
+        raise InputError(f"{node.GetName()} has no voxel inside the T1.", "Check that both belong together.")
+    _write(mask, path)
+
+
+def write_atlas(node: Any, space: Space, t1: sitk.Image, path: Path) -> Path:
+    """Write an atlas as a label map, and its names beside it.
+
+    A segmentation is drawn on the grid of the T1 (``native``) or of the MNI template (``mni``).
+
+    :return: the table of names (CSV).
+    :raises InputError: if there is no label.
+    """
+    if node.IsA("vtkMRMLSegmentationNode"):
+        image, names = _merged(node, t1 if space == "native" else load_template().t1)
+    else:
+        image = sitk.Cast(image_of(node), sitk.sitkInt32)
+        names = _color_names(node, np.unique(sitk.GetArrayViewFromImage(image)))
+    if not names:
+        raise InputError(f"{node.GetName()} has no label.", "Choose an atlas with regions.")
+    _write(image, path)
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerows([("label", "name"), *names.items()])
+    return write_text(path.with_suffix(".csv"), text.getvalue())
+
+
+def _write(image: sitk.Image, path: Path) -> sitk.Image:
+    sitk.WriteImage(image, str(path), useCompression=False)
+    return image
+
+
+def _first_segment(node: Any) -> str:
+    if node.GetSegmentation().GetNumberOfSegments() == 0:
+        raise InputError(f"{node.GetName()} has no segment.", "Draw the segment first.")
+    return str(node.GetSegmentation().GetNthSegmentID(0))
+
+
+def _merged(node: Any, reference: sitk.Image) -> tuple[sitk.Image, dict[int, str]]:
+    """All segments in one label map, later ones over earlier ones, and their names."""
+    segmentation = node.GetSegmentation()
+    labels = np.zeros(reference.GetSize()[::-1], dtype=np.int32)
+    names = {}
+    for n in range(segmentation.GetNumberOfSegments()):
+        segment_id = segmentation.GetNthSegmentID(n)
+        mask = mask_of_segment(node, segment_id, reference)
+        labels[sitk.GetArrayViewFromImage(mask) != 0] = n + 1
+        names[n + 1] = str(segmentation.GetSegment(segment_id).GetName())
+    image = sitk.GetImageFromArray(labels)
+    image.CopyInformation(reference)
+    return image, names
+
+
+def _color_names(node: Any, labels: np.ndarray) -> dict[int, str]:
+    """Names of labels in the node's colour table; a label that it does not name is called by its number."""
+    colors = node.GetDisplayNode().GetColorNode() if node.GetDisplayNode() is not None else None
+    names = {}
+    for label in (int(v) for v in labels if v != 0):
+        known = colors is not None and label < colors.GetNumberOfColors() and colors.GetColorName(label)
+        names[label] = str(known or f"label {label}")
+    return names
+
+
+def write_synthetic(node: Any, path: Path) -> None:
+    """Write one of our synthetic PETs with the sidecar that the synthesis gave it.
+
+    :param path: of a NIfTI file.
+    :raises InputError: if the node is not one of ours.
+    """
+    found = node.GetAttribute(PREFIX + "Provenance")
+    if not is_synthetic(node) or found is None:
+        raise InputError(f"{node.GetName()} was not synthesised here.", "Choose a synthetic PET.")
+    about = {
+        "Synthetic": True,
+        "Modality": "PET",
+        "Description": node.GetDescription(),
+        "Units": node.GetAttribute(PREFIX + "Unit"),
+        "TracerName": node.GetAttribute(PREFIX + "Result"),
+        "Simulated": is_simulated(node),
+        "Provenance": json.loads(found),
+    }
+    write_image(image_of(node), path, about)

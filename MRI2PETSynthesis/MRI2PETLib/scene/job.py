@@ -1,0 +1,236 @@
+"""A run of ``mri2pet`` on nodes of a scene: write them, let child processes work, bring results back. No Qt.
+
+Nodes are held by ID and looked up again at the end: they may be deleted, and the scene closed, while a child
+works. Results enter the scene when everything has succeeded; after Cancel it is as it was.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
+
+import slicer
+
+from MRI2PETLib.core.errors import Cancelled, InputError, MRI2PETError
+from MRI2PETLib.jobs.child_process import Callbacks, Job, Outcome, Progress, mri2pet_command
+from MRI2PETLib.jobs.run_state import RunState, duration
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+    from MRI2PETLib.synthesis.input_checks import Check
+
+_POLL_S = 0.05
+# SimpleITK raises RuntimeError for whatever goes wrong with a file.
+_EXPECTED = (MRI2PETError, OSError, RuntimeError)
+Nodes = TypeVar("Nodes")
+
+
+@dataclass(frozen=True)
+class Finished(Generic[Nodes]):
+    """How a run ended. ``nodes`` are there even with an ``error`` when only a later step failed; ``checks``
+    are those of :mod:`MRI2PETLib.synthesis.input_checks`.
+    """
+
+    state: Literal["done", "failed", "cancelled"]
+    nodes: Nodes | None = None
+    error: MRI2PETError | None = None
+    checks: tuple[Check, ...] = ()
+
+
+@dataclass(frozen=True)
+class Step:
+    """One child process: what it is called, its arguments, the folder it writes to."""
+
+    name: str
+    arguments: list[str]
+    output: Path
+
+
+class SceneJob(Generic[Nodes]):
+    """A run. Its owner calls :meth:`pump` regularly, or :meth:`wait` once, from the main thread.
+
+    What is run is up to the class that inherits: :meth:`_write` and :meth:`_import`.
+
+    :cvar partly: what to say before the reason when a later step failed.
+    """
+
+    partly = ""
+
+    def __init__(
+        self,
+        scene: slicer.vtkMRMLScene,
+        *,
+        python: str | None = None,
+        folder: Path | None = None,
+        on_state: Callable[[RunState], None] = lambda state: None,
+        on_log: Callable[[str], None] = lambda line: None,
+        on_finished: Callable[[Finished[Nodes]], None] = lambda finished: None,
+    ) -> None:
+        """
+        :param python: interpreter of the children, see :func:`MRI2PETLib.jobs.child_process.mri2pet_command`.
+        :param folder: where the temporary folder of this run is made; default: the system's.
+        """
+        self.state = RunState()
+        self.finished: Finished[Nodes] | None = None
+        self._scene, self._python = scene, python
+        self._on_state, self._on_log, self._on_finished = on_state, on_log, on_finished
+        self._parent = folder
+        self._folder: Path | None = None
+        self._steps: list[Step] = []
+        self._done_steps: list[Step] = []
+        self._job: Job | None = None
+        self._started = 0.0
+        self._observers: list[int] = []
+
+    # -- what runs -------------------------------------------------------------------------------------------
+
+    def _write(self, folder: Path) -> list[Step]:
+        """Write the nodes' files and plan the commands."""
+        raise NotImplementedError
+
+    def _arguments(self, step: Step) -> Sequence[str]:
+        """The arguments of a step that is about to start."""
+        return step.arguments
+
+    def _import(self) -> Nodes:
+        """Bring the results of the steps that are done into the scene, all or none."""
+        raise NotImplementedError
+
+    def _node(self, node_id: str, what: str) -> Any:
+        node = self._scene.GetNodeByID(node_id)
+        if node is None:
+            raise InputError(f"The {what} is no longer in the scene.", "Choose it again.")
+        return node
+
+    # -- for the owner ---------------------------------------------------------------------------------------
+
+    @property
+    def is_active(self) -> bool:
+        return self.state.is_busy
+
+    def start(self) -> Self:
+        """Write the inputs and start the first child. Bad inputs end the run at once, with their reason."""
+        self._started = time.monotonic()
+        self._set(RunState("preparing", "writing the images"))
+        event = slicer.vtkMRMLScene.StartCloseEvent
+        self._observers.append(self._scene.AddObserver(event, lambda *_: self.abandon()))
+        try:
+            self._folder = Path(tempfile.mkdtemp(prefix="mri2pet-", dir=self._parent))
+            self._steps = self._write(self._folder)
+            self._next()
+        except _EXPECTED as error:
+            self._fail(error)
+        return self
+
+    def pump(self) -> bool:
+        """Deliver what has arrived; True while the run is active."""
+        if self._job is not None:
+            self._job.pump()
+        return self.is_active
+
+    def cancel(self) -> None:
+        """End the child with everything it started; returns at once. The scene stays as it was."""
+        if self._job is not None and self._job.is_active:
+            self._set(self.state.cancelling())
+            self._job.cancel()
+
+    def wait(self) -> Finished[Nodes]:
+        """Pump until the run has ended. An exception on the way (Ctrl-C) cancels the child."""
+        try:
+            while self.pump():
+                time.sleep(_POLL_S)
+        except BaseException:
+            if self._job is not None:
+                self._job.cancel()
+            self._close()
+            raise
+        assert self.finished is not None
+        return self.finished
+
+    def abandon(self) -> None:
+        """End the child now, and bring nothing back: the scene or the module closes."""
+        job, self._job = self._job, None
+        if job is not None and job.is_active:
+            job.cancel()
+            job.wait()
+        if self.is_active:
+            message = "The scene was closed: the run was ended."
+            self._finish(Finished("cancelled", error=Cancelled(message)), RunState(message=message))
+
+    # -- steps -----------------------------------------------------------------------------------------------
+
+    def _next(self) -> None:
+        step = self._steps[0]
+        callbacks = Callbacks(
+            progress=self._progress, log=self._on_log, warning=self._on_log, finished=self._ended
+        )
+        command = mri2pet_command(self._arguments(step), self._python)
+        self._job = Job(command, callbacks, output=step.output).start()
+        self._set(replace(self.state, phase="running", stage=f"starting the {step.name}"))
+
+    def _progress(self, progress: Progress) -> None:
+        total, place = len(self._steps) + len(self._done_steps), len(self._done_steps)
+        done = (place + min(1.0, progress.done / progress.total)) / total
+        eta = (time.monotonic() - self._started) * (1 - done) / done if done > 0.02 else None
+        self._set(self.state.at(Progress(done, 1.0, progress.stage, eta)))
+
+    def _ended(self, outcome: Outcome) -> None:
+        if outcome.state == "cancelled":
+            self._finish(Finished("cancelled", error=Cancelled("Cancelled.")), RunState(message="Cancelled."))
+            return
+        if outcome.error is not None and not self._done_steps:
+            self._fail(outcome.error)
+            return
+        if outcome.error is None:
+            self._done_steps.append(self._steps.pop(0))
+        try:
+            if self._steps and outcome.error is None:
+                self._next()
+                return
+            self._set(RunState("importing", "showing the result", 1.0))
+            nodes = self._import()
+        except _EXPECTED as error:
+            self._fail(error)
+            return
+        if outcome.error is not None:
+            self._fail(outcome.error, nodes)
+            return
+        took = duration(time.monotonic() - self._started)
+        self._finish(Finished("done", nodes), RunState(message=f"Done in {took}."))
+
+    # -- ends ------------------------------------------------------------------------------------------------
+
+    def _fail(self, error: Exception, nodes: Nodes | None = None) -> None:
+        known = error if isinstance(error, MRI2PETError) else MRI2PETError(str(error))
+        known = type(known)(self._told(known.message), self._told(known.hint))
+        message = f"{self.partly} {known}" if nodes else str(known)
+        self._on_log(str(known))
+        self._finish(Finished("failed", nodes, known), RunState("failed", message=message))
+
+    def _told(self, text: str) -> str:
+        """A message of a child without the temporary folder, which says nothing to anybody."""
+        return text if self._folder is None else text.replace(f"{self._folder}{os.sep}", "")
+
+    def _finish(self, finished: Finished[Nodes], state: RunState) -> None:
+        self.finished = finished
+        self._close()
+        self._set(state)
+        self._on_finished(finished)
+
+    def _close(self) -> None:
+        for observer in self._observers:
+            self._scene.RemoveObserver(observer)
+        self._observers.clear()
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _set(self, state: RunState) -> None:
+        self.state = state
+        self._on_state(state)

@@ -1,0 +1,150 @@
+"""Synthesis and comparison on nodes of a scene. No Qt."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import SimpleITK as sitk
+import slicer
+
+from MRI2PETLib.core.errors import InputError
+from MRI2PETLib.jobs.child_process import Outcome
+from MRI2PETLib.jobs.run_state import RunState
+from MRI2PETLib.models.store import DEFAULT_MODEL
+from MRI2PETLib.reports.case_files import read_comparison
+from MRI2PETLib.scene.comparison import add_comparison
+from MRI2PETLib.scene.files import write_atlas, write_mask, write_pet, write_synthetic, write_t1
+from MRI2PETLib.scene.job import Finished, SceneJob, Step
+from MRI2PETLib.scene.nodes import all_or_nothing
+from MRI2PETLib.scene.results import ResultNodes, Synthetic, add_result, read_synthetic
+from MRI2PETLib.synthesis.input_checks import Check
+from MRI2PETLib.templates.regions import Space
+
+_SYNTHESIS, _COMPARISON = "synthesis", "comparison"
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to run, by node ID. ``synthetic``: compare this synthetic PET instead of making one;
+    ``check_only``: only check the inputs.
+
+    ``mask_segment``: segment of a segmentation, default its first. ``real_unit`` overrides what the PET
+    states. The other settings are those of :func:`MRI2PETLib.synthesis.pipeline.synthesize`.
+    """
+
+    t1: str
+    model: str = DEFAULT_MODEL
+    mask: str | None = None
+    mask_segment: str | None = None
+    real: str | None = None
+    real_unit: str | None = None
+    atlas: str | None = None
+    atlas_space: Space = "native"
+    device: str = "auto"
+    precision: str = "fp32"
+    samples: int = 1
+    seed: int = 0
+    synthetic: str | None = None
+    check_only: bool = False
+
+
+class SceneRun(SceneJob[ResultNodes]):
+    """One synthesis, one comparison, both, or a check; settings as those of :class:`SceneJob`."""
+
+    partly = "The synthetic PET is there, but the comparison failed."
+
+    def __init__(self, scene: slicer.vtkMRMLScene, request: Request, **settings: Any) -> None:
+        super().__init__(scene, **settings)
+        self._request = request
+        self._name = ""
+
+    def _write(self, folder: Path) -> list[Step]:
+        """Write the nodes' files and plan the commands."""
+        request = self._request
+        t1_node = self._node(request.t1, "T1")
+        self._name = t1_node.GetName()
+        t1 = write_t1(t1_node, folder / "T1.nrrd")
+        if request.check_only:
+            return [self._check_step(folder, t1)]
+        steps = []
+        if request.synthetic is None:
+            arguments = ["synthesize", str(folder / "T1.nrrd"), "-o", str(folder / "out")]
+            arguments += ["--model", request.model, "--device", request.device]
+            arguments += ["--precision", request.precision]
+            arguments += ["--samples", str(request.samples), "--seed", str(request.seed)]
+            arguments += self._mask(folder, t1)
+            steps.append(Step(_SYNTHESIS, arguments, folder / "out"))
+        else:
+            write_synthetic(self._node(request.synthetic, "synthetic PET"), folder / "synthetic.nii.gz")
+        if request.real:
+            arguments = ["evaluate", "--real", self._pet(folder), "--t1", str(folder / "T1.nrrd")]
+            arguments += ["--register", "rigid", "--to-synthetic-unit", "-o", str(folder / "comparison")]
+            if request.atlas:
+                atlas = self._node(request.atlas, "atlas")
+                table = write_atlas(atlas, request.atlas_space, t1, folder / "atlas.nrrd")
+                arguments += ["--atlas", str(folder / "atlas.nrrd"), "--labels", str(table)]
+                arguments += ["--atlas-space", request.atlas_space]
+            steps.append(Step(_COMPARISON, arguments, folder / "comparison"))
+        if not steps:
+            raise InputError("There is nothing to do.", "Choose a real PET to compare with.")
+        return steps
+
+    def _check_step(self, folder: Path, t1: sitk.Image) -> Step:
+        arguments = ["check", str(folder / "T1.nrrd"), *self._mask(folder, t1)]
+        if self._request.real:
+            arguments += ["--pet", self._pet(folder)]
+        return Step("check", arguments, folder)
+
+    def _mask(self, folder: Path, t1: sitk.Image) -> list[str]:
+        if not self._request.mask:
+            return []
+        node = self._node(self._request.mask, "brain mask")
+        write_mask(node, self._request.mask_segment, t1, folder / "mask.nrrd")
+        return ["--mask", str(folder / "mask.nrrd")]
+
+    def _pet(self, folder: Path) -> str:
+        node = self._node(str(self._request.real), "real PET")
+        write_pet(node, folder / "PET.nrrd", self._request.real_unit)
+        return str(folder / "PET.nrrd")
+
+    def _arguments(self, step: Step) -> list[str]:
+        if step.name == _COMPARISON:
+            return [*step.arguments, "--synthetic", str(self._synthetic_file())]
+        return step.arguments
+
+    def _synthetic_file(self) -> Path:
+        assert self._folder is not None
+        if self._request.synthetic is not None:
+            return self._folder / "synthetic.nii.gz"
+        return next((self._folder / "out").rglob("*_desc-synthetic_pet.nii.gz"))
+
+    def _ended(self, outcome: Outcome) -> None:
+        if self._request.check_only and outcome.result is not None and outcome.state != "cancelled":
+            checks = tuple(
+                Check(row["name"], row["level"], self._told(row["message"]), self._told(row["hint"]))
+                for row in outcome.result["checks"]
+            )
+            self._finish(Finished("done", checks=checks), RunState(message="The inputs were checked."))
+            return
+        super()._ended(outcome)
+
+    def _import(self) -> ResultNodes:
+        """Bring the results of the steps that are done into the scene, all or none."""
+        scene, request = self._scene, self._request
+        done = [step.name for step in self._done_steps]
+        pet_id, nodes = request.synthetic, None
+        with all_or_nothing(scene):
+            if _SYNTHESIS in done:
+                nodes = add_result(scene, self._result(), scene.GetNodeByID(request.t1))
+                pet_id = nodes.pet
+            if _COMPARISON in done:
+                assert pet_id is not None
+                nodes = add_comparison(scene, pet_id, read_comparison(self._done_steps[-1].output))
+        assert nodes is not None
+        return nodes
+
+    def _result(self) -> Synthetic:
+        result = read_synthetic(self._synthetic_file())
+        return replace(result, provenance={**result.provenance, "t1_node": self._name})

@@ -1,0 +1,258 @@
+"""SUVR on nodes of a scene: with the person's MRI, a synthetic MRI, or a PET template. No Qt."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import SimpleITK as sitk
+import slicer
+
+from MRI2PETLib.core.errors import InputError
+from MRI2PETLib.evaluation.statistics import MIN_GROUP
+from MRI2PETLib.images.io import read_image, sidecar_path
+from MRI2PETLib.scene.comparison import LABELS, add_report, color_names
+from MRI2PETLib.scene.display import composites, set_layers, set_pet_window
+from MRI2PETLib.scene.files import write_atlas, write_mask, write_pet, write_t1, write_volume
+from MRI2PETLib.scene.images import add_volume, image_of
+from MRI2PETLib.scene.job import SceneJob, Step
+from MRI2PETLib.scene.layout import show_legend
+from MRI2PETLib.scene.nodes import PREFIX, all_or_nothing, join_study, link, linked, set_provenance, set_unit
+from MRI2PETLib.scene.results import named
+from MRI2PETLib.scene.tables import add_bland_altman, add_table, table_text
+from MRI2PETLib.suvr.files import SIDECAR, table_of
+from MRI2PETLib.suvr.normalisation import PET_TEMPLATE, REAL_MR, SYNTHETIC_MR
+from MRI2PETLib.suvr.regional import SuvrRow
+from MRI2PETLib.suvr.tables import method_columns, paired_regions, region_columns
+
+BUILT_IN_ATLAS = "cortical-spheres"
+DEFAULT_REFERENCE = "*cerebellum*"
+_RESULT = PREFIX + "Suvr"
+
+
+@dataclass(frozen=True)
+class SuvrRequest:
+    """What to measure, by node ID.
+
+    The PET template is always used; with a ``model`` (PET -> MR) a synthetic MRI too, with a ``t1`` that MRI,
+    with which the others are then compared.
+
+    :ivar atlas: label map or segmentation in MNI space; ``None``: the built-in spheres.
+    :ivar reference: reference region, ``composite``: regions of the composite; names or patterns, see
+        :func:`MRI2PETLib.suvr.regional.plan_regions`.
+    :ivar mask: brain mask of the T1.
+    :ivar template: mean PET of the same tracer in MNI space; ``None``: the built-in one of [11C]PBR28.
+    :ivar unit: overrides what the PET states.
+    """
+
+    pet: str
+    reference: str = DEFAULT_REFERENCE
+    t1: str | None = None
+    mask: str | None = None
+    model: str | None = None
+    atlas: str | None = None
+    composite: str | None = None
+    template: str | None = None
+    grey_matter: bool = False
+    unit: str | None = None
+    device: str = "auto"
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class SuvrNodes:
+    """IDs of the nodes of one measurement; ``None`` where there is nothing.
+
+    ``regions`` and ``methods`` are tables; ``pet`` is the PET that was measured, ``suvr`` the PET over the
+    mean of its reference region; the charts compare the two methods without an MRI with the MRI.
+    """
+
+    regions: str
+    methods: str | None = None
+    pet: str | None = None
+    suvr: str | None = None
+    mr: str | None = None
+    chart_synthetic_mr: str | None = None
+    chart_pet_template: str | None = None
+    report: str | None = None
+
+
+_CHARTS = {SYNTHETIC_MR: "chart_synthetic_mr", PET_TEMPLATE: "chart_pet_template"}
+
+
+def suvr_nodes(scene: slicer.vtkMRMLScene, table_id: str | None) -> SuvrNodes | None:
+    """The nodes that belong to a table of regions; ``None`` if it is not one of ours."""
+    table = scene.GetNodeByID(table_id) if table_id else None
+    if table is None or table.GetAttribute(_RESULT) is None:
+        return None
+    roles = [f.name for f in fields(SuvrNodes) if f.name != "regions"]
+    return SuvrNodes(table.GetID(), **{role: linked(table, role) for role in roles})
+
+
+class SuvrRun(SceneJob[SuvrNodes]):
+    """One measurement; settings as those of :class:`SceneJob`."""
+
+    def __init__(self, scene: slicer.vtkMRMLScene, request: SuvrRequest, **settings: Any) -> None:
+        super().__init__(scene, **settings)
+        self._request = request
+
+    def _write(self, folder: Path) -> list[Step]:
+        request = self._request
+        node = self._node(request.pet, "PET")
+        write_pet(node, folder / "PET.nrrd", request.unit)
+        output = folder / "suvr"
+        arguments = ["suvr", str(folder / "PET.nrrd"), "-o", str(output), "--reference", request.reference]
+        if request.t1:
+            t1 = write_t1(self._node(request.t1, "T1"), folder / "T1.nrrd")
+            arguments += ["--t1", str(folder / "T1.nrrd")]
+            if request.mask:
+                write_mask(self._node(request.mask, "brain mask"), None, t1, folder / "mask.nrrd")
+                arguments += ["--mask", str(folder / "mask.nrrd")]
+        if request.atlas:
+            atlas = self._node(request.atlas, "atlas")
+            table = write_atlas(atlas, "mni", image_of(node), folder / "atlas.nrrd")
+            arguments += ["--atlas", str(folder / "atlas.nrrd"), "--labels", str(table)]
+        else:
+            arguments += ["--atlas", BUILT_IN_ATLAS]
+        if request.template:
+            write_volume(self._node(request.template, "PET template"), folder / "template.nrrd")
+            arguments += ["--pet-template", str(folder / "template.nrrd")]
+        arguments += ["--composite", request.composite] if request.composite else []
+        arguments += ["--model", request.model] if request.model else []
+        arguments += ["--grey-matter"] if request.grey_matter else []
+        arguments += ["--device", request.device, "--seed", str(request.seed)]
+        return [Step("measurement", arguments, output)]
+
+    def _import(self) -> SuvrNodes:
+        node = self._scene.GetNodeByID(self._request.pet)
+        return add_suvr(self._scene, self._done_steps[0].output, node)
+
+
+def add_suvr(scene: slicer.vtkMRMLScene, folder: Path, pet: Any = None) -> SuvrNodes:
+    """Bring what ``mri2pet suvr`` wrote about one PET into the scene: all of its nodes or none.
+
+    :param pet: the PET's node: names end with its name, and nodes join its study.
+    :raises InputError: if files are missing or not those of a measurement.
+    """
+    try:
+        content = json.loads((folder / SIDECAR).read_text(encoding="utf-8"))
+        rows = table_of(content)
+        report = (folder / "report.html").read_text(encoding="utf-8")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{folder} does not hold a measurement: {error}.", "Measure again.") from error
+    whose = pet.GetName() if pet is not None else None
+    reference = content["Regions"]["reference"]
+    note = f"{content['Description']} SUVR: over the mean of {', '.join(reference)}.".strip()
+    with all_or_nothing(scene):
+        regions = add_table(scene, named("SUVR by region", whose), region_columns(rows), note)
+        regions.SetAttribute(_RESULT, "true")
+        columns = method_columns(rows, content["Failed"], reference)
+        nodes = {"methods": add_table(scene, named("SUVR by method", whose), columns, note)}
+        nodes |= _charts(scene, whose, rows, reference)
+        nodes |= _volumes(scene, folder, whose, content, note)
+        nodes["report"] = add_report(scene, named("SUVR report", whose), report)
+        for role, node in nodes.items():
+            link(regions, role, node.GetID())
+        labels = [_label_map(scene, folder, whose, method) for method in content["Composite"]]
+        for node in labels:
+            regions.AddNodeReferenceID(LABELS, node.GetID())
+        link(regions, "pet", pet.GetID() if pet is not None else None)
+        for node in (regions, *nodes.values(), *labels):
+            join_study(scene, node, pet)
+            if content["Simulated"]:
+                node.SetAttribute(PREFIX + "Simulated", "true")
+    found = suvr_nodes(scene, regions.GetID())
+    assert found is not None
+    return found
+
+
+def suvr_summary(scene: slicer.vtkMRMLScene, nodes: SuvrNodes) -> str:
+    """The composite SUVR by every method and how far it is from the real MR, a line a method."""
+    table = scene.GetNodeByID(nodes.methods) if nodes.methods else None
+    if table is None:
+        return ""
+    lines = []
+    for row in csv.DictReader(io.StringIO(table_text(table, ","))):
+        value = row["composite SUVR"]
+        line = f"{row['method']}: composite SUVR {float(value):.3f}" if value else f"{row['method']}: no SUVR"
+        if row.get("MAE"):
+            line += f", MAE against the real MR {float(row['MAE']):.3f} over {row['regions']} regions"
+        lines.append(f"{line}. {row.get('remark') or ''}".strip())
+    return "\n".join(lines)
+
+
+def show_suvr(scene: slicer.vtkMRMLScene, nodes: SuvrNodes) -> None:
+    """Show the PET with the outlines of the regions that the first method found, over the synthetic MRI
+    where there is one.
+    """
+    table = scene.GetNodeByID(nodes.regions)
+    labels = table.GetNodeReferenceID(LABELS)
+    for composite in composites(scene):
+        composite.SetLinkedControl(False)
+        set_layers(composite, (nodes.mr, nodes.suvr, 0.5) if nodes.mr else (nodes.suvr, None, 0.0))
+        composite.SetLabelVolumeID(labels)
+        composite.SetLabelOpacity(1.0)
+        view = scene.GetNodeByID(f"vtkMRMLSliceNode{composite.GetLayoutName()}")
+        if view is not None:
+            view.SetUseLabelOutline(True)
+    for composite in composites(scene):
+        composite.SetLinkedControl(True)
+    if nodes.suvr:
+        show_legend(scene.GetNodeByID(nodes.suvr), "SUVR", ("Red",))
+
+
+def _charts(
+    scene: slicer.vtkMRMLScene, whose: str | None, rows: Sequence[SuvrRow], reference: Sequence[str]
+) -> dict[str, Any]:
+    """Bland-Altman of every method without an MRI against the real MR, over regions."""
+    charts = {}
+    for method, role in _CHARTS.items():
+        own, real, names = paired_regions(rows, method, reference)
+        if len(names) >= MIN_GROUP:
+            title = named(f"SUVR: {method} against {REAL_MR}", whose)
+            charts[role] = add_bland_altman(
+                scene, title, real.tolist(), own.tolist(), names, "SUVR", names=(method, REAL_MR)
+            )
+    return charts
+
+
+def _volumes(
+    scene: slicer.vtkMRMLScene, folder: Path, whose: str | None, content: Mapping[str, Any], note: str
+) -> dict[str, Any]:
+    """The PET in SUVR, and the synthetic MRI where one was made."""
+    image = read_image(folder / "suvr_pet.nii.gz", kind="pet").image
+    suvr = add_volume(scene, image, named("PET (SUVR)", whose))
+    suvr.SetDescription(note)
+    suvr.SetAttribute(PREFIX + "Unit", "SUVR")
+    set_unit(suvr, "SUVR", f"Ratio to the mean in {', '.join(content['Regions']['reference'])}")
+    top = float(np.percentile(sitk.GetArrayViewFromImage(image), 99.5))
+    if top > 0:
+        set_pet_window(scene, [suvr.GetID()], top, transparent_below=0.05 * top)
+    volumes = {"suvr": suvr}
+    path = folder / "synthetic_mr.nii.gz"
+    if path.is_file():
+        image = read_image(path, kind="t1").image
+        mr = volumes["mr"] = add_volume(scene, image, named("synthetic MR", whose))
+        mr.SetDescription(content["Description"])
+        made = content["Normalisation"][SYNTHETIC_MR]
+        set_unit(mr, "normalised", "T1-weighted signal scaled to 0..1, without a unit")
+        set_provenance(mr, "normalised", {**content["Provenance"], **made})
+    return volumes
+
+
+def _label_map(scene: slicer.vtkMRMLScene, folder: Path, whose: str | None, method: str) -> Any:
+    """Where a method found the regions, on the grid of the PET."""
+    path = folder / f"labels_{method.lower().replace(' ', '_')}.nii.gz"
+    image = read_image(path, kind="labels").image
+    node = add_volume(scene, image, named(f"regions by {method}", whose), labels=True)
+    names = json.loads(sidecar_path(path).read_text(encoding="utf-8"))["Labels"]
+    colors = color_names(scene, node.GetName(), {int(label): name for label, name in names.items()})
+    node.GetDisplayNode().SetAndObserveColorNodeID(colors.GetID())
+    node.SetDescription(f"Regions of the atlas on the PET, by {method}.")
+    return node

@@ -1,0 +1,252 @@
+"""Tables and plots of the evaluation as MRML nodes: global and regional figures, scatter, Bland-Altman."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import slicer
+import vtk
+
+from MRI2PETLib.core.errors import InputError
+from MRI2PETLib.evaluation.baselines import NETWORK
+from MRI2PETLib.evaluation.case import RegionRow
+from MRI2PETLib.evaluation.statistics import bland_altman
+from MRI2PETLib.scene.nodes import all_or_nothing
+from MRI2PETLib.scene.results import ResultNodes
+
+Columns = Mapping[str, Sequence[Any]]
+CENTRE_COLUMNS = ("R (mm)", "A (mm)", "S (mm)")
+_POINTS, _IDENTITY, _BIAS = (0.0, 0.45, 0.70), (0.35, 0.35, 0.35), (0.84, 0.37, 0.0)
+
+
+def global_columns(network: Mapping[str, Any], baselines: Mapping[str, Mapping[str, Any]]) -> Columns:
+    """One row a metric, one column a predictor: the network, then what others reach on the same case.
+
+    :param network: of :func:`MRI2PETLib.evaluation.metrics.compare`; ``baselines``: name -> metrics.
+    """
+    reasons = network.get("not_available", {})
+    names = [n for n, v in network.items() if isinstance(v, (int, float)) or n in reasons]
+    columns: dict[str, list[Any]] = {"metric": names, NETWORK: [network.get(n) for n in names]}
+    for baseline, values in baselines.items():
+        columns[baseline] = [values.get(n) for n in names]
+    return columns
+
+
+def region_columns(rows: Sequence[RegionRow], scale: str) -> Columns:
+    """One row a region on one scale; the NormDiff of every baseline stands beside that of the network."""
+    chosen = [row for row in rows if row.scale == scale]
+    network = [row for row in chosen if row.predictor == NETWORK]
+    if not network:
+        raise InputError(f"There is no region on the scale {scale}.")
+    unit = network[0].unit
+    columns: dict[str, list[Any]] = {
+        "region": [row.region for row in network],
+        "parcellation": [row.parcellation for row in network],
+        "volume (mL)": [row.volume_ml for row in network],
+        f"real ({unit})": [row.mean_real for row in network],
+        f"real, smoothed ({unit})": [row.mean_real_smoothed for row in network],
+        f"synthetic ({unit})": [row.mean_predicted for row in network],
+        "difference (%)": [row.percent_difference for row in network],
+        "ROI CNR bias": [row.roi_cnr_bias for row in network],
+    }
+    for predictor in dict.fromkeys(row.predictor for row in chosen):
+        values = {
+            (row.parcellation, row.label): row.normdiff_mean for row in chosen if row.predictor == predictor
+        }
+        columns[f"NormDiff, {predictor}"] = [values.get((row.parcellation, row.label)) for row in network]
+    to_ras = {"R (mm)": ("x_mm", -1), "A (mm)": ("y_mm", -1), "S (mm)": ("z_mm", 1)}
+    for title, (name, sign) in to_ras.items():
+        points = [getattr(row, name) for row in network]
+        columns[title] = [None if p is None else sign * p for p in points]
+    return columns
+
+
+def add_table(scene: slicer.vtkMRMLScene, name: str, columns: Columns, note: str = "") -> Any:
+    """A table node. A column with a missing number holds text, with an empty cell there: never NaN.
+
+    :raises InputError: if the columns differ in length.
+    """
+    with all_or_nothing(scene):
+        node = scene.AddNewNodeByClass("vtkMRMLTableNode", scene.GenerateUniqueName(name))
+        node.SetDescription(note)
+        fill_table(node, columns)
+        node.SetUseColumnTitleAsColumnHeader(True)
+        node.SetLocked(True)
+    return node
+
+
+def fill_table(node: Any, columns: Columns) -> None:
+    """Replace what a table node holds.
+
+    :raises InputError: if the columns differ in length.
+    """
+    if len({len(values) for values in columns.values()}) > 1:
+        raise InputError(f"The columns of {node.GetName()} differ in length.")
+    table = vtk.vtkTable()
+    for title, values in columns.items():
+        numeric = all(isinstance(v, (int, float, np.number)) and np.isfinite(v) for v in values)
+        array = vtk.vtkDoubleArray() if numeric else vtk.vtkStringArray()
+        array.SetName(title)
+        for value in values:
+            array.InsertNextValue(float(value) if numeric else _text(value))
+        table.AddColumn(array)
+    node.SetAndObserveTable(table)
+
+
+def table_text(node: Any, delimiter: str) -> str:
+    """A table node as text with a line of column titles, cells as they are shown."""
+    table, text = node.GetTable(), io.StringIO()
+    writer = csv.writer(text, delimiter=delimiter, lineterminator="\n")
+    columns = [table.GetColumn(n) for n in range(table.GetNumberOfColumns())]
+    writer.writerow([column.GetName() for column in columns])
+    for row in range(table.GetNumberOfRows()):
+        writer.writerow([_text(column.GetValue(row)) for column in columns])
+    return text.getvalue()
+
+
+def region_point_ras(node: Any, row: int) -> tuple[float, float, float] | None:
+    """Where the region in a row of the table of regions lies (RAS mm), ``None`` in any other table."""
+    columns = [node.GetTable().GetColumnByName(name) for name in CENTRE_COLUMNS]
+    if None in columns or not 0 <= row < node.GetNumberOfRows():
+        return None
+    try:
+        r, a, s = (float(column.GetValue(row)) for column in columns)
+    except ValueError:  # an empty cell: the region has no voxel
+        return None
+    return r, a, s
+
+
+def report_html(scene: slicer.vtkMRMLScene, nodes: ResultNodes) -> str:
+    """The HTML report of a comparison.
+
+    :raises InputError: if there is none.
+    """
+    node = scene.GetNodeByID(nodes.report) if nodes.report else None
+    if node is None:
+        raise InputError("There is no report.", "Compare with a real PET first.")
+    return str(node.GetText())
+
+
+def add_scatter(
+    scene: slicer.vtkMRMLScene,
+    name: str,
+    real: Sequence[float],
+    synthetic: Sequence[float],
+    labels: Sequence[str],
+    unit: str,
+) -> Any:
+    """A chart node: synthetic over real, one point a region, with the line of identity."""
+    if len(real) == 0:
+        raise InputError(f"{name} has no point.")
+    ends = [min(*real, *synthetic), max(*real, *synthetic)]
+    with all_or_nothing(scene):
+        points = add_table(scene, f"{name} points", {"real": real, "synthetic": synthetic, "region": labels})
+        line = add_table(scene, f"{name} identity", {"real": ends, "synthetic": ends})
+        return add_chart(
+            scene,
+            name,
+            [
+                _points(scene, "regions", points, "real", "synthetic"),
+                _line(scene, "equal", line, "real", "synthetic", _IDENTITY),
+            ],
+            f"real PET ({unit})",
+            f"synthetic PET ({unit})",
+            title="",
+        )
+
+
+def add_bland_altman(
+    scene: slicer.vtkMRMLScene,
+    name: str,
+    real: Sequence[float],
+    synthetic: Sequence[float],
+    labels: Sequence[str],
+    unit: str,
+    *,
+    names: tuple[str, str] = ("synthetic", "real"),
+) -> Any:
+    """A chart node: difference over average, one point a region, with bias and limits of agreement.
+
+    :param names: of the first and the second in ``first - second``, for the title of the axis.
+    :raises InputError: for fewer than three regions.
+    """
+    s, r = np.asarray(synthetic, dtype=float), np.asarray(real, dtype=float)
+    agreement = bland_altman(s, r)
+    if agreement.bias is None or agreement.lower is None or agreement.upper is None:
+        raise InputError(f"There is no Bland-Altman plot: {agreement.reason}.")
+    average = (s + r) / 2
+    levels = {"bias": agreement.bias, "-1.96 SD": agreement.lower, "+1.96 SD": agreement.upper}
+    ends = [float(average.min()), float(average.max())]
+    with all_or_nothing(scene):
+        columns = {"average": average.tolist(), "difference": (s - r).tolist(), "region": labels}
+        points = add_table(scene, f"{name} points", columns)
+        lines = add_table(
+            scene, f"{name} limits", {"average": ends, **{k: [v, v] for k, v in levels.items()}}
+        )
+        series = [_points(scene, "regions", points, "average", "difference")]
+        for level, value in levels.items():
+            node = _line(scene, f"{level} {value:+.3g}", lines, "average", level, _BIAS)
+            node.SetLineStyle(node.LineStyleSolid if level == "bias" else node.LineStyleDash)
+            series.append(node)
+        difference = f"{names[0]} \N{MINUS SIGN} {names[1]} ({unit})"
+        return add_chart(scene, name, series, f"average of both ({unit})", difference, title="")
+
+
+def _text(value: Any) -> str:
+    if value is None or (isinstance(value, float) and not np.isfinite(value)):
+        return ""
+    return value if isinstance(value, str) else f"{value:.6g}"
+
+
+def _points(scene: Any, name: str, table: Any, x: str, y: str) -> Any:
+    node = add_series(scene, name, table, x, y, _POINTS)
+    node.SetLabelColumnName("region")
+    node.SetMarkerStyle(node.MarkerStyleCircle)
+    node.SetLineStyle(node.LineStyleNone)
+    return node
+
+
+def _line(scene: Any, name: str, table: Any, x: str, y: str, color: tuple[float, float, float]) -> Any:
+    node = add_series(scene, name, table, x, y, color)
+    node.SetMarkerStyle(node.MarkerStyleNone)
+    node.SetLineStyle(node.LineStyleDash)
+    return node
+
+
+def add_series(
+    scene: slicer.vtkMRMLScene, name: str, table: Any, x: str, y: str, color: tuple[float, float, float]
+) -> Any:
+    """A plot series node: column ``y`` of a table node over its column ``x``; ``color`` is RGB, 0..1."""
+    node = scene.AddNewNodeByClass("vtkMRMLPlotSeriesNode", name)
+    node.SetAndObserveTableNodeID(table.GetID())
+    node.SetPlotType(node.PlotTypeScatter)
+    node.SetXColumnName(x)
+    node.SetYColumnName(y)
+    node.SetColor(*color)
+    return node
+
+
+def add_chart(
+    scene: slicer.vtkMRMLScene,
+    name: str,
+    series: Sequence[Any],
+    x_title: str,
+    y_title: str,
+    *,
+    title: str | None = None,
+) -> Any:
+    """A chart node that shows series nodes.
+
+    :param title: over the plot, default the name; a long one is cut.
+    """
+    node = scene.AddNewNodeByClass("vtkMRMLPlotChartNode", scene.GenerateUniqueName(name))
+    for one in series:
+        node.AddAndObservePlotSeriesNodeID(one.GetID())
+    node.SetTitle(name if title is None else title)
+    node.SetXAxisTitle(x_title)
+    node.SetYAxisTitle(y_title)
+    return node

@@ -1,0 +1,150 @@
+"""How well the methods without an MRI agree with the SUVR of the person's own MRI, over people."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from MRI2PETLib.evaluation.measure import correlation
+from MRI2PETLib.evaluation.statistics import MIN_GROUP, bland_altman, mean_sd
+from MRI2PETLib.suvr.normalisation import METHODS, REAL_MR
+from MRI2PETLib.suvr.regional import REFERENCE, SuvrRow
+
+
+class PersonRow(NamedTuple):
+    """One region of one person by one method; repeated scans of a person are averaged."""
+
+    subject: str
+    group: str
+    method: str
+    region: str
+    role: str
+    suvr: float
+
+
+class AgreementRow(NamedTuple):
+    """A method without an MRI against the real MR, one region, over people.
+
+    ``mae`` and ``mae_sd``: mean and SD of the absolute differences (Table 2 of Choi & Lee 2018). ``bias`` =
+    mean of method - real MR, limits = bias +- 1.96 SD (Bland & Altman 1986). ``p``: two-sided paired t test
+    of the difference. ``reason`` explains ``None``.
+    """
+
+    method: str
+    region: str
+    role: str
+    n_people: int
+    mae: float | None
+    mae_sd: float | None
+    bias: float | None
+    lower: float | None
+    upper: float | None
+    pearson_r: float | None
+    p: float | None
+    reason: str = ""
+
+
+class LevelRow(NamedTuple):
+    """SUVR of a group in one region by one method, mean and SD over people (Table 3 of Choi & Lee 2018)."""
+
+    group: str
+    region: str
+    role: str
+    method: str
+    n_people: int
+    mean: float | None
+    sd: float | None
+
+
+def people(scans: Sequence[tuple[str, str, Sequence[SuvrRow]]]) -> list[PersonRow]:
+    """One row a person, method and region from the scans' tables.
+
+    :param scans: subject, group and table of every scan. Rows without an SUVR and the reference region itself
+        are left out.
+    """
+    values: dict[tuple[str, str, str, str, str], list[float]] = {}
+    for subject, group, rows in scans:
+        for row in rows:
+            if row.suvr is not None and row.role != REFERENCE:
+                key = (subject, group, row.method, row.region, row.role)
+                values.setdefault(key, []).append(row.suvr)
+    return [PersonRow(*key, float(np.mean(found))) for key, found in values.items()]
+
+
+def agreement_table(rows: Sequence[PersonRow]) -> list[AgreementRow]:
+    """Every other method against the real MR, composite first. Empty without a real MR."""
+    table: list[AgreementRow] = []
+    for (role, region), by_method in _by_region(rows).items():
+        for method in METHODS[1:]:
+            pairs = _paired(by_method.get(method, {}), by_method.get(REAL_MR, {}))
+            if len(pairs):
+                table.append(_agreement(method, region, role, pairs[:, 0], pairs[:, 1]))
+    return table
+
+
+def paired_composites(
+    rows: Sequence[PersonRow], method: str, role: str
+) -> tuple[np.ndarray, np.ndarray, list]:
+    """SUVRs by ``method`` and by the real MR of the people who have both, and these people's groups."""
+    own = {r.subject: r for r in rows if r.method == method and r.role == role}
+    real = {r.subject: r for r in rows if r.method == REAL_MR and r.role == role}
+    both = [subject for subject in own if subject in real]
+    return (
+        np.array([own[s].suvr for s in both], dtype=float),
+        np.array([real[s].suvr for s in both], dtype=float),
+        [own[s].group for s in both],
+    )
+
+
+def level_table(rows: Sequence[PersonRow]) -> list[LevelRow]:
+    """Mean and SD of the SUVR by group, region and method."""
+    table: list[LevelRow] = []
+    for group in dict.fromkeys(row.group for row in rows):
+        for (role, region), by_method in _by_region([r for r in rows if r.group == group]).items():
+            for method in METHODS:
+                if method in by_method:
+                    found = mean_sd(list(by_method[method].values()))
+                    table.append(LevelRow(group, region, role, method, found.n, found.mean, found.sd))
+    return table
+
+
+def _by_region(rows: Sequence[PersonRow]) -> dict[tuple[str, str], dict[str, dict[str, float]]]:
+    """(role, region) -> method -> subject -> SUVR."""
+    found: dict[tuple[str, str], dict[str, dict[str, float]]] = {}
+    for row in rows:
+        found.setdefault((row.role, row.region), {}).setdefault(row.method, {})[row.subject] = row.suvr
+    return found
+
+
+def _paired(own: Mapping[str, float], real: Mapping[str, float]) -> np.ndarray:
+    return np.array([(own[s], real[s]) for s in own if s in real], dtype=float).reshape(-1, 2)
+
+
+def _agreement(method: str, region: str, role: str, own: np.ndarray, real: np.ndarray) -> AgreementRow:
+    absolute = mean_sd(np.abs(own - real))
+    limits = bland_altman(own, real)
+    return AgreementRow(
+        method=method,
+        region=region,
+        role=role,
+        n_people=len(own),
+        mae=absolute.mean,
+        mae_sd=absolute.sd,
+        bias=float(np.mean(own - real)),
+        lower=limits.lower,
+        upper=limits.upper,
+        pearson_r=correlation(own, real).value,
+        p=_paired_p(own, real),
+        reason=limits.reason,
+    )
+
+
+def _paired_p(own: np.ndarray, real: np.ndarray) -> float | None:
+    from scipy import stats
+
+    difference = own - real
+    if len(difference) < MIN_GROUP or not difference.std() > 0:
+        return None
+    return float(stats.ttest_rel(own, real).pvalue)

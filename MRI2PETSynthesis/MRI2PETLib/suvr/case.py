@@ -1,0 +1,161 @@
+"""SUVRs of one PET by every method that its inputs allow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import SimpleITK as sitk
+
+from MRI2PETLib.core.errors import InputError, MRI2PETError, QualityError
+from MRI2PETLib.core.findings import Finding, Verdict
+from MRI2PETLib.core.progress import ProgressCallback, no_progress, part_of
+from MRI2PETLib.images.io import LoadedImage, read_image
+from MRI2PETLib.models.bundle import Bundle
+from MRI2PETLib.preprocessing.pet import PetImage, read_pet
+from MRI2PETLib.preprocessing.pet_template import PetTemplateFit, register_pet_to_template
+from MRI2PETLib.suvr.normalisation import (
+    PET_TEMPLATE,
+    REAL_MR,
+    SYNTHETIC_MR,
+    Normalisation,
+    by_pet_template,
+    by_real_mr,
+    by_synthetic_mr,
+)
+from MRI2PETLib.suvr.regional import COMPOSITE, RegionPlan, SuvrRow, pull_atlas, regional_suvr
+
+
+@dataclass(frozen=True)
+class SuvrPaths:
+    """What one quantification is made of. ``unit`` overrides what the PET's files state."""
+
+    pet: Path
+    t1: Path | None = None
+    mask: Path | None = None
+    unit: str | None = None
+
+
+@dataclass(frozen=True)
+class SuvrSettings:
+    """What is the same for all PETs.
+
+    :ivar template: PET template on the grid of the shipped template, ``template_name`` says which.
+    :ivar bundle: PET -> MR model for the synthetic MRI, or ``None`` for no such method.
+    """
+
+    plan: RegionPlan
+    template: sitk.Image
+    template_name: str
+    bundle: Bundle | None = None
+    device: str = "auto"
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Quantified:
+    """One method's result: how the PET was laid on the atlas, the labels on the PET, the table."""
+
+    normalisation: Normalisation
+    labels: sitk.Image
+    rows: list[SuvrRow]
+
+    @property
+    def composite(self) -> float | None:
+        return next(row.suvr for row in self.rows if row.role == COMPOSITE)
+
+
+@dataclass(frozen=True)
+class CaseSuvr:
+    """All methods of one PET, best first: real MR, synthetic MR, PET template.
+
+    ``failed`` names the methods after the first that did not work, with the reason.
+    """
+
+    pet: PetImage
+    t1: LoadedImage | None
+    methods: dict[str, Quantified]
+    failed: dict[str, str]
+    verdict: Verdict
+
+    @property
+    def first(self) -> Quantified:
+        """The method that the inputs call for: the gold standard where there is an MRI."""
+        return next(iter(self.methods.values()))
+
+
+def quantify(
+    paths: SuvrPaths, settings: SuvrSettings, *, progress: ProgressCallback = no_progress
+) -> CaseSuvr:
+    """Measure one PET by every method that can be used: the MRI (with ``paths.t1``), a synthetic MRI (with
+    ``settings.bundle``), the PET template (always).
+
+    The first of these has to work; another one that does not is named with its reason.
+
+    :raises MRI2PETError: unreadable or unusable images, or a reference region that is empty, outside the
+        field of view, too small or not positive.
+    """
+    progress(0, 1, "reading")
+    pet = read_pet(paths.pet, unit=paths.unit)
+    if pet.unit == "normalised":
+        raise InputError(
+            f"{paths.pet} is scaled to 0 to 1: its zero is lost, so ratios mean nothing.",
+            "Give the PET in Bq/mL, SUV or SUVR.",
+        )
+    t1 = None if paths.t1 is None else read_image(paths.t1, kind="t1")
+    mask = None if paths.mask is None else read_image(paths.mask, kind="mask").image
+    # A ratio needs no unit, so an unstated one is no reason for a warning here.
+    own = tuple(f for f in pet.verdict.findings if f.code != "unit_unknown")
+    verdict = Verdict(own) + (t1.verdict if t1 is not None else ())
+    steps = _steps(pet, t1, mask, settings)
+    methods: dict[str, Quantified] = {}
+    failed: dict[str, str] = {}
+    for number, (name, step) in enumerate(steps.items()):
+        part = part_of(progress, 0.02 + 0.98 * number / len(steps), 0.02 + 0.98 * (number + 1) / len(steps))
+        try:
+            found = step(part)
+            labels = pull_atlas(settings.plan, pet.image, found.pet_to_template)
+            rows = regional_suvr(pet.image, labels, settings.plan, found.template_to_pet, method=name)
+        except MRI2PETError as error:
+            if not number:
+                raise
+            failed[name] = error.message
+            verdict += (Finding("warn", "suvr-method", f"{name}: {error.message}", error.hint),)
+            continue
+        methods[name] = Quantified(found, labels, rows)
+        verdict += (replace(f, message=f"{name}: {f.message}") for f in found.verdict.findings)
+    progress(1, 1, "measured")
+    return CaseSuvr(pet, t1, methods, failed, verdict)
+
+
+def _steps(
+    pet: PetImage, t1: LoadedImage | None, mask: sitk.Image | None, settings: SuvrSettings
+) -> dict[str, Callable[[ProgressCallback], Normalisation]]:
+    """The methods in the order of trust. Those without an MRI share one fit to the PET template."""
+    fits: list[PetTemplateFit] = []
+
+    def fit(progress: ProgressCallback) -> PetTemplateFit:
+        if not fits:
+            fits.append(register_pet_to_template(pet.image, settings.template, progress=progress))
+        if fits[0].verdict.level == "refuse":
+            raise QualityError(" ".join(fits[0].verdict.reasons("refuse")))
+        return fits[0]
+
+    steps: dict[str, Callable[[ProgressCallback], Normalisation]] = {}
+    if t1 is not None:
+        steps[REAL_MR] = lambda progress: by_real_mr(pet, t1.image, mask=mask, progress=progress)
+    if settings.bundle is not None:
+        bundle = settings.bundle
+        steps[SYNTHETIC_MR] = lambda progress: by_synthetic_mr(
+            pet,
+            fit(part_of(progress, 0, 0.3)),
+            bundle,
+            device=settings.device,
+            seed=settings.seed,
+            progress=part_of(progress, 0.3, 1),
+        )
+    steps[PET_TEMPLATE] = lambda progress: by_pet_template(
+        pet, fit(part_of(progress, 0, 0.3)), settings.template, progress=part_of(progress, 0.3, 1)
+    )
+    return steps

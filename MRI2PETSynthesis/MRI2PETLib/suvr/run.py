@@ -1,0 +1,204 @@
+"""Quantify one PET, or a cohort with the agreement of the methods over people."""
+
+from __future__ import annotations
+
+import csv
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from MRI2PETLib.core.errors import EXIT_PARTIAL, Cancelled, InputError, MRI2PETError, OutputError
+from MRI2PETLib.core.files import make_folder, staged_folder, write_json, write_text
+from MRI2PETLib.core.progress import Reporter, part_of
+from MRI2PETLib.models.bundle import is_safe_name
+from MRI2PETLib.reports import suvr_report as report
+from MRI2PETLib.reports.case_report import REPORT, rows_csv
+from MRI2PETLib.suvr import files
+from MRI2PETLib.suvr.agreement import agreement_table, level_table, people
+from MRI2PETLib.suvr.case import SuvrPaths, SuvrSettings, quantify
+from MRI2PETLib.suvr.regional import SuvrRow
+
+_log = logging.getLogger(__name__)
+COHORT = "cohort.json"
+
+
+@dataclass(frozen=True)
+class SuvrCase:
+    """One PET of a cohort. ``subject`` joins repeated scans of one person."""
+
+    case: str
+    subject: str
+    paths: SuvrPaths
+    group: str = ""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A finished case: its table, which model made it, where its files are."""
+
+    case: SuvrCase
+    rows: list[SuvrRow]
+    content: dict[str, Any]
+
+
+def run_case(paths: SuvrPaths, settings: SuvrSettings, output: Path, reporter: Reporter) -> dict[str, Any]:
+    """Measure one PET and write its files and its report into ``output``.
+
+    :return: for the result event: ``report``, ``table`` (path of the CSV), ``method``, ``composite``
+        (SUVR by method) and ``failed`` (method -> reason).
+    :raises MRI2PETError: see :func:`MRI2PETLib.suvr.case.quantify`.
+    """
+    make_folder(output)
+    content = _measure(_title(paths.pet), paths, settings, output, reporter, (0.0, 0.95))
+    rows = files.table_of(content)
+    reporter.progress(0.96, 1, "writing the report")
+    report.write_case_report(output, _title(paths.pet), content, rows)
+    reporter.progress(1, 1, "done")
+    return {
+        "report": output / REPORT,
+        "table": output / files.TABLE,
+        "method": content["Method"],
+        "composite": content["Composite"],
+        "failed": content["Failed"],
+    }
+
+
+def _title(pet: Path) -> str:
+    return f"{pet.resolve().parent.name} {pet.name.split('.')[0]}: SUVR"
+
+
+def _measure(
+    title: str,
+    paths: SuvrPaths,
+    settings: SuvrSettings,
+    folder: Path,
+    reporter: Reporter,
+    share: tuple[float, float],
+    total: float = 1.0,
+) -> dict[str, Any]:
+    """The content of ``suvr.json``, from an earlier run of the same request or a new one."""
+    wanted = files.request(paths, settings)
+    kept = files.finished(folder, wanted)
+    if kept is not None:
+        reporter.log(f"{folder}: already there, kept")
+        return kept
+    found = quantify(paths, settings, progress=part_of(reporter.progress, *share, total))
+    for reason in found.verdict.reasons("warn"):
+        reporter.warning(reason)
+    return files.write_case(folder, title, paths, settings, found)
+
+
+def run_cohort(
+    cases: Sequence[SuvrCase], settings: SuvrSettings, output: Path, reporter: Reporter
+) -> dict[str, Any]:
+    """Measure every PET into a folder of its own, then the agreement over people; what is there is kept.
+
+    :return: for the result event: ``report``, ``exit_code``, ``people``, ``scans``, ``failed`` (case ->
+        reason), ``agreement`` (the rows of the composite region).
+    :raises OutputError: if nothing can be written.
+    :raises InputError: if all cases failed.
+    """
+    make_folder(output)
+    measured: list[Measured] = []
+    failed: dict[str, str] = {}
+    for number, case in enumerate(cases):
+        share = (float(number), number + 0.97)
+        try:
+            content = _measure(
+                case.case, case.paths, settings, output / case.case, reporter, share, len(cases)
+            )
+        except (Cancelled, OutputError):
+            raise
+        except MRI2PETError as error:
+            failed[case.case] = str(error)
+            reporter.warning(f"{case.case} failed: {error}")
+            continue
+        except Exception as error:  # noqa: BLE001  one broken case must not lose the others
+            _log.exception("%s failed", case.case)
+            failed[case.case] = f"Unexpected {type(error).__name__}: {error}"
+            reporter.warning(f"{case.case} failed: {failed[case.case]}")
+            continue
+        measured.append(Measured(case, files.table_of(content), content))
+    if not measured:
+        raise InputError(f"None of {len(cases)} PETs could be measured: {next(iter(failed.values()))}")
+    rows = people([(m.case.subject, m.case.group, m.rows) for m in measured])
+    agreement, levels = agreement_table(rows), level_table(rows)
+    with staged_folder(output, last=REPORT) as staging:
+        write_text(staging / files.TABLE, _scans_csv(measured))
+        write_text(staging / "levels.csv", rows_csv(levels))
+        if agreement:
+            write_text(staging / "agreement.csv", rows_csv(agreement))
+        write_json(
+            staging / COHORT,
+            {
+                "regions": files.describe_plan(settings.plan),
+                "pet_template": settings.template_name,
+                "model": None if settings.bundle is None else settings.bundle.id,
+                "n_scans": len(measured),
+                "n_people": len({m.case.subject for m in measured}),
+                "failed": failed,
+                "agreement": [row._asdict() for row in agreement],
+                "levels": [row._asdict() for row in levels],
+            },
+        )
+        report.write_cohort_report(
+            staging, f"SUVR of {output.resolve().name}", settings, measured[0].content, rows, failed
+        )
+    reporter.progress(1, 1, "done")
+    return {
+        "report": output / REPORT,
+        "exit_code": EXIT_PARTIAL if failed else 0,
+        "people": len({m.case.subject for m in measured}),
+        "scans": len(measured),
+        "failed": failed,
+        "agreement": [row._asdict() for row in agreement if row.role == "composite"],
+    }
+
+
+def _scans_csv(measured: Sequence[Measured]) -> str:
+    import io
+
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(("case", "subject", "group", *SuvrRow._fields))
+    for one in measured:
+        identity = (one.case.case, one.case.subject, one.case.group)
+        writer.writerows((*identity, *row) for row in one.rows)
+    return stream.getvalue()
+
+
+def read_cases(table: Path, *, unit: str | None = None) -> list[SuvrCase]:
+    """PETs from a table (CSV) with the columns case and pet; subject, t1, mask and group are optional.
+
+    Paths are relative to the table. The ``manifest.csv`` of a training dataset is such a table.
+
+    :raises InputError: unreadable table, missing columns or values, a case named twice or not a file name.
+    """
+    try:
+        with table.open(encoding="utf-8-sig", newline="") as stream:
+            rows = [{k: (v or "").strip() for k, v in row.items() if k} for row in csv.DictReader(stream)]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(
+            f"The table {table} cannot be read: {error}.", "Give a CSV file in UTF-8."
+        ) from error
+    cases: dict[str, SuvrCase] = {}
+    for number, row in enumerate(rows, start=2):
+        if not row.get("case") or not row.get("pet"):
+            raise InputError(f"Line {number} of {table} has no case or no pet.", "Columns: case, pet, t1.")
+        name = row["case"]
+        if name in cases or not is_safe_name(name):
+            why = "is there twice" if name in cases else "cannot name a folder"
+            raise InputError(f"The case {name!r} of {table} {why}.", "Give every scan a name of its own.")
+        paths = {k: table.parent / row[k] if row.get(k) else None for k in ("pet", "t1", "mask")}
+        assert paths["pet"] is not None
+        cases[name] = SuvrCase(
+            case=name,
+            subject=row.get("subject") or name,
+            paths=SuvrPaths(paths["pet"], paths["t1"], paths["mask"], unit),
+            group=row.get("group", ""),
+        )
+    if not cases:
+        raise InputError(f"The table {table} has no row.", "List at least one PET.")
+    return list(cases.values())

@@ -1,0 +1,149 @@
+"""The files of one synthesis: BIDS-derivatives style names, JSON sidecars that say synthetic, resume."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from MRI2PETLib.core.files import write_json
+from MRI2PETLib.images.io import LoadedImage, sidecar_path, write_image
+from MRI2PETLib.models.bundle import Bundle
+from MRI2PETLib.synthesis.cases import Case
+from MRI2PETLib.synthesis.pipeline import SynthesisResult
+
+_BIDS = {"MR": "T1w", "PET": "pet"}
+UNIT_MEANING = {
+    "SUVR": "ratio to the mean in the brain mask",
+    "normalised": "0 to 1, the original scale is lost",
+}
+
+
+@dataclass(frozen=True)
+class CaseFiles:
+    """Where the files of one case go: names in ``folder``.
+
+    Whoever finds the sidecar of the synthetic image finds all of them.
+
+    :ivar suffix: of synthetic and real image, as BIDS names their kind: ``pet`` or ``T1w``.
+    """
+
+    folder: Path
+    space: str
+    traced: str
+    suffix: str = "pet"
+
+    @property
+    def pet(self) -> Path:
+        return self.folder / f"{self.traced}_desc-synthetic_{self.suffix}.nii.gz"
+
+    @property
+    def sd(self) -> Path:
+        return self.folder / f"{self.traced}_desc-syntheticSD_{self.suffix}.nii.gz"
+
+    @property
+    def mask(self) -> Path:
+        return self.folder / f"{self.space}_desc-brain_mask.nii.gz"
+
+    @property
+    def unpredicted(self) -> Path:
+        return self.folder / f"{self.space}_desc-notpredicted_mask.nii.gz"
+
+    @property
+    def picture(self) -> Path:
+        return self.folder / f"{self.traced}_desc-synthetic_{self.suffix}.png"
+
+    @property
+    def real(self) -> Path:
+        return self.folder / f"{self.traced}_desc-real_{self.suffix}.nii.gz"
+
+    @property
+    def metrics(self) -> Path:
+        return self.folder / f"{self.traced}_desc-comparison_metrics.json"
+
+    @property
+    def sidecar(self) -> Path:
+        return sidecar_path(self.pet)
+
+
+def case_files(case: Case, bundle: Bundle, output: Path) -> CaseFiles:
+    """Names of a case's files below ``output``."""
+    tracer = f"_trc-{bundle.tracer}" if bundle.tracer else ""
+    source, target = (_BIDS[m] for m in (bundle.space.source_modality, bundle.space.target_modality))
+    space = f"space-{source}"
+    return CaseFiles(output / case.folder, f"{case.name}_{space}", f"{case.name}{tracer}_{space}", target)
+
+
+def finished_sidecar(files: CaseFiles, wanted: dict[str, Any]) -> dict[str, Any] | None:
+    """The sidecar of a complete result of the same request (inputs by checksum, model, settings), if there
+    is one.
+    """
+    try:
+        found = json.loads(files.sidecar.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    complete = isinstance(found, dict) and files.pet.is_file() and files.mask.is_file()
+    return found if complete and found.get("Request") == wanted else None
+
+
+def is_simulated(path: Path) -> bool:
+    """Whether an image's own sidecar says that it was simulated."""
+    return _says(path, "Simulated")
+
+
+def is_synthetic(path: Path) -> bool:
+    """Whether an image's own sidecar says that a model made it."""
+    return _says(path, "Synthetic")
+
+
+def _says(path: Path, what: str) -> bool:
+    try:
+        return bool(json.loads(sidecar_path(path).read_text(encoding="utf-8")).get(what))
+    except (OSError, ValueError, AttributeError):
+        return False
+
+
+def synthetic_note(bundle: Bundle) -> str:
+    """What every picture and sidecar says about the image."""
+    source = {"MR": "T1", "PET": "PET"}[bundle.space.source_modality]
+    target = {"MR": "MRI", "PET": "PET"}[bundle.space.target_modality]
+    note = f"Synthetic {target}, computed from the {source}: not a measurement. Research use only."
+    return (
+        f"DEMONSTRATION MODEL, not trained on real T1/PET pairs. {note}" if bundle.is_demonstration else note
+    )
+
+
+def write_case(
+    files: CaseFiles,
+    case: Case,
+    t1: LoadedImage,
+    bundle: Bundle,
+    result: SynthesisResult,
+    wanted: dict[str, Any],
+) -> dict[str, Any]:
+    """Write a case's images and sidecars. Returns the sidecar of the PET."""
+    common = {"Synthetic": True, "Description": synthetic_note(bundle), "Sources": [str(case.t1)]}
+    write_image(result.mask, files.mask, {"Type": "Brain", "Sources": [str(case.t1)]})
+    if result.sd is not None:
+        write_image(result.sd, files.sd, {**common, "Units": result.unit})
+    if result.unpredicted is not None:
+        write_image(
+            result.unpredicted, files.unpredicted, {"Type": "NotPredicted", "Sources": [str(case.t1)]}
+        )
+    write_image(result.pet, files.pet)
+    sidecar = {
+        **common,
+        "Modality": bundle.space.target_modality,
+        "TracerName": bundle.tracer,
+        "Units": result.unit,
+        "UnitsMeaning": UNIT_MEANING[result.unit],
+        "IntendedUse": bundle.metadata["intended_use"],
+        "Quality": (t1.verdict + result.verdict).to_dict(),
+        "Simulated": is_simulated(case.t1),
+        "Source": {"path": str(case.t1), "sha256": t1.sha256, **t1.metadata},
+        "Provenance": result.provenance,
+        "Request": wanted,
+    }
+    write_json(files.sidecar, sidecar)
+    return sidecar

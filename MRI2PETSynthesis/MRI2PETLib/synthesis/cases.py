@@ -1,0 +1,106 @@
+"""Which T1s a command line names: files, DICOM folders, BIDS roots, folders of subjects; and what to call
+them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from MRI2PETLib.core.errors import InputError
+
+IMAGE_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
+_NOT_A_NAME = {"t1", "t1w", "t1_mprage", "mprage", "image", "brain"}
+
+
+@dataclass(frozen=True)
+class Case:
+    """One T1 to process. ``name`` is unique in its batch and safe in file names; ``folder`` is relative.
+
+    ``mask`` is a brain mask to use, ``pet`` a real PET to compare with, ``series_uid`` the series of a DICOM
+    folder that holds several.
+    """
+
+    name: str
+    t1: Path
+    folder: Path = Path(".")
+    mask: Path | None = None
+    pet: Path | None = None
+    series_uid: str | None = None
+
+
+def find_cases(inputs: Sequence[Path | str]) -> list[Case]:
+    """Turn what the user named into cases, in order and without repeats.
+
+    * a file: one case;
+    * a BIDS root (holds ``sub-*``): every ``sub-*/[ses-*/]anat/*_T1w`` image;
+    * a folder of subject folders: every ``*/T1.nii.gz`` (or another image format);
+    * a folder of images: every image in it;
+    * any other folder: a DICOM series.
+
+    :raises InputError: if a path does not exist or a folder holds nothing that can be used.
+    """
+    found: list[tuple[Path, Path]] = []
+    for item in map(Path, inputs):
+        if not item.exists():
+            raise InputError(f"{item} does not exist.", "Check the path.")
+        found += [(item, Path("."))] if item.is_file() else _in_folder(item)
+    unique = list(dict.fromkeys(found))
+    names = _tell_apart(
+        [_name(t1) for t1, _ in unique], [_safe(t1.resolve().parent.name) for t1, _ in unique]
+    )
+    return [Case(name, t1, folder) for (t1, folder), name in zip(unique, names)]
+
+
+def _tell_apart(names: list[str], parents: list[str]) -> list[str]:
+    """Put the parent folder before names that occur twice, and a number behind those that still do."""
+    counts = Counter(names)
+    names = [f"{parent}_{name}" if counts[name] > 1 else name for name, parent in zip(names, parents)]
+    counts, seen = Counter(names), Counter[str]()
+    for index, name in enumerate(names):
+        if counts[name] > 1:
+            seen[name] += 1
+            names[index] = f"{name}-{seen[name]}"
+    return names
+
+
+def is_image(path: Path) -> bool:
+    """Whether the name is that of an image file this program reads."""
+    return path.name.lower().endswith(IMAGE_SUFFIXES) and not path.name.startswith(".")
+
+
+def _in_folder(folder: Path) -> list[tuple[Path, Path]]:
+    bids = sorted(
+        p
+        for pattern in ("sub-*/anat/*_T1w.*", "sub-*/ses-*/anat/*_T1w.*")
+        for p in folder.glob(pattern)
+        if is_image(p)
+    )
+    if bids:
+        return [(p, p.parent.parent.relative_to(folder)) for p in bids]
+    subjects = sorted(p for p in folder.glob("*/T1.*") if is_image(p))
+    if subjects:
+        return [(p, Path(".")) for p in subjects]
+    images = sorted(p for p in folder.iterdir() if p.is_file() and is_image(p))
+    if images:
+        return [(p, Path(".")) for p in images]
+    if any(p.is_file() for p in folder.rglob("*")):
+        return [(folder, Path("."))]
+    raise InputError(f"{folder} is empty.", "Name a T1 image, a DICOM folder or a BIDS dataset.")
+
+
+def _name(path: Path) -> str:
+    """The file's stem without ``_T1w``; the folder's name for a DICOM folder or a file just called T1."""
+    if path.is_dir():
+        return _safe(path.resolve().name)
+    suffix = next((s for s in IMAGE_SUFFIXES if path.name.lower().endswith(s)), "")
+    stem = _safe(re.sub(r"_T1w$", "", path.name[: len(path.name) - len(suffix)]))
+    return _safe(path.resolve().parent.name) if stem.lower() in _NOT_A_NAME else stem
+
+
+def _safe(name: str) -> str:
+    """Keep letters and digits of any script, ``-``, ``_`` and ``.``; everything else becomes ``-``."""
+    return re.sub(r"[^\w.-]+", "-", name).strip("-.") or "case"

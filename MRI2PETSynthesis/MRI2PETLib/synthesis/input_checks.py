@@ -1,0 +1,325 @@
+"""The traffic light: named checks of the inputs before anything is computed.
+
+Two depths. :func:`quick_checks` looks at images in memory and answers at once; what needs the brain is *not
+checked*. :func:`full_checks` reads files, finds the brain and lays the PET on the T1. Nothing is judged here:
+every message comes from the check that the computation itself makes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+import SimpleITK as sitk
+
+from MRI2PETLib.core.errors import InputError, MRI2PETError, QualityError
+from MRI2PETLib.core.findings import Finding, Verdict
+from MRI2PETLib.core.progress import ProgressCallback, no_progress, part_of
+from MRI2PETLib.images import checks as image_checks
+from MRI2PETLib.images.checks import Kind
+from MRI2PETLib.images.headers import RawImage
+from MRI2PETLib.preprocessing.fit_quality import judge_field_of_view
+from MRI2PETLib.preprocessing.pet import Unit, check_unit
+
+CheckLevel = Literal["ok", "warn", "refuse", "not checked"]
+T1, CONTRAST, FIELD, BRAIN, STRIPPED = "T1 image", "T1 contrast", "field of view", "brain", "skull"
+PET, UNIT, OVERLAP, SYNTHETIC = "PET image", "PET unit", "overlap of T1 and PET", "synthetic input"
+NAMES = (T1, SYNTHETIC, FIELD, CONTRAST, BRAIN, STRIPPED, PET, UNIT, OVERLAP)
+# Findings about the T1 by the check they belong to; those that are not named here are about the brain.
+_CHECK_OF = {"inverted-contrast": CONTRAST, "slab": FIELD, "coverage": FIELD}
+_QUALITY = (CONTRAST, FIELD, BRAIN)
+_NO_PET = "No PET was chosen."
+_LATER = "Known once the brain has been found."
+# Of the smaller field of view, the share inside the other one; below it the headers may not belong together.
+_MIN_SHARED = 0.5
+_LATTICE = 16  # points on each axis to measure that share
+_UNIT_VOXELS = 64  # on each axis: a unit is recognised on a coarse copy
+
+
+@dataclass(frozen=True)
+class Check:
+    """One light. ``message`` says what was found, naming the value; ``hint`` the remedy."""
+
+    name: str
+    level: CheckLevel
+    message: str = ""
+    hint: str = ""
+
+    def to_dict(self) -> dict[str, str]:
+        return asdict(self)
+
+
+def quick_checks(
+    t1: sitk.Image,
+    pet: sitk.Image | None = None,
+    *,
+    t1_synthetic: bool = False,
+    pet_synthetic: bool = False,
+    pet_unit: str | None = None,
+    t1_name: str = "The T1",
+    pet_name: str = "The PET",
+) -> list[Check]:
+    """Everything that can be said without finding the brain; under 0.3 s for 256^3 voxels.
+
+    :param t1: scalar image of any voxel type (LPS mm). ``pet``: real PET, 3-D.
+    :param t1_synthetic: the image says of itself that a model made it; so ``pet_synthetic``.
+    :param pet_unit: unit of the PET as it is stated somewhere (SUV, SUVR, Bq/mL, normalised), if it is.
+    :return: one check for each of :data:`NAMES`, in that order.
+    """
+    checks = _Checks()
+    checks.add(SYNTHETIC, _synthetic(t1_synthetic, pet_synthetic), "None.")
+    raw = _raw(t1, t1_name)
+    checks.run(T1, lambda: _values(raw, "t1"), f"{_size(t1)}.")
+    checks.run(FIELD, lambda: _field_of_view(raw, t1), "")
+    if checks.level(FIELD) == "ok":
+        checks.set(FIELD, "ok", f"{' x '.join(f'{e:.0f}' for e in raw.extent_mm)} mm.")
+    for name in (CONTRAST, BRAIN, STRIPPED):
+        checks.set(name, "not checked", _LATER)
+    if pet is None:
+        for name in (PET, UNIT, OVERLAP):
+            checks.set(name, "not checked", _NO_PET)
+        return checks.in_order()
+    raw_pet = _raw(pet, pet_name)
+    checks.run(PET, lambda: _values(raw_pet, "pet"), f"{_size(pet)}.")
+    checks.run(UNIT, lambda: _unit(pet, pet_unit), f"{pet_unit}, stated.")
+    usable = checks.level(T1) != "refuse" and checks.level(PET) != "refuse"
+    if usable:
+        share = shared_field_of_view(t1, pet)
+        checks.add(OVERLAP, _overlap(share), f"{100 * share:.0f} % of the smaller field of view is shared.")
+    return checks.in_order()
+
+
+def full_checks(
+    t1: Path,
+    mask: Path | None = None,
+    pet: Path | None = None,
+    pet_unit: str | None = None,
+    *,
+    progress: ProgressCallback = no_progress,
+) -> list[Check]:
+    """All checks of files: the quick ones, the brain in the T1, and the PET registered to it.
+
+    :param mask: brain mask of the T1, instead of finding the brain.
+    :param pet_unit: unit of the PET; overrides what its files state.
+    :return: as :func:`quick_checks`. What cannot be checked because of an earlier refusal is *not checked*.
+    """
+    from MRI2PETLib.images.io import read_image
+    from MRI2PETLib.preprocessing.pet import read_pet
+    from MRI2PETLib.synthesis.case_files import is_synthetic
+
+    checks = _Checks()
+    progress(0, 1, "reading")
+    image = checks.read(T1, lambda: read_image(t1, kind="t1"))
+    given = checks.read(BRAIN, lambda: read_image(mask, kind="mask")) if mask is not None else None
+    real = checks.read(PET, lambda: read_pet(pet, unit=pet_unit)) if pet is not None else None
+    synthetic = (is_synthetic(t1), pet is not None and is_synthetic(pet))
+    if image is None:
+        checks.add(SYNTHETIC, _synthetic(*synthetic), "None.")
+        return checks.in_order("Not checked, because the T1 cannot be used.")
+    unit = None if real is None or real.unit == "unknown" else real.unit
+    quick = quick_checks(
+        image.image,
+        None if real is None else real.image,
+        t1_synthetic=synthetic[0],
+        pet_synthetic=synthetic[1],
+        pet_unit=unit,
+    )
+    checks.take(quick)
+    if pet is not None and real is None:
+        for name in (UNIT, OVERLAP):
+            checks.set(name, "not checked", "Not checked, because the PET cannot be used.")
+    checks.merge(T1, image.verdict.findings)
+    if real is not None:
+        checks.merge(UNIT, [f for f in real.verdict.findings if f.code in _UNIT_CODES])
+        checks.merge(PET, [f for f in real.verdict.findings if f.code not in _UNIT_CODES])
+    if checks.level(BRAIN) != "refuse":
+        masked = None if given is None else given.image
+        _check_brain(checks, image.image, masked, None if real is None else real.image, progress)
+    progress(1, 1, "checked")
+    return checks.in_order()
+
+
+# Findings of a PET that are about its unit.
+_UNIT_CODES = ("unit_unknown", "unit_doubtful", "no_suv", "counts", "decay_time_assumed")
+
+
+def worst_level(checks: Sequence[Check]) -> CheckLevel:
+    """The light of all checks together; *not checked* counts as ok."""
+    found = {check.level for check in checks}
+    return "refuse" if "refuse" in found else "warn" if "warn" in found else "ok"
+
+
+def refusal(checks: Sequence[Check]) -> MRI2PETError | None:
+    """The error of the first check that refuses, ``None`` when all may go on."""
+    refused = next((check for check in checks if check.level == "refuse"), None)
+    if refused is None:
+        return None
+    kind = QualityError if refused.name in _QUALITY else InputError
+    return kind(refused.message, refused.hint)
+
+
+def shared_field_of_view(a: sitk.Image, b: sitk.Image) -> float:
+    """Share (0..1) of the smaller field of view that lies inside the other one, by the headers; exact for
+    oblique grids but for a lattice of 16^3 points.
+    """
+    return max(_share_inside(a, b), _share_inside(b, a))
+
+
+def _share_inside(a: sitk.Image, b: sitk.Image) -> float:
+    to_world, origin = _index_to_world(a)
+    to_world_b, origin_b = _index_to_world(b)
+    steps = [(np.arange(_LATTICE) + 0.5) / _LATTICE * n - 0.5 for n in a.GetSize()]
+    index = np.stack(np.meshgrid(*steps, indexing="ij")).reshape(3, -1)
+    points = to_world @ index + (origin - origin_b)[:, None]
+    found = np.linalg.solve(to_world_b, points)
+    size = np.array(b.GetSize())[:, None]
+    return float(((found >= -0.5) & (found <= size - 0.5)).all(axis=0).mean())
+
+
+def _index_to_world(image: sitk.Image) -> tuple[np.ndarray, np.ndarray]:
+    return np.reshape(image.GetDirection(), (3, 3)) * image.GetSpacing(), np.array(image.GetOrigin())
+
+
+# -- single checks -----------------------------------------------------------------------------------------
+
+
+def _raw(image: sitk.Image, name: str) -> RawImage:
+    """An image in memory as the checks of files take it."""
+    affine = np.eye(4)
+    affine[:3, :3], affine[:3, 3] = _index_to_world(image)
+    size = tuple(image.GetSize())
+    view = sitk.GetArrayViewFromImage(image)
+    return RawImage(Path(name.replace("/", "-")), affine, size, 1, lambda _: view, (), {})
+
+
+def _values(raw: RawImage, kind: Kind) -> Iterable[Finding]:
+    image_checks.check_axes(raw, kind)
+    values, findings = image_checks.clean_values(raw.read_frame(0), raw)
+    image_checks.check_contrast(values, raw)
+    return findings + (image_checks.check_field_of_view(raw, kind) if kind == "pet" else ())
+
+
+def _field_of_view(raw: RawImage, t1: sitk.Image) -> Iterable[Finding]:
+    found = judge_field_of_view(t1)
+    return found if found else image_checks.check_field_of_view(raw, "t1")
+
+
+def _unit(pet: sitk.Image, unit: str | None) -> Iterable[Finding]:
+    known = unit if unit is not None and unit in get_args(Unit) else "unknown"
+    steps = [max(1, n // _UNIT_VOXELS) for n in pet.GetSize()]
+    coarse = sitk.GetArrayViewFromImage(pet)[:: steps[2], :: steps[1], :: steps[0]]
+    return check_unit(sitk.GetImageFromArray(np.nan_to_num(coarse.astype(np.float32))), known)
+
+
+def _synthetic(t1: bool, pet: bool) -> list[Finding]:
+    found = []
+    for is_so, what in ((t1, "T1"), (pet, "PET")):
+        if is_so:
+            message = f"The {what} says of itself that a model made it: it is no measurement."
+            found.append(Finding("refuse", "synthetic_input", message, f"Choose a measured {what}."))
+    return found
+
+
+def _overlap(share: float) -> list[Finding]:
+    if share >= _MIN_SHARED:
+        return []
+    message = f"By their headers, only {100 * share:.0f} % of the smaller field of view is shared."
+    hint = "Check that both are of one person and one session; look at the overlay after registration."
+    return [Finding("warn", "headers_apart", message, hint)]
+
+
+def _check_brain(
+    checks: _Checks,
+    t1: sitk.Image,
+    mask: sitk.Image | None,
+    pet: sitk.Image | None,
+    progress: ProgressCallback,
+) -> None:
+    """Find the brain, and lay the PET on it."""
+    from MRI2PETLib.preprocessing.brain_mask import extract_brain
+    from MRI2PETLib.preprocessing.pet_registration import register_pet_to_t1
+
+    end = 1.0 if pet is None else 0.6
+    found = checks.read(BRAIN, lambda: extract_brain(t1, mask=mask, progress=part_of(progress, 0, end)))
+    if found is None:
+        return
+    by_check: dict[str, list[Finding]] = {CONTRAST: [], FIELD: [], BRAIN: []}
+    for finding in found.verdict.findings:
+        by_check[_CHECK_OF.get(finding.code, BRAIN)].append(finding)
+    correlation = found.measures.get("template_correlation")
+    if correlation is not None and not any(f.level == "refuse" for f in by_check[BRAIN]):
+        checks.add(CONTRAST, by_check[CONTRAST], f"T1-weighted (r = {correlation:.2f} with a T1 template).")
+    elif by_check[CONTRAST]:
+        checks.add(CONTRAST, by_check[CONTRAST])
+    checks.merge(FIELD, by_check[FIELD])
+    checks.add(BRAIN, by_check[BRAIN], f"{found.measures['volume_ml']:.0f} mL ({found.method}).")
+    stripped = found.method == "stripped"
+    checks.set(STRIPPED, "ok", "Already stripped: its own outline is used." if stripped else "Whole head.")
+    if found.method == "given":
+        checks.set(STRIPPED, "not checked", "A brain mask was given.")
+    if pet is not None and found.verdict.level != "refuse":
+        registered = checks.read(
+            OVERLAP, lambda: register_pet_to_t1(pet, t1, found.mask, progress=part_of(progress, 0.6, 1))
+        )
+        if registered is not None:
+            told = f"Dice of the brains {registered.overlap:.2f} after registration."
+            checks.add(OVERLAP, registered.verdict.findings, told)
+
+
+def _size(image: sitk.Image) -> str:
+    size = " x ".join(str(n) for n in image.GetSize())
+    return f"{size} voxels of {' x '.join(f'{s:.3g}' for s in image.GetSpacing())} mm"
+
+
+class _Checks:
+    """The lights while they are being set."""
+
+    def __init__(self) -> None:
+        self._found: dict[str, Check] = {}
+
+    def set(self, name: str, level: CheckLevel, message: str = "", hint: str = "") -> None:
+        self._found[name] = Check(name, level, message, hint)
+
+    def level(self, name: str) -> CheckLevel:
+        return self._found[name].level if name in self._found else "not checked"
+
+    def add(self, name: str, findings: Iterable[Finding], message: str = "") -> None:
+        """The light of a check that ran; ``message`` when nothing was found."""
+        verdict = Verdict(tuple(findings))
+        worst = [f for f in verdict.findings if f.level == verdict.level]
+        told = " ".join(f.message for f in worst) or message
+        self.set(name, verdict.level, told, " ".join(dict.fromkeys(f.hint for f in worst if f.hint)))
+
+    def merge(self, name: str, findings: Iterable[Finding]) -> None:
+        """More findings of a check that ran: they count when they are worse than what is known."""
+        order = ("not checked", "ok", "warn", "refuse")
+        level = Verdict(tuple(findings)).level
+        if order.index(level) > order.index(self.level(name)):
+            self.add(name, findings)
+
+    def run(self, name: str, check: Any, message: str) -> None:
+        """Run a check that returns findings or raises."""
+        found = self.read(name, lambda: tuple(check()))
+        if found is not None:
+            self.add(name, found, message)
+
+    def read(self, name: str, action: Any) -> Any:
+        """The result of an action, or ``None`` with the light on *refuse* when it says that it cannot."""
+        try:
+            return action()
+        except (InputError, QualityError) as error:
+            self.set(name, "refuse", error.message, error.hint)
+            return None
+
+    def take(self, checks: Sequence[Check]) -> None:
+        """Checks from elsewhere; what refuses already stays."""
+        for check in checks:
+            if self.level(check.name) != "refuse":
+                self._found[check.name] = check
+
+    def in_order(self, otherwise: str = "") -> list[Check]:
+        """One check for each name."""
+        return [self._found.get(name, Check(name, "not checked", otherwise)) for name in NAMES]

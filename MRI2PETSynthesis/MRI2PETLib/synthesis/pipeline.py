@@ -1,0 +1,260 @@
+"""The main job: a T1-weighted MRI goes in, a synthetic PET on its own grid comes out. A model of the other
+direction takes a PET and gives an MRI.
+"""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import metadata
+from typing import Any
+
+import numpy as np
+import SimpleITK as sitk
+
+from MRI2PETLib import __version__
+from MRI2PETLib.core.errors import InputError, QualityError
+from MRI2PETLib.core.findings import Finding, Verdict
+from MRI2PETLib.core.progress import ProgressCallback, no_progress, part_of
+from MRI2PETLib.images.grid import Grid
+from MRI2PETLib.models.bundle import Bundle
+from MRI2PETLib.models.inference import LoadedModel, load_model, predict_encoded
+from MRI2PETLib.models.model_space import Encoded, decode, encode, not_predicted
+from MRI2PETLib.preprocessing.brain_mask import BrainExtraction, extract_brain
+
+ENCODING = "into model space"  # a stage of the progress, see :func:`prepare`
+
+
+@dataclass(frozen=True)
+class SynthesisResult:
+    """What a synthesis gives. All images lie on the grid of the T1.
+
+    ``pet`` is float32 in ``unit``, 0 outside the brain; ``sd`` its voxelwise SD over samples, for models
+    that draw some, and over the members of an ensemble; ``unpredicted`` is 1 where the brain lies outside
+    the model's field of view (``None``: nowhere).
+    """
+
+    pet: sitk.Image
+    unit: str
+    mask: sitk.Image
+    sd: sitk.Image | None
+    unpredicted: sitk.Image | None
+    extraction: BrainExtraction
+    verdict: Verdict
+    provenance: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """An image ready for a network: its brain, itself in model space, and the seconds that each took."""
+
+    extraction: BrainExtraction
+    encoded: Encoded
+    seconds: dict[str, float]
+
+
+def synthesize(
+    t1: sitk.Image,
+    bundle: Bundle,
+    *,
+    mask: sitk.Image | None = None,
+    extraction: BrainExtraction | None = None,
+    brain_extractor: str = "template",
+    device: str = "auto",
+    precision: str = "fp32",
+    samples: int = 1,
+    steps: int = 0,
+    seed: int = 0,
+    progress: ProgressCallback = no_progress,
+) -> SynthesisResult:
+    """Synthesise a PET from a T1, or whatever else the model translates.
+
+    :param t1: T1-weighted volume of a head or a stripped brain, any grid (LPS mm). For a model that starts
+        from PET, the PET: then ``mask`` or ``extraction`` is needed, since brains are found on T1s.
+    :param bundle: the model, see :func:`MRI2PETLib.models.store.find_bundle`.
+    :param mask: brain mask on the grid of the input, to use instead of extracting one.
+    :param extraction: brain of this T1 as it was found before, instead of finding it.
+    :param brain_extractor: ``template`` or an installed backend.
+    :param device: ``auto``, ``cpu``, ``cuda[:N]`` or ``mps``; out of memory falls back to the CPU.
+    :param precision: ``fp32``, ``bf16`` (about three decimals; fast where the processor has it) or ``auto``:
+        whichever a trial on the device finds faster.
+    :param samples: number of samples of a stochastic family; a deterministic one runs once.
+    :param steps: sampling steps of a diffusion family, 0 for the model's own.
+    :raises QualityError: if the T1 cannot be used (no brain, inverted contrast, too small a field of view).
+    :raises InputError: if the model starts from PET and no brain mask was given.
+    :raises BundleError: if the weights are not sound.
+    :raises DeviceError: if the device does not exist or the CPU's memory does not suffice either.
+    """
+    prepared = prepare(
+        t1,
+        bundle,
+        mask=mask,
+        extraction=extraction,
+        brain_extractor=brain_extractor,
+        progress=part_of(progress, 0, 0.65),
+    )
+    return complete(
+        prepared,
+        lambda: load_model(bundle, device=device, precision=precision),
+        samples=samples,
+        steps=steps,
+        seed=seed,
+        progress=part_of(progress, 0.65, 1),
+    )
+
+
+def prepare(
+    t1: sitk.Image,
+    bundle: Bundle,
+    *,
+    mask: sitk.Image | None = None,
+    extraction: BrainExtraction | None = None,
+    brain_extractor: str = "template",
+    progress: ProgressCallback = no_progress,
+) -> Prepared:
+    """The first half of :func:`synthesize`, which needs no network."""
+    seconds: dict[str, float] = {}
+    progress(0, 1, "finding the brain")
+    if bundle.space.source_modality == "PET" and extraction is None:
+        if mask is None:
+            raise InputError(
+                f"{bundle.id} starts from PET, and brains are found on T1s only.",
+                "Give the brain mask of the PET (--mask).",
+            )
+        extraction = BrainExtraction(mask, None, "given", Verdict(), {})
+    if extraction is None:
+        with _timed(seconds, "brain"):
+            extraction = extract_brain(
+                t1, mask=mask, backend=brain_extractor, progress=part_of(progress, 0, 0.9)
+            )
+    if extraction.verdict.level == "refuse":
+        raise QualityError(" ".join(extraction.verdict.reasons("refuse")))
+    progress(0.9, 1, ENCODING)
+    with _timed(seconds, "encode"):
+        encoded = encode(t1, extraction.mask, bundle.space)
+    progress(1, 1, "ready for the network")
+    return Prepared(extraction, encoded, seconds)
+
+
+def complete(
+    prepared: Prepared,
+    load: Callable[[], LoadedModel],
+    *,
+    samples: int = 1,
+    steps: int = 0,
+    seed: int = 0,
+    progress: ProgressCallback = no_progress,
+) -> SynthesisResult:
+    """The second half of :func:`synthesize`.
+
+    :param load: gives the model that the image was prepared for.
+    """
+    extraction, encoded = prepared.extraction, prepared.encoded
+    seconds = dict(prepared.seconds)
+    progress(0, 1, "loading the model")
+    with _timed(seconds, "model"):
+        model = load()
+    progress(0.1, 1, "network")
+    with _timed(seconds, "network"):
+        (mean, sd, ran_on), fallback = predict_encoded(
+            model.bundle,
+            model.networks,
+            encoded,
+            device=model.device,
+            precision=model.precision,
+            samples=samples,
+            steps=steps,
+            seed=seed,
+            progress=part_of(progress, 0.1, 0.85),
+        )
+    progress(0.85, 1, "back to the T1 grid")
+    with _timed(seconds, "decode"):
+        pet = decode(mean, encoded, extraction.mask)
+        unpredicted = not_predicted(encoded, extraction.mask)
+    missing = int(np.count_nonzero(sitk.GetArrayViewFromImage(unpredicted)))
+    findings = list(encoded.findings) + fallback
+    if missing:
+        findings.append(_field_of_view(missing, extraction.mask))
+    seconds["total"] = round(sum(seconds.values()), 3)
+    progress(1, 1, "done")
+    return SynthesisResult(
+        pet=pet,
+        unit=encoded.space.output_unit,
+        mask=extraction.mask,
+        sd=None if sd is None else decode(sd, encoded, extraction.mask),
+        unpredicted=unpredicted if missing else None,
+        extraction=extraction,
+        verdict=extraction.verdict + findings,
+        provenance={
+            **software_versions(),
+            "model": model_provenance(model.bundle),
+            "device": ran_on,
+            "precision": model.precision,
+            "samples": samples,
+            "steps": steps,
+            "seed": seed,
+            "seconds": seconds,
+            "preprocessing": _preprocessing(extraction, encoded),
+        },
+    )
+
+
+@contextmanager
+def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
+    begin = time.perf_counter()
+    yield
+    seconds[stage] = round(time.perf_counter() - begin, 3)
+
+
+def _field_of_view(missing: int, mask: sitk.Image) -> Finding:
+    """What to say when part of the brain was not predicted."""
+    share = 100.0 * missing / int(np.count_nonzero(sitk.GetArrayViewFromImage(mask)))
+    message = f"{share:.1f} % of the brain mask lies outside the model's field of view and was not predicted."
+    return Finding("warn", "not-predicted", message)
+
+
+def software_versions() -> dict[str, Any]:
+    """Versions of what makes the numbers."""
+    packages = ("torch", "SimpleITK", "numpy", "scipy")
+    versions = {name: metadata.version(name) for name in packages}
+    return {
+        "software": "SlicerMRI2PET",
+        "version": __version__,
+        "python": platform.python_version(),
+        **versions,
+    }
+
+
+def model_provenance(bundle: Bundle) -> dict[str, Any]:
+    """What identifies a model and says what it may be used for."""
+    keys = ("id", "name", "version", "family", "intended_use", "training_data", "license")
+    return {**{key: bundle.metadata[key] for key in keys}, "sha256": bundle.sha256}
+
+
+def _preprocessing(extraction: BrainExtraction, encoded: Encoded) -> dict[str, Any]:
+    """How the T1 came into model space; transforms and positions in LPS mm."""
+    grid: Grid = encoded.grid
+    return {
+        "brain_mask": extraction.method,
+        "measures": extraction.measures,
+        "template_to_t1_lps": affine_matrix(extraction.template_to_native),
+        "model_space": encoded.space.to_dict(),
+        "model_grid": {
+            "size": list(grid.size),
+            "spacing_mm": list(grid.spacing_mm),
+            "origin_lps": list(grid.origin),
+            "direction_lps": list(grid.direction),
+        },
+    }
+
+
+def affine_matrix(transform: sitk.Transform | None) -> list[list[float]] | None:
+    """The 4 x 4 matrix (LPS mm) of a linear transform, or ``None`` for none."""
+    if transform is None:
+        return None
+    offset = np.array(transform.TransformPoint((0.0, 0.0, 0.0)))
+    columns = [np.array(transform.TransformPoint(p)) - offset for p in np.eye(3).tolist()]
+    return [[*(c[row] for c in columns), offset[row]] for row in range(3)] + [[0.0, 0.0, 0.0, 1.0]]

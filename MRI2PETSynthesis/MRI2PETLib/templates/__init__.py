@@ -1,0 +1,1 @@
+"""ICBM 152 and what is known in it: tissue, regions, uptake by tracer."""

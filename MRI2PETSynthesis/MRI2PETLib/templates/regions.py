@@ -1,0 +1,282 @@
+"""Regions of a brain: built-in ones, how they get from MNI space to a person, and the checks on the way.
+
+A parcellation is a label map with a name for each label. Built in and offline, all made from the ICBM 152
+template that ships with the extension: ``tissue``, ``hemispheres`` and ``paper21``. Label maps from files are
+read by :mod:`MRI2PETLib.templates.atlases`.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from typing import Literal
+
+import numpy as np
+import SimpleITK as sitk
+
+from MRI2PETLib.core.errors import InputError
+from MRI2PETLib.core.findings import Finding
+from MRI2PETLib.core.resources import resources_dir
+from MRI2PETLib.templates.icbm152 import load_template
+
+Space = Literal["mni", "native"]
+# Share of the smaller of atlas and brain that the other covers. Atlases of MNI space pulled by an affine
+# reach 0.85 and more; one that was drawn in another space falls far below.
+MIN_OVERLAP = 0.7
+WHOLE_BRAIN = "whole brain"
+CORTICAL_SPHERES = "cortical-spheres"
+_LEFT = re.compile(r"(?:^|[^a-z])(?:left|lh|l)(?:[^a-z]|$)", re.IGNORECASE)
+_RIGHT = re.compile(r"(?:^|[^a-z])(?:right|rh|r)(?:[^a-z]|$)", re.IGNORECASE)
+_MIDLINE_MM = 2.0  # a region whose centre is nearer to the midline proves nothing about sides
+
+
+@dataclass(frozen=True)
+class Parcellation:
+    """Labels with names. ``labels``: integer image, 0 = no region; world = MNI or that of the T1, by
+    ``space``.
+
+    ``source`` is a printable sentence: where it comes from and under which licence.
+    """
+
+    name: str
+    labels: sitk.Image
+    names: dict[int, str]
+    space: Space
+    source: str
+    findings: tuple[Finding, ...] = ()
+
+
+@dataclass(frozen=True)
+class RegionVoxels:
+    """One region of one person: ``index`` holds its flat voxel indices (C order) on the person's grid."""
+
+    parcellation: str
+    label: int
+    name: str
+    index: np.ndarray
+
+
+@cache
+def built_in_parcellations() -> tuple[Parcellation, ...]:
+    """Tissue, hemispheres and the coordinate regions, in MNI space on the grid of the template."""
+    template = load_template()
+    brain = sitk.GetArrayViewFromImage(template.mask) > 0
+    x, _, _ = _ras_coordinates(template.mask)
+    tissue = np.where(brain, 1 + _tissue_index(), 0)
+    hemisphere = np.where(brain & (x < 0), 1, 0) + np.where(brain & (x > 0), 2, 0)
+    origin = "ICBM 152 2009a nonlinear symmetric template (Fonov et al. 2011), shipped with MRI2PET"
+    return (
+        Parcellation(
+            "tissue",
+            _label_image(tissue),
+            {1: "grey matter", 2: "white matter", 3: "CSF"},
+            "mni",
+            f"Most probable tissue of the {origin}; by affine registration, so cortex is approximate.",
+        ),
+        Parcellation(
+            "hemispheres",
+            _label_image(hemisphere),
+            {1: "left hemisphere", 2: "right hemisphere"},
+            "mni",
+            f"Sign of x in the {origin}.",
+        ),
+        _paper_regions(),
+    )
+
+
+def _paper_regions() -> Parcellation:
+    """The 21 structures of the published evaluation as spheres (some cut to a tissue) at rounded MNI centres.
+
+    They stand in for the Harvard-Oxford labels of the paper, which the FSL licence (non-commercial) does not
+    allow to ship; ask for those with ``harvard-oxford``.
+    """
+    return _spheres(
+        "paper21",
+        "paper_regions.csv",
+        "Coordinate regions: spheres at MNI coordinates, named after the 21 Harvard-Oxford structures of "
+        "Ferrante et "
+        "al. 2025, which they are not.",
+    )
+
+
+@cache
+def cortical_spheres() -> Parcellation:
+    """Grey matter in spheres at rounded MNI centres: the regions of an amyloid composite, and cerebellum.
+
+    A stand-in for trying the software without an atlas of one's own: the regions of Choi & Lee 2018 come from
+    AAL, which is not shipped.
+    """
+    return _spheres(
+        CORTICAL_SPHERES,
+        "cortical_regions.csv",
+        "Coordinate regions: grey matter of the ICBM 152 template in spheres at MNI coordinates; no "
+        "anatomical atlas.",
+    )
+
+
+def _spheres(name: str, table: str, source: str) -> Parcellation:
+    """A table of spheres in MNI space, some cut to a tissue; rows come first where they meet."""
+    template = load_template()
+    brain = sitk.GetArrayViewFromImage(template.mask) > 0
+    x, y, z = _ras_coordinates(template.mask)
+    tissue = _tissue_index()
+    labels = np.zeros(brain.shape, dtype=np.uint8)
+    names: dict[int, str] = {}
+    with (resources_dir() / "Templates" / table).open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    for row in rows:
+        for side in ("left", "right") if row["side"] == "both" else ("",):
+            sign = -1.0 if side == "left" else 1.0
+            centre = (sign * float(row["x_mm"]), float(row["y_mm"]), float(row["z_mm"]))
+            distance_2 = sum((axis - c) ** 2 for axis, c in zip((x, y, z), centre))
+            region = brain & (labels == 0) & (distance_2 <= float(row["radius_mm"]) ** 2)
+            if side:
+                region &= sign * x > 0
+            if row["tissue"] != "any":
+                region &= tissue == ("gm", "wm", "csf").index(row["tissue"])
+            label = len(names) + 1
+            labels[region] = label
+            names[label] = f"{side} {row['name']}".strip()
+    return Parcellation(name, _label_image(labels), names, "mni", source)
+
+
+def _tissue_index() -> np.ndarray:
+    """0 grey matter, 1 white matter, 2 CSF on the template grid."""
+    template = load_template()
+    maps = [sitk.GetArrayViewFromImage(image) for image in (template.gm, template.wm, template.csf)]
+    return np.argmax(maps, axis=0)
+
+
+def _ras_coordinates(image: sitk.Image) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """RAS x, y, z (mm) of all voxel centres as broadcastable arrays; the image has world-aligned axes."""
+    direction = np.array(image.GetDirection()).reshape(3, 3)
+    if not np.allclose(np.abs(direction), np.eye(3)):
+        raise ValueError("the template grid is aligned with the world")
+    axes = [
+        origin + direction[a, a] * spacing * np.arange(size)
+        for a, (origin, spacing, size) in enumerate(
+            zip(image.GetOrigin(), image.GetSpacing(), image.GetSize())
+        )
+    ]
+    return -axes[0][None, None, :], -axes[1][None, :, None], axes[2][:, None, None]
+
+
+def _label_image(labels: np.ndarray) -> sitk.Image:
+    image = sitk.GetImageFromArray(labels.astype(np.uint8))
+    image.CopyInformation(load_template().mask)
+    return image
+
+
+def pull_labels(
+    parcellation: Parcellation, reference: sitk.Image, template_to_native: sitk.Transform | None
+) -> np.ndarray:
+    """Labels on the grid of ``reference`` (the T1), array [k, j, i], by nearest neighbour: no label is
+    invented.
+
+    ``template_to_native`` maps MNI points to points of the T1; not needed for native parcellations.
+
+    :raises InputError: for a parcellation in MNI space without that transform.
+    """
+    transform = sitk.Transform(3, sitk.sitkIdentity)
+    if parcellation.space == "mni":
+        if template_to_native is None:
+            raise InputError(
+                f"The regions {parcellation.name!r} are in MNI space and there is no transform to this "
+                f"person.",
+                "Give the T1 (--t1), or a label map drawn on this person with --atlas-space native.",
+            )
+        transform = template_to_native.GetInverse()
+    pulled = sitk.Resample(parcellation.labels, reference, transform, sitk.sitkNearestNeighbor, 0)
+    return sitk.GetArrayFromImage(pulled)
+
+
+def overlap(labels: np.ndarray, brain: np.ndarray) -> float:
+    """Voxels that are both labelled and in the brain, over the smaller of the two sets."""
+    inside, labelled = brain != 0, labels != 0
+    smaller = min(np.count_nonzero(inside), np.count_nonzero(labelled))
+    return float(np.count_nonzero(inside & labelled) / smaller) if smaller else 0.0
+
+
+def check_overlap(parcellation: Parcellation, labels: np.ndarray, brain: np.ndarray) -> float:
+    """The overlap of pulled labels with the brain mask.
+
+    :raises InputError: if it is under :data:`MIN_OVERLAP`: the atlas is in another space.
+    """
+    share = overlap(labels, brain)
+    if share < MIN_OVERLAP:
+        other = "native" if parcellation.space == "mni" else "mni"
+        raise InputError(
+            f"The atlas {parcellation.name!r} does not lie on the brain: taken as {parcellation.space} "
+            f"space, the "
+            f"overlap is {share:.2f} (at least {MIN_OVERLAP} expected).",
+            f"If it is in {other} space, say --atlas-space {other}; else check its header.",
+        )
+    return share
+
+
+def side_of(name: str) -> Literal["left", "right"] | None:
+    """The side that a label's name states (``Left-``, ``lh.``, ``_R``, ``L Thalamus``), or ``None``."""
+    words = re.sub(r"[_\W]+", " ", name)
+    left, right = bool(_LEFT.search(words)), bool(_RIGHT.search(words))
+    if left == right:
+        return None
+    return "left" if left else "right"
+
+
+def check_sides(parcellation: Parcellation) -> tuple[Finding, ...]:
+    """Compare the sides in the names with the sign of x (RAS; in native space relative to the atlas' own
+    centre).
+
+    Tables with left and right swapped do circulate.
+
+    :return: a warning naming the regions when some disagree.
+    :raises InputError: when most disagree.
+    """
+    centres = _centres_x(parcellation.labels)
+    middle = 0.0 if parcellation.space == "mni" else float(np.mean(list(centres.values())))
+    checked, wrong = 0, []
+    for label, name in parcellation.names.items():
+        side = side_of(name)
+        if side is None or label not in centres or abs(centres[label] - middle) < _MIDLINE_MM:
+            continue
+        checked += 1
+        if (centres[label] < middle) != (side == "left"):
+            wrong.append(name)
+    if not wrong:
+        return ()
+    message = f"{len(wrong)} of {checked} regions of {parcellation.name!r} are not on the side of their name"
+    if 2 * len(wrong) > checked:
+        raise InputError(
+            f"{message}.",
+            "Left and right are swapped in the label table, or it belongs to another map: give the right "
+            "one.",
+        )
+    return (Finding("warn", "atlas_sides", f"{message}: {', '.join(wrong)}.", "Check the label table."),)
+
+
+def _centres_x(image: sitk.Image) -> dict[int, float]:
+    """RAS x (mm) of the centre of every label but 0."""
+    array = sitk.GetArrayViewFromImage(image)
+    where = np.nonzero(array)
+    found, index = np.unique(array[where], return_inverse=True)
+    count = np.bincount(index)
+    k, j, i = (np.bincount(index, weights=axis) / count for axis in where)
+    points = (
+        image.TransformContinuousIndexToPhysicalPoint(p) for p in zip(i.tolist(), j.tolist(), k.tolist())
+    )
+    return {int(label): -point[0] for label, point in zip(found, points)}
+
+
+def region_voxels(
+    parcellation: Parcellation, labels: np.ndarray, brain: np.ndarray
+) -> Iterator[RegionVoxels]:
+    """Every named region with its voxels inside the brain, in the order of the names; empty ones included."""
+    flat = np.where(brain != 0, labels, 0).ravel()
+    order = np.argsort(flat, kind="stable")
+    ordered = flat[order]
+    for label, name in parcellation.names.items():
+        first, last = np.searchsorted(ordered, [label, label + 1])
+        yield RegionVoxels(parcellation.name, label, name, order[first:last])

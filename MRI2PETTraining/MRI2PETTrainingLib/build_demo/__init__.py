@@ -1,1 +1,0 @@
-"""Build the bundled demonstration model from two public datasets: ``mri2pet-build-demo``."""

@@ -1,0 +1,1 @@
+"""A dataset for training: manifest, subjects, checks, cache of prepared cases."""

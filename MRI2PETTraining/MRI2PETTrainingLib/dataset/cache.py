@@ -1,0 +1,339 @@
+"""Each case brought into model space once, in parallel, and kept on disk under what it was made from.
+
+::
+
+    CACHE/<key>/arrays.npy      float16 [source, target, mask] of model space, [3, k, j, i]
+    CACHE/<key>/mask.nii.gz     brain mask on the grid of the T1
+    CACHE/<key>/real.nii.gz     the target on the grid of the T1, in the model's unit
+    CACHE/<key>/source.nii.gz   the PET on the grid of the T1, of a model that starts from PET
+    CACHE/<key>/entry.json      what it was made from, checksums of the files above; written last
+
+``key`` is a checksum of the images' content and of everything that decides the result. An entry whose files
+do not have their checksums is made again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import multiprocessing
+import os
+import shutil
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import SimpleITK as sitk
+
+from MRI2PETLib.core.errors import Cancelled, InputError, MRI2PETError, OutputError
+from MRI2PETLib.core.files import make_folder, staged_folder, write_json
+from MRI2PETLib.core.findings import Finding
+from MRI2PETLib.core.progress import ProgressCallback, no_progress
+from MRI2PETLib.evaluation.baselines import normalised_t1
+from MRI2PETLib.images.grid import Grid, resample
+from MRI2PETLib.images.io import read_image, same_grid, sha256_of, write_image
+from MRI2PETLib.models.model_space import ModelSpace, encode_pair
+from MRI2PETLib.preprocessing.brain_mask import extract_brain
+from MRI2PETLib.preprocessing.pet import read_pet
+from MRI2PETLib.preprocessing.pet_registration import MIN_OVERLAP, register_pet_to_t1
+from MRI2PETLib.synthesis.case_files import UNIT_MEANING
+from MRI2PETLib.synthesis.comparison import to_unit
+from MRI2PETLib.synthesis.pipeline import affine_matrix
+from MRI2PETTrainingLib.dataset.manifest import TrainingCase
+
+ARRAYS, MASK, REAL, ENTRY = "arrays.npy", "mask.nii.gz", "real.nii.gz", "entry.json"
+SOURCE = "source.nii.gz"
+_VERSION = 2  # raise when the same input would give another result
+_OVERLAP_RIM_MM = 20.0  # uptake further from the brain (neck, glands) says nothing about the fit
+
+_STALE_S = 3600.0
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A case in model space. ``about`` is its ``entry.json``."""
+
+    case: TrainingCase
+    folder: Path
+    about: Mapping[str, Any]
+
+    def arrays(self) -> np.ndarray:
+        """Float16 [source, target, mask], [3, k, j, i]; mapped from disk, so that memory does not grow.
+
+        :raises InputError: if the file is gone or damaged since it was checked.
+        """
+        path = self.folder / ARRAYS
+        try:
+            return np.load(path, mmap_mode="r")
+        except (OSError, ValueError) as error:
+            raise InputError(
+                f"The prepared case {self.case.case} cannot be read: {path}: {error}.",
+                "Run again with --resume: it is prepared again and finished epochs are kept.",
+            ) from error
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        return tuple(Finding(**f) for f in self.about["findings"])
+
+    @property
+    def template_to_t1(self) -> sitk.Transform | None:
+        """Maps MNI points to points of the T1 (LPS mm), or ``None`` when the T1 was not fitted."""
+        matrix = self.about["template_to_t1_lps"]
+        if matrix is None:
+            return None
+        values = np.asarray(matrix, dtype=float)
+        transform = sitk.AffineTransform(3)
+        transform.SetMatrix(values[:3, :3].ravel().tolist())
+        transform.SetTranslation(values[:3, 3].tolist())
+        return transform
+
+
+def prepare_cases(
+    cases: Sequence[TrainingCase],
+    hashes: Mapping[str, Mapping[str, str]],
+    space: ModelSpace,
+    cache: Path,
+    *,
+    workers: int = 1,
+    progress: ProgressCallback = no_progress,
+) -> tuple[dict[str, Prepared], dict[str, Finding]]:
+    """Prepare every case that the cache does not hold yet.
+
+    :param hashes: SHA-256 of every case's images, see :func:`.checks.check_manifest`.
+    :param workers: processes; each holds one case in memory.
+    :returns: what is prepared, and why the other cases cannot be, both by case name.
+    :raises OutputError: if the cache cannot be written to.
+    :raises Cancelled: when the user cancels; finished entries stay.
+    """
+    make_folder(cache)
+    done: dict[str, Prepared] = {}
+    failed: dict[str, Finding] = {}
+    todo: list[tuple[TrainingCase, Path]] = []
+    keys = {case.case: entry_key(case, hashes[case.case], space) for case in cases}
+    for case in cases:
+        folder = cache / keys[case.case]
+        about = _sound(folder)
+        if about is not None:
+            done[case.case] = Prepared(case, folder, about)
+        else:
+            todo.append((case, folder))
+    for case, result in _run(todo, space, workers):
+        progress(len(done) + len(failed), len(cases), f"preparing {case.case}")
+        if isinstance(result, Finding):
+            failed[case.case] = result
+        elif result is not None:
+            folder = cache / keys[case.case]
+            done[case.case] = Prepared(case, folder, result)
+    progress(1, 1, "prepared")
+    return done, failed
+
+
+def entry_key(case: TrainingCase, hashes: Mapping[str, str], space: ModelSpace) -> str:
+    """Name of a case's entry: a checksum of the images' content and of all settings."""
+    made_of = {"version": _VERSION, "images": dict(hashes), "unit": case.unit, "space": space.to_dict()}
+    return hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def disk_use(prepared: Sequence[Prepared]) -> int:
+    """Bytes of the entries."""
+    return sum(path.stat().st_size for entry in prepared for path in entry.folder.iterdir())
+
+
+def _sound(folder: Path) -> dict[str, Any] | None:
+    """The content of ``entry.json`` if all files are as they were written."""
+    try:
+        about = json.loads((folder / ENTRY).read_text(encoding="utf-8"))
+        if all(sha256_of(folder / name) == digest for name, digest in about["files"].items()):
+            return about
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, InputError):
+        pass  # whatever is wrong with it, the entry is made again
+    return None
+
+
+def _run(
+    todo: Sequence[tuple[TrainingCase, Path]], space: ModelSpace, workers: int
+) -> Iterator[tuple[TrainingCase, dict[str, Any] | Finding | None]]:
+    """Yield each case before (``None``) or after its preparation, with the entry or why there is none."""
+    if workers <= 1 or len(todo) <= 1:
+        for case, folder in todo:
+            yield case, None
+            yield case, _prepare_or_say_why(case, folder, space)
+        return
+    # Spawned, not forked: SimpleITK's and torch's threads do not survive a fork.
+    pool = ProcessPoolExecutor(
+        min(workers, len(todo)), multiprocessing.get_context("spawn"), initializer=_start_worker
+    )
+    try:
+        futures: dict[Future[dict[str, Any] | Finding], TrainingCase] = {
+            pool.submit(_prepare_or_say_why, case, folder, space): case for case, folder in todo
+        }
+        pending = set(futures)
+        while pending:
+            finished, pending = wait(pending, return_when=FIRST_COMPLETED)
+            for future in finished:
+                yield futures[future], future.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _start_worker() -> None:
+    """One thread a worker; and a worker ends when its parent is killed, which the pool does not see to."""
+    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
+    parent = multiprocessing.parent_process()
+
+    def follow() -> None:
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=follow, daemon=True).start()
+
+
+def _prepare_or_say_why(case: TrainingCase, folder: Path, space: ModelSpace) -> dict[str, Any] | Finding:
+    try:
+        return _prepare(case, folder, space)
+    except (Cancelled, OutputError):
+        raise
+    except MRI2PETError as error:
+        return Finding("refuse", error.code, error.message, error.hint)
+
+
+def _prepare(case: TrainingCase, folder: Path, space: ModelSpace) -> dict[str, Any]:
+    """Make one entry.
+
+    :raises MRI2PETError: if the case cannot be used; the message says why.
+    """
+    started = time.perf_counter()
+    t1 = read_image(case.t1, kind="t1")
+    pet = read_pet(case.pet, unit=case.unit or None)
+    given = None if case.mask is None else read_image(case.mask, kind="mask").image
+    extraction = extract_brain(t1.image, mask=given)
+    if extraction.verdict.level == "refuse":
+        raise InputError(f"No brain was found in {case.t1}: {' '.join(extraction.verdict.reasons('refuse'))}")
+    mask = extraction.mask
+    transform, verdict = None, t1.verdict + pet.verdict + extraction.verdict
+    if not same_grid(pet.image, t1.image):
+        found = register_pet_to_t1(pet.image, t1.image, mask)
+        if found.verdict.level == "refuse":
+            raise InputError(f"{case.pet}: {' '.join(found.verdict.reasons('refuse'))}")
+        transform, verdict = found.transform, verdict + found.verdict
+    aligned = resample(pet.image, Grid.of(t1.image), transform)
+    overlap = brain_overlap(aligned, mask)
+    if overlap < MIN_OVERLAP:
+        raise InputError(
+            f"{case.pet} and {case.t1} do not overlap (Dice of the brains {overlap:.2f}, at least "
+            f"{MIN_OVERLAP} needed).",
+            "Check that both are of one person and aligned, and that the PET shows the brain.",
+        )
+    encoded, target = encode_pair(t1.image, pet.image, mask, space, transform)
+    from_pet = space.source_modality == "PET"
+    source = aligned if from_pet else t1.image
+    real = real_image(t1.image if from_pet else aligned, mask, space)
+    about: dict[str, Any] = {
+        "case": case.case,
+        "unit": pet.unit,
+        "model_unit": space.output_unit,
+        "simulated": bool(pet.metadata.get("simulated")) or bool(_sidecar(case.pet).get("Simulated")),
+        "tracer": _sidecar(case.pet).get("TracerName", ""),
+        "cubic": cubic_sums(source, real, mask),
+        "model_grid": asdict(encoded.grid),
+        "overlap": round(overlap, 4),
+        "brain_ml": round(_volume_ml(mask), 1),
+        "brain_mask": extraction.method,
+        "measures": extraction.measures,
+        "template_to_t1_lps": affine_matrix(extraction.template_to_native),
+        # Widening the grid for a large brain is part of the training, so it is not worth a warning here.
+        "findings": [f.to_dict() for f in verdict.findings if f.level != "ok"],
+    }
+    _sweep(folder)
+    with staged_folder(folder, last=ENTRY) as staging:
+        np.save(staging / ARRAYS, np.stack([encoded.source, target, encoded.mask]).astype(np.float16))
+        write_image(mask, staging / MASK)
+        origin: dict[str, Any] = {"path": str(case.pet), "sha256": pet.sha256, "unit": pet.unit}
+        if from_pet:
+            write_image(source, staging / SOURCE, {"Modality": "PET", "Units": pet.unit, "Source": origin})
+            origin = {"path": str(case.t1), "sha256": t1.sha256}
+        write_image(
+            real,
+            staging / REAL,
+            {
+                "Modality": space.target_modality,
+                "Units": space.output_unit,
+                "UnitsMeaning": UNIT_MEANING[space.output_unit],
+                "Simulated": about["simulated"],
+                "Source": origin,
+            },
+        )
+        written = (ARRAYS, MASK, REAL, *((SOURCE,) if from_pet else ()))
+        about["files"] = {name: sha256_of(staging / name) for name in written}
+        about["seconds"] = round(time.perf_counter() - started, 2)
+        write_json(staging / ENTRY, about)
+    return json.loads((folder / ENTRY).read_text(encoding="utf-8"))
+
+
+def real_image(image: sitk.Image, mask: sitk.Image, space: ModelSpace) -> sitk.Image:
+    """The target on the grid of the T1 in the unit of a prediction, to compare it with.
+
+    An MR is scaled like the network's target: percentiles 1 and 99 inside the mask to 0 and 1, clipped.
+    """
+    if space.target_modality == "PET":
+        return to_unit(image, mask, space.output_unit)
+    inside = sitk.GetArrayViewFromImage(mask) != 0
+    scaled = Grid.of(image).image(normalised_t1(sitk.GetArrayViewFromImage(image), inside).astype(np.float32))
+    return sitk.Mask(sitk.Clamp(scaled, sitk.sitkFloat32, 0.0, 1.0), sitk.Cast(mask != 0, sitk.sitkUInt8))
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what killed runs left in an entry; younger folders may be the work of a job beside this one."""
+    for left in folder.glob(".staging-*"):
+        if time.time() - left.stat().st_mtime > _STALE_S:
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def brain_overlap(pet: sitk.Image, mask: sitk.Image) -> float:
+    """Dice of the brain mask and the PET's Otsu foreground, looked at within 20 mm of the brain.
+
+    :param pet: PET on the grid of ``mask``.
+    """
+    shrink = [max(1, round(4.0 / s)) for s in mask.GetSpacing()]
+    small, brain = sitk.Shrink(pet, shrink), sitk.Shrink(sitk.Cast(mask != 0, sitk.sitkUInt8), shrink)
+    distance = sitk.SignedMaurerDistanceMap(brain, squaredDistance=False, useImageSpacing=True)
+    near = sitk.GetArrayViewFromImage(distance) <= _OVERLAP_RIM_MM
+    hot = (sitk.GetArrayFromImage(sitk.OtsuThreshold(small, 0, 1)) > 0) & near
+    inside = sitk.GetArrayViewFromImage(brain) > 0
+    return float(2 * (hot & inside).sum() / max(1, hot.sum() + inside.sum()))
+
+
+def cubic_sums(source: sitk.Image, target: sitk.Image, mask: sitk.Image) -> dict[str, list[float]]:
+    """Means over the brain of x^0..x^6 and of y x^0..y x^3, for x the scaled source and y the target.
+
+    Averaged over cases they give the cubic baseline of a fold (:func:`cubic_coefficients`) without reading
+    any image again.
+    """
+    inside = sitk.GetArrayViewFromImage(mask) != 0
+    x = normalised_t1(sitk.GetArrayViewFromImage(source), inside)[inside].astype(np.float64)
+    y = sitk.GetArrayViewFromImage(target)[inside].astype(np.float64)
+    return {"x": [float((x**n).mean()) for n in range(7)], "xy": [float((y * x**n).mean()) for n in range(4)]}
+
+
+def cubic_coefficients(prepared: Sequence[Prepared]) -> list[float]:
+    """Least-squares c0..c3 of the target over the scaled source over all brains, all with equal weight."""
+    x = np.mean([p.about["cubic"]["x"] for p in prepared], axis=0)
+    xy = np.mean([p.about["cubic"]["xy"] for p in prepared], axis=0)
+    normal = np.array([[x[i + j] for j in range(4)] for i in range(4)])
+    return np.linalg.lstsq(normal, xy, rcond=None)[0].tolist()
+
+
+def _sidecar(path: Path) -> dict[str, Any]:
+    from MRI2PETLib.images.bids import read_sidecar
+
+    return read_sidecar(path) if path.is_file() else {}
+
+
+def _volume_ml(mask: sitk.Image) -> float:
+    return float(np.count_nonzero(sitk.GetArrayViewFromImage(mask)) * np.prod(mask.GetSpacing()) / 1000)

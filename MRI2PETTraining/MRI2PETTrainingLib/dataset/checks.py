@@ -1,0 +1,107 @@
+"""What is wrong with a dataset before any image is processed: missing, repeated files, contradicting ids.
+
+A finding of level ``refuse`` concerns one case, which can be left out. What concerns the dataset as a whole
+(one person under two ids) is raised.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+
+from MRI2PETLib.core.errors import Cancelled, InputError, MRI2PETError
+from MRI2PETLib.core.findings import Finding
+from MRI2PETLib.core.progress import ProgressCallback, no_progress
+from MRI2PETLib.images.bids import body_weight_kg, read_sidecar
+from MRI2PETLib.images.io import open_image, sha256_of
+from MRI2PETTrainingLib.dataset.manifest import Manifest, TrainingCase
+from MRI2PETTrainingLib.dataset.subjects import spelling_findings
+
+# What cannot differ between two scans of one person.
+_OF_A_PERSON = ("genotype", "donor", "group")
+
+
+def check_manifest(
+    manifest: Manifest, progress: ProgressCallback = no_progress
+) -> tuple[Manifest, dict[str, dict[str, str]]]:
+    """Check that the files exist, can be opened, and are whose they are said to be.
+
+    :returns: the manifest with findings and repeated cases excluded, and the SHA-256 of ``t1``, ``pet``,
+        ``mask`` and ``about_pet`` (what is written beside the PET) of every usable case.
+    :raises InputError: one image under two subjects, or a subject with two genotypes, donors or groups.
+    """
+    check_people(manifest.used)
+    hashes: dict[str, dict[str, str]] = {}
+    findings: dict[str, list[Finding]] = defaultdict(list)
+    for number, case in enumerate(manifest.used):
+        progress(number, len(manifest.used), f"checking {case.case}")
+        try:
+            hashes[case.case] = _open(case)
+        except Cancelled:
+            raise
+        except MRI2PETError as error:
+            findings[case.case].append(Finding("refuse", "unreadable", error.message, error.hint))
+    spellings = spelling_findings({case.case: case.subject for case in manifest.used})
+    for case in manifest.used:
+        if case.subject in spellings:
+            findings[case.case].append(spellings[case.subject])
+    return manifest.noting(findings).excluding(_repeats(manifest.used, hashes)), hashes
+
+
+def check_people(cases: Sequence[TrainingCase]) -> None:
+    """Raise if one subject has two genotypes, donors or groups: then it is two people, or a slip of the pen.
+
+    :raises InputError: naming the subject and both values.
+    """
+    for column in _OF_A_PERSON:
+        seen: dict[str, TrainingCase] = {}
+        for case in cases:
+            value = getattr(case, column)
+            first = seen.setdefault(case.subject, case)
+            before = getattr(first, column)
+            if value != before:
+                raise InputError(
+                    f"Subject {case.subject!r} has the {column} {before or 'missing'!r} in {first.case!r} "
+                    f"and {value or 'missing'!r} in {case.case!r}: are these different people under one id?",
+                    f"Give every person a subject id of their own and one {column}.",
+                )
+
+
+def _open(case: TrainingCase) -> dict[str, str]:
+    """Open all headers and hash all files of a case."""
+    open_image(case.t1, kind="t1")
+    open_image(case.pet, kind="pet")
+    paths = {"t1": case.t1, "pet": case.pet}
+    if case.mask is not None:
+        open_image(case.mask, kind="mask")
+        paths["mask"] = case.mask
+    about = json.dumps([read_sidecar(case.pet), body_weight_kg(case.pet)], sort_keys=True)
+    hashes = {name: sha256_of(path) for name, path in paths.items()}
+    return {**hashes, "about_pet": hashlib.sha256(about.encode()).hexdigest()}
+
+
+def _repeats(cases: Sequence[TrainingCase], hashes: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
+    """Cases whose PET is another case's PET, with the reason.
+
+    :raises InputError: if two subjects share an image.
+    """
+    repeats: dict[str, str] = {}
+    for kind in ("t1", "pet"):
+        owner: dict[str, TrainingCase] = {}
+        for case in cases:
+            if case.case not in hashes:
+                continue
+            first = owner.setdefault(hashes[case.case][kind], case)
+            if first.subject != case.subject:
+                raise InputError(
+                    f"{case.case!r} (subject {case.subject!r}) and {first.case!r} (subject "
+                    f"{first.subject!r}) have the same {kind.upper()} file content: one person under "
+                    "two ids.",
+                    "Give both cases one subject, or remove the copy; otherwise training and test would "
+                    "share a person.",
+                )
+            if kind == "pet" and first is not case:
+                repeats[case.case] = f"its PET is the same file as that of {first.case}"
+    return repeats

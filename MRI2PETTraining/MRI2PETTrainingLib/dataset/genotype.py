@@ -1,0 +1,104 @@
+"""Remove the difference between high- and mixed-affinity binders (rs6971), fitted on training people only.
+
+TSPO tracers bind differently in HAB and MAB. The targets are ratios to the brain's mean (or scaled to 0..1),
+which removes a global factor already; what is left is a difference of pattern. It is fitted voxelwise in MNI
+space on the people of the training split: y = b0 + b1 g with g = 1 for HAB, so that b1 is the difference of
+the two group means. Every case, whatever its split, becomes y - b1 (g - mean training g): the mean over the
+training people stays. The published work regressed all cases together, test cases included.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+
+from MRI2PETLib.core.errors import InputError
+from MRI2PETLib.core.files import make_folder, staged_folder
+from MRI2PETLib.images.grid import Grid, resample
+from MRI2PETLib.images.io import sidecar_path, write_image
+from MRI2PETLib.preprocessing.smoothing import smooth_fwhm
+from MRI2PETLib.synthesis.comparison import to_unit
+from MRI2PETLib.templates.icbm152 import load_template
+from MRI2PETTrainingLib.dataset.cache import ARRAYS, MASK, REAL, Prepared
+
+_FWHM_MM = 8.0  # the difference of two small groups is noisy
+_LEAST = 2  # people of each genotype
+
+
+def adjust(
+    folder: Path, train: Sequence[Prepared], validation: Sequence[Prepared], test: Sequence[Prepared]
+) -> tuple[list[Prepared], list[Prepared], list[Prepared]]:
+    """Fit the difference on ``train`` and write adjusted copies of all cases below ``folder``.
+
+    :raises InputError: with fewer than two people of a genotype in training, or a case without MNI fit.
+    """
+    difference, share = genotype_difference(train)
+    return tuple(  # type: ignore[return-value]
+        [_adjusted(folder, entry, difference, share) for entry in side] for side in (train, validation, test)
+    )
+
+
+def genotype_difference(train: Sequence[Prepared]) -> tuple[sitk.Image, float]:
+    """Mean PET of HAB minus that of MAB in MNI space (in the PETs' unit, smoothed), and the share of HAB.
+
+    Scans of a person are averaged first.
+    """
+    people: dict[tuple[str, str], list[np.ndarray]] = defaultdict(list)
+    grid = Grid.of(load_template().t1)
+    for entry in train:
+        on_mni = resample(_real(entry), grid, _transform(entry))
+        people[entry.case.genotype.upper(), entry.case.subject].append(sitk.GetArrayFromImage(on_mni))
+    means = {}
+    for genotype in ("HAB", "MAB"):
+        own = [np.mean(scans, axis=0) for (g, _), scans in people.items() if g == genotype]
+        if len(own) < _LEAST:
+            raise InputError(
+                f"Only {len(own)} of the training people of a fold are {genotype}; needed are {_LEAST}.",
+                "Use fewer folds, or train without --adjust-genotype.",
+            )
+        means[genotype] = np.mean(own, axis=0)
+    share = sum(g == "HAB" for g, _ in people) / len(people)
+    difference = grid.image((means["HAB"] - means["MAB"]).astype(np.float32))
+    return smooth_fwhm(difference, _FWHM_MM, load_template().mask), share
+
+
+def _adjusted(folder: Path, entry: Prepared, difference: sitk.Image, share: float) -> Prepared:
+    weight = float(entry.case.genotype.upper() == "HAB") - share
+    to_mni = _transform(entry).GetInverse()
+    scale = 0.5 if entry.about["model_unit"] == "SUVR" else 1.0  # of the target, see ModelSpace
+    model_grid = Grid(**{k: tuple(v) for k, v in entry.about["model_grid"].items()})
+    source, target, mask = np.array(entry.arrays(), dtype=np.float32)
+    change = sitk.GetArrayFromImage(resample(difference, model_grid, to_mni))
+    target = np.clip(target - scale * weight * change, 0, 1) * mask
+    brain = sitk.ReadImage(str(entry.folder / MASK))
+    real = _real(entry)
+    real = real - resample(difference, Grid.of(real), to_mni) * weight
+    real = to_unit(sitk.Clamp(real, sitk.sitkFloat32, 0.0), brain, entry.about["model_unit"])
+    about = json.loads(sidecar_path(entry.folder / REAL).read_text(encoding="utf-8"))
+    about["GenotypeAdjusted"] = {"genotype": entry.case.genotype, "share_of_HAB": share}
+    out = make_folder(folder / entry.folder.name)
+    with staged_folder(out, last=ARRAYS) as staging:
+        np.save(staging / ARRAYS, np.stack([source, target, mask]).astype(np.float16))
+        shutil.copyfile(entry.folder / MASK, staging / MASK)
+        write_image(real, staging / REAL, about)
+    return Prepared(entry.case, out, entry.about)
+
+
+def _real(entry: Prepared) -> sitk.Image:
+    return sitk.ReadImage(str(entry.folder / REAL), sitk.sitkFloat32)
+
+
+def _transform(entry: Prepared) -> sitk.Transform:
+    transform = entry.template_to_t1
+    if transform is None:
+        raise InputError(
+            f"{entry.case.case} could not be fitted to MNI space.",
+            "Exclude it, or train without --adjust-genotype.",
+        )
+    return transform

@@ -1,0 +1,175 @@
+"""From a dataset to cases in model space, with everything that is wrong with it said before any training."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+
+from MRI2PETLib.core.errors import InputError
+from MRI2PETLib.core.findings import Finding
+from MRI2PETLib.core.progress import Reporter, part_of
+from MRI2PETLib.models.model_space import ModelSpace
+from MRI2PETTrainingLib.dataset.cache import Prepared, disk_use, prepare_cases
+from MRI2PETTrainingLib.dataset.checks import check_manifest
+from MRI2PETTrainingLib.dataset.manifest import Manifest, TrainingCase, read_dataset, write_manifest
+
+CASES = "cases.csv"
+GENOTYPES = ("HAB", "MAB", "LAB")
+_VOLUME_TOLERANCE = 0.15  # of two brains of one person
+
+
+@dataclass(frozen=True)
+class DatasetOptions:
+    """How a dataset is read.
+
+    :ivar subject_pattern: regular expression with a group ``subject``; ``None`` for the default.
+    :ivar subjects: case -> subject, wins over everything.
+    :ivar exclude_bad: leave out cases that cannot be used, instead of stopping.
+    :ivar adjust_genotype: genotypes are needed; LAB (low-affinity binders) are left out.
+    """
+
+    subject_pattern: str | None = None
+    subjects: Mapping[str, str] | None = None
+    exclude_bad: bool = False
+    adjust_genotype: bool = False
+
+
+def prepare_dataset(
+    dataset: Path,
+    run: Path,
+    cache: Path,
+    space: ModelSpace,
+    options: DatasetOptions,
+    *,
+    workers: int,
+    reporter: Reporter,
+) -> tuple[Manifest, dict[str, Prepared]]:
+    """Read, check and prepare a dataset; the table of all cases goes to ``RUN/cases.csv``.
+
+    :returns: the manifest with the reasons of all exclusions, and the cases in use, prepared.
+    :raises InputError: if a case cannot be used (unless ``exclude_bad``), or the dataset contradicts itself.
+    """
+    manifest = read_dataset(dataset, subject_pattern=options.subject_pattern, overrides=options.subjects)
+    if options.adjust_genotype:
+        manifest = check_genotypes(manifest)
+    manifest, hashes = check_manifest(manifest, part_of(reporter.progress, 0, 0.1))
+    usable = [case for case in manifest.used if case.case in hashes]
+    prepared, failed = prepare_cases(
+        usable, hashes, space, cache, workers=workers, progress=part_of(reporter.progress, 0.1, 1)
+    )
+    manifest = manifest.noting({name: [finding] for name, finding in failed.items()})
+    manifest = manifest.noting({name: entry.findings for name, entry in prepared.items()})
+    manifest = manifest.noting(_volume_findings(list(prepared.values())))
+    bad = _refused(manifest)
+    if options.exclude_bad:
+        manifest = manifest.excluding(bad)
+    table = {
+        name: {
+            "pet_unit": str(entry.about["unit"]),
+            "overlap": str(entry.about["overlap"]),
+            "brain_ml": str(entry.about["brain_ml"]),
+        }
+        for name, entry in prepared.items()
+    }
+    write_manifest(run / CASES, manifest, table)
+    for case in manifest.cases:
+        told = [f for f in manifest.findings.get(case.case, ()) if f.level == "warn"]
+        for finding in told:
+            reporter.log(f"{case.case}: {finding.message} {finding.hint}".strip())
+    if bad and not options.exclude_bad:
+        name, reason = next(iter(bad.items()))
+        raise InputError(
+            f"{len(bad)} of {len(manifest.used)} cases cannot be used. {name}: {reason}",
+            f"All of them are in {run / CASES}: correct them, or leave them out (--exclude-bad; in Slicer "
+            "under Advanced).",
+        )
+    used = {case.case: prepared[case.case] for case in manifest.used}
+    check_units(list(used.values()))
+    _tell(manifest, used, reporter)
+    return manifest, used
+
+
+def check_genotypes(manifest: Manifest) -> Manifest:
+    """Leave out low-affinity binders; every other case needs HAB or MAB.
+
+    :raises InputError: for a missing or unknown genotype: it is never assumed.
+    """
+    reasons = {}
+    for case in manifest.used:
+        if case.genotype.upper() not in GENOTYPES:
+            raise InputError(
+                f"{case.case!r} has {f'the genotype {case.genotype!r}' if case.genotype else 'no genotype'}.",
+                "Adjusting for genotype needs HAB, MAB or LAB for every case; exclude the case otherwise.",
+            )
+        if case.genotype.upper() == "LAB":
+            reasons[case.case] = "low-affinity binder (LAB): its PET shows little specific binding"
+    return manifest.excluding(reasons)
+
+
+def check_units(prepared: Sequence[Prepared]) -> None:
+    """Raise if the PETs are in different units.
+
+    :raises InputError: with the number of cases in each unit.
+    """
+    units = Counter(str(entry.about["unit"]) for entry in prepared)
+    if len(units) > 1:
+        told = ", ".join(
+            f"{n} without a stated unit" if unit == "unknown" else f"{n} in {unit}"
+            for unit, n in units.most_common()
+        )
+        raise InputError(
+            f"The PETs are in different units: {told}.",
+            "Bring all into one unit, or state the unit of each in the manifest (column unit).",
+        )
+
+
+def _volume_findings(prepared: Sequence[Prepared]) -> dict[str, list[Finding]]:
+    """Warn about scans of one person whose brains differ in size."""
+    first: dict[str, Prepared] = {}
+    found: dict[str, list[Finding]] = defaultdict(list)
+    for entry in sorted(prepared, key=lambda p: p.case.case):
+        reference = first.setdefault(entry.case.subject, entry)
+        a, b = reference.about["brain_ml"], entry.about["brain_ml"]
+        if abs(a - b) > _VOLUME_TOLERANCE * max(a, b):
+            message = (
+                f"The brain measures {b:.0f} mL, that of {reference.case.case} of the same subject "
+                f"{entry.case.subject!r} {a:.0f} mL: two people under one id?"
+            )
+            hint = "Look at both T1s and correct the subject."
+            found[entry.case.case].append(Finding("warn", "brain_volume", message, hint))
+    return found
+
+
+def _refused(manifest: Manifest) -> dict[str, str]:
+    """Why each case in use cannot be used."""
+    reasons = {}
+    for case in manifest.used:
+        refusing = [f for f in manifest.findings.get(case.case, ()) if f.level == "refuse"]
+        if refusing:
+            reasons[case.case] = " ".join(f"{f.message} {f.hint}".strip() for f in refusing)
+    return reasons
+
+
+def _tell(manifest: Manifest, used: Mapping[str, Prepared], reporter: Reporter) -> None:
+    cases: list[TrainingCase] = [entry.case for entry in used.values()]
+    groups = Counter(case.group or "no group" for case in cases)
+    reporter.log(
+        f"{len(cases)} cases of {len({c.subject for c in cases})} people ("
+        + ", ".join(f"{n} {group}" for group, n in groups.most_common())
+        + f"); cache {disk_use(list(used.values())) / 1e6:.0f} MB, "
+        f"{fmean(float(entry.about['seconds']) for entry in used.values()):.3g} s a case to prepare."
+    )
+    if len(groups) == 1:
+        reporter.log("All cases are of one group: the folds need no balance.")
+    unknown = [c.case for c in cases if used[c.case].about["unit"] == "unknown"]
+    if unknown:
+        reporter.warning(
+            f"The unit of {len(unknown)} PETs is not stated. The target of the model is a ratio, so training "
+            "works; it must be linear in activity all the same."
+        )
+    for case in manifest.cases:
+        if case.exclude:
+            reporter.warning(f"{case.case} is left out: {case.exclude}")

@@ -1,0 +1,1 @@
+"""A training as nodes of a MRML scene."""

@@ -1,0 +1,1 @@
+"""Build the bundled demonstration model from two public datasets: ``python -m TSPODemoModel``."""

@@ -1,0 +1,221 @@
+"""Stage 5: what a model must reach before it is shipped, and the table that says whether it does."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from MRI2PETLib.core.progress import ProgressCallback, no_progress, part_of
+from MRI2PETLib.models.bundle import Bundle
+from MRI2PETLib.models.model_space import ModelSpace
+from TSPODemoModel import external, heldout
+from TSPODemoModel.activity import ActivityModel, Donor, leave_one_out
+from TSPODemoModel.anatomies import Anatomy
+from TSPODemoModel.external import RealCheck
+from TSPODemoModel.heldout import AFFINE, FIVE, NETWORK, ORACLE, UNWARPED, WARPED, Baselines, Row
+from TSPODemoModel.pairs import load_people
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Thresholds of one grid. They were set before any of these models was trained."""
+
+    error_unwarped: float  # G1: scale-free MSE, times the best unwarped baseline
+    error_warped: float  # G1: times the better warped population map
+    gap: float  # G2: share of the gap from the 5 parameters to the oracle
+    r_gain: float  # G3: above the 5 parameters
+    ssim_gain: float  # G4: above the best baseline
+    real_share: float  # G6: of the way from tissue weights to the training donors' mean
+    ratio: float  # G6: largest error of a region's ratio to cortex
+    own: float = 0.95  # G7
+    lesion: float = 0.05  # G8
+    path_r: float = 0.95  # G9
+
+
+FINE = Limits(0.85, 1.00, 0.5, 0.08, 0.02, 1 / 2, 0.10)
+COARSE = Limits(0.92, 1.05, 0.3, 0.04, 0.01, 1 / 3, 0.15)
+
+
+@dataclass(frozen=True)
+class Gate:
+    """One line of the table. ``passed`` is ``None`` where it could not be measured."""
+
+    name: str
+    what: str
+    value: str
+    limit: str
+    passed: bool | None
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Everything that the card prints. ``unseen`` (from the template's T1) and ``unseen_people`` (from the
+    test people's T1s) are ``None`` without an out-of-sample model.
+    """
+
+    baselines: Baselines
+    table: dict[str, Row]
+    gates: list[Gate]
+    lesion: float
+    own_donors: RealCheck
+    unseen: RealCheck | None
+    unseen_people: RealCheck | None
+    path: dict[str, float]
+    leave_one_out: list[dict[str, float | str]]
+
+
+def limits_of(space: ModelSpace) -> Limits:
+    """2 mm limits up to 2.5 mm, else the 4 mm ones."""
+    return FINE if max(space.spacings_mm) <= 2.5 else COARSE
+
+
+def judge(
+    space: ModelSpace,
+    table: dict[str, Row],
+    real: RealCheck | None,
+    lesion: float,
+    path: dict[str, float],
+) -> list[Gate]:
+    """The gates G1 to G9 (there is no G5: the published error on min-max scale decides nothing)."""
+    limits, net = limits_of(space), table[NETWORK]
+    best = min(table[name].scale_free_mse for name in UNWARPED)
+    warped = min(table[name].scale_free_mse for name in (AFFINE, WARPED))
+    five, oracle = table[FIVE], table[ORACLE]
+    gap = (five.scale_free_mse - net.scale_free_mse) / (five.scale_free_mse - oracle.scale_free_mse)
+    ssim = max(table[name].ssim for name in (*UNWARPED, AFFINE, WARPED))
+
+    def at_most(name: str, what: str, value: float, limit: float, form: str = ".2f") -> Gate:
+        return Gate(name, what, format(value, form), f"<= {limit:{form}}", value <= limit)
+
+    def at_least(name: str, what: str, value: float, limit: float, form: str = ".2f") -> Gate:
+        return Gate(name, what, format(value, form), f">= {limit:{form}}", value >= limit)
+
+    error = net.scale_free_mse
+    gates = [
+        at_most("G1a", "error / best unwarped baseline's", error / best, limits.error_unwarped),
+        at_most("G1b", "error / better warped population map's", error / warped, limits.error_warped),
+        at_least("G2", "share of the gap 5 parameters to oracle", gap, limits.gap),
+        at_least("G3", "r above the 5 parameters'", net.r - five.r, limits.r_gain, ".3f"),
+        at_least("G4", "SSIM above the best baseline's", net.ssim - ssim, limits.ssim_gain, ".3f"),
+    ]
+    if real is None:
+        gates.append(Gate("G6", "held-out real donors", "-", "needs the out-of-sample model", None))
+    else:
+        gates += [
+            at_least("G6a", "way from tissue to donors' mean, real PET", real.share, limits.real_share),
+            at_most("G6b", "largest error of a regional ratio", real.largest_ratio_error, limits.ratio),
+        ]
+    gates += [
+        at_least("G7", "people closer to their own prediction", net.own_first, limits.own),
+        at_most("G8", "response to a focus in the PET only", abs(lesion), limits.lesion),
+        at_least("G9", "lowest r, other versions of a T1", min(path.values()), limits.path_r),
+    ]
+    return gates
+
+
+def render(table: dict[str, Row], gates: Sequence[Gate]) -> str:
+    """Both tables as Markdown."""
+    lines = [
+        "| predictor | scale-free MSE | r, noisy target | SSIM, noise-free | own first | own best |",
+        "|---|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| {name} | {row.scale_free_mse:.4f} | {row.r:.3f} | {row.ssim:.3f} | {row.own_first:.0%} | "
+        f"{row.own_best:.0%} |"
+        for name, row in table.items()
+    ]
+    lines += [
+        "",
+        f"Mask: {heldout.MASK}.",
+        "",
+        "| gate | what | measured | limit | |",
+        "|---|---|---|---|---|",
+    ]
+    word = {True: "pass", False: "FAIL", None: "not measured"}
+    lines += [f"| {g.name} | {g.what} | {g.value} | {g.limit} | {word[g.passed]} |" for g in gates]
+    return "\n".join(lines)
+
+
+def render_real(title: str, check: RealCheck) -> str:
+    """One comparison with real maps as Markdown."""
+    rows = "\n".join(
+        f"| {name} | {value:.2f} | {check.real_ratios[name]:.2f} |" for name, value in check.ratios.items()
+    )
+    return (
+        f"{title}: r {check.r:.3f}; tissue weights alone {check.r_tissue:.3f}, training donors' mean "
+        f"{check.r_donors:.3f}: {check.share:.0%} of the way. Mask: {external.MASK}. "
+        f"In {external.INNER_MASK}: r {check.inner_r:.3f}, tissue weights {check.inner_tissue:.3f}, "
+        f"donors' mean {check.inner_donors:.3f}. Smoothed with zeros around the brain as the real maps were; "
+        f"smoothed inside the mask only, the prediction has r {check.r_normalised:.3f}.\n\n"
+        f"| region / cortex | predicted | real |\n|---|---|---|\n{rows}"
+    )
+
+
+def outcome(table: dict[str, Row], gates: Sequence[Gate]) -> dict[str, Any]:
+    """What the bundle's metadata keeps."""
+    return {
+        "where": heldout.MASK,
+        "table": {name: asdict(row) for name, row in table.items()},
+        "gates": [asdict(gate) for gate in gates],
+    }
+
+
+def measure(
+    bundle: Bundle,
+    model: ActivityModel,
+    training: Sequence[Anatomy],
+    test: Sequence[Anatomy],
+    donors: Sequence[Donor],
+    *,
+    unseen: tuple[RealCheck, RealCheck] | None,
+    t1s: dict[str, Path],
+    progress: ProgressCallback = no_progress,
+) -> Measured:
+    """Everything about a bundle.
+
+    :param model: activity model of the ``donors``, with which the held-out pairs are made.
+    :param unseen: the out-of-sample model against donors that it never saw: from the template's T1 (G6), from
+        the test people's T1s.
+    :param t1s: T1 files by subject; the first two people of ``test`` go through the whole path.
+    """
+    network, size = bundle.network(), bundle.space.size[0]
+    progress(0, 1, "fitting the baselines")
+    baselines = heldout.fit_baselines(
+        load_people(training, model, size, torch.device("cpu")), bundle.space.target
+    )
+    table = heldout.heldout_table(
+        network,
+        size,
+        model,
+        baselines,
+        test,
+        target=bundle.space.target,
+        progress=part_of(progress, 0.1, 0.6),
+    )
+    lesion = heldout.lesion_response(network, size, model, test[0])
+    progress(0.7, 1, "other versions of the same T1")
+    subjects = [person.subject for person in test if person.subject in t1s][:2]
+    path = external.path_agreement(bundle, t1s, subjects)
+    first, second = unseen or (None, None)
+    return Measured(
+        baselines=baselines,
+        table=table,
+        gates=judge(bundle.space, table, first, lesion, path),
+        lesion=lesion,
+        own_donors=compare_with_real(network, bundle.space, donors, None),
+        unseen=first,
+        unseen_people=second,
+        path=path,
+        leave_one_out=leave_one_out(donors, model.tissue),
+    )
+
+
+def compare_with_real(
+    network: torch.nn.Module, space: ModelSpace, compared: Sequence[Donor], training: Sequence[Donor] | None
+) -> RealCheck:
+    """Predict for the template's T1 and compare with the controls in ``compared``."""
+    return external.check_real(*external.predict_template(network, space), compared, training)
