@@ -23,7 +23,7 @@ import json
 import os
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,7 +36,7 @@ from MRI2PETTrainingLib.dataset.manifest import Manifest, TrainingCase
 from MRI2PETTrainingLib.dataset.preflight import prepare_dataset
 from MRI2PETTrainingLib.folds import Fold, Folds, check_leakage, make_folds, read_folds, write_folds
 from MRI2PETTrainingLib.plan import Plan, claim, settings_of
-from MRI2PETTrainingLib.run_folder import FOLD, FOLDS, REPORT, RUN, fold_folder
+from MRI2PETTrainingLib.run_folder import FOLD, FOLDS, REPORT, RUN, FoldResult, fold_folder
 
 if TYPE_CHECKING:
     from MRI2PETTrainingLib.fit import Hardware
@@ -45,18 +45,6 @@ READY = "ready.json"
 PREDICTIONS_CSV, EVALUATION = "predictions.csv", "evaluation"
 _WAIT_S = 24 * 3600.0  # of the other processes for the first one's preparation
 _TRAINED = 0.9  # share of the folds in the bar; preparing the cases has a whole bar before
-
-
-@dataclass(frozen=True)
-class FoldResult:
-    """What a finished fold left in its ``fold.json``."""
-
-    fold: Fold
-    epoch: int
-    history: list[dict[str, float]]
-    cost: Mapping[str, Any]
-    cubic: list[float]
-    rows: list[dict[str, str]]
 
 
 def prepare_run(plan: Plan, reporter: Reporter) -> tuple[Manifest, dict[str, Prepared], Folds]:

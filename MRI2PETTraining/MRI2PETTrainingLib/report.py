@@ -8,7 +8,7 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from MRI2PETLib.core.files import write_text
 from MRI2PETLib.evaluation.baselines import NETWORK
@@ -18,10 +18,7 @@ from MRI2PETLib.models.bundle import Bundle
 from MRI2PETLib.reports import markup
 from MRI2PETTrainingLib.dataset.manifest import Manifest
 from MRI2PETTrainingLib.folds import Folds
-from MRI2PETTrainingLib.run_folder import people_and_scans
-
-if TYPE_CHECKING:
-    from MRI2PETTrainingLib.crossval import FoldResult
+from MRI2PETTrainingLib.run_folder import FoldResult, people_and_scans
 
 SUBJECTS = "subjects.csv"
 _TRAINING_MEAN = "training mean"

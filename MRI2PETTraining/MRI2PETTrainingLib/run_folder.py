@@ -50,6 +50,18 @@ class FoldStatus:
 
 
 @dataclass(frozen=True)
+class FoldResult:
+    """What a finished fold left in its ``fold.json``."""
+
+    fold: Fold
+    epoch: int
+    history: list[dict[str, float]]
+    cost: Mapping[str, Any]
+    cubic: list[float]
+    rows: list[dict[str, str]]
+
+
+@dataclass(frozen=True)
 class RunView:
     """A run as its folder shows it.
 
