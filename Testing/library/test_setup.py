@@ -430,4 +430,4 @@ def test_the_processor_is_always_a_device() -> None:
 
 
 def test_the_table_is_installed_with_the_library() -> None:
-    assert (Path(MRI2PETLib.__file__).parent / "packages.csv").is_file()
+    assert (Path(MRI2PETLib.__file__).parent / "installation" / "packages.csv").is_file()
