@@ -1,18 +1,24 @@
-# make demo: set up and run the main job.   make test: set up and run the tests.
+# make demo: set up and run the main job.   make test: set up and run the tests.   make docs: build the documentation.
 # PIP_ARGS goes to every pip install, for example PIP_ARGS="--no-index --find-links wheels" without a network.
 PYTHON ?= python3
 PIP_ARGS ?=
 VENV := .venv
+ifeq ($(OS),Windows_NT)
+BIN := $(VENV)/Scripts
+else
 BIN := $(VENV)/bin
+endif
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet $(PIP_ARGS) -c constraints.txt
+COVERAGE := --cov --cov-report=term:skip-covered --cov-fail-under=88
 
-.PHONY: demo test test-all lint benchmark clean
+.PHONY: demo test test-all lint docs dist benchmark clean
 
 demo: $(VENV)/.base
 	$(BIN)/mri2pet demo -o demo
 
+# One file or one test: .venv/bin/python -m pytest Testing/library/test_suv.py -k midnight
 test: $(VENV)/.dev lint
-	$(BIN)/python -m pytest -n 2 -m "not slow" $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n 2 -m "not slow" $(COVERAGE) $(PYTEST_ARGS)
 
 # The slow ones too: several minutes more.
 test-all: $(VENV)/.dev lint
@@ -23,22 +29,36 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-$(VENV)/bin/python:
-	$(PYTHON) -m venv $(VENV)
+# A static site in build/docs; every warning is an error.
+docs: $(VENV)/.docs
+	$(BIN)/python -m sphinx -q -W --keep-going -b html Docs build/docs
+	@echo "Open build/docs/index.html"
 
-$(VENV)/.base: pyproject.toml constraints.txt | $(VENV)/bin/python
+# What is uploaded at a release: wheel and source archive in dist/.
+dist: $(VENV)/.dev
+	$(BIN)/python -m build --installer pip
+
+$(VENV)/.venv:
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.base: pyproject.toml constraints.txt | $(VENV)/.venv
 	@echo "Installing into $(VENV) (torch is the largest part) ..."
 	$(PIP) -e .
 	@touch $@
 
-$(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/bin/python
+$(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/.venv
 	@echo "Installing into $(VENV) with the tools for tests ..."
 	$(PIP) -e ".[dev,train,diffusion,slicer]"
 	@touch $@ $(VENV)/.base
+
+$(VENV)/.docs: pyproject.toml constraints.txt | $(VENV)/.dev
+	$(PIP) -e ".[dev,train,diffusion,slicer,docs]"
+	@touch $@
 
 # On a machine that does nothing else: BENCHMARK_ARGS=--long measures 100 cases and 128^3 too (46 minutes on two cores).
 benchmark: $(VENV)/.dev
 	$(BIN)/python Testing/benchmarks/speed.py -o build/speed $(BENCHMARK_ARGS)
 
 clean:
-	rm -rf $(VENV) demo build dist .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) demo build dist .mypy_cache .ruff_cache .pytest_cache .coverage

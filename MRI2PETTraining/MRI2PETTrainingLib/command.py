@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--preset",
         metavar="P",
-        help="name (see Docs/training.md) or JSON file (default: the family's own)",
+        help="name (see Docs/how_to/training.md) or JSON file (default: the family's own)",
     )
     parser.add_argument("--resume", action="store_true", help="go on with the run in the folder")
     parser.add_argument(

@@ -54,8 +54,8 @@ class Hardware:
 def enough_loaders(device: str, devices: int = 1) -> int:
     """Processes a device that keep it from waiting for batches.
 
-    None beside a CPU: a step takes a hundred times as long as its batch (``Docs/speed.md``). An accelerator
-    steps faster than one core changes volumes at random.
+    None beside a CPU: a step takes a hundred times as long as its batch (``Docs/explanation/speed.md``).
+    An accelerator steps faster than one core changes volumes at random.
     """
     if pick_device(device).type == "cpu":
         return 0

@@ -1,7 +1,7 @@
-"""How fast is it? Everything of ``Docs/speed.md``, side by side in one run, as JSON and as tables.
+"""How fast is it? Everything of ``Docs/explanation/speed.md``, side by side in one run: JSON and tables.
 
-    python Testing/benchmarks/speed.py [-o OUT] [--repeats 5] [--long] [--docs Docs/speed.md] [--quick]
-                                       [--again PART ...]
+    python Testing/benchmarks/speed.py [-o OUT] [--repeats 5] [--long] [--quick] [--again PART ...]
+                                       [--docs Docs/explanation/speed.md]
 
 The published formulation is computed by the same classes (``Testing/library/published_unet.py``). Times are
 the medians of interleaved repeats with their quartiles. Nothing else should run: the floor that is measured

@@ -1,4 +1,4 @@
-"""The tables of ``Docs/speed.md`` from what ``speed.py`` measured."""
+"""The tables of ``Docs/explanation/speed.md`` from what ``speed.py`` measured."""
 
 from __future__ import annotations
 

@@ -177,7 +177,8 @@ MRI, and against the simulation's own truth. PET template: {_TEMPLATES[tracer]}.
 
 The real MRI itself is {measured["mae_to_truth"][REAL_MR]:.3f} from the truth. For tracers whose pattern
 hardly differs between people the PET template does as well or better, and no model is needed
-(Docs/generative.md). Whether the regions lie right on a PET, look at the picture of each measurement.
+(Docs/explanation/generative.md). Whether the regions lie right on a PET, look at the picture of each
+measurement.
 
 Measured and built by `python Testing/benchmarks/suvr_methods.py -o OUT --tracer {tracer}`.
 Licence: Apache-2.0.

@@ -1,0 +1,56 @@
+"""The documents: links that lead somewhere, cards that are those of the bundles, the README's commands."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+def pages() -> list[Path]:
+    done = subprocess.run(["git", "ls-files", "-z", "*.md"], capture_output=True, text=True, cwd=REPOSITORY)
+    if done.returncode:
+        pytest.skip("not a git checkout")
+    return [REPOSITORY / name for name in done.stdout.split("\0") if name and (REPOSITORY / name).is_file()]
+
+
+def test_every_link_to_a_file_leads_to_one() -> None:
+    """Links inside a bundle's card may also lead to the repository."""
+    broken = []
+    for page in pages():
+        for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):
+            if not re.match(r"[a-z]+:|#", target) and not (page.parent / target.split("#")[0]).exists():
+                broken.append(f"{page.relative_to(REPOSITORY)}: {target}")
+    assert broken == []
+
+
+def test_every_file_that_a_page_names_exists() -> None:
+    """A path in back ticks that begins with one of the repository's folders."""
+    named = re.compile(r"`((?:Docs|Testing|Resources|MRI2PET\w+)/[\w./-]+)`")
+    missing = [
+        f"{page.relative_to(REPOSITORY)}: {path}"
+        for page in pages()
+        if page.name != "CHANGELOG.md"
+        for path in named.findall(page.read_text(encoding="utf-8"))
+        if not (REPOSITORY / path).exists() and not (REPOSITORY / "MRI2PETSynthesis" / path).exists()
+    ]
+    assert missing == []
+
+
+def test_make_targets_that_pages_name_exist() -> None:
+    makefile = (REPOSITORY / "Makefile").read_text(encoding="utf-8")
+    targets = set(re.findall(r"^([a-z-]+):", makefile, re.M))
+    for page in pages():
+        for target in re.findall(r"`make ([a-z-]+)", page.read_text(encoding="utf-8")):
+            assert target in targets, f"{page}: make {target}"
+
+
+def test_pre_commit_runs_the_versions_of_the_constraints() -> None:
+    pins = set((REPOSITORY / "constraints.txt").read_text(encoding="utf-8").split())
+    hooks = (REPOSITORY / ".pre-commit-config.yaml").read_text(encoding="utf-8")
+    used = re.findall(r'"([\w-]+==[\w.]+)"', hooks)
+    assert used and set(used) <= pins
