@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import torch
@@ -19,6 +19,16 @@ if TYPE_CHECKING:
     from MRI2PETTrainingLib.dataset.cache import Prepared
 
 Batch = dict[str, torch.Tensor]
+
+
+class PairsByEpoch(Protocol):
+    """What a training learns from: ``source``, ``target`` and ``mask`` by (epoch, index), float32
+    [1, k, j, i]. The same key gives the same pair.
+    """
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, key: tuple[int, int]) -> Batch: ...
 
 
 class Pairs(Dataset[Batch]):
@@ -72,24 +82,22 @@ class EpochSampler(Sampler[tuple[int, int]]):
 
 
 def loader(
-    cases: Sequence[Prepared],
+    data: PairsByEpoch,
     *,
     seed: int,
     batch_size: int,
-    augmentation: Augmentation | None,
+    shuffle: bool,
     workers: int = 0,
     rank: int = 0,
     processes: int = 1,
 ) -> DataLoader[Batch]:
-    """Batches of prepared cases, shuffled when there is an augmentation (training)."""
+    """Batches of (epoch, index) items; without loading processes they may lie on any device."""
     return DataLoader(
-        Pairs(cases, augmentation, seed),
+        data,  # type: ignore[arg-type]
         batch_size=batch_size,
-        sampler=EpochSampler(
-            len(cases), seed, shuffle=augmentation is not None, rank=rank, processes=processes
-        ),
+        sampler=EpochSampler(len(data), seed, shuffle=shuffle, rank=rank, processes=processes),
         num_workers=workers,
-        pin_memory=torch.cuda.is_available(),
+        pin_memory=workers > 0 and torch.cuda.is_available(),
         persistent_workers=workers > 0,
     )
 

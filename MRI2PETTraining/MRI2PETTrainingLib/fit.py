@@ -7,7 +7,7 @@ import math
 import sys
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from MRI2PETLib.core.threads import cores
 from MRI2PETLib.models import get_family
 from MRI2PETLib.models.bundle import Bundle
 from MRI2PETLib.models.devices import describe_device, is_out_of_memory, pick_device
-from MRI2PETTrainingLib.batches import loader
+from MRI2PETTrainingLib.batches import Pairs, PairsByEpoch, loader
 from MRI2PETTrainingLib.checkpoints import BEST, LAST, AtomicCheckpointIO, Keeper, Ticker
 from MRI2PETTrainingLib.dataset.cache import Prepared
 from MRI2PETTrainingLib.learner import Learner, TrainingError
@@ -100,12 +100,42 @@ def fit_fold(
     label: str = "training",
     progress: ProgressCallback = no_progress,
 ) -> Fitted:
+    """:func:`fit` with prepared cases.
+
+    :param initial: bundle whose weights to start from (same family and network).
+    :raises BundleError: if it is of another network.
+    """
+    return fit(
+        folder,
+        Pairs(train, preset.augmentation, seed),
+        Pairs(validation, None, seed),
+        preset,
+        seed=seed,
+        hardware=hardware,
+        initial=_initial_state(initial, preset),
+        label=label,
+        progress=progress,
+    )
+
+
+def fit(
+    folder: Path,
+    train: PairsByEpoch,
+    validation: PairsByEpoch,
+    preset: Preset,
+    *,
+    seed: int,
+    hardware: Hardware | None = None,
+    initial: Mapping[str, torch.Tensor] | None = None,
+    label: str = "training",
+    progress: ProgressCallback = no_progress,
+) -> Fitted:
     """Train on ``train``, choose the epoch on ``validation``; goes on from ``folder``'s checkpoint if there.
 
     With the same seed on a CPU, an interrupted and resumed training equals an unbroken one.
 
-    :param folder: of the fold; its ``checkpoints`` are kept there.
-    :param initial: bundle whose weights to start from (same family and network).
+    :param folder: its ``checkpoints`` are kept there.
+    :param initial: weights to start from.
     :raises TrainingError: if the loss is not finite, or the memory does not suffice.
     :raises OutputError: if a checkpoint cannot be written; the previous one is intact.
     :raises InputError: if the checkpoint cannot be read.
@@ -114,7 +144,7 @@ def fit_fold(
     kept = folder / "checkpoints"
     batches = math.ceil(math.ceil(len(train) / hardware.processes) / preset.batch_size)
     per_epoch = math.ceil(batches / preset.accumulate)
-    learner = Learner(preset, per_epoch * preset.epochs, seed, _initial_state(initial, preset))
+    learner = Learner(preset, per_epoch * preset.epochs, seed, initial)
     keeper = Keeper(kept, preset.patience)
     trainer = _trainer(folder, preset, hardware, [keeper, Ticker(progress, preset.epochs, label)])
     device = pick_device(hardware.device)
@@ -132,12 +162,12 @@ def fit_fold(
                     train,
                     seed=seed,
                     batch_size=preset.batch_size,
-                    augmentation=preset.augmentation,
+                    shuffle=True,
                     workers=hardware.workers,
                     rank=trainer.global_rank,
                     processes=trainer.world_size,
                 ),
-                loader(validation, seed=seed, batch_size=1, augmentation=None, workers=hardware.workers),
+                loader(validation, seed=seed, batch_size=1, shuffle=False, workers=hardware.workers),
                 ckpt_path=_checkpoint(kept),
                 weights_only=True,
             )

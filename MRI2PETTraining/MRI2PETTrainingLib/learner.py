@@ -6,15 +6,15 @@ the gradients' accumulation and clipping, the schedule, and the moving average, 
 
 from __future__ import annotations
 
-import copy
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any
 
 import lightning
 import torch
 from torch import nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.checkpoint import checkpoint
 
 from MRI2PETLib.core.errors import MRI2PETError
@@ -45,7 +45,7 @@ class Learner(lightning.LightningModule):
     updates: torch.Tensor  # steps done
 
     def __init__(
-        self, preset: Preset, steps: int, seed: int, initial: dict[str, torch.Tensor] | None = None
+        self, preset: Preset, steps: int, seed: int, initial: Mapping[str, torch.Tensor] | None = None
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
@@ -56,7 +56,7 @@ class Learner(lightning.LightningModule):
         self.objective = self._family.objective(dict(preset.loss))
         if initial is not None:
             self.network.load_state_dict(initial, strict=True)
-        self.average = copy.deepcopy(self.network).requires_grad_(False) if preset.ema_decay else None
+        self.average = moving_average(self.network, preset.ema_decay) if preset.ema_decay else None
         self.register_buffer("updates", torch.zeros((), dtype=torch.long))
         if preset.gradient_checkpointing:
             checkpoint_blocks(self.network)
@@ -64,7 +64,7 @@ class Learner(lightning.LightningModule):
     @property
     def evaluated(self) -> nn.Module:
         """The network that is validated and kept: the moving average where there is one."""
-        return self.average if self.average is not None else self.network
+        return self.network if self.average is None else self.average.module
 
     def on_train_epoch_start(self) -> None:
         # A family may draw noise in its loss: what it draws must not depend on interruptions.
@@ -114,16 +114,8 @@ class Learner(lightning.LightningModule):
     def end_step(self) -> None:
         """Count a step, and move the average towards the network."""
         self.updates += 1
-        if self.average is None:
-            return
-        n = int(self.updates)
-        decay = min(self._preset.ema_decay, (1 + n) / (10 + n))
-        with torch.no_grad():
-            for kept, new in zip(self.average.state_dict().values(), self.network.state_dict().values()):
-                if kept.is_floating_point():
-                    kept.lerp_(new, 1 - decay)
-                else:
-                    kept.copy_(new)
+        if self.average is not None:
+            self.average.update_parameters(self.network)
 
     def on_validation_start(self) -> None:
         self._rows: list[tuple[float, float]] = []
@@ -168,6 +160,20 @@ class Learner(lightning.LightningModule):
             return (step + 1) / warm_up
         done = min(1.0, (step - warm_up) / max(1, self._steps - warm_up))
         return _LAST_RATE + (1 - _LAST_RATE) * 0.5 * (1 + math.cos(math.pi * done))
+
+
+def moving_average(network: nn.Module, decay: float) -> AveragedModel:
+    """A copy of a network for the exponential moving average of its weights.
+
+    The first update copies the weights; the memory of the n-th is then (1 + n) / (10 + n), at most ``decay``,
+    so that the beginning does not stay in the average.
+    """
+
+    def update(kept: Any, new: Any, count: Any) -> None:
+        n = int(count)
+        get_ema_multi_avg_fn(min(decay, (1 + n) / (10 + n)))(kept, new, count)
+
+    return AveragedModel(network, multi_avg_fn=update).requires_grad_(False)
 
 
 def nmse_and_r(prediction: torch.Tensor, truth: torch.Tensor) -> tuple[float, float]:

@@ -96,7 +96,7 @@ def training(variant: str, size: int, device: str) -> Callable[[], None]:
 def loading(size: int, folder: Path) -> Callable[[], None]:
     """A function that makes one training batch of one volume, as a training with the default preset does:
     read from the cache, turned, scaled, shifted, noise added."""
-    from MRI2PETTrainingLib.batches import loader
+    from MRI2PETTrainingLib.batches import Pairs, loader
     from MRI2PETTrainingLib.dataset.cache import ARRAYS, Prepared
     from MRI2PETTrainingLib.presets import default_preset, read_preset
 
@@ -104,7 +104,7 @@ def loading(size: int, folder: Path) -> Callable[[], None]:
     np.save(folder / ARRAYS, generator.random((3, size, size, size), dtype=np.float32).astype(np.float16))
     augmentation = read_preset(default_preset("unet")).augmentation
     cases = [Prepared(None, folder, {})]  # type: ignore[arg-type]
-    batches = loader(cases, seed=0, batch_size=1, augmentation=augmentation)
+    batches = loader(Pairs(cases, augmentation, 0), seed=0, batch_size=1, shuffle=True)
 
     def run() -> None:
         for _ in batches:

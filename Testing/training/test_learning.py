@@ -143,9 +143,15 @@ def test_the_moving_average_is_validated_and_kept(tmp_path: Path) -> None:
     with torch.no_grad():
         for parameter in learner.network.parameters():
             parameter += 1
-    before = [p.clone() for p in learner.average.parameters()]  # type: ignore[union-attr]
+    learner.end_step()  # a copy
+    before = [p.clone() for p in learner.evaluated.parameters()]
+    for old, new in zip(before, learner.network.parameters()):
+        assert torch.equal(old, new)
+    with torch.no_grad():
+        for parameter in learner.network.parameters():
+            parameter += 1
     learner.end_step()
-    decay = 2 / 11  # (1 + n) / (10 + n) of the first update
+    decay = 2 / 11  # (1 + n) / (10 + n) after one update
     for old, new in zip(before, learner.evaluated.parameters()):
         torch.testing.assert_close(new.data, old + (1 - decay))
 
