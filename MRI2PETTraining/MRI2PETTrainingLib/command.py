@@ -184,8 +184,8 @@ def _train(args: argparse.Namespace, reporter: Reporter) -> int:
 
 def _pretraining(args: argparse.Namespace, plan: Plan, reporter: Reporter) -> Plan:
     """The same plan for MRIs that have got pseudo-PETs in the style of the dataset's PETs."""
+    from MRI2PETLib.core.devices import pick_device
     from MRI2PETLib.core.files import make_folder
-    from MRI2PETLib.models.devices import pick_device
     from MRI2PETLib.synthesis.cases import find_cases
     from MRI2PETTrainingLib.crossval import is_first_process
     from MRI2PETTrainingLib.dataset.preflight import prepare_dataset

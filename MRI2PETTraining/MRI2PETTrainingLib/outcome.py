@@ -15,8 +15,9 @@ import SimpleITK as sitk
 from MRI2PETLib import __version__
 from MRI2PETLib.core.files import make_folder, staged_folder, write_json
 from MRI2PETLib.core.findings import Verdict
+from MRI2PETLib.images.formats import sidecar_path
 from MRI2PETLib.images.grid import Grid, resample
-from MRI2PETLib.images.io import read_image, sidecar_path, write_image
+from MRI2PETLib.images.io import read_image, write_image
 from MRI2PETLib.models.bundle import DEMONSTRATION, Bundle, read_bundle, save_bundle
 from MRI2PETLib.models.model_space import ModelSpace
 from MRI2PETLib.preprocessing.brain_mask import BrainExtraction

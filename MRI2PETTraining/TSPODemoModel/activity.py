@@ -16,7 +16,7 @@ import SimpleITK as sitk
 from scipy import ndimage
 
 from MRI2PETLib.core.errors import InputError
-from MRI2PETLib.images.grid import Grid, resample
+from MRI2PETLib.images.grid import FWHM_PER_SIGMA, Grid, resample
 from MRI2PETLib.images.io import read_image
 from MRI2PETLib.preprocessing.smoothing import smooth_fwhm
 from MRI2PETLib.templates.icbm152 import load_template
@@ -167,16 +167,15 @@ def _log_ratio(values: np.ndarray, reference: np.ndarray) -> np.ndarray:
 
 
 def _thalamus() -> np.ndarray:
-    from MRI2PETLib.simulation.activity import load_regions, region_weights
-    from MRI2PETLib.simulation.fields import Grid as AxisGrid
+    from MRI2PETLib.templates.uptake import region_weights, uptake_regions
 
-    chosen = [region.name.endswith(" thalamus") for region in load_regions()]
-    weights = region_weights(AxisGrid.of(load_template().mask))
+    chosen = [region.name.endswith(" thalamus") for region in uptake_regions("PBR28")]
+    weights = region_weights(Grid.of(load_template().mask), "PBR28")
     return np.asarray(np.clip(1.6 * weights[chosen].max(0), 0, 1), np.float32)
 
 
 def _blur(values: np.ndarray, fwhm_mm: float) -> np.ndarray:
-    sigma = fwhm_mm / 2.3548 / load_template().mask.GetSpacing()[0]
+    sigma = fwhm_mm / FWHM_PER_SIGMA / load_template().mask.GetSpacing()[0]
     return np.asarray(ndimage.gaussian_filter(values, sigma, mode="constant"))
 
 

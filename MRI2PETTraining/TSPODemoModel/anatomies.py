@@ -21,14 +21,14 @@ from scipy import ndimage
 from MRI2PETLib.core.errors import InputError, MRI2PETError
 from MRI2PETLib.core.files import atomic_path, make_folder
 from MRI2PETLib.core.progress import ProgressCallback, no_progress
-from MRI2PETLib.images.grid import RAS_AXES, Grid, resample
+from MRI2PETLib.images.grid import FWHM_PER_SIGMA, RAS_AXES, Grid, resample
 from MRI2PETLib.images.io import read_image
 from MRI2PETLib.models.model_space import ModelSpace, model_grid, to_grid
 from MRI2PETLib.preprocessing.bias_field import log_bias_field, remove_bias
 from MRI2PETLib.preprocessing.brain_mask import extract_brain
-from MRI2PETLib.simulation.activity import load_regions
 from MRI2PETLib.simulation.for_t1 import tissue_shares
 from MRI2PETLib.templates.icbm152 import load_template
+from MRI2PETLib.templates.uptake import uptake_regions
 
 VERSION = 2  # of the cached files: raise it when their content changes
 SOURCE_SPACE = ModelSpace()  # 96^3 voxels of 2 mm: any model grid is sampled from this one
@@ -193,7 +193,7 @@ def _demons(t1: np.ndarray, inside: np.ndarray, grid: Grid, affine: np.ndarray) 
     field: sitk.Image | None = None
     for size, iterations, smoothing in _DEMONS:
         level = _over(grid, size)
-        sigma = level.spacing_mm[0] / 2.3548
+        sigma = level.spacing_mm[0] / FWHM_PER_SIGMA
         fixed = resample(sitk.SmoothingRecursiveGaussian(grid.image(t1 * inside), sigma), level)
         moving = resample(sitk.SmoothingRecursiveGaussian(moving_t1, sigma), level, to_template)
         moving = sitk.HistogramMatching(moving, fixed, 256, 15, True)
@@ -206,7 +206,7 @@ def _demons(t1: np.ndarray, inside: np.ndarray, grid: Grid, affine: np.ndarray) 
         else:
             field = demons.Execute(fixed, moving, sitk.Resample(field, fixed))
     assert field is not None
-    smooth = sitk.SmoothingRecursiveGaussian(field, _over(grid, FIELD_SIZE).spacing_mm[0] / 2.3548)
+    smooth = sitk.SmoothingRecursiveGaussian(field, _over(grid, FIELD_SIZE).spacing_mm[0] / FWHM_PER_SIGMA)
     nodes = sitk.Resample(smooth, _over(grid, FIELD_SIZE).image())
     return np.moveaxis(sitk.GetArrayFromImage(nodes), -1, 0).astype(np.float32)
 
@@ -237,20 +237,16 @@ def _segment(t1: np.ndarray, warp: Anatomy) -> np.ndarray:
 def _deep_nuclei() -> sitk.Image:
     """1 in the deep nuclei of the template, falling off around them."""
     image = load_template().mask
-    size, origin = image.GetSize(), image.GetOrigin()
-    signs = np.diag(np.reshape(image.GetDirection(), (3, 3))) * image.GetSpacing()
-    axes = [o + s * np.arange(n) for o, s, n in zip(origin, signs, size)]
-    weight = np.zeros(size[::-1])
-    for region in load_regions():
+    grid = Grid.of(image)
+    weight = np.zeros(grid.shape)
+    for region in uptake_regions("PBR28"):
         if region.name.split()[-1] in _DEEP or region.name.split()[0] in _DEEP:
             x, y, z = (
                 np.exp(-0.5 * ((axis - centre) / region.radius_mm) ** 2)
-                for axis, centre in zip(axes, region.centre_lps)
+                for axis, centre in zip(grid.coordinates(), region.centre_lps)
             )
             weight = np.maximum(weight, z[:, None, None] * y[:, None] * x)
-    result = sitk.GetImageFromArray(np.clip(1.6 * weight, 0, 1).astype(np.float32))
-    result.CopyInformation(image)
-    return result
+    return grid.image(np.clip(1.6 * weight, 0, 1).astype(np.float32))
 
 
 def save_anatomy(anatomy: Anatomy, path: Path) -> None:

@@ -109,7 +109,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _run(options: argparse.Namespace, reporter: Reporter) -> int:
     import torch
 
-    from MRI2PETLib.models.devices import pick_device
+    from MRI2PETLib.core.devices import pick_device
 
     device = pick_device(options.device)
     if device.type == "cpu":  # a thread that waits for a busy core stops all others

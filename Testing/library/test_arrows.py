@@ -45,10 +45,6 @@ ALLOWED: dict[str, set[str]] = {
 KNOWN = {
     ("evaluation", "reports"),
     ("evaluation", "synthesis"),
-    ("evaluation", "simulation"),
-    ("preprocessing", "models"),
-    ("preprocessing", "simulation"),
-    ("simulation", "synthesis"),
     ("suvr", "reports"),
     ("synthesis", "evaluation"),
     ("synthesis", "reports"),

@@ -19,8 +19,9 @@ from MRI2PETLib.evaluation.cohort import METRICS, NUMBERS, Cohort, CohortSetting
 from MRI2PETLib.evaluation.cohort_cases import CohortCase, read_pairs, read_run
 from MRI2PETLib.evaluation.specificity import VectorStore, common_voxels, distances, specificity
 from MRI2PETLib.images.io import write_image
-from MRI2PETLib.simulation import population_activity, simulate_subject
+from MRI2PETLib.simulation import simulate_subject
 from MRI2PETLib.templates.icbm152 import load_template
+from MRI2PETLib.templates.uptake import population_uptake
 
 # --- statistics --------------------------------------------------------------------------------
 
@@ -198,7 +199,9 @@ def store_of(folder: Path, synthetic: list[np.ndarray], real: list[np.ndarray]) 
     for i, (s, r) in enumerate(zip(synthetic, real)):
         store.add("network", i, s, template.mask, identity)
         store.add("real", i, r, template.mask, identity)
-        store.add("anatomy null", i, sitk.GetArrayFromImage(population_activity()), template.mask, identity)
+        store.add(
+            "anatomy null", i, sitk.GetArrayFromImage(population_uptake("PBR28")), template.mask, identity
+        )
     return store
 
 
@@ -265,7 +268,7 @@ def table(path: Path) -> list[dict[str, str]]:
 def test_a_run_is_evaluated_with_all_tables(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    write_image(population_activity(), make(run / "fold_0") / "mean_pet.nii.gz")
+    write_image(population_uptake("PBR28"), make(run / "fold_0") / "mean_pet.nii.gz")
     coefficients = {"cubic_of_t1": {"coefficients": [0.3, 1.5, 0.0, -0.8]}}
     (run / "baselines.json").write_text(json.dumps({"folds": {"0": coefficients, "1": coefficients}}))
     assert main(["evaluate", "--run", str(run), "-o", str(tmp_path / "out"), "--progress", "bar"]) == 0

@@ -17,10 +17,11 @@ from MRI2PETLib.evaluation.case import evaluate_case
 from MRI2PETLib.evaluation.inputs import CaseImages, CasePaths, load_case
 from MRI2PETLib.images.io import same_grid, write_image
 from MRI2PETLib.preprocessing.pet_registration import register_pet_to_t1
-from MRI2PETLib.simulation import SimulatedSubject, population_activity, simulate_subject
+from MRI2PETLib.simulation import SimulatedSubject, simulate_subject
 from MRI2PETLib.templates.atlases import read_parcellation
 from MRI2PETLib.templates.icbm152 import load_template
 from MRI2PETLib.templates.regions import built_in_parcellations
+from MRI2PETLib.templates.uptake import population_uptake
 
 IDENTITY = sitk.AffineTransform(3)
 
@@ -98,7 +99,7 @@ def test_maps_lie_where_the_images_lie_and_hold_the_formula(files: dict[str, Pat
 
 
 def test_equal_images_are_equal(subject: SimulatedSubject) -> None:
-    image = sitk.GetArrayFromImage(population_activity())
+    image = sitk.GetArrayFromImage(population_uptake("PBR28"))
     result = evaluate_case(mni_case(image, image))
     network = result.scales["stated"]["network"]
     assert network["mse"] == 0 and network["pearson_r"] == pytest.approx(1)
@@ -109,7 +110,7 @@ def test_equal_images_are_equal(subject: SimulatedSubject) -> None:
 def test_a_patient_against_the_mean_of_controls_lights_up_in_putamen_and_pallidum() -> None:
     """A phantom of the Huntington's disease pattern: putamen +18 %, pallidum +16 %, both sides."""
     mask = sitk.GetArrayViewFromImage(load_template().mask) > 0
-    control = sitk.GetArrayFromImage(population_activity())
+    control = sitk.GetArrayFromImage(population_uptake("PBR28"))
     control = np.where(mask, control + 0.05, 0)
     paper = built_in_parcellations()[-1]
     labels = sitk.GetArrayViewFromImage(paper.labels)
@@ -192,7 +193,7 @@ def test_baselines_have_the_level_of_the_network_and_say_what_they_use(subject: 
         subject.t1,
         subject.template_to_native,
         cubic=[0.2, 1.0, 0.5, -0.9],
-        training_mean=population_activity(),
+        training_mean=population_uptake("PBR28"),
     )
     assert [r.name for r in rows] == ["network", "constant", "cubic of T1", "training mean", "anatomy null"]
     for row in rows:

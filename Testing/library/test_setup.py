@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 import MRI2PETLib
+from MRI2PETLib.core.devices import available_devices
 from MRI2PETLib.core.errors import DependencyError
 from MRI2PETLib.installation import setup as setup_run
 from MRI2PETLib.installation.packages import (
@@ -29,7 +30,6 @@ from MRI2PETLib.installation.packages import (
 )
 from MRI2PETLib.installation.setup import PipJob, Setup
 from MRI2PETLib.jobs.child_process import Job, mri2pet_command
-from MRI2PETLib.models.devices import available_devices
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 ALL = read_packages("diffusion", "training")

@@ -14,10 +14,10 @@ from scipy import ndimage
 
 from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.images.io import read_image, same_grid
-from MRI2PETLib.simulation import SimulatedSubject, population_activity, simulate_subject
-from MRI2PETLib.simulation.activity import TISSUE_ACTIVITY, load_regions
+from MRI2PETLib.simulation import SimulatedSubject, simulate_subject
 from MRI2PETLib.simulation.dataset import DatasetSettings, write_dataset
 from MRI2PETLib.templates.icbm152 import load_template
+from MRI2PETLib.templates.uptake import TISSUE_UPTAKE, population_uptake, uptake_regions
 
 IMAGES = ("t1", "pet", "pet_true", "brain_mask", "tissue", "lesion_mask")
 
@@ -188,7 +188,7 @@ def test_truth_is_json_and_complete() -> None:
     assert truth["unit"] == "SUV"
     assert truth["genotype"] in ("HAB", "MAB")
     assert 4.3 <= truth["fwhm_mm"] <= 6.0
-    assert len(truth["regional_factors"]) == len(load_regions())
+    assert len(truth["regional_factors"]) == len(uptake_regions("PBR28"))
 
 
 @pytest.mark.parametrize(
@@ -220,8 +220,8 @@ def test_a_head_surrounds_the_brain() -> None:
     assert air < 0.1
 
 
-def test_population_activity_is_relative_to_its_mean() -> None:
-    activity, mask = array(population_activity()), array(load_template().mask) > 0
+def test_population_uptake_is_relative_to_its_mean() -> None:
+    activity, mask = array(population_uptake("PBR28")), array(load_template().mask) > 0
     assert activity[mask].mean() == pytest.approx(1, abs=1e-5)
     assert not activity[~mask].any()
     # The table is symmetric; the template's tissue maps are nearly so.
@@ -245,8 +245,8 @@ def test_the_pattern_follows_real_pbr28_better_than_tissue_alone(shared_data: Pa
     def r(activity: np.ndarray) -> float:
         return pearson(ndimage.gaussian_filter(activity, 7.8 / 2.3548 / 2.0)[selected], real[selected])
 
-    tissue = sum(weight * array(getattr(template, name)) for name, weight in TISSUE_ACTIVITY.items())
-    model, alone = r(array(population_activity())), r(np.asarray(tissue))
+    tissue = sum(weight * array(getattr(template, name)) for name, weight in TISSUE_UPTAKE["PBR28"].items())
+    model, alone = r(array(population_uptake("PBR28"))), r(np.asarray(tissue))
     assert model >= 0.87
     assert alone < model - 0.03
 

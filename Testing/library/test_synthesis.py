@@ -136,7 +136,8 @@ def test_out_of_memory_falls_back_to_the_cpu(
     """The device boundary is replaced: a "meta" device stands for a GPU that has no memory."""
     import torch
 
-    from MRI2PETLib.models import devices, unet
+    from MRI2PETLib.core import devices
+    from MRI2PETLib.models import unet
 
     plain = unet.predict
     monkeypatch.setattr(devices, "pick_device", lambda name: torch.device("meta"))

@@ -86,9 +86,9 @@ def _devices(device: str, model: str) -> dict[str, Any]:
     """The devices, the one that computes, and the seconds that the model's network takes on it."""
     import torch
 
+    from MRI2PETLib.core.devices import available_devices, describe_device, pick_device
     from MRI2PETLib.core.progress import no_progress
     from MRI2PETLib.models import get_family
-    from MRI2PETLib.models.devices import available_devices, describe_device, pick_device
     from MRI2PETLib.models.store import find_bundle
 
     chosen = pick_device(device)

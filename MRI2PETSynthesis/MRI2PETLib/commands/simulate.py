@@ -52,7 +52,8 @@ def run(args: argparse.Namespace, reporter: Reporter) -> int:
             raise InputError(
                 "--spacing-mm, --head and --lesion-share are for simulated people.", "Leave them out."
             )
-        made, kept = write_pets(args.output, find_cases(args.t1), args.seed, reporter.progress)
+        t1s = {case.name: case.t1 for case in find_cases(args.t1)}
+        made, kept = write_pets(args.output, t1s, args.seed, reporter.progress)
         what = "PETs"
     reporter.log(f"{made} simulated {what} written to {args.output}, {kept} were there already.")
     reporter.result({"folder": args.output, "made": made, "kept": kept, "simulated": True})

@@ -16,6 +16,7 @@ import SimpleITK as sitk
 from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.preprocessing.smoothing import smooth_fwhm
 from MRI2PETLib.templates.icbm152 import load_template
+from MRI2PETLib.templates.uptake import population_uptake
 
 NETWORK = "network"
 ANATOMY_NULL = "anatomy null"
@@ -116,9 +117,7 @@ def _cubic(
 @cache
 def _population() -> sitk.Image:
     """The population's mean activity on the template grid at the resolution of a PET."""
-    from MRI2PETLib.simulation import population_activity
-
-    return smooth_fwhm(population_activity(), POPULATION_FWHM_MM, load_template().mask)
+    return smooth_fwhm(population_uptake("PBR28"), POPULATION_FWHM_MM, load_template().mask)
 
 
 def _from_mni(

@@ -14,7 +14,8 @@ from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.core.findings import Finding, Verdict
 from MRI2PETLib.core.progress import ProgressCallback, no_progress
 from MRI2PETLib.evaluation.measure import is_constant
-from MRI2PETLib.images.io import LoadedImage, on_grid_of, read_image, same_grid, sidecar_path
+from MRI2PETLib.images.formats import sidecar_path
+from MRI2PETLib.images.io import LoadedImage, on_grid_of, read_image, same_grid
 from MRI2PETLib.preprocessing.pet import PetImage, read_pet
 
 Register = Literal["rigid", "header"]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from MRI2PETLib.core.errors import InputError
-from MRI2PETLib.images.io import sidecar_path
+from MRI2PETLib.images.formats import sidecar_path
 
 # From the image up: pet, ses-*, sub-*, dataset; one more for a derivatives folder.
 _LEVELS = 5

@@ -8,14 +8,15 @@ import numpy as np
 
 from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.core.findings import Finding
-from MRI2PETLib.images.headers import RawImage
+from MRI2PETLib.images.raw import RawImage
 
 Kind = Literal["t1", "pet", "mask", "labels"]
 
+# A brain is about 130-180 mm long on every axis, so a shorter field of view cuts it.
 MIN_EXTENT_MM = 120.0
 MIN_SLICES = 16
 # The largest axis of a head image; used to recognise a wrong unit of length.
-_HEAD_EXTENT_MM = (120.0, 400.0)
+_HEAD_EXTENT_MM = (MIN_EXTENT_MM, 400.0)
 # Above this no scanner has a field of view: whole-body PET reaches 2 m.
 _MAX_EXTENT_MM = {"t1": 1000.0, "pet": 2500.0, "mask": 2500.0, "labels": 2500.0}
 # What the numbers would be if one of these had been meant: unit, factor to mm.

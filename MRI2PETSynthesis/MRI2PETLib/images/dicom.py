@@ -1,4 +1,4 @@
-"""DICOM folders: the series they hold, and the geometry of a series from its tags.
+"""DICOM folders: the series they hold, with the geometry that their tags state.
 
 Geometry: DICOM PS3.3 C.7.6.2.1.1 (Image Plane Module): Image Position and Orientation (Patient) in LPS mm,
 Pixel Spacing is (between rows, between columns). Slices are ordered by position, never by file name.
@@ -6,17 +6,14 @@ Pixel Spacing is (between rows, between columns). Slices are ordered by position
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import SimpleITK as sitk
 
 from MRI2PETLib.core.errors import InputError
-from MRI2PETLib.core.findings import Finding
-from MRI2PETLib.images.headers import RawImage, split_size, unreadable_as_input_error
+from MRI2PETLib.images.formats import is_image
 
 _TAGS = (
     "SOPInstanceUID",
@@ -48,22 +45,7 @@ _TAGS = (
     "FrameReferenceTime",
     "CorrectedImage",
 )
-# What a sidecar may say about the series; no dates, nothing that identifies the person.
-_TOLD_TAGS = (
-    "SeriesInstanceUID",
-    "SeriesDescription",
-    "Modality",
-    "ScanningSequence",
-    "MRAcquisitionType",
-    "RepetitionTime",
-    "EchoTime",
-    "InversionTime",
-    "FlipAngle",
-)
 _SAME_POSITION_MM = 0.01
-# Slices further from even than this share of their distance mean that some are missing.
-_UNEVEN_SHARE = 0.1
-_OFF_LINE_MM = 0.5
 
 
 @dataclass(frozen=True)
@@ -99,7 +81,7 @@ class DicomSeries:
         """LPS vector from one slice to the next."""
         if len(self.positions) > 1:
             return (np.array(self.positions[-1]) - self.positions[0]) / (len(self.positions) - 1)
-        return _normal(self.tags) * (number(self.tags, "SliceThickness") or 1.0)
+        return normal(self.tags) * (number(self.tags, "SliceThickness") or 1.0)
 
     def label(self) -> str:
         """One line for a list: what it is, how large, and the UID that selects it."""
@@ -148,79 +130,13 @@ def list_series(folder: Path | str) -> list[DicomSeries]:
     return [_series(group) for group in groups]
 
 
-def open_series(series: DicomSeries, folder: Path, *, findings: Iterable[Finding] = ()) -> RawImage:
-    """Open a series as an image; checks that its slices are complete and evenly spaced.
-
-    :raises InputError: for missing or uneven slices.
-    """
-    name = f"Series '{series.description}' in {folder}"
-    if series.n_frames == 0:
-        hint = "Export the series again; frames or slices are missing or there twice."
-        raise InputError(f"{name} has different numbers of images at its positions.", hint)
-    size, n_frames = split_size(folder, (*series.size, series.n_frames))
-    more = _check_slices(name, series)
-    affine = np.eye(4)
-    orientation = np.array(series.tags["ImageOrientationPatient"], dtype=float).reshape(2, 3)
-    affine[:3, 0] = orientation[0] * series.spacing_mm[0]
-    affine[:3, 1] = orientation[1] * series.spacing_mm[1]
-    affine[:3, 2] = series.step
-    affine[:3, 3] = series.positions[0]
-
-    def read_frame(t: int) -> np.ndarray:
-        reader = sitk.ImageSeriesReader()
-        # Float, because the rescale slope of a PET differs from slice to slice.
-        reader.SetOutputPixelType(sitk.sitkFloat32)
-        reader.SetFileNames([str(f) for f in series.files[t * size[2] : (t + 1) * size[2]]])
-        with unreadable_as_input_error(folder):
-            return sitk.GetArrayFromImage(reader.Execute())
-
-    tags = {key: value for key, value in series.tags.items() if key in _TOLD_TAGS}
-    return RawImage(
-        path=folder,
-        affine=affine,
-        size=size,
-        n_frames=n_frames,
-        read_frame=read_frame,
-        files=series.files,
-        metadata={"format": "DICOM", "series": tags},
-        findings=(*findings, *more),
-    )
-
-
-def _check_slices(name: str, series: DicomSeries) -> tuple[Finding, ...]:
-    positions = np.array(series.positions)
-    if len(positions) < 3:
-        return ()
-    gaps = np.diff(positions @ _normal(series.tags))
-    gap = float(np.median(gaps))
-    n_missing = int(np.sum(np.rint(gaps[gaps > 1.5 * gap] / gap) - 1))
-    if n_missing:
-        raise InputError(
-            f"{name} lacks {n_missing} slices ({len(positions)} found, {gap:.2f} mm apart).",
-            "Export the series again, completely.",
-        )
-    off_line = np.linalg.norm(
-        positions - positions[0] - np.outer(np.arange(len(gaps) + 1), series.step), axis=1
-    )
-    unevenness = float(np.abs(gaps / gap - 1).max())
-    if unevenness > _UNEVEN_SHARE or off_line.max() > max(_OFF_LINE_MM, 0.5 * gap):
-        raise InputError(
-            f"The slices of {name} are uneven: {gaps.min():.2f} to {gaps.max():.2f} mm apart.",
-            "Export the series again, or convert it with a tool that resamples such series.",
-        )
-    if unevenness > 0.02:
-        message = f"The slices of {name} are {gaps.min():.3f} to {gaps.max():.3f} mm apart; taken as even."
-        return (Finding("warn", "uneven_slices", message),)
-    return ()
-
-
 def _series(group: list[dict[str, Any]]) -> DicomSeries:
-    normal = _normal(group[0])
+    across = normal(group[0])
     by_position: list[list[dict[str, Any]]] = []
-    for tags in sorted(group, key=lambda t: float(np.dot(t["ImagePositionPatient"], normal))):
-        height = float(np.dot(tags["ImagePositionPatient"], normal))
+    for tags in sorted(group, key=lambda t: float(np.dot(t["ImagePositionPatient"], across))):
+        height = float(np.dot(tags["ImagePositionPatient"], across))
         if by_position:
-            last = float(np.dot(by_position[-1][0]["ImagePositionPatient"], normal))
+            last = float(np.dot(by_position[-1][0]["ImagePositionPatient"], across))
             if height - last < _SAME_POSITION_MM:
                 by_position[-1].append(tags)
                 continue
@@ -267,7 +183,7 @@ def _is_slice(tags: dict[str, Any]) -> bool:
         numbers = {name: np.array(tags.get(name), dtype=float) for name in lengths}
         good = all(n.shape == (lengths[name],) and np.isfinite(n).all() for name, n in numbers.items())
         good = good and int(tags["Rows"]) > 0 and int(tags["Columns"]) > 0 and min(tags["PixelSpacing"]) > 0
-        return good and abs(np.linalg.norm(_normal(tags)) - 1) < 0.01
+        return good and abs(np.linalg.norm(normal(tags)) - 1) < 0.01
     except (KeyError, TypeError, ValueError):
         return False
 
@@ -288,7 +204,8 @@ def image_component(tags: dict[str, Any]) -> str:
     return str(image_type[2]) if tags.get("Modality") == "MR" and len(image_type) > 2 else ""
 
 
-def _normal(tags: dict[str, Any]) -> np.ndarray:
+def normal(tags: dict[str, Any]) -> np.ndarray:
+    """Unit vector (LPS) across the slices."""
     row, column = np.array(tags["ImageOrientationPatient"], dtype=float).reshape(2, 3)
     return np.cross(row, column)
 
@@ -299,7 +216,7 @@ def _refuse_folder(folder: Path, files: list[Path], multi_frame: int) -> None:
             f"{folder} holds enhanced multi-frame DICOM, which is not supported.",
             "Convert it to NIfTI (for example with dcm2niix) and give that.",
         )
-    images = [f for f in files if f.name.lower().endswith((".nii", ".nii.gz", ".nrrd", ".mha"))]
+    images = [f for f in files if is_image(f)]
     hint = f"Give the image itself, for example {images[0]}." if images else "Give the folder of the series."
     raise InputError(f"{folder} has no DICOM image ({len(files)} files looked at).", hint)
 

@@ -12,9 +12,8 @@ import numpy as np
 
 from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.core.findings import Finding
+from MRI2PETLib.images.checks import MIN_EXTENT_MM, MIN_SLICES
 from MRI2PETLib.images.dicom import DicomSeries, image_component, number
-
-_MIN_SLICES, _MIN_EXTENT_MM = 16, 120.0
 
 _T1_WORDS = re.compile(
     r"(?<![a-z0-9])t1(?!\d)|mp-?rage|mp2rage|bravo|spgr|\btfl|\btfe|fl3d|flash|vibe|mdeft|3d[ _-]?tfe", re.I
@@ -78,7 +77,7 @@ def choose_series(
 
 def _is_volume(series: DicomSeries) -> bool:
     extent = np.array(series.size) * series.spacing_mm
-    return min(series.size) >= _MIN_SLICES and float(extent.min()) >= _MIN_EXTENT_MM
+    return min(series.size) >= MIN_SLICES and float(extent.min()) >= MIN_EXTENT_MM
 
 
 def _t1_score(series: DicomSeries) -> float:

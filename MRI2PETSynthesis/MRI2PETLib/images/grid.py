@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import SimpleITK as sitk
+from numpy.typing import NDArray
 from scipy import ndimage
 
+LPS_AXES = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
 RAS_AXES = (-1.0, 0.0, 0.0, 0.0, -1.0, 0.0, 0.0, 0.0, 1.0)
 FWHM_PER_SIGMA = 2.0 * math.sqrt(2.0 * math.log(2.0))  # 2.3548
 
@@ -16,18 +19,33 @@ FWHM_PER_SIGMA = 2.0 * math.sqrt(2.0 * math.log(2.0))  # 2.3548
 @dataclass(frozen=True)
 class Grid:
     """Where voxels are: size (i, j, k), spacing in mm, position of the first voxel's centre, axis directions
-    (LPS).
+    (LPS, orthonormal).
     """
 
     size: tuple[int, int, int]
     spacing_mm: tuple[float, float, float]
     origin: tuple[float, float, float]
-    direction: tuple[float, ...]
+    direction: tuple[float, ...] = LPS_AXES
 
     @classmethod
     def of(cls, image: sitk.Image) -> Grid:
         """The grid of a 3-D image."""
         return cls(image.GetSize(), image.GetSpacing(), image.GetOrigin(), image.GetDirection())
+
+    @classmethod
+    def covering(cls, centre: Sequence[float], extent_mm: Sequence[float], spacing_mm: float) -> Grid:
+        """The smallest grid of evenly many voxels an axis, along x, y, z (LPS), that covers ``extent_mm``
+        about ``centre``.
+        """
+        i, j, k = (2 * math.ceil(e / spacing_mm / 2 - 1e-9) for e in extent_mm)
+        x, y, z = (c - (n - 1) * spacing_mm / 2 for c, n in zip(centre, (i, j, k)))
+        return cls((i, j, k), (spacing_mm, spacing_mm, spacing_mm), (x, y, z))
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Shape of an array on this grid: k, j, i."""
+        i, j, k = self.size
+        return k, j, i
 
     def image(self, array: np.ndarray | None = None) -> sitk.Image:
         """An image on this grid holding ``array`` [k, j, i], or a float32 image of zeros."""
@@ -39,6 +57,41 @@ class Grid:
         image.SetOrigin(self.origin)
         image.SetDirection(self.direction)
         return image
+
+    def points(self, where: NDArray[np.bool_] | None = None) -> NDArray[np.float32]:
+        """World points (rows x, y, z in LPS mm) of the voxels in ``where`` [k, j, i], or of all, in array
+        order.
+        """
+        indices = np.indices(self.shape).reshape(3, -1) if where is None else np.nonzero(where)
+        steps = [np.float32(s) * n.astype(np.float32) for s, n in zip(self.spacing_mm, indices[::-1])]
+        return self._origin + self._axes @ np.stack(steps)
+
+    def index(self, points: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Continuous array indices (rows k, j, i) of ``points`` (rows x, y, z in LPS mm)."""
+        along_axes = self._axes.T @ (points - self._origin)
+        return (along_axes / np.asarray(self.spacing_mm, np.float32)[:, None])[::-1]
+
+    def coordinates(self) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+        """LPS mm along x, y, z of the voxels of a grid whose axes i, j, k are the world's, either way round.
+
+        :raises ValueError: for other axes.
+        """
+        signs = np.diag(np.reshape(self.direction, (3, 3)))
+        if not np.array_equal(np.abs(self.direction), np.eye(3).ravel()):
+            raise ValueError(f"The axes {self.direction} are not those of the world.")
+        x, y, z = (
+            o + sign * s * np.arange(n)
+            for o, sign, s, n in zip(self.origin, signs, self.spacing_mm, self.size)
+        )
+        return x, y, z
+
+    @property
+    def _origin(self) -> NDArray[np.float32]:
+        return np.asarray(self.origin, np.float32)[:, None]
+
+    @property
+    def _axes(self) -> NDArray[np.float32]:
+        return np.reshape(self.direction, (3, 3)).astype(np.float32)
 
 
 def antialias(image: sitk.Image, spacing_mm: tuple[float, ...]) -> sitk.Image:

@@ -19,9 +19,10 @@ from MRI2PETLib.core.files import atomic_path, write_json
 from MRI2PETLib.core.findings import Finding, Verdict
 from MRI2PETLib.images import checks as image_checks
 from MRI2PETLib.images.checks import Kind
-from MRI2PETLib.images.headers import SHEAR_TOLERANCE_MM, RawImage, image_suffix, open_file, to_image
-
-WRITABLE_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha")
+from MRI2PETLib.images.formats import SUFFIXES, WRITABLE_SUFFIXES, image_suffix, sidecar_path
+from MRI2PETLib.images.nifti import open_nifti
+from MRI2PETLib.images.nrrd_metaimage import open_with_itk
+from MRI2PETLib.images.raw import SHEAR_TOLERANCE_MM, RawImage, to_image
 
 
 @dataclass(frozen=True)
@@ -47,17 +48,36 @@ def open_image(path: Path | str, *, kind: Kind, series_uid: str | None = None) -
     """
     path = Path(path).expanduser()
     if path.is_dir():
-        from MRI2PETLib.images.dicom import list_series, open_series
+        from MRI2PETLib.images.dicom import list_series
         from MRI2PETLib.images.dicom_choice import choose_series
+        from MRI2PETLib.images.dicom_volume import open_series
 
         if kind in ("mask", "labels"):
             raise InputError(f"{path} is a folder.", f"Give the {kind} as a NIfTI, NRRD or MHA file.")
         chosen = choose_series(list_series(path), path, kind=kind, series_uid=series_uid)
         raw = open_series(chosen.series, path, findings=chosen.findings)
     else:
-        raw = open_file(path)
+        raw = _open_file(path)
     findings = image_checks.check_geometry(raw, kind)
     return RawImage(**{**vars(raw), "findings": raw.findings + findings})
+
+
+def _open_file(path: Path) -> RawImage:
+    """Open a NIfTI, NRRD or MetaImage file; reads the header only.
+
+    :raises InputError: missing file, wrong suffix, unreadable header, not three-dimensional, too large.
+    """
+    if not path.exists():
+        raise InputError(f"{path} does not exist.", "Check the path.")
+    suffix = image_suffix(path)
+    if suffix not in SUFFIXES:
+        hint = f"Give a file that ends in {', '.join(SUFFIXES)}, or a folder with a DICOM series."
+        if suffix in (".dcm", ".ima", ""):
+            hint = f"If it is one slice of a DICOM series, give the folder {path.parent} instead. " + hint
+        raise InputError(f"{path} is not of a supported image type ({suffix or 'no suffix'}).", hint)
+    if path.stat().st_size == 0:
+        raise InputError(f"{path} is empty (0 bytes).", "Copy or export the file again.")
+    return open_nifti(path, suffix) if suffix.startswith(".nii") else open_with_itk(path)
 
 
 def read_image(path: Path | str, *, kind: Kind, series_uid: str | None = None) -> LoadedImage:
@@ -139,12 +159,6 @@ def on_grid_of(image: sitk.Image, reference: sitk.Image) -> sitk.Image:
     exact = sitk.Image(image)
     exact.CopyInformation(reference)
     return exact
-
-
-def sidecar_path(path: Path | str) -> Path:
-    """``PET.nii.gz`` -> ``PET.json``."""
-    path = Path(path)
-    return path.with_name(path.name[: len(path.name) - len(image_suffix(path))] + ".json")
 
 
 def write_image(image: sitk.Image, path: Path | str, sidecar: dict[str, Any] | None = None) -> Path:

@@ -59,8 +59,8 @@ def faster_precision(bundle: Bundle, network: torch.nn.Module, device: str) -> s
     """``bf16`` if a trial on a part of the model's grid shows that it is clearly faster, else ``fp32``."""
     import torch
 
+    from MRI2PETLib.core.devices import pick_device
     from MRI2PETLib.models import get_family
-    from MRI2PETLib.models.devices import pick_device
 
     chosen = pick_device(device)
     family = get_family(bundle.family)
@@ -106,8 +106,8 @@ def predict_encoded(
     """
     import torch
 
+    from MRI2PETLib.core.devices import describe_device, is_out_of_memory, pick_device
     from MRI2PETLib.models import get_family
-    from MRI2PETLib.models.devices import describe_device, is_out_of_memory, pick_device
 
     chosen = pick_device(device)
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32

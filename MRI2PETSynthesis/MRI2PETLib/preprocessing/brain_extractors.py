@@ -67,7 +67,7 @@ def _hd_bet_arguments(source: Path, folder: Path) -> tuple[list[str], Path]:
 
 
 def _torch_device() -> str:
-    from MRI2PETLib.models.devices import pick_device
+    from MRI2PETLib.core.devices import pick_device
 
     return pick_device("auto").type
 

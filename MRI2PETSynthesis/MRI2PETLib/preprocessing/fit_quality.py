@@ -8,6 +8,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from MRI2PETLib.core.findings import Finding, Level
+from MRI2PETLib.images.checks import MIN_EXTENT_MM
 from MRI2PETLib.images.grid import world_extent
 from MRI2PETLib.preprocessing.template_registration import TemplateFit
 
@@ -22,8 +23,6 @@ INFORMATION_WARN, INFORMATION_REFUSE = 0.265, 0.15
 SCALES_WARN, SCALES_REFUSE = (0.75, 1.35), (0.55, 1.60)
 # 1121-1917 mL in adults.
 VOLUME_WARN_ML, VOLUME_REFUSE_ML = (900.0, 2100.0), (400.0, 3000.0)
-# A brain is about 130-180 mm long on every axis, so a shorter field of view cuts it.
-FIELD_OF_VIEW_MIN_MM = 120.0
 COVERAGE_WARN, COVERAGE_REFUSE = 0.97, 0.85
 
 # How the mask was found: what a bad fit to the template means depends on it.
@@ -34,10 +33,10 @@ def judge_field_of_view(image: sitk.Image) -> tuple[Finding, ...]:
     """Refuse an image that is too short on any axis to hold a brain."""
     extents = [n * s for n, s in zip(image.GetSize(), image.GetSpacing())]
     shortest = min(extents)
-    if shortest >= FIELD_OF_VIEW_MIN_MM:
+    if shortest >= MIN_EXTENT_MM:
         return ()
     axis = _world_axis(image, int(np.argmin(extents)))
-    message = f"The image covers only {shortest:.0f} mm {axis}; a brain needs {FIELD_OF_VIEW_MIN_MM:.0f} mm."
+    message = f"The image covers only {shortest:.0f} mm {axis}; a brain needs {MIN_EXTENT_MM:.0f} mm."
     return (Finding("refuse", "slab", message, "Use a whole-brain T1."),)
 
 

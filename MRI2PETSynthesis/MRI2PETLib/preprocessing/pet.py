@@ -12,8 +12,8 @@ import SimpleITK as sitk
 from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.core.findings import Finding, Verdict
 from MRI2PETLib.images import bids as bids_pet
-from MRI2PETLib.images.headers import RawImage
 from MRI2PETLib.images.io import grid_metadata, open_image, read_frame_image, same_grid, sha256_of_files
+from MRI2PETLib.images.raw import RawImage
 from MRI2PETLib.preprocessing.pet_frames import (
     WINDOW_S,
     FrameTimes,

@@ -18,8 +18,8 @@ import SimpleITK as sitk
 from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.core.findings import Finding, Verdict
 from MRI2PETLib.core.progress import ProgressCallback, no_progress
+from MRI2PETLib.images.grid import FWHM_PER_SIGMA
 from MRI2PETLib.images.io import on_grid_of, same_grid
-from MRI2PETLib.preprocessing.smoothing import FWHM_PER_SIGMA
 
 logger = logging.getLogger(__name__)
 

@@ -17,6 +17,7 @@ from MRI2PETLib.preprocessing import template_registration as registration
 from MRI2PETLib.preprocessing.morphology import dilate, filled, largest_component
 from MRI2PETLib.preprocessing.smoothing import smooth_fwhm
 from MRI2PETLib.templates.icbm152 import load_template
+from MRI2PETLib.templates.uptake import population_uptake
 
 # Resolution of the built-in template: that of a brain PET.
 PET_FWHM_MM = 6.0
@@ -52,9 +53,7 @@ def built_in_pet_template() -> sitk.Image:
 
     For other tracers give a template of your own, such as the mean of normalised PETs.
     """
-    from MRI2PETLib.simulation import population_activity
-
-    return smooth_fwhm(population_activity(), PET_FWHM_MM)
+    return smooth_fwhm(population_uptake("PBR28"), PET_FWHM_MM)
 
 
 def read_pet_template(image: sitk.Image) -> sitk.Image:

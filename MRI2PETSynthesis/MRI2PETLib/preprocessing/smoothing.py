@@ -6,10 +6,8 @@ import numpy as np
 import SimpleITK as sitk
 
 from MRI2PETLib.core.errors import InputError
+from MRI2PETLib.images.grid import FWHM_PER_SIGMA
 from MRI2PETLib.images.io import same_grid
-
-# FWHM / sigma of a Gaussian: 2 sqrt(2 ln 2).
-FWHM_PER_SIGMA = 2.3548200450309493
 
 
 def smooth_fwhm(image: sitk.Image, fwhm_mm: float, mask: sitk.Image | None = None) -> sitk.Image:

@@ -21,7 +21,8 @@ import slicer.util
 
 from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.evaluation.normdiff import normdiff_map
-from MRI2PETLib.images.io import read_image, same_grid, sidecar_path
+from MRI2PETLib.images.formats import sidecar_path
+from MRI2PETLib.images.io import read_image, same_grid
 from MRI2PETLib.models.bundle import Bundle
 from MRI2PETLib.scene.display import set_pet_window, show_normdiff
 from MRI2PETLib.scene.images import add_volume

@@ -16,7 +16,8 @@ import slicer
 
 from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.evaluation.statistics import MIN_GROUP
-from MRI2PETLib.images.io import read_image, sidecar_path
+from MRI2PETLib.images.formats import sidecar_path
+from MRI2PETLib.images.io import read_image
 from MRI2PETLib.scene.comparison import LABELS, add_report, color_names
 from MRI2PETLib.scene.display import composites, set_layers, set_pet_window
 from MRI2PETLib.scene.files import write_atlas, write_mask, write_pet, write_t1, write_volume

@@ -7,7 +7,6 @@ about biology.
 
 from __future__ import annotations
 
-from MRI2PETLib.simulation.activity import population_activity
 from MRI2PETLib.simulation.subject import SimulatedSubject, simulate_subject
 
-__all__ = ["SimulatedSubject", "population_activity", "simulate_subject"]
+__all__ = ["SimulatedSubject", "simulate_subject"]

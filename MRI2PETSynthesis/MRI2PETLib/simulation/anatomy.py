@@ -11,8 +11,9 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from MRI2PETLib.images.grid import Grid
 from MRI2PETLib.simulation.deformation import BRAIN_CENTRE, Deformation
-from MRI2PETLib.simulation.fields import FloatArray, Grid, sample, smooth_noise
+from MRI2PETLib.simulation.fields import FloatArray, sample, smooth_noise
 from MRI2PETLib.templates.icbm152 import load_template
 
 # Mean of the template's T1 (0..255) where a tissue is nearly pure, relative to white matter.
@@ -75,10 +76,10 @@ def make_anatomy(
 
 def _near_brain(grid: Grid, deformation: Deformation) -> NDArray[np.bool_]:
     """Voxels that may hold brain: a coarse look at the template's mask, generously widened."""
-    stride = max(1, int(6.0 // grid.step[0]))
-    shape = tuple(-(-n // stride) for n in grid.shape)
-    x, y, z = (s * stride for s in grid.step)
-    coarse = Grid(grid.origin, (x, y, z), (shape[0], shape[1], shape[2]))
+    stride = max(1, int(6.0 // grid.spacing_mm[0]))
+    i, j, k = (-(-n // stride) for n in grid.size)
+    x, y, z = (s * stride for s in grid.spacing_mm)
+    coarse = Grid((i, j, k), (x, y, z), grid.origin)
     wide, template_grid = _wide_mask()
     points = deformation.to_template(coarse.points())
     found = (sample(wide, template_grid.index(points)) > 0.5).reshape(coarse.shape)

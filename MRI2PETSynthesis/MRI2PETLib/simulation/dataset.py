@@ -21,13 +21,13 @@ from MRI2PETLib.core.files import make_folder, temporary_mark, write_json, write
 from MRI2PETLib.core.progress import ProgressCallback, no_progress
 from MRI2PETLib.images.io import read_image, write_image
 from MRI2PETLib.simulation.for_t1 import SimulatedPet, simulate_pet
+from MRI2PETLib.simulation.scanner import TRACER
 from MRI2PETLib.simulation.subject import (
     SPACING_LIMITS_MM,
     SimulatedSubject,
     check_arguments,
     simulate_subject,
 )
-from MRI2PETLib.synthesis.cases import Case
 
 COLUMNS = ("case", "subject", "t1", "pet", "group", "genotype")
 MANIFEST, TRUTH = "manifest.csv", "truth.json"
@@ -112,10 +112,11 @@ def write_dataset(
 
 
 def write_pets(
-    folder: Path | str, cases: Sequence[Case], seed: int, progress: ProgressCallback = no_progress
+    folder: Path | str, t1s: Mapping[str, Path], seed: int, progress: ProgressCallback = no_progress
 ) -> tuple[int, int]:
     """Write a simulated PET for the T1 of every case to ``folder``, and a manifest that names both images.
 
+    :param t1s: the T1 of each case, by the case's name.
     :return: how many PETs were made now, and how many there were before.
     :raises InputError: if a T1 cannot be used, or ``folder`` holds something made otherwise.
     :raises OutputError: if something cannot be written.
@@ -124,23 +125,23 @@ def write_pets(
     check_arguments(seed, SPACING_LIMITS_MM[0])
     _claim(folder, {"seed": seed, "t1": "given"})
     write_text(folder / "README.txt", README_FOR_T1)
-    missing = [case for case in cases if not (folder / case.name / TRUTH).is_file()]
+    missing = [case for case in t1s if not (folder / case / TRUTH).is_file()]
     for done, case in enumerate(missing):
-        progress(done, len(missing), f"Simulating the PET of {case.name}")
-        t1 = read_image(case.t1, kind="t1")
-        number = int(np.random.default_rng([seed, zlib.crc32(case.name.encode())]).integers(2**31))
+        progress(done, len(missing), f"Simulating the PET of {case}")
+        t1 = read_image(t1s[case], kind="t1")
+        number = int(np.random.default_rng([seed, zlib.crc32(case.encode())]).integers(2**31))
         made = simulate_pet(t1.image, number)
-        source = {"path": str(case.t1.resolve()), "sha256": t1.sha256}
-        _write_whole(folder / case.name, partial(_write_pet, made, source))
-    there = [case for case in cases if (folder / case.name / TRUTH).is_file()]
-    truths = {case: json.loads((folder / case.name / TRUTH).read_text(encoding="utf-8")) for case in there}
+        source = {"path": str(t1s[case].resolve()), "sha256": t1.sha256}
+        _write_whole(folder / case, partial(_write_pet, made, source))
+    there = [case for case in t1s if (folder / case / TRUTH).is_file()]
+    truths = {case: json.loads((folder / case / TRUTH).read_text(encoding="utf-8")) for case in there}
     rows = [
-        (case.name, str(case.t1.resolve()), f"{case.name}/PET.nii.gz", truth["genotype"])
+        (case, str(t1s[case].resolve()), f"{case}/PET.nii.gz", truth["genotype"])
         for case, truth in truths.items()
     ]
     _write_table(folder, ("case", "t1", "pet", "genotype"), rows)
     progress(1, 1, "Simulated")
-    return len(missing), len(cases) - len(missing)
+    return len(missing), len(t1s) - len(missing)
 
 
 def _name(number: int) -> str:
@@ -210,7 +211,7 @@ def _write_pet(made: SimulatedPet, source: Mapping[str, str], folder: Path) -> N
     write_json(folder / TRUTH, made.truth)
 
 
-_SUV = {"Modality": "PT", "TracerName": "PBR28", "Units": "SUV"}
+_SUV = {"Modality": "PT", "TracerName": TRACER, "Units": "SUV"}
 
 
 def _note(seed: int) -> dict[str, Any]:

@@ -11,7 +11,8 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from MRI2PETLib.simulation.fields import FloatArray, Grid, blur, sample, smooth_noise
+from MRI2PETLib.images.grid import Grid
+from MRI2PETLib.simulation.fields import FloatArray, blur, sample, smooth_noise
 from MRI2PETLib.templates.icbm152 import load_template
 
 # Centre of the template's brain and the box that fields live on, wide enough for a whole head (LPS mm).
@@ -87,7 +88,7 @@ def _inverted(forward: FloatArray, start: FloatArray, iterations: int = 5) -> Fl
 def _vector_image(field: FloatArray) -> sitk.Image:
     image = sitk.GetImageFromArray(np.moveaxis(field, 0, -1).astype(np.float64), isVector=True)
     image.SetOrigin(FIELD_GRID.origin)
-    image.SetSpacing(FIELD_GRID.step)
+    image.SetSpacing(FIELD_GRID.spacing_mm)
     return image
 
 
@@ -95,7 +96,7 @@ def _vector_image(field: FloatArray) -> sitk.Image:
 def _taper() -> FloatArray:
     """1 inside, falling to 0 at the borders of the field's box."""
     ramps = []
-    for n, step in zip(FIELD_GRID.shape, FIELD_GRID.step[::-1]):
+    for n, step in zip(FIELD_GRID.shape, FIELD_GRID.spacing_mm[::-1]):
         depth = np.minimum(np.arange(n), np.arange(n)[::-1]) * step
         ramps.append(np.sin(np.pi / 2 * np.clip(depth / TAPER_MM, 0, 1)) ** 2)
     z, y, x = ramps

@@ -1,4 +1,4 @@
-"""A simulated TSPO PET for the T1 of a real person: their anatomy, the activity of nobody."""
+"""A simulated TSPO PET for the T1 of a real person: the anatomy is theirs, the activity is drawn."""
 
 from __future__ import annotations
 
@@ -11,14 +11,13 @@ from numpy.typing import NDArray
 
 from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.core.files import plain
-from MRI2PETLib.images.grid import Grid as ImageGrid
-from MRI2PETLib.images.grid import world_extent
+from MRI2PETLib.images.grid import Grid, world_extent
 from MRI2PETLib.models.model_space import to_grid
 from MRI2PETLib.preprocessing.bias_field import log_bias_field, remove_bias
 from MRI2PETLib.preprocessing.brain_mask import extract_brain
 from MRI2PETLib.simulation import scanner
 from MRI2PETLib.simulation.anatomy import Anatomy, template_maps
-from MRI2PETLib.simulation.fields import FloatArray, Grid, sample
+from MRI2PETLib.simulation.fields import FloatArray, sample
 from MRI2PETLib.simulation.subject import draw_suv_level
 
 PET_SPACING_MM = 2.0  # of the scanner's grid, which is not that of the T1
@@ -70,12 +69,10 @@ def _anatomy(t1: sitk.Image) -> Anatomy:
         )
     low, high = world_extent(extraction.mask)
     middle, extent = (low + high) / 2, high - low + 2 * _MARGIN_MM
-    grid = Grid.covering(tuple(middle.tolist()), tuple(extent.tolist()), PET_SPACING_MM)
-    k, j, i = grid.shape
-    on = ImageGrid((i, j, k), grid.step, grid.origin, tuple(np.eye(3).ravel().tolist()))
-    values, inside = to_grid(t1, extraction.mask, on)
-    mask = on.image(inside.astype(np.uint8))
-    flat = sitk.GetArrayFromImage(remove_bias(on.image(values), log_bias_field(on.image(values), mask)))
+    grid = Grid.covering(middle.tolist(), extent.tolist(), PET_SPACING_MM)
+    values, inside = to_grid(t1, extraction.mask, grid)
+    mask = grid.image(inside.astype(np.uint8))
+    flat = sitk.GetArrayFromImage(remove_bias(grid.image(values), log_bias_field(grid.image(values), mask)))
     where = inside > 0
     points = _moved(extraction.template_to_native.GetInverse(), grid.points(where))
     maps, template_grid = template_maps()

@@ -12,8 +12,9 @@ import numpy as np
 import SimpleITK as sitk
 from scipy import ndimage
 
+from MRI2PETLib.images.grid import Grid
 from MRI2PETLib.simulation.deformation import Deformation
-from MRI2PETLib.simulation.fields import FloatArray, Grid, sample, smooth_noise, upsampled
+from MRI2PETLib.simulation.fields import FloatArray, coarser, sample, smooth_noise, upsampled
 from MRI2PETLib.templates.icbm152 import load_template
 
 # The imaged box of a whole head (LPS mm): from above the vertex to the chin.
@@ -33,7 +34,7 @@ def surround(
 
     :param brain: share of every voxel of ``grid`` that is brain.
     """
-    coarse = grid.coarser(3.0)
+    coarse = coarser(grid, 3.0)
     points = deformation.to_template(coarse.points())
     depth_map, outer_map, map_grid = _surfaces()
     index = map_grid.index(points)
@@ -59,7 +60,7 @@ def surround(
 
 def _below(depth: FloatArray, end: float, grid: Grid) -> FloatArray:
     """Share of a voxel on the near side of a surface at depth ``end``."""
-    return np.clip(np.float32(0.5) + (np.float32(end) - depth) / np.float32(grid.step[0]), 0, 1)
+    return np.clip(np.float32(0.5) + (np.float32(end) - depth) / np.float32(grid.spacing_mm[0]), 0, 1)
 
 
 @cache

@@ -6,23 +6,19 @@ from typing import Any
 
 import numpy as np
 
-from MRI2PETLib.simulation.activity import TISSUE_ACTIVITY, load_regions, population_mean, regional_levels
+from MRI2PETLib.images.grid import FWHM_PER_SIGMA, Grid
 from MRI2PETLib.simulation.anatomy import Anatomy
 from MRI2PETLib.simulation.deformation import FIELD_GRID
-from MRI2PETLib.simulation.fields import (
-    FWHM_PER_SIGMA,
-    FloatArray,
-    Grid,
-    blur,
-    sample,
-    smooth_noise,
-    upsampled,
-)
+from MRI2PETLib.simulation.fields import FloatArray, blur, coarser, sample, smooth_noise, upsampled
+from MRI2PETLib.templates.uptake import TISSUE_UPTAKE, population_mean, regional_levels, uptake_regions
 
+TRACER = "PBR28"
 # Uptake of high- and mixed-affinity binders (rs6971 polymorphism), [11C]PBR28 60-93 min: .262 / .330 in ten
 # people of the public kinfitr data.
 GENOTYPE_SCALE = {"HAB": 1.0, "MAB": 0.79}
 BIAS_SD = 0.1
+# Ten digits: with more, the same seed would give PETs that differ in the last bit of some voxels.
+_FWHM_PER_SIGMA = round(FWHM_PER_SIGMA, 9)
 NOISE_FWHM_MM = 3.5
 
 
@@ -38,7 +34,7 @@ def tissue_contrast(rng: np.random.Generator, anatomy: Anatomy) -> tuple[FloatAr
 def acquire_t1(rng: np.random.Generator, t1: FloatArray, grid: Grid) -> tuple[FloatArray, dict[str, Any]]:
     """Multiply the volume ``t1`` by a smooth bias field, add Rician noise and give it arbitrary units."""
     level, scale = rng.uniform(0.005, 0.03), 600 * 2 ** rng.uniform(-1, 1)
-    coarse = grid.coarser(12.0)
+    coarse = coarser(grid, 12.0)
     bias = upsampled(np.exp(np.float32(BIAS_SD) * smooth_noise(rng, coarse, 40.0)), coarse, grid)
     noisy = np.square(t1 * bias + np.float32(level) * rng.standard_normal(t1.shape, dtype=np.float32))
     noisy += np.square(np.float32(level) * rng.standard_normal(t1.shape, dtype=np.float32))
@@ -48,14 +44,18 @@ def acquire_t1(rng: np.random.Generator, t1: FloatArray, grid: Grid) -> tuple[Fl
 def brain_activity(rng: np.random.Generator, anatomy: Anatomy) -> tuple[FloatArray, dict[str, Any]]:
     """The person's activity (population mean 1 in the brain), one value a voxel of ``anatomy.where``."""
     regional_sd, field_sd, field_sigma = 0.08, 0.07, 18.0
-    factors = regional_sd * rng.standard_normal(len(load_regions()))
-    levels = regional_levels(FIELD_GRID, factors)
+    factors = regional_sd * rng.standard_normal(len(uptake_regions(TRACER)))
+    levels = regional_levels(FIELD_GRID, TRACER, factors)
     levels = levels * np.exp(np.float32(field_sd) * smooth_noise(rng, FIELD_GRID, field_sigma))
-    tissue = sum(np.float32(weight) * getattr(anatomy, name) for name, weight in TISSUE_ACTIVITY.items())
-    activity = (
-        tissue * sample(levels, FIELD_GRID.index(anatomy.template_points)) / np.float32(population_mean())
+    tissue = sum(
+        np.float32(weight) * getattr(anatomy, name) for name, weight in TISSUE_UPTAKE[TRACER].items()
     )
-    named = {region.name: float(np.exp(f)) for region, f in zip(load_regions(), factors)}
+    activity = (
+        tissue
+        * sample(levels, FIELD_GRID.index(anatomy.template_points))
+        / np.float32(population_mean(TRACER))
+    )
+    named = {region.name: float(np.exp(f)) for region, f in zip(uptake_regions(TRACER), factors)}
     return np.asarray(activity, np.float32), {"regional_factors": named, "field_sd": field_sd}
 
 
@@ -70,8 +70,8 @@ def acquire_pet(
     :return: the noisy and the noise-free image, in the unit of ``activity``, and the truth.
     """
     fwhm_mm, level = rng.uniform(4.3, 6.0), rng.uniform(0.06, 0.14)
-    clean = blur(activity, [fwhm_mm / FWHM_PER_SIGMA / grid.step[0]] * 3)
-    noise = smooth_noise(rng, grid, NOISE_FWHM_MM / FWHM_PER_SIGMA)
+    clean = blur(activity, [fwhm_mm / _FWHM_PER_SIGMA / grid.spacing_mm[0]] * 3)
+    noise = smooth_noise(rng, grid, NOISE_FWHM_MM / _FWHM_PER_SIGMA)
     noise *= np.float32(level) * np.sqrt(clean * np.float32(mean))
     truth = {"fwhm_mm": fwhm_mm, "pet_noise": level, "pet_noise_fwhm_mm": NOISE_FWHM_MM}
     return np.clip(clean + noise, 0, None), clean, truth

@@ -13,10 +13,11 @@ from scipy import ndimage, special
 
 from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.core.files import plain
+from MRI2PETLib.images.grid import Grid
 from MRI2PETLib.simulation import scanner
 from MRI2PETLib.simulation.anatomy import Anatomy, make_anatomy
 from MRI2PETLib.simulation.deformation import BRAIN_CENTRE, random_deformation
-from MRI2PETLib.simulation.fields import FloatArray, Grid
+from MRI2PETLib.simulation.fields import FloatArray, finer
 from MRI2PETLib.simulation.head import HEAD_CENTRE, HEAD_EXTENT_MM, surround
 from MRI2PETLib.templates.icbm152 import load_template
 
@@ -78,7 +79,7 @@ def simulate_subject(
     grid = Grid.covering(
         *((HEAD_CENTRE, HEAD_EXTENT_MM) if head else (BRAIN_CENTRE, BRAIN_EXTENT_MM)), spacing_mm
     )
-    fine = grid.finer(bins)
+    fine = finer(grid, bins)
 
     # One stream a purpose, so that an option does not shift the draws of the others.
     streams = {name: np.random.default_rng([seed, n]) for n, name in enumerate(_STREAMS)}

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from MRI2PETLib.core.files import write_json
-from MRI2PETLib.images.io import LoadedImage, sidecar_path, write_image
+from MRI2PETLib.images.formats import sidecar_path
+from MRI2PETLib.images.io import LoadedImage, write_image
 from MRI2PETLib.models.bundle import Bundle
 from MRI2PETLib.synthesis.cases import Case
 from MRI2PETLib.synthesis.pipeline import SynthesisResult

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from MRI2PETLib.core.errors import InputError
+from MRI2PETLib.images.formats import image_stem, is_image
 
-IMAGE_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
 _NOT_A_NAME = {"t1", "t1w", "t1_mprage", "mprage", "image", "brain"}
 
 
@@ -67,11 +67,6 @@ def _tell_apart(names: list[str], parents: list[str]) -> list[str]:
     return names
 
 
-def is_image(path: Path) -> bool:
-    """Whether the name is that of an image file this program reads."""
-    return path.name.lower().endswith(IMAGE_SUFFIXES) and not path.name.startswith(".")
-
-
 def _in_folder(folder: Path) -> list[tuple[Path, Path]]:
     bids = sorted(
         p
@@ -96,8 +91,7 @@ def _name(path: Path) -> str:
     """The file's stem without ``_T1w``; the folder's name for a DICOM folder or a file just called T1."""
     if path.is_dir():
         return _safe(path.resolve().name)
-    suffix = next((s for s in IMAGE_SUFFIXES if path.name.lower().endswith(s)), "")
-    stem = _safe(re.sub(r"_T1w$", "", path.name[: len(path.name) - len(suffix)]))
+    stem = _safe(re.sub(r"_T1w$", "", image_stem(path)))
     return _safe(path.resolve().parent.name) if stem.lower() in _NOT_A_NAME else stem
 
 

@@ -20,7 +20,7 @@ from MRI2PETLib.core.findings import Finding, Verdict
 from MRI2PETLib.core.progress import ProgressCallback, no_progress, part_of
 from MRI2PETLib.images import checks as image_checks
 from MRI2PETLib.images.checks import Kind
-from MRI2PETLib.images.headers import RawImage
+from MRI2PETLib.images.raw import RawImage
 from MRI2PETLib.preprocessing.fit_quality import judge_field_of_view
 from MRI2PETLib.preprocessing.pet import Unit, check_unit
 

@@ -14,7 +14,8 @@ import SimpleITK as sitk
 
 from MRI2PETLib.core.errors import DependencyError, InputError
 from MRI2PETLib.core.findings import Finding
-from MRI2PETLib.images.io import read_image, sidecar_path
+from MRI2PETLib.images.formats import sidecar_path
+from MRI2PETLib.images.io import read_image
 from MRI2PETLib.templates.regions import Parcellation, Space
 
 HARVARD_OXFORD = "harvard-oxford"

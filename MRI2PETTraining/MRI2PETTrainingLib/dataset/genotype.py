@@ -20,8 +20,9 @@ import SimpleITK as sitk
 
 from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.core.files import make_folder, staged_folder
+from MRI2PETLib.images.formats import sidecar_path
 from MRI2PETLib.images.grid import Grid, resample
-from MRI2PETLib.images.io import sidecar_path, write_image
+from MRI2PETLib.images.io import write_image
 from MRI2PETLib.preprocessing.smoothing import smooth_fwhm
 from MRI2PETLib.synthesis.comparison import to_unit
 from MRI2PETLib.templates.icbm152 import load_template

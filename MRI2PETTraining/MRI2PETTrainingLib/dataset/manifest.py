@@ -22,7 +22,7 @@ from typing import Any
 from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.core.files import write_text
 from MRI2PETLib.core.findings import Finding
-from MRI2PETLib.synthesis.cases import is_image
+from MRI2PETLib.images.formats import image_stem, is_image
 from MRI2PETTrainingLib.dataset.subjects import subject_keys
 
 _OPTIONAL = ("mask", "unit", "group", "genotype", "site", "donor", "exclude")
@@ -259,9 +259,8 @@ def _from_folders(root: Path) -> list[TrainingCase]:
 def _pick(folder: Path, exact: str, loose: str) -> list[Path]:
     """The images (or DICOM folders) whose name is ``exact``, or else those that match ``loose``."""
     entries = sorted(p for p in folder.iterdir() if is_image(p) or p.is_dir())
-    for test in (rf"{exact}(\.(nii(\.gz)?|nrrd|nhdr|mha|mhd))?$", loose):
-        match = re.match if test.startswith(exact) else re.search
-        found = [p for p in entries if match(test, p.name, re.IGNORECASE)]
+    for test in (rf"^{exact}$", loose):
+        found = [p for p in entries if re.search(test, image_stem(p), re.IGNORECASE)]
         if found:
             return found
     return []

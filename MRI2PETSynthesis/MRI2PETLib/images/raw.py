@@ -1,0 +1,131 @@
+"""An opened image: its header is known, its voxels are read on demand, its axes may be sheared."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import SimpleITK as sitk
+
+from MRI2PETLib.core.errors import InputError
+from MRI2PETLib.core.findings import Finding
+
+# 1 GB as float32; the pipeline holds a handful of copies. 0.5 mm isotropic over 300 mm is 216 million voxels.
+MAX_VOXELS = 256_000_000
+# An affine this close to orthonormal (largest displacement of a corner) is rounding of the header, not shear.
+SHEAR_TOLERANCE_MM = 0.01
+
+
+@dataclass(frozen=True)
+class RawImage:
+    """An opened image, before any check of its content.
+
+    :ivar affine: 4 x 4, maps (i, j, k) of voxel centres to LPS mm. Not necessarily orthonormal.
+    :ivar size: voxels along i, j, k.
+    :ivar read_frame: returns frame t as an array [k, j, i] with its stored scaling applied.
+    :ivar files: the files that hold the image.
+    """
+
+    path: Path
+    affine: np.ndarray
+    size: tuple[int, int, int]
+    n_frames: int
+    read_frame: Callable[[int], np.ndarray]
+    files: tuple[Path, ...]
+    metadata: dict[str, Any]
+    findings: tuple[Finding, ...] = ()
+
+    @property
+    def spacing_mm(self) -> np.ndarray:
+        """Distance of voxel centres along i, j, k."""
+        return np.linalg.norm(self.affine[:3, :3], axis=0)
+
+    @property
+    def extent_mm(self) -> np.ndarray:
+        """Field of view along i, j, k."""
+        return np.asarray(self.size) * self.spacing_mm
+
+
+@contextmanager
+def unreadable_as_input_error(path: Path) -> Iterator[None]:
+    """Turn the errors of the readers into an :class:`InputError` that names the file."""
+    from nibabel.filebasedimages import ImageFileError
+    from nibabel.spatialimages import HeaderDataError
+
+    try:
+        yield
+    except MemoryError as error:
+        raise InputError(f"{path} does not fit into memory.", "Resample it to about 1 mm.") from error
+    except (
+        OSError,
+        EOFError,
+        zlib.error,
+        ValueError,
+        RuntimeError,
+        ImageFileError,
+        HeaderDataError,
+    ) as error:
+        reason = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
+        raise InputError(
+            f"{path} cannot be read: it is damaged, cut short or not what its name says ({reason}).",
+            "Copy or export the file again.",
+        ) from error
+
+
+def split_size(path: Path, shape: tuple[int, ...]) -> tuple[tuple[int, int, int], int]:
+    """Split (i, j, k[, t]) into the size of a volume and the number of frames.
+
+    :raises InputError: for a two-dimensional image, or one too large to hold in memory.
+    """
+    if len(shape) < 3 or min(shape[:3]) < 2 or len(shape) > 4:
+        raise InputError(
+            f"{path} is not a volume: its size is {' x '.join(map(str, shape))}.", "Give a 3-D image."
+        )
+    i, j, k = (int(n) for n in shape[:3])
+    if i * j * k > MAX_VOXELS:
+        raise InputError(
+            f"{path} has {i} x {j} x {k} voxels, too many (limit {MAX_VOXELS / 1e6:.0f} million).",
+            "Resample it to about 1 mm.",
+        )
+    return (i, j, k), int(shape[3]) if len(shape) == 4 else 1
+
+
+def to_image(array: np.ndarray, affine: np.ndarray, *, nearest: bool = False) -> tuple[sitk.Image, float]:
+    """Make an image with orthonormal axes from an array [k, j, i] and an affine (ijk to LPS mm).
+
+    ITK and MRML cannot hold shear, so a sheared array is resampled (linear, or nearest for labels; 0
+    outside) to the nearest orthonormal axes, with the same voxel size, covering all of it.
+
+    :returns: the image, and the largest displacement in mm that ignoring the shear would have caused.
+    """
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    u, _, vt = np.linalg.svd(affine[:3, :3] / spacing)
+    direction = u @ vt
+    corners = np.array(np.meshgrid(*[(0.0, n - 1.0) for n in array.shape[::-1]])).reshape(3, -1)
+    shear_mm = float(np.linalg.norm((affine[:3, :3] - direction * spacing) @ corners, axis=0).max())
+    image = sitk.GetImageFromArray(array)
+    if shear_mm > SHEAR_TOLERANCE_MM:
+        along_axes = direction.T @ (affine[:3, :3] @ corners + affine[:3, 3:])
+        low, high = along_axes.min(axis=1), along_axes.max(axis=1)
+        size = np.ceil((high - low) / spacing - 1e-6).astype(int) + 1
+        if np.prod(size.astype(float)) > MAX_VOXELS:
+            raise InputError(f"The axes of the image are sheared by {shear_mm:.0f} mm.", "Check its header.")
+        to_index = sitk.AffineTransform(3)
+        inverse = np.linalg.inv(affine)
+        to_index.SetMatrix(inverse[:3, :3].ravel().tolist())
+        to_index.SetTranslation(inverse[:3, 3].tolist())
+        interpolator = sitk.sitkNearestNeighbor if nearest else sitk.sitkLinear
+        image = sitk.Resample(
+            image, size.tolist(), to_index, interpolator, (direction @ low).tolist(), spacing.tolist(),
+            direction.ravel().tolist(), 0.0, image.GetPixelID(),
+        )  # fmt: skip
+        return image, shear_mm
+    image.SetSpacing(spacing.tolist())
+    image.SetDirection(direction.ravel().tolist())
+    image.SetOrigin(affine[:3, 3].tolist())
+    return image, shear_mm
