@@ -218,9 +218,9 @@ class MRI2PETSynthesisWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self._shownResult = result
             self.display.showResult(*result)
             self.readouts.showResult(result[0])
-        chosen = [n.GetID() if n is not None else None for n in (node.t1, node.realPet)]
-        if not self._state.is_busy and self._checked != (*chosen, node.realUnit):
-            self._checked = (*chosen, node.realUnit)
+        chosen = [n.GetID() if n is not None else None for n in (node.t1, node.pet)]
+        if not self._state.is_busy and self._checked != (*chosen, node.petUnit):
+            self._checked = (*chosen, node.petUnit)
             self.inputs.showChecks(self.logic.quickChecks(node))
         self.updateGUI()
 
@@ -274,7 +274,7 @@ class MRI2PETSynthesisTest(ScriptedLoadableModuleTest):
         """T1 and PET of a phantom: result, comparison, tables, and the geometry of the T1."""
         t1, pet = self._phantom()
         logic = MRI2PETSynthesisLogic()
-        nodes = logic.synthesize(t1, realNode=pet, device="cpu")
+        nodes = logic.synthesize(t1, petNode=pet, device="cpu")
         synthetic = slicer.mrmlScene.GetNodeByID(nodes.pet)
         self.assertEqual(synthetic.GetImageData().GetDimensions(), t1.GetImageData().GetDimensions())
         self.assertIn("not a measurement", synthetic.GetDescription())

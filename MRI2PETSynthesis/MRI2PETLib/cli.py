@@ -14,6 +14,7 @@ from types import FrameType, ModuleType
 from MRI2PETLib import __version__
 from MRI2PETLib.core.errors import Cancelled, DependencyError, MRI2PETError
 from MRI2PETLib.core.progress import Reporter, make_reporter
+from MRI2PETLib.core.settings import Parser
 from MRI2PETLib.core.threads import settle
 from MRI2PETLib.jobs.process_tree import end_with_parent
 
@@ -43,7 +44,7 @@ def build_parser(commands: Mapping[str, ModuleType] | None = None) -> argparse.A
 
     :param commands: modules by name, instead of :func:`find_commands`.
     """
-    parser = argparse.ArgumentParser(prog="mri2pet", description=_DESCRIPTION)
+    parser = Parser(prog="mri2pet", description=_DESCRIPTION)
     parser.add_argument("--version", action="version", version=f"mri2pet {__version__}")
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, module in (find_commands() if commands is None else commands).items():

@@ -8,12 +8,16 @@ from slicer.i18n import tr as _
 from slicer.parameterNodeWrapper import Choice, Default, WithinRange, parameterNodeWrapper
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 
+from MRI2PETLib.core.options import PET_UNITS
 from MRI2PETLib.jobs.child_process import child_python
 from MRI2PETLib.scene.run import Request, SceneRun
 from MRI2PETLib.scene.suvr import DEFAULT_REFERENCE, SuvrRequest, SuvrRun
+from MRI2PETLib.synthesis.settings import SynthesisSettings
 
 _PUMP_MS = 50
 SUVR_TASK = "PET to MR and SUVR"
+_AS_STATED = "as stated"
+_DEFAULTS = SynthesisSettings()
 # Slicer 5.10 knows typing.Union only.
 LabelsNode = Union[slicer.vtkMRMLLabelMapVolumeNode, slicer.vtkMRMLSegmentationNode, None]  # noqa: UP007
 RegionNode = Union[slicer.vtkMRMLMarkupsROINode, slicer.vtkMRMLSegmentationNode, None]  # noqa: UP007
@@ -28,20 +32,20 @@ class MRI2PETSynthesisParameterNode:
 
     task: Annotated[str, Choice(["T1 to PET", SUVR_TASK])] = "T1 to PET"
     t1: slicer.vtkMRMLScalarVolumeNode
-    realPet: slicer.vtkMRMLScalarVolumeNode
-    realUnit: Annotated[str, Choice(["as stated", "SUV", "SUVR", "Bq/mL", "normalised"])] = "as stated"
+    pet: slicer.vtkMRMLScalarVolumeNode
+    petUnit: Annotated[str, Choice([_AS_STATED, *PET_UNITS])] = _AS_STATED
     mask: LabelsNode
     atlas: LabelsNode
     atlasInMni: bool = False
-    model: str = "tspo-demo"
+    model: str = _DEFAULTS.model
     result: slicer.vtkMRMLScalarVolumeNode
     layout: Annotated[str, Choice(["overlay", "compare", "readouts"])] = "overlay"
     opacity: Annotated[float, WithinRange(0, 1), Default(0.5)]
     roi: RegionNode
-    device: str = "auto"
-    precision: Annotated[str, Choice(["fp32", "bf16", "auto"])] = "fp32"
-    samples: Annotated[int, WithinRange(1, 100), Default(1)]
-    seed: Annotated[int, WithinRange(0, 2147483647), Default(0)]
+    device: str = _DEFAULTS.device
+    precision: Annotated[str, Choice([*SynthesisSettings.choices("precision")])] = _DEFAULTS.precision
+    samples: Annotated[int, WithinRange(1, 100), Default(_DEFAULTS.samples)]
+    seed: Annotated[int, WithinRange(0, 2147483647), Default(_DEFAULTS.seed)]
     suvrPet: slicer.vtkMRMLScalarVolumeNode
     suvrT1: slicer.vtkMRMLScalarVolumeNode
     suvrModel: str = ""
@@ -57,7 +61,7 @@ class MRI2PETSynthesisLogic(ScriptedLoadableModuleLogic):
     """Runs the library on nodes. Works without the widget:
 
     >>> logic = slicer.util.getModuleLogic("MRI2PETSynthesis")  # doctest: +SKIP
-    >>> nodes = logic.synthesize(t1Node, realNode=petNode)  # doctest: +SKIP
+    >>> nodes = logic.synthesize(t1Node, petNode=petNode)  # doctest: +SKIP
     """
 
     def __init__(self) -> None:
@@ -69,19 +73,36 @@ class MRI2PETSynthesisLogic(ScriptedLoadableModuleLogic):
         return MRI2PETSynthesisParameterNode(super().getParameterNode())
 
     def synthesize(
-        self, t1Node, *, realNode=None, maskNode=None, atlasNode=None, onFinished=None, **settings
+        self,
+        t1Node,
+        *,
+        petNode=None,
+        petUnit=None,
+        maskNode=None,
+        atlasNode=None,
+        atlasSpace="native",
+        onFinished=None,
+        **settings,
     ):
         """Make a synthetic PET, and compare it when there is a real one.
 
-        :param settings: further fields of :class:`MRI2PETLib.scene.run.Request`, such as ``device="cpu"``.
+        :param petUnit: unit of the real PET; overrides what its node states.
+        :param settings: fields of :class:`MRI2PETLib.synthesis.settings.SynthesisSettings`, such as
+            ``device="cpu"``.
         :param onFinished: called with a :class:`MRI2PETLib.scene.run.Finished` when all is done; then this
             returns the run at once. Without it this waits.
         :return: IDs of the result's nodes (:class:`MRI2PETLib.scene.results.ResultNodes`), or the run.
         :raises MRI2PETError: (when waiting) why there is no result.
         """
-        ids = {"real": realNode, "mask": maskNode, "atlas": atlasNode}
-        given = {name: node.GetID() for name, node in ids.items() if node is not None}
-        request = Request(t1Node.GetID(), **given, **settings)
+        request = Request(
+            t1Node.GetID(),
+            SynthesisSettings(**settings),
+            mask=_nodeId(maskNode),
+            pet=_nodeId(petNode),
+            pet_unit=petUnit,
+            atlas=_nodeId(atlasNode),
+            atlas_space=atlasSpace,
+        )
         return self._startOrWait(request, onFinished)
 
     def measureSuvr(
@@ -159,16 +180,12 @@ class MRI2PETSynthesisLogic(ScriptedLoadableModuleLogic):
         """What the parameter node asks for."""
         return Request(
             t1=_nodeId(node.t1),
-            model=node.model,
+            settings=_settings(SynthesisSettings, node),
             mask=_nodeId(node.mask),
-            real=_nodeId(node.realPet),
-            real_unit=None if node.realUnit == "as stated" else node.realUnit,
+            pet=_nodeId(node.pet),
+            pet_unit=_unit(node),
             atlas=_nodeId(node.atlas),
             atlas_space="mni" if node.atlasInMni else "native",
-            device=node.device,
-            precision=node.precision,
-            samples=node.samples,
-            seed=node.seed,
             synthetic=_nodeId(node.result) if compareOnly else None,
             check_only=checkOnly,
         )
@@ -180,9 +197,9 @@ class MRI2PETSynthesisLogic(ScriptedLoadableModuleLogic):
             return _("Choose a T1.")
         if compareOnly and node.result is None:
             return _("There is no synthetic PET yet.")
-        if compareOnly and node.realPet is None:
+        if compareOnly and node.pet is None:
             return _("Choose a real PET to compare with.")
-        if node.realPet is not None and node.realPet.GetID() == node.t1.GetID():
+        if node.pet is not None and node.pet.GetID() == node.t1.GetID():
             return _("T1 and PET are the same volume.")
         t1OfResult = node.result.GetNodeReference("MRI2PET.t1") if compareOnly else None
         if t1OfResult is not None and t1OfResult.GetID() != node.t1.GetID():
@@ -221,8 +238,27 @@ class MRI2PETSynthesisLogic(ScriptedLoadableModuleLogic):
         """Checks that need no brain extraction, for the traffic light."""
         from MRI2PETLib.scene.checks import checks_of_nodes
 
-        unit = None if node.realUnit == "as stated" else node.realUnit
-        return checks_of_nodes(node.t1, node.realPet, unit)
+        return checks_of_nodes(node.t1, node.pet, _unit(node))
+
+
+def _settings(kind, node, prefix=""):
+    """Settings from the parameters of their names: ``grey_matter`` is ``greyMatter``, with a prefix
+    ``suvrGreyMatter``; a setting without a parameter keeps its default.
+    """
+    given = {}
+    for name, about in kind.kinds().items():
+        words = name.split("_")
+        own = words[0] + "".join(map(str.capitalize, words[1:]))
+        prefixed = prefix + own[0].upper() + own[1:]
+        parameter = prefixed if prefix and hasattr(node, prefixed) else own
+        if hasattr(node, parameter):
+            value = getattr(node, parameter)
+            given[name] = None if about.optional and value == "" else value
+    return kind(**given)
+
+
+def _unit(node):
+    return None if node.petUnit == _AS_STATED else node.petUnit
 
 
 def _nodeId(chosen):

@@ -91,8 +91,9 @@ def write_pairs(
 def _write_pair(
     case: Case, pet: Prepared, space: ModelSpace, folder: Path, style: Style, request: dict[str, Any]
 ) -> None:
-    t1 = read_image(case.t1, kind="t1", series_uid=case.series_uid)
-    mask = None if case.mask is None else read_image(case.mask, kind="mask").image
+    t1 = read_image(case.t1, kind="t1", series_uid=case.inputs.series)
+    brain = case.inputs.mask
+    mask = None if brain is None else read_image(brain, kind="mask").image
     extraction = extract_brain(t1.image, mask=mask)
     if extraction.verdict.level == "refuse":
         raise InputError(f"No brain was found in {case.t1}.", "Leave it out, or look at it.")

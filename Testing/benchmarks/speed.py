@@ -29,7 +29,7 @@ import torch
 from speed_tables import tables
 
 from MRI2PETLib import __version__
-from MRI2PETLib.models.store import DEFAULT_MODEL
+from MRI2PETLib.synthesis.settings import DEFAULT_MODEL
 
 PARTS = ("imports", "end_to_end", "batches", "stages", "network_cpu", "network_cuda")
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"

@@ -25,6 +25,7 @@ from MRI2PETLib.synthesis.batch import run_batch
 from MRI2PETLib.synthesis.case_files import case_files
 from MRI2PETLib.synthesis.cases import Case
 from MRI2PETLib.synthesis.pipeline import synthesize
+from MRI2PETLib.synthesis.settings import SynthesisSettings
 
 WAIT_S = 5.0
 
@@ -96,11 +97,8 @@ def test_leaving_cancels_the_item_in_work() -> None:
 def test_a_batch_gives_what_single_runs_give(tmp_path: Path) -> None:
     bundle = tiny_bundle(tmp_path / "tiny")
     people = [simulate_subject(seed, spacing_mm=3.0) for seed in (1, 2, 3)]
-    cases = [
-        Case(f"person{n}", write_image(p.t1, tmp_path / f"{n}.nii.gz"), mask=None)
-        for n, p in enumerate(people)
-    ]
-    rows = run_batch(cases, bundle, tmp_path / "out", reporter=Reporter(), device="cpu")
+    cases = [Case(f"person{n}", write_image(p.t1, tmp_path / f"{n}.nii.gz")) for n, p in enumerate(people)]
+    rows = run_batch(cases, bundle, tmp_path / "out", SynthesisSettings(device="cpu"), reporter=Reporter())
     assert [row.status for row in rows] == ["done"] * 3
     for case, person in zip(cases, people):
         alone = synthesize(person.t1, bundle, device="cpu")

@@ -325,6 +325,7 @@ def test_a_signal_right_at_the_end_is_no_half_result(t1_path: Path, bundle: Bund
     from MRI2PETLib.core.progress import Reporter
     from MRI2PETLib.synthesis.batch import run_batch
     from MRI2PETLib.synthesis.cases import Case
+    from MRI2PETLib.synthesis.settings import SynthesisSettings
 
     def cancel(*_: object) -> None:
         raise Cancelled("now")
@@ -332,6 +333,11 @@ def test_a_signal_right_at_the_end_is_no_half_result(t1_path: Path, bundle: Bund
     output = tmp_path / "out"
     with pytest.raises(Cancelled):
         run_batch(
-            [Case("anna", t1_path)], bundle, output, reporter=Reporter(), after_case=cancel, device="cpu"
+            [Case("anna", t1_path)],
+            bundle,
+            output,
+            SynthesisSettings(device="cpu"),
+            reporter=Reporter(),
+            after_case=cancel,
         )
     assert files_in(output) == []

@@ -68,10 +68,11 @@ node = logic.getParameterNode()
 assert logic.missing(node) == "Choose a T1."
 node.t1, node.model, node.mask = t1, sys.argv[2], mask
 assert logic.missing(node) == "" and "no synthetic PET" in logic.missing(node, compareOnly=True)
-node.realPet = t1
+node.pet = t1
 assert "same volume" in logic.missing(node)
 request = logic.request(node)
-assert request.t1 == t1.GetID() and request.real_unit is None and request.atlas_space == "native"
+assert request.t1 == t1.GetID() and request.pet_unit is None and request.atlas_space == "native"
+assert request.settings.model == sys.argv[2] and request.settings.precision == "fp32"
 assert [c.level for c in logic.quickChecks(node)]
 try:
     logic.synthesize(t1, model="nowhere")

@@ -26,6 +26,7 @@ from MRI2PETLib.scene.run import Request, SceneRun  # noqa: E402
 from MRI2PETLib.scene.swipe import Swipe  # noqa: E402
 from MRI2PETLib.scene.tables import region_point_ras, report_html, table_text  # noqa: E402
 from MRI2PETLib.simulation import simulate_subject  # noqa: E402
+from MRI2PETLib.synthesis.settings import SynthesisSettings  # noqa: E402
 
 TURNED = np.array([[-0.0, -0.9563, 0.2924], [-1.0, 0.0, 0.0], [0.0, 0.2924, 0.9563]])
 
@@ -65,9 +66,8 @@ def inputs(application: Application, person: Any) -> dict[str, Any]:
 
 
 def request(inputs: dict[str, Any], model: str, **more: Any) -> Request:
-    return Request(
-        inputs["t1"].GetID(), **{"model": model, "mask": inputs["mask"].GetID(), "device": "cpu", **more}
-    )
+    settings = SynthesisSettings(model=model, device="cpu")
+    return Request(inputs["t1"].GetID(), settings, **{"mask": inputs["mask"].GetID(), **more})
 
 
 def node_names(scene: Any) -> set[str]:
@@ -84,7 +84,7 @@ def test_synthesis_comparison_and_everything_that_follows(
     scene, states = application.scene, []
     run = SceneRun(
         scene,
-        request(inputs, model, real=inputs["pet"].GetID()),
+        request(inputs, model, pet=inputs["pet"].GetID()),
         folder=tmp_path,
         on_state=states.append,
     )
@@ -135,7 +135,7 @@ def test_synthesis_comparison_and_everything_that_follows(
 
     show_result(scene, nodes, 0.4)
     before = node_names(scene)
-    again = request(inputs, model, real=inputs["pet"].GetID(), synthetic=nodes.pet)
+    again = request(inputs, model, pet=inputs["pet"].GetID(), synthetic=nodes.pet)
     second = SceneRun(scene, again, folder=tmp_path).start().wait()
     assert second.error is None and second.nodes is not None and second.nodes.pet == nodes.pet
     show_result(scene, second.nodes, 0.4)
@@ -203,8 +203,8 @@ def test_bad_inputs_end_the_run_with_their_reason(
     empty = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "empty")
     inputs["pet"].SetAttribute("MRI2PET.Synthetic", "true")
     cases = {
-        "has no voxels": Request(empty.GetID(), model=model),
-        "is a synthetic PET": request(inputs, model, real=inputs["pet"].GetID()),
+        "has no voxels": Request(empty.GetID(), SynthesisSettings(model=model)),
+        "is a synthetic PET": request(inputs, model, pet=inputs["pet"].GetID()),
         "no longer in the scene": request(inputs, model, mask="vtkMRMLLabelMapVolumeNode99"),
         "There is no model": request(inputs, "nowhere"),
         "was not synthesised here": request(inputs, model, synthetic=empty.GetID()),
@@ -222,7 +222,7 @@ def test_the_synthesis_is_kept_when_only_the_comparison_fails(
     far = image_of(inputs["pet"])
     far.SetOrigin((5000.0, 0.0, 0.0))
     pet = add_volume(application.scene, sitk.Image(far) * 0 + 1, "constant")
-    run = SceneRun(application.scene, request(inputs, model, real=pet.GetID()), folder=tmp_path)
+    run = SceneRun(application.scene, request(inputs, model, pet=pet.GetID()), folder=tmp_path)
     finished = run.start().wait()
     assert finished.state == "failed" and finished.nodes is not None and finished.nodes.real is None
     assert run.state.message.startswith("The synthetic PET is there, but the comparison failed.")
@@ -234,7 +234,7 @@ def test_checks_of_nodes_and_of_a_child_agree_on_what_both_see(
     scene = application.scene
     quick = {c.name: c for c in checks_of_nodes(inputs["t1"], inputs["pet"], "SUV")}
     assert quick["brain"].level == "not checked" and quick["overlap of T1 and PET"].level == "ok"
-    wanted = request(inputs, model, real=inputs["pet"].GetID(), real_unit="SUV", check_only=True)
+    wanted = request(inputs, model, pet=inputs["pet"].GetID(), pet_unit="SUV", check_only=True)
     finished = SceneRun(scene, wanted, folder=tmp_path).start().wait()
     full = {c.name: c for c in finished.checks}
     assert list(full) == list(quick) and full["brain"].level in ("ok", "warn")

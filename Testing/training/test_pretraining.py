@@ -14,6 +14,7 @@ from scipy import ndimage
 from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.models.model_space import ModelSpace
 from MRI2PETLib.synthesis.cases import Case
+from MRI2PETLib.synthesis.settings import CaseInputs
 from MRI2PETTrainingLib.dataset.manifest import read_dataset
 from MRI2PETTrainingLib.pretraining import histogram_style, write_pairs
 from MRI2PETTrainingLib.vgg_style import CONVOLUTIONS, VGGFeatures, VGGStyle, _gram, read_vgg
@@ -58,7 +59,7 @@ def mris(tmp_path_factory: pytest.TempPathFactory) -> list[Case]:
     for number in range(2):
         write_pair(root / f"m{number}", number)
     return [
-        Case(f"m{n}", root / f"m{n}" / "T1.nii.gz", mask=root / f"m{n}" / "brain_mask.nii.gz")
+        Case(f"m{n}", root / f"m{n}" / "T1.nii.gz", inputs=CaseInputs(root / f"m{n}" / "brain_mask.nii.gz"))
         for n in range(2)
     ]
 

@@ -9,25 +9,20 @@ import argparse
 from pathlib import Path
 
 from MRI2PETLib.core.progress import Reporter
+from MRI2PETLib.synthesis.settings import CaseInputs
 
 HELP = "can these images be used? a list of named checks"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("t1", type=Path, metavar="T1", help="image or DICOM folder")
-    parser.add_argument("--mask", type=Path, help="brain mask of the T1, instead of finding the brain")
-    parser.add_argument("--pet", type=Path, metavar="REAL", help="real PET of the same person")
-    parser.add_argument(
-        "--pet-unit",
-        choices=("SUV", "SUVR", "Bq/mL", "normalised"),
-        help="unit of --pet, when its files do not say",
-    )
+    CaseInputs.add_to(parser)
 
 
 def run(args: argparse.Namespace, reporter: Reporter) -> int:
     from MRI2PETLib.synthesis.input_checks import full_checks, refusal, worst_level
 
-    checks = full_checks(args.t1, args.mask, args.pet, args.pet_unit, progress=reporter.progress)
+    checks = full_checks(args.t1, CaseInputs.of(args), progress=reporter.progress)
     reporter.close()
     for check in checks:
         reporter.say(f"{check.level:<12} {check.name}: {check.message} {check.hint}".rstrip(" :"))

@@ -10,6 +10,7 @@ import argparse
 import json
 from pathlib import Path
 
+from MRI2PETLib.core import options
 from MRI2PETLib.core.progress import Reporter
 
 HELP = "make a T1 + PET, synthesise, compare, write the picture"
@@ -17,37 +18,37 @@ HELP = "make a T1 + PET, synthesise, compare, write the picture"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "-o", "--output", type=Path, default=Path("demo"), metavar="DIR", help="default: demo"
+        "-o", "--output", type=Path, default=Path("demo"), metavar="DIR", help="where results go"
     )
-    parser.add_argument(
-        "--seed", type=int, default=2025, help="which simulated person (default: %(default)s)"
-    )
-    parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:N or mps")
+    parser.add_argument("--seed", type=int, default=2025, help="which simulated person")
+    parser.add_argument("--device", default="auto", help=options.DEVICE)
 
 
 def run(args: argparse.Namespace, reporter: Reporter) -> int:
-    from MRI2PETLib.models.store import DEFAULT_MODEL, find_bundle
+    from MRI2PETLib.models.store import find_bundle
     from MRI2PETLib.simulation.dataset import DatasetSettings, write_dataset
     from MRI2PETLib.synthesis.batch import run_batch
     from MRI2PETLib.synthesis.case_files import case_files
     from MRI2PETLib.synthesis.cases import Case
     from MRI2PETLib.synthesis.comparison import add_comparison
+    from MRI2PETLib.synthesis.settings import CaseInputs, SynthesisSettings
 
-    bundle = find_bundle(DEFAULT_MODEL)
+    settings = SynthesisSettings(device=args.device)
+    bundle = find_bundle(settings.model)
     reporter.warning(f"SIMULATED person, DEMONSTRATION model: {bundle.metadata['description']}")
     reporter.progress(0, 1, "simulating a person")
     folder = args.output / "simulated"
     write_dataset(folder, 1, DatasetSettings(args.seed, spacing_mm=1.0, head=True, lesion_share=1.0))
     t1_path, pet_path = folder / "subject_001" / "T1.nii.gz", folder / "subject_001" / "PET.nii.gz"
     lesion = json.loads((folder / "subject_001" / "truth.json").read_text(encoding="utf-8"))["lesion"]
-    case = Case("phantom", t1_path, pet=pet_path)
+    case = Case("phantom", t1_path, inputs=CaseInputs(pet=pet_path))
     run_batch(
         [case],
         bundle,
         args.output,
+        settings,
         reporter=reporter,
         after_case=add_comparison(bundle, pet_path, None, reporter, point_mm=tuple(lesion["centre_lps_mm"])),
-        device=args.device,
     )
     files = case_files(case, bundle, args.output)
     reporter.close()

@@ -14,7 +14,7 @@ HELP = "what is installed, which device, how fast"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--device", default="auto", help="device to time (default: %(default)s)")
+    parser.add_argument("--device", default="auto", help="device to time")
     parser.add_argument(
         "--need",
         nargs="+",
@@ -32,8 +32,9 @@ def run(args: argparse.Namespace, reporter: Reporter) -> int:
     from MRI2PETLib import __version__
     from MRI2PETLib.core.errors import DependencyError, MRI2PETError
     from MRI2PETLib.installation.packages import read_packages
-    from MRI2PETLib.models.store import DEFAULT_MODEL, list_bundles
+    from MRI2PETLib.models.store import list_bundles
     from MRI2PETLib.preprocessing.brain_extractors import available_backends
+    from MRI2PETLib.synthesis.settings import DEFAULT_MODEL
 
     problems: list[str] = []
     reporter.say(f"SlicerMRI2PET {__version__}, Python {platform.python_version()}, {platform.platform()}")

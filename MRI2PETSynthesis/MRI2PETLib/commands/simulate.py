@@ -23,16 +23,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-o", "--output", type=Path, required=True, metavar="DIR", help="folder of the dataset"
     )
-    parser.add_argument(
-        "--seed", type=int, default=0, help="the same seed gives the same dataset (default 0)"
-    )
-    parser.add_argument("--spacing-mm", type=float, default=2.0, help="voxel size, 0.7 to 6 mm (default 2)")
+    parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same dataset")
+    parser.add_argument("--spacing-mm", type=float, default=2.0, help="voxel size, 0.7 to 6 mm")
     parser.add_argument("--head", action="store_true", help="whole heads instead of skull-stripped brains")
     parser.add_argument(
         "--lesion-share",
         type=float,
         default=0.25,
-        help="share of subjects with a focal PET lesion (default 0.25)",
+        help="share of subjects with a focal PET lesion",
     )
 
 

@@ -6,7 +6,7 @@
     FOLDER/job.log     what it said: its JSON lines, and its error output between them
 
 >>> job = DetachedJob(command, "RUN").start()  # doctest: +SKIP
->>> job = DetachedJob.attach("RUN")  # doctest: +SKIP   later, from another program
+>>> job = DetachedJob.attach("RUN")  # later, from another program  # doctest: +SKIP
 """
 
 from __future__ import annotations

@@ -13,7 +13,6 @@ from MRI2PETLib.core.files import atomic_path, make_folder
 from MRI2PETLib.core.resources import resources_dir
 from MRI2PETLib.models.bundle import CARD, LICENCE, METADATA, Bundle, read_bundle
 
-DEFAULT_MODEL = "tspo-demo"
 _LARGEST_ARCHIVE = 8_000_000_000  # bytes, unpacked
 
 

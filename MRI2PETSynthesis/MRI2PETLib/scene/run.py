@@ -12,7 +12,6 @@ import slicer
 from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.jobs.child_process import Outcome
 from MRI2PETLib.jobs.run_state import RunState
-from MRI2PETLib.models.store import DEFAULT_MODEL
 from MRI2PETLib.reports.case_files import read_comparison
 from MRI2PETLib.scene.comparison import add_comparison
 from MRI2PETLib.scene.files import write_atlas, write_mask, write_pet, write_synthetic, write_t1
@@ -20,6 +19,7 @@ from MRI2PETLib.scene.job import Finished, SceneJob, Step
 from MRI2PETLib.scene.nodes import all_or_nothing
 from MRI2PETLib.scene.results import ResultNodes, Synthetic, add_result, read_synthetic
 from MRI2PETLib.synthesis.input_checks import Check
+from MRI2PETLib.synthesis.settings import CaseInputs, SynthesisSettings
 from MRI2PETLib.templates.regions import Space
 
 _SYNTHESIS, _COMPARISON = "synthesis", "comparison"
@@ -30,22 +30,18 @@ class Request:
     """What to run, by node ID. ``synthetic``: compare this synthetic PET instead of making one;
     ``check_only``: only check the inputs.
 
-    ``mask_segment``: segment of a segmentation, default its first. ``real_unit`` overrides what the PET
-    states. The other settings are those of :func:`MRI2PETLib.synthesis.pipeline.synthesize`.
+    ``mask_segment``: segment of a segmentation, default its first. ``pet`` is the real PET; ``pet_unit``
+    overrides what it states.
     """
 
     t1: str
-    model: str = DEFAULT_MODEL
+    settings: SynthesisSettings = SynthesisSettings()
     mask: str | None = None
     mask_segment: str | None = None
-    real: str | None = None
-    real_unit: str | None = None
+    pet: str | None = None
+    pet_unit: str | None = None
     atlas: str | None = None
     atlas_space: Space = "native"
-    device: str = "auto"
-    precision: str = "fp32"
-    samples: int = 1
-    seed: int = 0
     synthetic: str | None = None
     check_only: bool = False
 
@@ -70,16 +66,14 @@ class SceneRun(SceneJob[ResultNodes]):
             return [self._check_step(folder, t1)]
         steps = []
         if request.synthetic is None:
+            inputs = CaseInputs(mask=self._mask(folder, t1))
             arguments = ["synthesize", str(folder / "T1.nrrd"), "-o", str(folder / "out")]
-            arguments += ["--model", request.model, "--device", request.device]
-            arguments += ["--precision", request.precision]
-            arguments += ["--samples", str(request.samples), "--seed", str(request.seed)]
-            arguments += self._mask(folder, t1)
+            arguments += [*inputs.arguments(), *request.settings.arguments()]
             steps.append(Step(_SYNTHESIS, arguments, folder / "out"))
         else:
             write_synthetic(self._node(request.synthetic, "synthetic PET"), folder / "synthetic.nii.gz")
-        if request.real:
-            arguments = ["evaluate", "--real", self._pet(folder), "--t1", str(folder / "T1.nrrd")]
+        if request.pet:
+            arguments = ["evaluate", "--real", str(self._pet(folder)), "--t1", str(folder / "T1.nrrd")]
             arguments += ["--register", "rigid", "--to-synthetic-unit", "-o", str(folder / "comparison")]
             if request.atlas:
                 atlas = self._node(request.atlas, "atlas")
@@ -92,22 +86,20 @@ class SceneRun(SceneJob[ResultNodes]):
         return steps
 
     def _check_step(self, folder: Path, t1: sitk.Image) -> Step:
-        arguments = ["check", str(folder / "T1.nrrd"), *self._mask(folder, t1)]
-        if self._request.real:
-            arguments += ["--pet", self._pet(folder)]
-        return Step("check", arguments, folder)
+        inputs = CaseInputs(self._mask(folder, t1), self._pet(folder) if self._request.pet else None)
+        return Step("check", ["check", str(folder / "T1.nrrd"), *inputs.arguments()], folder)
 
-    def _mask(self, folder: Path, t1: sitk.Image) -> list[str]:
+    def _mask(self, folder: Path, t1: sitk.Image) -> Path | None:
         if not self._request.mask:
-            return []
+            return None
         node = self._node(self._request.mask, "brain mask")
         write_mask(node, self._request.mask_segment, t1, folder / "mask.nrrd")
-        return ["--mask", str(folder / "mask.nrrd")]
+        return folder / "mask.nrrd"
 
-    def _pet(self, folder: Path) -> str:
-        node = self._node(str(self._request.real), "real PET")
-        write_pet(node, folder / "PET.nrrd", self._request.real_unit)
-        return str(folder / "PET.nrrd")
+    def _pet(self, folder: Path) -> Path:
+        node = self._node(str(self._request.pet), "real PET")
+        write_pet(node, folder / "PET.nrrd", self._request.pet_unit)
+        return folder / "PET.nrrd"
 
     def _arguments(self, step: Step) -> list[str]:
         if step.name == _COMPARISON:

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, fields, replace
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import SimpleITK as sitk
 
@@ -24,15 +24,22 @@ from MRI2PETLib.core.prefetch import OneAhead, import_early
 from MRI2PETLib.core.progress import ProgressCallback, Reporter, part_of
 from MRI2PETLib.images.io import LoadedImage, read_image, sha256_of
 from MRI2PETLib.models.bundle import Bundle
-from MRI2PETLib.models.inference import LoadedModel, load_model
+from MRI2PETLib.models.inference import LoadedModel
 from MRI2PETLib.preprocessing.template_registration import ALIGNING
 from MRI2PETLib.synthesis.case_files import CaseFiles, case_files, finished_sidecar, write_case
 from MRI2PETLib.synthesis.cases import Case
-from MRI2PETLib.synthesis.pipeline import ENCODING, Prepared, SynthesisResult, complete, prepare
+from MRI2PETLib.synthesis.pipeline import (
+    ENCODING,
+    Prepared,
+    SynthesisResult,
+    complete,
+    open_model,
+    prepare,
+    read_source,
+)
+from MRI2PETLib.synthesis.settings import SynthesisSettings
 
 STATUS_FILE = "synthesis_status.csv"
-# Which settings belong to which part of a synthesis; the others are the prediction's.
-_OF_PREPARATION, _OF_MODEL = ("brain_extractor",), ("device", "precision")
 _log = logging.getLogger(__name__)
 
 
@@ -58,14 +65,13 @@ def run_batch(
     cases: Sequence[Case],
     bundle: Bundle,
     output: Path,
+    settings: SynthesisSettings,
     *,
     reporter: Reporter,
     after_case: AfterCase | None = None,
-    **settings: Any,
 ) -> list[Status]:
     """Synthesise every case into ``output`` and keep ``synthesis_status.csv`` there up to date.
 
-    :param settings: keyword arguments of :func:`MRI2PETLib.synthesis.pipeline.synthesize`.
     :raises OutputError: if the folder cannot be written to (nothing more could be saved).
     :raises Cancelled: when the user cancels; finished cases are kept.
     """
@@ -75,7 +81,7 @@ def run_batch(
     names = {case.name for case in cases}
     earlier = [row for row in read_status(output) if row.case not in names]
     rows: list[Status] = []
-    load = cache(lambda: load_model(bundle, **_only(settings, _OF_MODEL)))
+    load = cache(lambda: open_model(bundle, settings))
 
     def prepare_case(case: Case, progress: ProgressCallback) -> Ready | Status:
         return _prepare_case(case, case_files(case, bundle, output), bundle, progress, settings)
@@ -138,16 +144,18 @@ class Ready:
 
 
 def _prepare_case(
-    case: Case, files: CaseFiles, bundle: Bundle, progress: ProgressCallback, settings: dict[str, Any]
+    case: Case, files: CaseFiles, bundle: Bundle, progress: ProgressCallback, settings: SynthesisSettings
 ) -> Ready | Status:
     """Read a case and prepare it for the network, or say that it was done before."""
-    inputs = {"t1": case.t1, "mask": case.mask, "pet": case.pet}
+    given = case.inputs
+    inputs = {"t1": case.t1, "mask": given.mask, "pet": given.pet}
     wanted = {
         "version": __version__,
         "model_sha256": bundle.sha256,
         **{f"{name}_sha256": sha256_of(path) if path else None for name, path in inputs.items()},
-        "series_uid": case.series_uid,
-        **settings,
+        "series": given.series,
+        "pet_unit": given.pet_unit,
+        **settings.to_dict(by_content=False),
     }
     if (sidecar := finished_sidecar(files, wanted)) is not None:
         level = sidecar["Quality"]["level"]
@@ -158,13 +166,9 @@ def _prepare_case(
             import_early("torch", "matplotlib.figure", "matplotlib.backends.backend_agg")
         progress(done, total, stage)
 
-    kind: Literal["t1", "pet"] = "pet" if bundle.space.source_modality == "PET" else "t1"
-    t1 = read_image(case.t1, kind=kind, series_uid=case.series_uid)
-    brain = None
-    if case.mask is not None:
-        brain = read_image(case.mask, kind="mask").image
-    own = _only(settings, _OF_PREPARATION)
-    prepared = prepare(t1.image, bundle, mask=brain, progress=part_of(told, 0.04, 0.65), **own)
+    t1 = read_source(case.t1, bundle, given.series)
+    brain = None if given.mask is None else read_image(given.mask, kind="mask").image
+    prepared = prepare(t1.image, bundle, settings, mask=brain, progress=part_of(told, 0.04, 0.65))
     return Ready(files, t1, prepared, wanted)
 
 
@@ -176,15 +180,14 @@ def _complete_case(
     progress: ProgressCallback,
     reporter: Reporter,
     after_case: AfterCase | None,
-    settings: dict[str, Any],
+    settings: SynthesisSettings,
 ) -> Status:
     """Run the network for a case and write its files."""
     files, t1 = ready.files, ready.t1
-    own = {k: v for k, v in settings.items() if k not in _OF_PREPARATION + _OF_MODEL}
-    result = complete(ready.prepared, load, progress=part_of(progress, 0.65, 0.95), **own)
+    result = complete(ready.prepared, load, settings, part_of(progress, 0.65, 0.95))
     for reason in (t1.verdict + result.verdict).reasons("warn"):
         reporter.warning(f"{case.name}: {reason}")
-    if settings.get("samples", 1) > 1 and result.sd is None:
+    if settings.samples > 1 and result.sd is None:
         reporter.warning(f"{bundle.id} is deterministic: more than one sample changes nothing.")
     progress(0.96, 1, "writing")
     with staged_folder(files.folder, last=files.sidecar.name) as staging:
@@ -207,10 +210,6 @@ def _copy(image: sitk.Image) -> sitk.Image:
     copy = sitk.Image(image)
     copy.MakeUnique()
     return copy
-
-
-def _only(settings: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
-    return {name: value for name, value in settings.items() if name in names}
 
 
 def _since(started: float) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.images.formats import image_stem, is_image
+from MRI2PETLib.synthesis.settings import CaseInputs
 
 _NOT_A_NAME = {"t1", "t1w", "t1_mprage", "mprage", "image", "brain"}
 
@@ -20,16 +21,13 @@ _NOT_A_NAME = {"t1", "t1w", "t1_mprage", "mprage", "image", "brain"}
 class Case:
     """One T1 to process. ``name`` is unique in its batch and safe in file names; ``folder`` is relative.
 
-    ``mask`` is a brain mask to use, ``pet`` a real PET to compare with, ``series_uid`` the series of a DICOM
-    folder that holds several.
+    ``inputs`` is what belongs to this T1 alone.
     """
 
     name: str
     t1: Path
     folder: Path = Path(".")
-    mask: Path | None = None
-    pet: Path | None = None
-    series_uid: str | None = None
+    inputs: CaseInputs = CaseInputs()
 
 
 def find_cases(inputs: Sequence[Path | str]) -> list[Case]:

@@ -23,6 +23,7 @@ from MRI2PETLib.images.checks import Kind
 from MRI2PETLib.images.raw import RawImage
 from MRI2PETLib.preprocessing.fit_quality import judge_field_of_view
 from MRI2PETLib.preprocessing.pet import Unit, check_unit
+from MRI2PETLib.synthesis.settings import CaseInputs
 
 CheckLevel = Literal["ok", "warn", "refuse", "not checked"]
 T1, CONTRAST, FIELD, BRAIN, STRIPPED = "T1 image", "T1 contrast", "field of view", "brain", "skull"
@@ -93,17 +94,10 @@ def quick_checks(
 
 
 def full_checks(
-    t1: Path,
-    mask: Path | None = None,
-    pet: Path | None = None,
-    pet_unit: str | None = None,
-    *,
-    progress: ProgressCallback = no_progress,
+    t1: Path, inputs: CaseInputs | None = None, *, progress: ProgressCallback = no_progress
 ) -> list[Check]:
     """All checks of files: the quick ones, the brain in the T1, and the PET registered to it.
 
-    :param mask: brain mask of the T1, instead of finding the brain.
-    :param pet_unit: unit of the PET; overrides what its files state.
     :return: as :func:`quick_checks`. What cannot be checked because of an earlier refusal is *not checked*.
     """
     from MRI2PETLib.images.io import read_image
@@ -112,7 +106,9 @@ def full_checks(
 
     checks = _Checks()
     progress(0, 1, "reading")
-    image = checks.read(T1, lambda: read_image(t1, kind="t1"))
+    own = inputs or CaseInputs()
+    mask, pet, pet_unit = own.mask, own.pet, own.pet_unit
+    image = checks.read(T1, lambda: read_image(t1, kind="t1", series_uid=own.series))
     given = checks.read(BRAIN, lambda: read_image(mask, kind="mask")) if mask is not None else None
     real = checks.read(PET, lambda: read_pet(pet, unit=pet_unit)) if pet is not None else None
     synthetic = (is_synthetic(t1), pet is not None and is_synthetic(pet))

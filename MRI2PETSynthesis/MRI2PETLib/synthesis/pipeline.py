@@ -8,8 +8,9 @@ import platform
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,11 +20,15 @@ from MRI2PETLib import __version__
 from MRI2PETLib.core.errors import InputError, QualityError
 from MRI2PETLib.core.findings import Finding, Verdict
 from MRI2PETLib.core.progress import ProgressCallback, no_progress, part_of
+from MRI2PETLib.core.settings import keywords_of
 from MRI2PETLib.images.grid import Grid
+from MRI2PETLib.images.io import LoadedImage, read_image
 from MRI2PETLib.models.bundle import Bundle
 from MRI2PETLib.models.inference import LoadedModel, load_model, predict_encoded
 from MRI2PETLib.models.model_space import Encoded, decode, encode, not_predicted
+from MRI2PETLib.models.store import find_bundle
 from MRI2PETLib.preprocessing.brain_mask import BrainExtraction, extract_brain
+from MRI2PETLib.synthesis.settings import DEFAULT_MODEL, SynthesisSettings
 
 ENCODING = "into model space"  # a stage of the progress, see :func:`prepare`
 
@@ -56,63 +61,75 @@ class Prepared:
     seconds: dict[str, float]
 
 
+@keywords_of(SynthesisSettings)
 def synthesize(
-    t1: sitk.Image,
-    bundle: Bundle,
+    t1: sitk.Image | Path | str,
+    model: Bundle | Path | str = DEFAULT_MODEL,
     *,
-    mask: sitk.Image | None = None,
+    mask: sitk.Image | Path | str | None = None,
     extraction: BrainExtraction | None = None,
-    brain_extractor: str = "template",
-    device: str = "auto",
-    precision: str = "fp32",
-    samples: int = 1,
-    steps: int = 0,
-    seed: int = 0,
     progress: ProgressCallback = no_progress,
+    **settings: object,
 ) -> SynthesisResult:
     """Synthesise a PET from a T1, or whatever else the model translates.
 
-    :param t1: T1-weighted volume of a head or a stripped brain, any grid (LPS mm). For a model that starts
-        from PET, the PET: then ``mask`` or ``extraction`` is needed, since brains are found on T1s.
-    :param bundle: the model, see :func:`MRI2PETLib.models.store.find_bundle`.
-    :param mask: brain mask on the grid of the input, to use instead of extracting one.
+    >>> from MRI2PETLib import synthesize
+    >>> from MRI2PETLib.simulation import simulate_subject
+    >>> person = simulate_subject(3, spacing_mm=4.0)
+    >>> result = synthesize(person.t1, mask=person.brain_mask, device="cpu")
+    >>> result.unit, result.pet.GetSize() == person.t1.GetSize()
+    ('SUVR', True)
+
+    :param t1: T1-weighted volume of a head or a stripped brain, any grid (LPS mm), or its file or DICOM
+        folder. For a model that starts from PET, the PET: then ``mask`` or ``extraction`` is needed, since
+        brains are found on T1s.
+    :param model: a model's id or folder, or the bundle itself.
+    :param mask: brain mask on the grid of the input, or its file, to use instead of extracting one.
     :param extraction: brain of this T1 as it was found before, instead of finding it.
-    :param brain_extractor: ``template`` or an installed backend.
-    :param device: ``auto``, ``cpu``, ``cuda[:N]`` or ``mps``; out of memory falls back to the CPU.
-    :param precision: ``fp32``, ``bf16`` (about three decimals; fast where the processor has it) or ``auto``:
-        whichever a trial on the device finds faster.
-    :param samples: number of samples of a stochastic family; a deterministic one runs once.
-    :param steps: sampling steps of a diffusion family, 0 for the model's own.
+    :settings:
+    :raises InputError: if a file cannot be read; for a setting that cannot be used; if the model starts from
+        PET and no brain mask was given.
     :raises QualityError: if the T1 cannot be used (no brain, inverted contrast, too small a field of view).
-    :raises InputError: if the model starts from PET and no brain mask was given.
-    :raises BundleError: if the weights are not sound.
+    :raises BundleError: if there is no such model, or its weights are not sound.
     :raises DeviceError: if the device does not exist or the CPU's memory does not suffice either.
     """
+    bundle = model if isinstance(model, Bundle) else find_bundle(model)
+    chosen = SynthesisSettings.of_keywords({"model": bundle.id, **settings})
+    loaded = None
+    if isinstance(t1, (Path, str)):
+        loaded = read_source(t1, bundle)
+        t1 = loaded.image
+    brain = read_image(mask, kind="mask").image if isinstance(mask, (Path, str)) else mask
     prepared = prepare(
         t1,
         bundle,
-        mask=mask,
+        chosen,
+        mask=brain,
         extraction=extraction,
-        brain_extractor=brain_extractor,
         progress=part_of(progress, 0, 0.65),
     )
-    return complete(
-        prepared,
-        lambda: load_model(bundle, device=device, precision=precision),
-        samples=samples,
-        steps=steps,
-        seed=seed,
-        progress=part_of(progress, 0.65, 1),
-    )
+    result = complete(prepared, lambda: open_model(bundle, chosen), chosen, part_of(progress, 0.65, 1))
+    return result if loaded is None else replace(result, verdict=loaded.verdict + result.verdict)
+
+
+def read_source(path: Path | str, bundle: Bundle, series: str | None = None) -> LoadedImage:
+    """Read what a model starts from: a T1 or a PET."""
+    is_pet = bundle.space.source_modality == "PET"
+    return read_image(path, kind="pet" if is_pet else "t1", series_uid=series)
+
+
+def open_model(bundle: Bundle, settings: SynthesisSettings) -> LoadedModel:
+    """Load a model for the device and the precision that were chosen."""
+    return load_model(bundle, device=settings.device, precision=settings.precision)
 
 
 def prepare(
     t1: sitk.Image,
     bundle: Bundle,
+    settings: SynthesisSettings,
     *,
     mask: sitk.Image | None = None,
     extraction: BrainExtraction | None = None,
-    brain_extractor: str = "template",
     progress: ProgressCallback = no_progress,
 ) -> Prepared:
     """The first half of :func:`synthesize`, which needs no network."""
@@ -128,7 +145,7 @@ def prepare(
     if extraction is None:
         with _timed(seconds, "brain"):
             extraction = extract_brain(
-                t1, mask=mask, backend=brain_extractor, progress=part_of(progress, 0, 0.9)
+                t1, mask=mask, backend=settings.brain_extractor, progress=part_of(progress, 0, 0.9)
             )
     if extraction.verdict.level == "refuse":
         raise QualityError(" ".join(extraction.verdict.reasons("refuse")))
@@ -142,10 +159,7 @@ def prepare(
 def complete(
     prepared: Prepared,
     load: Callable[[], LoadedModel],
-    *,
-    samples: int = 1,
-    steps: int = 0,
-    seed: int = 0,
+    settings: SynthesisSettings,
     progress: ProgressCallback = no_progress,
 ) -> SynthesisResult:
     """The second half of :func:`synthesize`.
@@ -165,9 +179,9 @@ def complete(
             encoded,
             device=model.device,
             precision=model.precision,
-            samples=samples,
-            steps=steps,
-            seed=seed,
+            samples=settings.samples,
+            steps=settings.steps,
+            seed=settings.seed,
             progress=part_of(progress, 0.1, 0.85),
         )
     progress(0.85, 1, "back to the T1 grid")
@@ -191,11 +205,9 @@ def complete(
         provenance={
             **software_versions(),
             "model": model_provenance(model.bundle),
+            "settings": settings.to_dict(),
             "device": ran_on,
             "precision": model.precision,
-            "samples": samples,
-            "steps": steps,
-            "seed": seed,
             "seconds": seconds,
             "preprocessing": _preprocessing(extraction, encoded),
         },

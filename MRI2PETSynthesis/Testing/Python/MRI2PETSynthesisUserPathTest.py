@@ -44,7 +44,7 @@ class MRI2PETSynthesisUserPathTest(WindowTestCase):
         self.shot("overlay")
 
         # The real PET: compare
-        self.ui.realSelector.setCurrentNode(pet)
+        self.ui.petSelector.setCurrentNode(pet)
         self.assertTrue(self.ui.compareButton.enabled)
         self.ui.compareButton.click()
         self.finish()

@@ -1,0 +1,221 @@
+"""Settings as frozen dataclasses: a field says once what the command line, a call in Python, a child
+process, a window and a sidecar say of it.
+
+>>> @dataclass(frozen=True)
+... class Example(Settings):
+...     samples: int = option("samples to draw", 1, least=1)
+>>> Example(samples=3).arguments()
+['--samples=3']
+"""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import types
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, dataclass, field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
+
+from MRI2PETLib.core.errors import InputError
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+_KEY = "option"
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True)
+class Option:
+    """What is known of a setting besides its name, type and default.
+
+    :ivar least: smallest value, ``most`` the largest one.
+    :ivar bare: value of the option when it is given without one.
+    :ivar by_content: it names something (a model, an atlas) whose content decides the result, not its name.
+    """
+
+    help: str
+    choices: tuple[str, ...] = ()
+    metavar: str | tuple[str, ...] | None = None
+    least: float | None = None
+    most: float | None = None
+    bare: str | None = None
+    by_content: bool = False
+
+
+def option(help: str, default: Any = MISSING, **about: Any) -> Any:
+    """A field of a :class:`Settings`.
+
+    :param default: without one the setting is required.
+    :param about: the other fields of :class:`Option`.
+    """
+    return field(default=default, metadata={_KEY: Option(help, **about)})
+
+
+class Kind(NamedTuple):
+    """The type of a setting: of one value, how many there are, and whether it may be ``None``."""
+
+    type: type
+    number: int | None  # None: any number
+    optional: bool
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Base of all settings; a field that is made by :func:`option` is an option of the command line.
+
+    ``fwhm_mm`` is ``--fwhm-mm``. Types: str, int, float, bool, Path, one of them or ``None``, a tuple of a
+    fixed number of them, or of any number (an option to repeat).
+
+    :raises InputError: when made with a value that is out of range or not among the choices.
+    """
+
+    def __post_init__(self) -> None:
+        for name, about in self.options().items():
+            _check(name, getattr(self, name), about)
+
+    @classmethod
+    def options(cls) -> dict[str, Option]:
+        """What is known of each setting, by its name."""
+        return {f.name: f.metadata[_KEY] for f in fields(cls) if _KEY in f.metadata}
+
+    @classmethod
+    def kinds(cls) -> dict[str, Kind]:
+        """The type of each setting, by its name."""
+        hints = typing.get_type_hints(cls)
+        return {name: _kind(hints[name]) for name in cls.options()}
+
+    @classmethod
+    def choices(cls, name: str) -> tuple[str, ...]:
+        """The values that a setting can have, for a list to choose from."""
+        return cls.options()[name].choices
+
+    @classmethod
+    def add_to(cls, parser: argparse._ActionsContainer) -> None:
+        """Define the options of a command."""
+        defaults = {f.name: f.default for f in fields(cls)}
+        kinds = cls.kinds()
+        for name, about in cls.options().items():
+            default: Any = defaults[name]
+            common: dict[str, Any] = {"dest": name, "help": about.help, "required": default is MISSING}
+            common |= {"default": None if default is MISSING else default}
+            if kinds[name].type is bool:
+                parser.add_argument(flag(name), action="store_true", **common)
+                continue
+            common |= {"type": kinds[name].type, "metavar": about.metavar, "choices": about.choices or None}
+            if about.bare is not None:
+                common |= {"nargs": "?", "const": about.bare}
+            if kinds[name].number is None:
+                common |= {"action": "append", "default": list(default)}
+            elif kinds[name].number != 1:
+                common |= {"nargs": kinds[name].number}
+            parser.add_argument(flag(name), **common)
+
+    @classmethod
+    def of(cls, parsed: argparse.Namespace) -> Self:
+        """The settings of a command line."""
+        values = {name: getattr(parsed, name) for name in cls.options()}
+        return cls(**{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})
+
+    @classmethod
+    def of_keywords(cls, keywords: Mapping[str, object]) -> Self:
+        """The settings of a call.
+
+        :raises TypeError: if there is no setting of that name.
+        """
+        return cls(**cast("dict[str, Any]", keywords))
+
+    def arguments(self) -> list[str]:
+        """The command line of these settings."""
+        rendered = []
+        for name, kind in self.kinds().items():
+            value = getattr(self, name)
+            if kind.type is bool:
+                rendered += [flag(name)] if value else []
+            elif kind.number is None:
+                rendered += [f"{flag(name)}={one}" for one in value]
+            elif value is not None:
+                rendered += [f"{flag(name)}={value}"] if kind.number == 1 else [flag(name), *map(str, value)]
+        return rendered
+
+    def to_dict(self, *, by_content: bool = True) -> dict[str, Any]:
+        """The settings by name, for JSON.
+
+        :param by_content: also those of which the content decides, not the name, see :class:`Option`.
+        """
+        chosen = (n for n, about in self.options().items() if by_content or not about.by_content)
+        return {name: _plain(getattr(self, name)) for name in chosen}
+
+
+def flag(name: str) -> str:
+    """``fwhm_mm`` -> ``--fwhm-mm``."""
+    return "--" + name.replace("_", "-")
+
+
+def keywords_of(settings: type[Settings]) -> Callable[[_Function], _Function]:
+    """Let a function that takes ``**settings`` show them in its signature, and in its docstring where that
+    says ``:settings:``.
+    """
+
+    def decorate(function: _Function) -> _Function:
+        own = inspect.signature(function)
+        given = [p for p in own.parameters.values() if p.kind is not inspect.Parameter.VAR_KEYWORD]
+        more = [f for f in fields(settings) if f.name not in own.parameters]
+        kind = inspect.Parameter.KEYWORD_ONLY
+        given += [inspect.Parameter(f.name, kind, default=f.default, annotation=f.type) for f in more]
+        function.__signature__ = own.replace(parameters=given)  # type: ignore[attr-defined]
+        lines = [f":param {f.name}: {settings.options()[f.name].help}." for f in more]
+        function.__doc__ = inspect.cleandoc(function.__doc__ or "").replace(":settings:", "\n".join(lines))
+        return function
+
+    return decorate
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose help ends each option with its default, where it has one."""
+
+    def __init__(self, *args: Any, **keywords: Any) -> None:
+        super().__init__(*args, **{"formatter_class": _Help, **keywords})
+
+
+class _Help(argparse.HelpFormatter):
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        default = action.default
+        if default is None or default is False or default in ("", [], argparse.SUPPRESS):
+            return action.help
+        shown = " ".join(map(str, default)) if isinstance(default, tuple) else str(default)
+        return f"{action.help} (default: {shown.replace('%', '%%')})"
+
+
+def _kind(hint: Any) -> Kind:
+    inner = typing.get_args(hint)
+    origin = typing.get_origin(hint)
+    if origin in (typing.Union, types.UnionType):
+        (own,) = (one for one in inner if one is not type(None))
+        return _kind(own)._replace(optional=True)
+    if origin is tuple:
+        return Kind(inner[0], None if inner[-1] is Ellipsis else len(inner), False)
+    return Kind(type(inner[0]) if origin is typing.Literal else hint, 1, False)
+
+
+def _check(name: str, value: Any, about: Option) -> None:
+    for one in value if isinstance(value, tuple) else (value,):
+        if one is None:
+            continue
+        if about.choices and one not in about.choices:
+            raise InputError(f"{flag(name)} {one} is not known.", f"Use one of {', '.join(about.choices)}.")
+        below = about.least is not None and not one >= about.least
+        if below or (about.most is not None and not one <= about.most):
+            limits = (
+                f"{about.least:g} or more" if about.most is None else f"{about.least:g} to {about.most:g}"
+            )
+            raise InputError(f"{flag(name)} {one} cannot be used.", f"Give {limits}.")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [_plain(one) for one in value]
+    return str(value) if isinstance(value, Path) else value

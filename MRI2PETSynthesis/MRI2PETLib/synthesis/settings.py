@@ -1,0 +1,44 @@
+"""The settings of a synthesis: the only place that names them, see :mod:`MRI2PETLib.core.settings`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from MRI2PETLib.core import options
+from MRI2PETLib.core.settings import Settings, option
+
+DEFAULT_MODEL = "tspo-demo"
+
+
+@dataclass(frozen=True)
+class SynthesisSettings(Settings):
+    """How a PET is synthesised; the same for every case of a batch."""
+
+    model: str = option(
+        "model: an id, or a bundle's folder", DEFAULT_MODEL, metavar="ID|DIR", by_content=True
+    )
+    brain_extractor: str = option(
+        "how the brain is found: template, or hd-bet or synthstrip where installed",
+        "template",
+        metavar="NAME",
+    )
+    device: str = options.device()
+    precision: str = options.precision()
+    samples: int = option(
+        "samples of a stochastic model; their mean and SD are written", 1, least=1, metavar="N"
+    )
+    steps: int = option("sampling steps of a diffusion model; 0: its own number", 0, least=0, metavar="N")
+    seed: int = options.seed("a stochastic model")
+
+
+@dataclass(frozen=True)
+class CaseInputs(Settings):
+    """What belongs to one T1 beside the T1."""
+
+    mask: Path | None = option("brain mask of the T1, instead of finding the brain", None)
+    pet: Path | None = option("real PET of the same person, to compare with", None)
+    pet_unit: str | None = options.pet_unit()
+    series: str | None = option(
+        "SeriesInstanceUID, when a DICOM folder holds several T1s", None, metavar="UID"
+    )
