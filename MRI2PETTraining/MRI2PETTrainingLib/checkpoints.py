@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import os
 import time
@@ -14,8 +13,9 @@ import torch
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
-from MRI2PETLib.core.files import atomic_path, make_folder, write_text
+from MRI2PETLib.core.files import atomic_path, make_folder
 from MRI2PETLib.core.progress import ProgressCallback
+from MRI2PETLib.core.tables import write_table
 from MRI2PETTrainingLib.learner import Learner
 from MRI2PETTrainingLib.run_folder import CURVES
 
@@ -139,8 +139,4 @@ class Ticker(lightning.Callback):
 
 def write_curves(path: Path, history: list[dict[str, float]]) -> Path:
     """Write the curves of a fold as CSV, atomically."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, _COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(history)
-    return write_text(path, text.getvalue())
+    return write_table(path, _COLUMNS, history)

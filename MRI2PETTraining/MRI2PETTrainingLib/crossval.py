@@ -17,8 +17,6 @@ Every step is skipped where its result is there already, so a killed run goes on
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import os
 import time
@@ -28,8 +26,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from MRI2PETLib.core.errors import BundleError, InputError
-from MRI2PETLib.core.files import make_folder, write_json, write_text
+from MRI2PETLib.core.files import make_folder, write_json
 from MRI2PETLib.core.progress import Reporter, part_of
+from MRI2PETLib.core.tables import write_table
 from MRI2PETTrainingLib import outcome
 from MRI2PETTrainingLib.dataset.cache import Prepared
 from MRI2PETTrainingLib.dataset.manifest import Manifest, TrainingCase
@@ -240,20 +239,13 @@ def _finish(
         list(prepared.values()),
     )
     outcome.write_baselines(plan.run, {r.fold.number: r.cubic for r in results})
-    _write_predictions(plan.run, [row for result in results for row in result.rows])
+    rows = sorted((row for result in results for row in result.rows), key=lambda row: row["case"])
+    write_table(plan.run / PREDICTIONS_CSV, list(rows[0]), rows)
     with staged_folder(plan.run / EVALUATION, last=COHORT_REPORT) as staging:
         cohort = evaluate_cohort(read_run(plan.run), CohortSettings(seed=plan.seed), staging, reporter)
         write_cohort(staging, f"{plan.run.resolve().name}: people left out of training", cohort)
     run = json.loads((plan.run / RUN).read_text(encoding="utf-8"))
     return write_report(plan.run / REPORT, run, manifest, folds, results, cohort, ensemble)
-
-
-def _write_predictions(run: Path, rows: Sequence[Mapping[str, str]]) -> None:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(sorted(rows, key=lambda row: row["case"]))
-    write_text(run / PREDICTIONS_CSV, text.getvalue())
 
 
 def _wait_for_first(plan: Plan) -> tuple[dict[str, Prepared], Folds]:

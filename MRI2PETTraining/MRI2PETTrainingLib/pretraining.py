@@ -20,8 +20,9 @@ from typing import Any
 import numpy as np
 
 from MRI2PETLib.core.errors import InputError
-from MRI2PETLib.core.files import make_folder, staged_folder, write_text
+from MRI2PETLib.core.files import make_folder, staged_folder
 from MRI2PETLib.core.progress import ProgressCallback, no_progress
+from MRI2PETLib.core.tables import write_table
 from MRI2PETLib.evaluation.metrics import smooth_in_mask
 from MRI2PETLib.images.formats import sidecar_path
 from MRI2PETLib.images.io import read_image, write_image
@@ -74,7 +75,7 @@ def write_pairs(
     """
     if not mris or not pets or space.target_modality != "PET":
         raise InputError("Pre-training needs MRIs, at least one PET, and a model from MRI to PET.")
-    lines = ["case,t1,pet,mask"]
+    rows = []
     for number, case in enumerate(mris):
         progress(number, len(mris), f"pseudo-PET of {case.name}")
         rng = np.random.default_rng([seed, zlib.crc32(case.name.encode())])
@@ -83,9 +84,9 @@ def write_pairs(
         request = {"style": _name(style), "pet": chosen.folder.name, "space": space.to_dict()}
         if not _is_there(own, request):
             _write_pair(case, chosen, space, own, style, request)
-        lines.append(f'{case.name},"{case.t1.resolve()}",{case.name}/{PET},{case.name}/{MASK}')
+        rows.append((case.name, case.t1.resolve(), f"{case.name}/{PET}", f"{case.name}/{MASK}"))
     progress(1, 1, "pseudo-PETs")
-    return write_text(folder / MANIFEST, "\n".join(lines) + "\n")
+    return write_table(folder / MANIFEST, ("case", "t1", "pet", "mask"), rows)
 
 
 def _write_pair(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import math
 from collections import Counter, defaultdict
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from MRI2PETLib.core.files import write_text
+from MRI2PETLib.core.tables import write_table
 from MRI2PETLib.evaluation.baselines import NETWORK
 from MRI2PETLib.evaluation.case import SCALE_FREE
 from MRI2PETLib.evaluation.cohort import Cohort
@@ -39,7 +39,7 @@ def write_report(
     :param cohort: evaluation of the out-of-fold predictions.
     """
     people = person_table(cohort)
-    write_text(path.with_name(SUBJECTS), _csv(people))
+    write_table(path.with_name(SUBJECTS), list(people[0]), people)
     preset = run["settings"]["preset"]
     title = f"Training: {path.parent.resolve().name}"
     intro = markup.paragraph(
@@ -241,11 +241,3 @@ def _flat(content: Mapping[str, Any], name: str = "") -> dict[str, str]:
         full = f"{name}.{key}" if name else key
         flat |= _flat(value, full) if isinstance(value, Mapping) and value else {full: str(value)}
     return flat
-
-
-def _csv(rows: Sequence[Mapping[str, Any]]) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()

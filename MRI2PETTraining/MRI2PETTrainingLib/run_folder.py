@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -12,6 +11,7 @@ from typing import Any
 
 from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.core.files import write_json
+from MRI2PETLib.core.tables import read_table
 from MRI2PETTrainingLib.folds import Fold, Folds, read_folds
 from MRI2PETTrainingLib.presets import read_preset
 
@@ -122,9 +122,8 @@ def _read_json(path: Path) -> Any:
 
 def _read_table(path: Path) -> list[dict[str, str]]:
     try:
-        with path.open(encoding="utf-8-sig", newline="") as stream:
-            return [{k: v or "" for k, v in row.items() if k} for row in csv.DictReader(stream)]
-    except (OSError, UnicodeDecodeError, csv.Error):
+        return list(read_table(path).rows)
+    except InputError:
         return []
 
 

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import csv
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TextIO
 
 import numpy as np
 import SimpleITK as sitk
 
 from MRI2PETLib.core.errors import EXIT_PARTIAL, Cancelled, InputError, MRI2PETError, OutputError
 from MRI2PETLib.core.progress import Reporter
+from MRI2PETLib.core.tables import open_table
 from MRI2PETLib.evaluation.baselines import NETWORK
 from MRI2PETLib.evaluation.case import SCALE_FREE, STATED, CaseResult, RegionRow, evaluate_case
 from MRI2PETLib.evaluation.cohort_cases import CohortCase
@@ -171,7 +169,11 @@ def evaluate_cohort(
     scans: list[Scan] = []
     failed: list[Failure] = []
     frame: _Frame | None = None
-    with tempfile.TemporaryDirectory(prefix="mri2pet-cohort-") as scratch, _region_table(folder) as table:
+    columns = ("case", "subject", "fold", *RegionRow._fields)
+    with (
+        tempfile.TemporaryDirectory(prefix="mri2pet-cohort-") as scratch,
+        open_table(folder / REGIONS_CSV, columns) as add_rows,
+    ):
         store = VectorStore(Path(scratch), len(cases))
         model: dict = {}
         simulated = False
@@ -189,7 +191,7 @@ def evaluate_cohort(
                 failed.append(Failure(case, error.message, error.hint))
                 continue
             _store_vectors(store, len(scans), images, result)
-            _append_regions(table, case, result.regions)
+            add_rows((case.case, case.subject, case.fold, *row) for row in result.regions)
             scans.append(_scan(case, result, frame, time.perf_counter() - started))
             model, simulated = images.model, simulated or bool(images.provenance.get("simulated"))
         if frame is None or not scans:
@@ -297,16 +299,3 @@ def _store_vectors(store: VectorStore, row: int, images: CaseImages, result: Cas
     for predictor in result.predictors:
         if predictor.values is not None and predictor.name != NETWORK:
             store.add(predictor.name, row, predictor.values, result.cropped_mask, transform)
-
-
-@contextmanager
-def _region_table(folder: Path) -> Iterator[TextIO]:
-    """``regions.csv`` in a folder, open behind its header."""
-    with (folder / REGIONS_CSV).open("w", encoding="utf-8", newline="") as file:
-        csv.writer(file, lineterminator="\n").writerow(("case", "subject", "fold", *RegionRow._fields))
-        yield file
-
-
-def _append_regions(table: TextIO, case: CohortCase, rows: Sequence[RegionRow]) -> None:
-    writer = csv.writer(table, lineterminator="\n")
-    writer.writerows((case.case, case.subject, case.fold, *row) for row in rows)

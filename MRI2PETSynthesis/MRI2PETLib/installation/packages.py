@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import csv
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from MRI2PETLib.core.errors import DependencyError
+from MRI2PETLib.core.tables import read_table
 
 Group = Literal["synthesis", "diffusion", "training"]
 SLICER, PYTORCH = "Slicer", "PyTorch extension"
@@ -63,8 +63,7 @@ class Package:
 def read_packages(*more: Group) -> tuple[Package, ...]:
     """All that synthesis, and ``more``, needs, with what is installed now (about 0.1 s)."""
     invalidate_caches()  # so that a package that pip has just added is seen
-    with (Path(__file__).parent / "packages.csv").open(encoding="utf-8", newline="") as file:
-        every: list[dict[str, Any]] = list(csv.DictReader(file))
+    every: tuple[dict[str, Any], ...] = read_table(Path(__file__).parent / "packages.csv").rows
     rows = [row for row in every if row["group"] in ("synthesis", *more)]
     return tuple(
         Package(

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-import csv
 import json
-import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import SimpleITK as sitk
 
 from MRI2PETLib.core.errors import InputError
+from MRI2PETLib.core.tables import read_rows
 from MRI2PETLib.evaluation.case import RegionRow
 from MRI2PETLib.images.io import read_image
 
 REPORT = "report.html"
+
+
+class RegionName(NamedTuple):
+    """A row of ``regions/NAME.csv``."""
+
+    label: int
+    region: str
 
 
 @dataclass(frozen=True)
@@ -55,7 +61,7 @@ def read_comparison(folder: Path | str) -> Comparison:
             unit=str(scales[scale]["unit"]),
             scale=scale,
             scales=scales,
-            regions=read_region_rows(folder / "regions.csv"),
+            regions=read_rows(folder / "regions.csv", RegionRow),
             labels={p.name.removesuffix(".nii.gz"): _labels(p) for p in _label_maps(folder)},
             report=(folder / REPORT).read_text(encoding="utf-8"),
             is_simulated=bool(about["provenance"].get("simulated")),
@@ -66,29 +72,11 @@ def read_comparison(folder: Path | str) -> Comparison:
         raise InputError(f"{folder} does not hold an evaluation: {error}.", "Compare again.") from error
 
 
-def read_region_rows(path: Path) -> list[RegionRow]:
-    """The rows of ``regions.csv``, numbers as numbers, an empty cell as ``None``."""
-    kinds = typing.get_type_hints(RegionRow)
-    with open(path, newline="", encoding="utf-8") as stream:
-        return [
-            RegionRow(**{name: _value(row[name], kinds[name]) for name in RegionRow._fields})
-            for row in csv.DictReader(stream)
-        ]
-
-
-def _value(text: str, kind: Any) -> Any:
-    if kind is str:
-        return text
-    if text == "":
-        return None
-    return int(text) if kind is int else float(text)
-
-
 def _label_maps(folder: Path) -> list[Path]:
     return sorted((folder / "regions").glob("*.nii.gz"))
 
 
 def _labels(path: Path) -> tuple[sitk.Image, dict[int, str]]:
-    with open(path.with_name(path.name.removesuffix(".nii.gz") + ".csv"), encoding="utf-8") as stream:
-        names = {int(row["label"]): row["region"] for row in csv.DictReader(stream)}
+    table = path.with_name(path.name.removesuffix(".nii.gz") + ".csv")
+    names = {row.label: row.region for row in read_rows(table, RegionName)}
     return read_image(path, kind="labels").image, names

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
 
 from MRI2PETLib import __version__
 from MRI2PETLib.core.files import make_folder, staged_folder, write_json, write_text
+from MRI2PETLib.core.tables import write_rows, write_table
 from MRI2PETLib.evaluation.baselines import ANATOMY_NULL, NETWORK
 from MRI2PETLib.evaluation.case import SCALE_FREE, STATED, CaseResult, RegionRow
 from MRI2PETLib.evaluation.inputs import CaseImages
 from MRI2PETLib.images.io import write_image
 from MRI2PETLib.reports import charts, markup
 from MRI2PETLib.reports import texts as wording
+from MRI2PETLib.reports.case_files import RegionName
 from MRI2PETLib.reports.figures import comparison_figure
 from MRI2PETLib.templates.regions import Parcellation
 
@@ -77,7 +77,7 @@ def write_case(
         )
         for name, image, more in maps:
             write_image(image, staging / f"{name}.nii.gz", {**about, **more})
-        write_text(staging / "regions.csv", rows_csv(result.regions))
+        write_table(staging / "regions.csv", RegionRow._fields, result.regions)
         _write_regions(make_folder(staging / "regions"), case, result)
         picture = comparison_figure(
             case.t1 if case.t1 is not None else case.synthetic,
@@ -108,23 +108,9 @@ def _write_regions(folder: Path, case: CaseImages, result: CaseResult) -> None:
         image = sitk.GetImageFromArray(whole)
         image.CopyInformation(case.mask)
         write_image(image, folder / f"{parcellation.name}.nii.gz")
-        names = [_RegionName(label, name) for label, name in parcellation.names.items()]
-        write_text(folder / f"{parcellation.name}.csv", rows_csv(names))
-
-
-class _RegionName(NamedTuple):
-    label: int
-    region: str
-
-
-def rows_csv(rows: Sequence[NamedTuple]) -> str:
-    """CSV of named tuples with their field names as header; ``None`` is an empty cell."""
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    if rows:
-        writer.writerow(rows[0]._fields)
-        writer.writerows(rows)
-    return stream.getvalue()
+        write_rows(
+            folder / f"{parcellation.name}.csv", [RegionName(*item) for item in parcellation.names.items()]
+        )
 
 
 def _summary(

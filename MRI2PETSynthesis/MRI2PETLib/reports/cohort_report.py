@@ -10,6 +10,7 @@ import numpy as np
 
 from MRI2PETLib import __version__
 from MRI2PETLib.core.files import write_json, write_text
+from MRI2PETLib.core.tables import write_rows, write_table
 from MRI2PETLib.evaluation import cohort_tables
 from MRI2PETLib.evaluation.baselines import NETWORK
 from MRI2PETLib.evaluation.case import evaluate_case
@@ -18,7 +19,7 @@ from MRI2PETLib.evaluation.inputs import CasePaths
 from MRI2PETLib.reports import cohort_sections as sections
 from MRI2PETLib.reports import markup
 from MRI2PETLib.reports import texts as wording
-from MRI2PETLib.reports.case_report import REPORT, provenance_lines, rows_csv
+from MRI2PETLib.reports.case_report import REPORT, provenance_lines
 from MRI2PETLib.reports.figures import comparison_figure
 
 PICTURE = "comparison.png"
@@ -45,8 +46,8 @@ def write_cohort(folder: Path, title: str, cohort: Cohort) -> None:
     }
     for name, rows in tables.items():
         if rows:
-            write_text(folder / f"{name}.csv", rows_csv(rows))
-    write_text(folder / "scans.csv", _scans_csv(cohort))
+            write_rows(folder / f"{name}.csv", rows)
+    _write_scans(folder / "scans.csv", cohort)
     note = wording.case_note(cohort.model, cohort.simulated)
     typical = _median_scan(cohort)
     picture = _draw(folder / PICTURE, cohort, typical, note)
@@ -88,27 +89,22 @@ def write_cohort(folder: Path, title: str, cohort: Cohort) -> None:
     write_text(folder / REPORT, markup.page(title, parts, intro=markup.note(note)))
 
 
-def _scans_csv(cohort: Cohort) -> str:
-    import csv
-    import io
-
+def _write_scans(path: Path, cohort: Cohort) -> None:
     names = ("case", "subject", "fold", "group", "genotype", "site")
     metrics = list(sections.SHOWN)
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow((*names, "status", "seconds", "scale", "unit", *metrics, "message"))
+    rows: list[Sequence[Any]] = []
     for scan in cohort.scans:
         values = scan.metrics[cohort.scale, NETWORK]
         identity = [getattr(scan.case, name) for name in names]
         numbers = [values[name] for name in metrics]
         status = "warn" if scan.warnings else "ok"
         about = (cohort.scale, cohort.unit)
-        writer.writerow((*identity, status, scan.seconds, *about, *numbers, " ".join(scan.warnings)))
+        rows.append((*identity, status, scan.seconds, *about, *numbers, " ".join(scan.warnings)))
     for failure in cohort.failed:
         identity = [getattr(failure.case, name) for name in names]
         blank = [""] * (3 + len(metrics))
-        writer.writerow((*identity, "failed", *blank, f"{failure.message} {failure.hint}"))
-    return stream.getvalue()
+        rows.append((*identity, "failed", *blank, f"{failure.message} {failure.hint}"))
+    write_table(path, (*names, "status", "seconds", "scale", "unit", *metrics, "message"), rows)
 
 
 def _median_scan(cohort: Cohort) -> Scan:

@@ -5,8 +5,6 @@ Files are NRRD: the geometry is written in double precision, and nothing is comp
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from pathlib import Path
 from typing import Any
@@ -15,7 +13,8 @@ import numpy as np
 import SimpleITK as sitk
 
 from MRI2PETLib.core.errors import InputError
-from MRI2PETLib.core.files import write_json, write_text
+from MRI2PETLib.core.files import write_json
+from MRI2PETLib.core.tables import write_table
 from MRI2PETLib.images.io import write_image
 from MRI2PETLib.scene.images import image_of, mask_of_segment
 from MRI2PETLib.scene.nodes import PREFIX
@@ -109,10 +108,7 @@ def write_atlas(node: Any, space: Space, t1: sitk.Image, path: Path) -> Path:
     if not names:
         raise InputError(f"{node.GetName()} has no label.", "Choose an atlas with regions.")
     _write(image, path)
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerows([("label", "name"), *names.items()])
-    return write_text(path.with_suffix(".csv"), text.getvalue())
+    return write_table(path.with_suffix(".csv"), ("label", "name"), names.items())
 
 
 def _write(image: sitk.Image, path: Path) -> sitk.Image:

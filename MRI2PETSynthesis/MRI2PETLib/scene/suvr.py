@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -26,7 +24,7 @@ from MRI2PETLib.scene.job import SceneJob, Step
 from MRI2PETLib.scene.layout import show_legend
 from MRI2PETLib.scene.nodes import PREFIX, all_or_nothing, join_study, link, linked, set_provenance, set_unit
 from MRI2PETLib.scene.results import named
-from MRI2PETLib.scene.tables import add_bland_altman, add_table, table_text
+from MRI2PETLib.scene.tables import add_bland_altman, add_table, table_cells
 from MRI2PETLib.suvr.files import SIDECAR, table_of
 from MRI2PETLib.suvr.normalisation import PET_TEMPLATE, REAL_MR, SYNTHETIC_MR
 from MRI2PETLib.suvr.regional import SuvrRow
@@ -179,7 +177,8 @@ def suvr_summary(scene: slicer.vtkMRMLScene, nodes: SuvrNodes) -> str:
     if table is None:
         return ""
     lines = []
-    for row in csv.DictReader(io.StringIO(table_text(table, ","))):
+    titles, rows = table_cells(table)
+    for row in (dict(zip(titles, cells)) for cells in rows):
         value = row["composite SUVR"]
         line = f"{row['method']}: composite SUVR {float(value):.3f}" if value else f"{row['method']}: no SUVR"
         if row.get("MAE"):

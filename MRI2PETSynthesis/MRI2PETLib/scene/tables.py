@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,6 +9,7 @@ import numpy as np
 import slicer
 import vtk
 
+from MRI2PETLib.core import tables
 from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.evaluation.baselines import NETWORK
 from MRI2PETLib.evaluation.case import RegionRow
@@ -99,13 +98,15 @@ def fill_table(node: Any, columns: Columns) -> None:
 
 def table_text(node: Any, delimiter: str) -> str:
     """A table node as text with a line of column titles, cells as they are shown."""
-    table, text = node.GetTable(), io.StringIO()
-    writer = csv.writer(text, delimiter=delimiter, lineterminator="\n")
+    return tables.table_text(*table_cells(node), delimiter)
+
+
+def table_cells(node: Any) -> tuple[list[str], list[list[str]]]:
+    """Titles of the columns of a table node, and the cells of its rows as they are shown."""
+    table = node.GetTable()
     columns = [table.GetColumn(n) for n in range(table.GetNumberOfColumns())]
-    writer.writerow([column.GetName() for column in columns])
-    for row in range(table.GetNumberOfRows()):
-        writer.writerow([_text(column.GetValue(row)) for column in columns])
-    return text.getvalue()
+    rows = range(table.GetNumberOfRows())
+    return [c.GetName() for c in columns], [[_text(c.GetValue(row)) for c in columns] for row in rows]
 
 
 def region_point_ras(node: Any, row: int) -> tuple[float, float, float] | None:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import shutil
 import zlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -19,6 +17,7 @@ from MRI2PETLib import __version__
 from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.core.files import make_folder, temporary_mark, write_json, write_text
 from MRI2PETLib.core.progress import ProgressCallback, no_progress
+from MRI2PETLib.core.tables import write_table
 from MRI2PETLib.images.io import read_image, write_image
 from MRI2PETLib.simulation.for_t1 import SimulatedPet, simulate_pet
 from MRI2PETLib.simulation.scanner import TRACER
@@ -139,7 +138,7 @@ def write_pets(
         (case, str(t1s[case].resolve()), f"{case}/PET.nii.gz", truth["genotype"])
         for case, truth in truths.items()
     ]
-    _write_table(folder, ("case", "t1", "pet", "genotype"), rows)
+    write_table(folder / MANIFEST, ("case", "t1", "pet", "genotype"), rows)
     progress(1, 1, "Simulated")
     return len(missing), len(t1s) - len(missing)
 
@@ -241,10 +240,4 @@ def _write_manifest(folder: Path) -> None:
         truth: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         name, group = path.parent.name, "lesion" if truth["lesion"] else "control"
         rows.append((name, name, f"{name}/T1.nii.gz", f"{name}/PET.nii.gz", group, truth["genotype"]))
-    _write_table(folder, COLUMNS, rows)
-
-
-def _write_table(folder: Path, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([columns, *rows])
-    write_text(folder / MANIFEST, text.getvalue())
+    write_table(folder / MANIFEST, COLUMNS, rows)

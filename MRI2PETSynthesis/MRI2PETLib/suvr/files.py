@@ -8,10 +8,10 @@ from typing import Any
 
 import SimpleITK as sitk
 
-from MRI2PETLib.core.files import staged_folder, write_json, write_text
+from MRI2PETLib.core.files import staged_folder, write_json
+from MRI2PETLib.core.tables import write_table
 from MRI2PETLib.images.io import sha256_of, write_image
 from MRI2PETLib.models.bundle import DEMONSTRATION
-from MRI2PETLib.reports.case_report import rows_csv
 from MRI2PETLib.reports.suvr_figure import suvr_figure
 from MRI2PETLib.suvr.case import CaseSuvr, SuvrPaths, SuvrSettings
 from MRI2PETLib.suvr.normalisation import SYNTHETIC_MR
@@ -80,7 +80,7 @@ def write_case(
         "Request": request(paths, settings),
     }
     with staged_folder(folder, last=SIDECAR) as staging:
-        write_text(staging / TABLE, rows_csv(rows))
+        write_table(staging / TABLE, SuvrRow._fields, rows)
         suvr = sitk.Cast(case.pet.image, sitk.sitkFloat32) / float(reference.mean or 1.0)
         write_image(
             suvr,

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import csv
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from MRI2PETLib.core.errors import EXIT_PARTIAL, Cancelled, InputError, MRI2PETError, OutputError
-from MRI2PETLib.core.files import make_folder, staged_folder, write_json, write_text
+from MRI2PETLib.core.files import make_folder, staged_folder, write_json
 from MRI2PETLib.core.progress import Reporter, part_of
+from MRI2PETLib.core.tables import write_rows, write_table
 from MRI2PETLib.models.bundle import is_safe_name
 from MRI2PETLib.reports import suvr_report as report
-from MRI2PETLib.reports.case_report import REPORT, rows_csv
+from MRI2PETLib.reports.case_report import REPORT
 from MRI2PETLib.suvr import files
 from MRI2PETLib.suvr.agreement import agreement_table, level_table, people
 from MRI2PETLib.suvr.case import SuvrPaths, SuvrSettings, quantify
@@ -126,10 +127,12 @@ def run_cohort(
     rows = people([(m.case.subject, m.case.group, m.rows) for m in measured])
     agreement, levels = agreement_table(rows), level_table(rows)
     with staged_folder(output, last=REPORT) as staging:
-        write_text(staging / files.TABLE, _scans_csv(measured))
-        write_text(staging / "levels.csv", rows_csv(levels))
+        write_table(
+            staging / files.TABLE, ("case", "subject", "group", *SuvrRow._fields), _scan_rows(measured)
+        )
+        write_rows(staging / "levels.csv", levels)
         if agreement:
-            write_text(staging / "agreement.csv", rows_csv(agreement))
+            write_rows(staging / "agreement.csv", agreement)
         write_json(
             staging / COHORT,
             {
@@ -157,16 +160,10 @@ def run_cohort(
     }
 
 
-def _scans_csv(measured: Sequence[Measured]) -> str:
-    import io
-
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(("case", "subject", "group", *SuvrRow._fields))
+def _scan_rows(measured: Sequence[Measured]) -> Iterator[tuple[Any, ...]]:
     for one in measured:
-        identity = (one.case.case, one.case.subject, one.case.group)
-        writer.writerows((*identity, *row) for row in one.rows)
-    return stream.getvalue()
+        for row in one.rows:
+            yield (one.case.case, one.case.subject, one.case.group, *row)
 
 
 def read_cases(table: Path, *, unit: str | None = None) -> list[SuvrCase]:

@@ -7,7 +7,6 @@ read by :mod:`MRI2PETLib.templates.atlases`.
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ import SimpleITK as sitk
 from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.core.findings import Finding
 from MRI2PETLib.core.resources import resources_dir
+from MRI2PETLib.core.tables import read_table
 from MRI2PETLib.templates.icbm152 import load_template
 
 Space = Literal["mni", "native"]
@@ -125,9 +125,7 @@ def _spheres(name: str, table: str, source: str) -> Parcellation:
     tissue = _tissue_index()
     labels = np.zeros(brain.shape, dtype=np.uint8)
     names: dict[int, str] = {}
-    with (resources_dir() / "Templates" / table).open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
-    for row in rows:
+    for row in read_table(resources_dir() / "Templates" / table).rows:
         for side in ("left", "right") if row["side"] == "both" else ("",):
             sign = -1.0 if side == "left" else 1.0
             centre = (sign * float(row["x_mm"]), float(row["y_mm"]), float(row["z_mm"]))

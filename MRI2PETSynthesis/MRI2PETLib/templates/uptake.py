@@ -14,7 +14,6 @@ weights alone .839. With the levels fitted to three controls, r with the fourth 
 
 from __future__ import annotations
 
-import csv
 from dataclasses import dataclass
 from functools import cache
 
@@ -24,6 +23,7 @@ from numpy.typing import NDArray
 
 from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.core.resources import resources_dir
+from MRI2PETLib.core.tables import read_table
 from MRI2PETLib.images.grid import Grid
 from MRI2PETLib.templates.icbm152 import load_template
 
@@ -55,16 +55,15 @@ def uptake_regions(tracer: str) -> tuple[UptakeRegion, ...]:
             f"The uptake of the tracer {tracer} in the population is not known.",
             f"Known are: {', '.join(_TABLES)}.",
         )
-    with (resources_dir() / "Templates" / _TABLES[tracer]).open(encoding="utf-8", newline="") as file:
-        return tuple(
-            UptakeRegion(
-                row["name"],
-                (-float(row["x_mm"]), -float(row["y_mm"]), float(row["z_mm"])),
-                float(row["radius_mm"]),
-                float(row["level"]),
-            )
-            for row in csv.DictReader(file)
+    return tuple(
+        UptakeRegion(
+            row["name"],
+            (-float(row["x_mm"]), -float(row["y_mm"]), float(row["z_mm"])),
+            float(row["radius_mm"]),
+            float(row["level"]),
         )
+        for row in read_table(resources_dir() / "Templates" / _TABLES[tracer]).rows
+    )
 
 
 @cache

@@ -5,8 +5,6 @@ The nodes show what the run folder holds; they are not saved with the scene.
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -14,7 +12,7 @@ from typing import Any
 
 import slicer
 
-from MRI2PETLib.core.files import write_text
+from MRI2PETLib.core.tables import write_table
 from MRI2PETLib.scene.layout import arrange, plot_view, split, table_view, views_of
 from MRI2PETLib.scene.tables import add_chart, add_series, add_table, fill_table
 from MRI2PETTrainingLib.dataset.manifest import TrainingCase
@@ -197,9 +195,4 @@ def write_edited(view: RunView, edited: Columns, path: Path | str) -> Path:
         for row, name in enumerate(edited.get("case", []))
     }
     names = [field.name for field in fields(TrainingCase)]
-    text = io.StringIO()
-    writer = csv.DictWriter(text, names, lineterminator="\n", extrasaction="ignore")
-    writer.writeheader()
-    for row in view.cases:
-        writer.writerow({**dict.fromkeys(names, ""), **row, **changes.get(row.get("case", ""), {})})
-    return write_text(path, text.getvalue())
+    return write_table(path, names, [{**row, **changes.get(row.get("case", ""), {})} for row in view.cases])
