@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pydicom
-from pydicom.dataset import FileDataset, FileMetaDataset
+from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
 MR = "1.2.840.10008.5.1.4.1.1.4"
@@ -98,3 +98,34 @@ T2 = {
     "ImageType": ["ORIGINAL", "PRIMARY", "M", "ND", "NORM"],
     "SeriesNumber": 7,
 }
+
+
+def radiopharmaceutical(**tags: Any) -> Dataset:
+    data = Dataset()
+    data.RadiopharmaceuticalStartTime = "100000.00"
+    data.RadionuclideTotalDose = 350e6
+    data.RadionuclideHalfLife = 1223.4
+    for name, value in tags.items():
+        if value is None:
+            delattr(data, name)
+        else:
+            setattr(data, name, value)
+    return data
+
+
+def pet_tags(info: Dataset | None = None, **tags: Any) -> dict[str, Any]:
+    """A static PET of 60-90 min: injected at 10:00, scanned from 11:00, decay-corrected to its start."""
+    return {
+        "Modality": "PT",
+        "SeriesDescription": "PBR28",
+        "Units": "BQML",
+        "DecayCorrection": "START",
+        "SeriesDate": "20200301",
+        "SeriesTime": "110000",
+        "AcquisitionDate": "20200301",
+        "AcquisitionTime": "110000",
+        "ActualFrameDuration": 1800000,
+        "PatientWeight": 70.0,
+        "RadiopharmaceuticalInformationSequence": [info or radiopharmaceutical()],
+        **tags,
+    }

@@ -1,18 +1,14 @@
-"""PET: frame averaging, SUV from DICOM and BIDS, units, SUVR and smoothing; truths computed by hand."""
+"""PET: frame averaging, the formula of SUV, units, SUVR and smoothing; truths computed by hand."""
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from pydicom.dataset import Dataset
 
-import dicom_series as dcm
 from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.images.io import write_image
 from MRI2PETLib.preprocessing.pet import read_pet, smooth_fwhm, to_suv, to_suvr
@@ -23,36 +19,9 @@ from MRI2PETLib.preprocessing.pet_frames import (
     frame_weights,
 )
 from MRI2PETLib.preprocessing.suv import suv_factor
+from pet_images import PLAIN, bids, centre, dynamic, image
 
-C11, F18 = 1223.4, 6586.2
-# 70 kg, 350 MBq: 70000 g / 350e6 Bq.
-PLAIN = 70000 / 350e6
-
-
-def image(value: float = 5000.0, size: tuple[int, int, int] = (40, 44, 38)) -> sitk.Image:
-    """A ball of ``value`` in a field of a tenth of it, with a gradient so that it is not constant."""
-    k, j, i = np.meshgrid(*[np.linspace(-1, 1, n) for n in size[::-1]], indexing="ij")
-    array = np.where(i**2 + j**2 + k**2 < 0.5, value, 0.1 * value) * (1 + 0.01 * i)
-    result = sitk.GetImageFromArray(array.astype(np.float32))
-    result.SetSpacing([4.0] * 3)
-    return result
-
-
-def dynamic(
-    folder: Path, levels: list[float], sidecar: dict[str, Any] | None, name: str = "sub-01_pet"
-) -> Path:
-    """A 4-D NIfTI whose frames are one image times each level, with its sidecar."""
-    frames = sitk.JoinSeries([image(1.0) * level for level in levels])
-    path = folder / f"{name}.nii.gz"
-    sitk.WriteImage(frames, str(path))
-    if sidecar is not None:
-        (folder / f"{name}.json").write_text(json.dumps(sidecar))
-    return path
-
-
-def centre(pet: sitk.Image) -> float:
-    """The value of the ball, free of its gradient (mean of two voxels symmetric about the centre)."""
-    return float(pet[19, 22, 19] + pet[20, 22, 19]) / 2
+C11, F18 = 1221.8, 6586.2
 
 
 # --- frames ------------------------------------------------------------
@@ -179,242 +148,6 @@ def test_suv_ingredients_are_checked(change: dict[str, float], says: str) -> Non
         suv_factor(**{**good, **change})
 
 
-def radiopharmaceutical(**tags: Any) -> Dataset:
-    data = Dataset()
-    data.RadiopharmaceuticalStartTime = "100000.00"
-    data.RadionuclideTotalDose = 350e6
-    data.RadionuclideHalfLife = C11
-    for name, value in tags.items():
-        if value is None:
-            delattr(data, name)
-        else:
-            setattr(data, name, value)
-    return data
-
-
-def pet_tags(info: Dataset | None = None, **tags: Any) -> dict[str, Any]:
-    """A static PET of 60-90 min: injected at 10:00, scanned from 11:00, decay-corrected to its start."""
-    return {
-        "Modality": "PT",
-        "SeriesDescription": "PBR28",
-        "Units": "BQML",
-        "DecayCorrection": "START",
-        "SeriesDate": "20200301",
-        "SeriesTime": "110000",
-        "AcquisitionDate": "20200301",
-        "AcquisitionTime": "110000",
-        "ActualFrameDuration": 1800000,
-        "PatientWeight": 70.0,
-        "RadiopharmaceuticalInformationSequence": [info or radiopharmaceutical()],
-        **tags,
-    }
-
-
-def check_dicom(folder: Path, factor: float, tags: dict[str, Any], unit: str = "SUV") -> None:
-    array = dcm.volume()
-    dcm.write_series(folder, array, **tags)
-    pet = read_pet(folder)
-    assert pet.unit == unit
-    assert pet.image.GetPixelID() == sitk.sitkFloat32
-    np.testing.assert_allclose(sitk.GetArrayFromImage(pet.image), array * factor, rtol=1e-5)
-
-
-HOUR = 2 ** (3600 / C11)
-
-
-def test_dicom_decay_corrected_to_the_start_of_the_scan(tmp_path: Path) -> None:
-    check_dicom(tmp_path, PLAIN * HOUR, pet_tags())
-
-
-def test_dicom_decay_corrected_to_administration(tmp_path: Path) -> None:
-    check_dicom(tmp_path, PLAIN, pet_tags(DecayCorrection="ADMIN"))
-
-
-def test_dicom_series_time_rewritten_after_the_scan(tmp_path: Path) -> None:
-    """A SeriesTime after the acquisition is that of a reconstruction: the acquisition is the reference."""
-    check_dicom(tmp_path, PLAIN * HOUR, pet_tags(SeriesTime="153000"))
-
-
-def test_dicom_series_time_before_the_acquisition_is_the_reference(tmp_path: Path) -> None:
-    check_dicom(tmp_path, PLAIN * 2 ** (1800 / C11), pet_tags(SeriesTime="103000"))
-
-
-def test_dicom_past_midnight(tmp_path: Path) -> None:
-    """Injected at 23:30 (time only), scanned at 00:30 of the next day."""
-    info = radiopharmaceutical(RadiopharmaceuticalStartTime="233000")
-    tags = pet_tags(info, SeriesTime="003000", AcquisitionTime="003000")
-    check_dicom(tmp_path / "time", PLAIN * HOUR, tags)
-    dated = radiopharmaceutical(RadiopharmaceuticalStartDateTime="20200229233000.5")
-    later = pet_tags(dated, SeriesTime="003000.5", AcquisitionTime="003000.5")
-    check_dicom(tmp_path / "date", PLAIN * HOUR, later)
-
-
-def test_dicom_half_life_of_fluorine(tmp_path: Path) -> None:
-    tags = pet_tags(radiopharmaceutical(RadionuclideHalfLife=F18))
-    check_dicom(tmp_path, PLAIN * 2 ** (3600 / F18), tags)
-
-
-def test_dicom_already_suv(tmp_path: Path) -> None:
-    array = dcm.volume() % 7 + 1
-    dcm.write_series(tmp_path / "bw", array, **pet_tags(Units="GML", SUVType="BW"))
-    pet = read_pet(tmp_path / "bw")
-    assert pet.unit == "SUV"
-    np.testing.assert_array_equal(sitk.GetArrayFromImage(pet.image), array)
-    dcm.write_series(tmp_path / "lbm", array, **pet_tags(Units="GML", SUVType="LBM"))
-    with pytest.raises(InputError, match="SUV of type LBM"):
-        read_pet(tmp_path / "lbm")
-
-
-def test_dicom_counts_of_philips(tmp_path: Path) -> None:
-    """Private (7053,1000): SUV a count; (7053,1009): Bq/mL a count."""
-    for name, element, factor in (("suv", 0x1000, 0.01), ("bq", 0x1009, 2.0)):
-        array = dcm.volume()
-        dcm.write_series(tmp_path / name, array, **pet_tags(Units="CNTS"))
-        import pydicom
-
-        for file in (tmp_path / name).iterdir():
-            data = pydicom.dcmread(file)
-            data.add_new((0x7053, 0x0010), "LO", "Philips PET Private Group")
-            data.add_new((0x7053, element), "DS", str(factor))
-            data.save_as(file)
-        pet = read_pet(tmp_path / name)
-        assert pet.unit == "SUV"
-        expected = factor if name == "suv" else factor * PLAIN * HOUR
-        np.testing.assert_allclose(sitk.GetArrayFromImage(pet.image), array * expected, rtol=1e-5)
-    dcm.write_series(tmp_path / "plain", dcm.volume(), **pet_tags(Units="CNTS"))
-    pet = read_pet(tmp_path / "plain")
-    assert pet.unit == "unknown"
-    assert pet.verdict.level == "warn"
-
-
-def test_dicom_not_decay_corrected_is_refused(tmp_path: Path) -> None:
-    dcm.write_series(tmp_path, dcm.volume(), **pet_tags(DecayCorrection="NONE"))
-    with pytest.raises(InputError, match="not decay-corrected"):
-        read_pet(tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("tags", "says"),
-    [
-        (pet_tags(PatientWeight=None), "missing"),
-        (pet_tags(PatientWeight=0.0), "weight is 0 kg"),
-        (pet_tags(radiopharmaceutical(RadionuclideTotalDose=350.0)), "is it in MBq"),
-        (pet_tags(radiopharmaceutical(RadionuclideTotalDose=None)), "missing"),
-        (pet_tags(radiopharmaceutical(RadiopharmaceuticalStartTime="040000")), "7.0 h after the injection"),
-        (pet_tags(radiopharmaceutical(RadiopharmaceuticalStartTime="170000")), "-6.0 h after"),
-        (pet_tags(RadiopharmaceuticalInformationSequence=[]), "missing"),
-    ],
-)
-def test_dicom_without_sane_dose_and_weight_stays_bq_per_ml(
-    tmp_path: Path, tags: dict[str, Any], says: str
-) -> None:
-    dcm.write_series(tmp_path, dcm.volume(), **tags)
-    pet = read_pet(tmp_path)
-    assert pet.unit == "Bq/mL"
-    np.testing.assert_array_equal(sitk.GetArrayFromImage(pet.image), dcm.volume())
-    assert [f.code for f in pet.verdict.findings][0] == "no_suv"
-    assert says in pet.verdict.reasons()[0]
-
-
-def test_dicom_dynamic(tmp_path: Path) -> None:
-    """Four frames of one series at 50, 65, 80 and 95 min, with 5, 15, 10, 0 min inside 60-90."""
-    uid = dcm.generate_uid()
-    base = dcm.volume() % 500 + 1
-    starts = ["105000", "110500", "112000", "113500"]
-    for frame, start in enumerate(starts):
-        tags = pet_tags(SeriesTime="105000", AcquisitionTime=start, ActualFrameDuration=900000)
-        dcm.write_series(tmp_path, base * (frame + 1), uid=uid, prefix=f"F{frame}", **tags)
-    pet = read_pet(tmp_path)
-    expected = base * ((1 * 5 + 2 * 15 + 3 * 10) / 30) * PLAIN * 2 ** (3000 / C11)
-    assert pet.unit == "SUV"
-    assert pet.metadata["frames_used"] == [0, 1, 2]
-    np.testing.assert_allclose(sitk.GetArrayFromImage(pet.image), expected, rtol=1e-5)
-
-
-def bids(folder: Path, *, weight: str | None = "70", level: float = 5000.0, **change: Any) -> Path:
-    """A BIDS dataset with one static PET in Bq/mL; a change to None takes a field out."""
-    sidecar: dict[str, Any] = {
-        "Units": "Bq/mL",
-        "TracerRadionuclide": "C11",
-        "InjectedRadioactivity": 350,
-        "InjectedRadioactivityUnits": "MBq",
-        "InjectionStart": 0,
-        "FrameTimesStart": [3600],
-        "FrameDuration": [1800],
-        "ImageDecayCorrected": True,
-        "ImageDecayCorrectionTime": 3600,
-        **change,
-    }
-    pet = folder / "sub-01" / "ses-1" / "pet"
-    pet.mkdir(parents=True)
-    if weight is not None:
-        table = f"participant_id\tage\tweight\nsub-02\t30\t99\nsub-01\t40\t{weight}\n"
-        (folder / "participants.tsv").write_text(table)
-    sidecar = {key: value for key, value in sidecar.items() if value is not None}
-    return write_image(image(level), pet / "sub-01_ses-1_pet.nii.gz", sidecar)
-
-
-@pytest.mark.parametrize(
-    ("change", "factor"),
-    [
-        ({}, PLAIN * HOUR),
-        ({"ImageDecayCorrectionTime": 0}, PLAIN),
-        ({"ImageDecayCorrectionTime": 3700, "InjectionStart": 100, "FrameTimesStart": [3700]}, PLAIN * HOUR),
-        ({"InjectedRadioactivity": 350000, "InjectedRadioactivityUnits": "kBq"}, PLAIN * HOUR),
-        ({"InjectedRadioactivity": 350 / 37, "InjectedRadioactivityUnits": "mCi"}, PLAIN * HOUR),
-        ({"Units": "kBq/mL"}, 1000 * PLAIN * HOUR),
-        ({"TracerRadionuclide": "[18F]", "level": 5000}, None),
-        ({"TracerRadionuclide": "F18"}, PLAIN * 2 ** (3600 / F18)),
-        ({"TracerRadionuclide": "11C"}, PLAIN * HOUR),
-    ],
-)
-def test_bids_suv(tmp_path: Path, change: dict[str, Any], factor: float | None) -> None:
-    pet = read_pet(bids(tmp_path, **change))
-    if factor is None:
-        assert pet.unit == "Bq/mL"
-        assert "radionuclide" in pet.verdict.reasons()[0]
-        return
-    assert pet.unit == "SUV"
-    assert centre(pet.image) == pytest.approx(5000 * factor, rel=1e-5)
-
-
-@pytest.mark.parametrize(
-    ("weight", "change", "says"),
-    [
-        (None, {}, "no weight"),
-        ("n/a", {}, "no weight"),
-        ("0", {}, "body weight is 0 kg"),
-        ("70", {"InjectedRadioactivity": None}, "no InjectedRadioactivity"),
-        ("70", {"InjectedRadioactivityUnits": "n/a"}, "InjectedRadioactivityUnits is 'n/a'"),
-        ("70", {"InjectedRadioactivity": "n/a"}, "not a number"),
-        ("70", {"InjectedRadioactivity": 350, "InjectedRadioactivityUnits": "Bq"}, "is it in MBq"),
-    ],
-)
-def test_bids_without_dose_or_weight_stays_bq_per_ml(
-    tmp_path: Path, weight: str | None, change: dict[str, Any], says: str
-) -> None:
-    pet = read_pet(bids(tmp_path, weight=weight, **change))
-    assert pet.unit == "Bq/mL"
-    assert centre(pet.image) == pytest.approx(5000, rel=1e-5)
-    assert pet.verdict.level == "warn"
-    assert says in pet.verdict.reasons()[0]
-
-
-def test_bids_odd_sidecars(tmp_path: Path) -> None:
-    pet = read_pet(bids(tmp_path / "a", ImageDecayCorrectionTime=None))
-    assert centre(pet.image) == pytest.approx(5000 * PLAIN, rel=1e-5)
-    assert "decay_time_assumed" in [f.code for f in pet.verdict.findings]
-    with pytest.raises(InputError, match="not decay-corrected"):
-        read_pet(bids(tmp_path / "b", ImageDecayCorrected=False))
-    path = bids(tmp_path / "c")
-    path.with_name("sub-01_ses-1_pet.json").write_text("{broken")
-    with pytest.raises(InputError, match="sidecar .* cannot be read"):
-        read_pet(path)
-    path.with_name("sub-01_ses-1_pet.json").write_text("[1]")
-    with pytest.raises(InputError, match="not a JSON object"):
-        read_pet(path)
-
-
 # --- units ------------------------------------------------------------
 
 
@@ -436,7 +169,7 @@ def test_explicit_unit_wins(tmp_path: Path) -> None:
     assert pet.verdict.level == "ok"
     with pytest.raises(InputError, match="unit 'counts' is not known") as caught:
         read_pet(path, unit="counts")
-    assert "SUV, SUVR, Bq/mL, normalised" in caught.value.hint
+    assert "SUV, SUVR, Bq/mL, VT, DVR, BP" in caught.value.hint
 
 
 def test_unit_that_the_values_contradict_is_told(tmp_path: Path) -> None:

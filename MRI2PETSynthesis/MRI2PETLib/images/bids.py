@@ -1,53 +1,162 @@
-"""The BIDS files around a PET image: its JSON sidecar and the subject's row of ``participants.tsv``."""
+"""The BIDS files around an image: its JSON sidecars and the subject's row of ``participants.tsv``."""
 
 from __future__ import annotations
 
 import csv
+import io
 import json
 import math
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from MRI2PETLib.core.errors import InputError
+from MRI2PETLib.core.findings import Finding
 from MRI2PETLib.images.formats import sidecar_path
 
 # From the image up: pet, ses-*, sub-*, dataset; one more for a derivatives folder.
 _LEVELS = 5
+_KG = {
+    **dict.fromkeys(("kg", "kgs", "kilogram", "kilograms", "kilo"), 1.0),
+    **dict.fromkeys(("lb", "lbs", "pound", "pounds"), 0.45359237),
+    **dict.fromkeys(("g", "gram", "grams"), 1e-3),
+}
+_WEIGHT_COLUMN = re.compile(r"(?:body|patient)?[ _]?weight(?:[ _]?[(\[]?([a-z]+)[)\]]?)?", re.I)
+_QUANTITY = re.compile(r"([\d.,]+)\s*([A-Za-z]*)")
+
+
+@dataclass(frozen=True)
+class BodyWeight:
+    """A body weight in kg, or ``None`` and the reason why it is not known."""
+
+    kg: float | None
+    reason: str = ""
+    findings: tuple[Finding, ...] = ()
+
+
+def sidecar_files(path: Path) -> list[Path]:
+    """The JSON files that apply to an image by the inheritance principle of BIDS, the least specific first.
+
+    A file applies when it lies beside the image or in a folder above it, up to the dataset, has its suffix
+    (``pet``), and no entity (``ses-01``) that the image's name has not.
+    """
+    path = path.absolute()
+    own = sidecar_path(path)
+    named = _entities(own.stem)
+    files: list[Path] = []
+    for folder in reversed(_folders(path)) if named is not None else ():
+        fitting = [file for file in folder.glob("*.json") if file != own and _fits(file, named)]
+        files += sorted(fitting, key=lambda file: (file.name.count("_"), file.name))
+    return [*files, own] if own.is_file() else files
 
 
 def read_sidecar(path: Path) -> dict[str, Any]:
-    """The JSON beside ``path``; empty when there is none.
+    """What the sidecars of an image say together, the nearest and most specific first; empty without any.
 
-    :raises InputError: when it is not a JSON object.
+    :raises InputError: when one is not a JSON object, or two at one level contradict each other.
     """
-    sidecar = sidecar_path(path)
-    if not sidecar.is_file():
-        return {}
+    merged: dict[str, Any] = {}
+    level: dict[str, Any] = {}
+    before: tuple[Path, int] | None = None
+    for file in sidecar_files(path):
+        content = _read_json(file)
+        here = (file.parent, file.name.count("_"))
+        level = level if here == before else {}
+        twice = sorted(key for key in content.keys() & level.keys() if content[key] != level[key])
+        if twice:
+            raise InputError(
+                f"Two sidecars of {path.name} in {file.parent} contradict each other in {twice[0]}.",
+                "Correct or remove one of them.",
+            )
+        merged |= content
+        level, before = {**level, **content}, here
+    return merged
+
+
+def body_weight(path: Path, sidecar: dict[str, Any]) -> BodyWeight:
+    """Body weight of the subject of ``path``: PatientWeight (kg, or PatientWeightUnits) of the sidecar, else
+    the column ``weight`` of the nearest ``participants.tsv`` (kg, or the Units of ``participants.json``).
+
+    :raises InputError: when ``participants.json`` is not a JSON object.
+    """
+    if sidecar.get("PatientWeight") is not None:
+        stated = str(sidecar.get("PatientWeightUnits") or "kg")
+        return _in_kg(str(sidecar["PatientWeight"]), stated, "PatientWeight of the sidecar")
+    subject = re.findall(r"sub-([A-Za-z0-9]+)", path.as_posix())
+    tables = (folder / "participants.tsv" for folder in path.absolute().parents[:_LEVELS])
+    table = next((t for t in tables if t.is_file()), None)
+    if not subject or table is None:
+        return BodyWeight(None, "no PatientWeight in the sidecar and no weight in a participants.tsv")
+    rows, findings = _rows(table)
+    row = next((r for r in rows if r.get("participant_id", "") in (f"sub-{subject[-1]}", subject[-1])), {})
+    column = next((name for name in row if name and _WEIGHT_COLUMN.fullmatch(name)), None)
+    if column is None or row[column].lower() in ("", "n/a", "na", "nan"):
+        return BodyWeight(None, f"no weight of sub-{subject[-1]} in {table.name}", findings)
+    match = _WEIGHT_COLUMN.fullmatch(column)
+    described = table.with_suffix(".json")
+    about = _read_json(described).get(column) if described.is_file() else None
+    unit = about.get("Units") if isinstance(about, dict) else None
+    stated = str(unit or (match and match[1]) or "kg")
+    found = _in_kg(row[column], stated, f"{column} of sub-{subject[-1]} in {table.name}")
+    return BodyWeight(found.kg, found.reason, (*findings, *found.findings))
+
+
+def _in_kg(text: str, unit: str, what: str) -> BodyWeight:
+    match = _QUANTITY.fullmatch(text.strip())
     try:
-        content = json.loads(sidecar.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"The sidecar {sidecar} cannot be read ({error}).", "Correct or remove it."
-        ) from error
+        weight = float(match[1].replace(",", ".")) if match is not None else math.nan
+    except ValueError:
+        weight = math.nan
+    if match is None or not math.isfinite(weight):
+        return BodyWeight(None, f"{what} is '{text}', not a number")
+    stated = str(match[2]) or unit
+    factor = _KG.get(stated.strip().lower())
+    if factor is None:
+        return BodyWeight(None, f"the unit of {what} is '{stated}', not kg, lb or g")
+    return BodyWeight(weight * factor)
+
+
+def _rows(table: Path) -> tuple[list[dict[str, str]], tuple[Finding, ...]]:
+    content = table.read_bytes()
+    findings: tuple[Finding, ...] = ()
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        text = content.decode("latin-1")
+        message = f"{table} is not UTF-8; read as Latin-1."
+        findings = (Finding("warn", "encoding", message, "Save it as UTF-8."),)
+    rows = csv.DictReader(io.StringIO(text, newline=""), delimiter="\t")
+    return [{k: (v or "").strip() for k, v in row.items() if k} for row in rows], findings
+
+
+def _read_json(file: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(file.read_bytes())
+    except UnicodeDecodeError as error:
+        raise InputError(f"The sidecar {file} is not UTF-8.", "Save it as UTF-8.") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"The sidecar {file} cannot be read ({error}).", "Correct or remove it.") from error
     if not isinstance(content, dict):
-        raise InputError(f"The sidecar {sidecar} is not a JSON object.", "Correct or remove it.")
+        raise InputError(f"The sidecar {file} is not a JSON object.", "Correct or remove it.")
     return content
 
 
-def body_weight_kg(path: Path) -> float | None:
-    """Weight (column ``weight``, kg) of the subject of ``path`` in the nearest ``participants.tsv``."""
-    subject = re.findall(r"sub-[A-Za-z0-9]+", path.as_posix())
-    tables = (folder / "participants.tsv" for folder in path.resolve().parents[:_LEVELS])
-    table = next((t for t in tables if t.is_file()), None)
-    if not subject or table is None:
+def _folders(path: Path) -> list[Path]:
+    """The folder of an image and those above it up to the one that holds the folder of its subject."""
+    folders = list(path.parents)
+    subject = next((n for n, folder in enumerate(folders) if re.fullmatch(r"sub-\w+", folder.name)), None)
+    return folders[: 1 if subject is None else subject + 2]
+
+
+def _entities(stem: str) -> tuple[frozenset[str], str] | None:
+    """Entities and suffix of a BIDS name; ``None`` for another name."""
+    *entities, suffix = stem.split("_")
+    if not all(re.fullmatch(r"[A-Za-z]+-[A-Za-z0-9+]+", entity) for entity in entities):
         return None
-    with table.open(encoding="utf-8-sig", newline="") as stream:
-        for row in csv.DictReader(stream, delimiter="\t"):
-            if row.get("participant_id") == subject[-1]:
-                try:
-                    weight = float(row.get("weight") or "nan")
-                except ValueError:
-                    return None
-                return weight if math.isfinite(weight) else None
-    return None
+    return frozenset(entities), suffix
+
+
+def _fits(file: Path, image: tuple[frozenset[str], str] | None) -> bool:
+    named = _entities(file.stem)
+    return named is not None and image is not None and named[1] == image[1] and named[0] <= image[0]

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
 
 from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.core.findings import Finding, Verdict
-from MRI2PETLib.images import bids as bids_pet
+from MRI2PETLib.images import bids
 from MRI2PETLib.images.io import grid_metadata, open_image, read_frame_image, same_grid, sha256_of_files
 from MRI2PETLib.images.raw import RawImage
+from MRI2PETLib.preprocessing.bids_suv import scale_from_bids
+from MRI2PETLib.preprocessing.dicom_clock import frame_times_from_dicom
+from MRI2PETLib.preprocessing.dicom_suv import scale_from_dicom
 from MRI2PETLib.preprocessing.pet_frames import (
     WINDOW_S,
     FrameTimes,
@@ -22,33 +25,14 @@ from MRI2PETLib.preprocessing.pet_frames import (
     frame_times_from_bids,
     frame_weights,
 )
+from MRI2PETLib.preprocessing.pet_units import KNOWN_UNITS, Unit, parse_unit
 from MRI2PETLib.preprocessing.smoothing import smooth_fwhm
-from MRI2PETLib.preprocessing.suv import (
-    SuvScale,
-    acquisition_time,
-    injection_time,
-    scale_from_bids,
-    scale_from_dicom,
-    seconds_between,
-    to_suv,
-)
+from MRI2PETLib.preprocessing.suv import SuvScale, to_suv
 
 __all__ = ["PetImage", "Unit", "average_frames", "read_pet", "smooth_fwhm", "to_suv", "to_suvr"]
 
-Unit = Literal["SUV", "SUVR", "Bq/mL", "normalised", "unknown"]
 # A mean over fewer voxels is too noisy to divide by.
 MIN_REFERENCE_VOXELS = 200
-# As written in sidecars, in lower case: unit in memory and factor to it.
-_UNITS: dict[str, tuple[Unit, float]] = {
-    "bq/ml": ("Bq/mL", 1.0),
-    "kbq/ml": ("Bq/mL", 1e3),
-    "mbq/ml": ("Bq/mL", 1e6),
-    "suv": ("SUV", 1.0),
-    "g/ml": ("SUV", 1.0),
-    "suvr": ("SUVR", 1.0),
-    "normalised": ("normalised", 1.0),
-    "normalized": ("normalised", 1.0),
-}
 # Typical medians of the brain (notes of QIBA and TSPO studies: SUV 0.5-3, Bq/mL thousands).
 _LOOKS_LIKE_BQ, _LOOKS_LIKE_SUV = 100.0, (0.2, 10.0)
 
@@ -82,9 +66,8 @@ def read_pet(
     :raises InputError: see :func:`MRI2PETLib.images.io.read_image`; frames that miss the window or are not
         decay-corrected; an unknown ``unit``.
     """
-    if unit is not None and unit.strip().lower() not in _UNITS:
-        known = ", ".join(u for u in get_args(Unit) if u != "unknown")
-        raise InputError(f"The PET unit '{unit}' is not known.", f"Use one of {known}.")
+    if unit is not None and parse_unit(unit).unit == "unknown":
+        raise InputError(f"The PET unit '{unit}' is not known.", f"Use one of {', '.join(KNOWN_UNITS)}.")
     raw = open_image(path, kind="pet", series_uid=series_uid)
     if raw.metadata["format"] == "DICOM":
         times, scale = _from_dicom(raw, unit)
@@ -93,8 +76,7 @@ def read_pet(
     findings = scale.findings
     metadata = dict(raw.metadata)
     if raw.n_frames > 1:
-        if times is None:
-            raise InputError(f"{raw.path} has {raw.n_frames} frames without times.", "Give its JSON sidecar.")
+        assert times is not None  # or it has been refused
         weights = frame_weights(times, window_s)
         used = [int(t) for t in np.flatnonzero(weights)]
         metadata |= {"window_s": list(window_s), "frames_used": used, "frames": raw.n_frames}
@@ -107,52 +89,48 @@ def read_pet(
     metadata |= {"unit": scale.unit, "factor": scale.factor, **grid_metadata(image)}
     return PetImage(
         image=image,
-        unit=_UNITS.get(scale.unit.lower(), ("unknown", 1.0))[0],
+        unit=scale.unit,
         verdict=Verdict(raw.findings + findings + more + check_unit(image, scale.unit)),
         sha256=sha256_of_files(raw.files),
         metadata=metadata,
     )
 
 
-def _stated_scale(stated: str) -> SuvScale:
-    unit, factor = _UNITS.get(stated.strip().lower(), ("unknown", 1.0))
-    return SuvScale(factor, unit)
-
-
 def _from_sidecar(raw: RawImage, unit: str | None) -> tuple[FrameTimes | None, SuvScale]:
-    sidecar = bids_pet.read_sidecar(raw.path)
+    sidecar = bids.read_sidecar(raw.path)
     times = None
     if raw.n_frames > 1 or {"FrameTimesStart", "FrameDuration"} <= sidecar.keys():
         times = frame_times_from_bids(sidecar, raw.n_frames)
     if raw.n_frames > 1 and sidecar.get("ImageDecayCorrected") is False:
         raise InputError(f"The frames of {raw.path} are not decay-corrected.", "Give decay-corrected frames.")
-    scale = _stated_scale(unit if unit is not None else str(sidecar.get("Units", "")))
-    if scale.unit == "Bq/mL":
-        scale = scale_from_bids(sidecar, bids_pet.body_weight_kg(raw.path), factor=scale.factor)
-    return times, scale
+    stated = parse_unit(unit if unit is not None else str(sidecar.get("Units", "")))
+    if stated.unit == "Bq/mL":
+        weight = bids.body_weight(raw.path, sidecar)
+        return times, scale_from_bids(sidecar, weight, factor=stated.factor)
+    told = (Finding("warn", "unit_not_known", f"In Units {stated.note}."),) if stated.note else ()
+    return times, SuvScale(stated.factor, stated.unit, told)
 
 
 def _from_dicom(raw: RawImage, unit: str | None) -> tuple[FrameTimes | None, SuvScale]:
     import pydicom
 
-    slices = [pydicom.dcmread(file, stop_before_pixels=True) for file in raw.files]
+    slices = [pydicom.dcmread(file, stop_before_pixels=True, force=True) for file in raw.files]
     if raw.n_frames > 1 and str(slices[0].get("DecayCorrection", "")).upper() == "NONE":
         raise InputError(f"The frames of {raw.path} are not decay-corrected.", "Export corrected images.")
-    first_of_frame = slices[:: raw.size[2]]
+    times = None
     try:
-        injection = injection_time(slices[0])
-        times = FrameTimes(
-            tuple(seconds_between(injection, acquisition_time(one)) for one in first_of_frame),
-            tuple(float(one.ActualFrameDuration) / 1000.0 for one in first_of_frame),
-        )
-    except (AttributeError, IndexError, TypeError, ValueError):
-        times = None
-    if unit is not None and _stated_scale(unit).unit != "Bq/mL":
-        return times, _stated_scale(unit)
+        times = frame_times_from_dicom(slices[:: raw.size[2]])
+    except ValueError as error:
+        if raw.n_frames > 1:
+            message = f"{raw.path} has {raw.n_frames} frames without times: {error}."
+            raise InputError(message, "Give the averaged PET, or export the series with its times.") from None
+    stated = None if unit is None else parse_unit(unit)
+    if stated is not None and stated.unit != "Bq/mL":
+        return times, SuvScale(stated.factor, stated.unit)
     return times, scale_from_dicom(slices)
 
 
-def check_unit(image: sitk.Image, unit: str) -> tuple[Finding, ...]:
+def check_unit(image: sitk.Image, unit: Unit) -> tuple[Finding, ...]:
     """Warn when the unit is unknown, or when the values contradict it."""
     values = sitk.GetArrayViewFromImage(image)
     head = values[sitk.GetArrayFromImage(sitk.OtsuThreshold(image, 0, 1)) > 0]
@@ -169,9 +147,7 @@ def check_unit(image: sitk.Image, unit: str) -> tuple[Finding, ...]:
             f"The unit of the PET is not stated; a median of {median:.4g} in the head looks like {looks}."
         )
         return (Finding("warn", "unit_unknown", message, "State the unit (SUV, SUVR, Bq/mL or normalised)."),)
-    contradiction = (unit in ("SUV", "SUVR", "normalised") and median > _LOOKS_LIKE_BQ) or (
-        unit == "Bq/mL" and median <= high
-    )
+    contradiction = median <= high if unit == "Bq/mL" else median > _LOOKS_LIKE_BQ
     if contradiction:
         message = (
             f"The unit of the PET is said to be {unit}, but a median of {median:.4g} looks like {looks}."

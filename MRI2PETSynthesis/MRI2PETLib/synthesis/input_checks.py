@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import numpy as np
 import SimpleITK as sitk
@@ -22,7 +22,8 @@ from MRI2PETLib.images import checks as image_checks
 from MRI2PETLib.images.checks import Kind
 from MRI2PETLib.images.raw import RawImage
 from MRI2PETLib.preprocessing.fit_quality import judge_field_of_view
-from MRI2PETLib.preprocessing.pet import Unit, check_unit
+from MRI2PETLib.preprocessing.pet import check_unit
+from MRI2PETLib.preprocessing.pet_units import parse_unit
 from MRI2PETLib.synthesis.settings import CaseInputs
 
 CheckLevel = Literal["ok", "warn", "refuse", "not checked"]
@@ -139,7 +140,20 @@ def full_checks(
 
 
 # Findings of a PET that are about its unit.
-_UNIT_CODES = ("unit_unknown", "unit_doubtful", "no_suv", "counts", "decay_time_assumed")
+_UNIT_CODES = (
+    "unit_unknown",
+    "unit_doubtful",
+    "unit_not_known",
+    "no_suv",
+    "counts",
+    "decay_time_assumed",
+    "injection_assumed",
+    "injection_times_differ",
+    "injection_hour_only",
+    "zone_assumed",
+    "decay_reference",
+    "half_life_doubtful",
+)
 
 
 def worst_level(checks: Sequence[Check]) -> CheckLevel:
@@ -204,7 +218,7 @@ def _field_of_view(raw: RawImage, t1: sitk.Image) -> Iterable[Finding]:
 
 
 def _unit(pet: sitk.Image, unit: str | None) -> Iterable[Finding]:
-    known = unit if unit is not None and unit in get_args(Unit) else "unknown"
+    known = "unknown" if unit is None else parse_unit(unit).unit
     steps = [max(1, n // _UNIT_VOXELS) for n in pet.GetSize()]
     coarse = sitk.GetArrayViewFromImage(pet)[:: steps[2], :: steps[1], :: steps[0]]
     return check_unit(sitk.GetImageFromArray(np.nan_to_num(coarse.astype(np.float32))), known)

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from MRI2PETLib.core.errors import Cancelled, InputError, MRI2PETError
 from MRI2PETLib.core.findings import Finding
 from MRI2PETLib.core.progress import ProgressCallback, no_progress
-from MRI2PETLib.images.bids import body_weight_kg, read_sidecar
+from MRI2PETLib.images.bids import body_weight, read_sidecar
 from MRI2PETLib.images.io import open_image, sha256_of
 from MRI2PETTrainingLib.dataset.manifest import Manifest, TrainingCase
 from MRI2PETTrainingLib.dataset.subjects import spelling_findings
@@ -77,7 +77,8 @@ def _open(case: TrainingCase) -> dict[str, str]:
     if case.mask is not None:
         open_image(case.mask, kind="mask")
         paths["mask"] = case.mask
-    about = json.dumps([read_sidecar(case.pet), body_weight_kg(case.pet)], sort_keys=True)
+    sidecar = read_sidecar(case.pet)
+    about = json.dumps([sidecar, body_weight(case.pet, sidecar).kg], sort_keys=True)
     hashes = {name: sha256_of(path) for name, path in paths.items()}
     return {**hashes, "about_pet": hashlib.sha256(about.encode()).hexdigest()}
 
