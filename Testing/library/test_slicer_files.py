@@ -146,7 +146,11 @@ def test_cmake_lists_every_file(module: str) -> None:
 
 
 def test_cmake_lists_every_shared_resource() -> None:
-    files = {p for p in tracked("Resources/Models", "Resources/Templates") if not p.endswith(".py")}
+    files = {
+        p
+        for p in tracked("Resources/Models", "Resources/PET", "Resources/Templates")
+        if not p.endswith(".py")
+    }
     assert listed(".", "SHARED_RESOURCES") == files
 
 
