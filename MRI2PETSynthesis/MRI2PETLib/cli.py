@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import argparse
 import logging
-import signal
 import sys
 from collections.abc import Mapping
 from importlib import import_module
 from importlib.metadata import entry_points
-from types import FrameType, ModuleType
+from io import TextIOWrapper
+from types import ModuleType
 
 from MRI2PETLib import __version__
-from MRI2PETLib.core.errors import Cancelled, DependencyError, MRI2PETError
-from MRI2PETLib.core.progress import Reporter, make_reporter
+from MRI2PETLib.core import cancellation
+from MRI2PETLib.core.errors import Cancelled, DependencyError, DeviceError, Explained, MRI2PETError
+from MRI2PETLib.core.progress import Reporter, flush, make_reporter, open_standard_streams
 from MRI2PETLib.core.settings import Parser
 from MRI2PETLib.core.threads import settle
 from MRI2PETLib.jobs.process_tree import end_with_parent
@@ -25,10 +26,6 @@ _DESCRIPTION = (
     "Synthetic PET from a T1-weighted MRI, beside the real one. "
     "Research use only: a synthetic PET is not a measurement."
 )
-
-
-def _cancel(number: int, frame: FrameType | None) -> None:
-    raise Cancelled("Cancelled.", "Finished results are kept; run the same command again to go on.")
 
 
 def find_commands() -> dict[str, ModuleType]:
@@ -62,44 +59,58 @@ def build_parser(commands: Mapping[str, ModuleType] | None = None) -> argparse.A
 
 
 def main(arguments: list[str] | None = None, commands: Mapping[str, ModuleType] | None = None) -> int:
-    """Run a command and return its exit code: 0 only on success, see :mod:`MRI2PETLib.core.errors`."""
+    """Run a command and return its exit code: 0 only on success, see ``core.errors.EXIT_CODES``."""
+    open_standard_streams()
     settle()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # names that this console cannot show
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        return _run(arguments, commands)
+    finally:
+        for stream in (sys.stdout, sys.stderr):
+            flush(stream)
+
+
+def _run(arguments: list[str] | None, commands: Mapping[str, ModuleType] | None) -> int:
     options = build_parser(commands).parse_args(arguments)
     logging.basicConfig(
         level=logging.INFO if options.verbose else logging.ERROR,
         format="%(levelname)s %(name)s: %(message)s",
         stream=sys.stderr,
     )
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _cancel)
+    cancellation.watch_signals()
     end_with_parent()
     reporter: Reporter = make_reporter(options.progress)
     try:
-        return options.run(options, reporter)
-    except MRI2PETError as error:
+        code: int = options.run(options, reporter)
+        cancellation.check()  # a signal whose exception was lost
+        return code
+    except (Exception, Cancelled) as raised:  # noqa: BLE001  bad input must not show a traceback; -v shows it
+        # What a cancelled library raises meanwhile (a data loader whose workers are gone) is not the reason.
+        error = cancellation.wish() if cancellation.is_requested() else _explain(raised)
         reporter.error(error)
         return error.exit_code
-    except ModuleNotFoundError as error:
+    finally:
+        reporter.close()
+
+
+def _explain(raised: Exception | Cancelled) -> Explained:
+    """What a user is told of an exception."""
+    if isinstance(raised, Explained):
+        return raised
+    if isinstance(raised, ModuleNotFoundError):
         hint = (
             'Install what training needs with pip install ".[train]"; `mri2pet doctor` lists what is there.'
         )
-        missing = DependencyError(f"The package {error.name} is not installed.", hint)
-        reporter.error(missing)
-        return missing.exit_code
-    except MemoryError:
-        reporter.error(MRI2PETError("Not enough memory.", "Close other programs or use a smaller image."))
-        return MRI2PETError.exit_code
-    except Exception as error:  # noqa: BLE001  bad input must not show a traceback; -v shows it
-        logging.getLogger(__name__).info("Traceback", exc_info=True)
-        reporter.error(
-            MRI2PETError(
-                f"Unexpected {type(error).__name__}: {error}",
-                "This is a bug: please report it with the output of the same command and -v.",
-            )
-        )
-        return MRI2PETError.exit_code
-    finally:
-        reporter.close()
+        return DependencyError(f"The package {raised.name} is not installed.", hint)
+    if isinstance(raised, MemoryError):
+        return DeviceError("Not enough memory.", "Close other programs or use a smaller image.")
+    logging.getLogger(__name__).info("Traceback", exc_info=raised)
+    return MRI2PETError(
+        f"Unexpected {type(raised).__name__}: {raised}",
+        "This is a bug: please report it with the output of the same command and -v.",
+    )
 
 
 if __name__ == "__main__":

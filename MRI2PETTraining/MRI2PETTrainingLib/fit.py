@@ -17,7 +17,7 @@ import torch
 from lightning.pytorch.plugins.environments import SLURMEnvironment
 
 from MRI2PETLib.core.devices import describe_device, is_out_of_memory, pick_device
-from MRI2PETLib.core.errors import BundleError, InputError
+from MRI2PETLib.core.errors import BundleError, InputError, TrainingError
 from MRI2PETLib.core.progress import ProgressCallback, no_progress
 from MRI2PETLib.core.threads import cores
 from MRI2PETLib.models import get_family
@@ -25,7 +25,7 @@ from MRI2PETLib.models.bundle import Bundle
 from MRI2PETTrainingLib.batches import Pairs, PairsByEpoch, loader
 from MRI2PETTrainingLib.checkpoints import BEST, LAST, AtomicCheckpointIO, Keeper, Ticker
 from MRI2PETTrainingLib.dataset.cache import Prepared
-from MRI2PETTrainingLib.learner import Learner, TrainingError
+from MRI2PETTrainingLib.learner import Learner
 from MRI2PETTrainingLib.presets import PRECISIONS, Preset
 
 _MOST_LOADERS = 8

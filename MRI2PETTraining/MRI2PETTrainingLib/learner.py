@@ -17,7 +17,7 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.checkpoint import checkpoint
 
-from MRI2PETLib.core.errors import MRI2PETError
+from MRI2PETLib.core.errors import TrainingError
 from MRI2PETLib.core.progress import no_progress
 from MRI2PETLib.models import get_family
 from MRI2PETLib.models.objective import NETWORK, OBJECTIVE
@@ -26,13 +26,6 @@ from MRI2PETTrainingLib.presets import Preset
 
 _WARM_UP = 0.1  # share of all steps
 _LAST_RATE = 0.01  # of the learning rate
-
-
-class TrainingError(MRI2PETError):
-    """Training cannot go on: the loss is not finite, or the device's memory does not suffice."""
-
-    exit_code = 9
-    code = "training"
 
 
 class Learner(lightning.LightningModule):

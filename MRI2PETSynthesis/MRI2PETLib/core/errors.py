@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 
-class MRI2PETError(Exception):
-    """Base of all errors that reach a user without a traceback.
+class Explained(BaseException):
+    """What ends a command and is told without a traceback.
 
     :param message: what is wrong, naming the file and the value.
     :param hint: what to do about it; may be empty.
@@ -20,6 +20,10 @@ class MRI2PETError(Exception):
 
     def __str__(self) -> str:
         return f"{self.message} {self.hint}".strip()
+
+
+class MRI2PETError(Explained, Exception):
+    """Base of all errors that reach a user without a traceback."""
 
 
 class InputError(MRI2PETError):
@@ -66,8 +70,19 @@ class DeviceError(MRI2PETError):
     code = "device"
 
 
-class Cancelled(MRI2PETError):
-    """The user cancelled (Ctrl-C, SIGTERM, Cancel button)."""
+class TrainingError(MRI2PETError):
+    """Training cannot go on: the loss is not finite, or the device's memory does not suffice."""
+
+    exit_code = 9
+    code = "training"
+
+
+class Cancelled(Explained):
+    """The user cancelled (Ctrl-C, SIGTERM, Cancel button).
+
+    Like ``KeyboardInterrupt`` not an ``Exception``: what copes with any error of a case must not go on with
+    the next one.
+    """
 
     exit_code = 130
     code = "cancelled"
@@ -75,3 +90,19 @@ class Cancelled(MRI2PETError):
 
 # Exit code of a batch in which some cases failed and the others succeeded.
 EXIT_PARTIAL = 10
+
+# Every exit code of the command line and what it means; argparse gives 2.
+EXIT_CODES = {
+    0: "done",
+    MRI2PETError.exit_code: "unexpected, or every case of a batch failed",
+    2: "wrong command line",
+    InputError.exit_code: "an input cannot be used",
+    QualityError.exit_code: "the quality verdict is refuse",
+    BundleError.exit_code: "model bundle",
+    DependencyError.exit_code: "an optional package is missing",
+    OutputError.exit_code: "output cannot be written",
+    DeviceError.exit_code: "device, or not enough memory",
+    TrainingError.exit_code: "a training cannot go on",
+    EXIT_PARTIAL: "some cases of a batch failed",
+    Cancelled.exit_code: "cancelled",
+}

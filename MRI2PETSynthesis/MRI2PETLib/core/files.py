@@ -6,6 +6,7 @@ import errno
 import json
 import math
 import os
+import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -13,10 +14,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from MRI2PETLib.core.errors import OutputError
+from MRI2PETLib.core.errors import InputError, MRI2PETError, OutputError
+from MRI2PETLib.core.names import check_path
 
 # Set by the parent of a child process (jobs.child_process): names the job in every temporary file of it.
 JOB_VARIABLE = "MRI2PET_JOB"
+_REPLACED = ".replaced-"
 
 
 def make_folder(folder: Path | str) -> Path:
@@ -25,6 +28,10 @@ def make_folder(folder: Path | str) -> Path:
     :raises OutputError: if it cannot be created or is read-only.
     """
     folder = Path(folder)
+    try:
+        check_path(folder)
+    except InputError as error:
+        raise OutputError(error.message, "Choose another output folder.") from error
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
@@ -42,6 +49,11 @@ def temporary_mark() -> str:
     return os.environ.get(JOB_VARIABLE) or str(os.getpid())
 
 
+def _hidden() -> str:
+    """A new name for a temporary file or folder of this process."""
+    return f".{temporary_mark()}-{secrets.token_hex(8)}"
+
+
 def remove_temporary(folder: Path | str, mark: str) -> None:
     """Remove the temporary files and folders that the ended process ``mark`` left below ``folder``."""
     for parent, folders, files in os.walk(folder):
@@ -57,13 +69,14 @@ def remove_temporary(folder: Path | str, mark: str) -> None:
 def atomic_path(path: Path | str) -> Iterator[Path]:
     """Yield a temporary path beside ``path`` that replaces it when the block ends without an error.
 
-    The temporary name keeps the suffix (writers choose the format by it) and starts with a dot. It is
-    removed on any exception, Ctrl-C included.
+    The temporary name keeps the suffix (writers choose the format by it), starts with a dot and cannot be
+    guessed: nobody else can put a link there first. It is removed on any exception, Ctrl-C included.
 
     :raises OutputError: if the file cannot be written (read-only, full disk).
     """
     path = Path(path)
-    temporary = path.with_name(f".{temporary_mark()}-{path.name}")
+    suffix = "".join(path.suffixes[-2:]) if path.suffix == ".gz" else path.suffix
+    temporary = path.with_name(f"{_hidden()}{suffix}")
     try:
         yield temporary
         os.replace(temporary, path)
@@ -73,6 +86,49 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
         # A parent that is a file makes unlink fail too, which must not hide the reason.
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def replace_folder(new: Path, folder: Path) -> None:
+    """Put the folder ``new`` in the place of ``folder``, of which nothing is removed before ``new`` is there.
+
+    A process killed between the two renames leaves both folders beside that place;
+    :func:`restore_replaced` puts the old one back.
+    """
+    old = folder.with_name(f".{folder.name}{_REPLACED}{secrets.token_hex(8)}")
+    had_one = folder.exists()
+    if had_one:
+        os.replace(folder, old)
+    try:
+        os.replace(new, folder)
+    except BaseException:
+        if had_one and not folder.exists():
+            os.replace(old, folder)
+        raise
+    if had_one:
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def restore_replaced(parent: Path) -> None:
+    """Put back the folders below ``parent`` whose replacement was interrupted between its two renames."""
+    for old in parent.glob(f".*{_REPLACED}*"):
+        folder = parent / old.name[1:].rpartition(_REPLACED)[0]
+        with suppress(OSError):
+            if not folder.exists():
+                os.replace(old, folder)
+
+
+@contextmanager
+def new_folder(parent: Path) -> Iterator[Path]:
+    """Yield a new hidden folder in ``parent``, with the rights that any folder has.
+
+    What is still there at the end of the block is removed.
+    """
+    folder = make_folder(parent) / _hidden()
+    folder.mkdir()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager
@@ -111,16 +167,39 @@ def write_json(path: Path | str, content: Any) -> Path:
     return write_text(path, json.dumps(plain(content), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
+def read_json(path: Path | str, error: type[MRI2PETError] = InputError, *, largest: int = 100_000_000) -> Any:
+    """Read a JSON file (UTF-8, with or without a byte order mark).
+
+    :param error: what to raise, naming the file and the reason, if it is missing, damaged or too large.
+    :param largest: bytes.
+    """
+    path = Path(path)
+    try:
+        with path.open("rb") as file:
+            content = file.read(largest + 1)
+        if len(content) > largest:
+            raise error(f"{path} is larger than {largest / 1e6:g} MB.")
+        return json.loads(content.decode("utf-8-sig"), parse_constant=_no_number)
+    except OSError as reason:
+        raise error(f"{path} cannot be read: {reason.strerror or reason}.") from reason
+    except (ValueError, RecursionError) as reason:
+        raise error(f"{path} is not valid JSON: {reason}.", "Repair or remove it.") from reason
+
+
+def _no_number(name: str) -> None:
+    raise ValueError(f"{name} is no number")
+
+
 def plain(value: Any) -> Any:
     """Turn numpy scalars, arrays, paths and tuples into what JSON can hold; NaN and infinity into
     ``None``.
     """
     if isinstance(value, dict):
-        return {str(k): plain(v) for k, v in value.items()}
+        return {plain(str(k)): plain(v) for k, v in value.items()}
     if isinstance(value, (list, tuple, set)):
         return [plain(v) for v in value]
-    if isinstance(value, Path):
-        return str(value)
+    if isinstance(value, (str, Path)):  # a file name that is not UTF-8 has no other way into a text file
+        return str(value).encode("utf-8", "backslashreplace").decode("utf-8")
     if hasattr(value, "tolist"):
         return plain(value.tolist())
     if isinstance(value, float) and not math.isfinite(value):

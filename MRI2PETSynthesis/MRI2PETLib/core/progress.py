@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import sys
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, TextIO
 
-from MRI2PETLib.core.errors import MRI2PETError
+from MRI2PETLib.core import cancellation
+from MRI2PETLib.core.errors import Explained, OutputError
 from MRI2PETLib.core.files import plain
+from MRI2PETLib.core.names import printable
 
 # done, total (same unit; total > 0), stage in a few words. Raising inside the callback cancels the task.
 ProgressCallback = Callable[[float, float, str], None]
@@ -30,6 +35,62 @@ def part_of(progress: ProgressCallback, start: float, end: float, total: float =
         progress(start + (end - start) * share, total, stage)
 
     return inner
+
+
+def write_line(text: str, stream: TextIO | None) -> None:
+    """Print a line for a person; control characters are shown, not obeyed.
+
+    Whoever has stopped reading (``| head``) or closed the stream wants no more: that is no error. A full disk
+    under standard output is one.
+
+    :raises OutputError: if standard output cannot take the line.
+    """
+    if stream is None:  # a program without a console
+        return
+    try:
+        print(printable(text), file=stream, flush=True)
+    except ValueError:  # closed
+        pass
+    except OSError as error:
+        _silence(stream)
+        if stream is sys.stdout and error.errno not in (errno.EPIPE, errno.EBADF, errno.EINVAL):
+            raise OutputError(f"Cannot write to standard output: {error.strerror}.") from error
+
+
+def open_standard_streams() -> None:
+    """Give a process that was started without them streams that lead nowhere.
+
+    Else the next file it opens gets the number of the missing one, and a library's message ends up in it.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            with suppress(OSError):
+                os.fstat(number)
+                continue  # a program without a console: the number is in use or needs none
+            nowhere = os.open(os.devnull, os.O_RDONLY if name == "stdin" else os.O_WRONLY)
+            if nowhere != number:
+                os.dup2(nowhere, number)
+                os.close(nowhere)
+            setattr(sys, name, open(number, "r" if name == "stdin" else "w", encoding="utf-8"))  # noqa: SIM115
+
+
+def flush(stream: TextIO | None) -> None:
+    """Write what is still held back, before Python tries to and complains."""
+    if stream is not None:
+        try:
+            stream.flush()
+        except ValueError:
+            pass
+        except OSError:
+            _silence(stream)
+
+
+def _silence(stream: TextIO) -> None:
+    """Send what is still to come, and what Python writes at its end, to nowhere."""
+    with suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
 
 
 class TimeLeft:
@@ -59,7 +120,11 @@ class Reporter:
     """What the command line tells while it works. This base says nothing (``--progress none``)."""
 
     def progress(self, done: float, total: float, stage: str) -> None:
-        """Report ``done`` of ``total`` in ``stage``."""
+        """Report ``done`` of ``total`` in ``stage``.
+
+        :raises Cancelled: if a signal has asked for it, even if the exception that it raised was lost.
+        """
+        cancellation.check()
 
     def log(self, message: str) -> None:
         """A line for the curious."""
@@ -69,16 +134,16 @@ class Reporter:
 
     def say(self, text: str) -> None:
         """A command's own answer to a person, on stdout."""
-        print(text)
+        write_line(text, sys.stdout)
 
     def result(self, content: dict[str, Any]) -> None:
         """The outcome, machine readable."""
 
-    def error(self, error: MRI2PETError) -> None:
+    def error(self, error: Explained) -> None:
         """The reason why there is no outcome."""
-        print(f"error: {error.message}", file=sys.stderr)
+        write_line(f"error: {error.message}", sys.stderr)
         if error.hint:
-            print(f"hint:  {error.hint}", file=sys.stderr)
+            write_line(f"hint:  {error.hint}", sys.stderr)
 
     def close(self) -> None:
         """Restore the terminal."""
@@ -96,19 +161,20 @@ class BarReporter(Reporter):
         self._bar = tqdm(total=1.0, bar_format=layout, leave=False, file=sys.stderr, dynamic_ncols=True)
 
     def progress(self, done: float, total: float, stage: str) -> None:
-        self._bar.set_description_str(stage, refresh=False)
+        super().progress(done, total, stage)
+        self._bar.set_description_str(printable(stage), refresh=False)
         self._bar.n = min(1.0, done / total)
         left = self._left.after(done, total)
         self._bar.unit = "?" if left is None else self._written(left)
         self._bar.refresh()
 
     def log(self, message: str) -> None:
-        self._bar.write(message, file=sys.stderr)
+        self._bar.write(printable(message), file=sys.stderr)
 
     def warning(self, message: str) -> None:
-        self._bar.write(f"warning: {message}", file=sys.stderr)
+        self._bar.write(f"warning: {printable(message)}", file=sys.stderr)
 
-    def error(self, error: MRI2PETError) -> None:
+    def error(self, error: Explained) -> None:
         self.close()
         super().error(error)
 
@@ -127,11 +193,10 @@ class JsonReporter(Reporter):
         self._left = TimeLeft()
 
     def _send(self, event: str, **content: Any) -> None:
-        print(
-            json.dumps(plain({"event": event, **content}), ensure_ascii=True), file=self._stream, flush=True
-        )
+        write_line(json.dumps(plain({"event": event, **content}), ensure_ascii=True), self._stream)
 
     def progress(self, done: float, total: float, stage: str) -> None:
+        super().progress(done, total, stage)
         eta = self._left.after(done, total)
         self._send(
             "progress", done=done, total=total, stage=stage, eta_s=None if eta is None else round(eta, 1)
@@ -149,7 +214,7 @@ class JsonReporter(Reporter):
     def result(self, content: dict[str, Any]) -> None:
         self._send("result", **content)
 
-    def error(self, error: MRI2PETError) -> None:
+    def error(self, error: Explained) -> None:
         self._send("error", code=error.code, message=error.message, hint=error.hint)
 
 
@@ -157,14 +222,14 @@ class QuietReporter(Reporter):
     """``--progress none``: warnings and errors only."""
 
     def warning(self, message: str) -> None:
-        print(f"warning: {message}", file=sys.stderr)
+        write_line(f"warning: {message}", sys.stderr)
 
 
 class LineReporter(QuietReporter):
     """A bar that has no terminal to be drawn on (a job's log file): logs and warnings as lines on stderr."""
 
     def log(self, message: str) -> None:
-        print(message, file=sys.stderr, flush=True)
+        write_line(message, sys.stderr)
 
 
 def make_reporter(kind: str) -> Reporter:

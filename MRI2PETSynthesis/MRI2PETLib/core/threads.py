@@ -11,10 +11,12 @@ def settle() -> None:
 
     * PyTorch is to ask for huge pages (Linux; elsewhere nothing happens). Volumes of 100 MB come and go, and
       half of the time of a large network is page faults else.
+    * matplotlib is to draw into files, whatever backend this shell prefers for its windows.
     * ITK is to use no more threads than there are cores: a second thread on a core slows the first.
       PyTorch does so by itself.
     """
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+    os.environ["MPLBACKEND"] = "Agg"
     os.environ.setdefault("ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS", str(cores()))
 
 

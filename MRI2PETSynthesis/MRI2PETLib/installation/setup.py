@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from MRI2PETLib.core.errors import MRI2PETError
+from MRI2PETLib.core.errors import Explained, MRI2PETError
 from MRI2PETLib.installation.packages import (
     Group,
     InstallPlan,
@@ -77,7 +77,7 @@ class Setup:
         """
         self.phase: Phase = "idle"
         self.packages = read_packages(*more)
-        self.problem: MRI2PETError | None = None
+        self.problem: Explained | None = None
         self.checked: dict[str, Any] | None = None  # the doctor's result: devices, speed
         self.stage = ""
         self.log: list[str] = []
@@ -242,7 +242,7 @@ class Setup:
         else:
             self._set_phase("idle")
 
-    def _stop(self, problem: MRI2PETError | None) -> None:
+    def _stop(self, problem: Explained | None) -> None:
         self.problem = problem
         if problem is not None:
             self.log.append(str(problem))

@@ -27,7 +27,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Literal
 
-from MRI2PETLib.core.errors import Cancelled, DependencyError, MRI2PETError
+from MRI2PETLib.core.errors import Cancelled, DependencyError, Explained, MRI2PETError
 from MRI2PETLib.core.files import JOB_VARIABLE, remove_temporary
 from MRI2PETLib.jobs.process_tree import ask_to_end, kill_tree
 
@@ -66,7 +66,7 @@ class Callbacks:
     log: Callable[[str], None] = _ignore
     warning: Callable[[str], None] = _ignore
     result: Callable[[dict[str, Any]], None] = _ignore
-    error: Callable[[MRI2PETError], None] = _ignore
+    error: Callable[[Explained], None] = _ignore
     finished: Callable[[Outcome], None] = _ignore
 
 
@@ -81,7 +81,7 @@ class Outcome:
     state: Literal["done", "failed", "cancelled"]
     exit_code: int
     result: dict[str, Any] | None = None
-    error: MRI2PETError | None = None
+    error: Explained | None = None
     stderr: tuple[str, ...] = field(default=())
 
 
@@ -155,7 +155,7 @@ class Job:
         self._cancel = threading.Event()
         self._stderr: deque[str] = deque(maxlen=_STDERR_LINES)
         self._result: dict[str, Any] | None = None
-        self._error: MRI2PETError | None = None
+        self._error: Explained | None = None
         self._pumping = False
         self._child: subprocess.Popen[str] | None = None
 
@@ -342,9 +342,10 @@ def _parse(line: str) -> dict[str, Any]:
     return {"event": "log", "message": line}
 
 
-def _error_of(event: dict[str, Any]) -> MRI2PETError:
+def _error_of(event: dict[str, Any]) -> Explained:
     """The error class of the child's ``code``, with its message and hint."""
-    classes = {cls.code: cls for cls in MRI2PETError.__subclasses__()}
+    kinds: list[type[Explained]] = [*MRI2PETError.__subclasses__(), Cancelled]
+    classes = {cls.code: cls for cls in kinds}
     cls = classes.get(str(event.get("code")), MRI2PETError)
     return cls(event["message"], str(event.get("hint") or ""))
 

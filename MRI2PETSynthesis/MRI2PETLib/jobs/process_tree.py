@@ -68,9 +68,13 @@ def is_running(pid: int, name: str) -> bool:
         return f'"{pid}"' in listed.stdout and "python" in listed.stdout.lower()
     if Path("/proc/self/environ").exists():
         try:
-            return mark.encode() in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+            for _ in range(10):  # empty while the program is being loaded, and of one that has ended
+                if environment := Path(f"/proc/{pid}/environ").read_bytes():
+                    return mark.encode() in environment.split(b"\0")
+                time.sleep(0.01)
         except OSError:
-            return False
+            pass
+        return False
     shown = subprocess.run(["ps", "-Eww", "-o", "command=", "-p", str(pid)], capture_output=True, text=True)
     return mark in shown.stdout.split()
 

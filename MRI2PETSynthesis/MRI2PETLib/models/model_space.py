@@ -12,6 +12,7 @@ and one PET.
 from __future__ import annotations
 
 import itertools
+import math
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
@@ -26,6 +27,7 @@ from MRI2PETLib.images.grid import RAS_AXES, Grid, antialias, crop_to, resample,
 
 _MARGIN_MM = 8.0  # brain and field of view: 4 mm on each side
 _WIDEST = 1.15  # of the training spacing: 2.3 mm for 2 mm
+_LARGEST_GRID = 256**3  # voxels: a network of this kind takes some 20 GB for it
 _BORDER_VOXELS = 2  # around the brain: beyond it nothing but zeros takes part in the blur
 Normalisation = Literal["mask-p1-p99", "crop-p1-p99", "suvr-half", "minmax"]
 
@@ -55,7 +57,7 @@ class ModelSpace:
         size_ok = len(self.size) == 3 and all(type(n) is int and 16 <= n <= 512 for n in self.size)
         spacing = self.spacings_mm
         spacing_ok = len(spacing) == 3 and all(type(s) in (int, float) and 0.5 <= s <= 8.0 for s in spacing)
-        if not size_ok or not spacing_ok:
+        if not size_ok or not spacing_ok or math.prod(self.size) > _LARGEST_GRID:
             raise BundleError(f"No model can use a grid of {self.size} voxels of {self.spacing_mm} mm.")
         for name, allowed in _CHOICES.items():
             if getattr(self, name) not in allowed:
@@ -77,6 +79,8 @@ class ModelSpace:
         expected = set(cls.__dataclass_fields__)
         if set(content) != expected:
             raise BundleError(f"model_space needs exactly {sorted(expected)}, not {sorted(content)}.")
+        if not isinstance(content["size"], list):
+            raise BundleError(f"The size of a model's grid is a list of three, not {content['size']!r:.80}.")
         spacing = content["spacing_mm"]
         spacing = tuple(spacing) if isinstance(spacing, list) else spacing
         return cls(**{**content, "size": tuple(content["size"]), "spacing_mm": spacing})

@@ -4,21 +4,32 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
+import stat
 import zipfile
+import zlib
 from pathlib import Path, PurePosixPath
+from typing import IO
 
 from MRI2PETLib.core.errors import BundleError, OutputError
-from MRI2PETLib.core.files import atomic_path, make_folder
+from MRI2PETLib.core.files import atomic_path, make_folder, new_folder, replace_folder, restore_replaced
+from MRI2PETLib.core.names import is_safe_name
 from MRI2PETLib.core.resources import resources_dir
 from MRI2PETLib.models.bundle import CARD, LICENCE, METADATA, Bundle, read_bundle
 
-_LARGEST_ARCHIVE = 8_000_000_000  # bytes, unpacked
+_LARGEST_FILE, _LARGEST_ARCHIVE = 4_000_000_000, 8_000_000_000  # bytes, unpacked
+# Weights hardly shrink when they are packed: what shrinks far more is no model.
+_LARGEST_RATIO, _SMALL = 20, 5_000_000
 
 
 def user_folder() -> Path:
     """Folder of imported bundles: ``$MRI2PET_MODELS``, or ``~/.mri2pet/models``."""
-    return Path(os.environ.get("MRI2PET_MODELS") or Path.home() / ".mri2pet" / "models")
+    given = os.environ.get("MRI2PET_MODELS")
+    try:
+        return Path(given) if given else Path.home() / ".mri2pet" / "models"
+    except RuntimeError as error:
+        raise OutputError(
+            "There is no home folder to keep models in.", "Name a folder in the variable MRI2PET_MODELS."
+        ) from error
 
 
 def bundled_folder() -> Path:
@@ -30,6 +41,7 @@ def list_bundles() -> tuple[list[Bundle], list[str]]:
     """All readable bundles, shipped ones first, and a message for each folder that is not one."""
     bundles: list[Bundle] = []
     problems: list[str] = []
+    restore_replaced(user_folder())
     for parent in (bundled_folder(), user_folder()):
         for folder in sorted(p for p in parent.glob("*") if p.is_dir() and not p.name.startswith(".")):
             try:
@@ -44,9 +56,10 @@ def find_bundle(reference: str | Path) -> Bundle:
 
     :raises BundleError: if there is none, with the ids that there are.
     """
-    if isinstance(reference, str) and not any(c in reference for c in "/\\"):
+    if is_safe_name(reference):
+        restore_replaced(user_folder())
         for parent in (bundled_folder(), user_folder()):
-            if reference and (parent / reference / METADATA).is_file():
+            if (parent / reference / METADATA).is_file():
                 return read_bundle(parent / reference)
     if Path(reference).is_dir():
         return read_bundle(reference)
@@ -64,14 +77,11 @@ def import_bundle(source: Path | str, *, replace: bool = False) -> Bundle:
     :raises BundleError: if it is not a sound bundle, or one of that id exists and ``replace`` is false.
     """
     source = Path(source)
-    destination = make_folder(user_folder())
-    temporary = Path(tempfile.mkdtemp(prefix=".import-", dir=destination))
-    try:
+    with new_folder(user_folder()) as temporary:
         if source.is_dir():
             for name in _files(read_bundle(source)):
                 if (source / name).is_file():
-                    (temporary / name).parent.mkdir(exist_ok=True)
-                    shutil.copyfile(source / name, temporary / name)
+                    _copy((source / name).open("rb"), temporary / name)
         elif zipfile.is_zipfile(source):
             _unpack(source, temporary)
         else:
@@ -80,15 +90,13 @@ def import_bundle(source: Path | str, *, replace: bool = False) -> Bundle:
         bundle.networks()
         if (bundled_folder() / bundle.id).exists():
             raise BundleError(f"The id {bundle.id!r} belongs to a model of the extension itself.")
-        final = destination / bundle.id
+        final = user_folder() / bundle.id
         if final.exists() and not replace:
-            hint = f"Remove it first: mri2pet models remove {bundle.id}."
-            raise BundleError(f"A model {bundle.id!r} is already there.", hint)
-        if final.exists():
-            shutil.rmtree(final)
-        os.replace(temporary, final)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+            raise BundleError(
+                f"A model {bundle.id!r} is already there.",
+                f"Give --replace, or remove it first: mri2pet models remove {bundle.id}.",
+            )
+        replace_folder(temporary, final)
     return read_bundle(final)
 
 
@@ -97,31 +105,60 @@ def _files(bundle: Bundle) -> tuple[str, ...]:
     return (METADATA, *bundle.weights, CARD, LICENCE)
 
 
+def _copy(content: IO[bytes], path: Path, size: int = _LARGEST_FILE) -> None:
+    """Copy at most ``size`` bytes.
+
+    :raises BundleError: if there are more.
+    :raises OutputError: if they cannot be written.
+    """
+    with content:
+        try:
+            path.parent.mkdir(exist_ok=True)
+            with path.open("wb") as out:
+                for part in iter(lambda: content.read(1 << 20), b""):
+                    size -= len(part)
+                    if size < 0:
+                        raise BundleError(f"{path.name} is larger than it should be: refused.")
+                    out.write(part)
+        except OSError as error:
+            raise OutputError(f"Cannot write {path}: {error.strerror or error}.") from error
+
+
 def _unpack(archive: Path, folder: Path) -> None:
     """Unpack the bundle's files from a .zip; its top folder may be the bundle itself or hold it."""
-    with zipfile.ZipFile(archive) as opened:
-        members = [m for m in opened.infolist() if not m.is_dir()]
-        for member in members:
-            path = PurePosixPath(member.filename.replace("\\", "/"))
-            if path.is_absolute() or ".." in path.parts or ":" in path.parts[0]:
-                raise BundleError(f"{archive} holds the unsafe path {member.filename!r}: refused.")
-        if sum(m.file_size for m in members) > _LARGEST_ARCHIVE:
-            raise BundleError(f"{archive} would unpack to more than {_LARGEST_ARCHIVE / 1e9:.0f} GB.")
-        roots = {m.filename[: -len(METADATA)] for m in members if m.filename.endswith(METADATA)}
-        if len(roots) != 1:
-            raise BundleError(f"{archive} holds {len(roots)} bundles; it should hold one.")
-        root = roots.pop()
-        present = {m.filename for m in members}
+    try:
+        with zipfile.ZipFile(archive) as opened:
+            _take_from(opened, archive, folder)
+    except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError) as error:
+        # RuntimeError: encrypted; NotImplementedError: a compression that Python does not know.
+        raise BundleError(f"{archive} cannot be unpacked: {error}.", "Get it again.") from error
 
-        def take(name: str) -> None:
-            if root + name in present:
-                (folder / name).parent.mkdir(exist_ok=True)
-                with opened.open(root + name) as content, open(folder / name, "wb") as out:
-                    shutil.copyfileobj(content, out)
 
-        take(METADATA)
-        for name in _files(read_bundle(folder))[1:]:
-            take(name)
+def _take_from(opened: zipfile.ZipFile, archive: Path, folder: Path) -> None:
+    members = {m.filename: m for m in opened.infolist() if not m.is_dir()}
+    for name, member in members.items():
+        path = PurePosixPath(name.replace("\\", "/"))
+        if path.is_absolute() or ".." in path.parts or ":" in path.parts[0]:
+            raise BundleError(f"{archive} holds the unsafe path {name!r}: refused.")
+        if stat.S_ISLNK(member.external_attr >> 16):
+            raise BundleError(f"{archive} holds the link {name!r}: refused.")
+        if member.file_size > max(_SMALL, _LARGEST_RATIO * member.compress_size):
+            raise BundleError(f"{archive}: {name!r} would unpack to {member.file_size / 1e6:.0f} MB.")
+    if sum(m.file_size for m in members.values()) > _LARGEST_ARCHIVE:
+        raise BundleError(f"{archive} would unpack to more than {_LARGEST_ARCHIVE / 1e9:.0f} GB.")
+    roots = {name[: -len(METADATA)] for name in members if name.endswith(METADATA)}
+    if len(roots) != 1:
+        raise BundleError(f"{archive} holds {len(roots)} bundles; it should hold one.")
+    root = roots.pop()
+
+    def take(name: str) -> None:
+        member = members.get(root + name)
+        if member is not None:
+            _copy(opened.open(member), folder / name, member.file_size)
+
+    take(METADATA)
+    for name in _files(read_bundle(folder))[1:]:
+        take(name)
 
 
 def export_bundle(reference: str | Path, path: Path | str) -> Path:

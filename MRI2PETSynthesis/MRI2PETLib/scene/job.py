@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 import slicer
 
-from MRI2PETLib.core.errors import Cancelled, InputError, MRI2PETError
+from MRI2PETLib.core.errors import Cancelled, Explained, InputError, MRI2PETError
 from MRI2PETLib.jobs.child_process import Callbacks, Job, Outcome, Progress, mri2pet_command
 from MRI2PETLib.jobs.run_state import RunState, duration
 
@@ -40,7 +40,7 @@ class Finished(Generic[Nodes]):
 
     state: Literal["done", "failed", "cancelled"]
     nodes: Nodes | None = None
-    error: MRI2PETError | None = None
+    error: Explained | None = None
     checks: tuple[Check, ...] = ()
 
 
@@ -207,8 +207,8 @@ class SceneJob(Generic[Nodes]):
 
     # -- ends ------------------------------------------------------------------------------------------------
 
-    def _fail(self, error: Exception, nodes: Nodes | None = None) -> None:
-        known = error if isinstance(error, MRI2PETError) else MRI2PETError(str(error))
+    def _fail(self, error: BaseException, nodes: Nodes | None = None) -> None:
+        known = error if isinstance(error, Explained) else MRI2PETError(str(error))
         known = type(known)(self._told(known.message), self._told(known.hint))
         message = f"{self.partly} {known}" if nodes else str(known)
         self._on_log(str(known))

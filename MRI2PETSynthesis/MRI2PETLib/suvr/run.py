@@ -11,9 +11,9 @@ from typing import Any
 
 from MRI2PETLib.core.errors import EXIT_PARTIAL, Cancelled, InputError, MRI2PETError, OutputError
 from MRI2PETLib.core.files import make_folder, staged_folder, write_json
+from MRI2PETLib.core.names import is_safe_name
 from MRI2PETLib.core.progress import Reporter, part_of
 from MRI2PETLib.core.tables import write_rows, write_table
-from MRI2PETLib.models.bundle import is_safe_name
 from MRI2PETLib.reports import suvr_report as report
 from MRI2PETLib.reports.case_report import REPORT
 from MRI2PETLib.suvr import files

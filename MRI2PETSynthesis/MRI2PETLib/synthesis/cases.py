@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from MRI2PETLib.core.errors import InputError
+from MRI2PETLib.core.names import file_name
 from MRI2PETLib.images.formats import image_stem, is_image
 from MRI2PETLib.synthesis.settings import CaseInputs
 
@@ -48,7 +49,7 @@ def find_cases(inputs: Sequence[Path | str]) -> list[Case]:
         found += [(item, Path("."))] if item.is_file() else _in_folder(item)
     unique = list(dict.fromkeys(found))
     names = _tell_apart(
-        [_name(t1) for t1, _ in unique], [_safe(t1.resolve().parent.name) for t1, _ in unique]
+        [_name(t1) for t1, _ in unique], [file_name(t1.resolve().parent.name) for t1, _ in unique]
     )
     return [Case(name, t1, folder) for (t1, folder), name in zip(unique, names)]
 
@@ -88,11 +89,6 @@ def _in_folder(folder: Path) -> list[tuple[Path, Path]]:
 def _name(path: Path) -> str:
     """The file's stem without ``_T1w``; the folder's name for a DICOM folder or a file just called T1."""
     if path.is_dir():
-        return _safe(path.resolve().name)
-    stem = _safe(re.sub(r"_T1w$", "", image_stem(path)))
-    return _safe(path.resolve().parent.name) if stem.lower() in _NOT_A_NAME else stem
-
-
-def _safe(name: str) -> str:
-    """Keep letters and digits of any script, ``-``, ``_`` and ``.``; everything else becomes ``-``."""
-    return re.sub(r"[^\w.-]+", "-", name).strip("-.") or "case"
+        return file_name(path.resolve().name)
+    stem = file_name(re.sub(r"_T1w$", "", image_stem(path)))
+    return file_name(path.resolve().parent.name) if stem.lower() in _NOT_A_NAME else stem

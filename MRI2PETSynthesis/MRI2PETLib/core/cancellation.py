@@ -1,0 +1,49 @@
+"""Cancelling this process: asked for by a signal, raised at once and again at every step until it is heeded.
+
+An exception that a signal handler raises can be lost: Python drops it in a destructor or in a callback of a C
+library. So the wish is kept, and whoever reports progress asks for it.
+"""
+
+from __future__ import annotations
+
+import signal
+from types import FrameType
+
+from MRI2PETLib.core.errors import Cancelled
+
+_requested = False
+
+
+def watch_signals() -> None:
+    """Cancel at SIGINT, SIGTERM, and SIGHUP unless that is ignored (as ``nohup`` asks). Main thread only."""
+    global _requested
+    _requested = False
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)  # Windows has no SIGHUP
+        if number is not None and (name != "SIGHUP" or signal.getsignal(number) != signal.SIG_IGN):
+            signal.signal(number, _on_signal)
+
+
+def is_requested() -> bool:
+    """Whether a signal has asked to cancel."""
+    return _requested
+
+
+def check() -> None:
+    """A step at which the process can be cancelled.
+
+    :raises Cancelled: if that was asked for.
+    """
+    if _requested:
+        raise wish()
+
+
+def wish() -> Cancelled:
+    """The error that a user sees."""
+    return Cancelled("Cancelled.", "Finished results are kept; run the same command again to go on.")
+
+
+def _on_signal(number: int, frame: FrameType | None) -> None:
+    global _requested
+    _requested = True
+    check()

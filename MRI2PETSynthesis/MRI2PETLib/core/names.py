@@ -1,0 +1,59 @@
+"""Names that come from outside: what may become a file name, and what may be shown on a terminal."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from MRI2PETLib.core.errors import InputError
+
+LONGEST_NAME = 255  # bytes of a file name, on the file systems of Linux, Windows and macOS
+_WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_LABEL = re.compile(r"[A-Za-z0-9]{1,32}")
+# Of Unicode's control characters line feed and tab are harmless; the marks that turn the direction of writing
+# around can make a name look like another.
+_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+
+
+def is_safe_name(name: object) -> bool:
+    """Whether ``name`` can name a model and its folder.
+
+    Up to 64 ASCII letters, digits, ``-``, ``_`` and ``.``, beginning with a letter or digit: so it is neither
+    hidden nor an option.
+    """
+    return isinstance(name, str) and _WORD.fullmatch(name) is not None
+
+
+def is_label(value: object) -> bool:
+    """Whether ``value`` can be that of a BIDS entity, such as ``trc-PBR28``: 1 to 32 letters and digits."""
+    return isinstance(value, str) and _LABEL.fullmatch(value) is not None
+
+
+def file_name(text: str, otherwise: str = "case") -> str:
+    """``text`` as part of a file name.
+
+    Letters and digits of any script, ``-``, ``_`` and ``.`` are kept; what is between them becomes one ``-``.
+    """
+    return re.sub(r"[^\w.-]+", "-", text).strip("-.") or otherwise
+
+
+def check_path(path: Path | str) -> None:
+    """Refuse a path that the image libraries and UTF-8 tables cannot hold.
+
+    :raises InputError: for a name that is not UTF-8 or too long.
+    """
+    name = str(path)
+    try:
+        name.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise InputError(f"The name of {printable(name)} is not UTF-8.", "Rename it.") from error
+    if "\0" in name:
+        raise InputError(f"{printable(name)} holds a zero character.", "Give the path of a file.")
+    if len(Path(name).name.encode("utf-8")) > LONGEST_NAME:
+        raise InputError(f"The name {printable(Path(name).name[:60])}... is too long.", "Rename the file.")
+
+
+def printable(text: str) -> str:
+    """``text`` without what a terminal would obey: control characters, and what is no text, as escapes."""
+    text = text.encode("utf-8", "backslashreplace").decode("utf-8")
+    return _CONTROLS.sub(lambda found: ascii(found.group())[1:-1], text)
