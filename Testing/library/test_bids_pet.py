@@ -266,7 +266,7 @@ def test_participants_without_prefix_and_not_in_utf_8(tmp_path: Path) -> None:
     (tmp_path / "participants.tsv").write_bytes(table.encode("latin-1"))
     pet = read_pet(path)
     assert centre(pet.image) == pytest.approx(5000 * PLAIN * HOUR, rel=1e-5)
-    assert [f.code for f in pet.verdict.findings] == ["encoding"]
+    assert [f.code for f in pet.verdict.findings] == ["table_encoding"]
 
 
 # --- inheritance ------------------------------------------------------------

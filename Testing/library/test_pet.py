@@ -11,6 +11,7 @@ import SimpleITK as sitk
 
 from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.images.io import write_image
+from MRI2PETLib.preprocessing.frame_window import FrameWindow, frame_window, parse_window
 from MRI2PETLib.preprocessing.pet import read_pet, smooth_fwhm, to_suv, to_suvr
 from MRI2PETLib.preprocessing.pet_frames import (
     FrameTimes,
@@ -21,6 +22,7 @@ from MRI2PETLib.preprocessing.pet_frames import (
 from MRI2PETLib.preprocessing.suv import suv_factor
 from pet_images import PLAIN, bids, centre, dynamic, image
 
+WINDOW = FrameWindow(60.0, 90.0)
 C11, F18 = 1221.8, 6586.2
 
 
@@ -30,7 +32,7 @@ C11, F18 = 1221.8, 6586.2
 def test_weights_are_the_overlap_with_the_window() -> None:
     """Frames 50-65, 65-80, 80-95 min and the window 60-90: 5, 15 and 10 of 30 min."""
     times = FrameTimes((3000.0, 3900.0, 4800.0), (900.0, 900.0, 900.0))
-    np.testing.assert_allclose(frame_weights(times), [5 / 30, 15 / 30, 10 / 30])
+    np.testing.assert_allclose(frame_weights(times, WINDOW), [5 / 30, 15 / 30, 10 / 30])
 
 
 def test_average_reads_only_frames_in_the_window() -> None:
@@ -47,23 +49,23 @@ def test_average_reads_only_frames_in_the_window() -> None:
 
 
 def test_window_must_be_covered_to_90_percent() -> None:
-    assert frame_weights(FrameTimes((3600.0,), (1620.0,))).sum() == pytest.approx(1)
+    assert frame_weights(FrameTimes((3600.0,), (1620.0,)), WINDOW).sum() == pytest.approx(1)
     with pytest.raises(InputError, match="cover only 26.5 of the 30 min from 60 to 90 min"):
-        frame_weights(FrameTimes((3600.0,), (1590.0,)))
+        frame_weights(FrameTimes((3600.0,), (1590.0,)), WINDOW)
     # A gap in the middle counts too: 12 + 12 min.
     with pytest.raises(InputError, match="24.0 of the 30 min"):
-        frame_weights(FrameTimes((3600.0, 4680.0), (720.0, 720.0)))
+        frame_weights(FrameTimes((3600.0, 4680.0), (720.0, 720.0)), WINDOW)
     with pytest.raises(InputError, match="seconds: these look like minutes"):
-        frame_weights(FrameTimes((0.0, 60.0), (60.0, 30.0)))
+        frame_weights(FrameTimes((0.0, 60.0), (60.0, 30.0)), WINDOW)
     with pytest.raises(InputError, match="seconds: these look like milliseconds"):
-        frame_weights(FrameTimes((3.6e6,), (1.8e6,)))
+        frame_weights(FrameTimes((3.6e6,), (1.8e6,)), WINDOW)
 
 
 def test_frames_that_make_no_sense() -> None:
     with pytest.raises(InputError, match="overlap by up to 300 s"):
-        frame_weights(FrameTimes((3600.0, 4200.0), (900.0, 1200.0)))
+        frame_weights(FrameTimes((3600.0, 4200.0), (900.0, 1200.0)), WINDOW)
     with pytest.raises(InputError, match="no positive duration"):
-        frame_weights(FrameTimes((3600.0,), (0.0,)))
+        frame_weights(FrameTimes((3600.0,), (0.0,)), WINDOW)
     with pytest.raises(InputError, match="3 frames, but its sidecar lists 2 starts and 3 durations"):
         frame_times_from_bids({"FrameTimesStart": [0, 1], "FrameDuration": [1, 1, 1]}, 3)
     with pytest.raises(InputError, match="no FrameDuration"):
@@ -86,13 +88,88 @@ def test_dynamic_file_is_averaged(tmp_path: Path) -> None:
         "FrameDuration": [3000, 900, 900, 900],
         "ImageDecayCorrected": True,
     }
-    pet = read_pet(dynamic(tmp_path, [1, 2, 4, 8], sidecar))
+    pet = read_pet(dynamic(tmp_path, [1, 2, 4, 8], sidecar), window_min=(60, 90))
     assert centre(pet.image) == pytest.approx(5, rel=1e-5)
     assert pet.unit == "SUV"
     assert pet.metadata["frames_used"] == [1, 2, 3]
-    assert pet.verdict.level == "ok"
-    other = read_pet(tmp_path / "sub-01_pet.nii.gz", window_s=(3900.0, 4800.0))
+    assert (pet.metadata["window_min"], pet.metadata["window_from"]) == ([60, 90], "stated")
+    # Two frames lie partly inside: 10 min of the first and 5 of the last stick out.
+    assert [f.code for f in pet.verdict.findings] == ["partial_frames"]
+    assert "50 to 65, 80 to 95 min" in pet.verdict.reasons()[0]
+    other = read_pet(tmp_path / "sub-01_pet.nii.gz", window_min=(65, 80))
     assert centre(other.image) == pytest.approx(4, rel=1e-5)
+    assert other.verdict.level == "ok"
+
+
+@pytest.mark.parametrize(
+    ("tracer", "window"),
+    [
+        ("[11C]PBR28", (60, 90)),
+        ("PBR-28", (60, 90)),
+        ("[11C]PiB", (50, 70)),
+        ("C11 Pittsburgh Compound-B", (50, 70)),
+        ("Florbetapir F^18^", (50, 70)),
+        ("18F-AV-45", (50, 70)),
+        ("AV-1451", (80, 100)),
+        ("[18F]florbetaben", (90, 110)),
+        ("Fluorodeoxyglucose F^18^", (30, 60)),
+        ("trc-FDG", (30, 60)),
+    ],
+)
+def test_window_of_the_tracer(tracer: str, window: tuple[float, float]) -> None:
+    found = frame_window(None, tracer)
+    assert (found.start_min, found.end_min) == window
+    assert found.tracer and "20" in found.why and not found.is_stated
+    assert frame_window((10, 20), tracer) == FrameWindow(10, 20)
+
+
+def test_default_window_is_told_with_its_reason(tmp_path: Path) -> None:
+    """Amyloid: frames of 50, 60 and 70 min with levels 1, 3, 9; the window of the tracer is 50 to 70."""
+    sidecar = {"Units": "SUVR", "FrameTimesStart": [3000, 3600, 4200], "FrameDuration": [600, 600, 600]}
+    pet = read_pet(dynamic(tmp_path, [1, 3, 9], {**sidecar, "TracerName": "[11C]PiB"}))
+    assert centre(pet.image) == pytest.approx(2, rel=1e-5)
+    assert pet.metadata["window_min"] == [50, 70]
+    assert "Klunk" in pet.metadata["window_from"]
+    assert [(f.level, f.code) for f in pet.verdict.findings] == [("ok", "window_default")]
+    named = read_pet(dynamic(tmp_path, [1, 3, 9], sidecar, "sub-01_trc-AV45_pet"))
+    assert named.metadata["window_min"] == [50, 70]
+    # A tracer that is not known: 60 to 90 min, with a warning.
+    late = {**sidecar, "FrameTimesStart": [3600, 4200, 4800], "TracerName": "new one"}
+    unknown = read_pet(dynamic(tmp_path, [1, 3, 9], late, "other"))
+    assert [(f.level, f.code) for f in unknown.verdict.findings] == [("warn", "window_default")]
+    assert "60 to 90 min" in unknown.verdict.reasons()[0]
+
+
+def test_window_that_frames_do_not_cover_names_the_option(tmp_path: Path) -> None:
+    sidecar = {"Units": "SUVR", "FrameTimesStart": [3000, 3600], "FrameDuration": [600, 600]}
+    with pytest.raises(InputError, match="only 10.0 of the 30 min from 60 to 90 min") as caught:
+        read_pet(dynamic(tmp_path, [1, 3], sidecar))
+    assert "run from 50 to 70 min" in caught.value.hint and "--window START END" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("text", "window"),
+    [
+        ("60-90", (60, 90)),
+        ("60 90", (60, 90)),
+        ("60 - 90 min", (60, 90)),
+        ("60–90", (60, 90)),
+        ("60;90", (60, 90)),
+        ("7.5 to 12.5", (7.5, 12.5)),
+        ("", None),
+    ],
+)
+def test_spellings_of_a_window(text: str, window: tuple[float, float] | None) -> None:
+    assert parse_window(text) == window
+
+
+def test_windows_that_are_none() -> None:
+    for text in ("60", "sixty", "60-90-120", "1.2.3-4"):
+        with pytest.raises(InputError, match="no window of frames"):
+            parse_window(text)
+    for window in ((90, 60), (60, 60), (-5, 60), (math.nan, 60)):
+        with pytest.raises(InputError, match="has no length"):
+            frame_window(window)
 
 
 def test_dynamic_file_without_what_it_needs(tmp_path: Path) -> None:
@@ -111,7 +188,17 @@ def test_static_file_of_another_window_is_told(tmp_path: Path) -> None:
     path = write_image(image(2.0), tmp_path / "pet.nii.gz", sidecar)
     pet = read_pet(path)
     assert [f.code for f in pet.verdict.findings] == ["other_window"]
-    assert "from 40 min on; it covers only 10.0 of the 30 min" in pet.verdict.reasons()[0]
+    assert "from 40 to 70 min; it covers only 10.0 of the 30 min" in pet.verdict.reasons()[0]
+    assert pet.metadata["frame_min"] == [40, 70]
+    assert read_pet(path, window_min=(40, 70)).verdict.level == "ok"
+    # It covers the window, but half of it lies outside.
+    assert [f.code for f in read_pet(path, window_min=(50, 65)).verdict.findings] == ["other_window"]
+
+
+def test_static_file_without_times_cannot_be_checked(tmp_path: Path) -> None:
+    path = write_image(image(2.0), tmp_path / "pet.nii.gz", {"Units": "SUV"})
+    assert read_pet(path).verdict.level == "ok"
+    assert [f.code for f in read_pet(path, window_min=(60, 90)).verdict.findings] == ["window_not_checked"]
 
 
 # --- SUV ------------------------------------------------------------

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
 import re
@@ -13,6 +11,7 @@ from typing import Any
 
 from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.core.findings import Finding
+from MRI2PETLib.core.tables import column_name, read_table
 from MRI2PETLib.images.formats import sidecar_path
 
 # From the image up: pet, ses-*, sub-*, dataset; one more for a derivatives folder.
@@ -22,7 +21,7 @@ _KG = {
     **dict.fromkeys(("lb", "lbs", "pound", "pounds"), 0.45359237),
     **dict.fromkeys(("g", "gram", "grams"), 1e-3),
 }
-_WEIGHT_COLUMN = re.compile(r"(?:body|patient)?[ _]?weight(?:[ _]?[(\[]?([a-z]+)[)\]]?)?", re.I)
+_WEIGHT_COLUMN = re.compile(r"(?:body_?|patient_?)?weight(?:_?[(\[]?([a-z]+)[)\]]?)?")
 _QUANTITY = re.compile(r"([\d.,]+)\s*([A-Za-z]*)")
 
 
@@ -77,8 +76,6 @@ def read_sidecar(path: Path) -> dict[str, Any]:
 def body_weight(path: Path, sidecar: dict[str, Any]) -> BodyWeight:
     """Body weight of the subject of ``path``: PatientWeight (kg, or PatientWeightUnits) of the sidecar, else
     the column ``weight`` of the nearest ``participants.tsv`` (kg, or the Units of ``participants.json``).
-
-    :raises InputError: when ``participants.json`` is not a JSON object.
     """
     if sidecar.get("PatientWeight") is not None:
         stated = str(sidecar.get("PatientWeightUnits") or "kg")
@@ -88,18 +85,26 @@ def body_weight(path: Path, sidecar: dict[str, Any]) -> BodyWeight:
     table = next((t for t in tables if t.is_file()), None)
     if not subject or table is None:
         return BodyWeight(None, "no PatientWeight in the sidecar and no weight in a participants.tsv")
-    rows, findings = _rows(table)
-    row = next((r for r in rows if r.get("participant_id", "") in (f"sub-{subject[-1]}", subject[-1])), {})
-    column = next((name for name in row if name and _WEIGHT_COLUMN.fullmatch(name)), None)
+    try:
+        return _from_participants(table, subject[-1])
+    except InputError as error:
+        return BodyWeight(None, f"the weight cannot be read ({error.message})")
+
+
+def _from_participants(table: Path, subject: str) -> BodyWeight:
+    people = read_table(table)
+    row = next((r for r in people.rows if r.get("participant_id") in (f"sub-{subject}", subject)), {})
+    column = next((name for name in row if _WEIGHT_COLUMN.fullmatch(name)), None)
     if column is None or row[column].lower() in ("", "n/a", "na", "nan"):
-        return BodyWeight(None, f"no weight of sub-{subject[-1]} in {table.name}", findings)
-    match = _WEIGHT_COLUMN.fullmatch(column)
+        return BodyWeight(None, f"no weight of sub-{subject} in {table.name}", people.findings)
     described = table.with_suffix(".json")
-    about = _read_json(described).get(column) if described.is_file() else None
-    unit = about.get("Units") if isinstance(about, dict) else None
-    stated = str(unit or (match and match[1]) or "kg")
-    found = _in_kg(row[column], stated, f"{column} of sub-{subject[-1]} in {table.name}")
-    return BodyWeight(found.kg, found.reason, (*findings, *found.findings))
+    columns = _read_json(described) if described.is_file() else {}
+    about = next((value for name, value in columns.items() if column_name(name) == column), None)
+    stated = about.get("Units") if isinstance(about, dict) else None
+    match = _WEIGHT_COLUMN.fullmatch(column)
+    unit = str(stated or (match and match[1]) or "kg")
+    found = _in_kg(row[column], unit, f"{column} of sub-{subject} in {table.name}")
+    return BodyWeight(found.kg, found.reason, people.findings)
 
 
 def _in_kg(text: str, unit: str, what: str) -> BodyWeight:
@@ -115,19 +120,6 @@ def _in_kg(text: str, unit: str, what: str) -> BodyWeight:
     if factor is None:
         return BodyWeight(None, f"the unit of {what} is '{stated}', not kg, lb or g")
     return BodyWeight(weight * factor)
-
-
-def _rows(table: Path) -> tuple[list[dict[str, str]], tuple[Finding, ...]]:
-    content = table.read_bytes()
-    findings: tuple[Finding, ...] = ()
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        text = content.decode("latin-1")
-        message = f"{table} is not UTF-8; read as Latin-1."
-        findings = (Finding("warn", "encoding", message, "Save it as UTF-8."),)
-    rows = csv.DictReader(io.StringIO(text, newline=""), delimiter="\t")
-    return [{k: (v or "").strip() for k, v in row.items() if k} for row in rows], findings
 
 
 def _read_json(file: Path) -> dict[str, Any]:

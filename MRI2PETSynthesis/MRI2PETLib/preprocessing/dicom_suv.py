@@ -62,6 +62,18 @@ def scale_from_dicom(slices: Sequence[pydicom.Dataset]) -> SuvScale:
     return _suv(slices, factor, correction)
 
 
+def tracer_of(data: pydicom.Dataset) -> str:
+    """What the tags call the tracer: Radiopharmaceutical (0018,0031) and the meaning of its code."""
+    names: list[str] = []
+    try:
+        info = first_item(data, "RadiopharmaceuticalInformationSequence")
+        names += [text(info, "Radiopharmaceutical")]
+        names += [text(first_item(info, "RadiopharmaceuticalCodeSequence"), "CodeMeaning")]
+    except TagError:
+        pass  # what is missing names nothing
+    return " ".join(names)
+
+
 def _suv(slices: Sequence[pydicom.Dataset], factor: float, correction: str) -> SuvScale:
     """SUV of a PET in Bq/mL, or the reasons why not, all at once."""
     data = slices[0]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import SimpleITK as sitk
@@ -16,16 +17,17 @@ from MRI2PETLib.images.io import grid_metadata, open_image, read_frame_image, sa
 from MRI2PETLib.images.raw import RawImage
 from MRI2PETLib.preprocessing.bids_suv import scale_from_bids
 from MRI2PETLib.preprocessing.dicom_clock import frame_times_from_dicom
-from MRI2PETLib.preprocessing.dicom_suv import scale_from_dicom
+from MRI2PETLib.preprocessing.dicom_suv import scale_from_dicom, tracer_of
+from MRI2PETLib.preprocessing.frame_window import frame_window
 from MRI2PETLib.preprocessing.pet_frames import (
-    WINDOW_S,
     FrameTimes,
     average_frames,
     check_static_window,
     frame_times_from_bids,
     frame_weights,
+    window_findings,
 )
-from MRI2PETLib.preprocessing.pet_units import KNOWN_UNITS, Unit, parse_unit
+from MRI2PETLib.preprocessing.pet_units import KINETIC_UNITS, KNOWN_UNITS, Unit, parse_unit
 from MRI2PETLib.preprocessing.smoothing import smooth_fwhm
 from MRI2PETLib.preprocessing.suv import SuvScale, to_suv
 
@@ -48,20 +50,32 @@ class PetImage:
     metadata: dict[str, Any]
 
 
+class _Stated(NamedTuple):
+    """What the files of a PET say beside its voxels. ``tracer`` is any text that may name it."""
+
+    times: FrameTimes | None
+    scale: SuvScale
+    tracer: str
+
+
 def read_pet(
     path: Path | str,
     *,
     unit: str | None = None,
-    window_s: tuple[float, float] = WINDOW_S,
+    window_min: tuple[float, float] | None = None,
     series_uid: str | None = None,
 ) -> PetImage:
-    """Read a PET from a file (with its BIDS JSON sidecar) or a DICOM folder.
+    """Read a PET from a file (with its BIDS JSON sidecars) or a DICOM folder.
 
-    A dynamic PET is averaged over ``window_s`` (s since injection). Bq/mL becomes SUV when dose and body
-    weight are known (DICOM tags; sidecar and ``participants.tsv``), else it stays Bq/mL with a warning. A
-    unit stated nowhere is ``unknown``, with a warning of what the values look like; it is never guessed.
+    A dynamic PET is averaged over a window of minutes after the injection. Bq/mL becomes SUV when dose and
+    body weight are known (DICOM tags; sidecars and ``participants.tsv``), else it stays Bq/mL with a warning.
+    A unit stated nowhere is ``unknown``, with a warning of what the values look like; it is never guessed.
 
-    :param unit: unit of the values in the file (SUV, SUVR, Bq/mL, normalised); wins over tags and sidecar.
+    ``metadata`` holds ``window_min`` and ``window_from`` of a dynamic PET, ``frame_min`` of a static one that
+    states when it was measured, all in minutes after the injection.
+
+    :param unit: unit of the values in the file, see :func:`.pet_units.parse_unit`; wins over the files.
+    :param window_min: start and end of the window; default: see :func:`.frame_window.frame_window`.
     :param series_uid: SeriesInstanceUID, when a DICOM folder holds several PETs.
     :raises InputError: see :func:`MRI2PETLib.images.io.read_image`; frames that miss the window or are not
         decay-corrected; an unknown ``unit``.
@@ -69,21 +83,26 @@ def read_pet(
     if unit is not None and parse_unit(unit).unit == "unknown":
         raise InputError(f"The PET unit '{unit}' is not known.", f"Use one of {', '.join(KNOWN_UNITS)}.")
     raw = open_image(path, kind="pet", series_uid=series_uid)
-    if raw.metadata["format"] == "DICOM":
-        times, scale = _from_dicom(raw, unit)
-    else:
-        times, scale = _from_sidecar(raw, unit)
+    read_statements = _from_dicom if raw.metadata["format"] == "DICOM" else _from_sidecar
+    times, scale, tracer = read_statements(raw, unit)
+    window = frame_window(window_min, tracer)
     findings = scale.findings
     metadata = dict(raw.metadata)
     if raw.n_frames > 1:
         assert times is not None  # or it has been refused
-        weights = frame_weights(times, window_s)
-        used = [int(t) for t in np.flatnonzero(weights)]
-        metadata |= {"window_s": list(window_s), "frames_used": used, "frames": raw.n_frames}
+        weights = frame_weights(times, window)
+        metadata |= {
+            "window_min": [window.start_min, window.end_min],
+            "window_from": window.why,
+            "frames_used": [int(t) for t in np.flatnonzero(weights)],
+            "frames": raw.n_frames,
+        }
+        findings += window_findings(times, window)
         averaged = average_frames(raw.read_frame, weights)
         raw = replace(raw, n_frames=1, read_frame=lambda t: averaged)
-    elif times is not None:
-        findings += check_static_window(times, window_s)
+    elif scale.unit not in KINETIC_UNITS:
+        findings += check_static_window(times, window)
+        metadata |= {} if times is None else {"frame_min": [round(t, 3) for t in times.range_min]}
     image, more = read_frame_image(raw, 0, kind="pet")
     image = image * scale.factor
     metadata |= {"unit": scale.unit, "factor": scale.factor, **grid_metadata(image)}
@@ -96,22 +115,23 @@ def read_pet(
     )
 
 
-def _from_sidecar(raw: RawImage, unit: str | None) -> tuple[FrameTimes | None, SuvScale]:
+def _from_sidecar(raw: RawImage, unit: str | None) -> _Stated:
     sidecar = bids.read_sidecar(raw.path)
     times = None
     if raw.n_frames > 1 or {"FrameTimesStart", "FrameDuration"} <= sidecar.keys():
         times = frame_times_from_bids(sidecar, raw.n_frames)
     if raw.n_frames > 1 and sidecar.get("ImageDecayCorrected") is False:
         raise InputError(f"The frames of {raw.path} are not decay-corrected.", "Give decay-corrected frames.")
+    tracer = str(sidecar.get("TracerName") or "") or " ".join(re.findall(r"trc-[A-Za-z0-9]+", raw.path.name))
     stated = parse_unit(unit if unit is not None else str(sidecar.get("Units", "")))
     if stated.unit == "Bq/mL":
         weight = bids.body_weight(raw.path, sidecar)
-        return times, scale_from_bids(sidecar, weight, factor=stated.factor)
+        return _Stated(times, scale_from_bids(sidecar, weight, factor=stated.factor), tracer)
     told = (Finding("warn", "unit_not_known", f"In Units {stated.note}."),) if stated.note else ()
-    return times, SuvScale(stated.factor, stated.unit, told)
+    return _Stated(times, SuvScale(stated.factor, stated.unit, told), tracer)
 
 
-def _from_dicom(raw: RawImage, unit: str | None) -> tuple[FrameTimes | None, SuvScale]:
+def _from_dicom(raw: RawImage, unit: str | None) -> _Stated:
     import pydicom
 
     slices = [pydicom.dcmread(file, stop_before_pixels=True, force=True) for file in raw.files]
@@ -126,8 +146,10 @@ def _from_dicom(raw: RawImage, unit: str | None) -> tuple[FrameTimes | None, Suv
             raise InputError(message, "Give the averaged PET, or export the series with its times.") from None
     stated = None if unit is None else parse_unit(unit)
     if stated is not None and stated.unit != "Bq/mL":
-        return times, SuvScale(stated.factor, stated.unit)
-    return times, scale_from_dicom(slices)
+        scale = SuvScale(stated.factor, stated.unit)
+    else:
+        scale = scale_from_dicom(slices)
+    return _Stated(times, scale, tracer_of(slices[0]))
 
 
 def check_unit(image: sitk.Image, unit: Unit) -> tuple[Finding, ...]:

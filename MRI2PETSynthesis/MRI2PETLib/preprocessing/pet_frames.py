@@ -1,4 +1,4 @@
-"""Frames of a dynamic PET: their times since injection, their average over a window (60-90 min)."""
+"""Frames of a dynamic PET: their times since injection, their average over a window."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ import numpy as np
 
 from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.core.findings import Finding
+from MRI2PETLib.preprocessing.frame_window import FrameWindow
 
-WINDOW_S = (3600.0, 5400.0)
 # A window counts as covered when frames fill at least this share of it.
 MIN_COVERAGE = 0.9
+# Frames that stick out of the window by more than this share of it are told.
+_TOLD_OUTSIDE = 0.05
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,12 @@ class FrameTimes:
 
     start_s: tuple[float, ...]
     duration_s: tuple[float, ...]
+
+    @property
+    def range_min(self) -> tuple[float, float]:
+        """From the first start to the last end, in minutes after the injection."""
+        ends = np.add(self.start_s, self.duration_s)
+        return min(self.start_s) / 60.0, float(ends.max()) / 60.0
 
 
 def frame_times_from_bids(sidecar: dict[str, Any], n_frames: int) -> FrameTimes:
@@ -52,7 +60,7 @@ def frame_times_from_bids(sidecar: dict[str, Any], n_frames: int) -> FrameTimes:
     return FrameTimes(tuple(starts.tolist()), tuple(durations.tolist()))
 
 
-def overlap_s(times: FrameTimes, window_s: tuple[float, float]) -> np.ndarray:
+def overlap_s(times: FrameTimes, window: FrameWindow) -> np.ndarray:
     """Seconds of each frame inside the window: max(0, min(start + duration, end) - max(start, begin)).
 
     :raises InputError: for frames without duration, or frames that overlap each other.
@@ -66,41 +74,76 @@ def overlap_s(times: FrameTimes, window_s: tuple[float, float]) -> np.ndarray:
         raise InputError(
             f"PET frames overlap by up to {late.max():.0f} s.", "Correct FrameTimesStart and FrameDuration."
         )
-    return np.clip(np.minimum(start + duration, window_s[1]) - np.maximum(start, window_s[0]), 0.0, None)
+    begin, end = 60.0 * window.start_min, 60.0 * window.end_min
+    return np.clip(np.minimum(start + duration, end) - np.maximum(start, begin), 0.0, None)
 
 
-def frame_weights(times: FrameTimes, window_s: tuple[float, float] = WINDOW_S) -> np.ndarray:
-    """Weights of the average over ``window_s`` (s since injection): each frame's share of the covered time.
+def frame_weights(times: FrameTimes, window: FrameWindow) -> np.ndarray:
+    """Weights of the average over a window: each frame's share of the covered time.
 
     :returns: one weight a frame, summing to 1.
     :raises InputError: when less than 90 % of the window is covered.
     """
-    inside = overlap_s(times, window_s)
-    length = window_s[1] - window_s[0]
-    if inside.sum() < MIN_COVERAGE * length:
-        begin, end = times.start_s[0], max(np.add(times.start_s, times.duration_s))
-        hint = f"The frames run from {begin:.0f} to {end:.0f} s after injection; choose another window."
-        if end < 200:
+    inside = overlap_s(times, window)
+    if inside.sum() < MIN_COVERAGE * _length_s(window):
+        begin, end = times.range_min
+        hint = f"The frames run from {begin:.0f} to {end:.0f} min after injection; choose another window "
+        hint += "(--window START END, in min)."
+        if 60.0 * end < 200:
             hint += " Times must be in seconds: these look like minutes."
-        elif end > 1e5:
+        elif 60.0 * end > 1e5:
             hint += " Times must be in seconds: these look like milliseconds."
-        raise InputError(f"The PET frames cover {_of_window(inside, window_s)}.", hint)
+        raise InputError(f"The PET frames cover {_of_window(inside, window)}.", hint)
     return inside / inside.sum()
 
 
-def check_static_window(times: FrameTimes, window_s: tuple[float, float]) -> tuple[Finding, ...]:
-    """Warn when a PET of one frame was not measured in the window."""
-    inside = overlap_s(times, window_s)
-    if inside.sum() >= MIN_COVERAGE * (window_s[1] - window_s[0]):
+def window_findings(times: FrameTimes, window: FrameWindow) -> tuple[Finding, ...]:
+    """What to tell about the averaged frames: a window that nobody stated, frames that stick out of it."""
+    findings: list[Finding] = []
+    if not window.is_stated:
+        known = bool(window.tracer)
+        message = f"The frames of {window} are averaged: " + (
+            f"the window of {window.tracer} ({window.why})." if known else f"{window.why} is taken."
+        )
+        hint = "Another one: --window START END, in min."
+        findings.append(Finding("ok" if known else "warn", "window_default", message, hint))
+    inside = overlap_s(times, window)
+    whole = np.array(times.duration_s)
+    cut = (inside > 0) & (whole - inside > 1.0)
+    if (whole - inside)[cut].sum() > _TOLD_OUTSIDE * _length_s(window):
+        frames = ", ".join(
+            f"{s / 60:g} to {(s + d) / 60:g}" for s, d, c in zip(times.start_s, times.duration_s, cut) if c
+        )
+        message = f"Frames lie only partly in the window of {window} ({frames} min); each counts by the time "
+        message += "inside, with its mean over the whole frame."
+        findings.append(Finding("warn", "partial_frames", message))
+    return tuple(findings)
+
+
+def check_static_window(times: FrameTimes | None, window: FrameWindow) -> tuple[Finding, ...]:
+    """Warn when a PET of one frame was not measured in the window, or does not say when."""
+    if times is None:
+        if not window.is_stated:
+            return ()
+        message = f"The PET has one frame and does not say when it was measured: {window} cannot be checked."
+        return (Finding("warn", "window_not_checked", message),)
+    inside = float(overlap_s(times, window).sum())
+    length, whole = _length_s(window), sum(times.duration_s)
+    if inside >= MIN_COVERAGE * length and whole - inside <= (1.0 - MIN_COVERAGE) * length:
         return ()
-    message = f"The PET was measured from {times.start_s[0] / 60:.0f} min on; it covers "
-    message += f"{_of_window(inside, window_s)}."
+    begin, end = times.range_min
+    message = f"The PET was measured from {begin:.0f} to {end:.0f} min; it covers "
+    message += f"{_of_window(np.array(inside), window)}."
     return (Finding("warn", "other_window", message, "Compare it only with PETs of the same window."),)
 
 
-def _of_window(inside: np.ndarray, window_s: tuple[float, float]) -> str:
-    begin, end = (t / 60 for t in window_s)
-    return f"only {inside.sum() / 60:.1f} of the {end - begin:.0f} min from {begin:.0f} to {end:.0f} min"
+def _length_s(window: FrameWindow) -> float:
+    return 60.0 * (window.end_min - window.start_min)
+
+
+def _of_window(inside: np.ndarray, window: FrameWindow) -> str:
+    share = f"{inside.sum() / 60:.1f} of the {_length_s(window) / 60:g} min"
+    return f"{'only ' if inside.sum() < _length_s(window) else ''}{share} from {window}"
 
 
 def average_frames(

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 import re
 from dataclasses import dataclass
 from functools import cache
 
 from MRI2PETLib.core.resources import resources_dir
+from MRI2PETLib.core.tables import read_table
 
 _SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹", "0123456789")
 _SPELLING = re.compile(r"(?:(\d{1,3})([a-z]+)|([a-z]+)(\d{1,3}))")
@@ -30,14 +30,11 @@ class Radionuclide:
 @cache
 def radionuclides() -> dict[str, Radionuclide]:
     """All radionuclides by name."""
-    path = resources_dir() / "PET" / "radionuclides.csv"
-    with path.open(encoding="utf-8", newline="") as stream:
-        rows = list(csv.DictReader(stream))
     return {
         row["nuclide"]: Radionuclide(
             row["nuclide"], row["element"], float(row["half_life_s"]), tuple(row["dicom_codes"].split())
         )
-        for row in rows
+        for row in read_table(resources_dir() / "PET" / "radionuclides.csv").rows
     }
 
 
