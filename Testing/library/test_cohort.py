@@ -15,8 +15,9 @@ from MRI2PETLib.cli import main
 from MRI2PETLib.core.errors import EXIT_PARTIAL, InputError
 from MRI2PETLib.core.progress import Reporter
 from MRI2PETLib.evaluation import cohort_tables, statistics
-from MRI2PETLib.evaluation.cohort import METRICS, NUMBERS, Cohort, CohortSettings, Scan
+from MRI2PETLib.evaluation.cohort import METRICS, NUMBERS, Cohort, CohortSettings, Scan, evaluate_cohort
 from MRI2PETLib.evaluation.cohort_cases import CohortCase, read_pairs, read_run
+from MRI2PETLib.evaluation.inputs import CaseImages, CasePaths
 from MRI2PETLib.evaluation.specificity import VectorStore, common_voxels, distances, specificity
 from MRI2PETLib.images.io import write_image
 from MRI2PETLib.simulation import simulate_subject
@@ -316,6 +317,22 @@ def test_a_broken_case_is_a_row_and_the_rest_is_evaluated(run: Path, tmp_path: P
     assert status["case001"]["status"] == "failed" and "does not exist" in status["case001"]["message"]
     assert status["case003"]["status"] == "failed" and "SUV" in status["case003"]["message"]
     assert sum(r["status"] != "failed" for r in status.values()) == 6
+
+
+class Stumbling(CohortSettings):
+    """Settings with which one case ends in an error that nobody foresaw."""
+
+    def load(self, paths: CasePaths) -> CaseImages:
+        if paths.real.parent.name == "case001":
+            raise ValueError("odd")
+        return super().load(paths)
+
+
+def test_an_error_that_nobody_foresaw_does_not_lose_the_other_cases(run: Path, tmp_path: Path) -> None:
+    cohort = evaluate_cohort(read_run(run)[:3], Stumbling(), tmp_path, Reporter())
+    assert [scan.case.case for scan in cohort.scans] == ["case000", "case002"]
+    assert [f.message for f in cohort.failed] == ["Unexpected ValueError: odd"]
+    assert {row["case"] for row in table(tmp_path / "regions.csv")} == {"case000", "case002"}
 
 
 def test_a_run_that_cannot_be_evaluated_leaves_nothing(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-from MRI2PETLib.core.errors import EXIT_PARTIAL, Cancelled, InputError, MRI2PETError, OutputError
-from MRI2PETLib.core.progress import Reporter
+from MRI2PETLib.core.case_loop import each_case
+from MRI2PETLib.core.errors import EXIT_PARTIAL, InputError
+from MRI2PETLib.core.progress import ProgressCallback, Reporter
 from MRI2PETLib.core.tables import open_table
 from MRI2PETLib.evaluation.baselines import NETWORK
 from MRI2PETLib.evaluation.case import SCALE_FREE, STATED, CaseResult, RegionRow, evaluate_case
@@ -159,7 +159,7 @@ def failed_names(failed: Sequence[Failure], most: int = 5) -> str:
 def evaluate_cohort(
     cases: Sequence[CohortCase], settings: CohortSettings, folder: Path, reporter: Reporter
 ) -> Cohort:
-    """Evaluate every case; one that fails is reported and left out.
+    """Evaluate every case; one that fails is reported and left out (see :func:`.case_loop.each_case`).
 
     Writes ``regions.csv`` into ``folder`` as it goes. Vectors for the comparison with other people lie in a
     temporary folder.
@@ -177,23 +177,24 @@ def evaluate_cohort(
         store = VectorStore(Path(scratch), len(cases))
         model: dict = {}
         simulated = False
-        for number, case in enumerate(cases):
-            reporter.progress(number, len(cases), f"{case.case} ({number + 1} of {len(cases)})")
-            started = time.perf_counter()
-            try:
-                images, result = _evaluate(case, settings)
-                frame = frame or _Frame.of(result)
-                frame.check(result)
-            except (Cancelled, OutputError):
-                raise
-            except MRI2PETError as error:
-                reporter.warning(f"{case.case} is left out: {error}")
-                failed.append(Failure(case, error.message, error.hint))
-                continue
+
+        def evaluate(case: CohortCase, progress: ProgressCallback) -> tuple[CaseResult, _Frame, dict, bool]:
+            progress(0, 1, "evaluating")
+            images, result = _evaluate(case, settings)
+            own = frame or _Frame.of(result)
+            own.check(result)
             _store_vectors(store, len(scans), images, result)
-            add_rows((case.case, case.subject, case.fold, *row) for row in result.regions)
-            scans.append(_scan(case, result, frame, time.perf_counter() - started))
-            model, simulated = images.model, simulated or bool(images.provenance.get("simulated"))
+            return result, own, images.model, bool(images.provenance.get("simulated"))
+
+        for done in each_case(cases, evaluate, name=lambda case: case.case, reporter=reporter):
+            case = done.case
+            if done.error is not None:
+                failed.append(Failure(case, done.error.message, done.error.hint))
+            if done.result is not None:
+                result, frame, model, is_simulated = done.result
+                add_rows((case.case, case.subject, case.fold, *row) for row in result.regions)
+                scans.append(_scan(case, result, frame, done.seconds))
+                simulated = simulated or is_simulated
         if frame is None or not scans:
             raise InputError(
                 f"None of the {len(cases)} cases could be evaluated; the first: {failed[0].message}",
@@ -203,7 +204,7 @@ def evaluate_cohort(
         subjects = [scan.case.subject for scan in scans]
         own = specificity(store, subjects, frame.predictors)
         others = other_differences(store, subjects)
-        del store  # its files are mapped: close them before the folder goes
+        store.close()
     return Cohort(
         scans=scans,
         failed=failed,

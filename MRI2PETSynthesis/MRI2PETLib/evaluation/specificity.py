@@ -120,6 +120,10 @@ class VectorStore:
     def names(self) -> list[str]:
         return list(self._files)
 
+    def close(self) -> None:
+        """Forget all vectors and unmap their files, which can be removed then."""
+        self._files.clear()
+
 
 def common_voxels(store: VectorStore, n: int) -> tuple[np.ndarray, np.ndarray]:
     """Which scans can be compared (bool, n), and the voxels that all of those have (bool).

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import csv
-import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from MRI2PETLib.core.errors import EXIT_PARTIAL, Cancelled, InputError, MRI2PETError, OutputError
+from MRI2PETLib.core.case_loop import each_case
+from MRI2PETLib.core.errors import EXIT_PARTIAL, InputError
 from MRI2PETLib.core.files import make_folder, staged_folder, write_json
 from MRI2PETLib.core.names import is_safe_name
-from MRI2PETLib.core.progress import Reporter, part_of
+from MRI2PETLib.core.progress import ProgressCallback, Reporter, part_of
 from MRI2PETLib.core.tables import write_rows, write_table
 from MRI2PETLib.reports import suvr_report as report
 from MRI2PETLib.reports.case_report import REPORT
@@ -21,7 +21,6 @@ from MRI2PETLib.suvr.agreement import agreement_table, level_table, people
 from MRI2PETLib.suvr.case import SuvrPaths, SuvrSettings, quantify
 from MRI2PETLib.suvr.regional import SuvrRow
 
-_log = logging.getLogger(__name__)
 COHORT = "cohort.json"
 
 
@@ -52,7 +51,8 @@ def run_case(paths: SuvrPaths, settings: SuvrSettings, output: Path, reporter: R
     :raises MRI2PETError: see :func:`MRI2PETLib.suvr.case.quantify`.
     """
     make_folder(output)
-    content = _measure(_title(paths.pet), paths, settings, output, reporter, (0.0, 0.95))
+    progress = part_of(reporter.progress, 0, 0.95)
+    content = _measure(_title(paths.pet), paths, settings, output, reporter, progress)
     rows = files.table_of(content)
     reporter.progress(0.96, 1, "writing the report")
     report.write_case_report(output, _title(paths.pet), content, rows)
@@ -76,8 +76,7 @@ def _measure(
     settings: SuvrSettings,
     folder: Path,
     reporter: Reporter,
-    share: tuple[float, float],
-    total: float = 1.0,
+    progress: ProgressCallback,
 ) -> dict[str, Any]:
     """The content of ``suvr.json``, from an earlier run of the same request or a new one."""
     wanted = files.request(paths, settings)
@@ -85,7 +84,7 @@ def _measure(
     if kept is not None:
         reporter.log(f"{folder}: already there, kept")
         return kept
-    found = quantify(paths, settings, progress=part_of(reporter.progress, *share, total))
+    found = quantify(paths, settings, progress=progress)
     for reason in found.verdict.reasons("warn"):
         reporter.warning(reason)
     return files.write_case(folder, title, paths, settings, found)
@@ -102,26 +101,14 @@ def run_cohort(
     :raises InputError: if all cases failed.
     """
     make_folder(output)
-    measured: list[Measured] = []
-    failed: dict[str, str] = {}
-    for number, case in enumerate(cases):
-        share = (float(number), number + 0.97)
-        try:
-            content = _measure(
-                case.case, case.paths, settings, output / case.case, reporter, share, len(cases)
-            )
-        except (Cancelled, OutputError):
-            raise
-        except MRI2PETError as error:
-            failed[case.case] = str(error)
-            reporter.warning(f"{case.case} failed: {error}")
-            continue
-        except Exception as error:  # noqa: BLE001  one broken case must not lose the others
-            _log.exception("%s failed", case.case)
-            failed[case.case] = f"Unexpected {type(error).__name__}: {error}"
-            reporter.warning(f"{case.case} failed: {failed[case.case]}")
-            continue
-        measured.append(Measured(case, files.table_of(content), content))
+
+    def measure(case: SuvrCase, progress: ProgressCallback) -> Measured:
+        content = _measure(case.case, case.paths, settings, output / case.case, reporter, progress)
+        return Measured(case, files.table_of(content), content)
+
+    outcomes = list(each_case(cases, measure, name=lambda case: case.case, reporter=reporter))
+    measured = [done.result for done in outcomes if done.result is not None]
+    failed = {done.case.case: str(done.error) for done in outcomes if done.error is not None}
     if not measured:
         raise InputError(f"None of {len(cases)} PETs could be measured: {next(iter(failed.values()))}")
     rows = people([(m.case.subject, m.case.group, m.rows) for m in measured])

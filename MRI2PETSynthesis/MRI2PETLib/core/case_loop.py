@@ -1,0 +1,71 @@
+"""The same work on many cases, with one mercy: a case that fails does not stop the others."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from MRI2PETLib.core.errors import Cancelled, MRI2PETError, OutputError
+from MRI2PETLib.core.progress import ProgressCallback, Reporter
+
+_log = logging.getLogger(__name__)
+_Case = TypeVar("_Case")
+_Result = TypeVar("_Result")
+
+
+@dataclass(frozen=True)
+class CaseOutcome(Generic[_Case, _Result]):
+    """What became of a case: ``result``, or the ``error`` that it failed with."""
+
+    case: _Case
+    result: _Result | None
+    error: MRI2PETError | None
+    seconds: float
+
+
+def each_case(
+    cases: Sequence[_Case],
+    work: Callable[[_Case, ProgressCallback], _Result],
+    *,
+    name: Callable[[_Case], str],
+    reporter: Reporter,
+) -> Iterator[CaseOutcome[_Case, _Result]]:
+    """Work on one case after the other and yield what became of each.
+
+    A failure is a warning, with a traceback in the log where nobody foresaw it. The only case of a batch is
+    yielded and then raises what it failed with.
+
+    :param work: is given the progress of its case; it fills one part in ``len(cases)`` of the whole.
+    :raises Cancelled: when the user cancels.
+    :raises OutputError: when a result cannot be written: the next one could not be either.
+    """
+    for number, case in enumerate(cases):
+
+        def progress(done: float, total: float, stage: str, number: int = number, case: _Case = case) -> None:
+            label = f"{name(case)}: {stage}" if len(cases) > 1 else stage
+            reporter.progress(number + done / total, len(cases), label)
+
+        started = time.perf_counter()
+        result: _Result | None = None
+        error: MRI2PETError | None = None
+        cause: Exception | None = None
+        try:
+            result = work(case, progress)
+        except (Cancelled, OutputError):
+            raise
+        except MRI2PETError as known:
+            error = cause = known
+        except Exception as unforeseen:  # noqa: BLE001  one broken case must not lose the others
+            _log.exception("%s failed", name(case))
+            cause = unforeseen
+            error = MRI2PETError(
+                f"Unexpected {type(unforeseen).__name__}: {unforeseen}", "Please report this."
+            )
+        if error is not None and len(cases) > 1:
+            reporter.warning(f"{name(case)} failed: {error}")
+        yield CaseOutcome(case, result, error, time.perf_counter() - started)
+        if cause is not None and len(cases) == 1:
+            raise cause
