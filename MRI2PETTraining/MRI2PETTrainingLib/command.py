@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from MRI2PETLib.core.options import REGISTER, REGISTER_HELP
 from MRI2PETLib.core.progress import Reporter
 from MRI2PETLib.models import family_names
 
@@ -53,6 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--subject-pattern", metavar="REGEX", help="with a group (?P<subject>...), for case names"
     )
     data.add_argument("--subjects", type=Path, metavar="CSV", help="case, subject: wins over the pattern")
+    data.add_argument("--register", choices=REGISTER, default="auto", help=REGISTER_HELP)
     data.add_argument("--exclude-bad", action="store_true", help="leave out cases that cannot be used")
     data.add_argument(
         "--adjust-genotype",
@@ -142,6 +144,7 @@ def _train(args: argparse.Namespace, reporter: Reporter) -> int:
             read_overrides(args.subjects) if args.subjects else None,
             args.exclude_bad,
             args.adjust_genotype,
+            args.register,
         ),
         n_folds=args.folds,
         seed=args.seed,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from MRI2PETLib.core.options import REGISTER, REGISTER_HELP
 from MRI2PETLib.core.progress import Reporter
 
 HELP = "synthetic against real PET: one case or a cohort, with baselines and a report"
@@ -34,13 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--pairs", type=Path, metavar="CSV", help="table of pairs with the columns of predictions.csv"
     )
     both = parser.add_argument_group("both")
-    both.add_argument(
-        "--register",
-        nargs="?",
-        const="rigid",
-        choices=("rigid", "header"),
-        help="bring a real PET on another grid to the T1: rigid registration (default), or by header only",
-    )
+    both.add_argument("--register", choices=REGISTER, default="auto", help=REGISTER_HELP)
     both.add_argument(
         "--atlas",
         action="append",

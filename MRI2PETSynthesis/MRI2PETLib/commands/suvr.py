@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from MRI2PETLib.core.options import REGISTER, REGISTER_HELP
 from MRI2PETLib.core.progress import Reporter
 
 HELP = "SUVR by region: by the MRI, by a synthetic MRI, or by a PET template"
@@ -23,6 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="where results go")
     parser.add_argument("--t1", type=Path, help="T1 of the same person: its result is the standard")
     parser.add_argument("--mask", type=Path, help="brain mask of the T1")
+    parser.add_argument("--register", choices=REGISTER, default="auto", help=REGISTER_HELP)
     parser.add_argument("--model", metavar="ID|DIR", help="PET -> MR model for SUVR without an MRI")
     parser.add_argument(
         "--atlas",
@@ -125,6 +127,7 @@ def _settings(args: argparse.Namespace, reporter: Reporter):  # type: ignore[no-
         template=template,
         template_name=name,
         bundle=bundle,
+        register=args.register,
         device=args.device,
         seed=args.seed,
     )

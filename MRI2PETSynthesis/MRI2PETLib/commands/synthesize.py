@@ -37,14 +37,14 @@ def run(args: argparse.Namespace, reporter: Reporter) -> int:
     if bundle.is_demonstration:
         reporter.warning(f"{bundle.id} is a DEMONSTRATION model: {bundle.metadata['description']}")
     cases = find_cases(args.t1)
-    given = [flag(name) for name, value in vars(inputs).items() if value is not None]
+    given = [flag(name) for name, value in vars(inputs).items() if value != getattr(CaseInputs, name)]
     if given and len(cases) > 1:
         message = f"{given[0]} belongs to one T1, and there are {len(cases)}."
         raise InputError(message, "Run them one by one.")
     cases = [replace(case, inputs=inputs) for case in cases]
     after: AfterCase = add_picture(bundle)
     if inputs.pet is not None:
-        after = add_comparison(bundle, inputs.pet, inputs.pet_unit, reporter)
+        after = add_comparison(bundle, inputs.pet, inputs.pet_unit, reporter, register=inputs.register)
     rows = run_batch(cases, bundle, args.output, settings, reporter=reporter, after_case=after)
     reporter.close()
     for row in rows:

@@ -8,6 +8,11 @@ from MRI2PETLib.core.settings import option
 
 PET_UNITS = ("SUV", "SUVR", "Bq/mL", "normalised")
 PRECISIONS = ("fp32", "bf16", "auto")
+REGISTER = ("auto", "rigid", "header")
+REGISTER_HELP = (
+    "how the real PET gets to the T1: auto (as it lies when it is on the grid of the T1, else a rigid "
+    "registration), rigid (always), header (never: the positions in the headers are right)"
+)
 DEVICE = "auto (the fastest), cpu, cuda, cuda:N or mps"
 
 
@@ -26,6 +31,11 @@ def precision() -> Any:
 
 def pet_unit(units: tuple[str, ...] = PET_UNITS) -> Any:
     return option("unit of the real PET, when its files do not say", None, choices=units)
+
+
+def register() -> Any:
+    """See :mod:`MRI2PETLib.preprocessing.pet_alignment`."""
+    return option(REGISTER_HELP, "auto", choices=REGISTER)
 
 
 def seed(of: str) -> Any:

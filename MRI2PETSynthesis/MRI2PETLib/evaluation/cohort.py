@@ -17,7 +17,7 @@ from MRI2PETLib.core.tables import open_table
 from MRI2PETLib.evaluation.baselines import NETWORK
 from MRI2PETLib.evaluation.case import SCALE_FREE, STATED, CaseResult, RegionRow, evaluate_case
 from MRI2PETLib.evaluation.cohort_cases import CohortCase
-from MRI2PETLib.evaluation.inputs import CaseImages, CasePaths, Register, load_case
+from MRI2PETLib.evaluation.inputs import CaseImages, CasePaths, load_case
 from MRI2PETLib.evaluation.metrics import FWHM_MM
 from MRI2PETLib.evaluation.specificity import (
     OtherDifference,
@@ -74,7 +74,7 @@ class CohortSettings:
     """How every case of a cohort is evaluated; see :func:`~MRI2PETLib.evaluation.inputs.load_case`."""
 
     atlases: tuple[Parcellation, ...] = ()
-    register: Register | None = None
+    register: str = "auto"
     scale_free: bool = False
     to_synthetic_unit: bool = False
     unit_synthetic: str | None = None

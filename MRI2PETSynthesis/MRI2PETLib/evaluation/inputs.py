@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
@@ -16,12 +16,8 @@ from MRI2PETLib.core.progress import ProgressCallback, no_progress
 from MRI2PETLib.evaluation.measure import is_constant
 from MRI2PETLib.images.formats import sidecar_path
 from MRI2PETLib.images.io import LoadedImage, on_grid_of, read_image, same_grid
-from MRI2PETLib.preprocessing.pet import PetImage, read_pet
-
-Register = Literal["rigid", "header"]
-MIN_BRAIN_VOXELS = 100
-# Share of the brain that the field of view of the real PET must cover.
-MIN_PET_COVERAGE = 0.5
+from MRI2PETLib.preprocessing.pet import PetImage, read_pet, to_unit
+from MRI2PETLib.preprocessing.pet_alignment import AlignedPet, align_pet_to_t1
 
 
 @dataclass(frozen=True)
@@ -61,15 +57,15 @@ class CaseImages:
 def load_case(
     paths: CasePaths,
     *,
-    register: Register | None = None,
+    register: str = "auto",
     scale_free: bool = False,
     to_synthetic_unit: bool = False,
     progress: ProgressCallback = no_progress,
 ) -> CaseImages:
     """Read, check and align one case.
 
-    :param register: how a real PET on another grid gets to the synthetic one: ``rigid`` registration to the
-        T1, or ``header`` (the header positions are right; resample only). ``None`` refuses other grids.
+    :param register: how the real PET gets to the T1 (without one: to the synthetic PET, which has its edges
+        and closer contrast), see :mod:`MRI2PETLib.preprocessing.pet_alignment`.
     :param scale_free: allow PETs in different or unknown units; only their patterns are compared then.
     :param to_synthetic_unit: scale the real PET, whatever its unit, by its own values in the brain: divided
         by their mean for a synthetic PET in SUVR, from 0 (minimum) to 1 (maximum) for a normalised one.
@@ -99,19 +95,19 @@ def load_case(
     progress(0.1, 1, "finding the brain")
     mask, transform, found = _brain(paths, grid, t1, sidecar)
     progress(0.5, 1, "aligning the real PET")
-    aligned, coverage, alignment, more = _align(real, grid, mask, t1, paths, register)
-    mask, cut = _within_field_of_view(mask, coverage, paths)
+    rescaled: tuple[Finding, ...] = ()
+    placed = _align(real, grid if t1 is None else t1.image, mask, paths, register)
+    aligned, mask = placed.image, sitk.And(sitk.Cast(mask != 0, sitk.sitkUInt8), placed.measured)
     _check_values(synthetic.image, aligned, mask, paths)
     provenance: dict[str, Any] = {
         "synthetic": {"path": str(paths.synthetic), "sha256": synthetic.sha256, "unit": synthetic.unit},
         "real": {"path": str(paths.real), "sha256": real.sha256, "unit": real.unit},
         "t1": None if t1 is None else {"path": str(paths.t1), "sha256": t1.sha256},
-        "alignment": alignment,
+        "alignment": placed.record(),
         "simulated": bool(sidecar.get("Simulated") or _sidecar(paths.real).get("Simulated")),
     }
     if to_synthetic_unit:
-        aligned, provenance["rescaling"], told = _rescale(aligned, mask, real.unit, synthetic.unit)
-        more += told
+        aligned, provenance["rescaling"], rescaled = _rescale(aligned, mask, real.unit, synthetic.unit)
     progress(1, 1, "aligned")
     return CaseImages(
         synthetic=grid,
@@ -120,7 +116,7 @@ def load_case(
         t1=None if t1 is None else t1.image,
         unit=unit,
         template_to_native=transform,
-        verdict=verdict + found + more + cut,
+        verdict=verdict + found + placed.verdict + rescaled,
         model=_provenance(sidecar, "model") or {},
         provenance=provenance,
         to_synthetic_unit=to_synthetic_unit,
@@ -188,8 +184,6 @@ def _rescale(
     real: sitk.Image, mask: sitk.Image, unit: str, wanted: str
 ) -> tuple[sitk.Image, dict[str, Any], tuple[Finding, ...]]:
     """The aligned real PET in the unit of the synthetic one, the record of it, and what to tell."""
-    from MRI2PETLib.synthesis.comparison import to_unit
-
     inside = sitk.GetArrayViewFromImage(real)[sitk.GetArrayViewFromImage(mask) != 0].astype(np.float64)
     mean, low, high = (float(v) for v in (inside.mean(), inside.min(), inside.max()))
     if wanted == "SUVR":
@@ -254,67 +248,12 @@ def _recorded_transform(sidecar: dict[str, Any]) -> sitk.Transform | None:
 
 
 def _align(
-    real: PetImage,
-    grid: sitk.Image,
-    mask: sitk.Image,
-    t1: LoadedImage | None,
-    paths: CasePaths,
-    register: Register | None,
-) -> tuple[sitk.Image, sitk.Image, dict[str, Any], Verdict]:
-    """The real PET on ``grid``, where its field of view is (uint8), how that was done, what was noticed."""
-    if same_grid(real.image, grid) and register != "rigid":
-        everywhere = sitk.Image(grid.GetSize(), sitk.sitkUInt8) + 1
-        everywhere.CopyInformation(grid)
-        return on_grid_of(real.image, grid), everywhere, {"method": "none: one grid"}, Verdict()
-    if register is None:
-        raise InputError(
-            f"The synthetic PET {paths.synthetic} ({_size(grid)}) and the real PET {paths.real} "
-            f"({_size(real.image)}) are not on one grid.",
-            "Add --register (rigid registration to the T1), or --register header when they are aligned in "
-            "space.",
-        )
-    transform: sitk.Transform = sitk.Transform(3, sitk.sitkIdentity)
-    verdict = Verdict()
-    record: dict[str, Any] = {"method": "header positions"}
-    if register == "rigid":
-        from MRI2PETLib.preprocessing.pet_registration import register_pet_to_t1
-
-        # The synthetic PET stands in for a missing T1: it has the same edges and closer contrast.
-        result = register_pet_to_t1(real.image, t1.image if t1 is not None else grid, mask)
-        if result.verdict.level == "refuse":
-            raise InputError(
-                f"The real PET {paths.real} does not fit the brain: "
-                f"{' '.join(result.verdict.reasons('refuse'))}",
-                "Check that T1 and PET are of one person, and look at them together.",
-            )
-        transform, verdict = result.transform, result.verdict
-        target = "T1" if t1 is not None else "synthetic PET"
-        record = {"method": f"rigid registration to the {target}", "overlap": round(result.overlap, 3)}
-    ones = sitk.Image(real.image.GetSize(), sitk.sitkUInt8) + 1
-    ones.CopyInformation(real.image)
-    coverage = sitk.Resample(ones, grid, transform, sitk.sitkNearestNeighbor, 0)
-    aligned = sitk.Resample(real.image, grid, transform, sitk.sitkLinear, 0.0)
-    return aligned, coverage, record, verdict
-
-
-def _within_field_of_view(
-    mask: sitk.Image, coverage: sitk.Image, paths: CasePaths
-) -> tuple[sitk.Image, tuple[Finding, ...]]:
-    """The part of the brain that the real PET covers, with a warning when it is not all of it."""
-    covered = sitk.And(sitk.Cast(mask != 0, sitk.sitkUInt8), coverage)
-    before, after = (int(np.count_nonzero(sitk.GetArrayViewFromImage(i))) for i in (mask, covered))
-    if before < MIN_BRAIN_VOXELS:
-        raise InputError(f"The brain mask has {before} voxels.", "Check the mask.")
-    if after < MIN_PET_COVERAGE * before:
-        raise InputError(
-            f"The real PET {paths.real} covers {100 * after / before:.0f} % of the brain: the two do not "
-            f"overlap.",
-            "Add --register, or check that T1 and PET are of one person.",
-        )
-    if after == before:
-        return covered, ()
-    message = f"{100 * (1 - after / before):.1f} % of the brain is outside the field of view of the real PET."
-    return covered, (Finding("warn", "pet_field_of_view", message, "Those voxels are left out."),)
+    real: PetImage, reference: sitk.Image, mask: sitk.Image, paths: CasePaths, register: str
+) -> AlignedPet:
+    try:
+        return align_pet_to_t1(real, reference, mask, register=register)
+    except InputError as error:
+        raise InputError(f"The real PET {paths.real} cannot be used: {error.message}", error.hint) from error
 
 
 def _check_values(synthetic: sitk.Image, real: sitk.Image, mask: sitk.Image, paths: CasePaths) -> None:

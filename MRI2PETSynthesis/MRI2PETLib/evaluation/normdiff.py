@@ -20,7 +20,7 @@ def shared_voxels(synthetic: np.ndarray, real: np.ndarray, mask: np.ndarray) -> 
     if not synthetic.shape == real.shape == mask.shape:
         raise InputError(
             f"Synthetic {synthetic.shape}, real {real.shape} and mask {mask.shape} are not on one grid.",
-            "Bring them onto one grid first (mri2pet evaluate --register).",
+            "Bring them onto one grid first (mri2pet evaluate).",
         )
     return (mask != 0) & np.isfinite(synthetic) & np.isfinite(real)
 

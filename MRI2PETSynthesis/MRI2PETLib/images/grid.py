@@ -169,3 +169,12 @@ def crop_to(image: sitk.Image, mask: sitk.Image, margin_mm: float) -> sitk.Image
     low = np.maximum(low - margin, 0)[::-1].tolist()
     high = np.minimum(high + margin, np.array(image.GetSize())[::-1] - 1)[::-1].tolist()
     return sitk.RegionOfInterest(image, [b - a + 1 for a, b in zip(low, high)], low)
+
+
+def affine_matrix(transform: sitk.Transform) -> list[list[float]]:
+    """The 4 x 4 matrix (LPS mm) of a linear transform."""
+    matrix = np.eye(4)
+    matrix[:3, 3] = transform.TransformPoint((0.0, 0.0, 0.0))
+    for axis, point in enumerate(np.eye(3).tolist()):
+        matrix[:3, axis] = transform.TransformPoint(point) - matrix[:3, 3]
+    return matrix.tolist()

@@ -31,7 +31,7 @@ from MRI2PETLib.preprocessing.pet_units import KINETIC_UNITS, KNOWN_UNITS, Unit,
 from MRI2PETLib.preprocessing.smoothing import smooth_fwhm
 from MRI2PETLib.preprocessing.suv import SuvScale, to_suv
 
-__all__ = ["PetImage", "Unit", "average_frames", "read_pet", "smooth_fwhm", "to_suv", "to_suvr"]
+__all__ = ["PetImage", "Unit", "average_frames", "read_pet", "smooth_fwhm", "to_suv", "to_suvr", "to_unit"]
 
 # A mean over fewer voxels is too noisy to divide by.
 MIN_REFERENCE_VOXELS = 200
@@ -200,3 +200,14 @@ def to_suvr(image: sitk.Image, reference_mask: sitk.Image, *, erode_voxels: int 
     if not mean > 0:
         raise InputError(f"The mean of the PET in the reference region is {mean:g}.", "Check the overlay.")
     return sitk.Cast(image, sitk.sitkFloat32) * (1.0 / mean)
+
+
+def to_unit(image: sitk.Image, mask: sitk.Image, unit: str) -> sitk.Image:
+    """Scale a PET to ``SUVR`` (by its mean in the mask) or ``normalised`` (its minimum and maximum there)."""
+    if unit == "SUVR":
+        return to_suvr(image, mask)
+    inside = sitk.GetArrayViewFromImage(image)[sitk.GetArrayViewFromImage(mask) > 0]
+    low, high = float(inside.min()), float(inside.max())
+    if not high > low:
+        raise InputError("The PET has a single value in the brain mask.", "Check the overlay of PET and T1.")
+    return sitk.Clamp((image - low) / (high - low), sitk.sitkFloat32, 0.0, 1.0)

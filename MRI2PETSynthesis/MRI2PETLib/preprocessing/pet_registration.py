@@ -33,29 +33,21 @@ _START_MM, _START_SIGMA_MM = 6.0, 3.0
 _START_PITCH_DEG = (-20.0, -10.0, 0.0, 10.0, 20.0)
 # Of a PET with neck and shoulders only this much from the top is used for the centre.
 _HEAD_HEIGHT_MM = 180.0
-# Beyond this rim, uptake (neck, salivary glands) says nothing about the fit of the brain.
-_OVERLAP_RIM_MM = 20.0
-MIN_OVERLAP = 0.7
 _LARGE_ROTATION_DEG = 30.0
 
 
 @dataclass(frozen=True)
 class PetRegistration:
-    """:ivar transform: rigid, maps T1 points to PET points (LPS mm): ``sitk.Resample(pet, t1, transform)``.
-    :ivar overlap: Dice of the PET's Otsu mask and the T1 brain mask after registration.
-    """
+    """``transform`` is rigid and maps T1 points to PET points (LPS mm): ``Resample(pet, t1, transform)``."""
 
     transform: sitk.Transform
     verdict: Verdict
-    overlap: float
 
 
 def register_pet_to_t1(
     pet: sitk.Image, t1: sitk.Image, t1_mask: sitk.Image, *, progress: ProgressCallback = no_progress
 ) -> PetRegistration:
     """Find the rigid transform that lays a PET on the T1 of the same person.
-
-    The verdict is *refuse* when PET and T1 brain overlap with a Dice below 0.7.
 
     :param t1_mask: brain mask on the grid of ``t1``.
     :raises InputError: for a mask on another grid or an empty one, or a PET without contrast.
@@ -75,9 +67,8 @@ def register_pet_to_t1(
     start = _best_start(fixed, moving, brain)
     method = _method(_dilate(brain, _RIM_MM), sampling=_SAMPLING)
     transform = _optimise(method, fixed, moving, start, progress)
-    overlap = _overlap(moving, brain, transform)
     progress(1, 1, "Register PET to T1")
-    return PetRegistration(transform, Verdict(_findings(transform, overlap)), overlap)
+    return PetRegistration(transform, Verdict(_findings(transform)))
 
 
 def _optimise(
@@ -111,13 +102,7 @@ def _optimise(
     return sitk.Euler3DTransform(found)
 
 
-def _findings(transform: sitk.Euler3DTransform, overlap: float) -> tuple[Finding, ...]:
-    if overlap < MIN_OVERLAP:
-        message = (
-            f"PET and T1 do not overlap (Dice of the brains {overlap:.2f}, at least {MIN_OVERLAP} needed)."
-        )
-        hint = "Check that both are of the same person and that the PET shows the brain."
-        return (Finding("refuse", "pet_t1_overlap", message, hint),)
+def _findings(transform: sitk.Euler3DTransform) -> tuple[Finding, ...]:
     rotation = np.array(transform.GetMatrix()).reshape(3, 3)
     angle = math.degrees(math.acos(float(np.clip((np.trace(rotation) - 1) / 2, -1, 1))))
     if angle > _LARGE_ROTATION_DEG:
@@ -133,7 +118,7 @@ def _grid_around(mask: sitk.Image) -> sitk.Image:
     shape.Execute(mask)
     box = np.array(shape.GetBoundingBox(1), dtype=float)
     spacing = np.array(mask.GetSpacing())
-    room = _OVERLAP_RIM_MM + 2 * _GRID_MM
+    room = _RIM_MM + 2 * _GRID_MM
     first = box[:3] - room / spacing
     size = np.ceil((box[3:] * spacing + 2 * room) / _GRID_MM).astype(int)
     grid = sitk.Image(size.tolist(), sitk.sitkUInt8)
@@ -237,23 +222,3 @@ def _centroid(mask: sitk.Image) -> tuple[float, ...]:
     shape.ComputePerimeterOff()
     shape.Execute(mask)
     return shape.GetCentroid(1)
-
-
-def _overlap(moving: sitk.Image, brain: sitk.Image, transform: sitk.Transform) -> float:
-    """Dice of the brain mask and the PET's Otsu mask, both within 20 mm of the brain.
-
-    The threshold is found there too: over the whole field of view it would separate the head from the air.
-    """
-    near = _dilate(brain, _OVERLAP_RIM_MM)
-    on_t1 = sitk.Resample(moving, brain, transform, sitk.sitkLinear, 0.0, sitk.sitkFloat32)
-    values = sitk.GetArrayViewFromImage(on_t1)[sitk.GetArrayViewFromImage(near) > 0]
-    if values.min() == values.max():
-        return 0.0
-    otsu = sitk.OtsuThresholdImageFilter()
-    otsu.SetInsideValue(0)
-    otsu.SetOutsideValue(1)
-    otsu.SetMaskValue(1)
-    otsu.MaskOutputOn()
-    hot = sitk.GetArrayFromImage(otsu.Execute(on_t1, near)) > 0
-    inside = sitk.GetArrayViewFromImage(brain) > 0
-    return float(2 * (hot & inside).sum() / max(1, hot.sum() + inside.sum()))

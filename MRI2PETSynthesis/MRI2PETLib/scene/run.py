@@ -74,7 +74,7 @@ class SceneRun(SceneJob[ResultNodes]):
             write_synthetic(self._node(request.synthetic, "synthetic PET"), folder / "synthetic.nii.gz")
         if request.pet:
             arguments = ["evaluate", "--real", str(self._pet(folder)), "--t1", str(folder / "T1.nrrd")]
-            arguments += ["--register", "rigid", "--to-synthetic-unit", "-o", str(folder / "comparison")]
+            arguments += ["--to-synthetic-unit", "-o", str(folder / "comparison")]
             if request.atlas:
                 atlas = self._node(request.atlas, "atlas")
                 table = write_atlas(atlas, request.atlas_space, t1, folder / "atlas.nrrd")

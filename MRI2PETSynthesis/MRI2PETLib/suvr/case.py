@@ -41,6 +41,7 @@ class SuvrPaths:
 class SuvrSettings:
     """What is the same for all PETs.
 
+    :ivar register: how a PET gets to the T1, see :mod:`MRI2PETLib.preprocessing.pet_alignment`.
     :ivar template: PET template on the grid of the shipped template, ``template_name`` says which.
     :ivar bundle: PET -> MR model for the synthetic MRI, or ``None`` for no such method.
     """
@@ -49,6 +50,7 @@ class SuvrSettings:
     template: sitk.Image
     template_name: str
     bundle: Bundle | None = None
+    register: str = "auto"
     device: str = "auto"
     seed: int = 0
 
@@ -144,7 +146,9 @@ def _steps(
 
     steps: dict[str, Callable[[ProgressCallback], Normalisation]] = {}
     if t1 is not None:
-        steps[REAL_MR] = lambda progress: by_real_mr(pet, t1.image, mask=mask, progress=progress)
+        steps[REAL_MR] = lambda progress: by_real_mr(
+            pet, t1.image, mask=mask, register=settings.register, progress=progress
+        )
     if settings.bundle is not None:
         bundle = settings.bundle
         steps[SYNTHETIC_MR] = lambda progress: by_synthetic_mr(

@@ -34,6 +34,7 @@ def request(paths: SuvrPaths, settings: SuvrSettings) -> dict[str, Any]:
         **describe_plan(plan),
         "template": settings.template_name,
         "model": None if settings.bundle is None else settings.bundle.sha256,
+        "register": settings.register,
         "seed": settings.seed,
         "version": software_versions()["version"],
     }

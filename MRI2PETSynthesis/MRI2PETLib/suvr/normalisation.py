@@ -13,6 +13,7 @@ from MRI2PETLib.core.progress import ProgressCallback, no_progress, part_of
 from MRI2PETLib.models.bundle import Bundle
 from MRI2PETLib.preprocessing.bias_field import log_bias_field, remove_bias, shrink_to
 from MRI2PETLib.preprocessing.brain_mask import WORKING_SPACING_MM, BrainExtraction, extract_brain
+from MRI2PETLib.preprocessing.pet_alignment import align_pet_to_t1
 from MRI2PETLib.preprocessing.pet_template import PetTemplateFit
 from MRI2PETLib.preprocessing.template_warp import warp_to_template
 
@@ -42,34 +43,31 @@ class Normalisation:
 
 
 def by_real_mr(
-    pet: PetImage, t1: sitk.Image, *, mask: sitk.Image | None = None, progress: ProgressCallback = no_progress
+    pet: PetImage,
+    t1: sitk.Image,
+    *,
+    mask: sitk.Image | None = None,
+    register: str = "auto",
+    progress: ProgressCallback = no_progress,
 ) -> Normalisation:
-    """Brain of the T1, PET to T1 (rigid, unless both are on one grid), T1 to the template, nonlinear.
+    """Brain of the T1, PET to T1, T1 to the template, nonlinear.
 
+    :param register: see :mod:`MRI2PETLib.preprocessing.pet_alignment`.
     :raises QualityError: if the T1 cannot be used.
-    :raises InputError: if PET and T1 do not overlap.
+    :raises InputError: if PET and T1 do not belong together.
     """
-    from MRI2PETLib.images.io import same_grid
-    from MRI2PETLib.preprocessing.pet_registration import register_pet_to_t1
-
     brain = extract_brain(t1, mask=mask, progress=part_of(progress, 0, 0.4))
     template_to_t1 = _fit_of(brain)
-    t1_to_pet: sitk.Transform = sitk.Transform(3, sitk.sitkIdentity)
-    verdict, record = brain.verdict, {"pet_to_t1": "one grid"}
-    if not same_grid(pet.image, t1):
-        found = register_pet_to_t1(pet.image, t1, brain.mask, progress=part_of(progress, 0.4, 0.6))
-        if found.verdict.level == "refuse":
-            raise QualityError(" ".join(found.verdict.reasons("refuse")))
-        t1_to_pet, verdict = found.transform, verdict + found.verdict
-        record = {"pet_to_t1": f"rigid, overlap {found.overlap:.3f}"}
+    aligned = align_pet_to_t1(pet, t1, brain.mask, register=register, progress=part_of(progress, 0.4, 0.6))
+    t1_to_pet = aligned.t1_to_pet
     t1_to_template = _warp_mr(t1, brain, part_of(progress, 0.6, 1))
     return Normalisation(
         method=REAL_MR,
         pet_to_template=_chain(t1_to_template, t1_to_pet.GetInverse()),
         template_to_pet=_chain(t1_to_pet, template_to_t1),
         mr=sitk.Resample(t1, pet.image, t1_to_pet.GetInverse(), sitk.sitkLinear, 0.0, sitk.sitkFloat32),
-        verdict=verdict,
-        record={**record, "brain": brain.measures},
+        verdict=brain.verdict + aligned.verdict,
+        record={"pet_to_t1": aligned.record(), "brain": brain.measures},
     )
 
 

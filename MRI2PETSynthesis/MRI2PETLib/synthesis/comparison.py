@@ -7,7 +7,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.core.progress import Reporter
 from MRI2PETLib.models.bundle import Bundle
 
@@ -15,7 +14,6 @@ if TYPE_CHECKING:
     import SimpleITK as sitk
 
     from MRI2PETLib.images.io import LoadedImage
-    from MRI2PETLib.preprocessing.pet import PetImage
     from MRI2PETLib.synthesis.batch import AfterCase
     from MRI2PETLib.synthesis.case_files import CaseFiles
     from MRI2PETLib.synthesis.cases import Case
@@ -37,18 +35,21 @@ def add_comparison(
     pet_unit: str | None,
     reporter: Reporter,
     *,
+    register: str = "auto",
     point_mm: tuple[float, float, float] | None = None,
 ) -> AfterCase:
     """Bring a real PET to the T1, and write the picture of both and ``metrics.json``.
 
-    The PET is read at once, so that a bad file is refused before anything runs. Where it lies on another
-    grid it is registered rigidly to the T1. It is brought to the scale of the synthetic PET (for SUVR:
-    divided by its own mean in the brain mask), which makes its own unit irrelevant as long as it is linear.
+    The PET is read at once, so that a bad file is refused before anything runs. It is brought to the scale of
+    the synthetic PET (for SUVR: divided by its own mean in the brain mask), which makes its own unit
+    irrelevant as long as it is linear.
 
+    :param register: see :mod:`MRI2PETLib.preprocessing.pet_alignment`.
     :param point_mm: where the planes of the picture cross (LPS); default: the middle of the brain.
     :raises InputError: if the PET cannot be read.
     """
-    from MRI2PETLib.preprocessing.pet import read_pet
+    from MRI2PETLib.preprocessing.pet import read_pet, to_unit
+    from MRI2PETLib.preprocessing.pet_alignment import align_pet_to_t1
 
     pet = read_pet(pet_path, unit=pet_unit)
     for reason in pet.verdict.reasons("warn"):
@@ -59,13 +60,15 @@ def add_comparison(
         from MRI2PETLib.images.io import write_image
         from MRI2PETLib.synthesis.case_files import UNIT_MEANING, is_simulated, synthetic_note
 
-        aligned, alignment = align_pet(pet, t1.image, result.mask)
-        real = to_unit(aligned, result.mask, result.unit)
+        aligned = align_pet_to_t1(pet, t1.image, result.mask, register=register)
+        for reason in aligned.verdict.reasons("warn"):
+            reporter.warning(f"{case.name}: {reason}")
+        real = to_unit(aligned.image, result.mask, result.unit)
         about = {
             "Units": result.unit,
             "UnitsMeaning": UNIT_MEANING[result.unit],
             "Source": {"path": str(pet_path), "sha256": pet.sha256, **pet.metadata, "unit": pet.unit},
-            "Alignment": alignment,
+            "Alignment": aligned.record(),
         }
         write_image(real, files.real, about)
         table = compare_predictors(bundle, t1.image, result, real)
@@ -132,45 +135,6 @@ def _summary(table: dict[str, Any]) -> str:
     }
     shown |= {f"r of {name}": row.get("pearson_r") for name, row in table["Baselines"].items()}
     return ", ".join(f"{name} {value:.3f}" for name, value in shown.items() if value is not None)
-
-
-def align_pet(pet: PetImage, t1: sitk.Image, mask: sitk.Image) -> tuple[sitk.Image, dict[str, Any]]:
-    """Resample a PET onto the grid of the T1, registered rigidly unless it lies on that grid already.
-
-    :returns: float32 image and what was done, for the sidecar.
-    :raises InputError: if PET and T1 do not overlap.
-    """
-    from MRI2PETLib.images.grid import Grid, resample
-    from MRI2PETLib.images.io import on_grid_of, same_grid
-    from MRI2PETLib.preprocessing.pet_registration import register_pet_to_t1
-    from MRI2PETLib.synthesis.pipeline import affine_matrix
-
-    if same_grid(pet.image, t1):
-        return on_grid_of(pet.image, t1), {"method": "same grid"}
-    found = register_pet_to_t1(pet.image, t1, mask)
-    if found.verdict.level == "refuse":
-        raise InputError(" ".join(found.verdict.reasons("refuse")))
-    return resample(pet.image, Grid.of(t1), found.transform), {
-        "method": "rigid",
-        "t1_to_pet_lps": affine_matrix(found.transform),
-        "overlap": found.overlap,
-        "quality": found.verdict.to_dict(),
-    }
-
-
-def to_unit(pet: sitk.Image, mask: sitk.Image, unit: str) -> sitk.Image:
-    """Scale a PET to ``SUVR`` (by its mean in the mask) or ``normalised`` (its minimum and maximum there)."""
-    import SimpleITK as sitk
-
-    from MRI2PETLib.preprocessing.pet import to_suvr
-
-    if unit == "SUVR":
-        return to_suvr(pet, mask)
-    inside = sitk.GetArrayViewFromImage(pet)[sitk.GetArrayViewFromImage(mask) > 0]
-    low, high = float(inside.min()), float(inside.max())
-    if not high > low:
-        raise InputError("The PET has a single value in the brain mask.", "Check the overlay of PET and T1.")
-    return sitk.Clamp((pet - low) / (high - low), sitk.sitkFloat32, 0.0, 1.0)
 
 
 def _draw(

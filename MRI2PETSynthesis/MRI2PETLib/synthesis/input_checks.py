@@ -22,7 +22,8 @@ from MRI2PETLib.images import checks as image_checks
 from MRI2PETLib.images.checks import Kind
 from MRI2PETLib.images.raw import RawImage
 from MRI2PETLib.preprocessing.fit_quality import judge_field_of_view
-from MRI2PETLib.preprocessing.pet import check_unit
+from MRI2PETLib.preprocessing.pet import PetImage, check_unit
+from MRI2PETLib.preprocessing.pet_alignment import align_pet_to_t1
 from MRI2PETLib.preprocessing.pet_units import parse_unit
 from MRI2PETLib.synthesis.settings import CaseInputs
 
@@ -97,7 +98,7 @@ def quick_checks(
 def full_checks(
     t1: Path, inputs: CaseInputs | None = None, *, progress: ProgressCallback = no_progress
 ) -> list[Check]:
-    """All checks of files: the quick ones, the brain in the T1, and the PET registered to it.
+    """All checks of files: the quick ones, the brain in the T1, and the PET on it.
 
     :return: as :func:`quick_checks`. What cannot be checked because of an earlier refusal is *not checked*.
     """
@@ -134,7 +135,7 @@ def full_checks(
         checks.merge(PET, [f for f in real.verdict.findings if f.code not in _UNIT_CODES])
     if checks.level(BRAIN) != "refuse":
         masked = None if given is None else given.image
-        _check_brain(checks, image.image, masked, None if real is None else real.image, progress)
+        _check_brain(checks, image.image, masked, real, own.register, progress)
     progress(1, 1, "checked")
     return checks.in_order()
 
@@ -245,12 +246,12 @@ def _check_brain(
     checks: _Checks,
     t1: sitk.Image,
     mask: sitk.Image | None,
-    pet: sitk.Image | None,
+    pet: PetImage | None,
+    register: str,
     progress: ProgressCallback,
 ) -> None:
     """Find the brain, and lay the PET on it."""
     from MRI2PETLib.preprocessing.brain_mask import extract_brain
-    from MRI2PETLib.preprocessing.pet_registration import register_pet_to_t1
 
     end = 1.0 if pet is None else 0.6
     found = checks.read(BRAIN, lambda: extract_brain(t1, mask=mask, progress=part_of(progress, 0, end)))
@@ -271,12 +272,14 @@ def _check_brain(
     if found.method == "given":
         checks.set(STRIPPED, "not checked", "A brain mask was given.")
     if pet is not None and found.verdict.level != "refuse":
-        registered = checks.read(
-            OVERLAP, lambda: register_pet_to_t1(pet, t1, found.mask, progress=part_of(progress, 0.6, 1))
+        aligned = checks.read(
+            OVERLAP,
+            lambda: align_pet_to_t1(
+                pet, t1, found.mask, register=register, progress=part_of(progress, 0.6, 1)
+            ),
         )
-        if registered is not None:
-            told = f"Dice of the brains {registered.overlap:.2f} after registration."
-            checks.add(OVERLAP, registered.verdict.findings, told)
+        if aligned is not None:
+            checks.add(OVERLAP, aligned.verdict.findings, aligned.summary())
 
 
 def _size(image: sitk.Image) -> str:

@@ -21,7 +21,7 @@ from MRI2PETLib.core.errors import InputError, QualityError
 from MRI2PETLib.core.findings import Finding, Verdict
 from MRI2PETLib.core.progress import ProgressCallback, no_progress, part_of
 from MRI2PETLib.core.settings import keywords_of
-from MRI2PETLib.images.grid import Grid
+from MRI2PETLib.images.grid import Grid, affine_matrix
 from MRI2PETLib.images.io import LoadedImage, read_image
 from MRI2PETLib.models.bundle import Bundle
 from MRI2PETLib.models.inference import LoadedModel, load_model, predict_encoded
@@ -249,10 +249,11 @@ def model_provenance(bundle: Bundle) -> dict[str, Any]:
 def _preprocessing(extraction: BrainExtraction, encoded: Encoded) -> dict[str, Any]:
     """How the T1 came into model space; transforms and positions in LPS mm."""
     grid: Grid = encoded.grid
+    fit = extraction.template_to_native
     return {
         "brain_mask": extraction.method,
         "measures": extraction.measures,
-        "template_to_t1_lps": affine_matrix(extraction.template_to_native),
+        "template_to_t1_lps": None if fit is None else affine_matrix(fit),
         "model_space": encoded.space.to_dict(),
         "model_grid": {
             "size": list(grid.size),
@@ -261,12 +262,3 @@ def _preprocessing(extraction: BrainExtraction, encoded: Encoded) -> dict[str, A
             "direction_lps": list(grid.direction),
         },
     }
-
-
-def affine_matrix(transform: sitk.Transform | None) -> list[list[float]] | None:
-    """The 4 x 4 matrix (LPS mm) of a linear transform, or ``None`` for none."""
-    if transform is None:
-        return None
-    offset = np.array(transform.TransformPoint((0.0, 0.0, 0.0)))
-    columns = [np.array(transform.TransformPoint(p)) - offset for p in np.eye(3).tolist()]
-    return [[*(c[row] for c in columns), offset[row]] for row in range(3)] + [[0.0, 0.0, 0.0, 1.0]]

@@ -39,6 +39,7 @@ class CaseInputs(Settings):
     mask: Path | None = option("brain mask of the T1, instead of finding the brain", None)
     pet: Path | None = option("real PET of the same person, to compare with", None)
     pet_unit: str | None = options.pet_unit()
+    register: str = options.register()
     series: str | None = option(
         "SeriesInstanceUID, when a DICOM folder holds several T1s", None, metavar="UID"
     )

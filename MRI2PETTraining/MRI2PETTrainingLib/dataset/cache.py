@@ -35,21 +35,18 @@ from MRI2PETLib.core.files import make_folder, staged_folder, write_json
 from MRI2PETLib.core.findings import Finding
 from MRI2PETLib.core.progress import ProgressCallback, no_progress
 from MRI2PETLib.evaluation.baselines import normalised_t1
-from MRI2PETLib.images.grid import Grid, resample
-from MRI2PETLib.images.io import read_image, same_grid, sha256_of, write_image
+from MRI2PETLib.images.grid import Grid, affine_matrix
+from MRI2PETLib.images.io import read_image, sha256_of, write_image
 from MRI2PETLib.models.model_space import ModelSpace, encode_pair
 from MRI2PETLib.preprocessing.brain_mask import extract_brain
-from MRI2PETLib.preprocessing.pet import read_pet
-from MRI2PETLib.preprocessing.pet_registration import MIN_OVERLAP, register_pet_to_t1
+from MRI2PETLib.preprocessing.pet import read_pet, to_unit
+from MRI2PETLib.preprocessing.pet_alignment import align_pet_to_t1
 from MRI2PETLib.synthesis.case_files import UNIT_MEANING
-from MRI2PETLib.synthesis.comparison import to_unit
-from MRI2PETLib.synthesis.pipeline import affine_matrix
 from MRI2PETTrainingLib.dataset.manifest import TrainingCase
 
 ARRAYS, MASK, REAL, ENTRY = "arrays.npy", "mask.nii.gz", "real.nii.gz", "entry.json"
 SOURCE = "source.nii.gz"
-_VERSION = 2  # raise when the same input would give another result
-_OVERLAP_RIM_MM = 20.0  # uptake further from the brain (neck, glands) says nothing about the fit
+_VERSION = 3  # raise when the same input would give another result
 
 _STALE_S = 3600.0
 
@@ -99,12 +96,14 @@ def prepare_cases(
     space: ModelSpace,
     cache: Path,
     *,
+    register: str = "auto",
     workers: int = 1,
     progress: ProgressCallback = no_progress,
 ) -> tuple[dict[str, Prepared], dict[str, Finding]]:
     """Prepare every case that the cache does not hold yet.
 
     :param hashes: SHA-256 of every case's images, see :func:`.checks.check_manifest`.
+    :param register: how a PET gets to the T1, see :mod:`MRI2PETLib.preprocessing.pet_alignment`.
     :param workers: processes; each holds one case in memory.
     :returns: what is prepared, and why the other cases cannot be, both by case name.
     :raises OutputError: if the cache cannot be written to.
@@ -114,7 +113,7 @@ def prepare_cases(
     done: dict[str, Prepared] = {}
     failed: dict[str, Finding] = {}
     todo: list[tuple[TrainingCase, Path]] = []
-    keys = {case.case: entry_key(case, hashes[case.case], space) for case in cases}
+    keys = {case.case: entry_key(case, hashes[case.case], space, register) for case in cases}
     for case in cases:
         folder = cache / keys[case.case]
         about = _sound(folder)
@@ -122,7 +121,7 @@ def prepare_cases(
             done[case.case] = Prepared(case, folder, about)
         else:
             todo.append((case, folder))
-    for case, result in _run(todo, space, workers):
+    for case, result in _run(todo, space, register, workers):
         progress(len(done) + len(failed), len(cases), f"preparing {case.case}")
         if isinstance(result, Finding):
             failed[case.case] = result
@@ -133,9 +132,12 @@ def prepare_cases(
     return done, failed
 
 
-def entry_key(case: TrainingCase, hashes: Mapping[str, str], space: ModelSpace) -> str:
+def entry_key(
+    case: TrainingCase, hashes: Mapping[str, str], space: ModelSpace, register: str = "auto"
+) -> str:
     """Name of a case's entry: a checksum of the images' content and of all settings."""
     made_of = {"version": _VERSION, "images": dict(hashes), "unit": case.unit, "space": space.to_dict()}
+    made_of["register"] = register
     return hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:32]
 
 
@@ -156,13 +158,13 @@ def _sound(folder: Path) -> dict[str, Any] | None:
 
 
 def _run(
-    todo: Sequence[tuple[TrainingCase, Path]], space: ModelSpace, workers: int
+    todo: Sequence[tuple[TrainingCase, Path]], space: ModelSpace, register: str, workers: int
 ) -> Iterator[tuple[TrainingCase, dict[str, Any] | Finding | None]]:
     """Yield each case before (``None``) or after its preparation, with the entry or why there is none."""
     if workers <= 1 or len(todo) <= 1:
         for case, folder in todo:
             yield case, None
-            yield case, _prepare_or_say_why(case, folder, space)
+            yield case, _prepare_or_say_why(case, folder, space, register)
         return
     # Spawned, not forked: SimpleITK's and torch's threads do not survive a fork.
     pool = ProcessPoolExecutor(
@@ -170,7 +172,7 @@ def _run(
     )
     try:
         futures: dict[Future[dict[str, Any] | Finding], TrainingCase] = {
-            pool.submit(_prepare_or_say_why, case, folder, space): case for case, folder in todo
+            pool.submit(_prepare_or_say_why, case, folder, space, register): case for case, folder in todo
         }
         pending = set(futures)
         while pending:
@@ -194,16 +196,18 @@ def _start_worker() -> None:
     threading.Thread(target=follow, daemon=True).start()
 
 
-def _prepare_or_say_why(case: TrainingCase, folder: Path, space: ModelSpace) -> dict[str, Any] | Finding:
+def _prepare_or_say_why(
+    case: TrainingCase, folder: Path, space: ModelSpace, register: str
+) -> dict[str, Any] | Finding:
     try:
-        return _prepare(case, folder, space)
+        return _prepare(case, folder, space, register)
     except (Cancelled, OutputError):
         raise
     except MRI2PETError as error:
         return Finding("refuse", error.code, error.message, error.hint)
 
 
-def _prepare(case: TrainingCase, folder: Path, space: ModelSpace) -> dict[str, Any]:
+def _prepare(case: TrainingCase, folder: Path, space: ModelSpace, register: str) -> dict[str, Any]:
     """Make one entry.
 
     :raises MRI2PETError: if the case cannot be used; the message says why.
@@ -215,25 +219,16 @@ def _prepare(case: TrainingCase, folder: Path, space: ModelSpace) -> dict[str, A
     extraction = extract_brain(t1.image, mask=given)
     if extraction.verdict.level == "refuse":
         raise InputError(f"No brain was found in {case.t1}: {' '.join(extraction.verdict.reasons('refuse'))}")
-    mask = extraction.mask
-    transform, verdict = None, t1.verdict + pet.verdict + extraction.verdict
-    if not same_grid(pet.image, t1.image):
-        found = register_pet_to_t1(pet.image, t1.image, mask)
-        if found.verdict.level == "refuse":
-            raise InputError(f"{case.pet}: {' '.join(found.verdict.reasons('refuse'))}")
-        transform, verdict = found.transform, verdict + found.verdict
-    aligned = resample(pet.image, Grid.of(t1.image), transform)
-    overlap = brain_overlap(aligned, mask)
-    if overlap < MIN_OVERLAP:
-        raise InputError(
-            f"{case.pet} and {case.t1} do not overlap (Dice of the brains {overlap:.2f}, at least "
-            f"{MIN_OVERLAP} needed).",
-            "Check that both are of one person and aligned, and that the PET shows the brain.",
-        )
-    encoded, target = encode_pair(t1.image, pet.image, mask, space, transform)
+    mask, fit = extraction.mask, extraction.template_to_native
+    try:
+        aligned = align_pet_to_t1(pet, t1.image, mask, register=register)
+    except InputError as error:
+        raise InputError(f"{case.pet}: {error.message}", error.hint) from error
+    verdict = t1.verdict + pet.verdict + extraction.verdict + aligned.verdict
+    encoded, target = encode_pair(t1.image, pet.image, mask, space, aligned.t1_to_pet)
     from_pet = space.source_modality == "PET"
-    source = aligned if from_pet else t1.image
-    real = real_image(t1.image if from_pet else aligned, mask, space)
+    source = aligned.image if from_pet else t1.image
+    real = real_image(t1.image if from_pet else aligned.image, mask, space)
     about: dict[str, Any] = {
         "case": case.case,
         "unit": pet.unit,
@@ -242,11 +237,12 @@ def _prepare(case: TrainingCase, folder: Path, space: ModelSpace) -> dict[str, A
         "tracer": _sidecar(case.pet).get("TracerName", ""),
         "cubic": cubic_sums(source, real, mask),
         "model_grid": asdict(encoded.grid),
-        "overlap": round(overlap, 4),
+        "overlap": round(aligned.overlap, 4),
+        "coverage": round(aligned.coverage, 4),
         "brain_ml": round(_volume_ml(mask), 1),
         "brain_mask": extraction.method,
         "measures": extraction.measures,
-        "template_to_t1_lps": affine_matrix(extraction.template_to_native),
+        "template_to_t1_lps": None if fit is None else affine_matrix(fit),
         # Widening the grid for a large brain is part of the training, so it is not worth a warning here.
         "findings": [f.to_dict() for f in verdict.findings if f.level != "ok"],
     }
@@ -267,6 +263,7 @@ def _prepare(case: TrainingCase, folder: Path, space: ModelSpace) -> dict[str, A
                 "UnitsMeaning": UNIT_MEANING[space.output_unit],
                 "Simulated": about["simulated"],
                 "Source": origin,
+                "Alignment": aligned.record(),
             },
         )
         written = (ARRAYS, MASK, REAL, *((SOURCE,) if from_pet else ()))
@@ -293,20 +290,6 @@ def _sweep(folder: Path) -> None:
     for left in folder.glob(".staging-*"):
         if time.time() - left.stat().st_mtime > _STALE_S:
             shutil.rmtree(left, ignore_errors=True)
-
-
-def brain_overlap(pet: sitk.Image, mask: sitk.Image) -> float:
-    """Dice of the brain mask and the PET's Otsu foreground, looked at within 20 mm of the brain.
-
-    :param pet: PET on the grid of ``mask``.
-    """
-    shrink = [max(1, round(4.0 / s)) for s in mask.GetSpacing()]
-    small, brain = sitk.Shrink(pet, shrink), sitk.Shrink(sitk.Cast(mask != 0, sitk.sitkUInt8), shrink)
-    distance = sitk.SignedMaurerDistanceMap(brain, squaredDistance=False, useImageSpacing=True)
-    near = sitk.GetArrayViewFromImage(distance) <= _OVERLAP_RIM_MM
-    hot = (sitk.GetArrayFromImage(sitk.OtsuThreshold(small, 0, 1)) > 0) & near
-    inside = sitk.GetArrayViewFromImage(brain) > 0
-    return float(2 * (hot & inside).sum() / max(1, hot.sum() + inside.sum()))
 
 
 def cubic_sums(source: sitk.Image, target: sitk.Image, mask: sitk.Image) -> dict[str, list[float]]:

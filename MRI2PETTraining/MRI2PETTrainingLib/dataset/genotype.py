@@ -23,8 +23,8 @@ from MRI2PETLib.core.files import make_folder, staged_folder
 from MRI2PETLib.images.formats import sidecar_path
 from MRI2PETLib.images.grid import Grid, resample
 from MRI2PETLib.images.io import write_image
+from MRI2PETLib.preprocessing.pet import to_unit
 from MRI2PETLib.preprocessing.smoothing import smooth_fwhm
-from MRI2PETLib.synthesis.comparison import to_unit
 from MRI2PETLib.templates.icbm152 import load_template
 from MRI2PETTrainingLib.dataset.cache import ARRAYS, MASK, REAL, Prepared
 

@@ -28,6 +28,7 @@ class DatasetOptions:
     :ivar subject_pattern: regular expression with a group ``subject``; ``None`` for the default.
     :ivar subjects: case -> subject, wins over everything.
     :ivar exclude_bad: leave out cases that cannot be used, instead of stopping.
+    :ivar register: how a PET gets to the T1, see :mod:`MRI2PETLib.preprocessing.pet_alignment`.
     :ivar adjust_genotype: genotypes are needed; LAB (low-affinity binders) are left out.
     """
 
@@ -35,6 +36,7 @@ class DatasetOptions:
     subjects: Mapping[str, str] | None = None
     exclude_bad: bool = False
     adjust_genotype: bool = False
+    register: str = "auto"
 
 
 def prepare_dataset(
@@ -58,7 +60,13 @@ def prepare_dataset(
     manifest, hashes = check_manifest(manifest, part_of(reporter.progress, 0, 0.1))
     usable = [case for case in manifest.used if case.case in hashes]
     prepared, failed = prepare_cases(
-        usable, hashes, space, cache, workers=workers, progress=part_of(reporter.progress, 0.1, 1)
+        usable,
+        hashes,
+        space,
+        cache,
+        register=options.register,
+        workers=workers,
+        progress=part_of(reporter.progress, 0.1, 1),
     )
     manifest = manifest.noting({name: [finding] for name, finding in failed.items()})
     manifest = manifest.noting({name: entry.findings for name, entry in prepared.items()})
@@ -70,6 +78,7 @@ def prepare_dataset(
         name: {
             "pet_unit": str(entry.about["unit"]),
             "overlap": str(entry.about["overlap"]),
+            "coverage": str(entry.about["coverage"]),
             "brain_ml": str(entry.about["brain_ml"]),
         }
         for name, entry in prepared.items()

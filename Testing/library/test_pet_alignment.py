@@ -1,0 +1,163 @@
+"""One way of a real PET to a T1: the policy, and one answer of all commands that need it."""
+
+from __future__ import annotations
+
+import csv
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from bundles import tiny_bundle
+from evaluation_cases import like, predicted, sidecar
+from MRI2PETLib.cli import build_parser, main
+from MRI2PETLib.core.errors import InputError
+from MRI2PETLib.core.findings import Verdict
+from MRI2PETLib.core.options import REGISTER
+from MRI2PETLib.core.progress import QuietReporter
+from MRI2PETLib.images.io import write_image
+from MRI2PETLib.models.model_space import ModelSpace
+from MRI2PETLib.preprocessing.pet import PetImage, read_pet
+from MRI2PETLib.preprocessing.pet_alignment import align_pet_to_t1, brain_overlap
+from MRI2PETLib.simulation import SimulatedSubject, simulate_subject
+from MRI2PETLib.suvr.normalisation import by_real_mr
+from MRI2PETLib.synthesis.input_checks import full_checks
+from MRI2PETLib.synthesis.settings import CaseInputs
+from MRI2PETTrainingLib.dataset.preflight import DatasetOptions, prepare_dataset
+
+
+@pytest.fixture(scope="module")
+def person() -> SimulatedSubject:
+    return simulate_subject(4, spacing_mm=4.0)
+
+
+def with_uptake_outside(person: SimulatedSubject) -> sitk.Image:
+    """The PET with a scalp: a shell 6 to 14 mm outside the brain takes up half as much as the brain."""
+    distance = sitk.SignedMaurerDistanceMap(person.brain_mask, squaredDistance=False, useImageSpacing=True)
+    shell = sitk.GetArrayViewFromImage(sitk.And(distance > 6.0, distance < 14.0)) > 0
+    values = sitk.GetArrayFromImage(person.pet)
+    mean = values[sitk.GetArrayViewFromImage(person.brain_mask) > 0].mean()
+    return like(np.where(shell, 0.5 * mean, values).astype(np.float32), person.pet)
+
+
+def moved(image: sitk.Image) -> sitk.Image:
+    """As another scanner sees it: nodded by 8 degrees, shifted, other voxels."""
+    motion = sitk.Euler3DTransform()
+    motion.SetRotation(0.14, 0.0, 0.05)
+    motion.SetTranslation((6.0, -4.0, 9.0))
+    grid = sitk.Image([60, 60, 54], sitk.sitkFloat32)
+    grid.SetSpacing([4.2] * 3)
+    grid.SetOrigin([-124.0, -124.0, -112.0])
+    return sitk.Resample(image, grid, motion, sitk.sitkLinear, 0.0)
+
+
+def as_pet(image: sitk.Image) -> PetImage:
+    return PetImage(image, "SUV", Verdict(), "", {})
+
+
+# --- the policy ----------------------------------------------------------------------------------
+
+
+def test_auto_keeps_what_lies_on_the_grid_of_the_t1_and_registers_the_rest(person: SimulatedSubject) -> None:
+    kept = align_pet_to_t1(as_pet(person.pet), person.t1, person.brain_mask)
+    assert kept.method == "grid" and kept.coverage == 1 and kept.overlap > 0.9
+    assert np.array_equal(sitk.GetArrayViewFromImage(kept.image), sitk.GetArrayViewFromImage(person.pet))
+    found = align_pet_to_t1(as_pet(moved(person.pet)), person.t1, person.brain_mask)
+    assert found.method == "rigid" and found.overlap > 0.9
+    brain = sitk.GetArrayViewFromImage(person.brain_mask) > 0
+    pets = [sitk.GetArrayViewFromImage(image)[brain] for image in (kept.image, found.image)]
+    assert np.corrcoef(*pets)[0, 1] > 0.9
+    always = align_pet_to_t1(as_pet(person.pet), person.t1, person.brain_mask, register="rigid")
+    assert always.method == "rigid" and always.record()["t1_to_pet_lps"] != kept.record()["t1_to_pet_lps"]
+
+
+def test_header_never_registers(person: SimulatedSubject) -> None:
+    turned = sitk.DICOMOrient(person.pet, "PIR")
+    found = align_pet_to_t1(as_pet(turned), person.t1, person.brain_mask, register="header")
+    assert found.method == "header"
+    assert np.allclose(
+        sitk.GetArrayViewFromImage(found.image), sitk.GetArrayViewFromImage(person.pet), atol=1e-5
+    )
+    far = sitk.Image(person.pet)
+    far.SetOrigin([v + 500 for v in far.GetOrigin()])
+    with pytest.raises(InputError, match="covers 0 % of the brain"):
+        align_pet_to_t1(as_pet(far), person.t1, person.brain_mask, register="header")
+    shifted = sitk.Image(person.pet)
+    shifted.SetOrigin(np.add(shifted.GetOrigin(), (0, 60, 0)).tolist())
+    with pytest.raises(InputError, match=r"Dice of the brains 0\.\d\d, at least 0.7"):
+        align_pet_to_t1(as_pet(shifted), person.t1, person.brain_mask, register="header")
+
+
+def test_uptake_outside_the_brain_does_not_count_as_brain(person: SimulatedSubject) -> None:
+    """A scalp with half of the brain's uptake is no misalignment: the Dice stays above 0.9."""
+    assert brain_overlap(with_uptake_outside(person), person.brain_mask) > 0.9
+    hot = sitk.GetArrayFromImage(with_uptake_outside(person))
+    hot[20, 20, 20] = 1e7
+    assert brain_overlap(like(hot, person.pet), person.brain_mask) > 0.9
+
+
+def test_mask_must_fit_the_t1(person: SimulatedSubject) -> None:
+    with pytest.raises(InputError, match="not on the grid"):
+        align_pet_to_t1(as_pet(person.pet), person.t1, person.brain_mask[1:, :, :])
+    with pytest.raises(InputError, match="mask has 0 voxels"):
+        align_pet_to_t1(as_pet(person.pet), person.t1, person.brain_mask * 0)
+
+
+# --- five roads ----------------------------------------------------------------------------------
+
+
+def test_every_command_offers_the_same_choice() -> None:
+    commands = build_parser()._subparsers._group_actions[0].choices
+    for name in ("synthesize", "evaluate", "check", "suvr", "train"):
+        option = next(a for a in commands[name]._actions if "--register" in a.option_strings)
+        assert option.choices == REGISTER and option.default == "auto"
+
+
+@pytest.fixture(scope="module", params=["on the grid of the T1", "off it"])
+def answers(
+    request: pytest.FixtureRequest, person: SimulatedSubject, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Any]:
+    """What each command says of one case: how the PET got to the T1, and the two measures."""
+    root = tmp_path_factory.mktemp("roads")
+    pet = with_uptake_outside(person)
+    pet = pet if request.param == "on the grid of the T1" else moved(pet)
+    t1 = write_image(person.t1, root / "T1.nii.gz")
+    mask = write_image(person.brain_mask, root / "mask.nii.gz")
+    real = write_image(pet, root / "PET.nii.gz", {"Units": "SUV"})
+    synthetic = write_image(like(predicted(person), person.t1), root / "syn.nii.gz", sidecar(person))
+    with (root / "manifest.csv").open("w", newline="") as stream:
+        csv.writer(stream).writerows([("case", "t1", "pet", "mask"), ("s1", t1, real, mask)])
+    tiny_bundle(root / "tiny")
+
+    def run(command: str, *arguments: object) -> None:
+        assert main([command, *map(str, arguments), "-o", str(root / command), "--progress", "none"]) == 0
+
+    def read(pattern: str) -> dict[str, Any]:
+        return json.loads(next(root.glob(pattern)).read_text())
+
+    found: dict[str, Any] = {}
+    run("synthesize", t1, "--mask", mask, "--pet", real, "--model", root / "tiny", "--device", "cpu")
+    found["synthesize"] = read("synthesize/**/*_metrics.json")["Alignment"]
+    pair = ("--synthetic", synthetic, "--real", real, "--t1", t1, "--mask", mask)
+    run("evaluate", *pair, "--to-synthetic-unit")  # as Slicer's child process does
+    found["evaluate"] = read("evaluate/metrics.json")["provenance"]["alignment"]
+    loaded = read_pet(real)
+    normalisation = by_real_mr(loaded, person.t1, mask=person.brain_mask)
+    found["suvr"] = normalisation.record["pet_to_t1"]
+    space = ModelSpace(size=(32, 32, 32), spacing_mm=6.0)
+    arguments = (root / "manifest.csv", root, root / "cache", space, DatasetOptions())
+    prepare_dataset(*arguments, workers=1, reporter=QuietReporter())
+    found["train"] = read("cache/*/real.json")["Alignment"]
+    checks = {check.name: check for check in full_checks(t1, CaseInputs(mask, real))}
+    found["check"] = checks["overlap of T1 and PET"].message
+    return found
+
+
+def test_five_roads_give_one_answer(answers: dict[str, Any]) -> None:
+    said = answers.pop("check")
+    first = answers["synthesize"]
+    assert first["overlap"] > 0.9 and first["coverage"] == 1
+    assert {name for name, answer in answers.items() if answer == first} == set(answers)
+    assert f"Dice of the brains {first['overlap']:.2f} ({first['method']})" in said
