@@ -7,6 +7,7 @@ import tarfile
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
 import SimpleITK as sitk
 
@@ -250,3 +251,92 @@ def test_real_series(shared_data: Path, tmp_path: Path) -> None:
     np.testing.assert_array_equal(
         sitk.GetArrayFromImage(loaded.image)[::9], sitk.GetArrayFromImage(gdcm)[::9].astype(np.float32)
     )
+
+
+def test_echo_times_that_differ_by_rounding_are_one_volume(tmp_path: Path) -> None:
+    """A scanner wrote 2.98 and 2.984 ms into the slices of one scan."""
+    array = dcm.volume()
+    echoes = [2.98 if k % 3 else 2.984 for k in range(len(array))]
+    dcm.write_series(tmp_path, array, per_slice={"EchoTime": echoes}, **dcm.MPRAGE)
+    loaded = read_image(tmp_path, kind="t1")
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(loaded.image), array)
+    assert loaded.verdict.level == "ok"
+
+
+def test_echoes_of_one_series_are_told_apart(tmp_path: Path) -> None:
+    """The multi-echo MPRAGE of the TSPO study: four echoes under one UID."""
+    uid = dcm.generate_uid()
+    for n, echo in enumerate((1.64, 3.5, 5.36, 7.22)):
+        dcm.write_series(tmp_path, dcm.volume(n), uid=uid, prefix=f"E{n}", **{**dcm.MPRAGE, "EchoTime": echo})
+    with pytest.raises(InputError, match="4 series that could be the T1") as caught:
+        read_image(tmp_path, kind="t1")
+    assert "--series" in caught.value.hint and "series_uid" not in caught.value.hint
+    lines = caught.value.hint.split("; ")
+    assert len(set(lines)) == len(lines) == 4
+    for n, echo in enumerate(("1.64", "3.5", "5.36", "7.22"), start=1):
+        (line,) = [text for text in lines if f"TE {echo} ms" in text]
+        key = f"{uid}#{line.split('#')[1].split()[0].rstrip('.')}"
+        chosen = read_image(tmp_path, kind="t1", series_uid=key)
+        np.testing.assert_array_equal(sitk.GetArrayFromImage(chosen.image), dcm.volume(n - 1))
+    with pytest.raises(InputError, match="4 series that could be"):
+        read_image(tmp_path, kind="t1", series_uid=uid)
+
+
+def test_acquisitions_of_one_series_are_told_apart(tmp_path: Path) -> None:
+    """Two scans of the same positions under one UID, that differ in their acquisition only."""
+    uid = dcm.generate_uid()
+    for n, time in ((1, "101500"), (2, "102200")):
+        tags = {**dcm.MPRAGE, "AcquisitionNumber": n, "AcquisitionTime": time}
+        dcm.write_series(tmp_path, dcm.volume(n), uid=uid, prefix=f"A{n}", **tags)
+    with pytest.raises(InputError, match="2 series that could be the T1") as caught:
+        read_image(tmp_path, kind="t1")
+    assert "acquisition 1, acquired 10:15:00" in caught.value.hint
+    assert "acquisition 2, acquired 10:22:00" in caught.value.hint
+    chosen = read_image(tmp_path, kind="t1", series_uid=f"{uid}#2")
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(chosen.image), dcm.volume(2))
+
+
+def test_series_that_share_a_uid_by_mistake_are_told_apart(tmp_path: Path) -> None:
+    uid = dcm.generate_uid()
+    dcm.write_series(tmp_path, dcm.volume(1), uid=uid, prefix="T1", **dcm.MPRAGE)
+    dcm.write_series(tmp_path, dcm.volume(2), uid=uid, prefix="T2", **{**dcm.T2, "EchoTime": 2.98})
+    loaded = read_image(tmp_path, kind="t1", series_uid=uid)
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(loaded.image), dcm.volume(1))
+
+
+def test_acquisition_numbers_that_follow_the_slices_do_not_split(tmp_path: Path) -> None:
+    numbers = [1 + k % 2 for k in range(dcm.SHAPE[0])]
+    dcm.write_series(tmp_path, dcm.volume(), per_slice={"AcquisitionNumber": numbers}, **dcm.MPRAGE)
+    assert len(list_series(tmp_path)) == 1
+
+
+@pytest.mark.parametrize("implicit", [False, True])
+def test_data_set_without_preamble_is_read(tmp_path: Path, implicit: bool) -> None:
+    """What archives of the last century hold: the file begins with the first element of group 0008."""
+    array = dcm.volume()
+    dcm.write_series(tmp_path / "whole", array, **dcm.MPRAGE)
+    (tmp_path / "bare").mkdir()
+    for file in (tmp_path / "whole").iterdir():
+        data = pydicom.dcmread(file)
+        data.preamble, data.file_meta = None, pydicom.dataset.FileMetaDataset()
+        bare = tmp_path / "bare" / file.name
+        pydicom.dcmwrite(bare, data, implicit_vr=implicit, little_endian=True, enforce_file_format=False)
+        assert bare.read_bytes()[:2] == b"\x08\x00"
+    (tmp_path / "bare" / "notes.txt").write_bytes(b"\x08\x00 a text that begins oddly")
+    loaded = read_image(tmp_path / "bare", kind="t1")
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(loaded.image), array)
+    assert same_grid(loaded.image, read_image(tmp_path / "whole", kind="t1").image)
+
+
+@pytest.mark.parametrize("dated", [True, False])
+def test_frames_are_in_the_order_of_their_times(tmp_path: Path, dated: bool) -> None:
+    """23:50, 23:55:30 and 00:05, spelled in three ways; the midnight is passed with and without dates."""
+    uid = dcm.generate_uid()
+    for n, time in ((2, "0005"), (0, "23:50:00"), (1, "235530.5")):
+        tags = {"Modality": "PT", "AcquisitionTime": time}
+        if dated:
+            tags["AcquisitionDate"] = "20200302" if n == 2 else "20200301"
+        dcm.write_series(tmp_path, dcm.volume(n), uid=uid, prefix=f"F{n}", **tags)
+    (series,) = list_series(tmp_path)
+    assert series.n_frames == 3
+    assert [series.files[t * 24].name[:2] for t in range(3)] == ["F0", "F1", "F2"]

@@ -6,13 +6,15 @@ Pixel Spacing is (between rows, between columns). Slices are ordered by position
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from MRI2PETLib.core.errors import InputError
+from MRI2PETLib.images.dicom_times import NO_DATE, date_time, moment
 from MRI2PETLib.images.formats import is_image
 
 _TAGS = (
@@ -40,20 +42,27 @@ _TAGS = (
     "ImagePositionPatient",
     "ImageOrientationPatient",
     "InstanceNumber",
+    "AcquisitionNumber",
     "AcquisitionDate",
     "AcquisitionTime",
+    "AcquisitionDateTime",
     "FrameReferenceTime",
     "CorrectedImage",
 )
 _SAME_POSITION_MM = 0.01
+# Scanners round the echo time slice by slice; echoes of one scan are some tenths of a millisecond apart.
+_SAME_ECHO_MS, _SAME_ECHO_SHARE = 0.02, 0.005
+_HALF_DAY_S, _EPOCH = 43200.0, datetime(1970, 1, 1)
 
 
 @dataclass(frozen=True)
 class DicomSeries:
     """The images of one series that share orientation, matrix, echo and kind of image.
 
-    A series whose images differ in these (a localiser, a multi-echo scan) is listed once for each part.
+    A series whose images differ in these (a localiser, a multi-echo scan) is listed once for each part; so is
+    an MR series that holds several acquisitions.
 
+    :ivar part: number of the part among those with the same UID, from 1; 0 when it is the only one.
     :ivar files: ordered by frame, then along the normal of the slices.
     :ivar n_frames: images at each position; 0 when positions have different numbers of images.
     :ivar tags: plain values of the first image, but for PatientID.
@@ -69,6 +78,12 @@ class DicomSeries:
     positions: tuple[tuple[float, float, float], ...]
     tags: dict[str, Any] = field(repr=False)
     patient: str = field(repr=False)
+    part: int = 0
+
+    @property
+    def key(self) -> str:
+        """What selects it: its UID, with ``#`` and its number where several parts share that."""
+        return f"{self.uid}#{self.part}" if self.part else self.uid
 
     @property
     def spacing_mm(self) -> tuple[float, float, float]:
@@ -84,13 +99,14 @@ class DicomSeries:
         return normal(self.tags) * (number(self.tags, "SliceThickness") or 1.0)
 
     def label(self) -> str:
-        """One line for a list: what it is, how large, and the UID that selects it."""
+        """One line for a list: what it is, how large, and what selects it."""
         size = " x ".join(str(n) for n in self.size)
         spacing = " x ".join(f"{s:.2f}" for s in self.spacing_mm)
         frames = f", {self.n_frames} frames" if self.n_frames != 1 else ""
-        number = self.tags.get("SeriesNumber", "?")
+        echo = f", TE {number(self.tags, 'EchoTime'):g} ms" if number(self.tags, "EchoTime") else ""
+        scan = self.tags.get("SeriesNumber", "?")
         name = self.description or "no description"
-        return f"{number}: {self.modality} '{name}' {size} at {spacing} mm{frames}, {self.uid}"
+        return f"{scan}: {self.modality} '{name}' {size} at {spacing} mm{echo}{frames}, {self.key}"
 
 
 def list_series(folder: Path | str) -> list[DicomSeries]:
@@ -107,7 +123,8 @@ def list_series(folder: Path | str) -> list[DicomSeries]:
     multi_frame = 0
     for file in files:
         try:
-            data = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=[*_TAGS])
+            force = _begins_with_element(file)
+            data = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=[*_TAGS], force=force)
             tags = {name: _plain(data.get(name)) for name in _TAGS if data.get(name) is not None}
         except pydicom.errors.InvalidDicomError:
             continue
@@ -127,7 +144,34 @@ def list_series(folder: Path | str) -> list[DicomSeries]:
             group.append(tags)
     if not groups:
         _refuse_folder(folder, files, multi_frame)
-    return [_series(group) for group in groups]
+    found = [_series(part) for group in groups for part in _acquisitions(group)]
+    uids = [one.uid for one in found]
+    return [
+        replace(one, part=uids[: n + 1].count(one.uid)) if uids.count(one.uid) > 1 else one
+        for n, one in enumerate(found)
+    ]
+
+
+def _begins_with_element(file: Path) -> bool:
+    """Whether a file is a data set without preamble (PS3.10 demands one, archives leave it out): its first
+    bytes are a low element of the group 0008, with explicit VR or with a length.
+    """
+    with file.open("rb") as stream:
+        head = stream.read(8)
+    if len(head) < 8 or head[:2] != b"\x08\x00" or head[3] or head[2] > 0x18:
+        return False
+    return head[4:6] in (b"UL", b"CS", b"UI", b"DA", b"TM", b"SH") or head[6:] == b"\0\0"
+
+
+def _acquisitions(group: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+    """The acquisitions of an MR series, where its positions repeat and the numbers tell them apart; a PET
+    with repeated positions is dynamic.
+    """
+    numbers = sorted({number(tags, "AcquisitionNumber") for tags in group})
+    positions = {tuple(tags["ImagePositionPatient"]) for tags in group}
+    if group[0].get("Modality") != "MR" or len(numbers) < 2 or len(positions) == len(group):
+        return [group]
+    return [[tags for tags in group if number(tags, "AcquisitionNumber") == one] for one in numbers]
 
 
 def _series(group: list[dict[str, Any]]) -> DicomSeries:
@@ -141,8 +185,7 @@ def _series(group: list[dict[str, Any]]) -> DicomSeries:
                 by_position[-1].append(tags)
                 continue
         by_position.append([tags])
-    for images in by_position:
-        images.sort(key=_time_order)
+    by_position = [_in_time_order(images) for images in by_position]
     counts = {len(images) for images in by_position}
     n_frames = counts.pop() if len(counts) == 1 else 0
     frames = [[images[t] for images in by_position] for t in range(max(1, n_frames))]
@@ -165,13 +208,28 @@ def _position(tags: dict[str, Any]) -> tuple[float, float, float]:
     return float(x), float(y), float(z)
 
 
-def _time_order(tags: dict[str, Any]) -> tuple[str, float, float, float]:
-    return (
-        str(tags.get("AcquisitionDate", "")),
-        number(tags, "AcquisitionTime"),
-        number(tags, "FrameReferenceTime"),
-        number(tags, "InstanceNumber"),
-    )
+def _in_time_order(images: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Images of one position by the time of their acquisition. Without dates, those before noon follow those
+    after it where the scan passed midnight.
+    """
+    times = [_acquired_s(tags) for tags in images]
+    past_midnight = max(times) - min(times) > _HALF_DAY_S and max(times) < 2 * _HALF_DAY_S
+    if past_midnight:
+        times = [t + 2 * _HALF_DAY_S if t < _HALF_DAY_S else t for t in times]
+    rest = [(number(tags, "FrameReferenceTime"), number(tags, "InstanceNumber")) for tags in images]
+    order = sorted(range(len(images)), key=lambda n: (times[n], rest[n]))
+    return [images[n] for n in order]
+
+
+def _acquired_s(tags: dict[str, Any]) -> float:
+    """Time of the acquisition in s, since 1970 where its date is known, else since midnight; 0 without."""
+    try:
+        if tags.get("AcquisitionTime"):
+            begin = moment(str(tags.get("AcquisitionDate") or ""), str(tags["AcquisitionTime"]))
+            return (begin.time - (_EPOCH if begin.dated else NO_DATE)).total_seconds()
+        return (date_time(str(tags["AcquisitionDateTime"]))[0] - _EPOCH).total_seconds()
+    except (KeyError, ValueError):
+        return 0.0
 
 
 def _is_slice(tags: dict[str, Any]) -> bool:
@@ -189,13 +247,20 @@ def _is_slice(tags: dict[str, Any]) -> bool:
 
 
 def _same_stack(a: dict[str, Any], b: dict[str, Any]) -> bool:
-    same = ("SeriesInstanceUID", "Rows", "Columns", "EchoTime")
+    same = ["SeriesInstanceUID", "Rows", "Columns"]
+    if a.get("Modality") == "MR":  # archives have given several series one UID
+        same += ["SeriesNumber", "SeriesDescription"]
     close = ("PixelSpacing", "ImageOrientationPatient")
     return (
         all(a.get(key) == b.get(key) for key in same)
+        and _same_echo(number(a, "EchoTime"), number(b, "EchoTime"))
         and image_component(a) == image_component(b)
         and all(np.allclose(a[key], b[key], atol=1e-3) for key in close)
     )
+
+
+def _same_echo(a: float, b: float) -> bool:
+    return abs(a - b) <= max(_SAME_ECHO_MS, _SAME_ECHO_SHARE * max(a, b))
 
 
 def image_component(tags: dict[str, Any]) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.core.findings import Finding
 from MRI2PETLib.images.checks import MIN_EXTENT_MM, MIN_SLICES
-from MRI2PETLib.images.dicom import DicomSeries, image_component, number
+from MRI2PETLib.images.dicom import DicomSeries, image_component, normal, number
 
 _T1_WORDS = re.compile(
     r"(?<![a-z0-9])t1(?!\d)|mp-?rage|mp2rage|bravo|spgr|\btfl|\btfe|fl3d|flash|vibe|mdeft|3d[ _-]?tfe", re.I
@@ -41,16 +41,18 @@ def choose_series(
     A T1 is an MR volume that its description and its contrast (short TE; inversion recovery gradient echo,
     spoiled gradient echo, or short-TR spin echo) agree upon. Of equals, clearly smaller voxels win.
 
-    :param series_uid: take the series with this SeriesInstanceUID.
+    :param series_uid: take the series with this SeriesInstanceUID, or :attr:`.DicomSeries.key`.
     :raises InputError: when none fits, or several fit equally well; the message lists them.
     """
-    if series_uid is not None:
-        named = [s for s in series if s.uid == series_uid]
-        if not named:
-            raise InputError(f"{folder} has no series {series_uid}.", _list(series))
-        return ChosenSeries(max(named, key=lambda s: len(s.files)), ())
     modality, name = ("PT", "PET") if kind == "pet" else ("MR", "T1")
-    candidates = [s for s in series if s.modality == modality]
+    if series_uid is not None:
+        candidates = [s for s in series if s.key == series_uid] or [s for s in series if s.uid == series_uid]
+        if not candidates:
+            raise InputError(f"{folder} has no series {series_uid}.", _list(series))
+        if len(candidates) == 1:
+            return ChosenSeries(candidates[0], ())
+    else:
+        candidates = [s for s in series if s.modality == modality]
     if not candidates:
         raise InputError(f"{folder} has no {name} series (modality {modality}).", _list(series))
     candidates = [s for s in candidates if _is_volume(s)] or candidates
@@ -62,7 +64,8 @@ def choose_series(
     if len(equals) > 1:
         equals.sort(key=lambda s: float(np.prod(s.spacing_mm)))
         if np.prod(equals[0].spacing_mm) > 0.8 * np.prod(equals[1].spacing_mm) or best < 1:
-            hint = f"Choose one by its UID (series_uid). {_list(equals)}"
+            how = "Choose one with --series" if kind == "t1" else "Give a folder that holds one of them"
+            hint = f"{how}. {_list(equals)}"
             raise InputError(f"{folder} holds {len(equals)} series that could be the {name}.", hint)
     chosen = equals[0]
     findings = []
@@ -115,4 +118,23 @@ def _pet_score(series: DicomSeries) -> float:
 
 
 def _list(series: Iterable[DicomSeries]) -> str:
-    return "Series: " + "; ".join(s.label() for s in series)
+    """All series in one line, each with what tells it apart from the others."""
+    series = list(series)
+    details = [_details(s) for s in series]
+    differ = [name for name in details[0] if len({d[name] for d in details}) > 1] if details else []
+    labels = []
+    for one, own in zip(series, details):
+        more = ", ".join(f"{name} {own[name]}" for name in differ if own[name])
+        labels.append(f"{one.label()} ({more})" if more else one.label())
+    return "Series: " + "; ".join(labels)
+
+
+def _details(series: DicomSeries) -> dict[str, str]:
+    tags = series.tags
+    time = str(tags.get("AcquisitionTime") or "")
+    return {
+        "image type": " ".join(str(part) for part in np.atleast_1d(tags.get("ImageType") or [])),
+        "acquisition": str(tags.get("AcquisitionNumber") or ""),
+        "acquired": f"{time[:2]}:{time[2:4]}:{time[4:6]}" if time[:6].isdigit() else time,
+        "slices along": " ".join(f"{v:.2f}" for v in normal(tags)),
+    }

@@ -20,7 +20,7 @@ _UTC = re.compile(_OFFSET)
 # The furthest zones of the world.
 _OFFSETS = (timedelta(hours=-12), timedelta(hours=14))
 _DAY_S = 86400.0
-_NO_DATE = datetime(2000, 1, 1)
+NO_DATE = datetime(2000, 1, 1)  # of a moment without a date
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ def moment(date_text: str, time_text: str) -> Moment:
 
     :raises ValueError: when one of them is malformed.
     """
-    return Moment((date(date_text) if date_text else _NO_DATE) + time_of_day(time_text), bool(date_text))
+    return Moment((date(date_text) if date_text else NO_DATE) + time_of_day(time_text), bool(date_text))
 
 
 def seconds_between(earlier: Moment, later: Moment) -> float:
