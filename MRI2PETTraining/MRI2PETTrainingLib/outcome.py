@@ -132,7 +132,7 @@ def predict_cases(
             staged = replace(files, folder=staging)
             write_case(staged, case, t1, bundle, result, {"fold": fold, "model_sha256": bundle.sha256})
             about = json.loads(sidecar_path(entry.folder / REAL).read_text(encoding="utf-8"))
-            write_image(sitk.ReadImage(str(entry.folder / REAL)), staged.real, about)
+            write_image(sitk.ReadImage(str(entry.folder / REAL)), staged.real, about, forms=t1.forms)
         rows.append(_row(run, fold, entry, files))
     return rows
 

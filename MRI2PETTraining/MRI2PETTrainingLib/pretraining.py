@@ -109,8 +109,8 @@ def _write_pair(
         "Request": request,
     }
     with staged_folder(make_folder(folder), last=PET) as staging:
-        write_image(extraction.mask, staging / MASK)
-        write_image(decode(made, encoded, extraction.mask), staging / PET, about)
+        write_image(extraction.mask, staging / MASK, forms=t1.forms)
+        write_image(decode(made, encoded, extraction.mask), staging / PET, about, forms=t1.forms)
 
 
 def _is_there(folder: Path, request: dict[str, Any]) -> bool:

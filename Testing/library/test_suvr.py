@@ -31,6 +31,7 @@ from MRI2PETLib.suvr.regional import (
 from MRI2PETLib.suvr.run import SuvrCase, read_cases, run_cohort
 from MRI2PETLib.templates.icbm152 import load_template
 from MRI2PETLib.templates.regions import Parcellation
+from nifti_headers import affine, apart, seen_by_nibabel, write_nifti_header
 
 IDENTITY = sitk.Transform(3, sitk.sitkIdentity)
 # Balls in MNI space (RAS mm) of 20 mm radius and the activity in them; elsewhere in the brain it is 1.2.
@@ -244,12 +245,26 @@ def settings(chosen: RegionPlan) -> SuvrSettings:
     return SuvrSettings(chosen, built_in_pet_template(), "built in")
 
 
+def test_every_file_lies_on_the_pet_in_every_reader(cohort: tuple[Path, dict]) -> None:
+    """Its sform and qform differ by 3 degrees and 3 mm."""
+    folder, _ = cohort
+    pet = folder / "PET.nii.gz"
+    written = list((folder / "out").rglob("*.nii.gz"))
+    assert len(written) >= 3
+    for path in written:
+        assert apart(pet, path, sitk.ReadImage(str(pet)).GetSize()) == (0, 0), path
+
+
 @pytest.fixture(scope="module")
 def cohort(person: SimulatedSubject, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict]:
     """One person with a PET of known regional means on a grid of its own, and one broken file."""
     folder = tmp_path_factory.mktemp("suvr")
     pet = sitk.Resample(phantom(), person.t1, person.template_to_native.GetInverse(), sitk.sitkLinear, 0.0)
     write_image(pet, folder / "PET.nii.gz", {"Units": "SUV", "Simulated": True})
+    stated = seen_by_nibabel(folder / "PET.nii.gz")
+    turned = affine((3, 0, 0), corner=(3, 0, 0), zooms=(1, 1, 1)) @ stated
+    array = sitk.GetArrayFromImage(pet).T
+    write_nifti_header(folder / "PET.nii.gz", array, sform=(stated, 2), qform=(turned, 1))
     write_image(person.t1, folder / "T1.nii.gz")
     (folder / "broken.nii.gz").write_bytes(b"no image")
     cases = [

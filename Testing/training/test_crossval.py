@@ -18,7 +18,8 @@ from MRI2PETLib.models.bundle import read_bundle
 from MRI2PETLib.synthesis.pipeline import synthesize
 from MRI2PETTrainingLib import command
 from MRI2PETTrainingLib.folds import read_folds
-from small_datasets import rows_of, write_dataset, write_pair, write_table
+from nifti_headers import affine, apart, seen_by_nibabel, write_nifti_header
+from small_datasets import SIZE, rows_of, write_dataset, write_pair, write_table
 
 COMMANDS = {"train": command}
 PRESET = {
@@ -68,6 +69,11 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
         row |= {"mask": f"{row['case']}/brain_mask.nii.gz", "group": "pain" if genotype == "MAB" else "HC"}
         row["genotype"] = genotype
     write_table(root, rows)
+    # One T1 with two orientations: readers differ in which one they take.
+    t1 = root / NAMES[-1] / "T1.nii.gz"
+    stated, array = seen_by_nibabel(t1), sitk.GetArrayFromImage(sitk.ReadImage(str(t1))).T
+    turned = affine((3, 0, 0), corner=(3, 0, 0), zooms=(1, 1, 1)) @ stated
+    write_nifti_header(t1, array, sform=(stated, 2), qform=(turned, 1))
     return root
 
 
@@ -111,6 +117,12 @@ def test_a_run_leaves_everything(run: Path) -> None:
     page = (run / "report.html").read_text(encoding="utf-8")
     for words in ("training mean", "anatomy null", "learning_rate", "torch", "s a step", "data:image/png"):
         assert words in page
+
+
+def test_predictions_lie_on_the_t1_in_every_reader(run: Path) -> None:
+    row = table(run / "predictions.csv")[-1]
+    for name in ("synthetic", "real", "mask"):
+        assert apart(run / row["t1"], run / row[name], (SIZE,) * 3) == (0, 0), name
 
 
 def test_a_prediction_is_what_the_fold_s_bundle_synthesises(run: Path) -> None:

@@ -16,6 +16,7 @@ from MRI2PETLib.core.progress import ProgressCallback, no_progress
 from MRI2PETLib.evaluation.measure import is_constant
 from MRI2PETLib.images.formats import sidecar_path
 from MRI2PETLib.images.io import LoadedImage, on_grid_of, read_image, same_grid
+from MRI2PETLib.images.orientation import NiftiForms
 from MRI2PETLib.preprocessing.pet import PetImage, read_pet, to_unit
 from MRI2PETLib.preprocessing.pet_alignment import AlignedPet, align_pet_to_t1
 
@@ -39,7 +40,8 @@ class CaseImages:
     ``unit`` is that of both PETs, or ``None`` when only their patterns can be compared.
     ``template_to_native`` maps MNI points to points of this case (LPS mm). ``model`` is what the synthetic
     PET's sidecar says about its model. ``to_synthetic_unit``: the real PET was scaled by values of its own to
-    the unit of the synthetic one, so that their levels say nothing.
+    the unit of the synthetic one, so that their levels say nothing. ``forms``: both orientations of the
+    synthetic PET's file.
     """
 
     synthetic: sitk.Image
@@ -52,6 +54,7 @@ class CaseImages:
     model: dict[str, Any] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
     to_synthetic_unit: bool = False
+    forms: NiftiForms | None = None
 
 
 def load_case(
@@ -120,6 +123,7 @@ def load_case(
         model=_provenance(sidecar, "model") or {},
         provenance=provenance,
         to_synthetic_unit=to_synthetic_unit,
+        forms=synthetic.forms,
     )
 
 

@@ -20,8 +20,10 @@ from MRI2PETLib.core.findings import Finding, Verdict
 from MRI2PETLib.images import checks as image_checks
 from MRI2PETLib.images.checks import Kind
 from MRI2PETLib.images.formats import SUFFIXES, WRITABLE_SUFFIXES, image_suffix, sidecar_path
-from MRI2PETLib.images.nifti import open_nifti
+from MRI2PETLib.images.grid import Grid
+from MRI2PETLib.images.nifti import open_nifti, write_nifti
 from MRI2PETLib.images.nrrd_metaimage import open_with_itk
+from MRI2PETLib.images.orientation import NiftiForms
 from MRI2PETLib.images.raw import SHEAR_TOLERANCE_MM, RawImage, to_image
 
 
@@ -32,6 +34,7 @@ class LoadedImage:
     :ivar image: float32 for ``t1`` and ``pet``, uint8 (0, 1) for ``mask``, int32 for ``labels``.
     :ivar path: the file, or the DICOM folder.
     :ivar sha256: of the file, or of the DICOM files of the series (see :func:`sha256_of`).
+    :ivar forms: both orientations of a NIfTI file, to be written with what is made from it.
     """
 
     image: sitk.Image
@@ -39,6 +42,7 @@ class LoadedImage:
     verdict: Verdict
     sha256: str
     metadata: dict[str, Any]
+    forms: NiftiForms | None = None
 
 
 def open_image(path: Path | str, *, kind: Kind, series_uid: str | None = None) -> RawImage:
@@ -77,7 +81,7 @@ def _open_file(path: Path) -> RawImage:
         raise InputError(f"{path} is not of a supported image type ({suffix or 'no suffix'}).", hint)
     if path.stat().st_size == 0:
         raise InputError(f"{path} is empty (0 bytes).", "Copy or export the file again.")
-    return open_nifti(path, suffix) if suffix.startswith(".nii") else open_with_itk(path)
+    return open_nifti(path) if suffix.startswith(".nii") else open_with_itk(path)
 
 
 def read_image(path: Path | str, *, kind: Kind, series_uid: str | None = None) -> LoadedImage:
@@ -101,6 +105,7 @@ def read_image(path: Path | str, *, kind: Kind, series_uid: str | None = None) -
         verdict=Verdict(raw.findings + findings),
         sha256=sha256_of_files(raw.files),
         metadata={**raw.metadata, **grid_metadata(image)},
+        forms=raw.forms,
     )
 
 
@@ -161,9 +166,17 @@ def on_grid_of(image: sitk.Image, reference: sitk.Image) -> sitk.Image:
     return exact
 
 
-def write_image(image: sitk.Image, path: Path | str, sidecar: dict[str, Any] | None = None) -> Path:
+def write_image(
+    image: sitk.Image,
+    path: Path | str,
+    sidecar: dict[str, Any] | None = None,
+    *,
+    forms: NiftiForms | None = None,
+) -> Path:
     """Write an image (compressed) and its JSON sidecar, whole or not at all.
 
+    :param forms: orientations of the NIfTI image that this one belongs to, in whose world it lies: the two
+        then lie together in every reader, whichever orientation that takes.
     :raises OutputError: unknown suffix, missing or read-only folder, full disk.
     """
     path = Path(path)
@@ -175,8 +188,12 @@ def write_image(image: sitk.Image, path: Path | str, sidecar: dict[str, Any] | N
         # Opening it ourselves reports a read-only folder as such; ITK only says "not written".
         temporary.touch()
         try:
-            sitk.WriteImage(image, str(temporary), useCompression=True)
-            _check_written(image, temporary)
+            if forms is not None and image_suffix(path).startswith(".nii"):
+                write_nifti(image, temporary, forms)
+            else:
+                placed = image if forms is None else _as_itk_shows(image, forms)
+                sitk.WriteImage(placed, str(temporary), useCompression=True)
+                _check_written(image, temporary)
         except RuntimeError as error:
             raise OutputError(
                 f"Cannot write {path}.", "Is the disk full? Free some space, run again."
@@ -184,6 +201,16 @@ def write_image(image: sitk.Image, path: Path | str, sidecar: dict[str, Any] | N
         if sidecar is not None:
             write_json(sidecar_path(path), sidecar)
     return path
+
+
+def _as_itk_shows(image: sitk.Image, forms: NiftiForms) -> sitk.Image:
+    """The image where ITK shows the NIfTI image that it belongs to: only ITK reads the other formats."""
+    grid = forms.for_grid(Grid.of(image)).as_itk_reads()
+    placed = sitk.Image(image)
+    placed.SetSpacing(grid.spacing_mm)
+    placed.SetOrigin(grid.origin)
+    placed.SetDirection(grid.direction)
+    return placed
 
 
 def _check_written(image: sitk.Image, path: Path) -> None:

@@ -1,133 +1,197 @@
-"""Open NIfTI files with nibabel: header, orientation, unit of length, checksum of compressed files."""
+"""Open NIfTI-1 and NIfTI-2 files: header with nibabel, voxels on demand, checksum of compressed files."""
 
 from __future__ import annotations
 
-import gzip
 import math
 import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import SimpleITK as sitk
 
 from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.core.findings import Finding
+from MRI2PETLib.images.formats import image_suffix
+from MRI2PETLib.images.grid import Grid
+from MRI2PETLib.images.gzipped import MAGIC, read_gzip
+from MRI2PETLib.images.orientation import NiftiForms, read_forms
 from MRI2PETLib.images.raw import RawImage, split_size, unreadable_as_input_error
 
-if TYPE_CHECKING:
-    import nibabel as nib
-
-# NIfTI xyzt_units: code -> factor to mm. 0 (unknown) is mm by convention.
-_UNITS = {0: ("unknown", 1.0), 1: ("metre", 1e3), 2: ("mm", 1.0), 3: ("micrometre", 1e-3)}
-_PLAUSIBLE_EXTENT_MM = (60.0, 3000.0)
 # A compressed file up to this size is decompressed once and kept while it is read; a larger one (frames of a
 # dynamic PET) is decompressed again for what is asked for.
 _IN_MEMORY_BYTES = 1 << 29
+_COMPRESSION = 4  # of 9: half of the time of 6, files 7 % larger
 
 
-def open_nifti(path: Path, suffix: str) -> RawImage:
-    """Open a NIfTI file; reads the header only.
+@dataclass(frozen=True)
+class _Layout:
+    """Where the voxels are in the (decompressed) file."""
 
-    :raises InputError: unreadable header, not three-dimensional, vector or complex, too large.
+    dtype: np.dtype
+    offset: int
+    frame_bytes: int
+    n_frames: int
+
+    @property
+    def end(self) -> int:
+        return self.offset + self.frame_bytes * self.n_frames
+
+
+def open_nifti(path: Path) -> RawImage:
+    """Open a NIfTI file (``.nii``, ``.nii.gz``, or the ``.hdr`` of a pair); reads the header, and compressed
+    files to their end, for their checksum.
+
+    :raises InputError: unreadable header, cut short, not three-dimensional, vector or complex, too large.
     """
-    import nibabel as nib
+    compressed = _is_compressed(path)
+    with unreadable_as_input_error(path):
+        header = _header(path, compressed)
+    data_path = path.with_suffix(".img") if image_suffix(path) == ".hdr" else path
+    shape = tuple(int(n) for n in header["dim"][1 : 1 + max(0, min(7, int(header["dim"][0])))])
+    size, _ = split_size(path, shape[:4])
+    if any(n > 1 for n in shape[4:]):
+        raise InputError(f"{path} is a vector image (shape {shape}).", "Give a scalar image.")
+    with unreadable_as_input_error(path):
+        dtype, slope, intercept = _values(header, path)
+        layout = _layout(header, size, shape, dtype)
+    forms, findings, used = read_forms(header, size, path.name)
+    with unreadable_as_input_error(path):
+        stored, more = _stored(data_path, layout, compressed)
 
-    with path.open("rb") as stream:
-        is_gzip = stream.read(2) == b"\x1f\x8b"
+    def read_frame(t: int) -> np.ndarray:
+        with unreadable_as_input_error(path), np.errstate(all="ignore"):
+            values = np.frombuffer(stored(t), dtype).reshape(size[::-1])
+            return values if (slope, intercept) == (1.0, 0.0) else values * np.float64(slope) + intercept
+
+    return RawImage(
+        path=path,
+        affine=forms.affine,
+        size=size,
+        n_frames=layout.n_frames,
+        read_frame=read_frame,
+        files=tuple(dict.fromkeys((path, data_path))),
+        metadata={"format": "NIfTI", "orientation_from": used},
+        findings=(*findings, *more),
+        forms=forms,
+    )
+
+
+def write_nifti(image: sitk.Image, path: Path, forms: NiftiForms) -> None:
+    """Write a scalar 3-D image with the orientations ``forms`` of the image that it belongs to.
+
+    :raises OSError: if the disk is full or the file cannot be written.
+    """
+    values = sitk.GetArrayViewFromImage(image)
+    header = forms.for_grid(Grid.of(image)).header(values.dtype)
+    content = header.binaryblock + bytes(4) + values.tobytes()
+    if image_suffix(path) == ".nii.gz":
+        stream = zlib.compressobj(_COMPRESSION, wbits=zlib.MAX_WBITS | 16)
+        content = stream.compress(content) + stream.flush()
+    path.write_bytes(content)
+
+
+def _is_compressed(path: Path) -> bool:
+    """Whether a file is gzip-compressed, as its name must say too."""
+    with unreadable_as_input_error(path), path.open("rb") as stream:
+        is_gzip = stream.read(2) == MAGIC
+    suffix = image_suffix(path)
     if is_gzip != (suffix == ".nii.gz"):
         state, right = ("gzip-compressed", ".nii.gz") if is_gzip else ("not gzip-compressed", ".nii")
         raise InputError(
             f"{path} ends in {suffix} but is {state}.", f"If it is NIfTI, rename it to end in {right}."
         )
-    with unreadable_as_input_error(path):
-        image = nib.load(path)
-    if not isinstance(image, (nib.Nifti1Image, nib.Nifti2Image)):
-        raise InputError(f"{path} is {type(image).__name__}, not NIfTI.", "Convert it to NIfTI.")
-    if image.get_data_dtype().fields is not None or image.get_data_dtype().kind == "c":
+    return is_gzip
+
+
+def _header(path: Path, compressed: bool) -> Any:
+    """The header as it stands: nibabel's checks would correct or refuse what is harmless.
+
+    :raises ValueError: if it is none of NIfTI.
+    """
+    import nibabel as nib
+
+    def start(n_bytes: int) -> bytes:
+        if compressed:
+            return read_gzip(path, 0, n_bytes, to_end=False)[0]
+        with path.open("rb") as stream:
+            content = stream.read(n_bytes)
+        if len(content) < n_bytes:
+            raise EOFError("the file ends within its header")
+        return content
+
+    stated = start(4)
+    for kind, n_bytes, magics in (
+        (nib.Nifti1Header, 348, (b"n+1", b"ni1")),
+        (nib.Nifti2Header, 540, (b"n+2", b"ni2")),
+    ):
+        if n_bytes in (int.from_bytes(stated, "little"), int.from_bytes(stated, "big")):
+            header = kind(start(n_bytes), check=False)
+            if header["magic"].item()[:3] in magics:
+                return header
+    raise ValueError("it has no NIfTI header")
+
+
+def _values(header: Any, path: Path) -> tuple[np.dtype, float, float]:
+    """How voxels are stored, and what scales them."""
+    dtype = header.get_data_dtype()
+    if dtype.fields is not None or dtype.kind == "c":
         raise InputError(f"{path} holds colour, vector or complex voxels.", "Give a scalar image.")
-    shape = image.shape
-    if len(shape) > 4 and any(n > 1 for n in shape[4:]):
-        raise InputError(f"{path} is a vector image (shape {shape}).", "Give a scalar image.")
-    size, n_frames = split_size(path, shape[:4])
-    if is_gzip:
-        image = _decompressed(path, image)
-    ras_affine, findings, orientation = _affine(path, image)
-    dataobj = image.dataobj
+    slope, intercept = header.get_slope_inter()
+    return dtype, 1.0 if slope is None else slope, 0.0 if intercept is None else intercept
 
-    def read_frame(t: int) -> np.ndarray:
-        index = (slice(None),) * 3 + ((t,) if len(shape) > 3 else ()) + (0,) * max(0, len(shape) - 4)
-        with unreadable_as_input_error(path), np.errstate(all="ignore"):
-            return np.asarray(dataobj[index]).T
 
-    return RawImage(
-        path=path,
-        affine=np.diag([-1.0, -1.0, 1.0, 1.0]) @ ras_affine,
-        size=size,
-        n_frames=n_frames,
-        read_frame=read_frame,
-        files=(path,),
-        metadata={"format": "NIfTI", "orientation_from": orientation},
-        findings=findings,
+def _layout(header: Any, size: tuple[int, int, int], shape: tuple[int, ...], dtype: np.dtype) -> _Layout:
+    """:raises ValueError: if the voxels are said to begin where they cannot."""
+    offset = float(header["vox_offset"])
+    if not 0 <= offset < 1e9:
+        raise ValueError(f"its voxels are said to begin at byte {offset:g}")
+    single = header["magic"].item()[1:2] == b"+"
+    if single and offset < header.sizeof_hdr:  # 0 is usual; the NIfTI library does the same
+        offset = header.sizeof_hdr + 4
+    n_frames = shape[3] if len(shape) > 3 else 1
+    return _Layout(dtype, int(offset), math.prod(size) * dtype.itemsize, n_frames)
+
+
+def _stored(
+    path: Path, layout: _Layout, compressed: bool
+) -> tuple[Callable[[int], bytes | memoryview], tuple[Finding, ...]]:
+    """What gives the bytes of a frame, and what was odd about the file.
+
+    :raises EOFError: if the file holds fewer voxels than its header says.
+    """
+    if not compressed:
+        present = path.stat().st_size
+        if present < layout.end:
+            raise EOFError(f"it holds {present} of {layout.end} bytes")
+
+        def read(t: int) -> bytes:
+            with path.open("rb") as stream:
+                stream.seek(layout.offset + t * layout.frame_bytes)
+                return stream.read(layout.frame_bytes)
+
+        return read, ()
+    small = layout.end <= _IN_MEMORY_BYTES
+    content, tail = read_gzip(path, layout.offset, layout.end - layout.offset if small else 0)
+    findings = () if not tail else (_foreign_tail(path, tail),)
+
+    def from_memory(t: int) -> memoryview:
+        return memoryview(content)[t * layout.frame_bytes : (t + 1) * layout.frame_bytes]
+
+    def again(t: int) -> bytes:
+        start = layout.offset + t * layout.frame_bytes
+        return read_gzip(path, start, layout.frame_bytes, to_end=False)[0]
+
+    return from_memory if small else again, findings
+
+
+def _foreign_tail(path: Path, n_bytes: int) -> Finding:
+    message = f"{path.name} ends with {n_bytes} bytes that do not belong to it; they are left out."
+    return Finding(
+        "warn",
+        "foreign_tail",
+        message,
+        "The checksum before them is right.",
     )
-
-
-def _decompressed(path: Path, image: nib.Nifti1Image) -> nib.Nifti1Image:
-    """The same image from memory, or still from its file if it is large.
-
-    The file is read to its end, where the checksum is: nibabel stops at the last voxel and misses damaged
-    ones.
-    """
-    stored: Any = image.dataobj
-    n_bytes = stored.offset + math.prod(image.shape) * image.get_data_dtype().itemsize
-    with unreadable_as_input_error(path):
-        content = _decompressed_at_once(path, n_bytes) if n_bytes <= _IN_MEMORY_BYTES else b""
-        if not content:
-            with gzip.open(path, "rb") as stream:
-                content = stream.read(n_bytes) if n_bytes <= _IN_MEMORY_BYTES else b""
-                while stream.read(1 << 20):
-                    pass
-        return type(image).from_bytes(content) if content else image
-
-
-def _decompressed_at_once(path: Path, n_bytes: int) -> bytes:
-    """What a gzip file holds if that is one member of ``n_bytes``, else nothing.
-
-    One call outside Python's lock; ``gzip`` makes thousands, and waits for another thread as often.
-    """
-    stream = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
-    content = stream.decompress(path.read_bytes(), n_bytes)
-    more = stream.decompress(stream.unconsumed_tail, 1)
-    return content if stream.eof and not more and not stream.unused_data else b""
-
-
-def _affine(path: Path, image: nib.Nifti1Image) -> tuple[np.ndarray, tuple[Finding, ...], str]:
-    """RAS affine in mm, what was odd about it, and which header field it came from."""
-    header, size = image.header, np.asarray(image.shape[:3])
-    findings: list[Finding] = []
-    with unreadable_as_input_error(path):
-        sform, sform_code = header.get_sform(coded=True)
-        qform, qform_code = header.get_qform(coded=True)
-    affine = np.array(image.affine, dtype=float)
-    if sform_code and qform_code:
-        corners = np.array(np.meshgrid(*[(0, n - 1) for n in size])).reshape(3, -1)
-        apart = np.linalg.norm((sform - qform)[:3, :3] @ corners + (sform - qform)[:3, 3:], axis=0).max()
-        if apart > 0.1:
-            message = f"sform and qform of {path.name} differ by up to {apart:.1f} mm; the sform is used."
-            findings.append(Finding("warn", "sform_qform", message, "Check the left-right and the overlay."))
-    if not sform_code and not qform_code:
-        message = f"{path.name} has neither sform nor qform: where left, front and top are is not known."
-        hint = "Convert it again with the orientation (for example with dcm2niix)."
-        findings.append(Finding("warn", "orientation_unknown", message, hint))
-    unit, factor = _UNITS.get(int(header["xyzt_units"]) & 7, ("unknown", 1.0))
-    if factor != 1.0:
-        extent = float(np.max(size * np.linalg.norm(affine[:3, :3], axis=0)))
-        low, high = _PLAUSIBLE_EXTENT_MM
-        if low <= extent * factor <= high:
-            affine[:3] *= factor
-            message = f"{path.name} is in {unit}s; converted to mm."
-        else:
-            message = f"The header of {path.name} says {unit}s, but the numbers fit mm; taken as mm."
-        hint = "Check the size of the head; write the file again with the unit mm."
-        findings.append(Finding("warn", "unit_of_length", message, hint))
-    used = "sform" if sform_code else "qform" if qform_code else "none"
-    return affine, tuple(findings), used

@@ -14,6 +14,7 @@ import SimpleITK as sitk
 
 from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.core.findings import Finding
+from MRI2PETLib.images.orientation import NiftiForms
 
 # 1 GB as float32; the pipeline holds a handful of copies. 0.5 mm isotropic over 300 mm is 216 million voxels.
 MAX_VOXELS = 256_000_000
@@ -29,6 +30,7 @@ class RawImage:
     :ivar size: voxels along i, j, k.
     :ivar read_frame: returns frame t as an array [k, j, i] with its stored scaling applied.
     :ivar files: the files that hold the image.
+    :ivar forms: the orientations of a NIfTI file, for the images that are made from it.
     """
 
     path: Path
@@ -39,6 +41,7 @@ class RawImage:
     files: tuple[Path, ...]
     metadata: dict[str, Any]
     findings: tuple[Finding, ...] = ()
+    forms: NiftiForms | None = None
 
     @property
     def spacing_mm(self) -> np.ndarray:

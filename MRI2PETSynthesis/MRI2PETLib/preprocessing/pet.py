@@ -14,6 +14,7 @@ from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.core.findings import Finding, Verdict
 from MRI2PETLib.images import bids
 from MRI2PETLib.images.io import grid_metadata, open_image, read_frame_image, same_grid, sha256_of_files
+from MRI2PETLib.images.orientation import NiftiForms
 from MRI2PETLib.images.raw import RawImage
 from MRI2PETLib.preprocessing.bids_suv import scale_from_bids
 from MRI2PETLib.preprocessing.dicom_clock import frame_times_from_dicom
@@ -41,13 +42,17 @@ _LOOKS_LIKE_BQ, _LOOKS_LIKE_SUV = 100.0, (0.2, 10.0)
 
 @dataclass(frozen=True)
 class PetImage:
-    """A 3-D PET (float32, on the grid of its file) in ``unit``, and what was noticed while reading it."""
+    """A 3-D PET (float32, on the grid of its file) in ``unit``, and what was noticed while reading it.
+
+    ``forms``: both orientations of a NIfTI file, to be written with what is made from it.
+    """
 
     image: sitk.Image
     unit: Unit
     verdict: Verdict
     sha256: str
     metadata: dict[str, Any]
+    forms: NiftiForms | None = None
 
 
 class _Stated(NamedTuple):
@@ -112,6 +117,7 @@ def read_pet(
         verdict=Verdict(raw.findings + findings + more + check_unit(image, scale.unit)),
         sha256=sha256_of_files(raw.files),
         metadata=metadata,
+        forms=raw.forms,
     )
 
 

@@ -76,7 +76,7 @@ def write_case(
             ("valid_mask", result.valid, {"Units": "none", "Meaning": "1 where NormDiff is defined"}),
         )
         for name, image, more in maps:
-            write_image(image, staging / f"{name}.nii.gz", {**about, **more})
+            write_image(image, staging / f"{name}.nii.gz", {**about, **more}, forms=case.forms)
         write_table(staging / "regions.csv", RegionRow._fields, result.regions)
         _write_regions(make_folder(staging / "regions"), case, result)
         picture = comparison_figure(
@@ -107,7 +107,7 @@ def _write_regions(folder: Path, case: CaseImages, result: CaseResult) -> None:
         whole[k : k + labels.shape[0], j : j + labels.shape[1], i : i + labels.shape[2]] = labels
         image = sitk.GetImageFromArray(whole)
         image.CopyInformation(case.mask)
-        write_image(image, folder / f"{parcellation.name}.nii.gz")
+        write_image(image, folder / f"{parcellation.name}.nii.gz", forms=case.forms)
         write_rows(
             folder / f"{parcellation.name}.csv", [RegionName(*item) for item in parcellation.names.items()]
         )

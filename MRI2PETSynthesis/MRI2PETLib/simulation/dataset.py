@@ -19,6 +19,7 @@ from MRI2PETLib.core.files import make_folder, temporary_mark, write_json, write
 from MRI2PETLib.core.progress import ProgressCallback, no_progress
 from MRI2PETLib.core.tables import write_table
 from MRI2PETLib.images.io import read_image, write_image
+from MRI2PETLib.images.orientation import NiftiForms
 from MRI2PETLib.simulation.for_t1 import SimulatedPet, simulate_pet
 from MRI2PETLib.simulation.scanner import TRACER
 from MRI2PETLib.simulation.subject import (
@@ -131,7 +132,7 @@ def write_pets(
         number = int(np.random.default_rng([seed, zlib.crc32(case.encode())]).integers(2**31))
         made = simulate_pet(t1.image, number)
         source = {"path": str(t1s[case].resolve()), "sha256": t1.sha256}
-        _write_whole(folder / case, partial(_write_pet, made, source))
+        _write_whole(folder / case, partial(_write_pet, made, source, t1.forms))
     there = [case for case in t1s if (folder / case / TRUTH).is_file()]
     truths = {case: json.loads((folder / case / TRUTH).read_text(encoding="utf-8")) for case in there}
     rows = [
@@ -203,10 +204,10 @@ def _write_subject(subject: SimulatedSubject, folder: Path) -> None:
     write_json(folder / TRUTH, subject.truth)
 
 
-def _write_pet(made: SimulatedPet, source: Mapping[str, str], folder: Path) -> None:
+def _write_pet(made: SimulatedPet, source: Mapping[str, str], forms: NiftiForms | None, folder: Path) -> None:
     suv = {**_note(made.truth["seed"]), **_SUV, "T1": dict(source)}
-    write_image(made.pet, folder / "PET.nii.gz", suv)
-    write_image(made.pet_true, folder / "PET_true.nii.gz", {**suv, "Noise": "none"})
+    write_image(made.pet, folder / "PET.nii.gz", suv, forms=forms)
+    write_image(made.pet_true, folder / "PET_true.nii.gz", {**suv, "Noise": "none"}, forms=forms)
     write_json(folder / TRUTH, made.truth)
 
 

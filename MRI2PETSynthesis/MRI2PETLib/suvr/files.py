@@ -87,6 +87,7 @@ def write_case(
             suvr,
             staging / "suvr_pet.nii.gz",
             {**about, "Units": "SUVR", "UnitsMeaning": f"ratio to the mean in {reference.region}"},
+            forms=case.pet.forms,
         )
         names = {str(label): name for label, name in settings.plan.atlas.names.items()}
         for name, method in case.methods.items():
@@ -95,12 +96,14 @@ def write_case(
                 sitk.Cast(method.labels, sitk.sitkInt32),
                 staging / f"labels_{tag}.nii.gz",
                 {**about, "Method": name, "Labels": names},
+                forms=case.pet.forms,
             )
             if name == SYNTHETIC_MR and method.normalisation.mr is not None:
                 write_image(
                     method.normalisation.mr,
                     staging / "synthetic_mr.nii.gz",
                     {**about, "Synthetic": True, "Modality": "MR", "Units": "normalised"},
+                    forms=case.pet.forms,
                 )
         suvr_figure(case, settings.plan, staging / PICTURE, title=title, note=note(settings, case))
         write_json(staging / SIDECAR, content)

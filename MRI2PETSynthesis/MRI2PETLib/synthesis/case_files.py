@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -124,15 +125,14 @@ def write_case(
     wanted: dict[str, Any],
 ) -> dict[str, Any]:
     """Write a case's images and sidecars. Returns the sidecar of the PET."""
+    write = partial(write_image, forms=t1.forms)
     common = {"Synthetic": True, "Description": synthetic_note(bundle), "Sources": [str(case.t1)]}
-    write_image(result.mask, files.mask, {"Type": "Brain", "Sources": [str(case.t1)]})
+    write(result.mask, files.mask, {"Type": "Brain", "Sources": [str(case.t1)]})
     if result.sd is not None:
-        write_image(result.sd, files.sd, {**common, "Units": result.unit})
+        write(result.sd, files.sd, {**common, "Units": result.unit})
     if result.unpredicted is not None:
-        write_image(
-            result.unpredicted, files.unpredicted, {"Type": "NotPredicted", "Sources": [str(case.t1)]}
-        )
-    write_image(result.pet, files.pet)
+        write(result.unpredicted, files.unpredicted, {"Type": "NotPredicted", "Sources": [str(case.t1)]})
+    write(result.pet, files.pet)
     sidecar = {
         **common,
         "Modality": bundle.space.target_modality,

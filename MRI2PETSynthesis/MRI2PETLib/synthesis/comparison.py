@@ -70,7 +70,7 @@ def add_comparison(
             "Source": {"path": str(pet_path), "sha256": pet.sha256, **pet.metadata, "unit": pet.unit},
             "Alignment": aligned.record(),
         }
-        write_image(real, files.real, about)
+        write_image(real, files.real, about, forms=t1.forms)
         table = compare_predictors(bundle, t1.image, result, real)
         write_json(
             files.metrics,
