@@ -12,7 +12,9 @@ from MRI2PETLib.core.options import PET_UNITS
 from MRI2PETLib.jobs.child_process import child_python
 from MRI2PETLib.scene.run import Request, SceneRun
 from MRI2PETLib.scene.suvr import DEFAULT_REFERENCE, SuvrRequest, SuvrRun
+from MRI2PETLib.suvr.settings import SuvrSettings
 from MRI2PETLib.synthesis.settings import SynthesisSettings
+from MRI2PETLib.templates import CORTICAL_SPHERES
 
 _PUMP_MS = 50
 SUVR_TASK = "PET to MR and SUVR"
@@ -109,6 +111,7 @@ class MRI2PETSynthesisLogic(ScriptedLoadableModuleLogic):
         self,
         petNode,
         *,
+        petUnit=None,
         t1Node=None,
         maskNode=None,
         atlasNode=None,
@@ -121,15 +124,22 @@ class MRI2PETSynthesisLogic(ScriptedLoadableModuleLogic):
 
         :param atlasNode: label map or segmentation in MNI space; default: the built-in spheres.
         :param templateNode: mean PET of the same tracer in MNI space; default: a model of [11C]PBR28.
-        :param settings: further fields of :class:`MRI2PETLib.scene.suvr.SuvrRequest`, such as
+        :param settings: fields of :class:`MRI2PETLib.suvr.settings.SuvrSettings`, such as
             ``model="my-pet-to-mr"`` or ``reference="*cerebellum*"``.
         :param onFinished: as for :meth:`synthesize`.
         :return: IDs of the result's nodes (:class:`MRI2PETLib.scene.suvr.SuvrNodes`), or the run.
         :raises MRI2PETError: (when waiting) why there is no result.
         """
-        ids = {"t1": t1Node, "mask": maskNode, "atlas": atlasNode, "template": templateNode}
-        given = {name: node.GetID() for name, node in ids.items() if node is not None}
-        return self._startOrWait(SuvrRequest(petNode.GetID(), **given, **settings), onFinished)
+        request = SuvrRequest(
+            petNode.GetID(),
+            SuvrSettings(**{"atlas": CORTICAL_SPHERES, "reference": DEFAULT_REFERENCE, **settings}),
+            t1=_nodeId(t1Node),
+            mask=_nodeId(maskNode),
+            atlas=_nodeId(atlasNode),
+            template=_nodeId(templateNode),
+            pet_unit=petUnit,
+        )
+        return self._startOrWait(request, onFinished)
 
     def _startOrWait(self, request, onFinished):
         if onFinished is not None:
@@ -211,15 +221,10 @@ class MRI2PETSynthesisLogic(ScriptedLoadableModuleLogic):
         """What the parameter node asks to measure."""
         return SuvrRequest(
             pet=_nodeId(node.suvrPet),
-            reference=node.suvrReference,
+            settings=_settings(SuvrSettings, node, "suvr", atlas=CORTICAL_SPHERES),
             t1=_nodeId(node.suvrT1),
-            model=node.suvrModel or None,
             atlas=_nodeId(node.suvrAtlas),
-            composite=node.suvrComposite or None,
             template=_nodeId(node.suvrTemplate),
-            grey_matter=node.suvrGreyMatter,
-            device=node.device,
-            seed=node.seed,
         )
 
     @staticmethod
@@ -241,17 +246,16 @@ class MRI2PETSynthesisLogic(ScriptedLoadableModuleLogic):
         return checks_of_nodes(node.t1, node.pet, _unit(node))
 
 
-def _settings(kind, node, prefix=""):
+def _settings(kind, node, prefix="", **given):
     """Settings from the parameters of their names: ``grey_matter`` is ``greyMatter``, with a prefix
     ``suvrGreyMatter``; a setting without a parameter keeps its default.
     """
-    given = {}
     for name, about in kind.kinds().items():
         words = name.split("_")
         own = words[0] + "".join(map(str.capitalize, words[1:]))
         prefixed = prefix + own[0].upper() + own[1:]
         parameter = prefixed if prefix and hasattr(node, prefixed) else own
-        if hasattr(node, parameter):
+        if name not in given and hasattr(node, parameter):
             value = getattr(node, parameter)
             given[name] = None if about.optional and value == "" else value
     return kind(**given)

@@ -223,8 +223,9 @@ def _finish(
 ) -> Path:
     """Ensemble, table of predictions, evaluation and report of a run whose folds are all finished."""
     from MRI2PETLib.core.files import staged_folder
-    from MRI2PETLib.evaluation.cohort import CohortSettings, evaluate_cohort
+    from MRI2PETLib.evaluation.cohort import evaluate_cohort
     from MRI2PETLib.evaluation.cohort_cases import read_run
+    from MRI2PETLib.evaluation.settings import EvaluationSettings
     from MRI2PETLib.reports.case_report import REPORT as COHORT_REPORT
     from MRI2PETLib.reports.cohort_report import write_cohort
     from MRI2PETTrainingLib.report import write_report
@@ -242,7 +243,7 @@ def _finish(
     rows = sorted((row for result in results for row in result.rows), key=lambda row: row["case"])
     write_table(plan.run / PREDICTIONS_CSV, list(rows[0]), rows)
     with staged_folder(plan.run / EVALUATION, last=COHORT_REPORT) as staging:
-        cohort = evaluate_cohort(read_run(plan.run), CohortSettings(seed=plan.seed), staging, reporter)
+        cohort = evaluate_cohort(read_run(plan.run), EvaluationSettings(seed=plan.seed), staging, reporter)
         write_cohort(staging, f"{plan.run.resolve().name}: people left out of training", cohort)
     run = json.loads((plan.run / RUN).read_text(encoding="utf-8"))
     return write_report(plan.run / REPORT, run, manifest, folds, results, cohort, ensemble)

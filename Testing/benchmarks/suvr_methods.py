@@ -32,10 +32,11 @@ from MRI2PETLib.models.model_space import ModelSpace, encode_pair
 from MRI2PETLib.models.objective import NETWORK
 from MRI2PETLib.preprocessing.pet_template import built_in_pet_template, read_pet_template
 from MRI2PETLib.simulation import SimulatedSubject, simulate_subject
-from MRI2PETLib.suvr.case import SuvrSettings
+from MRI2PETLib.suvr.case import SuvrSetup
 from MRI2PETLib.suvr.normalisation import REAL_MR
 from MRI2PETLib.suvr.regional import plan_regions, pull_atlas, regional_suvr
 from MRI2PETLib.suvr.run import read_cases, run_cohort
+from MRI2PETLib.suvr.settings import SuvrSettings
 from MRI2PETLib.templates.icbm152 import load_template
 from MRI2PETLib.templates.regions import cortical_spheres
 
@@ -212,8 +213,9 @@ def main() -> None:
             labels = pull_atlas(plan, pet, person.template_to_native.GetInverse())
             rows = regional_suvr(pet, labels, plan, person.template_to_native, method="truth")
             truth[folder.name] = float(rows[0].suvr or 0)
-    settings = SuvrSettings(plan, read_pet_template(template), _TEMPLATES[args.tracer], bundle, "cpu")
-    found = run_cohort(read_cases(args.output / "cases.csv"), settings, args.output / "suvr", Reporter())
+    settings = SuvrSettings("cortical-spheres", "*cerebellum", device="cpu")
+    setup = SuvrSetup(settings, plan, read_pet_template(template), _TEMPLATES[args.tracer], bundle)
+    found = run_cohort(read_cases(args.output / "cases.csv"), setup, args.output / "suvr", Reporter())
     for row in found["agreement"]:
         print({k: round(v, 4) if isinstance(v, float) else v for k, v in row.items()})
     errors: dict[str, list[float]] = {}

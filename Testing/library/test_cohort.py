@@ -15,9 +15,10 @@ from MRI2PETLib.cli import main
 from MRI2PETLib.core.errors import EXIT_PARTIAL, InputError
 from MRI2PETLib.core.progress import Reporter
 from MRI2PETLib.evaluation import cohort_tables, statistics
-from MRI2PETLib.evaluation.cohort import METRICS, NUMBERS, Cohort, CohortSettings, Scan, evaluate_cohort
+from MRI2PETLib.evaluation.cohort import METRICS, NUMBERS, Cohort, Scan, evaluate_cohort
 from MRI2PETLib.evaluation.cohort_cases import CohortCase, read_pairs, read_run
-from MRI2PETLib.evaluation.inputs import CaseImages, CasePaths
+from MRI2PETLib.evaluation.inputs import CaseImages, load_case
+from MRI2PETLib.evaluation.settings import CasePaths, EvaluationSettings
 from MRI2PETLib.evaluation.specificity import VectorStore, common_voxels, distances, specificity
 from MRI2PETLib.images.io import write_image
 from MRI2PETLib.simulation import simulate_subject
@@ -98,7 +99,7 @@ def cohort_of(values: np.ndarray, subjects: list[str], groups: list[str], folds:
         scans.append(Scan(case, metrics, numbers, 0.1, ()))
     regions = [("paper21", f"region {n}") for n in range(values.shape[1])]
     return Cohort(
-        scans, [], "SUVR", "stated", ["network"], {"network": ""}, regions, [], [], CohortSettings()
+        scans, [], "SUVR", "stated", ["network"], {"network": ""}, regions, [], [], EvaluationSettings()
     )
 
 
@@ -319,17 +320,16 @@ def test_a_broken_case_is_a_row_and_the_rest_is_evaluated(run: Path, tmp_path: P
     assert sum(r["status"] != "failed" for r in status.values()) == 6
 
 
-class Stumbling(CohortSettings):
-    """Settings with which one case ends in an error that nobody foresaw."""
-
-    def load(self, paths: CasePaths) -> CaseImages:
-        if paths.real.parent.name == "case001":
+def test_an_error_that_nobody_foresaw_does_not_lose_the_other_cases(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stumble(paths: CasePaths, settings: EvaluationSettings) -> CaseImages:
+        if paths.pet.parent.name == "case001":
             raise ValueError("odd")
-        return super().load(paths)
+        return load_case(paths, settings)
 
-
-def test_an_error_that_nobody_foresaw_does_not_lose_the_other_cases(run: Path, tmp_path: Path) -> None:
-    cohort = evaluate_cohort(read_run(run)[:3], Stumbling(), tmp_path, Reporter())
+    monkeypatch.setattr("MRI2PETLib.evaluation.cohort.load_case", stumble)
+    cohort = evaluate_cohort(read_run(run)[:3], EvaluationSettings(), tmp_path, Reporter())
     assert [scan.case.case for scan in cohort.scans] == ["case000", "case002"]
     assert [f.message for f in cohort.failed] == ["Unexpected ValueError: odd"]
     assert {row["case"] for row in table(tmp_path / "regions.csv")} == {"case000", "case002"}
@@ -392,7 +392,7 @@ def test_memory_does_not_grow_with_the_number_of_people(
         folder = tmp_path / str(count)
         folder.mkdir()
         tracemalloc.start()
-        cohort = evaluate_cohort(cases[:count], CohortSettings(), folder, Reporter())
+        cohort = evaluate_cohort(cases[:count], EvaluationSettings(), folder, Reporter())
         peaks.append(tracemalloc.get_traced_memory()[1] / 1e6)
         tracemalloc.stop()
         assert len(cohort.scans) == count

@@ -14,7 +14,8 @@ from MRI2PETLib.cli import main
 from MRI2PETLib.core.findings import Verdict
 from MRI2PETLib.evaluation.baselines import ANATOMY_NULL, NETWORK, predictors
 from MRI2PETLib.evaluation.case import evaluate_case
-from MRI2PETLib.evaluation.inputs import CaseImages, CasePaths, load_case
+from MRI2PETLib.evaluation.inputs import CaseImages, load_case
+from MRI2PETLib.evaluation.settings import CasePaths, EvaluationSettings
 from MRI2PETLib.images.io import same_grid, write_image
 from MRI2PETLib.preprocessing.pet_registration import register_pet_to_t1
 from MRI2PETLib.simulation import SimulatedSubject, simulate_subject
@@ -24,6 +25,7 @@ from MRI2PETLib.templates.regions import built_in_parcellations
 from MRI2PETLib.templates.uptake import population_uptake
 
 IDENTITY = sitk.AffineTransform(3)
+BY_HEADER = EvaluationSettings(register="header")
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +65,7 @@ def test_a_case_writes_everything_with_the_baselines_beside_the_network(
     files: dict[str, Path], subject: SimulatedSubject, tmp_path: Path
 ) -> None:
     out = tmp_path / "Ergebnis für Ä"  # a folder with a space and letters beyond ASCII
-    assert evaluate(out, "--synthetic", files["synthetic"], "--real", files["real"], "--t1", files["T1"]) == 0
+    assert evaluate(out, "--synthetic", files["synthetic"], "--pet", files["real"], "--t1", files["T1"]) == 0
     expected = {
         f"{n}.{e}" for n in ("normdiff", "difference", "real", "valid_mask") for e in ("nii.gz", "json")
     }
@@ -81,7 +83,7 @@ def test_a_case_writes_everything_with_the_baselines_beside_the_network(
 
 def test_maps_lie_where_the_images_lie_and_hold_the_formula(files: dict[str, Path], tmp_path: Path) -> None:
     """The published maps carry the affine of the uncropped volume and lie many millimetres off."""
-    evaluate(tmp_path / "out", "--synthetic", files["synthetic"], "--real", files["real"])
+    evaluate(tmp_path / "out", "--synthetic", files["synthetic"], "--pet", files["real"])
     synthetic, real = (sitk.ReadImage(str(files[n])) for n in ("synthetic", "real"))
     maps = {
         n: sitk.ReadImage(str(tmp_path / "out" / f"{n}.nii.gz"))
@@ -233,7 +235,7 @@ def test_registration_brings_a_moved_pet_back(tmp_path: Path) -> None:
     moved = sitk.Resample(fine.pet, grid, motion.GetInverse(), sitk.sitkLinear, 0.0)
     write_image(moved, tmp_path / "moved.nii.gz", {"Units": "SUVR"})
     paths = CasePaths(folder["synthetic"], tmp_path / "moved.nii.gz", folder["T1"])
-    case = load_case(paths, register="rigid")
+    case = load_case(paths, EvaluationSettings(register="rigid"))
     assert case.provenance["alignment"]["overlap"] > 0.8
     found = register_pet_to_t1(moved, fine.t1, fine.brain_mask).transform
     back = motion.GetInverse()
@@ -250,7 +252,7 @@ def test_a_pet_on_another_grid_in_the_same_space_is_resampled_by_header(
 ) -> None:
     turned = sitk.DICOMOrient(sitk.ReadImage(str(files["real"])), "PIR")
     write_image(turned, tmp_path / "turned.nii.gz", {"Units": "SUVR"})
-    case = load_case(CasePaths(files["synthetic"], tmp_path / "turned.nii.gz"), register="header")
+    case = load_case(CasePaths(files["synthetic"], tmp_path / "turned.nii.gz"), BY_HEADER)
     original = load_case(CasePaths(files["synthetic"], files["real"]))
     a, b = (sitk.GetArrayViewFromImage(c.real) for c in (case, original))
     assert np.allclose(a, b, atol=1e-4)
@@ -261,7 +263,7 @@ def test_the_part_of_the_brain_that_the_pet_does_not_cover_is_left_out(
 ) -> None:
     cut = sitk.ReadImage(str(files["real"]))[:, :, 14:]
     write_image(cut, tmp_path / "cut.nii.gz", {"Units": "SUVR"})
-    case = load_case(CasePaths(files["synthetic"], tmp_path / "cut.nii.gz"), register="header")
+    case = load_case(CasePaths(files["synthetic"], tmp_path / "cut.nii.gz"), BY_HEADER)
     assert not sitk.GetArrayViewFromImage(case.mask)[:14].any()
     assert "pet_field_of_view" in [f.code for f in case.verdict.findings]
 
@@ -269,12 +271,12 @@ def test_the_part_of_the_brain_that_the_pet_does_not_cover_is_left_out(
 def test_units_are_never_mixed_unless_only_patterns_are_compared(
     files: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    pair = ("--synthetic", files["synthetic"], "--real", files["suv"])
+    pair = ("--synthetic", files["synthetic"], "--pet", files["suv"])
     refused(tmp_path / "out", capsys, "The synthetic PET is in SUVR, the real one in SUV", *pair)
     assert evaluate(tmp_path / "free", *pair, "--scale-free") == 0
     content = json.loads((tmp_path / "free" / "metrics.json").read_text())
     assert content["unit"] is None and list(content["scales"]) == ["scale-free"]
-    assert evaluate(tmp_path / "same", "--synthetic", files["synthetic"], "--real", files["real"]) == 0
+    assert evaluate(tmp_path / "same", "--synthetic", files["synthetic"], "--pet", files["real"]) == 0
     same = json.loads((tmp_path / "same" / "metrics.json").read_text())["scales"]["scale-free"]["network"]
     # SUV and SUVR of one PET differ by a factor: the scale-free numbers are equal.
     for name in ("mse", "pearson_r", "normdiff_sd", "cnr_real_median_abs"):
@@ -297,17 +299,17 @@ def test_bad_images_are_refused(
     }
     for name, values in other.items():
         write_image(like(values, subject.t1), tmp_path / f"{name}.nii.gz", sidecar(subject))
-    refused(out, capsys, "constant", "--synthetic", tmp_path / "constant.nii.gz", "--real", real)
-    refused(out, capsys, "not finite", "--synthetic", tmp_path / "nan.nii.gz", "--real", real)
-    refused(out, capsys, "does not exist", "--synthetic", tmp_path / "nothing.nii.gz", "--real", real)
+    refused(out, capsys, "constant", "--synthetic", tmp_path / "constant.nii.gz", "--pet", real)
+    refused(out, capsys, "not finite", "--synthetic", tmp_path / "nan.nii.gz", "--pet", real)
+    refused(out, capsys, "does not exist", "--synthetic", tmp_path / "nothing.nii.gz", "--pet", real)
     write_image(like(array, subject.t1), tmp_path / "unit.nii.gz")
-    refused(out, capsys, "unit of", "--synthetic", tmp_path / "unit.nii.gz", "--real", real)
+    refused(out, capsys, "unit of", "--synthetic", tmp_path / "unit.nii.gz", "--pet", real)
     far = sitk.ReadImage(str(real))
     far.SetOrigin([v + 500 for v in far.GetOrigin()])
     write_image(far, tmp_path / "far.nii.gz", {"Units": "SUVR"})
-    pair = ("--synthetic", files["synthetic"], "--real", tmp_path / "far.nii.gz")
+    pair = ("--synthetic", files["synthetic"], "--pet", tmp_path / "far.nii.gz")
     refused(out, capsys, "covers 0 % of the brain", *pair, "--register", "header")
-    refused(out, capsys, "One of --synthetic and --real is missing", "--real", real)
+    refused(out, capsys, "One of --synthetic and --pet is missing", "--pet", real)
     refused(out, capsys, "Say what to evaluate")
 
 
@@ -324,7 +326,7 @@ def test_nan_in_the_header_is_refused(
     broken = nib.Nifti1Image(np.asarray(image.dataobj), None, image.header)
     nib.save(broken, tmp_path / "real.nii.gz")
     (tmp_path / "real.json").write_text('{"Units": "SUVR"}')
-    pair = ("--synthetic", files["synthetic"], "--real", tmp_path / "real.nii.gz")
+    pair = ("--synthetic", files["synthetic"], "--pet", tmp_path / "real.nii.gz")
     refused(tmp_path / "out", capsys, "degenerate", *pair)
 
 
@@ -332,7 +334,7 @@ def test_bad_atlases_are_refused(
     subject: SimulatedSubject, files: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
-    pair = ("--synthetic", files["synthetic"], "--real", files["real"])
+    pair = ("--synthetic", files["synthetic"], "--pet", files["real"])
     tissue = subject.tissue
     write_image(tissue, tmp_path / "atlas.nii.gz")
     refused(out, capsys, "label map without names", *pair, "--atlas", tmp_path / "atlas.nii.gz")
@@ -367,7 +369,7 @@ def test_an_empty_region_is_a_row_with_a_reason_not_a_nan(
     write_image(like(labels, subject.tissue), tmp_path / "atlas.nii.gz")
     (tmp_path / "atlas.csv").write_text("1,grey matter\n9,nowhere\n")
     out = tmp_path / "out"
-    pair = ("--synthetic", files["synthetic"], "--real", files["real"])
+    pair = ("--synthetic", files["synthetic"], "--pet", files["real"])
     assert evaluate(out, *pair, "--atlas", tmp_path / "atlas.nii.gz", "--atlas-space", "native") == 0
     row = next(line for line in (out / "regions.csv").read_text().splitlines() if "nowhere,network" in line)
     assert "no voxel inside the mask" in row and ",0,0.0,,,," in row
@@ -378,7 +380,7 @@ def test_without_t1_or_mask_a_foreign_image_is_refused_and_with_a_mask_accepted(
     subject: SimulatedSubject, files: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_image(like(predicted(subject), subject.t1), tmp_path / "foreign.nii.gz", {"Units": "SUVR"})
-    pair = ("--synthetic", tmp_path / "foreign.nii.gz", "--real", files["real"])
+    pair = ("--synthetic", tmp_path / "foreign.nii.gz", "--pet", files["real"])
     refused(tmp_path / "out", capsys, "no brain mask", *pair)
     assert evaluate(tmp_path / "out", *pair, "--mask", files["mask"]) == 0
     content = json.loads((tmp_path / "out" / "metrics.json").read_text())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +16,14 @@ from MRI2PETLib.cli import main
 from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.core.files import staged_folder, write_text
 from MRI2PETLib.evaluation import metrics
-from MRI2PETLib.evaluation.inputs import CasePaths, load_case
+from MRI2PETLib.evaluation.inputs import load_case
 from MRI2PETLib.evaluation.region_table import central_voxel_mm, native_part
+from MRI2PETLib.evaluation.settings import CasePaths, EvaluationSettings
 from MRI2PETLib.images.io import same_grid, write_image
 from MRI2PETLib.simulation import SimulatedSubject, simulate_subject
 from MRI2PETLib.templates.regions import Parcellation
+
+SCALED = EvaluationSettings(to_synthetic_unit=True)
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +60,7 @@ def test_any_linear_unit_becomes_suvr(
     real = unstated(subject, tmp_path, factor)
     with pytest.raises(InputError, match="not stated"):
         load_case(CasePaths(files["synthetic"], real))
-    case = load_case(CasePaths(files["synthetic"], real), to_synthetic_unit=True)
+    case = load_case(CasePaths(files["synthetic"], real), SCALED)
     assert case.unit == "SUVR" and case.to_synthetic_unit
     found = inside(case.real, case.mask)
     assert found.mean(dtype=np.float64) == pytest.approx(1, abs=1e-6)
@@ -75,7 +79,7 @@ def test_a_normalised_synthetic_pet_asks_for_minimum_to_maximum(
     synthetic = write_image(
         like(values / values.max(), subject.t1), tmp_path / "n.nii.gz", sidecar(subject, "normalised")
     )
-    case = load_case(CasePaths(synthetic, files["suv"]), to_synthetic_unit=True)
+    case = load_case(CasePaths(synthetic, files["suv"]), SCALED)
     found, original = inside(case.real, case.mask), inside(subject.pet, case.mask)
     assert (found.min(), found.max()) == (0, 1)
     assert np.allclose(found, (original - original.min()) / np.ptp(original), atol=1e-5)
@@ -85,13 +89,13 @@ def test_a_normalised_synthetic_pet_asks_for_minimum_to_maximum(
 def test_what_cannot_be_brought_to_a_unit_is_refused(
     subject: SimulatedSubject, files: dict[str, Path], tmp_path: Path
 ) -> None:
-    paths = CasePaths(files["synthetic"], files["suv"], unit_synthetic="SUV")
+    paths = CasePaths(files["synthetic"], files["suv"])
     with pytest.raises(InputError, match="no PET can be brought to that unit"):
-        load_case(paths, to_synthetic_unit=True)
+        load_case(paths, replace(SCALED, synthetic_unit="SUV"))
     with pytest.raises(InputError, match="zero is lost"):
-        load_case(CasePaths(files["synthetic"], files["suv"], unit_real="normalised"), to_synthetic_unit=True)
+        load_case(paths, replace(SCALED, pet_unit="normalised"))
     with pytest.raises(InputError, match="without a unit"):
-        load_case(CasePaths(files["synthetic"], files["suv"]), to_synthetic_unit=True, scale_free=True)
+        load_case(paths, replace(SCALED, scale_free=True))
 
 
 def test_registration_and_unit_work_together(subject: SimulatedSubject, tmp_path: Path) -> None:
@@ -104,9 +108,7 @@ def test_registration_and_unit_work_together(subject: SimulatedSubject, tmp_path
     motion = sitk.Euler3DTransform((0.0, 0.0, 0.0), 0.08, -0.05, 0.06, (9.0, -7.0, 12.0))
     moved = sitk.Resample(person.pet * 900.0, grid, motion.GetInverse(), sitk.sitkLinear, 0.0)
     real = write_image(moved, tmp_path / "moved.nii.gz")
-    case = load_case(
-        CasePaths(files["synthetic"], real, files["T1"]), register="rigid", to_synthetic_unit=True
-    )
+    case = load_case(CasePaths(files["synthetic"], real, files["T1"]), replace(SCALED, register="rigid"))
     assert case.unit == "SUVR" and "rigid" in case.provenance["alignment"]["method"]
     found = inside(case.real, case.mask)
     assert found.mean(dtype=np.float64) == pytest.approx(1, abs=1e-6)
@@ -131,7 +133,7 @@ def test_real_pet_and_labels_are_written_for_lookup(
     stale = out / "regions" / "old.nii.gz"
     stale.parent.mkdir(parents=True)
     stale.write_text("of an earlier run")
-    arguments = ["--synthetic", files["synthetic"], "--real", unstated(subject, tmp_path)]
+    arguments = ["--synthetic", files["synthetic"], "--pet", unstated(subject, tmp_path)]
     arguments += ["--to-synthetic-unit", "--atlas", atlas, "--atlas-space", "native"]
     assert evaluate(out, *arguments) == 0
     maps = {p.name for p in (out / "regions").iterdir()}
@@ -175,7 +177,7 @@ def test_an_atlas_with_the_name_of_a_built_in_one_is_refused(
 ) -> None:
     atlas = write_image(subject.tissue, tmp_path / "tissue.nii.gz")
     (tmp_path / "tissue.csv").write_text("1,grey matter\n2,white matter\n3,CSF\n")
-    pair = ("--synthetic", files["synthetic"], "--real", files["real"])
+    pair = ("--synthetic", files["synthetic"], "--pet", files["real"])
     assert evaluate(tmp_path / "out", *pair, "--atlas", atlas, "--atlas-space", "native") == 3
     assert "Two sets of regions are called 'tissue'" in capsys.readouterr().err
 

@@ -140,7 +140,7 @@ def answers(
     found: dict[str, Any] = {}
     run("synthesize", t1, "--mask", mask, "--pet", real, "--model", root / "tiny", "--device", "cpu")
     found["synthesize"] = read("synthesize/**/*_metrics.json")["Alignment"]
-    pair = ("--synthetic", synthetic, "--real", real, "--t1", t1, "--mask", mask)
+    pair = ("--synthetic", synthetic, "--pet", real, "--t1", t1, "--mask", mask)
     run("evaluate", *pair, "--to-synthetic-unit")  # as Slicer's child process does
     found["evaluate"] = read("evaluate/metrics.json")["provenance"]["alignment"]
     loaded = read_pet(real)

@@ -30,7 +30,7 @@ def reports(subject: SimulatedSubject, tmp_path_factory: pytest.TempPathFactory)
     """The report of one case and that of a cohort."""
     folder = tmp_path_factory.mktemp("reports")
     files = write_subject(folder / '<b>case & "quotes"', subject)
-    arguments = ["--synthetic", files["synthetic"], "--real", files["real"], "--t1", files["T1"]]
+    arguments = ["--synthetic", files["synthetic"], "--pet", files["real"], "--t1", files["T1"]]
     assert main(["evaluate", *map(str, arguments), "-o", str(folder / "one"), "--progress", "none"]) == 0
     run = write_run(folder / "run", range(7))
     assert main(["evaluate", "--run", str(run), "-o", str(folder / "cohort"), "--progress", "none"]) == 0

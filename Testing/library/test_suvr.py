@@ -17,7 +17,7 @@ from MRI2PETLib.images.io import write_image
 from MRI2PETLib.preprocessing.pet_template import built_in_pet_template, read_pet_template
 from MRI2PETLib.simulation import SimulatedSubject, simulate_subject
 from MRI2PETLib.suvr.agreement import agreement_table, level_table, people
-from MRI2PETLib.suvr.case import SuvrPaths, SuvrSettings
+from MRI2PETLib.suvr.case import SuvrSetup
 from MRI2PETLib.suvr.normalisation import PET_TEMPLATE, REAL_MR
 from MRI2PETLib.suvr.regional import (
     COMPOSITE,
@@ -29,6 +29,7 @@ from MRI2PETLib.suvr.regional import (
     regional_suvr,
 )
 from MRI2PETLib.suvr.run import SuvrCase, read_cases, run_cohort
+from MRI2PETLib.suvr.settings import SuvrPaths, SuvrSettings
 from MRI2PETLib.templates.icbm152 import load_template
 from MRI2PETLib.templates.regions import Parcellation
 from nifti_headers import affine, apart, seen_by_nibabel, write_nifti_header
@@ -241,8 +242,10 @@ def person() -> SimulatedSubject:
     return simulate_subject(4, spacing_mm=2.0)
 
 
-def settings(chosen: RegionPlan) -> SuvrSettings:
-    return SuvrSettings(chosen, built_in_pet_template(), "built in")
+def setup(chosen: RegionPlan) -> SuvrSetup:
+    return SuvrSetup(
+        SuvrSettings("cortical-spheres", "*cerebellum*"), chosen, built_in_pet_template(), "built in"
+    )
 
 
 def test_every_file_lies_on_the_pet_in_every_reader(cohort: tuple[Path, dict]) -> None:
@@ -271,7 +274,7 @@ def cohort(person: SimulatedSubject, tmp_path_factory: pytest.TempPathFactory) -
         SuvrCase("one", "one", SuvrPaths(folder / "PET.nii.gz", folder / "T1.nii.gz")),
         SuvrCase("two", "two", SuvrPaths(folder / "broken.nii.gz")),
     ]
-    return folder, run_cohort(cases, settings(plan()), folder / "out", Reporter())
+    return folder, run_cohort(cases, setup(plan()), folder / "out", Reporter())
 
 
 @pytest.mark.slow
@@ -295,5 +298,5 @@ def test_a_cohort_goes_on_after_a_broken_file_and_keeps_what_is_there(cohort: tu
         assert (folder / "out/one" / name).is_file()
     written = (folder / "out/one/suvr.json").stat().st_mtime_ns
     cases = [SuvrCase("one", "one", SuvrPaths(folder / "PET.nii.gz", folder / "T1.nii.gz"))]
-    run_cohort(cases, settings(plan()), folder / "out", Reporter())
+    run_cohort(cases, setup(plan()), folder / "out", Reporter())
     assert (folder / "out/one/suvr.json").stat().st_mtime_ns == written

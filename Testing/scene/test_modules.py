@@ -98,7 +98,8 @@ assert "same volume" in logic.missingForSuvr(node)
 node.suvrT1 = None
 assert logic.missingForSuvr(node) == ""
 request = logic.suvrRequest(node)
-assert request.reference == "*cerebellum*" and request.model is None and request.composite is None
+chosen = request.settings
+assert chosen.reference == "*cerebellum*" and chosen.model is None and chosen.composite is None
 node.suvrReference = " "
 assert "reference region" in logic.missingForSuvr(node)
 try:

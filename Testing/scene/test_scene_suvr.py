@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +28,12 @@ from MRI2PETLib.scene.suvr import SuvrRequest, SuvrRun, show_suvr, suvr_nodes  #
 from MRI2PETLib.scene.tables import table_text  # noqa: E402
 from MRI2PETLib.simulation import simulate_subject  # noqa: E402
 from MRI2PETLib.suvr.regional import plan_regions, pull_atlas, regional_suvr  # noqa: E402
+from MRI2PETLib.suvr.settings import SuvrSettings  # noqa: E402
 from MRI2PETLib.templates.icbm152 import load_template  # noqa: E402
 from MRI2PETLib.templates.regions import cortical_spheres  # noqa: E402
 
 # Of grey matter, white matter and CSF: as of an amyloid tracer without binding, with the contrast of a T1.
+CEREBELLUM = SuvrSettings("cortical-spheres", "*cerebellum*", device="cpu")
 ACTIVITY = (1.0, 1.6, 0.2)
 
 
@@ -118,7 +121,11 @@ def test_all_methods(
     mask = add_volume(scene, subject.brain_mask, "brain", labels=True)
     mean = add_volume(scene, template, "template")
     request = SuvrRequest(
-        pet.GetID(), t1=t1.GetID(), mask=mask.GetID(), template=mean.GetID(), model=model, device="cpu"
+        pet.GetID(),
+        replace(CEREBELLUM, model=model),
+        t1=t1.GetID(),
+        mask=mask.GetID(),
+        template=mean.GetID(),
     )
     states: list[RunState] = []
     finished = SuvrRun(scene, request, folder=tmp_path, on_state=states.append).start().wait()
@@ -183,7 +190,7 @@ def test_a_reference_region_outside_the_field_of_view(
     upper = sitk.RegionOfInterest(person[1], [*size[:2], size[2] - low], [0, 0, low])
     pet, mean = add_volume(scene, upper, "upper"), add_volume(scene, template, "template")
     before = node_names(scene)
-    request = SuvrRequest(pet.GetID(), template=mean.GetID(), device="cpu")
+    request = SuvrRequest(pet.GetID(), CEREBELLUM, template=mean.GetID())
     finished = SuvrRun(scene, request, folder=tmp_path).start().wait()
     assert finished.state == "failed" and "outside the field of view" in str(finished.error)
     assert node_names(scene) == before
@@ -211,12 +218,14 @@ def test_bad_inputs_end_the_run_with_their_reason(
     synthetic.SetAttribute("MRI2PET.Synthetic", "true")
     before = node_names(scene)
     cases = {
-        "has no region 'pons'": SuvrRequest(pet.GetID(), "pons"),
-        "no region besides the reference": SuvrRequest(pet.GetID(), "*", atlas=atlas.GetID()),
-        "an MRI from a PET is needed": SuvrRequest(pet.GetID(), model="tspo-demo"),
+        "has no region 'pons'": SuvrRequest(pet.GetID(), replace(CEREBELLUM, reference="pons")),
+        "no region besides the reference": SuvrRequest(
+            pet.GetID(), replace(CEREBELLUM, reference="*"), atlas=atlas.GetID()
+        ),
+        "an MRI from a PET is needed": SuvrRequest(pet.GetID(), replace(CEREBELLUM, model="tspo-demo")),
         "no longer in the scene": SuvrRequest(pet.GetID(), t1="vtkMRMLScalarVolumeNode99"),
         "is a synthetic PET": SuvrRequest(synthetic.GetID()),
-        "its zero is lost": SuvrRequest(pet.GetID(), unit="normalised"),
+        "its zero is lost": SuvrRequest(pet.GetID(), pet_unit="normalised"),
     }
     for message, bad in cases.items():
         finished = SuvrRun(scene, bad, folder=tmp_path).start().wait()

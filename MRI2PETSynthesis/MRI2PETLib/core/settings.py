@@ -94,14 +94,18 @@ class Settings:
         return cls.options()[name].choices
 
     @classmethod
-    def add_to(cls, parser: argparse._ActionsContainer) -> None:
-        """Define the options of a command."""
+    def add_to(cls, parser: argparse._ActionsContainer, *, required: bool = True) -> None:
+        """Define the options of a command.
+
+        :param required: insist on settings without a default.
+        """
         defaults = {f.name: f.default for f in fields(cls)}
         kinds = cls.kinds()
         for name, about in cls.options().items():
             default: Any = defaults[name]
-            common: dict[str, Any] = {"dest": name, "help": about.help, "required": default is MISSING}
-            common |= {"default": None if default is MISSING else default}
+            missing = default is MISSING
+            common: dict[str, Any] = {"dest": name, "help": about.help, "required": required and missing}
+            common |= {"default": None if missing else default}
             if kinds[name].type is bool:
                 parser.add_argument(flag(name), action="store_true", **common)
                 continue
@@ -115,10 +119,13 @@ class Settings:
             parser.add_argument(flag(name), **common)
 
     @classmethod
-    def of(cls, parsed: argparse.Namespace) -> Self:
-        """The settings of a command line."""
+    def of(cls, parsed: argparse.Namespace, **more: Any) -> Self:
+        """The settings of a command line.
+
+        :param more: fields that are no options.
+        """
         values = {name: getattr(parsed, name) for name in cls.options()}
-        return cls(**{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})
+        return cls(**{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}, **more)
 
     @classmethod
     def of_keywords(cls, keywords: Mapping[str, object]) -> Self:

@@ -16,7 +16,6 @@ from MRI2PETLib.evaluation.baselines import NETWORK, Predictor, normalised_t1, p
 from MRI2PETLib.evaluation.cnr import box_pairs
 from MRI2PETLib.evaluation.inputs import CaseImages
 from MRI2PETLib.evaluation.metrics import (
-    FWHM_MM,
     divide_by_mean,
     global_table,
     metrics_of_each,
@@ -32,6 +31,7 @@ from MRI2PETLib.evaluation.region_table import (
     region_facts,
     region_rows,
 )
+from MRI2PETLib.evaluation.settings import FWHM_MM
 from MRI2PETLib.images.grid import crop_to
 from MRI2PETLib.templates.regions import (
     WHOLE_BRAIN,

@@ -17,8 +17,8 @@ from MRI2PETLib.core.tables import open_table
 from MRI2PETLib.evaluation.baselines import NETWORK
 from MRI2PETLib.evaluation.case import SCALE_FREE, STATED, CaseResult, RegionRow, evaluate_case
 from MRI2PETLib.evaluation.cohort_cases import CohortCase
-from MRI2PETLib.evaluation.inputs import CaseImages, CasePaths, load_case
-from MRI2PETLib.evaluation.metrics import FWHM_MM
+from MRI2PETLib.evaluation.inputs import CaseImages, load_case
+from MRI2PETLib.evaluation.settings import EvaluationSettings
 from MRI2PETLib.evaluation.specificity import (
     OtherDifference,
     Specificity,
@@ -70,29 +70,6 @@ METRICS = (
 
 
 @dataclass(frozen=True)
-class CohortSettings:
-    """How every case of a cohort is evaluated; see :func:`~MRI2PETLib.evaluation.inputs.load_case`."""
-
-    atlases: tuple[Parcellation, ...] = ()
-    register: str = "auto"
-    scale_free: bool = False
-    to_synthetic_unit: bool = False
-    unit_synthetic: str | None = None
-    unit_real: str | None = None
-    seed: int = 0
-    fwhm_mm: float = FWHM_MM
-
-    def load(self, paths: CasePaths) -> CaseImages:
-        """One case of the cohort."""
-        return load_case(
-            paths,
-            register=self.register,
-            scale_free=self.scale_free,
-            to_synthetic_unit=self.to_synthetic_unit,
-        )
-
-
-@dataclass(frozen=True)
 class Scan:
     """What is kept of one scan. ``regions``: [predictor, region, number] as in the cohort, NaN = none."""
 
@@ -127,7 +104,8 @@ class Cohort:
     regions: list[tuple[str, str]]
     specificity: list[Specificity]
     others: list[OtherDifference]
-    settings: CohortSettings
+    settings: EvaluationSettings
+    atlases: Sequence[Parcellation] = ()
     model: dict = field(default_factory=dict)
     simulated: bool = False
 
@@ -157,7 +135,11 @@ def failed_names(failed: Sequence[Failure], most: int = 5) -> str:
 
 
 def evaluate_cohort(
-    cases: Sequence[CohortCase], settings: CohortSettings, folder: Path, reporter: Reporter
+    cases: Sequence[CohortCase],
+    settings: EvaluationSettings,
+    folder: Path,
+    reporter: Reporter,
+    atlases: Sequence[Parcellation] = (),
 ) -> Cohort:
     """Evaluate every case; one that fails is reported and left out (see :func:`.case_loop.each_case`).
 
@@ -180,7 +162,7 @@ def evaluate_cohort(
 
         def evaluate(case: CohortCase, progress: ProgressCallback) -> tuple[CaseResult, _Frame, dict, bool]:
             progress(0, 1, "evaluating")
-            images, result = _evaluate(case, settings)
+            images, result = _evaluate(case, settings, atlases)
             own = frame or _Frame.of(result)
             own.check(result)
             _store_vectors(store, len(scans), images, result)
@@ -216,6 +198,7 @@ def evaluate_cohort(
         specificity=own,
         others=others,
         settings=settings,
+        atlases=atlases,
         model=model,
         simulated=simulated,
     )
@@ -255,16 +238,15 @@ def _region_names(result: CaseResult) -> list[tuple[str, str]]:
     return list(dict.fromkeys((row.parcellation, row.region) for row in result.regions))
 
 
-def _evaluate(case: CohortCase, settings: CohortSettings) -> tuple[CaseImages, CaseResult]:
-    paths = CasePaths(
-        case.synthetic, case.real, case.t1, case.mask, settings.unit_synthetic, settings.unit_real
-    )
-    images = settings.load(paths)
+def _evaluate(
+    case: CohortCase, settings: EvaluationSettings, atlases: Sequence[Parcellation]
+) -> tuple[CaseImages, CaseResult]:
+    images = load_case(case.paths, settings)
     cubic = case.cubic or wording.cubic_coefficients(wording.bundle_of(images.model))
     mean = None if case.training_mean is None else read_image(case.training_mean, kind="pet").image
     result = evaluate_case(
         images,
-        atlases=settings.atlases,
+        atlases=atlases,
         cubic=cubic,
         training_mean=mean,
         seed=settings.seed,

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from MRI2PETLib.core.errors import InputError
+from MRI2PETLib.evaluation.settings import CasePaths
 
 PREDICTIONS = "predictions.csv"
 _REQUIRED = ("case", "subject", "synthetic", "real")
@@ -42,6 +43,11 @@ class CohortCase:
     site: str = ""
     cubic: tuple[float, ...] | None = None
     training_mean: Path | None = None
+
+    @property
+    def paths(self) -> CasePaths:
+        """Its images."""
+        return CasePaths(self.synthetic, self.real, self.t1, self.mask)
 
 
 def read_run(run: Path | str) -> list[CohortCase]:

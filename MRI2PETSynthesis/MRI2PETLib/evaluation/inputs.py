@@ -14,23 +14,12 @@ from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.core.findings import Finding, Verdict
 from MRI2PETLib.core.progress import ProgressCallback, no_progress
 from MRI2PETLib.evaluation.measure import is_constant
+from MRI2PETLib.evaluation.settings import CasePaths, EvaluationSettings
 from MRI2PETLib.images.formats import sidecar_path
 from MRI2PETLib.images.io import LoadedImage, on_grid_of, read_image, same_grid
 from MRI2PETLib.images.orientation import NiftiForms
 from MRI2PETLib.preprocessing.pet import PetImage, read_pet, to_unit
 from MRI2PETLib.preprocessing.pet_alignment import AlignedPet, align_pet_to_t1
-
-
-@dataclass(frozen=True)
-class CasePaths:
-    """What one comparison is made of. Units override what sidecars and DICOM tags state."""
-
-    synthetic: Path
-    real: Path
-    t1: Path | None = None
-    mask: Path | None = None
-    unit_synthetic: str | None = None
-    unit_real: str | None = None
 
 
 @dataclass(frozen=True)
@@ -58,31 +47,24 @@ class CaseImages:
 
 
 def load_case(
-    paths: CasePaths,
-    *,
-    register: str = "auto",
-    scale_free: bool = False,
-    to_synthetic_unit: bool = False,
-    progress: ProgressCallback = no_progress,
+    paths: CasePaths, settings: EvaluationSettings | None = None, *, progress: ProgressCallback = no_progress
 ) -> CaseImages:
     """Read, check and align one case.
 
-    :param register: how the real PET gets to the T1 (without one: to the synthetic PET, which has its edges
-        and closer contrast), see :mod:`MRI2PETLib.preprocessing.pet_alignment`.
-    :param scale_free: allow PETs in different or unknown units; only their patterns are compared then.
-    :param to_synthetic_unit: scale the real PET, whatever its unit, by its own values in the brain: divided
-        by their mean for a synthetic PET in SUVR, from 0 (minimum) to 1 (maximum) for a normalised one.
+    Without a T1 the real PET is aligned to the synthetic one, which has its edges and closer contrast.
+
     :raises InputError: unreadable or constant images, different grids, different units, no overlap, no brain
         mask.
     """
+    settings = settings or EvaluationSettings()
     progress(0, 1, "reading")
-    synthetic = read_pet(paths.synthetic, unit=paths.unit_synthetic)
-    real = read_pet(paths.real, unit=paths.unit_real)
+    synthetic = read_pet(paths.synthetic, unit=settings.synthetic_unit)
+    real = read_pet(paths.pet, unit=settings.pet_unit)
     sidecar = _sidecar(paths.synthetic)
-    if to_synthetic_unit:
-        unit: str | None = _check_can_rescale(synthetic, real, paths, scale_free)
+    if settings.to_synthetic_unit:
+        unit: str | None = _check_can_rescale(synthetic, real, paths, settings.scale_free)
     else:
-        unit = _common_unit(synthetic, real, paths, scale_free)
+        unit = _common_unit(synthetic, real, paths, settings.scale_free)
     grid = synthetic.image
     t1 = None if paths.t1 is None else read_image(paths.t1, kind="t1")
     verdict = synthetic.verdict + real.verdict + (t1.verdict if t1 else Verdict())
@@ -99,17 +81,17 @@ def load_case(
     mask, transform, found = _brain(paths, grid, t1, sidecar)
     progress(0.5, 1, "aligning the real PET")
     rescaled: tuple[Finding, ...] = ()
-    placed = _align(real, grid if t1 is None else t1.image, mask, paths, register)
+    placed = _align(real, grid if t1 is None else t1.image, mask, paths, settings.register)
     aligned, mask = placed.image, sitk.And(sitk.Cast(mask != 0, sitk.sitkUInt8), placed.measured)
     _check_values(synthetic.image, aligned, mask, paths)
     provenance: dict[str, Any] = {
         "synthetic": {"path": str(paths.synthetic), "sha256": synthetic.sha256, "unit": synthetic.unit},
-        "real": {"path": str(paths.real), "sha256": real.sha256, "unit": real.unit},
+        "real": {"path": str(paths.pet), "sha256": real.sha256, "unit": real.unit},
         "t1": None if t1 is None else {"path": str(paths.t1), "sha256": t1.sha256},
         "alignment": placed.record(),
-        "simulated": bool(sidecar.get("Simulated") or _sidecar(paths.real).get("Simulated")),
+        "simulated": bool(sidecar.get("Simulated") or _sidecar(paths.pet).get("Simulated")),
     }
-    if to_synthetic_unit:
+    if settings.to_synthetic_unit:
         aligned, provenance["rescaling"], rescaled = _rescale(aligned, mask, real.unit, synthetic.unit)
     progress(1, 1, "aligned")
     return CaseImages(
@@ -122,7 +104,7 @@ def load_case(
         verdict=verdict + found + placed.verdict + rescaled,
         model=_provenance(sidecar, "model") or {},
         provenance=provenance,
-        to_synthetic_unit=to_synthetic_unit,
+        to_synthetic_unit=settings.to_synthetic_unit,
         forms=synthetic.forms,
     )
 
@@ -150,8 +132,8 @@ def _common_unit(synthetic: PetImage, real: PetImage, paths: CasePaths, scale_fr
     if scale_free:
         return None
     for pet, path, option in (
-        (synthetic, paths.synthetic, "--unit-synthetic"),
-        (real, paths.real, "--unit-real"),
+        (synthetic, paths.synthetic, "--synthetic-unit"),
+        (real, paths.pet, "--pet-unit"),
     ):
         if pet.unit == "unknown":
             raise InputError(
@@ -174,11 +156,11 @@ def _check_can_rescale(synthetic: PetImage, real: PetImage, paths: CasePaths, sc
         raise InputError(
             f"The synthetic PET {paths.synthetic} is in {synthetic.unit}: no PET can be brought to that unit "
             f"by its own values.",
-            "Only SUVR and normalised can be reached; state --unit-synthetic if its files do not say.",
+            "Only SUVR and normalised can be reached; state --synthetic-unit if its files do not say.",
         )
     if real.unit == "normalised" and synthetic.unit != "normalised":
         raise InputError(
-            f"The real PET {paths.real} is normalised: its zero is lost, it cannot become {synthetic.unit}.",
+            f"The real PET {paths.pet} is normalised: its zero is lost, it cannot become {synthetic.unit}.",
             "Give the PET in a unit of activity (Bq/mL, SUV, SUVR).",
         )
     return synthetic.unit
@@ -257,12 +239,12 @@ def _align(
     try:
         return align_pet_to_t1(real, reference, mask, register=register)
     except InputError as error:
-        raise InputError(f"The real PET {paths.real} cannot be used: {error.message}", error.hint) from error
+        raise InputError(f"The real PET {paths.pet} cannot be used: {error.message}", error.hint) from error
 
 
 def _check_values(synthetic: sitk.Image, real: sitk.Image, mask: sitk.Image, paths: CasePaths) -> None:
     inside = sitk.GetArrayViewFromImage(mask) != 0
-    for image, path in ((synthetic, paths.synthetic), (real, paths.real)):
+    for image, path in ((synthetic, paths.synthetic), (real, paths.pet)):
         values = sitk.GetArrayViewFromImage(image)[inside]
         if is_constant(values):
             raise InputError(

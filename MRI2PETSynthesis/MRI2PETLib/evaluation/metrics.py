@@ -29,6 +29,7 @@ from MRI2PETLib.evaluation.normdiff import (
     shared_voxels,
     summarise_normdiff,
 )
+from MRI2PETLib.evaluation.settings import FWHM_MM
 from MRI2PETLib.evaluation.ssim import ssim, ssim_table
 from MRI2PETLib.preprocessing.smoothing import smooth_fwhm
 
@@ -56,8 +57,6 @@ __all__ = [
     "value_metrics",
     "voxel_metrics",
 ]
-
-FWHM_MM = 4.0  # smoothing of the real PET: Ferrante et al. 2025, Fig. 2
 
 
 def _values(synthetic: np.ndarray, real: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

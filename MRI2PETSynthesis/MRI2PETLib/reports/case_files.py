@@ -47,7 +47,7 @@ class Comparison:
 
 
 def read_comparison(folder: Path | str) -> Comparison:
-    """Read the output folder of ``mri2pet evaluate --synthetic ... --real ...``.
+    """Read the output folder of ``mri2pet evaluate --synthetic ... --pet ...``.
 
     :raises InputError: if files are missing or not those of an evaluation.
     """

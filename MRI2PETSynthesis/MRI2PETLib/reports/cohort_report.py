@@ -15,7 +15,7 @@ from MRI2PETLib.evaluation import cohort_tables
 from MRI2PETLib.evaluation.baselines import NETWORK
 from MRI2PETLib.evaluation.case import evaluate_case
 from MRI2PETLib.evaluation.cohort import Cohort, Scan
-from MRI2PETLib.evaluation.inputs import CasePaths
+from MRI2PETLib.evaluation.inputs import load_case
 from MRI2PETLib.reports import cohort_sections as sections
 from MRI2PETLib.reports import markup
 from MRI2PETLib.reports import texts as wording
@@ -117,11 +117,8 @@ def _median_scan(cohort: Cohort) -> Scan:
 def _draw(path: Path, cohort: Cohort, scan: Scan, note: str) -> Path:
     """The picture of one scan: its images are read again, none is kept during the run."""
     settings, case = cohort.settings, scan.case
-    paths = CasePaths(
-        case.synthetic, case.real, case.t1, case.mask, settings.unit_synthetic, settings.unit_real
-    )
-    images = settings.load(paths)
-    result = evaluate_case(images, atlases=settings.atlases, seed=settings.seed, fwhm_mm=settings.fwhm_mm)
+    images = load_case(case.paths, settings)
+    result = evaluate_case(images, atlases=cohort.atlases, seed=settings.seed, fwhm_mm=settings.fwhm_mm)
     return comparison_figure(
         images.t1 if images.t1 is not None else images.synthetic,
         result.synthetic,

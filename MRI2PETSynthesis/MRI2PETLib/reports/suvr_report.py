@@ -11,7 +11,7 @@ from MRI2PETLib.reports import charts, markup
 from MRI2PETLib.reports.case_report import REPORT, provenance_lines
 from MRI2PETLib.suvr import files
 from MRI2PETLib.suvr.agreement import AgreementRow, PersonRow, agreement_table, level_table, paired_composites
-from MRI2PETLib.suvr.case import SuvrSettings
+from MRI2PETLib.suvr.case import SuvrSetup
 from MRI2PETLib.suvr.normalisation import METHODS, REAL_MR
 from MRI2PETLib.suvr.regional import COMPOSITE, SuvrRow
 
@@ -110,7 +110,7 @@ def _provenance(content: Mapping[str, Any]) -> dict[str, str]:
 def write_cohort_report(
     folder: Path,
     title: str,
-    settings: SuvrSettings,
+    setup: SuvrSetup,
     first: Mapping[str, Any],
     rows: Sequence[PersonRow],
     failed: Mapping[str, str],
@@ -118,7 +118,7 @@ def write_cohort_report(
     """Write ``report.html`` of a cohort: the tables and plots of Choi & Lee 2018."""
     table = agreement_table(rows)
     parts = [
-        ("people", "What was measured", _people_section(settings, rows, failed)),
+        ("people", "What was measured", _people_section(setup, rows, failed)),
         ("errors", "Errors of the methods without an MRI", _error_section(table)),
         ("agreement", "Agreement with the real MR", _agreement_section(table)),
         ("plots", "Composite region, over people", _plot_section(rows)),
@@ -130,15 +130,15 @@ def write_cohort_report(
     return write_text(folder / REPORT, markup.page(title, parts, intro=_intro(first)))
 
 
-def _people_section(settings: SuvrSettings, rows: Sequence[PersonRow], failed: Mapping[str, str]) -> str:
+def _people_section(setup: SuvrSetup, rows: Sequence[PersonRow], failed: Mapping[str, str]) -> str:
     count = {m: len({r.subject for r in rows if r.method == m}) for m in METHODS}
-    plan = files.describe_plan(settings.plan)
+    plan = files.describe_plan(setup.plan)
     lines = [f"{method}: {n} people." for method, n in count.items()]
     lines += [
         f"Reference region: {', '.join(plan['reference'])}.",
         f"Composite: {', '.join(plan['composite'])}.",
         f"Atlas: {plan['atlas']}",
-        f"PET template: {settings.template_name}.",
+        f"PET template: {setup.template_name}.",
         "Repeated scans of a person are averaged.",
     ]
     text = markup.bullets(lines)

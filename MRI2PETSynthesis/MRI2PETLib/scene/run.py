@@ -10,6 +10,7 @@ import SimpleITK as sitk
 import slicer
 
 from MRI2PETLib.core.errors import InputError
+from MRI2PETLib.evaluation.settings import CasePaths, EvaluationSettings
 from MRI2PETLib.jobs.child_process import Outcome
 from MRI2PETLib.jobs.run_state import RunState
 from MRI2PETLib.reports.case_files import read_comparison
@@ -73,17 +74,21 @@ class SceneRun(SceneJob[ResultNodes]):
         else:
             write_synthetic(self._node(request.synthetic, "synthetic PET"), folder / "synthetic.nii.gz")
         if request.pet:
-            arguments = ["evaluate", "--real", str(self._pet(folder)), "--t1", str(folder / "T1.nrrd")]
-            arguments += ["--to-synthetic-unit", "-o", str(folder / "comparison")]
-            if request.atlas:
-                atlas = self._node(request.atlas, "atlas")
-                table = write_atlas(atlas, request.atlas_space, t1, folder / "atlas.nrrd")
-                arguments += ["--atlas", str(folder / "atlas.nrrd"), "--labels", str(table)]
-                arguments += ["--atlas-space", request.atlas_space]
+            self._pet(folder)
+            settings = self._evaluation(folder, t1)
+            arguments = ["evaluate", "-o", str(folder / "comparison"), *settings.arguments()]
             steps.append(Step(_COMPARISON, arguments, folder / "comparison"))
         if not steps:
             raise InputError("There is nothing to do.", "Choose a real PET to compare with.")
         return steps
+
+    def _evaluation(self, folder: Path, t1: sitk.Image) -> EvaluationSettings:
+        settings = EvaluationSettings(to_synthetic_unit=True)
+        if not self._request.atlas:
+            return settings
+        path, space = folder / "atlas.nrrd", self._request.atlas_space
+        table = write_atlas(self._node(self._request.atlas, "atlas"), space, t1, path)
+        return replace(settings, atlas=(str(path),), labels=table, atlas_space=space)
 
     def _check_step(self, folder: Path, t1: sitk.Image) -> Step:
         inputs = CaseInputs(self._mask(folder, t1), self._pet(folder) if self._request.pet else None)
@@ -102,9 +107,11 @@ class SceneRun(SceneJob[ResultNodes]):
         return folder / "PET.nrrd"
 
     def _arguments(self, step: Step) -> list[str]:
-        if step.name == _COMPARISON:
-            return [*step.arguments, "--synthetic", str(self._synthetic_file())]
-        return step.arguments
+        if step.name != _COMPARISON:
+            return step.arguments
+        assert self._folder is not None
+        paths = CasePaths(self._synthetic_file(), self._folder / "PET.nrrd", self._folder / "T1.nrrd")
+        return [*step.arguments, *paths.arguments()]
 
     def _synthetic_file(self) -> Path:
         assert self._folder is not None

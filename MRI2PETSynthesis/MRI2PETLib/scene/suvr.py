@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +28,10 @@ from MRI2PETLib.scene.tables import add_bland_altman, add_table, table_cells
 from MRI2PETLib.suvr.files import SIDECAR, table_of
 from MRI2PETLib.suvr.normalisation import PET_TEMPLATE, REAL_MR, SYNTHETIC_MR
 from MRI2PETLib.suvr.regional import SuvrRow
+from MRI2PETLib.suvr.settings import SuvrPaths, SuvrSettings
 from MRI2PETLib.suvr.tables import method_columns, paired_regions, region_columns
+from MRI2PETLib.templates import CORTICAL_SPHERES
 
-BUILT_IN_ATLAS = "cortical-spheres"
 DEFAULT_REFERENCE = "*cerebellum*"
 _RESULT = PREFIX + "Suvr"
 
@@ -39,29 +40,22 @@ _RESULT = PREFIX + "Suvr"
 class SuvrRequest:
     """What to measure, by node ID.
 
-    The PET template is always used; with a ``model`` (PET -> MR) a synthetic MRI too, with a ``t1`` that MRI,
-    with which the others are then compared.
+    The PET template is always used; with a model (PET -> MR) among the settings a synthetic MRI too, with a
+    ``t1`` that MRI, with which the others are then compared.
 
-    :ivar atlas: label map or segmentation in MNI space; ``None``: the built-in spheres.
-    :ivar reference: reference region, ``composite``: regions of the composite; names or patterns, see
-        :func:`MRI2PETLib.suvr.regional.plan_regions`.
+    :ivar atlas: label map or segmentation in MNI space, instead of the settings' atlas.
     :ivar mask: brain mask of the T1.
     :ivar template: mean PET of the same tracer in MNI space; ``None``: the built-in one of [11C]PBR28.
-    :ivar unit: overrides what the PET states.
+    :ivar pet_unit: overrides what the PET states.
     """
 
     pet: str
-    reference: str = DEFAULT_REFERENCE
+    settings: SuvrSettings = SuvrSettings(CORTICAL_SPHERES, DEFAULT_REFERENCE)
     t1: str | None = None
     mask: str | None = None
-    model: str | None = None
     atlas: str | None = None
-    composite: str | None = None
     template: str | None = None
-    grey_matter: bool = False
-    unit: str | None = None
-    device: str = "auto"
-    seed: int = 0
+    pet_unit: str | None = None
 
 
 @dataclass(frozen=True)
@@ -102,30 +96,25 @@ class SuvrRun(SceneJob[SuvrNodes]):
         self._request = request
 
     def _write(self, folder: Path) -> list[Step]:
-        request = self._request
+        request, settings = self._request, self._request.settings
         node = self._node(request.pet, "PET")
-        write_pet(node, folder / "PET.nrrd", request.unit)
-        output = folder / "suvr"
-        arguments = ["suvr", str(folder / "PET.nrrd"), "-o", str(output), "--reference", request.reference]
+        write_pet(node, folder / "PET.nrrd", request.pet_unit)
+        paths = SuvrPaths(folder / "PET.nrrd")
         if request.t1:
             t1 = write_t1(self._node(request.t1, "T1"), folder / "T1.nrrd")
-            arguments += ["--t1", str(folder / "T1.nrrd")]
+            paths = replace(paths, t1=folder / "T1.nrrd")
             if request.mask:
                 write_mask(self._node(request.mask, "brain mask"), None, t1, folder / "mask.nrrd")
-                arguments += ["--mask", str(folder / "mask.nrrd")]
+                paths = replace(paths, mask=folder / "mask.nrrd")
         if request.atlas:
-            atlas = self._node(request.atlas, "atlas")
-            table = write_atlas(atlas, "mni", image_of(node), folder / "atlas.nrrd")
-            arguments += ["--atlas", str(folder / "atlas.nrrd"), "--labels", str(table)]
-        else:
-            arguments += ["--atlas", BUILT_IN_ATLAS]
+            path = folder / "atlas.nrrd"
+            table = write_atlas(self._node(request.atlas, "atlas"), "mni", image_of(node), path)
+            settings = replace(settings, atlas=str(path), labels=table)
         if request.template:
             write_volume(self._node(request.template, "PET template"), folder / "template.nrrd")
-            arguments += ["--pet-template", str(folder / "template.nrrd")]
-        arguments += ["--composite", request.composite] if request.composite else []
-        arguments += ["--model", request.model] if request.model else []
-        arguments += ["--grey-matter"] if request.grey_matter else []
-        arguments += ["--device", request.device, "--seed", str(request.seed)]
+            settings = replace(settings, pet_template=folder / "template.nrrd")
+        output = folder / "suvr"
+        arguments = ["suvr", str(paths.pet), "-o", str(output), *paths.arguments(), *settings.arguments()]
         return [Step("measurement", arguments, output)]
 
     def _import(self) -> SuvrNodes:

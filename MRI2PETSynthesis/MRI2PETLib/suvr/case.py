@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import SimpleITK as sitk
 
@@ -25,34 +24,22 @@ from MRI2PETLib.suvr.normalisation import (
     by_synthetic_mr,
 )
 from MRI2PETLib.suvr.regional import COMPOSITE, RegionPlan, SuvrRow, pull_atlas, regional_suvr
+from MRI2PETLib.suvr.settings import SuvrPaths, SuvrSettings
 
 
 @dataclass(frozen=True)
-class SuvrPaths:
-    """What one quantification is made of. ``unit`` overrides what the PET's files state."""
+class SuvrSetup:
+    """Settings with what they name read, see :func:`MRI2PETLib.suvr.setup.read_setup`.
 
-    pet: Path
-    t1: Path | None = None
-    mask: Path | None = None
-    unit: str | None = None
-
-
-@dataclass(frozen=True)
-class SuvrSettings:
-    """What is the same for all PETs.
-
-    :ivar register: how a PET gets to the T1, see :mod:`MRI2PETLib.preprocessing.pet_alignment`.
     :ivar template: PET template on the grid of the shipped template, ``template_name`` says which.
     :ivar bundle: PET -> MR model for the synthetic MRI, or ``None`` for no such method.
     """
 
+    settings: SuvrSettings
     plan: RegionPlan
     template: sitk.Image
     template_name: str
     bundle: Bundle | None = None
-    register: str = "auto"
-    device: str = "auto"
-    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -87,11 +74,9 @@ class CaseSuvr:
         return next(iter(self.methods.values()))
 
 
-def quantify(
-    paths: SuvrPaths, settings: SuvrSettings, *, progress: ProgressCallback = no_progress
-) -> CaseSuvr:
+def quantify(paths: SuvrPaths, setup: SuvrSetup, *, progress: ProgressCallback = no_progress) -> CaseSuvr:
     """Measure one PET by every method that can be used: the MRI (with ``paths.t1``), a synthetic MRI (with
-    ``settings.bundle``), the PET template (always).
+    ``setup.bundle``), the PET template (always).
 
     The first of these has to work; another one that does not is named with its reason.
 
@@ -99,7 +84,7 @@ def quantify(
         field of view, too small or not positive.
     """
     progress(0, 1, "reading")
-    pet = read_pet(paths.pet, unit=paths.unit)
+    pet = read_pet(paths.pet, unit=paths.pet_unit)
     if pet.unit == "normalised":
         raise InputError(
             f"{paths.pet} is scaled to 0 to 1: its zero is lost, so ratios mean nothing.",
@@ -110,15 +95,15 @@ def quantify(
     # A ratio needs no unit, so an unstated one is no reason for a warning here.
     own = tuple(f for f in pet.verdict.findings if f.code != "unit_unknown")
     verdict = Verdict(own) + (t1.verdict if t1 is not None else ())
-    steps = _steps(pet, t1, mask, settings)
+    steps = _steps(pet, t1, mask, setup)
     methods: dict[str, Quantified] = {}
     failed: dict[str, str] = {}
     for number, (name, step) in enumerate(steps.items()):
         part = part_of(progress, 0.02 + 0.98 * number / len(steps), 0.02 + 0.98 * (number + 1) / len(steps))
         try:
             found = step(part)
-            labels = pull_atlas(settings.plan, pet.image, found.pet_to_template)
-            rows = regional_suvr(pet.image, labels, settings.plan, found.template_to_pet, method=name)
+            labels = pull_atlas(setup.plan, pet.image, found.pet_to_template)
+            rows = regional_suvr(pet.image, labels, setup.plan, found.template_to_pet, method=name)
         except MRI2PETError as error:
             if not number:
                 raise
@@ -132,14 +117,14 @@ def quantify(
 
 
 def _steps(
-    pet: PetImage, t1: LoadedImage | None, mask: sitk.Image | None, settings: SuvrSettings
+    pet: PetImage, t1: LoadedImage | None, mask: sitk.Image | None, setup: SuvrSetup
 ) -> dict[str, Callable[[ProgressCallback], Normalisation]]:
     """The methods in the order of trust. Those without an MRI share one fit to the PET template."""
     fits: list[PetTemplateFit] = []
 
     def fit(progress: ProgressCallback) -> PetTemplateFit:
         if not fits:
-            fits.append(register_pet_to_template(pet.image, settings.template, progress=progress))
+            fits.append(register_pet_to_template(pet.image, setup.template, progress=progress))
         if fits[0].verdict.level == "refuse":
             raise QualityError(" ".join(fits[0].verdict.reasons("refuse")))
         return fits[0]
@@ -147,19 +132,19 @@ def _steps(
     steps: dict[str, Callable[[ProgressCallback], Normalisation]] = {}
     if t1 is not None:
         steps[REAL_MR] = lambda progress: by_real_mr(
-            pet, t1.image, mask=mask, register=settings.register, progress=progress
+            pet, t1.image, mask=mask, register=setup.settings.register, progress=progress
         )
-    if settings.bundle is not None:
-        bundle = settings.bundle
+    if setup.bundle is not None:
+        bundle = setup.bundle
         steps[SYNTHETIC_MR] = lambda progress: by_synthetic_mr(
             pet,
             fit(part_of(progress, 0, 0.3)),
             bundle,
-            device=settings.device,
-            seed=settings.seed,
+            device=setup.settings.device,
+            seed=setup.settings.seed,
             progress=part_of(progress, 0.3, 1),
         )
     steps[PET_TEMPLATE] = lambda progress: by_pet_template(
-        pet, fit(part_of(progress, 0, 0.3)), settings.template, progress=part_of(progress, 0.3, 1)
+        pet, fit(part_of(progress, 0, 0.3)), setup.template, progress=part_of(progress, 0.3, 1)
     )
     return steps

@@ -13,29 +13,30 @@ from MRI2PETLib.core.tables import write_table
 from MRI2PETLib.images.io import sha256_of, write_image
 from MRI2PETLib.models.bundle import DEMONSTRATION
 from MRI2PETLib.reports.suvr_figure import suvr_figure
-from MRI2PETLib.suvr.case import CaseSuvr, SuvrPaths, SuvrSettings
+from MRI2PETLib.suvr.case import CaseSuvr, SuvrSetup
 from MRI2PETLib.suvr.normalisation import SYNTHETIC_MR
 from MRI2PETLib.suvr.regional import RegionPlan, SuvrRow
+from MRI2PETLib.suvr.settings import SuvrPaths
 from MRI2PETLib.synthesis.case_files import is_simulated
 from MRI2PETLib.synthesis.pipeline import software_versions
 
 TABLE, SIDECAR, PICTURE = "suvr.csv", "suvr.json", "suvr.png"
 
 
-def request(paths: SuvrPaths, settings: SuvrSettings) -> dict[str, Any]:
+def request(paths: SuvrPaths, setup: SuvrSetup) -> dict[str, Any]:
     """What decides the result: inputs by checksum, regions, template, model."""
-    plan = settings.plan
+    plan = setup.plan
     return {
         **{
             name: None if path is None else sha256_of(path)
             for name, path in (("pet", paths.pet), ("t1", paths.t1), ("mask", paths.mask))
         },
-        "unit": paths.unit,
+        "unit": paths.pet_unit,
         **describe_plan(plan),
-        "template": settings.template_name,
-        "model": None if settings.bundle is None else settings.bundle.sha256,
-        "register": settings.register,
-        "seed": settings.seed,
+        "template": setup.template_name,
+        "model": None if setup.bundle is None else setup.bundle.sha256,
+        "register": setup.settings.register,
+        "seed": setup.settings.seed,
         "version": software_versions()["version"],
     }
 
@@ -50,7 +51,7 @@ def describe_plan(plan: RegionPlan) -> dict[str, Any]:
 
 
 def write_case(
-    folder: Path, title: str, paths: SuvrPaths, settings: SuvrSettings, case: CaseSuvr
+    folder: Path, title: str, paths: SuvrPaths, setup: SuvrSetup, case: CaseSuvr
 ) -> dict[str, Any]:
     """Write ``suvr.csv``, the PET in SUVR, the labels and the MRI of each method, the picture and
     ``suvr.json``.
@@ -59,12 +60,12 @@ def write_case(
     :raises OutputError: if the folder cannot be written to; then nothing is left in it.
     """
     rows = [row for method in case.methods.values() for row in method.rows]
-    about = {"Description": note(settings, case), "Sources": [str(paths.pet)]}
+    about = {"Description": note(setup, case), "Sources": [str(paths.pet)]}
     reference = next(row for row in case.first.rows if row.role == "reference")
     content = {
         **about,
         "Units": "SUVR",
-        "Regions": describe_plan(settings.plan),
+        "Regions": describe_plan(setup.plan),
         "Method": case.first.normalisation.method,
         "Composite": {name: method.composite for name, method in case.methods.items()},
         "Failed": case.failed,
@@ -76,9 +77,9 @@ def write_case(
             "t1": None if case.t1 is None else {"path": str(case.t1.path), "sha256": case.t1.sha256},
         },
         "Normalisation": {name: m.normalisation.record for name, m in case.methods.items()},
-        "PetTemplate": settings.template_name,
+        "PetTemplate": setup.template_name,
         "Provenance": software_versions(),
-        "Request": request(paths, settings),
+        "Request": request(paths, setup),
     }
     with staged_folder(folder, last=SIDECAR) as staging:
         write_table(staging / TABLE, SuvrRow._fields, rows)
@@ -89,7 +90,7 @@ def write_case(
             {**about, "Units": "SUVR", "UnitsMeaning": f"ratio to the mean in {reference.region}"},
             forms=case.pet.forms,
         )
-        names = {str(label): name for label, name in settings.plan.atlas.names.items()}
+        names = {str(label): name for label, name in setup.plan.atlas.names.items()}
         for name, method in case.methods.items():
             tag = name.lower().replace(" ", "_")
             write_image(
@@ -105,7 +106,7 @@ def write_case(
                     {**about, "Synthetic": True, "Modality": "MR", "Units": "normalised"},
                     forms=case.pet.forms,
                 )
-        suvr_figure(case, settings.plan, staging / PICTURE, title=title, note=note(settings, case))
+        suvr_figure(case, setup.plan, staging / PICTURE, title=title, note=note(setup, case))
         write_json(staging / SIDECAR, content)
     return content
 
@@ -125,13 +126,13 @@ def table_of(content: dict[str, Any]) -> list[SuvrRow]:
     return [SuvrRow(**row) for row in content["Table"]]
 
 
-def note(settings: SuvrSettings, case: CaseSuvr) -> str:
+def note(setup: SuvrSetup, case: CaseSuvr) -> str:
     """What every picture and report of a quantification says."""
     parts = []
     if SYNTHETIC_MR in case.methods:
         parts.append(
             "The synthetic MR is computed from the PET: it serves to find regions, not to read anatomy."
         )
-        if settings.bundle is not None and settings.bundle.metadata["intended_use"] == DEMONSTRATION:
-            parts.insert(0, f"DEMONSTRATION MODEL ({settings.bundle.id}).")
+        if setup.bundle is not None and setup.bundle.metadata["intended_use"] == DEMONSTRATION:
+            parts.insert(0, f"DEMONSTRATION MODEL ({setup.bundle.id}).")
     return " ".join(parts)

@@ -18,8 +18,9 @@ from MRI2PETLib.reports import suvr_report as report
 from MRI2PETLib.reports.case_report import REPORT
 from MRI2PETLib.suvr import files
 from MRI2PETLib.suvr.agreement import agreement_table, level_table, people
-from MRI2PETLib.suvr.case import SuvrPaths, SuvrSettings, quantify
+from MRI2PETLib.suvr.case import SuvrSetup, quantify
 from MRI2PETLib.suvr.regional import SuvrRow
+from MRI2PETLib.suvr.settings import SuvrPaths
 
 COHORT = "cohort.json"
 
@@ -43,7 +44,7 @@ class Measured:
     content: dict[str, Any]
 
 
-def run_case(paths: SuvrPaths, settings: SuvrSettings, output: Path, reporter: Reporter) -> dict[str, Any]:
+def run_case(paths: SuvrPaths, setup: SuvrSetup, output: Path, reporter: Reporter) -> dict[str, Any]:
     """Measure one PET and write its files and its report into ``output``.
 
     :return: for the result event: ``report``, ``table`` (path of the CSV), ``method``, ``composite``
@@ -52,7 +53,7 @@ def run_case(paths: SuvrPaths, settings: SuvrSettings, output: Path, reporter: R
     """
     make_folder(output)
     progress = part_of(reporter.progress, 0, 0.95)
-    content = _measure(_title(paths.pet), paths, settings, output, reporter, progress)
+    content = _measure(_title(paths.pet), paths, setup, output, reporter, progress)
     rows = files.table_of(content)
     reporter.progress(0.96, 1, "writing the report")
     report.write_case_report(output, _title(paths.pet), content, rows)
@@ -73,25 +74,25 @@ def _title(pet: Path) -> str:
 def _measure(
     title: str,
     paths: SuvrPaths,
-    settings: SuvrSettings,
+    setup: SuvrSetup,
     folder: Path,
     reporter: Reporter,
     progress: ProgressCallback,
 ) -> dict[str, Any]:
     """The content of ``suvr.json``, from an earlier run of the same request or a new one."""
-    wanted = files.request(paths, settings)
+    wanted = files.request(paths, setup)
     kept = files.finished(folder, wanted)
     if kept is not None:
         reporter.log(f"{folder}: already there, kept")
         return kept
-    found = quantify(paths, settings, progress=progress)
+    found = quantify(paths, setup, progress=progress)
     for reason in found.verdict.reasons("warn"):
         reporter.warning(reason)
-    return files.write_case(folder, title, paths, settings, found)
+    return files.write_case(folder, title, paths, setup, found)
 
 
 def run_cohort(
-    cases: Sequence[SuvrCase], settings: SuvrSettings, output: Path, reporter: Reporter
+    cases: Sequence[SuvrCase], setup: SuvrSetup, output: Path, reporter: Reporter
 ) -> dict[str, Any]:
     """Measure every PET into a folder of its own, then the agreement over people; what is there is kept.
 
@@ -103,7 +104,7 @@ def run_cohort(
     make_folder(output)
 
     def measure(case: SuvrCase, progress: ProgressCallback) -> Measured:
-        content = _measure(case.case, case.paths, settings, output / case.case, reporter, progress)
+        content = _measure(case.case, case.paths, setup, output / case.case, reporter, progress)
         return Measured(case, files.table_of(content), content)
 
     outcomes = list(each_case(cases, measure, name=lambda case: case.case, reporter=reporter))
@@ -123,9 +124,9 @@ def run_cohort(
         write_json(
             staging / COHORT,
             {
-                "regions": files.describe_plan(settings.plan),
-                "pet_template": settings.template_name,
-                "model": None if settings.bundle is None else settings.bundle.id,
+                "regions": files.describe_plan(setup.plan),
+                "pet_template": setup.template_name,
+                "model": None if setup.bundle is None else setup.bundle.id,
                 "n_scans": len(measured),
                 "n_people": len({m.case.subject for m in measured}),
                 "failed": failed,
@@ -134,7 +135,7 @@ def run_cohort(
             },
         )
         report.write_cohort_report(
-            staging, f"SUVR of {output.resolve().name}", settings, measured[0].content, rows, failed
+            staging, f"SUVR of {output.resolve().name}", setup, measured[0].content, rows, failed
         )
     reporter.progress(1, 1, "done")
     return {
@@ -153,7 +154,7 @@ def _scan_rows(measured: Sequence[Measured]) -> Iterator[tuple[Any, ...]]:
             yield (one.case.case, one.case.subject, one.case.group, *row)
 
 
-def read_cases(table: Path, *, unit: str | None = None) -> list[SuvrCase]:
+def read_cases(table: Path, *, pet_unit: str | None = None) -> list[SuvrCase]:
     """PETs from a table (CSV) with the columns case and pet; subject, t1, mask and group are optional.
 
     Paths are relative to the table. The ``manifest.csv`` of a training dataset is such a table.
@@ -180,7 +181,7 @@ def read_cases(table: Path, *, unit: str | None = None) -> list[SuvrCase]:
         cases[name] = SuvrCase(
             case=name,
             subject=row.get("subject") or name,
-            paths=SuvrPaths(paths["pet"], paths["t1"], paths["mask"], unit),
+            paths=SuvrPaths(paths["pet"], paths["t1"], paths["mask"], pet_unit),
             group=row.get("group", ""),
         )
     if not cases:

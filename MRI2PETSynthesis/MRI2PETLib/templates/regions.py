@@ -20,6 +20,7 @@ from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.core.findings import Finding
 from MRI2PETLib.core.resources import resources_dir
 from MRI2PETLib.core.tables import read_table
+from MRI2PETLib.templates import CORTICAL_SPHERES
 from MRI2PETLib.templates.icbm152 import load_template
 
 Space = Literal["mni", "native"]
@@ -27,7 +28,6 @@ Space = Literal["mni", "native"]
 # reach 0.85 and more; one that was drawn in another space falls far below.
 MIN_OVERLAP = 0.7
 WHOLE_BRAIN = "whole brain"
-CORTICAL_SPHERES = "cortical-spheres"
 _LEFT = re.compile(r"(?:^|[^a-z])(?:left|lh|l)(?:[^a-z]|$)", re.IGNORECASE)
 _RIGHT = re.compile(r"(?:^|[^a-z])(?:right|rh|r)(?:[^a-z]|$)", re.IGNORECASE)
 _MIDLINE_MM = 2.0  # a region whose centre is nearer to the midline proves nothing about sides

@@ -1,0 +1,46 @@
+"""The settings of a comparison: the only place that names them, see :mod:`MRI2PETLib.core.settings`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from MRI2PETLib.core import options
+from MRI2PETLib.core.settings import Settings, option
+
+FWHM_MM = 4.0  # smoothing of the real PET: Ferrante et al. 2025, Fig. 2
+
+
+@dataclass(frozen=True)
+class EvaluationSettings(Settings):
+    """How synthetic PETs are compared with real ones; the same for every case of a cohort."""
+
+    register: str = options.register()
+    atlas: tuple[str, ...] = option(
+        "label map, or harvard-oxford; repeatable", (), metavar="FILE", by_content=True
+    )
+    labels: Path | None = option("table of labels of the (single) atlas file", None, by_content=True)
+    atlas_space: Literal["mni", "native"] = option("space of the atlas", "mni", choices=("mni", "native"))
+    synthetic_unit: str | None = option(
+        "unit of the synthetic PET, when its files do not say", None, choices=options.PET_UNITS
+    )
+    pet_unit: str | None = options.pet_unit()
+    scale_free: bool = option("accept other units: compare patterns only, each over its own mean", False)
+    to_synthetic_unit: bool = option(
+        "bring the real PET, whatever its unit, to that of the synthetic one by its own values in the brain: "
+        "over their mean (SUVR), or from minimum to maximum (normalised)",
+        False,
+    )
+    fwhm_mm: float = option("smoothing of the real PET", FWHM_MM, least=0.1, most=30, metavar="MM")
+    seed: int = options.seed("the CNR boxes")
+
+
+@dataclass(frozen=True)
+class CasePaths(Settings):
+    """The images of one comparison."""
+
+    synthetic: Path = option("synthetic PET")
+    pet: Path = option("real PET of the same person")
+    t1: Path | None = option("the T1 that the synthetic PET was made from", None)
+    mask: Path | None = option("brain mask on the grid of the synthetic PET", None)

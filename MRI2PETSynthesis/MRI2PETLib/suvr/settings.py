@@ -1,0 +1,44 @@
+"""The settings of a SUVR measurement: the only place that names them, see :mod:`MRI2PETLib.core.settings`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from MRI2PETLib.core import options
+from MRI2PETLib.core.settings import Settings, option
+from MRI2PETLib.templates import CORTICAL_SPHERES
+
+
+@dataclass(frozen=True)
+class SuvrSettings(Settings):
+    """How SUVRs are measured; the same for every PET of a cohort."""
+
+    atlas: str = option(
+        f"label map in MNI space, or {CORTICAL_SPHERES} (built in)", metavar="FILE", by_content=True
+    )
+    reference: str = option("reference region: names or patterns, such as '*cerebellum*'", metavar="REGIONS")
+    composite: str | None = option(
+        "regions of the composite; left out: all but the reference", None, metavar="REGIONS"
+    )
+    labels: Path | None = option("table of labels of the atlas file", None, by_content=True)
+    grey_matter: bool = option("cut the regions to the template's grey matter", False)
+    model: str | None = option(
+        "PET -> MR model, for SUVR without an MRI", None, metavar="ID|DIR", by_content=True
+    )
+    pet_template: Path | None = option(
+        "mean PET in MNI space; left out: a model of [11C]PBR28", None, metavar="FILE", by_content=True
+    )
+    register: str = options.register()
+    device: str = options.device()
+    seed: int = options.seed("a stochastic model")
+
+
+@dataclass(frozen=True)
+class SuvrPaths(Settings):
+    """The images of one measurement, and the unit of the PET."""
+
+    pet: Path
+    t1: Path | None = option("T1 of the same person: its result is the standard", None)
+    mask: Path | None = option("brain mask of the T1", None)
+    pet_unit: str | None = options.pet_unit(("SUV", "SUVR", "Bq/mL"))
