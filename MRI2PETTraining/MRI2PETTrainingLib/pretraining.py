@@ -98,7 +98,7 @@ def _write_pair(
     extraction = extract_brain(t1.image, mask=mask)
     if extraction.verdict.level == "refuse":
         raise InputError(f"No brain was found in {case.t1}.", "Leave it out, or look at it.")
-    encoded = encode(t1.image, extraction.mask, space)
+    encoded = encode(t1.image, extraction.mask, extraction.axes, space)
     _, values, inside = np.array(pet.arrays(), dtype=np.float32)
     k, j, i = encoded.grid.spacing_mm[::-1]
     made = style(encoded.source, encoded.mask, values, inside, (k, j, i))

@@ -21,7 +21,7 @@ from scipy import ndimage
 from MRI2PETLib.core.errors import InputError, MRI2PETError
 from MRI2PETLib.core.files import atomic_path, make_folder
 from MRI2PETLib.core.progress import ProgressCallback, no_progress
-from MRI2PETLib.images.grid import FWHM_PER_SIGMA, RAS_AXES, Grid, resample
+from MRI2PETLib.images.grid import FWHM_PER_SIGMA, Grid, resample
 from MRI2PETLib.images.io import read_image
 from MRI2PETLib.models.model_space import ModelSpace, model_grid, to_grid
 from MRI2PETLib.preprocessing.bias_field import log_bias_field, remove_bias
@@ -30,7 +30,7 @@ from MRI2PETLib.simulation.for_t1 import tissue_shares
 from MRI2PETLib.templates.icbm152 import load_template
 from MRI2PETLib.templates.uptake import uptake_regions
 
-VERSION = 2  # of the cached files: raise it when their content changes
+VERSION = 3  # of the cached files: raise it when their content changes
 SOURCE_SPACE = ModelSpace()  # 96^3 voxels of 2 mm: any model grid is sampled from this one
 FIELD_SIZE = 32  # nodes of a displacement an axis over the same 192 mm
 _DEMONS = ((32, 40, 1.5), (64, 30, 1.5))  # size an axis, iterations, smoothing of the field in voxels
@@ -151,7 +151,7 @@ def make_anatomy(subject: str, path: Path) -> Anatomy:
     extraction = extract_brain(t1)
     if extraction.template_to_native is None or extraction.verdict.level == "refuse":
         raise InputError(f"{path} could not be aligned with the template.", "Leave this person out.")
-    grid, _ = model_grid(extraction.mask, SOURCE_SPACE)
+    grid, _ = model_grid(extraction.mask, extraction.axes, SOURCE_SPACE)
     values, inside = to_grid(t1, extraction.mask, grid)
     mask = grid.image(inside.astype(np.uint8))
     flat = remove_bias(grid.image(values), log_bias_field(grid.image(values), mask))
@@ -257,6 +257,7 @@ def save_anatomy(anatomy: Anatomy, path: Path) -> None:
             temporary,
             subject=np.array(anatomy.subject),
             origin=np.array(anatomy.grid.origin),
+            direction=np.array(anatomy.grid.direction),
             spacing=np.array(anatomy.grid.spacing_mm),
             t1=np.round(np.clip(anatomy.t1, 0, None) * (65535 / top)).astype(np.uint16),
             mask=np.packbits(anatomy.mask),
@@ -270,8 +271,8 @@ def load_anatomy(path: Path) -> Anatomy:
     """Read a file of :func:`save_anatomy`; the T1's units are arbitrary from then on."""
     with np.load(path, allow_pickle=False) as file:
         t1 = file["t1"].astype(np.float32)
-        spacing, origin = file["spacing"].tolist(), file["origin"].tolist()
-        grid = Grid(t1.shape[::-1], tuple(spacing), tuple(origin), RAS_AXES)
+        spacing, origin, direction = (tuple(file[n].tolist()) for n in ("spacing", "origin", "direction"))
+        grid = Grid(t1.shape[::-1], spacing, origin, direction)
         mask = np.unpackbits(file["mask"], count=t1.size).reshape(t1.shape) > 0
         gm, wm, csf = (file[name].astype(np.float32) / 255 for name in _TISSUES)
         displacement = file["displacement"].astype(np.float32) / 100

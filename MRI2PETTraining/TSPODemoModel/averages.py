@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from MRI2PETLib.images.grid import Grid
+from MRI2PETLib.images.grid import RAS_AXES, Grid
 from MRI2PETLib.models.model_space import model_grid
 from MRI2PETLib.templates.icbm152 import load_template
 from TSPODemoModel.activity import OTHER_WEIGHT, tissue_activity
@@ -24,7 +24,7 @@ def average_anatomies(people: Sequence[Anatomy], n: int, seed: int) -> list[Anat
 
     They lie in MNI space, T1s scaled by their 99th percentile, and are used like people.
     """
-    grid, _ = model_grid(load_template().mask, SOURCE_SPACE)
+    grid, _ = model_grid(load_template().mask, RAS_AXES, SOURCE_SPACE)
     volumes = np.stack([_in_mni(person, grid) for person in people])
     rng = np.random.default_rng(seed)
     largest = min(LARGEST_GROUP, len(people))

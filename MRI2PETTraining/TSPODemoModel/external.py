@@ -11,7 +11,7 @@ import SimpleITK as sitk
 import torch
 from scipy import ndimage
 
-from MRI2PETLib.images.grid import Grid, resample
+from MRI2PETLib.images.grid import RAS_AXES, Grid, resample
 from MRI2PETLib.images.io import read_image
 from MRI2PETLib.models.bundle import Bundle
 from MRI2PETLib.models.model_space import ModelSpace, decode, encode
@@ -85,7 +85,7 @@ def predict_template(network: torch.nn.Module, space: ModelSpace) -> tuple[np.nd
     With zeros around the brain, as the real maps were smoothed, and with nothing but the brain.
     """
     template = load_template()
-    encoded = encode(template.t1, template.mask, space)
+    encoded = encode(template.t1, template.mask, RAS_AXES, space)
     with torch.inference_mode():
         output = network(torch.from_numpy(encoded.source)[None, None])[0, 0].numpy()
     return _smoothed(decode(output, encoded, template.mask))

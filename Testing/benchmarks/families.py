@@ -93,8 +93,9 @@ def person(seed: int, folder: Path) -> Prepared:
     entry = folder / f"{seed:04d}"
     if not (entry / ARRAYS).is_file():
         subject = simulate_subject(seed, spacing_mm=4.0)
-        encoded, target = encode_pair(subject.t1, subject.pet, subject.brain_mask, SPACE)
-        _, clean = encode_pair(subject.t1, subject.pet_true, subject.brain_mask, SPACE)
+        axes = extract_brain(subject.t1, mask=subject.brain_mask).axes
+        encoded, target = encode_pair(subject.t1, subject.pet, subject.brain_mask, axes, SPACE)
+        _, clean = encode_pair(subject.t1, subject.pet_true, subject.brain_mask, axes, SPACE)
         entry.mkdir(parents=True, exist_ok=True)
         np.save(entry / "clean.npy", clean)
         np.save(entry / ARRAYS, np.stack([encoded.source, target, encoded.mask]).astype(np.float16))
@@ -196,7 +197,7 @@ def anatomy_null(case: Prepared) -> np.ndarray:
         null = next(row.values for row in rows if row.name == ANATOMY_NULL)
         image = sitk.GetImageFromArray(null)
         image.CopyInformation(subject.t1)
-        np.save(path, encode_pair(subject.t1, image, subject.brain_mask, SPACE)[1])
+        np.save(path, encode_pair(subject.t1, image, subject.brain_mask, brain.axes, SPACE)[1])
     return np.load(path)
 
 

@@ -30,6 +30,7 @@ from MRI2PETLib.models import get_family
 from MRI2PETLib.models.bundle import Bundle, read_bundle, save_bundle
 from MRI2PETLib.models.model_space import ModelSpace, encode_pair
 from MRI2PETLib.models.objective import NETWORK
+from MRI2PETLib.preprocessing.brain_mask import extract_brain
 from MRI2PETLib.preprocessing.pet_template import built_in_pet_template, read_pet_template
 from MRI2PETLib.simulation import SimulatedSubject, simulate_subject
 from MRI2PETLib.suvr.case import SuvrSetup
@@ -97,7 +98,8 @@ def train(folder: Path, tracer: str, count: int, steps: int) -> tuple[Bundle, si
     pairs, template = [], np.zeros(load_template().t1.GetSize()[::-1])
     for seed in range(1000, 1000 + count):
         person, pet, group = draw(seed, tracer)
-        encoded, target = encode_pair(person.t1, pet, person.brain_mask, SPACE)
+        axes = extract_brain(person.t1, mask=person.brain_mask).axes
+        encoded, target = encode_pair(person.t1, pet, person.brain_mask, axes, SPACE)
         pairs.append(torch.from_numpy(np.stack([encoded.source, target, encoded.mask]))[:, None, None])
         if group == "negative":
             normalised = resample(pet, Grid.of(load_template().t1), person.template_to_native)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
 
 from MRI2PETLib.core.errors import BundleError, QualityError
-from MRI2PETLib.images.grid import Grid, antialias, resample, world_extent
+from MRI2PETLib.images.axes import Axes, head_axes
+from MRI2PETLib.images.grid import RAS_AXES, Grid, antialias, extent_along, resample
 from MRI2PETLib.models.model_space import (
     PRESETS,
     ModelSpace,
@@ -25,18 +27,28 @@ FLIPS = list(itertools.product((1, -1), repeat=3))
 
 
 def random_grid(seed: int) -> Grid:
-    """A grid that holds a brain: oblique, flipped, permuted, anisotropic, far from the origin."""
+    """A grid that holds a brain: turned, flipped, anisotropic, far from the origin."""
     rng = np.random.default_rng(seed)
-    axis = rng.normal(size=3)
-    rotation = sitk.VersorTransform((axis / np.linalg.norm(axis)).tolist(), float(rng.uniform(-0.5, 0.5)))
-    direction = np.array(rotation.GetMatrix()).reshape(3, 3)[:, rng.permutation(3)]
-    direction = direction * FLIPS[seed % 8]
+    direction = random_rotation(rng) * FLIPS[seed % 8]
     spacing = rng.uniform([1.5, 1.5, 1.8], [2.5, 2.5, 4.0])
     size = np.ceil(230 / spacing).astype(int)
     origin = rng.uniform(-100, 100, 3) - direction @ (spacing * size / 2)
     return Grid(
         tuple(size.tolist()), tuple(spacing.tolist()), tuple(origin.tolist()), tuple(direction.ravel())
     )
+
+
+def random_rotation(rng: np.random.Generator) -> np.ndarray:
+    """Any rotation, all equally likely (3 x 3)."""
+    q = rng.normal(size=4)
+    w, x, y, z = q / np.linalg.norm(q)
+    versor = sitk.VersorTransform()
+    versor.SetParameters([x, y, z] if w >= 0 else [-x, -y, -z])
+    return np.reshape(versor.GetMatrix(), (3, 3))
+
+
+def random_axes(seed: int) -> Axes:
+    return tuple(random_rotation(np.random.default_rng(seed)).ravel().tolist())
 
 
 def world(grid: Grid) -> np.ndarray:
@@ -56,12 +68,14 @@ def ball(grid: Grid, radius_mm: float = 60.0) -> sitk.Image:
 
 @pytest.mark.parametrize("seed", range(10))
 def test_world_ramp_survives_the_round_trip(seed: int) -> None:
-    """World coordinates resampled native -> model -> native stay what they are, to 1e-6 mm (float64)."""
+    """World coordinates resampled native -> model -> native stay what they are, to 1e-6 mm (float64), on
+    oblique, flipped and anisotropic images of turned heads.
+    """
     native = random_grid(seed)
     size, spacing_mm = (tuple(n // 3 for n in native.size), tuple(3 * s for s in native.spacing_mm))
     coarse = Grid(size, spacing_mm, native.origin, native.direction)
     mask = ball(coarse)
-    grid, _ = model_grid(mask, ModelSpace())
+    grid, _ = model_grid(mask, random_axes(seed + 50), ModelSpace())
     inside = sitk.GetArrayFromImage(mask) > 0
     inside_model = sitk.GetArrayFromImage(resample(mask, grid, interpolator=sitk.sitkNearestNeighbor)) > 0
     for axis in range(3):
@@ -84,28 +98,64 @@ def test_antialiasing_does_not_move_a_ramp() -> None:
 def test_extent_of_a_ball_is_its_diameter_on_any_grid(seed: int) -> None:
     """An oblique grid must not make a brain look larger (tolerance: one voxel's diagonal)."""
     grid = random_grid(seed)
-    low, high = world_extent(ball(grid))
+    low, high = extent_along(ball(grid), random_axes(seed))
     diagonal = float(np.linalg.norm(grid.spacing_mm))
     assert np.all(np.abs((high - low) - 120) < diagonal)
 
 
-def test_grid_is_centred_on_the_mask_along_patient_axes() -> None:
+def test_grid_is_centred_on_the_mask_along_the_axes_of_the_head() -> None:
     mask = ball(random_grid(3))
-    grid, findings = model_grid(mask, ModelSpace())
+    axes = random_axes(7)
+    grid, findings = model_grid(mask, axes, ModelSpace())
     assert findings == ()
-    assert grid.direction == (-1.0, 0.0, 0.0, 0.0, -1.0, 0.0, 0.0, 0.0, 1.0)
-    low, high = world_extent(mask)
+    assert grid.direction == axes
+    low, high = extent_along(mask, axes)
     middle = np.array(grid.image().TransformContinuousIndexToPhysicalPoint([47.5] * 3))
-    assert np.abs(middle - (low + high) / 2).max() < 1e-6
+    assert np.abs(np.reshape(axes, (3, 3)).T @ middle - (low + high) / 2).max() < 1e-6
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_turned_head_gives_the_network_the_same_arrays(seed: int) -> None:
+    """Header and axes turned together by any rotation: source and mask stay what they are."""
+    rng = np.random.default_rng(seed)
+    native = random_grid(seed)
+    points = world(native).reshape(3, -1)
+    index = (points - points.mean(1, keepdims=True)).reshape(3, *native.size[::-1])
+    inside = ((index / np.array([55, 70, 50])[:, None, None, None]) ** 2).sum(0) < 1
+    t1 = (200 + 50 * np.sin(index / 9).sum(0)).astype(np.float32)
+    turn = random_rotation(rng)
+    turned = replace(
+        native,
+        origin=tuple((turn @ native.origin + rng.uniform(-50, 50, 3)).tolist()),
+        direction=tuple((turn @ np.reshape(native.direction, (3, 3))).ravel().tolist()),
+    )
+    axes = tuple((turn @ np.reshape(RAS_AXES, (3, 3))).ravel().tolist())
+    upright = encode(native.image(t1), native.image(inside.astype(np.uint8)), RAS_AXES, ModelSpace())
+    again = encode(turned.image(t1), turned.image(inside.astype(np.uint8)), axes, ModelSpace())
+    assert np.mean(again.mask != upright.mask) < 1e-5
+    both = (again.mask > 0) & (upright.mask > 0)
+    assert np.abs(again.source - upright.source)[both].max() < 1e-4
+
+
+def test_axes_of_the_head_are_the_rotation_of_the_fit() -> None:
+    """Size and shear do not turn the head; of a mirrored fit the nearest rotation is taken."""
+    rng = np.random.default_rng(0)
+    for mirror in (1, -1):
+        turn = random_rotation(rng)
+        stretch = np.diag([1.1 * mirror, 1.3, 1.2])  # left-right is the shortest axis
+        fit = sitk.AffineTransform((turn @ stretch).ravel().tolist(), [10.0, -20.0, 5.0])
+        axes = np.reshape(head_axes(fit), (3, 3))
+        assert np.abs(axes - turn @ np.reshape(RAS_AXES, (3, 3))).max() < 1e-12
+    assert head_axes(None) == RAS_AXES
 
 
 def test_a_large_brain_widens_the_voxels_and_a_larger_one_is_refused() -> None:
     grid = Grid((130, 130, 130), (2.0, 2.0, 2.0), (0.0, 0.0, 0.0), (1, 0, 0, 0, 1, 0, 0, 0, 1))
-    placed, findings = model_grid(ball(grid, radius_mm=100), ModelSpace())
+    placed, findings = model_grid(ball(grid, radius_mm=100), RAS_AXES, ModelSpace())
     assert findings[0].level == "warn" and "widened" in findings[0].message
     assert placed.spacing_mm[0] == pytest.approx((200 + 8) / 96, rel=0.02)
     with pytest.raises(QualityError, match="does not fit"):
-        model_grid(ball(grid, radius_mm=115), ModelSpace())
+        model_grid(ball(grid, radius_mm=115), random_axes(1), ModelSpace())
 
 
 def test_default_normalisation_ends_at_the_percentiles_inside_the_mask() -> None:
@@ -113,13 +163,13 @@ def test_default_normalisation_ends_at_the_percentiles_inside_the_mask() -> None
     mask = ball(native)
     rng = np.random.default_rng(0)
     t1 = native.image(rng.uniform(100, 300, (90, 90, 90)).astype(np.float32))
-    encoded = encode(t1, mask, ModelSpace())
+    encoded = encode(t1, mask, RAS_AXES, ModelSpace())
     inside = encoded.source[encoded.mask > 0]
     assert encoded.source.min() == 0 and encoded.source.max() == 1
     assert (inside == 0).mean() == pytest.approx(0.01, abs=0.002)
     assert (inside == 1).mean() == pytest.approx(0.01, abs=0.002)
     assert np.all(encoded.source[encoded.mask == 0] == 0)
-    scaled = encode(t1 * 17.0 + 5.0, mask, ModelSpace())
+    scaled = encode(t1 * 17.0 + 5.0, mask, RAS_AXES, ModelSpace())
     assert np.abs(scaled.source - encoded.source).max() < 1e-4
 
 
@@ -134,7 +184,7 @@ def test_reference_preset_is_the_published_crop() -> None:
     values = np.zeros(size[::-1], np.float32)
     values[20:80, 30:100, 20:90] = rng.uniform(50, 400, (60, 70, 70))
     t1 = grid.image(values)
-    encoded = encode(t1, t1 > 0, PRESETS["reference"])
+    encoded = encode(t1, t1 > 0, random_axes(2), PRESETS["reference"])
     start = [n // 2 - 48 for n in values.shape]
     crop = values[tuple(slice(s, s + 96) for s in start)]
     low, high = np.percentile(crop, [1, 99])
@@ -147,7 +197,7 @@ def test_published_crop_is_saved_where_it_was() -> None:
     crop.
     """
     grid = Grid((128, 128, 128), (2.0, 2.0, 2.0), (0.0, 0.0, 0.0), (-1, 0, 0, 0, -1, 0, 0, 0, 1))
-    placed, _ = model_grid(ball(grid), PRESETS["reference"])
+    placed, _ = model_grid(ball(grid), random_axes(2), PRESETS["reference"])
     shift = np.array(placed.origin) - np.array(grid.origin)
     assert np.abs(np.abs(shift) - 32.0).max() < 1e-6
 
@@ -156,7 +206,7 @@ def test_suvr_target_keeps_the_scale_and_decodes_to_suvr() -> None:
     native = random_grid(2)
     mask = ball(native)
     smooth = (2 + np.sin(world(native)[0] / 40)).astype(np.float32)
-    encoded = encode(native.image(smooth), mask, ModelSpace())
+    encoded = encode(native.image(smooth), mask, random_axes(2), ModelSpace())
     target = encode_target(native.image(smooth * 700), mask, encoded)
     assert target[encoded.mask > 0].mean() == pytest.approx(0.5, abs=1e-4)
     back = decode(target, encoded, mask)
@@ -175,7 +225,7 @@ def test_minmax_target_spans_0_to_1() -> None:
     native = random_grid(4)
     mask = ball(native)
     pet = native.image((1 + np.abs(world(native)[1])).astype(np.float32))
-    encoded = encode(pet, mask, PRESETS["reference"])
+    encoded = encode(pet, mask, RAS_AXES, PRESETS["reference"])
     target = encode_target(pet, mask, encoded)
     assert target.min() == 0 and target.max() == 1
 
@@ -186,7 +236,7 @@ def test_brain_outside_the_field_of_view_is_marked() -> None:
     values[30:70, 30:70, 5:60] = 1
     mask = grid.image(values)
     t1 = grid.image(np.random.default_rng(0).uniform(1, 2, values.shape).astype(np.float32))
-    encoded = encode(t1, mask, PRESETS["reference"])
+    encoded = encode(t1, mask, RAS_AXES, PRESETS["reference"])
     marked = sitk.GetArrayFromImage(not_predicted(encoded, mask))
     assert marked[50, 50, 10] == 1 and marked[50, 50, 50] == 0
     assert np.all(marked <= values)

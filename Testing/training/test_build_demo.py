@@ -244,11 +244,12 @@ def test_a_known_map_is_recognised(donors: list[Donor]) -> None:
 
 
 def test_source_is_what_the_program_feeds_the_network(
-    loaded: People, simulated: list[SimulatedSubject]
+    loaded: People, people: list[Anatomy], simulated: list[SimulatedSubject]
 ) -> None:
     """Against ``encode`` of the T1 itself, on the overlap of the masks; the pair is sampled once more."""
     pair = pairs.make_pairs(loaded, [0], 0, AS_IS)
-    encoded = encode(simulated[0].t1, simulated[0].brain_mask, with_grid(ModelSpace(), 48, 4.0))
+    axes = people[0].grid.direction
+    encoded = encode(simulated[0].t1, simulated[0].brain_mask, axes, with_grid(ModelSpace(), 48, 4.0))
     mask = pair.mask[0, 0].numpy() > 0
     both = mask & (encoded.mask > 0)
     assert 2 * both.sum() / (mask.sum() + encoded.mask.sum()) > 0.97

@@ -29,7 +29,7 @@ PRESET = {
     "model_space": {
         "size": [24, 24, 24],
         "spacing_mm": 8.0,
-        "centre": "mask",
+        "placement": "head",
         "source": "mask-p1-p99",
         "target": "suvr-half",
     },

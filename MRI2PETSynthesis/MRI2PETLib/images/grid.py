@@ -146,18 +146,21 @@ def bounding_box(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.array([c[0] for c in corners]), np.array([c[-1] for c in corners])
 
 
-def world_extent(mask: sitk.Image) -> tuple[np.ndarray, np.ndarray]:
-    """Lower and upper corner (LPS mm) of the world-aligned box around a mask's voxels, half voxels included.
+def extent_along(mask: sitk.Image, axes: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Lower and upper corner of the box around a mask's voxels, half voxels included, in mm along ``axes``.
 
     The box is that of the voxels, not of their index range: that one grows when the grid is oblique.
+
+    :param axes: a rotation (3 x 3, row by row) whose columns are directions in LPS, as those of an image.
     """
     inside = sitk.GetArrayViewFromImage(mask) != 0
     rows = np.argwhere(inside.any(axis=2))  # the two ends of every row suffice
     first = inside.argmax(axis=2)[tuple(rows.T)]
     last = inside.shape[2] - 1 - inside[:, :, ::-1].argmax(axis=2)[tuple(rows.T)]
     ends = [np.column_stack((i, rows[:, 1], rows[:, 0])) for i in (first, last)]
-    matrix = np.array(mask.GetDirection()).reshape(3, 3) * np.array(mask.GetSpacing())
-    points = np.concatenate(ends) @ matrix.T + np.array(mask.GetOrigin())
+    to_axes = np.reshape(axes, (3, 3)).T
+    matrix = to_axes @ (np.reshape(mask.GetDirection(), (3, 3)) * mask.GetSpacing())
+    points = np.concatenate(ends) @ matrix.T + to_axes @ mask.GetOrigin()
     half_voxel = np.abs(matrix).sum(axis=1) / 2
     return points.min(axis=0) - half_voxel, points.max(axis=0) + half_voxel
 

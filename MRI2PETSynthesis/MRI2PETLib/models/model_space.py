@@ -1,9 +1,10 @@
 """What a model expects of an image: grid, orientation, normalisation; and the way back to the native grid.
 
-The default grid is 96 x 96 x 96 voxels of 2 mm along the patient's axes, centred on the brain mask. The
-preset ``reference`` crops and scales as the published code of Ferrante et al. 2025 does: the centre of the
-volume, percentiles over the whole crop with its background, no clipping, PET scaled by its own minimum and
-maximum.
+The default grid is 96 x 96 x 96 voxels of 2 mm that follow the head: along the axes of the template as its
+fit lies in the head, centred on the brain mask. A header that turns the head changes nothing for the network.
+The preset ``reference`` crops and scales as the published code of Ferrante et al. 2025 does: the centre of
+the volume, percentiles over the whole crop with its background, no clipping, PET scaled by its own minimum
+and maximum.
 
 A model's direction is in its normalisations: each belongs to one modality, and source and target are one MR
 and one PET.
@@ -23,7 +24,8 @@ from scipy import ndimage
 
 from MRI2PETLib.core.errors import BundleError, InputError, QualityError
 from MRI2PETLib.core.findings import Finding
-from MRI2PETLib.images.grid import RAS_AXES, Grid, antialias, crop_to, resample, world_extent
+from MRI2PETLib.images.axes import Axes
+from MRI2PETLib.images.grid import Grid, antialias, crop_to, extent_along, resample
 
 _MARGIN_MM = 8.0  # brain and field of view: 4 mm on each side
 _WIDEST = 1.15  # of the training spacing: 2.3 mm for 2 mm
@@ -38,8 +40,8 @@ class ModelSpace:
 
     :param size: voxels along R, A, S.
     :param spacing_mm: spacing of the grid: one number, or three along R, A, S.
-    :param centre: ``mask`` (middle of the brain mask's bounding box) or ``volume`` (middle voxel, as
-        published).
+    :param placement: ``head`` (axes of the head, centred on the brain mask's bounding box along them) or
+        ``volume`` (axes and middle voxel of the volume, as published).
     :param source: normalisation of what goes in, and
     :param target: of what comes out. Of an MR, ``mask-p1-p99``: percentiles 1 and 99 inside the mask go to 0
         and 1, clipped; ``crop-p1-p99``: percentiles over the whole crop, not clipped (published). Of a PET,
@@ -49,7 +51,7 @@ class ModelSpace:
 
     size: tuple[int, int, int] = (96, 96, 96)
     spacing_mm: float | tuple[float, float, float] = 2.0
-    centre: Literal["mask", "volume"] = "mask"
+    placement: Literal["head", "volume"] = "head"
     source: Normalisation = "mask-p1-p99"
     target: Normalisation = "suvr-half"
 
@@ -119,10 +121,10 @@ class ModelSpace:
 
 
 _MODALITIES = {"mask-p1-p99": "MR", "crop-p1-p99": "MR", "suvr-half": "PET", "minmax": "PET"}
-_CHOICES = {"centre": ("mask", "volume"), "source": tuple(_MODALITIES), "target": tuple(_MODALITIES)}
+_CHOICES = {"placement": ("head", "volume"), "source": tuple(_MODALITIES), "target": tuple(_MODALITIES)}
 PRESETS = {
     "default": ModelSpace(),
-    "reference": ModelSpace(centre="volume", source="crop-p1-p99", target="minmax"),
+    "reference": ModelSpace(placement="volume", source="crop-p1-p99", target="minmax"),
 }
 
 
@@ -137,17 +139,19 @@ class Encoded:
     findings: tuple[Finding, ...]
 
 
-def model_grid(mask: sitk.Image, space: ModelSpace) -> tuple[Grid, tuple[Finding, ...]]:
+def model_grid(mask: sitk.Image, axes: Axes, space: ModelSpace) -> tuple[Grid, tuple[Finding, ...]]:
     """Place the model's grid over a brain.
 
     A brain that does not fit widens the spacing by up to 15 % (2.3 mm for a 2 mm model) with a warning.
 
     :param mask: brain mask on the native T1 grid.
+    :param axes: right, anterior and superior of the head, see
+        :func:`MRI2PETLib.images.axes.head_axes`.
     :raises QualityError: if the brain does not fit even so.
     """
-    if space.centre == "volume":
+    if space.placement == "volume":
         return _volume_grid(mask, space), ()
-    low, high = world_extent(mask)
+    low, high = extent_along(mask, axes)
     spacing_mm = np.array(space.spacings_mm, dtype=float)
     field_mm = np.array(space.size) * spacing_mm
     stretch = float(np.max((high - low + _MARGIN_MM) / field_mm))
@@ -167,10 +171,9 @@ def model_grid(mask: sitk.Image, space: ModelSpace) -> tuple[Grid, tuple[Finding
             f"{max(space.spacings_mm):g} to {spacing_mm.max():.2f} mm, which it was not trained for."
         )
         findings = (Finding("warn", "wide-grid", message),)
-    centre = (low + high) / 2
     half_mm = (np.array(space.size) - 1) / 2 * spacing_mm
-    origin = centre - np.array([-1, -1, 1]) * half_mm
-    return Grid(space.size, tuple(spacing_mm.tolist()), tuple(origin.tolist()), RAS_AXES), findings
+    origin = np.reshape(axes, (3, 3)) @ ((low + high) / 2 - half_mm)
+    return Grid(space.size, tuple(spacing_mm.tolist()), tuple(origin.tolist()), axes), findings
 
 
 def _volume_grid(image: sitk.Image, space: ModelSpace) -> Grid:
@@ -211,14 +214,14 @@ def to_grid(
     return out, inside.astype(np.float32)
 
 
-def encode(image: sitk.Image, mask: sitk.Image, space: ModelSpace) -> Encoded:
+def encode(image: sitk.Image, mask: sitk.Image, axes: Axes, space: ModelSpace) -> Encoded:
     """Bring a source image into model space.
 
     :param image: T1-weighted volume, or PET in any linear unit for a model that starts from PET; ``mask`` is
-        its brain mask on the same grid (not empty).
+        its brain mask on the same grid (not empty) and ``axes`` the head's, see :func:`model_grid`.
     :raises InputError: if it has a single value inside the mask, or no uptake there.
     """
-    grid, findings = model_grid(mask, space)
+    grid, findings = model_grid(mask, axes, space)
     values, inside = to_grid(image, mask, grid)
     if not inside.any():
         raise InputError(
@@ -244,18 +247,20 @@ def encode_pair(
     t1: sitk.Image,
     pet: sitk.Image,
     mask: sitk.Image,
+    axes: Axes,
     space: ModelSpace,
     transform: sitk.Transform | None = None,
 ) -> tuple[Encoded, np.ndarray]:
     """Bring T1 and PET of one person into model space, as source and target or the other way round.
 
-    :param mask: brain mask on the grid of the T1; it places the grid in both directions.
+    :param mask: brain mask on the grid of the T1; it and ``axes``, the head's, place the grid in both
+        directions.
     :param transform: maps T1 world points to PET world points.
     :raises InputError: see :func:`encode_target`.
     """
     from_pet = space.source_modality == "PET"
     from_t1 = replace(space, source=space.target, target=space.source) if from_pet else space
-    encoded = encode(t1, mask, from_t1)
+    encoded = encode(t1, mask, axes, from_t1)
     everywhere = Grid.of(pet).image(np.ones(pet.GetSize()[::-1], np.uint8))
     target = encode_target(pet, everywhere, encoded, transform)
     if from_pet:

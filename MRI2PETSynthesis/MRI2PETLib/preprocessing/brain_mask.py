@@ -11,6 +11,7 @@ import SimpleITK as sitk
 from MRI2PETLib.core.errors import InputError, QualityError
 from MRI2PETLib.core.findings import Finding, Verdict
 from MRI2PETLib.core.progress import ProgressCallback, no_progress, part_of
+from MRI2PETLib.images.axes import Axes, head_axes
 from MRI2PETLib.images.grid import Grid, antialias, resample
 from MRI2PETLib.preprocessing import fit_quality as quality
 from MRI2PETLib.preprocessing.bias_field import log_bias_field, remove_bias, shrink_to
@@ -47,6 +48,11 @@ class BrainExtraction:
     method: str
     verdict: Verdict
     measures: dict[str, float]
+
+    @property
+    def axes(self) -> Axes:
+        """Right, anterior and superior of the head (LPS), those of the header without a fit."""
+        return head_axes(self.template_to_native)
 
 
 def extract_brain(

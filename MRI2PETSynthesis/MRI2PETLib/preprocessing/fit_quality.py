@@ -8,8 +8,9 @@ import numpy as np
 import SimpleITK as sitk
 
 from MRI2PETLib.core.findings import Finding, Level
+from MRI2PETLib.images.axes import head_axes
 from MRI2PETLib.images.checks import MIN_EXTENT_MM
-from MRI2PETLib.images.grid import world_extent
+from MRI2PETLib.images.grid import extent_along
 from MRI2PETLib.preprocessing.template_registration import TemplateFit
 
 # Pearson r with the template. Usable: heads 0.39-0.68, stripped brains 0.35-0.68. Not usable: a slab of
@@ -110,8 +111,8 @@ def mask_volume_ml(mask: sitk.Image) -> float:
 
 
 def measures(fit: TemplateFit | None, mask: sitk.Image) -> dict[str, float]:
-    """The numbers behind the verdict."""
-    low, high = world_extent(mask)
+    """The numbers behind the verdict. Extents are along x, y, z of the head: R-L, A-P, S-I."""
+    low, high = extent_along(mask, head_axes(None if fit is None else fit.transform))
     numbers = {"volume_ml": mask_volume_ml(mask)}
     numbers |= {f"extent_{axis}_mm": float(e) for axis, e in zip("xyz", high - low)}
     if fit is not None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.core.files import plain
-from MRI2PETLib.images.grid import Grid, world_extent
+from MRI2PETLib.images.grid import RAS_AXES, Grid, extent_along
 from MRI2PETLib.models.model_space import to_grid
 from MRI2PETLib.preprocessing.bias_field import log_bias_field, remove_bias
 from MRI2PETLib.preprocessing.brain_mask import extract_brain
@@ -28,8 +28,8 @@ _STREAMS = ("activity", "level", "pet")
 
 @dataclass(frozen=True)
 class SimulatedPet:
-    """PET and its noise-free version in SUV (float32), on a 2 mm grid in the world of the T1, and what was
-    drawn.
+    """PET and its noise-free version in SUV (float32), on a 2 mm grid along the axes of the T1's head, and
+    what was drawn.
     """
 
     pet: sitk.Image
@@ -50,31 +50,37 @@ def simulate_pet(t1: sitk.Image, seed: int) -> SimulatedPet:
     if seed < 0:
         raise InputError(f"The seed {seed} is negative.", "Give a whole number of 0 or more.")
     streams = {name: np.random.default_rng([seed, n]) for n, name in enumerate(_STREAMS)}
-    anatomy = _anatomy(t1)
+    anatomy, rotation = _anatomy(t1)
     activity, activity_truth = scanner.brain_activity(streams["activity"], anatomy)
     suv, suv_truth = draw_suv_level(streams["level"])
     volume = anatomy.volume(activity) * np.float32(suv)
     pet, pet_true, pet_truth = scanner.acquire_pet(streams["pet"], volume, anatomy.grid, suv)
     truth = {"simulated": True, "seed": seed, "unit": "SUV", **suv_truth, **pet_truth, **activity_truth}
-    return SimulatedPet(anatomy.grid.image(pet), anatomy.grid.image(pet_true), plain(truth))
+    scan, scan_true = (_turned(anatomy.grid.image(values), rotation) for values in (pet, pet_true))
+    return SimulatedPet(scan, scan_true, plain(truth))
 
 
-def _anatomy(t1: sitk.Image) -> Anatomy:
-    """Tissue fractions of the brain in a T1, on the PET's grid."""
+def _anatomy(t1: sitk.Image) -> tuple[Anatomy, NDArray[np.float64]]:
+    """Tissue fractions of the brain in a T1 as if the head were upright, and the rotation (LPS) that turns
+    them to the T1.
+    """
     extraction = extract_brain(t1)
     if extraction.template_to_native is None or extraction.verdict.level == "refuse":
         raise InputError(
             f"No brain was found in the T1: {' '.join(extraction.verdict.reasons('refuse'))}",
             "Look at the image; leave this person out.",
         )
-    low, high = world_extent(extraction.mask)
+    rotation = np.reshape(extraction.axes, (3, 3)) @ np.reshape(RAS_AXES, (3, 3)).T
+    low, high = extent_along(extraction.mask, tuple(rotation.ravel().tolist()))
     middle, extent = (low + high) / 2, high - low + 2 * _MARGIN_MM
     grid = Grid.covering(middle.tolist(), extent.tolist(), PET_SPACING_MM)
-    values, inside = to_grid(t1, extraction.mask, grid)
+    turn = sitk.AffineTransform(rotation.ravel().tolist(), (0.0, 0.0, 0.0))
+    values, inside = to_grid(t1, extraction.mask, grid, turn)
     mask = grid.image(inside.astype(np.uint8))
     flat = sitk.GetArrayFromImage(remove_bias(grid.image(values), log_bias_field(grid.image(values), mask)))
     where = inside > 0
-    points = _moved(extraction.template_to_native.GetInverse(), grid.points(where))
+    to_template = sitk.CompositeTransform([extraction.template_to_native.GetInverse(), turn])
+    points = _moved(to_template, grid.points(where))
     maps, template_grid = template_maps()
     index = template_grid.index(points)
     prior = np.stack([sample(tissue, index) for tissue in maps[:3]])
@@ -82,7 +88,14 @@ def _anatomy(t1: sitk.Image) -> Anatomy:
     weights = (prior + 0.02) / (prior + 0.02).sum(0)
     gm, wm, csf = tissue_shares(flat[where], weights).astype(np.float32)
     ones = np.ones_like(gm)
-    return Anatomy(grid, where, points, gm, wm, csf, ones, 0 * ones)
+    return Anatomy(grid, where, points, gm, wm, csf, ones, 0 * ones), rotation
+
+
+def _turned(image: sitk.Image, rotation: NDArray[np.float64]) -> sitk.Image:
+    """The image turned about the origin of the world."""
+    image.SetOrigin((rotation @ image.GetOrigin()).tolist())
+    image.SetDirection((rotation @ np.reshape(image.GetDirection(), (3, 3))).ravel().tolist())
+    return image
 
 
 def tissue_shares(

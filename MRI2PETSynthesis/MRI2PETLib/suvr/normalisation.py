@@ -10,6 +10,7 @@ import SimpleITK as sitk
 from MRI2PETLib.core.errors import BundleError, QualityError
 from MRI2PETLib.core.findings import Verdict
 from MRI2PETLib.core.progress import ProgressCallback, no_progress, part_of
+from MRI2PETLib.images.axes import head_axes
 from MRI2PETLib.models.bundle import Bundle
 from MRI2PETLib.preprocessing.bias_field import log_bias_field, remove_bias, shrink_to
 from MRI2PETLib.preprocessing.brain_mask import WORKING_SPACING_MM, BrainExtraction, extract_brain
@@ -82,7 +83,7 @@ def by_synthetic_mr(
 ) -> Normalisation:
     """An MRI synthesised from the PET, laid on the T1 template.
 
-    The model sees the PET inside the brain mask of ``fit``.
+    The model sees the PET inside the brain mask of ``fit``, along the axes of the head that ``fit`` found.
 
     :param bundle: PET -> MR; see :func:`check_pet_to_mr`.
     :raises BundleError: if the model does not make a T1 from a PET.
@@ -92,7 +93,7 @@ def by_synthetic_mr(
     from MRI2PETLib.synthesis.pipeline import model_provenance, predict_encoded
 
     check_pet_to_mr(bundle)
-    encoded = encode(pet.image, fit.mask, bundle.space)
+    encoded = encode(pet.image, fit.mask, head_axes(fit.template_to_pet), bundle.space)
     (mean, _, ran_on), noticed = predict_encoded(
         bundle, bundle.networks(), encoded, device=device, seed=seed, progress=part_of(progress, 0, 0.3)
     )

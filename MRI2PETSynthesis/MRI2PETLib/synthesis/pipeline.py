@@ -151,7 +151,7 @@ def prepare(
         raise QualityError(" ".join(extraction.verdict.reasons("refuse")))
     progress(0.9, 1, ENCODING)
     with _timed(seconds, "encode"):
-        encoded = encode(t1, extraction.mask, bundle.space)
+        encoded = encode(t1, extraction.mask, extraction.axes, bundle.space)
     progress(1, 1, "ready for the network")
     return Prepared(extraction, encoded, seconds)
 

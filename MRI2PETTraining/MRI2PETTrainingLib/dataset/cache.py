@@ -46,7 +46,7 @@ from MRI2PETTrainingLib.dataset.manifest import TrainingCase
 
 ARRAYS, MASK, REAL, ENTRY = "arrays.npy", "mask.nii.gz", "real.nii.gz", "entry.json"
 SOURCE = "source.nii.gz"
-_VERSION = 3  # raise when the same input would give another result
+_VERSION = 4  # raise when the same input would give another result
 
 _STALE_S = 3600.0
 
@@ -225,7 +225,7 @@ def _prepare(case: TrainingCase, folder: Path, space: ModelSpace, register: str)
     except InputError as error:
         raise InputError(f"{case.pet}: {error.message}", error.hint) from error
     verdict = t1.verdict + pet.verdict + extraction.verdict + aligned.verdict
-    encoded, target = encode_pair(t1.image, pet.image, mask, space, aligned.t1_to_pet)
+    encoded, target = encode_pair(t1.image, pet.image, mask, extraction.axes, space, aligned.t1_to_pet)
     from_pet = space.source_modality == "PET"
     source = aligned.image if from_pet else t1.image
     real = real_image(t1.image if from_pet else aligned.image, mask, space)
