@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import replace
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
 
+from head_poses import random_rotation, turned
 from MRI2PETLib.core.errors import BundleError, QualityError
 from MRI2PETLib.images.axes import Axes, head_axes
 from MRI2PETLib.images.grid import RAS_AXES, Grid, antialias, extent_along, resample
@@ -36,15 +36,6 @@ def random_grid(seed: int) -> Grid:
     return Grid(
         tuple(size.tolist()), tuple(spacing.tolist()), tuple(origin.tolist()), tuple(direction.ravel())
     )
-
-
-def random_rotation(rng: np.random.Generator) -> np.ndarray:
-    """Any rotation, all equally likely (3 x 3)."""
-    q = rng.normal(size=4)
-    w, x, y, z = q / np.linalg.norm(q)
-    versor = sitk.VersorTransform()
-    versor.SetParameters([x, y, z] if w >= 0 else [-x, -y, -z])
-    return np.reshape(versor.GetMatrix(), (3, 3))
 
 
 def random_axes(seed: int) -> Axes:
@@ -124,14 +115,10 @@ def test_a_turned_head_gives_the_network_the_same_arrays(seed: int) -> None:
     inside = ((index / np.array([55, 70, 50])[:, None, None, None]) ** 2).sum(0) < 1
     t1 = (200 + 50 * np.sin(index / 9).sum(0)).astype(np.float32)
     turn = random_rotation(rng)
-    turned = replace(
-        native,
-        origin=tuple((turn @ native.origin + rng.uniform(-50, 50, 3)).tolist()),
-        direction=tuple((turn @ np.reshape(native.direction, (3, 3))).ravel().tolist()),
-    )
+    head, mask = native.image(t1), native.image(inside.astype(np.uint8))
     axes = tuple((turn @ np.reshape(RAS_AXES, (3, 3))).ravel().tolist())
-    upright = encode(native.image(t1), native.image(inside.astype(np.uint8)), RAS_AXES, ModelSpace())
-    again = encode(turned.image(t1), turned.image(inside.astype(np.uint8)), axes, ModelSpace())
+    upright = encode(head, mask, RAS_AXES, ModelSpace())
+    again = encode(turned(head, turn), turned(mask, turn), axes, ModelSpace())
     assert np.mean(again.mask != upright.mask) < 1e-5
     both = (again.mask > 0) & (upright.mask > 0)
     assert np.abs(again.source - upright.source)[both].max() < 1e-4

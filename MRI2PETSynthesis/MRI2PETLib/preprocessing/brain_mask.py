@@ -30,6 +30,7 @@ REFINE_SPACING_MM = 1.0
 # in 12 of 12 cases from +0 over +2 to +4 mm.
 PRIOR_MARGIN_MM = 4.0
 CROP_MARGIN_MM = 6.0
+_NO_FIT = "The brain could not be aligned with the template: the axes of the header are used."
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,7 @@ def extract_brain(
         known = _propagated_mask(t1, log_field, fit)
     source: quality.MaskSource = "template" if method == "template" else "other"
     if fit is None:
-        findings += (Finding("warn", "no-fit", "The brain could not be aligned with the template."),)
+        findings += (Finding("warn", "no-fit", _NO_FIT),)
     else:
         findings += quality.judge_fit(fit, source)
     findings += quality.judge_mask(known)

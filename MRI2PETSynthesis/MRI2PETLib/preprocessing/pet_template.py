@@ -14,6 +14,7 @@ from MRI2PETLib.core.progress import ProgressCallback, no_progress, part_of
 from MRI2PETLib.images.grid import Grid, resample
 from MRI2PETLib.preprocessing import fit_quality as quality
 from MRI2PETLib.preprocessing import template_registration as registration
+from MRI2PETLib.preprocessing.brain_mask import BrainExtraction, check_given_mask
 from MRI2PETLib.preprocessing.morphology import dilate, filled, largest_component
 from MRI2PETLib.preprocessing.smoothing import smooth_fwhm
 from MRI2PETLib.templates.icbm152 import load_template
@@ -110,6 +111,27 @@ def register_pet_to_template(
         message = f"The PET does not resemble the PET template (r = {correlation:.2f})."
         findings += (Finding("refuse", "pet-template", message, "Check the PET, or give another template."),)
     return PetTemplateFit(affine, mask, around, correlation, Verdict(findings))
+
+
+def brain_of_pet(
+    pet: sitk.Image, mask: sitk.Image, *, progress: ProgressCallback = no_progress
+) -> BrainExtraction:
+    """The given brain mask of a PET, and the pose of its head by the fit to the built-in PET template.
+
+    :raises InputError: if the mask does not fit the PET.
+    """
+    checked, findings = check_given_mask(mask, pet)
+    inside = sitk.Mask(sitk.Cast(pet, sitk.sitkFloat32), checked)
+    try:
+        fit = register_pet_to_template(inside, built_in_pet_template(), progress=progress)
+        transform, reasons = fit.template_to_pet, fit.verdict.reasons("refuse")
+    except QualityError as error:
+        transform, reasons = None, [error.message]
+    if reasons:
+        transform = None
+        message = f"The pose of the head was not found, so the header's axes are used. {' '.join(reasons)}"
+        findings += (Finding("warn", "no-pose", message, "Check that the header has the head upright."),)
+    return BrainExtraction(checked, transform, "given", Verdict(findings), {})
 
 
 def uptake_mask(pet: sitk.Image, around: sitk.Image) -> sitk.Image:

@@ -28,6 +28,7 @@ from MRI2PETLib.models.inference import LoadedModel, load_model, predict_encoded
 from MRI2PETLib.models.model_space import Encoded, decode, encode, not_predicted
 from MRI2PETLib.models.store import find_bundle
 from MRI2PETLib.preprocessing.brain_mask import BrainExtraction, extract_brain
+from MRI2PETLib.preprocessing.pet_template import brain_of_pet
 from MRI2PETLib.synthesis.settings import DEFAULT_MODEL, SynthesisSettings
 
 ENCODING = "into model space"  # a stage of the progress, see :func:`prepare`
@@ -141,7 +142,8 @@ def prepare(
                 f"{bundle.id} starts from PET, and brains are found on T1s only.",
                 "Give the brain mask of the PET (--mask).",
             )
-        extraction = BrainExtraction(mask, None, "given", Verdict(), {})
+        with _timed(seconds, "brain"):
+            extraction = brain_of_pet(t1, mask, progress=part_of(progress, 0, 0.9))
     if extraction is None:
         with _timed(seconds, "brain"):
             extraction = extract_brain(

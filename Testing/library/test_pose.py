@@ -1,0 +1,60 @@
+"""A header that turns the head does not change what the network makes of it."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from head_poses import degrees_between, rotation_xyz, turned
+from MRI2PETLib.models.store import find_bundle
+from MRI2PETLib.preprocessing.pet_template import brain_of_pet
+from MRI2PETLib.simulation import SimulatedSubject, simulate_subject
+from MRI2PETLib.synthesis.pipeline import SynthesisResult, synthesize
+
+
+@cache
+def _person() -> SimulatedSubject:
+    return simulate_subject(3, spacing_mm=2.0)
+
+
+@cache
+def _upright() -> SynthesisResult:
+    return synthesize(_person().t1, find_bundle("tspo-demo"), device="cpu")
+
+
+def _agreement(first: SynthesisResult, second: SynthesisResult) -> float:
+    """Pearson r in both masks; the voxels are the same, only the headers differ."""
+    images = (first.mask, second.mask, first.pet, second.pet)
+    m, n, a, b = (sitk.GetArrayViewFromImage(image) for image in images)
+    both = (m > 0) & (n > 0)
+    return float(np.corrcoef(a[both], b[both])[0, 1])
+
+
+@pytest.mark.parametrize("angles", [(30.0, 0.0, 0.0), (-10.0, 20.0, 15.0)])
+def test_a_tilted_head_gives_the_pet_of_the_upright_one(angles: tuple[float, float, float]) -> None:
+    rotation = rotation_xyz(*angles)
+    result = synthesize(turned(_person().t1, rotation), find_bundle("tspo-demo"), device="cpu")
+    assert _agreement(result, _upright()) >= 0.99
+    axes, upright = (np.reshape(r.extraction.axes, (3, 3)) for r in (result, _upright()))
+    assert degrees_between(axes, rotation @ upright) < 1.5
+
+
+def test_a_pet_without_an_mri_has_the_pose_of_its_head() -> None:
+    rotation = rotation_xyz(25.0, -15.0, 10.0)
+    person = _person()
+    axes = [
+        np.reshape(brain_of_pet(turned(person.pet, turn), turned(person.brain_mask, turn)).axes, (3, 3))
+        for turn in (np.eye(3), rotation)
+    ]
+    assert degrees_between(axes[1], rotation @ axes[0]) < 2.0
+
+
+def test_a_pet_without_a_pose_says_that_the_header_is_used() -> None:
+    person = _person()
+    highest = float(sitk.GetArrayViewFromImage(person.pet).max())
+    brain = brain_of_pet(highest - person.pet, person.brain_mask)  # uptake where there is none
+    assert brain.template_to_native is None
+    assert [f.code for f in brain.verdict.findings] == ["no-pose"]
