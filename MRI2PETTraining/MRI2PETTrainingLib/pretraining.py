@@ -23,7 +23,7 @@ from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.core.files import make_folder, staged_folder
 from MRI2PETLib.core.progress import ProgressCallback, no_progress
 from MRI2PETLib.core.tables import write_table
-from MRI2PETLib.evaluation.metrics import smooth_in_mask
+from MRI2PETLib.evaluation.scaling import smooth_in_mask
 from MRI2PETLib.images.formats import sidecar_path
 from MRI2PETLib.images.io import read_image, write_image
 from MRI2PETLib.models.model_space import ModelSpace, decode, encode

@@ -14,6 +14,7 @@ from MRI2PETLib.core.tables import write_table
 from MRI2PETLib.evaluation.baselines import NETWORK
 from MRI2PETLib.evaluation.case import SCALE_FREE
 from MRI2PETLib.evaluation.cohort import Cohort
+from MRI2PETLib.evaluation.metrics import METRICS
 from MRI2PETLib.models.bundle import Bundle
 from MRI2PETLib.reports import markup
 from MRI2PETTrainingLib.dataset.manifest import Manifest
@@ -22,6 +23,7 @@ from MRI2PETTrainingLib.run_folder import FoldResult, people_and_scans
 
 SUBJECTS = "subjects.csv"
 _TRAINING_MEAN = "training mean"
+_METRICS = ("pearson_r", "mse")  # of each person
 
 
 def write_report(
@@ -79,7 +81,7 @@ def person_table(cohort: Cohort) -> list[dict[str, Any]]:
             "scans": len(own),
         }
         for predictor in cohort.predictors:
-            for metric in ("pearson_r", "mse"):
+            for metric in _METRICS:
                 values = [scan.metrics[SCALE_FREE, predictor].get(metric) for scan in own]
                 known = [v for v in values if v is not None]
                 row[f"{predictor}: {metric}"] = math.fsum(known) / len(known) if known else None
@@ -91,7 +93,7 @@ def _outcome(cohort: Cohort, people: Sequence[Mapping[str, Any]], ensemble: Bund
     rows: list[list[markup.Cell]] = []
     for predictor in cohort.predictors:
         cells: list[markup.Cell] = [predictor, cohort.uses[predictor]]
-        for metric in ("pearson_r", "mse"):
+        for metric in _METRICS:
             known = [row[f"{predictor}: {metric}"] for row in people]
             known = [value for value in known if value is not None]
             cells.append(math.fsum(known) / len(known) if known else None)
@@ -103,7 +105,12 @@ def _outcome(cohort: Cohort, people: Sequence[Mapping[str, Any]], ensemble: Bund
         cells.append(None if predictor == NETWORK or not better else f"{sum(better)} of {len(better)}")
         rows.append(cells)
     table = markup.table(
-        ["predictor", "knows", "r", "MSE", "people better predicted by the network"],
+        [
+            "predictor",
+            "knows",
+            *(METRICS[m].heading for m in _METRICS),
+            "people better predicted by the network",
+        ],
         rows,
         caption="Mean over people, in the brain, each PET divided by its own mean there (scale-free)",
         lead=[cohort.predictors.index(NETWORK)],
@@ -201,7 +208,7 @@ def _people_section(people: Sequence[Mapping[str, Any]]) -> str:
         "group",
         "fold",
         "scans",
-        *(c.replace(": pearson_r", ": r").replace(": mse", ": MSE") for c in known),
+        *(f"{name}: {METRICS[metric].heading}" for name, metric in (c.split(": ") for c in known)),
     ]
     return markup.table(header, rows, caption=f"Scale-free, in the brain; all columns in {SUBJECTS}")
 

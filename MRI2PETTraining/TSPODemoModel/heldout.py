@@ -10,7 +10,8 @@ import torch
 from numpy.polynomial import polynomial
 
 from MRI2PETLib.core.progress import ProgressCallback, no_progress
-from MRI2PETLib.evaluation import metrics
+from MRI2PETLib.evaluation.compare import measure
+from MRI2PETLib.evaluation.ssim import Windows, similarity
 from TSPODemoModel.activity import ActivityModel
 from TSPODemoModel.anatomies import Anatomy
 from TSPODemoModel.pairs import MEAN_PSF_MM, People, Variation, load_people, make_pairs, on_model_grid
@@ -142,7 +143,7 @@ def _row(
     own_first: list[float] = []
     own_best: list[float] = []
     for person, (found, mask) in enumerate(zip(predictions, masks)):
-        output = found[name]
+        output, windows = found[name], Windows(mask)
         for noisy, clean in truths[person]:
             truth = noisy[mask].astype(np.float64)
             raw_errors.append(float(np.mean((output[mask] - truth) ** 2)))
@@ -150,7 +151,8 @@ def _row(
             correlations.append(_r(output, noisy, mask))
             # Range: 2 SUVR; after min-max, whose unit differs, as much of the mean.
             span = 2 * float(clean[mask].mean())
-            similarities.append(metrics.ssim(output, clean, mask, data_range=span).value or 0.0)
+            pair = [windows.moments(image) for image in (output, clean)]
+            similarities.append(similarity(pair[0], pair[1], span).value or 0.0)
         gains = [
             np.mean([_r(output, y, m) - _r(other[name], y, m) for y, _ in truths[person]])
             for other, other_mask in zip(predictions, masks)
@@ -165,7 +167,7 @@ def _row(
 
 def _r(a: np.ndarray, b: np.ndarray, mask: np.ndarray) -> float:
     """Pearson r in the mask; 0 for a constant."""
-    return metrics.pearson_r(a, b, mask).value or 0.0
+    return measure(a, b, mask, ("pearson_r",))["pearson_r"].value or 0.0
 
 
 def lesion_response(network: torch.nn.Module, size: int, model: ActivityModel, person: Anatomy) -> float:

@@ -28,8 +28,9 @@ import torch
 from MRI2PETLib.core.files import write_json, write_text
 from MRI2PETLib.core.progress import no_progress
 from MRI2PETLib.evaluation.baselines import ANATOMY_NULL, predictors
+from MRI2PETLib.evaluation.compare import measure
 from MRI2PETLib.evaluation.measure import correlation
-from MRI2PETLib.evaluation.metrics import divide_by_mean, mse, pearson_r, ssim
+from MRI2PETLib.evaluation.scaling import divide_by_mean
 from MRI2PETLib.models import get_family
 from MRI2PETLib.models.model_space import ModelSpace, encode_pair
 from MRI2PETLib.preprocessing.brain_mask import extract_brain
@@ -166,8 +167,8 @@ def closeness(predicted: Sequence[np.ndarray], people: Sequence[Prepared]) -> di
     for image, case in zip(predicted, people):
         _, real, mask = volumes(case)
         scaled = divide_by_mean(image * mask, mask), divide_by_mean(real * mask, mask)
-        measures = (pearson_r(image, real, mask), mse(*scaled, mask), ssim(image, real, mask))
-        rows.append([m.value for m in measures])
+        measures, free = measure(image, real, mask), measure(*scaled, mask)
+        rows.append([measures["pearson_r"].value, free["mse"].value, measures["ssim"].value])
     table = np.array(rows, dtype=float)
     names = ("r", "scale_free_mse", "ssim")
     sd = table.std(axis=0, ddof=1)

@@ -15,15 +15,18 @@ from MRI2PETLib.cli import main
 from MRI2PETLib.core.errors import EXIT_PARTIAL, InputError
 from MRI2PETLib.core.progress import Reporter
 from MRI2PETLib.evaluation import cohort_tables, statistics
-from MRI2PETLib.evaluation.cohort import METRICS, NUMBERS, Cohort, Scan, evaluate_cohort
+from MRI2PETLib.evaluation.cohort import Cohort, Scan, evaluate_cohort, region_numbers
 from MRI2PETLib.evaluation.cohort_cases import CohortCase, read_pairs, read_run
 from MRI2PETLib.evaluation.inputs import CaseImages, load_case
+from MRI2PETLib.evaluation.metrics import brain_metrics
 from MRI2PETLib.evaluation.settings import CasePaths, EvaluationSettings
 from MRI2PETLib.evaluation.specificity import VectorStore, common_voxels, distances, specificity
 from MRI2PETLib.images.io import write_image
 from MRI2PETLib.simulation import simulate_subject
 from MRI2PETLib.templates.icbm152 import load_template
 from MRI2PETLib.templates.uptake import population_uptake
+
+NUMBERS = region_numbers()
 
 # --- statistics --------------------------------------------------------------------------------
 
@@ -94,7 +97,7 @@ def cohort_of(values: np.ndarray, subjects: list[str], groups: list[str], folds:
         numbers[0, :, NUMBERS.index("mean_predicted")] = values[i, :, 1]
         numbers[0, :, NUMBERS.index("mse_median")] = (values[i, :, 1] - values[i, :, 0]) ** 2
         numbers[0, :, NUMBERS.index("percent_difference")] = 100 * (values[i, :, 1] / values[i, :, 0] - 1)
-        metrics = {("stated", "network"): dict.fromkeys(METRICS, float(i))}
+        metrics = {("stated", "network"): dict.fromkeys(brain_metrics(), float(i))}
         case = CohortCase(f"c{i}", subject, fold, Path("s"), Path("r"), None, None, group)
         scans.append(Scan(case, metrics, numbers, 0.1, ()))
     regions = [("paper21", f"region {n}") for n in range(values.shape[1])]

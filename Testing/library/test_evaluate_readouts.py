@@ -15,9 +15,11 @@ from evaluation_cases import like, predicted, real_suvr, sidecar, write_subject
 from MRI2PETLib.cli import main
 from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.core.files import staged_folder, write_text
-from MRI2PETLib.evaluation import metrics
+from MRI2PETLib.evaluation.compare import measure, measure_each
 from MRI2PETLib.evaluation.inputs import load_case
+from MRI2PETLib.evaluation.metrics import AS_IS, SMOOTHED
 from MRI2PETLib.evaluation.region_table import central_voxel_mm, native_part
+from MRI2PETLib.evaluation.scaling import smooth_in_mask
 from MRI2PETLib.evaluation.settings import CasePaths, EvaluationSettings
 from MRI2PETLib.images.io import same_grid, write_image
 from MRI2PETLib.simulation import SimulatedSubject, simulate_subject
@@ -239,23 +241,14 @@ def test_metrics_of_several_images_at_once_are_those_of_each_alone() -> None:
     real = (5 + 0.3 * np.sin(3 * k) + 0.1 * rng.normal(size=k.shape)).astype(np.float32)
     images = [(real + 0.2 * rng.normal(size=k.shape)).astype(np.float32) for _ in range(3)]
     images.append(np.full(k.shape, 5.0, np.float32))
-    smoothed = metrics.smooth_in_mask(real, mask, (2.0, 2.0, 2.0), 4.0)
-    together = metrics.metrics_of_each(images, real, smoothed, mask)
+    smoothed = smooth_in_mask(real, mask, (2.0, 2.0, 2.0), 4.0)
+    together = measure_each(images, {AS_IS: real, SMOOTHED: smoothed}, mask)
     for image, found in zip(images, together):
-        alone = metrics.voxel_metrics(image, real, mask)
-        alone |= {f"smoothed_{n}": v for n, v in metrics.voxel_metrics(image, smoothed, mask).items()}
+        alone = measure(image, real, mask)
+        against = measure(image, smoothed, mask)
+        alone |= {f"smoothed_{n}": v for n, v in against.items() if f"smoothed_{n}" in found}
         assert found.keys() == alone.keys()
-        for name, measure in alone.items():
-            assert found[name].reason == measure.reason
-            if measure.value is not None:
-                assert found[name].value == pytest.approx(measure.value, rel=1e-12), name
-
-
-def test_ssim_of_one_among_several_equals_scikit_image() -> None:
-    skimage = pytest.importorskip("skimage.metrics")
-    rng = np.random.default_rng(6)
-    real = 40 + rng.normal(size=(16, 17, 18))
-    images = [real + rng.normal(size=real.shape), 0.5 * real]
-    for image, row in zip(images, metrics.ssim_table(images, [real], np.ones(real.shape))):
-        expected = skimage.structural_similarity(real, image, data_range=float(np.ptp(real)))
-        assert row[0].value == pytest.approx(expected, abs=1e-9)
+        for name, expected in alone.items():
+            assert found[name].reason == expected.reason
+            if expected.value is not None:
+                assert found[name].value == pytest.approx(expected.value, rel=1e-12), name

@@ -34,13 +34,13 @@ def test_a_region_by_hand() -> None:
     assert found.n_voxels == 2 and found.unit == "SUVR"
     assert found.volume_ml == pytest.approx(2 * 8 / 1000) and found.outside_ml == pytest.approx(8 / 1000)
     assert (found.mean_synthetic, found.mean_real) == (2.5, 2)
-    assert found.percent_difference.value == pytest.approx(25)
-    assert found.normdiff_mean.value == pytest.approx((1 / 3 + 0) / 2)
-    assert found.normdiff_median.value == pytest.approx(1 / 6)
-    assert found.normdiff_sd.value == pytest.approx(1 / 6)
-    assert found.normdiff_excluded_fraction.value == 0
+    assert found.metrics["percent_difference"].value == pytest.approx(25)
+    assert found.metrics["normdiff_mean"].value == pytest.approx((1 / 3 + 0) / 2)
+    assert found.metrics["normdiff_median"].value == pytest.approx(1 / 6)
+    assert found.metrics["normdiff_sd"].value == pytest.approx(1 / 6)
+    assert found.metrics["normdiff_excluded_fraction"].value == 0
     together = np.array([1, 3, 2, 3])
-    assert found.roi_cnr_bias.value == pytest.approx((2 - 2.5) / together.std())
+    assert found.metrics["roi_cnr_bias"].value == pytest.approx((2 - 2.5) / together.std())
     # rest: synthetic 1, 3: mean 2, SD 1; real 2, 4: mean 3, SD 1
     assert found.cnr_synthetic.value == pytest.approx(0.5)
     assert found.cnr_real.value == pytest.approx(-1)
@@ -49,12 +49,14 @@ def test_a_region_by_hand() -> None:
 def test_voxels_that_are_zero_in_both_have_no_normdiff_and_are_counted() -> None:
     zero = image([0, 3, 1, 3, 9, 9])
     found = roi_readout(zero, image([0, 1, 2, 4, 9, 9]), BRAIN, image([1, 1, 0, 0, 0, 0], np.uint8), unit="x")
-    assert found.normdiff_excluded_fraction.value == 0.5 and found.normdiff_mean.value == pytest.approx(0.5)
+    assert found.metrics["normdiff_excluded_fraction"].value == 0.5 and found.metrics[
+        "normdiff_mean"
+    ].value == pytest.approx(0.5)
 
 
 def test_voxels_that_are_not_finite_are_left_out() -> None:
     found = readout([1, 1, 0, 0, 0, 0], image([np.nan, 3, 2, 4, 9, 9]))
-    assert found.n_voxels == 1 and found.mean_synthetic == 3 and found.normdiff_mean.value == 0
+    assert found.n_voxels == 1 and found.mean_synthetic == 3 and found.metrics["normdiff_mean"].value == 0
 
 
 def test_what_cannot_be_measured_says_why() -> None:

@@ -6,12 +6,20 @@ import numpy as np
 import pytest
 
 from MRI2PETLib.core.errors import InputError
-from MRI2PETLib.evaluation import metrics
-from MRI2PETLib.evaluation.measure import correlation, regression_slope
+from MRI2PETLib.evaluation.compare import compare, measure
+from MRI2PETLib.evaluation.measure import Measure, correlation, regression_slope
+from MRI2PETLib.evaluation.metrics import METRICS, PET, PET_SQUARED, brain_metrics
+from MRI2PETLib.evaluation.normdiff import normdiff_map, normdiff_summary
+from MRI2PETLib.evaluation.scaling import divide_by_mean, smooth_in_mask
 
 REAL = np.array([[[1.0, 2.0, 4.0, 0.0]]])
 SYNTHETIC = np.array([[[2.0, 2.0, 1.0, 0.0]]])
 ALL = np.ones(REAL.shape, dtype=np.uint8)
+
+
+def one(name: str, synthetic: np.ndarray, real: np.ndarray, mask: np.ndarray) -> Measure:
+    """One metric of two images."""
+    return measure(synthetic, real, mask, (name,))[name]
 
 
 def random_pair(seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -24,34 +32,33 @@ def random_pair(seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def test_hand_computed_errors() -> None:
     # differences 1, 0, -3, 0
-    assert metrics.mse(SYNTHETIC, REAL, ALL).value == pytest.approx(10 / 4)
-    assert metrics.mse_median(SYNTHETIC, REAL, ALL).value == pytest.approx((0 + 1) / 2)
-    assert metrics.mae(SYNTHETIC, REAL, ALL).value == pytest.approx(4 / 4)
-    assert metrics.psnr(SYNTHETIC, REAL, ALL).value == pytest.approx(10 * np.log10(16 / 2.5))
-    assert metrics.psnr(SYNTHETIC, REAL, ALL, data_range=1).value == pytest.approx(10 * np.log10(1 / 2.5))
+    assert one("mse", SYNTHETIC, REAL, ALL).value == pytest.approx(10 / 4)
+    assert one("mse_median", SYNTHETIC, REAL, ALL).value == pytest.approx((0 + 1) / 2)
+    assert one("mae", SYNTHETIC, REAL, ALL).value == pytest.approx(4 / 4)
+    assert one("psnr_db", SYNTHETIC, REAL, ALL).value == pytest.approx(10 * np.log10(16 / 2.5))
     # means 1.25 and 1.75
-    assert metrics.percent_difference(SYNTHETIC, REAL, ALL).value == pytest.approx(100 * (1.25 - 1.75) / 1.75)
+    assert one("percent_difference", SYNTHETIC, REAL, ALL).value == pytest.approx(100 * (1.25 - 1.75) / 1.75)
 
 
 def test_hand_computed_bias_and_shrinkage() -> None:
     together = np.array([1, 2, 4, 0, 2, 2, 1, 0], dtype=float)
     expected = (1.75 - 1.25) / np.sqrt(np.mean(together**2) - np.mean(together) ** 2)
-    assert metrics.roi_cnr_bias(SYNTHETIC, REAL, ALL).value == pytest.approx(expected)
+    assert one("roi_cnr_bias", SYNTHETIC, REAL, ALL).value == pytest.approx(expected)
     # real - mean: -.75, .25, 2.25, -1.75; synthetic - mean: .75, .75, -.25, -1.25
     covariance = -0.75 * 0.75 + 0.25 * 0.75 - 2.25 * 0.25 + 1.75 * 1.25
     sum_real, sum_synthetic = 0.5625 + 0.0625 + 5.0625 + 3.0625, 0.5625 + 0.5625 + 0.0625 + 1.5625
-    assert metrics.slope(SYNTHETIC, REAL, ALL).value == pytest.approx(covariance / sum_real)
-    assert metrics.sd_ratio(SYNTHETIC, REAL, ALL).value == pytest.approx(np.sqrt(sum_synthetic / sum_real))
-    assert metrics.pearson_r(SYNTHETIC, REAL, ALL).value == pytest.approx(
+    assert one("slope", SYNTHETIC, REAL, ALL).value == pytest.approx(covariance / sum_real)
+    assert one("sd_ratio", SYNTHETIC, REAL, ALL).value == pytest.approx(np.sqrt(sum_synthetic / sum_real))
+    assert one("pearson_r", SYNTHETIC, REAL, ALL).value == pytest.approx(
         covariance / np.sqrt(sum_real * sum_synthetic)
     )
 
 
 def test_normdiff_by_hand_with_the_zero_voxel_left_out_and_counted() -> None:
-    values, valid = metrics.normdiff_map(SYNTHETIC, REAL, ALL)
+    values, valid = normdiff_map(SYNTHETIC, REAL, ALL)
     assert values.ravel().tolist() == pytest.approx([1 / 3, 0, -3 / 5, 0])
     assert valid.ravel().tolist() == [True, True, True, False]
-    summary = metrics.normdiff_summary(SYNTHETIC, REAL, ALL)
+    summary = normdiff_summary(SYNTHETIC, REAL, ALL)
     assert summary["mean"].value == pytest.approx((1 / 3 - 3 / 5) / 3)
     assert summary["median"].value == pytest.approx(0)
     assert summary["excluded_fraction"].value == pytest.approx(1 / 4)
@@ -61,40 +68,42 @@ def test_the_published_normdiff_turns_one_empty_voxel_into_nan() -> None:
     with np.errstate(invalid="ignore"):
         published = (REAL - SYNTHETIC) / (REAL + SYNTHETIC)
     assert np.isnan(np.median(published))
-    summary = metrics.normdiff_summary(SYNTHETIC, REAL, ALL)
+    summary = normdiff_summary(SYNTHETIC, REAL, ALL)
     assert summary["median"].value is not None
     # The published sign is the opposite of its Eq. 2, which is followed here.
     assert np.nanmean(published) == pytest.approx(-(summary["mean"].value or 0))
 
 
 def test_normdiff_is_bounded_with_negative_voxels() -> None:
-    values, _ = metrics.normdiff_map(np.array([[[-0.2, 1.0]]]), np.array([[[0.1, -3.0]]]), np.ones((1, 1, 2)))
+    values, _ = normdiff_map(np.array([[[-0.2, 1.0]]]), np.array([[[0.1, -3.0]]]), np.ones((1, 1, 2)))
     assert values.ravel().tolist() == [-1, 1]
 
 
 @pytest.mark.parametrize("factor", [1e-4, 37.0])
 def test_joint_scaling_changes_only_metrics_with_a_unit(factor: float) -> None:
     s, r, mask = random_pair()
-    before, after = metrics.voxel_metrics(s, r, mask), metrics.voxel_metrics(factor * s, factor * r, mask)
-    powers = {"mse": 2, "mse_median": 2, "mae": 1}
-    for name, measure in before.items():
-        assert after[name].value == pytest.approx(measure.value * factor ** powers.get(name, 0), rel=1e-6), (
-            name
-        )
+    before, after = (compare(f * s, f * r, mask, (2.0, 2.0, 2.0)) for f in (1.0, factor))
+    powers = {PET: 1, PET_SQUARED: 2}
+    for name, metric in brain_metrics().items():
+        scale = factor ** powers.get(metric.unit, 0)  # smoothed images are float32
+        assert after[name] == pytest.approx(before[name] * scale, rel=1e-6, abs=1e-5 * scale), name
 
 
 def test_flips_and_transpositions_change_nothing() -> None:
     s, r, mask = random_pair()
-    before = metrics.voxel_metrics(s, r, mask)
+    names = {
+        name for name in METRICS if "cnr_real" not in name and "cnr_synthetic" not in name
+    }  # random boxes
+    before = measure(s, r, mask, names)
     for turn in (lambda a: a[::-1], lambda a: a[:, :, ::-1], lambda a: a.transpose(2, 0, 1)):
-        after = metrics.voxel_metrics(turn(s), turn(r), turn(mask))
-        for name, measure in before.items():
-            assert after[name].value == pytest.approx(measure.value, rel=1e-9), name
+        after = measure(turn(s), turn(r), turn(mask), names)
+        for name, known in before.items():
+            assert after[name].value == pytest.approx(known.value, rel=1e-9), name
 
 
 def test_swapping_the_images_flips_the_sign_of_normdiff() -> None:
     s, r, mask = random_pair()
-    forward, back = metrics.normdiff_summary(s, r, mask), metrics.normdiff_summary(r, s, mask)
+    forward, back = normdiff_summary(s, r, mask), normdiff_summary(r, s, mask)
     assert forward["mean"].value == pytest.approx(-(back["mean"].value or 0), rel=1e-6)
 
 
@@ -103,16 +112,16 @@ def test_ssim_equals_scikit_image_where_the_mask_is_everywhere() -> None:
     s, r, _ = random_pair()
     span = float(np.ptp(r))
     expected = skimage.structural_similarity(r, s, data_range=span)  # uniform 7^3 window, border cropped
-    assert metrics.ssim(s, r, np.ones(s.shape)).value == pytest.approx(expected, abs=1e-9)
+    assert one("ssim", s, r, np.ones(s.shape)).value == pytest.approx(expected, abs=1e-9)
 
 
 def test_ssim_ignores_what_lies_outside_the_mask() -> None:
     s, r, mask = random_pair()
-    before = metrics.ssim(s, r, mask).value
-    assert metrics.ssim(np.where(mask, s, 99.0), np.where(mask, r, np.nan), mask).value == pytest.approx(
+    before = one("ssim", s, r, mask).value
+    assert one("ssim", np.where(mask, s, 99.0), np.where(mask, r, np.nan), mask).value == pytest.approx(
         before
     )
-    assert metrics.ssim(r, r, mask).value == pytest.approx(1)
+    assert one("ssim", r, r, mask).value == pytest.approx(1)
 
 
 def test_not_finite_voxels_are_left_out_of_both_images() -> None:
@@ -121,8 +130,8 @@ def test_not_finite_voxels_are_left_out_of_both_images() -> None:
     s[where] = np.nan
     smaller = mask.copy()
     smaller[where] = False
-    assert metrics.mse(s, r, mask).value == pytest.approx(metrics.mse(s, r, smaller).value)
-    assert metrics.compare(s, r, mask, (2.0, 2.0, 2.0))["n_not_finite"] == 1
+    assert one("mse", s, r, mask).value == pytest.approx(one("mse", s, r, smaller).value)
+    assert compare(s, r, mask, (2.0, 2.0, 2.0))["n_not_finite"] == 1
 
 
 @pytest.mark.parametrize(
@@ -140,8 +149,9 @@ def test_nothing_is_ever_nan_and_every_none_has_a_reason(
     synthetic: np.ndarray, real: np.ndarray, mask: np.ndarray
 ) -> None:
     with np.errstate(all="raise"):
-        result = metrics.compare(synthetic, real, mask, (2.0, 2.0, 2.0))
+        result = compare(synthetic, real, mask, (2.0, 2.0, 2.0))
     reasons = result.pop("not_available")
+    assert result.pop("cnr_box_mm") == (8, 8, 6)
     for name, value in result.items():
         assert value is None or np.isfinite(value), name
         assert (value is None) == (name in reasons), name
@@ -150,28 +160,28 @@ def test_nothing_is_ever_nan_and_every_none_has_a_reason(
 
 def test_different_grids_are_refused() -> None:
     with pytest.raises(InputError, match="not on one grid"):
-        metrics.mse(np.zeros((2, 2, 2)), np.zeros((2, 2, 3)), np.ones((2, 2, 2)))
+        one("mse", np.zeros((2, 2, 2)), np.zeros((2, 2, 3)), np.ones((2, 2, 2)))
 
 
 def test_smoothing_keeps_a_constant_and_its_width_is_in_mm() -> None:
     mask = np.zeros((30, 30, 30), dtype=bool)
     mask[4:26, 4:26, 4:26] = True
-    flat = metrics.smooth_in_mask(np.where(mask, 3.0, 50.0), mask, (2.0, 2.0, 2.0), 4.0)
+    flat = smooth_in_mask(np.where(mask, 3.0, 50.0), mask, (2.0, 2.0, 2.0), 4.0)
     assert np.allclose(flat[mask], 3, rtol=1e-5)  # the zeros and fifties outside do not bleed in
     assert not flat[~mask].any()
     point = np.zeros((61, 61, 61))
     point[30, 30, 30] = 1.0
-    blurred = metrics.smooth_in_mask(point, np.ones(point.shape), (1.0, 1.0, 1.0), 8.0)
+    blurred = smooth_in_mask(point, np.ones(point.shape), (1.0, 1.0, 1.0), 8.0)
     profile = blurred[30, 30] / blurred.max()
     assert profile[34] == pytest.approx(0.5, abs=0.01)  # half the maximum at half the FWHM
 
 
 def test_smoothing_the_real_pet_is_what_the_prefix_says() -> None:
     s, r, mask = random_pair()
-    result = metrics.compare(s, r, mask, (2.0, 2.0, 2.0), fwhm_mm=6.0)
-    smoothed = metrics.smooth_in_mask(r, mask, (2.0, 2.0, 2.0), 6.0)
-    assert result["smoothed_mse"] == pytest.approx(metrics.mse(s, smoothed, mask).value)
-    assert result["mse"] == pytest.approx(metrics.mse(s, r, mask).value)
+    result = compare(s, r, mask, (2.0, 2.0, 2.0), fwhm_mm=6.0)
+    smoothed = smooth_in_mask(r, mask, (2.0, 2.0, 2.0), 6.0)
+    assert result["smoothed_mse"] == pytest.approx(one("mse", s, smoothed, mask).value)
+    assert result["mse"] == pytest.approx(one("mse", s, r, mask).value)
 
 
 def test_vector_statistics_agree_with_scipy() -> None:
@@ -189,6 +199,6 @@ def test_vector_statistics_agree_with_scipy() -> None:
 
 def test_scale_free_images_have_mean_one() -> None:
     _, r, mask = random_pair()
-    assert metrics.divide_by_mean(r, mask)[mask].mean() == pytest.approx(1)
+    assert divide_by_mean(r, mask)[mask].mean() == pytest.approx(1)
     with pytest.raises(InputError, match="mean inside the brain mask"):
-        metrics.divide_by_mean(-r, mask)
+        divide_by_mean(-r, mask)

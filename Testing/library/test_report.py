@@ -14,6 +14,8 @@ import SimpleITK as sitk
 
 from evaluation_cases import like, write_run, write_subject
 from MRI2PETLib.cli import main
+from MRI2PETLib.evaluation.baselines import cubic_coefficients
+from MRI2PETLib.models.store import bundle_of
 from MRI2PETLib.reports import charts, figures, markup
 from MRI2PETLib.reports import texts as wording
 from MRI2PETLib.reports.figures import comparison_figure, cut_plane
@@ -223,16 +225,16 @@ def test_the_first_paragraph_of_a_card_is_plain_text(monkeypatch: pytest.MonkeyP
     bundle = SimpleNamespace(card=lambda: card, metadata={"description": "d"})
     assert wording.card_paragraph(bundle) == "DEMONSTRATION MODEL: see the notes, not real."  # type: ignore[arg-type]
     assert "not known or not installed" in wording.card_paragraph(None)
-    assert wording.bundle_of({"id": "no-such-model", "sha256": "0"}) is None
+    assert bundle_of({"id": "no-such-model", "sha256": "0"}) is None
 
 
 def test_the_cubic_of_t1_comes_from_the_metadata_of_the_bundle() -> None:
     from types import SimpleNamespace
 
     metadata = {"baselines": {"cubic_of_t1": {"coefficients": [0.1, 1, -2.0, 0.5]}}}
-    assert wording.cubic_coefficients(SimpleNamespace(metadata=metadata)) == [0.1, 1.0, -2.0, 0.5]  # type: ignore[arg-type]
+    assert cubic_coefficients(SimpleNamespace(metadata=metadata)) == [0.1, 1.0, -2.0, 0.5]  # type: ignore[arg-type]
     for broken in ({}, {"baselines": []}, {"baselines": {"cubic_of_t1": {"coefficients": "x"}}}):
-        assert wording.cubic_coefficients(SimpleNamespace(metadata=broken)) is None  # type: ignore[arg-type]
+        assert cubic_coefficients(SimpleNamespace(metadata=broken)) is None  # type: ignore[arg-type]
 
 
 # --- in a browser ------------------------------------------------------------------------------

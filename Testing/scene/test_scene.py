@@ -534,10 +534,14 @@ def test_a_saved_scene_brings_everything_back(saved: tuple[Application, ResultNo
 
 
 def row(region: str, predictor: str, normdiff: float | None, **more: Any) -> RegionRow:
-    known: dict[str, Any] = dict.fromkeys(RegionRow._fields)
-    known |= {"parcellation": "p", "label": ord(region), "region": region, "predictor": predictor}
-    known |= {"scale": "stated", "unit": "SUVR", "n_voxels": 9, "volume_ml": 0.5, "normdiff_mean": normdiff}
-    return RegionRow(**{**known, **more})
+    known: dict[str, Any] = {
+        "parcellation": "p",
+        "label": ord(region),
+        "region": region,
+        "predictor": predictor,
+    }
+    known |= {"scale": "stated", "unit": "SUVR", "n_voxels": 9, "volume_ml": 0.5}
+    return RegionRow(**{**known, **more, "metrics": {"normdiff_median": normdiff}})
 
 
 def cells(node: Any, column: str) -> list[Any]:
@@ -548,16 +552,16 @@ def cells(node: Any, column: str) -> list[Any]:
 def test_tables_show_baselines_beside_the_network_and_never_nan(scene: Any) -> None:
     network = {"mse": 0.5, "pearson_r": None, "n_voxels": 7, "not_available": {"pearson_r": "constant"}}
     baselines = {"constant": {"uses": "x", "mse": 0.25}, "training mean": {"not_available": {"all": "none"}}}
-    node = add_table(scene, "global", global_columns(network, baselines), "note")
-    assert cells(node, "metric") == ["mse", "pearson_r", "n_voxels"]
-    assert cells(node, "network") == ["0.5", "", "7"]
-    assert cells(node, "constant") == ["0.25", "", ""] and cells(node, "training mean") == ["", "", ""]
+    node = add_table(scene, "global", global_columns(network, baselines, "SUVR"), "note")
+    assert cells(node, "metric") == ["r", "MSE"] and cells(node, "unit") == ["", "SUVR²"]
+    assert cells(node, "better") == ["higher", "lower"] and cells(node, "network") == ["", "0.5"]
+    assert cells(node, "constant") == ["", "0.25"] and cells(node, "training mean") == ["", ""]
     rows = [row("a", "network", 0.1), row("b", "network", None), row("a", "anatomy null", 0.2)]
     rows += [row("b", "anatomy null", 0.3), row("a", "network", 0.9, scale="scale-free")]
     node = add_table(scene, "regions", region_columns(rows, "stated"))
     assert cells(node, "region") == ["a", "b"] and cells(node, "volume (mL)") == [0.5, 0.5]
-    assert cells(node, "NormDiff, network") == ["0.1", ""]
-    assert cells(node, "NormDiff, anatomy null") == [0.2, 0.3]
+    assert cells(node, "NormDiff, median, network") == ["0.1", ""]
+    assert cells(node, "NormDiff, median, anatomy null") == [0.2, 0.3]
     with pytest.raises(InputError, match="length"):
         add_table(scene, "x", {"a": [1], "b": []})
     with pytest.raises(InputError, match="no region"):

@@ -43,10 +43,15 @@ def image(values: np.ndarray) -> sitk.Image:
 
 
 def row(label: int, region: str, predictor: str, normdiff: float | None) -> RegionRow:
-    known: dict[str, Any] = dict.fromkeys(RegionRow._fields)
-    known |= {"parcellation": "halves", "label": label, "region": region, "predictor": predictor}
-    known |= {"scale": "stated", "unit": "SUVR", "n_voxels": 9, "volume_ml": 0.5, "normdiff_mean": normdiff}
-    known |= {"mean_real": 1.0, "mean_predicted": 1.5, "roi_cnr_bias": -0.25}
+    known: dict[str, Any] = {
+        "parcellation": "halves",
+        "label": label,
+        "region": region,
+        "predictor": predictor,
+    }
+    known |= {"scale": "stated", "unit": "SUVR", "n_voxels": 9, "volume_ml": 0.5}
+    known |= {"mean_real": 1.0, "mean_predicted": 1.5}
+    known["metrics"] = {"normdiff_median": normdiff, "roi_cnr_bias": -0.25, "percent_difference": 50.0}
     return RegionRow(**known)
 
 
@@ -96,10 +101,11 @@ def test_a_point_shows_both_pets_and_its_region_with_the_baselines(
     text = readout_at_point(scene, pet_id, ras(3.3, 5.4, 5.4)).splitlines()
     assert text[0].endswith("mm: synthetic 1.5 SUVR; real 1 SUVR; NormDiff 0.2")
     assert text[1] == (
-        "left (halves): synthetic 1.5 SUVR, real 1 SUVR; NormDiff 0.2 (anatomy null 0.3); ROI CNR bias -0.25"
+        "left (halves): synthetic 1.5 SUVR, real 1 SUVR; NormDiff, median 0.2 (anatomy null 0.3); "
+        "difference (%) 50 (anatomy null 50); ROI CNR bias -0.25"
     )
     hot = readout_at_point(scene, pet_id, ras(9, 5, 5))
-    assert "real 3 SUVR; NormDiff -0.5" in hot and "NormDiff 0; ROI CNR bias" in hot
+    assert "real 3 SUVR; NormDiff -0.5" in hot and "NormDiff, median 0; difference" in hot
     assert regions_at(scene, pet_id, ras(0, 0, 0)) == []
     assert readout_at_point(scene, pet_id, ras(-0.6, 5, 5)) == ""
     assert readout_at_point(scene, pet_id, ras(-0.4, 5, 5)) != ""
@@ -152,7 +158,7 @@ def test_a_drawn_box_is_measured_against_the_real_pet(application: Application, 
     scene = application.scene
     # Small enough to lie in one voxel's surroundings: all of it synthetic 1.5 against real 1.
     text = readout_of_roi(scene, pet_id, box(scene, ras(3, 5, 5), [7.0, 7.0, 7.0], "mine").GetID())
-    assert text.startswith("mine: ") and "synthetic 1.5 SUVR, real 1 SUVR; NormDiff +0.200" in text
+    assert text.startswith("mine: ") and "synthetic 1.5 SUVR, real 1 SUVR; NormDiff, median +0.200" in text
     assert "outside" not in text
     text = readout_of_roi(scene, pet_id, box(scene, ras(0, 5, 5), [9.0, 9.0, 9.0]).GetID())
     assert "outside the brain left out" in text
@@ -181,8 +187,8 @@ def test_every_segment_is_measured(application: Application, pet_id: str) -> Non
         segment.AddRepresentation("Binary labelmap", matrix)
         segmentation.GetSegmentation().AddSegment(segment)
     first, second = readout_of_roi(scene, pet_id, segmentation.GetID()).splitlines()
-    assert first.startswith("one: 0.648 mL; synthetic 1.5 SUVR, real 1 SUVR; NormDiff +0.200")
-    assert second.startswith("two: 0.024 mL; synthetic 1 SUVR, real 3 SUVR; NormDiff -0.500")
+    assert first.startswith("one: 0.648 mL; synthetic 1.5 SUVR, real 1 SUVR; NormDiff, median +0.200")
+    assert second.startswith("two: 0.024 mL; synthetic 1 SUVR, real 3 SUVR; NormDiff, median -0.500")
 
 
 def test_what_cannot_be_measured_says_why(application: Application, pet_id: str) -> None:

@@ -73,16 +73,17 @@ def _one(
     args: argparse.Namespace, settings: EvaluationSettings, atlases: list[Parcellation], reporter: Reporter
 ) -> int:
     from MRI2PETLib.core.progress import part_of
+    from MRI2PETLib.evaluation.baselines import cubic_coefficients
     from MRI2PETLib.evaluation.case import evaluate_case
     from MRI2PETLib.evaluation.inputs import load_case
-    from MRI2PETLib.reports import texts as wording
+    from MRI2PETLib.models.store import bundle_of
     from MRI2PETLib.reports.case_report import REPORT, write_case
 
     case = load_case(CasePaths.of(args), settings, progress=part_of(reporter.progress, 0, 0.5))
     result = evaluate_case(
         case,
         atlases=atlases,
-        cubic=wording.cubic_coefficients(wording.bundle_of(case.model)),
+        cubic=cubic_coefficients(bundle_of(case.model)),
         seed=settings.seed,
         fwhm_mm=settings.fwhm_mm,
         progress=part_of(reporter.progress, 0.5, 0.9),
@@ -106,14 +107,14 @@ def _cohort(
     from MRI2PETLib.evaluation.cohort import evaluate_cohort
     from MRI2PETLib.evaluation.cohort_cases import read_pairs, read_run
     from MRI2PETLib.reports.case_report import REPORT
-    from MRI2PETLib.reports.cohort_report import write_cohort
+    from MRI2PETLib.reports.cohort_report import summary_lines, write_cohort
 
     cases = read_run(args.run_folder) if args.run_folder is not None else read_pairs(args.pairs)
     with staged_folder(args.output, last=REPORT) as staging:
         cohort = evaluate_cohort(cases, settings, staging, reporter, atlases)
         write_cohort(staging, f"Cohort {(args.run_folder or args.pairs.parent).resolve().name}", cohort)
     reporter.close()
-    for line in cohort.summary_lines():
+    for line in summary_lines(cohort):
         reporter.say(line)
     reporter.say(f"Report: {args.output / REPORT}")
     if not cohort.exit_code:

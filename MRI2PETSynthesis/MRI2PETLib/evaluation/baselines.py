@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
 
 from MRI2PETLib.core.errors import InputError
+from MRI2PETLib.models.bundle import Bundle
 from MRI2PETLib.preprocessing.smoothing import smooth_fwhm
 from MRI2PETLib.templates.icbm152 import load_template
 from MRI2PETLib.templates.uptake import population_uptake
@@ -87,6 +89,16 @@ def predictors(
             no_transform,
         ),
     ]
+
+
+def cubic_coefficients(bundle: Bundle | None) -> list[float] | None:
+    """c0..c3 of the T1 baseline from a bundle's metadata, ``baselines.cubic_of_t1.coefficients``."""
+    value: Any = None if bundle is None else bundle.metadata.get("baselines")
+    for key in ("cubic_of_t1", "coefficients"):
+        value = value.get(key) if isinstance(value, dict) else None
+    if not isinstance(value, list) or not all(isinstance(v, (int, float)) for v in value):
+        return None
+    return [float(v) for v in value]
 
 
 def normalised_t1(t1: np.ndarray, inside: np.ndarray) -> np.ndarray:

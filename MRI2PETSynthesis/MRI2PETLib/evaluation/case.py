@@ -14,16 +14,10 @@ from MRI2PETLib.core.findings import Finding, Verdict
 from MRI2PETLib.core.progress import ProgressCallback, no_progress
 from MRI2PETLib.evaluation.baselines import NETWORK, Predictor, normalised_t1, predictors
 from MRI2PETLib.evaluation.cnr import box_pairs
+from MRI2PETLib.evaluation.compare import about, measure_each, plain
 from MRI2PETLib.evaluation.inputs import CaseImages
-from MRI2PETLib.evaluation.metrics import (
-    divide_by_mean,
-    global_table,
-    metrics_of_each,
-    normdiff_map,
-    plain_measures,
-    shared_voxels,
-    smooth_in_mask,
-)
+from MRI2PETLib.evaluation.metrics import AS_IS, SMOOTHED
+from MRI2PETLib.evaluation.normdiff import normdiff_map, shared_voxels
 from MRI2PETLib.evaluation.region_table import (
     RegionRow,
     central_voxel_mm,
@@ -31,6 +25,7 @@ from MRI2PETLib.evaluation.region_table import (
     region_facts,
     region_rows,
 )
+from MRI2PETLib.evaluation.scaling import divide_by_mean, smooth_in_mask
 from MRI2PETLib.evaluation.settings import FWHM_MM
 from MRI2PETLib.images.grid import crop_to
 from MRI2PETLib.templates.regions import (
@@ -55,7 +50,7 @@ _MIN_VOXELS_SHOWN = 10
 class CaseResult:
     """Tables and maps of one case.
 
-    ``scales``: scale -> ``unit``, ``network`` (see :func:`~MRI2PETLib.evaluation.metrics.compare`) and
+    ``scales``: scale -> ``unit``, ``network`` (see :func:`~MRI2PETLib.evaluation.compare.compare`) and
     ``baselines`` (name -> metrics). Maps are on the grid of the case, in the stated unit or scale-free
     (``shown_unit``). ``synthetic`` and ``real`` are the images in ``shown_unit``. ``point_mm`` (LPS) lies in
     the region ``largest``, that of the largest difference.
@@ -117,7 +112,8 @@ def evaluate_case(
     if small.t1 is not None:
         t1 = normalised_t1(sitk.GetArrayViewFromImage(small.t1), mask)
     facts = region_facts(regions, small.mask, t1)
-    pairs = box_pairs(shared_voxels(synthetic, real, mask), spacing, seed=seed)
+    shared = shared_voxels(synthetic, real, mask)
+    boxes = box_pairs(shared, spacing, seed=seed)
     scales: dict[str, dict[str, Any]] = {}
     table: list[RegionRow] = []
     shown_smoothed = real
@@ -133,16 +129,16 @@ def evaluate_case(
             None if row.values is None else divide_by_mean(row.values, mask) if free else row.values
             for row in rows
         ]
-        measures = iter(metrics_of_each([i for i in images if i is not None], real_scaled, smoothed, mask))
+        usable = [image for image in images if image is not None]
+        measures = iter(measure_each(usable, {AS_IS: real_scaled, SMOOTHED: smoothed}, shared, boxes))
         result: dict[str, Any] = {"unit": unit, "network": {}, "baselines": {}}
         for row, image in zip(rows, images):
             if image is None:
                 result["baselines"][row.name] = {"not_available": {"all": row.reason}}
             elif row.name == NETWORK:
-                numbers = global_table(next(measures), image, real_scaled, smoothed, mask, pairs)
-                result["network"] = {"seed": seed, "fwhm_mm": fwhm_mm, **numbers}
+                result["network"] = {**about(mask, shared, boxes, fwhm_mm), **plain(next(measures))}
             else:
-                result["baselines"][row.name] = plain_measures(next(measures))
+                result["baselines"][row.name] = plain(next(measures))
         scales[scale] = result
         predicted = list(zip(rows, images))
         table += region_rows(regions, facts, predicted, real_scaled, smoothed, scale=scale, unit=str(unit))
@@ -211,7 +207,7 @@ def _regions(
 def _largest_difference(
     table: list[RegionRow], regions: list[RegionVoxels], scale: str, mask: sitk.Image
 ) -> tuple[str, tuple[float, float, float]]:
-    """Name of the region with the largest |NormDiff| of the network, and its central voxel (LPS mm).
+    """Name of the region with the largest |median NormDiff| of the network, and its central voxel (LPS mm).
 
     The last parcellation is taken: that of the user, or else the coordinate regions.
     """
@@ -221,11 +217,11 @@ def _largest_difference(
         for row in table
         if (row.parcellation, row.predictor, row.scale) == (last, NETWORK, scale)
         and row.n_voxels >= _MIN_VOXELS_SHOWN
-        and row.normdiff_mean is not None
+        and row.metrics["normdiff_median"] is not None
     ]
     chosen = regions[0]
     if rows:
-        label = max(rows, key=lambda row: abs(row.normdiff_mean or 0.0)).label
+        label = max(rows, key=lambda row: abs(row.metrics["normdiff_median"] or 0.0)).label
         chosen = next(r for r in regions if (r.parcellation, r.label) == (last, label))
     point_mm = central_voxel_mm(chosen.index, mask)
     assert point_mm is not None  # the whole brain is never empty, and a small region was left out

@@ -14,12 +14,14 @@ N_PAIRS = 1000
 
 
 class BoxPairs(NamedTuple):
-    """Origins (lowest corner, [k, j, i], shape (n, 3)) of both boxes of each pair, and the box size in
-    voxels."""
+    """Origins (lowest corner, [k, j, i], shape (n, 3)) of both boxes of each pair, and the size of a box:
+    ``box`` in voxels, ``box_mm`` its true size (k, j, i). ``reason`` says why there is no pair."""
 
     first: np.ndarray
     second: np.ndarray
     box: tuple[int, int, int]
+    box_mm: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    seed: int = 0
     reason: str = ""
 
 
@@ -50,24 +52,24 @@ def box_pairs(
     :return: no pairs, with the reason, when the mask has no two such boxes.
     """
     box = box_in_voxels(spacing_mm)
+    k_mm, j_mm, i_mm = (size * spacing for size, spacing in zip(box, spacing_mm))
     empty = np.zeros((0, 3), dtype=np.intp)
+    pairs = BoxPairs(empty, empty, box, (k_mm, j_mm, i_mm), seed)
     valid = valid_origins(mask, box)
     origins = np.argwhere(valid)
     if len(origins) < 2:
-        return BoxPairs(empty, empty, box, f"fewer than two boxes of {box} voxels fit inside the mask")
+        return pairs._replace(reason=f"fewer than two boxes of {box} voxels fit inside the mask")
     # Two boxes overlap when their origins are closer than a box in all three axes.
     reach = tuple(2 * size - 1 for size in box)
     in_reach = _window_sum(valid, reach)[valid]
     partners = len(origins) - in_reach
     if not partners.any():
-        return BoxPairs(
-            empty, empty, box, f"no two boxes of {box} voxels fit inside the mask without overlap"
-        )
+        return pairs._replace(reason=f"no two boxes of {box} voxels fit inside the mask without overlap")
     generator = np.random.default_rng(seed)
     chosen = generator.choice(len(origins), size=n, p=partners / partners.sum())
     rank_among_partners = generator.integers(partners[chosen])
     second = _skip_overlapping(valid, origins, chosen, rank_among_partners, box)
-    return BoxPairs(origins[chosen], origins[second], box)
+    return pairs._replace(first=origins[chosen], second=origins[second])
 
 
 def _window_sum(valid: np.ndarray, window: tuple[int, ...]) -> np.ndarray:
@@ -119,15 +121,15 @@ def cnr_values(image: np.ndarray, pairs: BoxPairs) -> np.ndarray:
     return np.where(flat, 0.0, contrast / np.where(flat, 1.0, spread))
 
 
-def cnr_summary(image: np.ndarray, pairs: BoxPairs) -> dict[str, Measure]:
+def cnr_summary(image: np.ndarray, pairs: BoxPairs | None) -> dict[str, Measure]:
     """Median of the absolute CNR over the pairs, and the signed median that Eq. 3 asks for.
 
     Which box of a random pair comes first is arbitrary, so the signed median tends to 0 for any image and
     says nothing about it; the median of the absolute value does.
     """
-    values = cnr_values(image, pairs)
+    values = np.zeros(0) if pairs is None else cnr_values(image, pairs)
     if not len(values):
-        nothing = Measure(None, pairs.reason)
+        nothing = Measure(None, "no boxes were drawn" if pairs is None else pairs.reason)
         return {"median_abs": nothing, "median_signed": nothing}
     return {
         "median_abs": Measure(float(np.median(np.abs(values)))),

@@ -14,10 +14,12 @@ from MRI2PETLib.core.case_loop import each_case
 from MRI2PETLib.core.errors import EXIT_PARTIAL, InputError
 from MRI2PETLib.core.progress import ProgressCallback, Reporter
 from MRI2PETLib.core.tables import open_table
-from MRI2PETLib.evaluation.baselines import NETWORK
-from MRI2PETLib.evaluation.case import SCALE_FREE, STATED, CaseResult, RegionRow, evaluate_case
+from MRI2PETLib.evaluation.baselines import NETWORK, cubic_coefficients
+from MRI2PETLib.evaluation.case import SCALE_FREE, STATED, CaseResult, evaluate_case
 from MRI2PETLib.evaluation.cohort_cases import CohortCase
 from MRI2PETLib.evaluation.inputs import CaseImages, load_case
+from MRI2PETLib.evaluation.metrics import AS_IS, METRICS, SMOOTHED, brain_metrics
+from MRI2PETLib.evaluation.region_table import record_fields
 from MRI2PETLib.evaluation.settings import EvaluationSettings
 from MRI2PETLib.evaluation.specificity import (
     OtherDifference,
@@ -27,46 +29,17 @@ from MRI2PETLib.evaluation.specificity import (
     specificity,
 )
 from MRI2PETLib.images.io import read_image
-from MRI2PETLib.reports import texts as wording
+from MRI2PETLib.models.store import bundle_of
 from MRI2PETLib.templates.regions import Parcellation
 
 REGIONS_CSV = "regions.csv"
-# What is kept of each region of each scan, in this order.
-NUMBERS = (
-    "mean_real",
-    "mean_real_smoothed",
-    "mean_predicted",
-    "mean_t1",
-    "mse_median",
-    "normdiff_median",
-    "percent_difference",
-    "roi_cnr_bias",
-    "smoothed_mse_median",
-    "smoothed_normdiff_median",
-    "smoothed_percent_difference",
-    "smoothed_roi_cnr_bias",
-)
-# Global metrics that the cohort tables show.
-METRICS = (
-    "pearson_r",
-    "smoothed_pearson_r",
-    "mse",
-    "mse_median",
-    "smoothed_mse",
-    "mae",
-    "psnr_db",
-    "ssim",
-    "normdiff_mean",
-    "normdiff_median",
-    "normdiff_excluded_fraction",
-    "percent_difference",
-    "roi_cnr_bias",
-    "smoothed_slope",
-    "smoothed_sd_ratio",
-    "cnr_synthetic_median_abs",
-    "cnr_real_median_abs",
-    "cnr_real_smoothed_median_abs",
-)
+MEANS = ("mean_real", "mean_real_smoothed", "mean_predicted", "mean_t1")
+
+
+def region_numbers() -> list[str]:
+    """What is kept of each region of each scan, in this order: means, and what the published table needs."""
+    paper = [prefix + name for prefix in (AS_IS, SMOOTHED) for name, m in METRICS.items() if m.paper]
+    return [*MEANS, *paper]
 
 
 @dataclass(frozen=True)
@@ -117,22 +90,6 @@ class Cohort:
     def exit_code(self) -> int:
         return EXIT_PARTIAL if self.failed else 0
 
-    def summary_lines(self) -> list[str]:
-        """The outcome for the command line, with the time a case."""
-        seconds = float(np.mean([scan.seconds for scan in self.scans]))
-        lines = [f"{len(self.scans)} scans of {self.n_people} people, {seconds:.1f} s a case."]
-        if self.failed:
-            lines.append(f"{len(self.failed)} cases could not be evaluated: {failed_names(self.failed)}.")
-        if len({scan.case.group for scan in self.scans} - {""}) > 1:
-            lines.append(wording.GROUP_CAUTION)
-        return lines
-
-
-def failed_names(failed: Sequence[Failure], most: int = 5) -> str:
-    """The names of the failed cases, cut short."""
-    names = [failure.case.case for failure in failed]
-    return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
-
 
 def evaluate_cohort(
     cases: Sequence[CohortCase],
@@ -151,7 +108,7 @@ def evaluate_cohort(
     scans: list[Scan] = []
     failed: list[Failure] = []
     frame: _Frame | None = None
-    columns = ("case", "subject", "fold", *RegionRow._fields)
+    columns = ("case", "subject", "fold", *record_fields())
     with (
         tempfile.TemporaryDirectory(prefix="mri2pet-cohort-") as scratch,
         open_table(folder / REGIONS_CSV, columns) as add_rows,
@@ -174,7 +131,9 @@ def evaluate_cohort(
                 failed.append(Failure(case, done.error.message, done.error.hint))
             if done.result is not None:
                 result, frame, model, is_simulated = done.result
-                add_rows((case.case, case.subject, case.fold, *row) for row in result.regions)
+                add_rows(
+                    (case.case, case.subject, case.fold, *row.record().values()) for row in result.regions
+                )
                 scans.append(_scan(case, result, frame, done.seconds))
                 simulated = simulated or is_simulated
         if frame is None or not scans:
@@ -242,7 +201,7 @@ def _evaluate(
     case: CohortCase, settings: EvaluationSettings, atlases: Sequence[Parcellation]
 ) -> tuple[CaseImages, CaseResult]:
     images = load_case(case.paths, settings)
-    cubic = case.cubic or wording.cubic_coefficients(wording.bundle_of(images.model))
+    cubic = case.cubic or cubic_coefficients(bundle_of(images.model))
     mean = None if case.training_mean is None else read_image(case.training_mean, kind="pet").image
     result = evaluate_case(
         images,
@@ -259,14 +218,15 @@ def _scan(case: CohortCase, result: CaseResult, frame: _Frame, seconds: float) -
     metrics: dict[tuple[str, str], dict[str, float | None]] = {}
     for scale, content in result.scales.items():
         for name, values in {NETWORK: content["network"], **content["baselines"]}.items():
-            metrics[scale, name] = {key: values.get(key) for key in METRICS}
-    shape = (len(frame.predictors), len(frame.regions), len(NUMBERS))
+            metrics[scale, name] = {key: values.get(key) for key in brain_metrics()}
+    kept = region_numbers()
+    shape = (len(frame.predictors), len(frame.regions), len(kept))
     numbers = np.full(shape, np.nan)
     predictor = {name: n for n, name in enumerate(frame.predictors)}
     region = {key: n for n, key in enumerate(frame.regions)}
     for row in result.regions:
         if row.scale == frame.scale:
-            values = [getattr(row, name) for name in NUMBERS]
+            values = [row.record()[name] for name in kept]
             where = predictor[row.predictor], region[row.parcellation, row.region]
             numbers[where] = [np.nan if v is None else v for v in values]
     return Scan(case, metrics, numbers, round(seconds, 2), tuple(result.verdict.reasons("warn")))

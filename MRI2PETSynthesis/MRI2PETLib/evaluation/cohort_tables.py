@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import combinations
 from typing import NamedTuple
 
 import numpy as np
 
-from MRI2PETLib.evaluation.cohort import METRICS, NUMBERS, Cohort, Scan
+from MRI2PETLib.evaluation.case import SCALE_FREE, SCALE_FREE_UNIT
+from MRI2PETLib.evaluation.cohort import Cohort, Scan, region_numbers
 from MRI2PETLib.evaluation.measure import correlation, regression_slope
+from MRI2PETLib.evaluation.metrics import AS_IS, METRICS, SMOOTHED, brain_metrics
 from MRI2PETLib.evaluation.statistics import (
     ALPHA,
     bland_altman,
@@ -33,6 +35,7 @@ class GlobalRow(NamedTuple):
     scale: str
     predictor: str
     metric: str
+    unit: str
     mean: float | None
     sd: float | None
     n_people: int
@@ -126,22 +129,23 @@ def _average(values: Iterable[float | None]) -> float | None:
 def global_table(cohort: Cohort) -> list[GlobalRow]:
     """Every global metric of every predictor on both scales."""
     persons = people(cohort.scans)
-    folds: dict[str, set[str]] = {}
+    folds: dict[str, dict[str, None]] = {}  # people in the order of the table: sums are the same in every run
     for scan in cohort.scans:
         if scan.case.fold:
-            folds.setdefault(scan.case.fold, set()).add(scan.case.subject)
+            folds.setdefault(scan.case.fold, {})[scan.case.subject] = None
     rows = []
     for scale, predictor in cohort.scans[0].metrics:
-        for metric in METRICS:
+        images = SCALE_FREE_UNIT if scale == SCALE_FREE else cohort.unit
+        for name, metric in brain_metrics().items():
             by_person = {
-                person: _average(cohort.scans[i].metrics[scale, predictor][metric] for i in index)
+                person: _average(cohort.scans[i].metrics[scale, predictor][name] for i in index)
                 for person, index in persons.items()
             }
             overall = mean_sd(list(by_person.values()))
             if overall.n == 0:
                 continue
             fold = mean_sd([_average(by_person[p] for p in members) for members in folds.values()])
-            rows.append(GlobalRow(scale, predictor, metric, *overall, *fold))
+            rows.append(GlobalRow(scale, predictor, name, metric.unit_of(images), *overall, *fold))
     return rows
 
 
@@ -171,7 +175,7 @@ def region_table(cohort: Cohort) -> list[RegionStatistics]:
     for stratum, scans in strata(cohort):
         numbers = person_numbers(scans)
         for p, predictor in enumerate(cohort.predictors):
-            if not np.isfinite(numbers[:, p, :, NUMBERS.index("mean_predicted")]).any():
+            if not np.isfinite(numbers[:, p, :, region_numbers().index("mean_predicted")]).any():
                 continue  # not available for this cohort
             block = [
                 _region(cohort, numbers[:, p, r], stratum, predictor, key)
@@ -184,7 +188,7 @@ def region_table(cohort: Cohort) -> list[RegionStatistics]:
 def _region(
     cohort: Cohort, numbers: np.ndarray, stratum: str, predictor: str, key: tuple[str, str]
 ) -> RegionStatistics:
-    column = {name: numbers[:, n] for n, name in enumerate(NUMBERS)}
+    column = dict(zip(region_numbers(), numbers.T))
     real, predicted = column["mean_real_smoothed"], column["mean_predicted"]
     usable = np.isfinite(real) & np.isfinite(predicted)
     real, predicted, t1 = real[usable], predicted[usable], column["mean_t1"][usable]
@@ -262,7 +266,7 @@ def _group_region(
 ) -> GroupRow:
     p_values, reasons, counts = [], [], (0, 0)
     for name in ("mean_real_smoothed", "mean_predicted"):
-        values = numbers[:, NUMBERS.index(name)]
+        values = numbers[:, region_numbers().index(name)]
         a, b = (values[chosen & np.isfinite(values)] for chosen in members)
         p, reason = mann_whitney(a, b)
         p_values.append(p)
@@ -278,18 +282,6 @@ def _only_synthetic(row: GroupRow) -> bool:
     if row.synthetic_fdr is None or row.real_fdr is None:
         return False
     return row.synthetic_fdr < ALPHA <= row.real_fdr
-
-
-_PAPER_METRICS: tuple[tuple[str, str, Callable[[float], float]], ...] = (
-    ("MSE", "mse_median", float),
-    ("MSE smoothed", "smoothed_mse_median", float),
-    ("NormDiff", "normdiff_median", lambda v: -v),
-    ("NormDiff smoothed", "smoothed_normdiff_median", lambda v: -v),
-    ("CNR", "roi_cnr_bias", float),
-    ("CNR smoothed", "smoothed_roi_cnr_bias", float),
-    ("PercDiff", "percent_difference", lambda v: -v / 100),
-    ("PercDiff smoothed", "smoothed_percent_difference", lambda v: -v / 100),
-)
 
 
 def paper_table4(cohort: Cohort) -> list[PaperRow]:
@@ -310,13 +302,16 @@ def paper_table4(cohort: Cohort) -> list[PaperRow]:
         folds.setdefault(scan.case.fold, []).append(scan.regions[0])
     index = [i for i, key in enumerate(cohort.regions) if key[0] == chosen]
     rows = []
-    for title, name, convert in _PAPER_METRICS:
-        column = NUMBERS.index(name)
-        values: list[float | None] = []
-        for scans in folds.values():
-            block = np.stack(scans)[:, index, column]
-            values += [_average(v for v in region if np.isfinite(v)) for region in block.T]
-        present = np.array([convert(v) for v in values if v is not None])
-        mean, sd = (float(present.mean()), float(present.std())) if present.size else (None, None)
-        rows.append(PaperRow(title, mean, sd, present.size, len(values) - present.size))
+    for metric in (metric for metric in METRICS.values() if metric.paper):
+        title, divisor = metric.paper or ("", 1.0)
+        for prefix in (AS_IS, SMOOTHED):
+            column = region_numbers().index(prefix + metric.name)
+            values: list[float | None] = []
+            for scans in folds.values():
+                block = np.stack(scans)[:, index, column]
+                values += [_average(v for v in region if np.isfinite(v)) for region in block.T]
+            present = np.array([v for v in values if v is not None]) / divisor
+            mean, sd = (float(present.mean()), float(present.std())) if present.size else (None, None)
+            about = f"{title} smoothed" if prefix else title
+            rows.append(PaperRow(about, mean, sd, present.size, len(values) - present.size))
     return rows

@@ -8,18 +8,10 @@ import numpy as np
 import SimpleITK as sitk
 
 from MRI2PETLib.core.errors import InputError
+from MRI2PETLib.evaluation.compare import measure_region
 from MRI2PETLib.evaluation.measure import Measure, is_constant, measured
-from MRI2PETLib.evaluation.metrics import value_metrics
+from MRI2PETLib.evaluation.metrics import AS_IS
 from MRI2PETLib.images.io import same_grid
-
-_METRICS = (
-    "percent_difference",
-    "normdiff_mean",
-    "normdiff_median",
-    "normdiff_sd",
-    "normdiff_excluded_fraction",
-    "roi_cnr_bias",
-)
 
 
 @dataclass(frozen=True)
@@ -27,7 +19,7 @@ class RoiReadout:
     """What two PETs say about one region; means in ``unit``, the rest without one.
 
     ``n_voxels`` and ``volume_ml`` count the region within the brain, ``outside_ml`` what was left out of it.
-    ``percent_difference``, ``normdiff_*`` and ``roi_cnr_bias`` as in :mod:`MRI2PETLib.evaluation.metrics`;
+    ``metrics``: by name, those of regions in :data:`~MRI2PETLib.evaluation.metrics.METRICS`.
     ``cnr_*``: see :func:`region_cnr`.
     """
 
@@ -37,12 +29,7 @@ class RoiReadout:
     unit: str
     mean_synthetic: float
     mean_real: float
-    percent_difference: Measure
-    normdiff_mean: Measure
-    normdiff_median: Measure
-    normdiff_sd: Measure
-    normdiff_excluded_fraction: Measure
-    roi_cnr_bias: Measure
+    metrics: dict[str, Measure]
     cnr_synthetic: Measure
     cnr_real: Measure
 
@@ -81,7 +68,7 @@ def roi_readout(
         unit=unit,
         mean_synthetic=float(in_s.mean()),
         mean_real=float(in_r.mean()),
-        **value_metrics(in_s, in_r, _METRICS),
+        metrics=measure_region(in_s, {AS_IS: in_r}),
         cnr_synthetic=region_cnr(in_s, s[rest]),
         cnr_real=region_cnr(in_r, r[rest]),
     )

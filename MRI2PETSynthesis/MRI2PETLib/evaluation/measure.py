@@ -25,7 +25,7 @@ def correlation(x: np.ndarray, y: np.ndarray) -> Measure:
     """Pearson correlation of two vectors; ``None`` for n < 3 or a constant one."""
     x, y = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
     if x.size < 3:
-        return Measure(None, f"a correlation needs 3 values, there are {x.size}")
+        return Measure(None, f"it needs 3 values, there are {x.size}")
     dx, dy = x - x.mean(), y - y.mean()
     if is_constant(x) or is_constant(y):
         return Measure(None, "one of the two is constant")
@@ -42,7 +42,7 @@ def regression_slope(x: np.ndarray, y: np.ndarray) -> Measure:
     """Least-squares slope of ``y`` on ``x``; ``None`` for n < 3 or a constant ``x``."""
     x, y = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
     if x.size < 3:
-        return Measure(None, f"a slope needs 3 values, there are {x.size}")
+        return Measure(None, f"it needs 3 values, there are {x.size}")
     if is_constant(x):
         return Measure(None, "the real values are constant")
     dx = x - x.mean()

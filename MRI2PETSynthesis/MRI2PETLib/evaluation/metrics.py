@@ -1,8 +1,10 @@
-"""How close a synthetic PET is to the real one, inside a brain mask.
+"""The metrics: how close a predicted PET is to the real one. To add one, write its function here.
 
-All functions take numpy arrays on one grid, axis order [k, j, i], and a mask (non-zero = inside). Every
-metric is computed in float64 over M, the voxels inside the mask where both images are finite; ``n`` is their
-number. A metric that is not defined is ``None`` with a reason, never NaN.
+Every table takes its metrics from :data:`METRICS`: the JSON and CSV files, the reports, the tables and
+readouts in Slicer, the report of a training, the table in the documents. Nothing else has to be told.
+
+A metric is a function of a :class:`~MRI2PETLib.evaluation.pair.Pair`: two vectors over M, the voxels inside
+the mask where both images are finite. One that is not defined is ``None`` with a reason, never NaN.
 
 Definitions follow Ferrante et al. 2025 (Eq. 2, Eq. 3, Table 4) where the paper has them; where the published
 code contradicts the paper, the paper is followed and the docstring says so.
@@ -10,109 +12,143 @@ code contradicts the paper, the paper is followed and the docstring says so.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Sequence
-from functools import update_wrapper
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Literal, TypeVar
 
 import numpy as np
-import SimpleITK as sitk
 
-from MRI2PETLib.core.errors import InputError
-from MRI2PETLib.evaluation.cnr import BoxPairs, box_pairs, cnr_summary
 from MRI2PETLib.evaluation.measure import Measure, correlation, is_constant, measured, regression_slope
-from MRI2PETLib.evaluation.normdiff import (
-    EMPTY,
-    NORMDIFF_NAMES,
-    RELATIVE_EPS,
-    normdiff_map,
-    normdiff_summary,
-    shared_voxels,
-    summarise_normdiff,
-)
-from MRI2PETLib.evaluation.settings import FWHM_MM
-from MRI2PETLib.evaluation.ssim import ssim, ssim_table
-from MRI2PETLib.preprocessing.smoothing import smooth_fwhm
+from MRI2PETLib.evaluation.normdiff import EMPTY, RELATIVE_EPS
+from MRI2PETLib.evaluation.pair import Pair, VolumePair
+from MRI2PETLib.evaluation.ssim import similarity
 
-__all__ = [
-    "compare",
-    "divide_by_mean",
-    "global_table",
-    "mae",
-    "metrics_of_each",
-    "mse",
-    "mse_median",
-    "normdiff_map",
-    "normdiff_summary",
-    "pearson_r",
-    "percent_difference",
-    "plain_measures",
-    "psnr",
-    "roi_cnr_bias",
-    "sd_ratio",
-    "shared_voxels",
-    "slope",
-    "smooth_in_mask",
-    "ssim",
-    "ssim_table",
-    "value_metrics",
-    "voxel_metrics",
-]
+# Which real PET: as it is, or smoothed (the synthetic PET is never smoothed). The beginning of a name.
+AS_IS, SMOOTHED = "", "smoothed_"
+PET, PET_SQUARED = "PET", "PET²"  # units: that of the images, and its square
+Better = Literal["higher", "lower", "near 0", "near 1", ""]
+Function = TypeVar("Function", bound=Callable[..., Measure])
 
 
-def _values(synthetic: np.ndarray, real: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    inside = shared_voxels(synthetic, real, mask)
-    return synthetic[inside].astype(np.float64), real[inside].astype(np.float64)
+@dataclass(frozen=True)
+class Metric:
+    """All that any table says about a number.
 
+    ``name``: key in JSON and CSV. ``label``: heading of a column. ``unit``: empty, ``%``, ``dB``, :data:`PET`
+    or :data:`PET_SQUARED`. ``better``: which values are; empty for what only describes. ``note``: a sentence
+    for the reader, printed below the tables.
 
-class VoxelMetric:
-    """A metric to which the position of a voxel means nothing.
-
-    Called with two images and a mask. ``of_values`` takes the values themselves: two vectors, float64,
-    finite, voxel by voxel.
+    ``against``: which real PETs it is computed against. ``shown``: for which of those the tables of the
+    whole brain have a column; files hold all. ``regions``: whether tables of regions show it, for the network
+    or for all predictors; ``file``: only in the CSV file; ``no``: not computed, it needs the whole image.
+    ``paper``: its name in Table 4 of Ferrante et al. 2025, and what it is divided by for the sign and unit
+    used there.
     """
 
-    def __init__(self, of_values: Callable[..., Measure]) -> None:
-        update_wrapper(self, of_values)
-        self.of_values = of_values
+    name: str
+    label: str
+    unit: str
+    better: Better
+    function: Callable[..., Measure]
+    note: str = ""
+    against: tuple[str, ...] = (AS_IS, SMOOTHED)
+    shown: tuple[str, ...] = (AS_IS,)
+    regions: Literal["no", "file", "network", "all"] = "file"
+    paper: tuple[str, float] | None = None
 
-    def __call__(
-        self, synthetic: np.ndarray, real: np.ndarray, mask: np.ndarray, **options: float
-    ) -> Measure:
-        return self.of_values(*_values(synthetic, real, mask), **options)
+    @property
+    def heading(self) -> str:
+        """The label, with the unit where it does not depend on the images."""
+        return f"{self.label} ({self.unit})" if self.unit in ("%", "dB") else self.label
+
+    def unit_of(self, images: str) -> str:
+        """The unit of a value of images in the unit ``images``."""
+        squared = f"({images})²" if " " in images or "/" in images else f"{images}²"
+        return {PET: images, PET_SQUARED: squared}.get(self.unit, self.unit)
+
+    def is_better(self, one: float, other: float) -> bool:
+        """Whether ``one`` is a better value than ``other``; never for what only describes."""
+        ideal = {"near 0": 0.0, "near 1": 1.0}.get(self.better)
+        if ideal is not None:
+            return abs(one - ideal) < abs(other - ideal)
+        return one > other if self.better == "higher" else self.better == "lower" and one < other
+
+    def with_prefix(self, prefix: str) -> Metric:
+        """This metric as it stands in a table against one real PET."""
+        label = f"{self.label}, {prefix.removesuffix('_')}" if prefix else self.label
+        return replace(self, name=prefix + self.name, label=label)
 
 
-@VoxelMetric
-def mse(s: np.ndarray, r: np.ndarray) -> Measure:
-    """Mean squared error, ``mean((s - r)^2)`` over M. Unit: that of the images, squared."""
-    return Measure(float(np.mean((s - r) ** 2))) if s.size else Measure(None, EMPTY)
+METRICS: dict[str, Metric] = {}
 
 
-@VoxelMetric
-def mse_median(s: np.ndarray, r: np.ndarray) -> Measure:
+def metric(label: str, *, unit: str = "", better: Better = "", **more: Any) -> Callable[[Function], Function]:
+    """Enter a function into :data:`METRICS` under its name; see :class:`Metric` for the arguments."""
+
+    def enter(function: Function) -> Function:
+        name = function.__name__
+        METRICS[name] = Metric(name, label, unit, better, function, **more)
+        return function
+
+    return enter
+
+
+@metric(
+    "r",
+    better="higher",
+    note="r: Pearson correlation over voxels. It depends on the mask: here the brain, without background.",
+    shown=(AS_IS, SMOOTHED),
+)
+def pearson_r(pair: Pair) -> Measure:
+    """Pearson correlation over M. Not defined for n < 3 or a constant image.
+
+    It depends on the mask (a wide mask with zeros around the brain raises it): state the mask with every r.
+    """
+    return correlation(pair.s, pair.r)
+
+
+@metric("MSE", unit=PET_SQUARED, better="lower", note="MSE, MAE: mean squared and mean absolute error.")
+def mse(pair: Pair) -> Measure:
+    """Mean squared error, ``mean((s - r)^2)`` over M."""
+    return Measure(float(np.mean(pair.squared))) if pair.s.size else Measure(None, EMPTY)
+
+
+@metric(
+    "MSE, median",
+    unit=PET_SQUARED,
+    better="lower",
+    note="MSE, median: what the published code calls MSE. It ignores the worst half of the voxels.",
+    shown=(),
+    paper=("MSE", 1.0),
+)
+def mse_median(pair: Pair) -> Measure:
     """Median squared error, ``median((s - r)^2)`` over M: what the published code reports as "MSE".
 
-    It ignores the worst half of the voxels and is well below :func:`mse`. Unit: that of the images, squared.
+    It ignores the worst half of the voxels and is well below :func:`mse`.
     """
-    return Measure(float(np.median((s - r) ** 2))) if s.size else Measure(None, EMPTY)
+    return Measure(float(np.median(pair.squared))) if pair.s.size else Measure(None, EMPTY)
 
 
-@VoxelMetric
-def mae(s: np.ndarray, r: np.ndarray) -> Measure:
-    """Mean absolute error, ``mean(|s - r|)`` over M, in the unit of the images."""
-    return Measure(float(np.mean(np.abs(s - r)))) if s.size else Measure(None, EMPTY)
+@metric("MAE", unit=PET, better="lower")
+def mae(pair: Pair) -> Measure:
+    """Mean absolute error, ``mean(|s - r|)`` over M."""
+    return Measure(float(np.mean(np.abs(pair.difference)))) if pair.s.size else Measure(None, EMPTY)
 
 
-@VoxelMetric
-def psnr(s: np.ndarray, r: np.ndarray, *, data_range: float | None = None) -> Measure:
-    """Peak signal-to-noise ratio, ``10 log10(L^2 / mse)`` in dB.
+@metric(
+    "PSNR",
+    unit="dB",
+    better="higher",
+    note="PSNR = 10 log10(L² / MSE), L = the range of the real PET in the brain.",
+)
+def psnr_db(pair: Pair) -> Measure:
+    """Peak signal-to-noise ratio, ``10 log10(L^2 / mse)`` in dB; ``L`` is max - min of the real PET over M.
 
-    ``L`` is ``data_range``, or else max - min of the real PET over M. Not defined for equal images (infinite)
-    and for a constant real PET without ``data_range``.
+    Not defined for equal images (infinite) and for a constant real PET.
     """
-    if not s.size:
+    if not pair.s.size:
         return Measure(None, EMPTY)
-    span = float(np.ptp(r)) if data_range is None else float(data_range)
-    error = float(np.mean((s - r) ** 2))
+    span, error = float(np.ptp(pair.r)), float(np.mean(pair.squared))
     if span <= 0:
         return Measure(None, "the real PET is constant")
     if error == 0:
@@ -120,205 +156,182 @@ def psnr(s: np.ndarray, r: np.ndarray, *, data_range: float | None = None) -> Me
     return measured(10 * np.log10(span**2 / error), "not finite")
 
 
-@VoxelMetric
-def pearson_r(s: np.ndarray, r: np.ndarray) -> Measure:
-    """Pearson correlation over M, no unit. Not defined for n < 3 or a constant image.
+@metric(
+    "SSIM",
+    better="higher",
+    note="SSIM: structural similarity in windows of 7 x 7 x 7 voxels (Wang et al. 2004).",
+    regions="no",
+)
+def ssim(pair: VolumePair) -> Measure:
+    """Structural similarity, see :mod:`MRI2PETLib.evaluation.ssim`; ``L`` as for :func:`psnr_db`."""
+    span = float(np.ptp(pair.r)) if pair.r.size else 0.0
+    return similarity(pair.synthetic.moments, pair.real.moments, span)
 
-    It depends on the mask (a wide mask with zeros around the brain raises it): state the mask with every r.
-    """
-    return correlation(s, r)
+
+@metric(
+    "NormDiff, mean",
+    better="near 0",
+    note="NormDiff = (synthetic - real) / (synthetic + real), within -1 to 1, positive where the synthetic "
+    "PET is higher; voxels where both are zero are left out and counted.",
+    shown=(),
+)
+def normdiff_mean(pair: Pair) -> Measure:
+    """Mean of :func:`~MRI2PETLib.evaluation.normdiff.normdiff_map` over its defined voxels."""
+    return pair.normdiff["mean"]
 
 
-@VoxelMetric
-def percent_difference(s: np.ndarray, r: np.ndarray) -> Measure:
+@metric("NormDiff, median", better="near 0", regions="all", paper=("NormDiff", -1.0))
+def normdiff_median(pair: Pair) -> Measure:
+    """Median of NormDiff over its defined voxels. The published code has the opposite sign."""
+    return pair.normdiff["median"]
+
+
+@metric("NormDiff, SD", better="near 0")
+def normdiff_sd(pair: Pair) -> Measure:
+    """Population SD of NormDiff over its defined voxels."""
+    return pair.normdiff["sd"]
+
+
+@metric("NormDiff, share left out", shown=())
+def normdiff_excluded_fraction(pair: Pair) -> Measure:
+    """Share of M where NormDiff is not defined."""
+    return pair.normdiff["excluded_fraction"]
+
+
+@metric(
+    "difference",
+    unit="%",
+    better="near 0",
+    note="Difference: of the means, synthetic against real.",
+    regions="all",
+    paper=("PercDiff", -100.0),
+)
+def percent_difference(pair: Pair) -> Measure:
     """Difference of the means, ``100 (mean(s) - mean(r)) / mean(r)`` in %; positive when the synthetic is
     higher.
 
     The published "PercDiff" is the same as a fraction with the opposite sign. Not defined when mean(r) <= 0.
     """
-    if not s.size:
+    if not pair.s.size:
         return Measure(None, EMPTY)
-    mean = float(r.mean())
-    if mean <= RELATIVE_EPS * float(np.abs(r).mean()) or mean <= 0:
+    mean = float(pair.r.mean())
+    if mean <= RELATIVE_EPS * float(np.abs(pair.r).mean()) or mean <= 0:
         return Measure(None, "the mean of the real PET is not above zero")
-    return measured(100 * (s.mean() - mean) / mean, "not finite")
+    return measured(100 * (pair.s.mean() - mean) / mean, "not finite")
 
 
-@VoxelMetric
-def roi_cnr_bias(s: np.ndarray, r: np.ndarray) -> Measure:
-    """Standardised bias, ``(mean(r) - mean(s)) / std(r and s together)``, population SD; no unit, ideal value
-    0.
+@metric(
+    "ROI CNR bias",
+    better="near 0",
+    note="ROI CNR bias = (mean real - mean synthetic) / SD of both together: what Table 4 of Ferrante et al. "
+    "2025 calls CNR.",
+    shown=(),
+    regions="network",
+    paper=("CNR", 1.0),
+)
+def roi_cnr_bias(pair: Pair) -> Measure:
+    """Standardised bias, ``(mean(r) - mean(s)) / std(r and s together)``, population SD; no unit.
 
     This is what Table 4 of Ferrante et al. 2025 prints as "CNR", with its sign (positive when the synthetic
     PET is lower). It is no contrast-to-noise ratio of an image: that is
     :func:`MRI2PETLib.evaluation.cnr.cnr_values`.
     """
-    if not s.size:
+    if not pair.s.size:
         return Measure(None, EMPTY)
-    both = np.concatenate([r, s])
+    both = np.concatenate([pair.r, pair.s])
     if is_constant(both):
         return Measure(None, "both images are constant")
-    return measured((r.mean() - s.mean()) / both.std(), "not finite")
+    return measured((pair.r.mean() - pair.s.mean()) / both.std(), "not finite")
 
 
-@VoxelMetric
-def slope(s: np.ndarray, r: np.ndarray) -> Measure:
+@metric(
+    "slope",
+    better="near 1",
+    note="Slope of the synthetic on the real PET over voxels, and SD ratio (synthetic over real): below 1 "
+    "the synthetic PET is too flat (regression to the mean).",
+    shown=(SMOOTHED,),
+)
+def slope(pair: Pair) -> Measure:
     """Least-squares slope of the synthetic on the real PET over M, no unit.
 
     1 is ideal, below 1 is regression to the mean: high voxels too low and low ones too high. Noise of the
     real PET alone lowers it too, so read it on the smoothed real PET.
     """
-    return regression_slope(r, s)
+    return regression_slope(pair.r, pair.s)
 
 
-@VoxelMetric
-def sd_ratio(s: np.ndarray, r: np.ndarray) -> Measure:
+@metric("SD ratio", better="near 1", shown=(SMOOTHED,))
+def sd_ratio(pair: Pair) -> Measure:
     """SD of the synthetic over SD of the real PET over M, no unit; below 1 the synthetic PET is too flat."""
-    if s.size < 2:
-        return Measure(None, EMPTY if not s.size else "an SD needs 2 values")
-    if is_constant(r):
+    if pair.s.size < 2:
+        return Measure(None, EMPTY if not pair.s.size else "an SD needs 2 values")
+    if is_constant(pair.r):
         return Measure(None, "the real PET is constant")
-    return measured(s.std() / r.std(), "not finite")
+    return measured(pair.s.std() / pair.r.std(), "not finite")
 
 
-def smooth_in_mask(
-    image: np.ndarray, mask: np.ndarray, spacing_mm: tuple[float, float, float], fwhm_mm: float = FWHM_MM
-) -> np.ndarray:
-    """Gaussian smoothing inside the mask only, G(x m) / G(m), float32, 0 outside: nothing leaks over the
-    edge.
+@metric(
+    "|CNR|",
+    note="|CNR|: median of |difference of the means| / SD over 1000 random pairs of boxes in the brain, the "
+    "same boxes for all images. It describes one image.",
+    against=(AS_IS,),
+    regions="no",
+)
+def cnr_synthetic_median_abs(pair: VolumePair) -> Measure:
+    """Median of the absolute CNR of the synthetic PET, see :mod:`MRI2PETLib.evaluation.cnr`."""
+    return pair.synthetic.cnr["median_abs"]
 
-    ``spacing_mm`` in array order (k, j, i). Non-finite voxels count as outside.
+
+@metric("CNR, signed", against=(AS_IS,), shown=(), regions="no")
+def cnr_synthetic_median_signed(pair: VolumePair) -> Measure:
+    """Signed median of the CNR of the synthetic PET; it tends to 0 for any image."""
+    return pair.synthetic.cnr["median_signed"]
+
+
+@metric("|CNR| of real", regions="no")
+def cnr_real_median_abs(pair: VolumePair) -> Measure:
+    """Median of the absolute CNR of the real PET over the same boxes."""
+    return pair.real.cnr["median_abs"]
+
+
+@metric("CNR of real, signed", shown=(), regions="no")
+def cnr_real_median_signed(pair: VolumePair) -> Measure:
+    """Signed median of the CNR of the real PET."""
+    return pair.real.cnr["median_signed"]
+
+
+@metric("mean", unit=PET, against=(AS_IS,), shown=(), regions="no")
+def mean_synthetic(pair: Pair) -> Measure:
+    """Mean of the synthetic PET over M."""
+    return Measure(float(pair.s.mean())) if pair.s.size else Measure(None, EMPTY)
+
+
+@metric("mean of real", unit=PET, against=(AS_IS,), shown=(), regions="no")
+def mean_real(pair: Pair) -> Measure:
+    """Mean of the real PET over M."""
+    return Measure(float(pair.r.mean())) if pair.r.size else Measure(None, EMPTY)
+
+
+def brain_metrics(*, shown: bool = False) -> dict[str, Metric]:
+    """The numbers of the whole brain by name, against the real PET and then against the smoothed one.
+
+    :param shown: only those with a column in the reports and windows, in the order of their metrics.
     """
-    inside = (mask != 0) & np.isfinite(image)
-    flat = sitk.GetImageFromArray(np.where(inside, image, 0.0).astype(np.float32))
-    flat.SetSpacing([float(s) for s in spacing_mm[::-1]])
-    within = sitk.GetImageFromArray(inside.astype(np.uint8))
-    within.CopyInformation(flat)
-    return sitk.GetArrayFromImage(smooth_fwhm(flat, fwhm_mm, within))
+    if shown:
+        columns = [m.with_prefix(prefix) for m in METRICS.values() for prefix in m.shown]
+    else:
+        columns = [m.with_prefix(p) for p in (AS_IS, SMOOTHED) for m in METRICS.values() if p in m.against]
+    return {column.name: column for column in columns}
 
 
-def divide_by_mean(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """The image over its own mean inside the mask: scale-free, so that SUV and SUVR can be compared.
-
-    :raises InputError: when that mean is not above zero.
-    """
-    inside = (mask != 0) & np.isfinite(image)
-    mean = float(image[inside].astype(np.float64).mean()) if inside.any() else 0.0
-    if mean <= 0:
-        raise InputError(
-            f"The mean inside the brain mask is {mean:.4g}: the image cannot be scaled by it.",
-            "Check that the PET and the mask belong together.",
-        )
-    return np.asarray(image / mean)
+def region_metrics(*, shown: bool = False) -> dict[str, Metric]:
+    """The numbers of a region by name; ``shown``: only those with a column in the reports and windows."""
+    if shown:
+        return {name: m for name, m in METRICS.items() if m.regions in ("network", "all")}
+    return {name: m for name, m in brain_metrics().items() if m.regions != "no"}
 
 
-_SINGLE = {
-    "mse": mse,
-    "mse_median": mse_median,
-    "mae": mae,
-    "psnr_db": psnr,
-    "pearson_r": pearson_r,
-    "percent_difference": percent_difference,
-    "roi_cnr_bias": roi_cnr_bias,
-    "slope": slope,
-    "sd_ratio": sd_ratio,
-}
-
-
-def value_metrics(
-    synthetic: np.ndarray, real: np.ndarray, names: Container[str] | None = None
-) -> dict[str, Measure]:
-    """The metrics of two vectors (float64, finite, voxel by voxel) by name, but for SSIM and image CNR."""
-    result = {
-        name: metric.of_values(synthetic, real)
-        for name, metric in _SINGLE.items()
-        if names is None or name in names
-    }
-    if names is not None and not any(f"normdiff_{name}" in names for name in NORMDIFF_NAMES):
-        return result
-    summary = summarise_normdiff(synthetic, real)
-    normdiff = {f"normdiff_{name}": value for name, value in summary.items()}
-    return result | {name: value for name, value in normdiff.items() if names is None or name in names}
-
-
-def voxel_metrics(
-    synthetic: np.ndarray, real: np.ndarray, mask: np.ndarray, names: Container[str] | None = None
-) -> dict[str, Measure]:
-    """Every metric of this module but the image CNR, by name; or only those in ``names``."""
-    result = value_metrics(*_values(synthetic, real, mask), names)
-    if names is None or "ssim" in names:
-        result["ssim"] = ssim(synthetic, real, mask)
-    return result
-
-
-def metrics_of_each(
-    predicted: Sequence[np.ndarray], real: np.ndarray, smoothed: np.ndarray, mask: np.ndarray
-) -> list[dict[str, Measure]]:
-    """:func:`voxel_metrics` of each predicted image against the real PET, and with the prefix ``smoothed_``
-    against the smoothed one.
-
-    What depends on the real PET alone is computed once.
-    """
-    similar = ssim_table(predicted, [real, smoothed], mask)
-    result = []
-    for image, (against_real, against_smoothed) in zip(predicted, similar):
-        measures = value_metrics(*_values(image, real, mask)) | {"ssim": against_real}
-        against = value_metrics(*_values(image, smoothed, mask)) | {"ssim": against_smoothed}
-        result.append(measures | {f"smoothed_{name}": measure for name, measure in against.items()})
-    return result
-
-
-def compare(
-    synthetic: np.ndarray,
-    real: np.ndarray,
-    mask: np.ndarray,
-    spacing_mm: tuple[float, float, float],
-    *,
-    seed: int = 0,
-    fwhm_mm: float = FWHM_MM,
-) -> dict[str, Any]:
-    """All global metrics of one case, plain numbers ready for JSON.
-
-    Both images in one unit, on one grid, [k, j, i]; ``spacing_mm`` in the same order. The metrics stand
-    twice: as they are, and with the prefix ``smoothed_`` against the real PET smoothed to ``fwhm_mm`` inside
-    the mask (the synthetic one is never smoothed). ``cnr_*`` is the image CNR of each image over the same
-    1000 box pairs.
-
-    :return: name -> number or ``None``; ``not_available``: name -> reason for every ``None``; ``n_voxels``,
-        ``n_not_finite``, ``mean_synthetic``, ``mean_real``, ``seed``, ``fwhm_mm``.
-    :raises InputError: if the arrays differ in shape.
-    """
-    inside = shared_voxels(synthetic, real, mask)
-    smoothed = smooth_in_mask(real, inside, spacing_mm, fwhm_mm)
-    measures = metrics_of_each([synthetic], real, smoothed, inside)[0]
-    pairs = box_pairs(inside, spacing_mm, seed=seed)
-    table = global_table(measures, synthetic, real, smoothed, mask, pairs)
-    return {"seed": seed, "fwhm_mm": fwhm_mm, **table}
-
-
-def global_table(
-    measures: dict[str, Measure],
-    synthetic: np.ndarray,
-    real: np.ndarray,
-    smoothed: np.ndarray,
-    mask: np.ndarray,
-    pairs: BoxPairs,
-) -> dict[str, Any]:
-    """What :func:`compare` returns, but for ``seed`` and ``fwhm_mm``, from parts that are known."""
-    inside = shared_voxels(synthetic, real, mask)
-    n = int(np.count_nonzero(inside))
-    for name, image in (("synthetic", synthetic), ("real", real), ("real_smoothed", smoothed)):
-        measures |= {f"cnr_{name}_{key}": value for key, value in cnr_summary(image, pairs).items()}
-    for name, image in (("synthetic", synthetic), ("real", real)):
-        mean = Measure(float(image[inside].astype(np.float64).mean())) if n else Measure(None, EMPTY)
-        measures[f"mean_{name}"] = mean
-    n_not_finite = int(np.count_nonzero(mask)) - n
-    return {"n_voxels": n, "n_not_finite": n_not_finite, **plain_measures(measures)}
-
-
-def plain_measures(measures: dict[str, Measure]) -> dict[str, Any]:
-    """Numbers by name, ready for JSON, and under ``not_available`` the reasons of those that are missing."""
-    return {
-        **{name: measure.value for name, measure in measures.items()},
-        "not_available": {name: m.reason for name, m in measures.items() if m.value is None},
-    }
+def metric_notes() -> list[str]:
+    """What the reader of a table must know, a sentence or two each."""
+    notes = [m.note for m in METRICS.values() if m.note]
+    return [*notes, "Smoothed: the real PET smoothed inside the brain mask; the synthetic PET never is."]

@@ -8,7 +8,6 @@ from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.evaluation.measure import Measure
 
 EMPTY = "no voxel inside the mask with both images finite"
-NORMDIFF_NAMES = ("mean", "median", "sd", "excluded_fraction")
 RELATIVE_EPS = 1e-6  # of the mean real PET: below it, a denominator counts as zero
 
 
@@ -65,7 +64,7 @@ def summarise_normdiff(synthetic: np.ndarray, real: np.ndarray) -> dict[str, Mea
     """:func:`normdiff_summary` of two vectors of finite values, voxel by voxel."""
     values, defined = _of_values(synthetic, real)
     if not defined.size:
-        return dict.fromkeys(NORMDIFF_NAMES, Measure(None, EMPTY))
+        return dict.fromkeys(("mean", "median", "sd", "excluded_fraction"), Measure(None, EMPTY))
     excluded = Measure(float(1 - np.count_nonzero(defined) / defined.size))
     if not defined.any():
         nothing = Measure(None, "both images are zero everywhere inside the mask")

@@ -2,37 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, get_type_hints
 
 import numpy as np
 import SimpleITK as sitk
 
-from MRI2PETLib.evaluation.baselines import Predictor
-from MRI2PETLib.evaluation.metrics import value_metrics
+from MRI2PETLib.core.tables import read_table
+from MRI2PETLib.evaluation.baselines import NETWORK, Predictor
+from MRI2PETLib.evaluation.compare import measure_region
+from MRI2PETLib.evaluation.metrics import AS_IS, SMOOTHED, Metric, region_metrics
 from MRI2PETLib.templates.regions import Parcellation, RegionVoxels
 
-_REGIONAL = (
-    "percent_difference",
-    "mse",
-    "mse_median",
-    "mae",
-    "normdiff_mean",
-    "normdiff_median",
-    "normdiff_excluded_fraction",
-    "roi_cnr_bias",
-    "pearson_r",
-)
-_REGIONAL_SMOOTHED = ("percent_difference", "mse_median", "normdiff_median", "roi_cnr_bias")
 
-
-class RegionRow(NamedTuple):
-    """One region, one predictor, one scale. ``smoothed_`` compares with the smoothed real PET.
+@dataclass(frozen=True)
+class RegionRow:
+    """One region, one predictor, one scale.
 
     ``x_mm``, ``y_mm``, ``z_mm`` (LPS): the voxel of the region that is nearest to its centroid, so that it
     always lies inside. Means are in ``unit``; ``mean_t1`` in units of the T1's 1st to 99th percentile.
-    ``reason`` explains ``None``.
+    ``metrics``: by name, see :func:`~MRI2PETLib.evaluation.metrics.region_metrics`. ``reason`` explains
+    ``None``.
     """
 
     parcellation: str
@@ -43,27 +35,80 @@ class RegionRow(NamedTuple):
     unit: str
     n_voxels: int
     volume_ml: float
-    x_mm: float | None
-    y_mm: float | None
-    z_mm: float | None
-    mean_real: float | None
-    mean_real_smoothed: float | None
-    mean_predicted: float | None
-    mean_t1: float | None
-    percent_difference: float | None
-    mse: float | None
-    mse_median: float | None
-    mae: float | None
-    normdiff_mean: float | None
-    normdiff_median: float | None
-    normdiff_excluded_fraction: float | None
-    roi_cnr_bias: float | None
-    pearson_r: float | None
-    smoothed_percent_difference: float | None
-    smoothed_mse_median: float | None
-    smoothed_normdiff_median: float | None
-    smoothed_roi_cnr_bias: float | None
-    reason: str
+    x_mm: float | None = None
+    y_mm: float | None = None
+    z_mm: float | None = None
+    mean_real: float | None = None
+    mean_real_smoothed: float | None = None
+    mean_predicted: float | None = None
+    mean_t1: float | None = None
+    metrics: Mapping[str, float | None] = field(default_factory=dict)
+    reason: str = ""
+
+    def record(self) -> dict[str, Any]:
+        """The row as a line of ``regions.csv``, by the names of :func:`record_fields`."""
+        known = vars(self) | {name: self.metrics.get(name) for name in region_metrics()}
+        return {name: known[name] for name in record_fields()}
+
+
+def record_fields() -> list[str]:
+    """The header of ``regions.csv``."""
+    names = [f.name for f in fields(RegionRow)]
+    where = names.index("metrics")
+    return [*names[:where], *region_metrics(), *names[where + 1 :]]
+
+
+def read_region_rows(path: Path) -> list[RegionRow]:
+    """The rows of a ``regions.csv``.
+
+    :raises InputError: see :func:`~MRI2PETLib.core.tables.read_table`.
+    """
+    kinds = {name: kind for name, kind in get_type_hints(RegionRow).items() if name != "metrics"}
+    rows = read_table(path, list(kinds)).rows
+    return [
+        RegionRow(
+            **{name: _value(row[name], kind) for name, kind in kinds.items()},
+            metrics={name: _value(text, float) for name, text in row.items() if name not in kinds},
+        )
+        for row in rows
+    ]
+
+
+def _value(text: str, kind: Any) -> Any:
+    if kind is str:
+        return text
+    return None if text == "" else int(text) if kind is int else float(text)
+
+
+def shown_columns(rows: Sequence[RegionRow]) -> dict[str, list[Any]]:
+    """The columns that a person sees, by their headings: one row a region, the network beside the baselines.
+
+    :param rows: of one scale, all predictors.
+    """
+    network = [row for row in rows if row.predictor == NETWORK]
+    unit = network[0].unit if network else ""
+    columns: dict[str, list[Any]] = {
+        "region": [row.region for row in network],
+        "parcellation": [row.parcellation for row in network],
+        "volume (mL)": [row.volume_ml for row in network],
+        f"real ({unit})": [row.mean_real for row in network],
+        f"real, smoothed ({unit})": [row.mean_real_smoothed for row in network],
+        f"synthetic ({unit})": [row.mean_predicted for row in network],
+    }
+    for name, metric in region_metrics(shown=True).items():
+        for predictor in dict.fromkeys(row.predictor for row in rows):
+            if predictor != NETWORK and metric.regions != "all":
+                continue
+            found = {(r.parcellation, r.label): r.metrics.get(name) for r in rows if r.predictor == predictor}
+            values = [found.get((row.parcellation, row.label)) for row in network]
+            if predictor == NETWORK or any(value is not None for value in values):
+                columns[region_heading(metric, predictor)] = values
+    return columns
+
+
+def region_heading(metric: Metric, predictor: str = NETWORK) -> str:
+    """The heading of a metric's column in the table of regions."""
+    return f"{metric.heading}, {predictor}" if metric.regions == "all" else metric.heading
 
 
 def native_part(parcellation: Parcellation, labels: np.ndarray, brain: sitk.Image) -> Parcellation:
@@ -144,8 +189,7 @@ def region_rows(
         r, r_smoothed = real.ravel()[region.index], smoothed.ravel()[region.index]
         means = {"mean_real": _mean(r), "mean_real_smoothed": _mean(r_smoothed)}
         for rows, (predictor, image) in zip(table, predictors):
-            row: dict[str, Any] = dict.fromkeys(RegionRow._fields)
-            row |= known | {"predictor": predictor.name, "scale": scale, "unit": unit}
+            row = known | {"predictor": predictor.name, "scale": scale, "unit": unit}
             if image is None:
                 row |= {"mean_t1": None, "reason": predictor.reason}
             else:
@@ -155,19 +199,13 @@ def region_rows(
 
 
 def _comparison(predicted: np.ndarray, real: np.ndarray, smoothed: np.ndarray) -> dict[str, Any]:
-    measures = value_metrics(*_finite(predicted, real), _REGIONAL)
-    against_smoothed = value_metrics(*_finite(predicted, smoothed), _REGIONAL_SMOOTHED)
+    measures = measure_region(predicted, {AS_IS: real, SMOOTHED: smoothed})
+    missing = {m.reason for m in measures.values() if m.value is None}
     return {
-        **{name: measure.value for name, measure in measures.items()},
-        **{f"smoothed_{name}": measure.value for name, measure in against_smoothed.items()},
         "mean_predicted": _mean(predicted),
-        "reason": "; ".join(sorted({m.reason for m in measures.values() if m.value is None})),
+        "metrics": {name: measure.value for name, measure in measures.items()},
+        "reason": "; ".join(sorted(missing)),
     }
-
-
-def _finite(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    both = np.isfinite(a) & np.isfinite(b)
-    return a[both].astype(np.float64), b[both].astype(np.float64)
 
 
 def _mean(values: np.ndarray) -> float | None:

@@ -17,7 +17,8 @@ import numpy as np
 import SimpleITK as sitk
 
 from MRI2PETLib.evaluation.baselines import ANATOMY_NULL, NETWORK
-from MRI2PETLib.evaluation.metrics import voxel_metrics
+from MRI2PETLib.evaluation.metrics import METRICS
+from MRI2PETLib.evaluation.pair import Pair
 from MRI2PETLib.evaluation.statistics import area_under_curve, mean_sd
 from MRI2PETLib.images.grid import antialias
 from MRI2PETLib.templates.icbm152 import load_template
@@ -288,5 +289,6 @@ def other_differences(store: VectorStore, subjects: Sequence[str]) -> list[Other
 
 
 def _pair(s: np.ndarray, real: np.ndarray) -> dict[str, float]:
-    measures = voxel_metrics(s, real, np.ones(s.shape, dtype=bool), _TABLE_5)
+    pair = Pair(s, real)
+    measures = {name: METRICS[name].function(pair) for name in _TABLE_5}
     return {name: measure.value for name, measure in measures.items() if measure.value is not None}

@@ -8,7 +8,7 @@ import stat
 import zipfile
 import zlib
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import IO, Any
 
 from MRI2PETLib.core.errors import BundleError, OutputError
 from MRI2PETLib.core.files import atomic_path, make_folder, new_folder, replace_folder, restore_replaced
@@ -192,3 +192,14 @@ def remove_bundle(model_id: str) -> Path:
     except OSError as error:
         raise OutputError(f"Cannot remove {bundle.folder}: {error.strerror}.") from error
     return bundle.folder
+
+
+def bundle_of(model: dict[str, Any]) -> Bundle | None:
+    """The installed bundle with the id and checksum that a synthetic PET's sidecar names, or ``None``."""
+    if not model.get("id") or not model.get("sha256"):
+        return None
+    try:
+        bundle = find_bundle(str(model["id"]))
+    except BundleError:
+        return None
+    return bundle if bundle.sha256 == model["sha256"] else None

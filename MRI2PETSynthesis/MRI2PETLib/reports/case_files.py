@@ -12,7 +12,7 @@ import SimpleITK as sitk
 
 from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.core.tables import read_rows
-from MRI2PETLib.evaluation.case import RegionRow
+from MRI2PETLib.evaluation.region_table import RegionRow, read_region_rows
 from MRI2PETLib.images.io import read_image
 
 REPORT = "report.html"
@@ -61,7 +61,7 @@ def read_comparison(folder: Path | str) -> Comparison:
             unit=str(scales[scale]["unit"]),
             scale=scale,
             scales=scales,
-            regions=read_rows(folder / "regions.csv", RegionRow),
+            regions=read_region_rows(folder / "regions.csv"),
             labels={p.name.removesuffix(".nii.gz"): _labels(p) for p in _label_maps(folder)},
             report=(folder / REPORT).read_text(encoding="utf-8"),
             is_simulated=bool(about["provenance"].get("simulated")),

@@ -13,9 +13,12 @@ from MRI2PETLib import __version__
 from MRI2PETLib.core.files import make_folder, staged_folder, write_json, write_text
 from MRI2PETLib.core.tables import write_rows, write_table
 from MRI2PETLib.evaluation.baselines import ANATOMY_NULL, NETWORK
-from MRI2PETLib.evaluation.case import SCALE_FREE, STATED, CaseResult, RegionRow
+from MRI2PETLib.evaluation.case import SCALE_FREE, STATED, CaseResult
 from MRI2PETLib.evaluation.inputs import CaseImages
+from MRI2PETLib.evaluation.metrics import Metric, brain_metrics, metric_notes
+from MRI2PETLib.evaluation.region_table import record_fields, shown_columns
 from MRI2PETLib.images.io import write_image
+from MRI2PETLib.models.store import bundle_of
 from MRI2PETLib.reports import charts, markup
 from MRI2PETLib.reports import texts as wording
 from MRI2PETLib.reports.case_files import RegionName
@@ -23,20 +26,6 @@ from MRI2PETLib.reports.figures import comparison_figure
 from MRI2PETLib.templates.regions import Parcellation
 
 REPORT = "report.html"
-_HEADLINE = {
-    "pearson_r": "r",
-    "smoothed_pearson_r": "r, smoothed",
-    "mse": "MSE",
-    "mse_median": "MSE, median",
-    "mae": "MAE",
-    "psnr_db": "PSNR (dB)",
-    "ssim": "SSIM",
-    "normdiff_median": "NormDiff, median",
-    "normdiff_sd": "NormDiff, SD",
-    "percent_difference": "difference (%)",
-    "smoothed_slope": "slope, smoothed",
-    "smoothed_sd_ratio": "SD ratio, smoothed",
-}
 
 
 def write_case(
@@ -77,7 +66,7 @@ def write_case(
         )
         for name, image, more in maps:
             write_image(image, staging / f"{name}.nii.gz", {**about, **more}, forms=case.forms)
-        write_table(staging / "regions.csv", RegionRow._fields, result.regions)
+        write_table(staging / "regions.csv", record_fields(), [row.record() for row in result.regions])
         _write_regions(make_folder(staging / "regions"), case, result)
         picture = comparison_figure(
             case.t1 if case.t1 is not None else case.synthetic,
@@ -123,6 +112,10 @@ def _summary(
         "unit": case.unit,
         "where": "brain mask, within the field of view of the real PET",
         "scales": result.scales,
+        "metrics": {
+            name: {"label": m.label, "unit": m.unit, "better": m.better, "note": m.note}
+            for name, m in brain_metrics().items()
+        },
         "predictors": {
             p.name: {"uses": p.uses, "not_available": p.reason or None} for p in result.predictors
         },
@@ -162,8 +155,8 @@ def _page(
         ("plots", "Agreement and distribution", _plot_section(case, result, shown)),
         ("quality", "Quality of the inputs", _quality_section(result)),
         ("limits", "What these numbers cannot say", markup.bullets(wording.CANNOT_SAY)),
-        ("definitions", "Definitions", markup.bullets(wording.METRIC_NOTES)),
-        ("model", "Model", markup.paragraph(wording.card_paragraph(wording.bundle_of(case.model)))),
+        ("definitions", "Definitions", markup.bullets(metric_notes())),
+        ("model", "Model", markup.paragraph(wording.card_paragraph(bundle_of(case.model)))),
         ("provenance", "Provenance", markup.definitions(provenance_lines(case.provenance, case.model))),
     ]
     return markup.page(title, sections, intro=markup.note(note))
@@ -175,79 +168,58 @@ def _said(value: float | None) -> str:
 
 def _brain_section(result: CaseResult) -> str:
     parts = []
+    columns = brain_metrics(shown=True)
     for scale, content in result.scales.items():
-        metrics = {NETWORK: content["network"], **content["baselines"]}
-        rows = [[name, *(_cell(values, key) for key in _HEADLINE)] for name, values in metrics.items()]
-        meaning = "in the stated unit" if scale == STATED else "each image over its own in-brain mean"
-        parts.append(
-            markup.table(
-                ["predictor", *_HEADLINE.values()],
-                rows,
-                caption=f"Inside the brain, {meaning} ({content['unit']})",
-                lead=(0,),
-            )
-        )
-        cnr = [
-            content["network"].get(f"cnr_{image}_median_abs")
-            for image in ("synthetic", "real", "real_smoothed")
+        predicted = {NETWORK: content["network"], **content["baselines"]}
+        rows = [
+            [name, *(_cell(m, values.get(key)) for key, m in columns.items())]
+            for name, values in predicted.items()
         ]
-        if scale != SCALE_FREE or len(result.scales) == 1:
-            parts.append(
-                markup.table(
-                    ["median |CNR|", "synthetic", "real", "real, smoothed"],
-                    [["1000 pairs of boxes", *cnr]],
-                    caption="Image contrast-to-noise ratio (no scale)",
-                )
-            )
+        meaning = "in the stated unit" if scale == STATED else "each image over its own in-brain mean"
+        caption = f"Inside the brain, {meaning} ({content['unit']})"
+        header = ["predictor", *(metric.heading for metric in columns.values())]
+        parts.append(markup.table(header, rows, caption=caption, lead=(0,)) + _who_is_better(predicted))
     known = [
         f"{p.name}: {p.uses}." + (f" Not available: {p.reason}." if p.reason else "")
         for p in result.predictors
     ]
+    box = next(iter(result.scales.values()))["network"]["cnr_box_mm"]
     intro = markup.paragraph(
         "All baselines have the in-brain mean of the synthetic PET, so that rows differ in their pattern "
-        "only."
+        f"only. |CNR|: boxes of {' x '.join(f'{size:.3g}' for size in box)} mm."
     )
     return intro + "".join(parts) + markup.bullets(known)
 
 
-def _cell(values: dict[str, Any], key: str) -> markup.Cell:
-    return markup.percent(values.get(key)) if key.startswith("percent") else values.get(key)
+def _who_is_better(predicted: dict[str, dict[str, Any]]) -> str:
+    """A remark that names the baselines that beat the network, if any does."""
+    network = predicted[NETWORK]
+    beaten = []
+    for name, values in predicted.items():
+        better = [
+            metric.label
+            for key, metric in brain_metrics(shown=True).items()
+            if None not in (values.get(key), network[key]) and metric.is_better(values[key], network[key])
+        ]
+        beaten += [f"{name} ({'; '.join(better)})"] if better else []
+    return markup.note(f"Better than the network: {', '.join(beaten)}.") if beaten else ""
+
+
+def _cell(metric: Metric, value: float | None) -> markup.Cell:
+    return markup.percent(value) if metric.unit == "%" else value
 
 
 def _region_section(result: CaseResult, shown: str, atlases: Sequence[Parcellation]) -> str:
-    by_region: dict[tuple[str, str], dict[str, RegionRow]] = {}
-    for row in result.regions:
-        if row.scale == shown:
-            by_region.setdefault((row.parcellation, row.region), {})[row.predictor] = row
-    baselines = [p.name for p in result.predictors if p.name != NETWORK and p.values is not None]
-    header = [
-        "region",
-        "mL",
-        "real",
-        "synthetic",
-        "NormDiff, median",
-        "ROI CNR bias",
-        "network: difference (%)",
+    chosen = [row for row in result.regions if row.scale == shown]
+    columns = shown_columns(chosen)
+    names = [
+        name if parcellation == "brain" else f"{name} ({parcellation})"
+        for name, parcellation in zip(columns.pop("region"), columns.pop("parcellation"))
     ]
-    header += [f"{name}: difference (%)" for name in baselines]
-    rows: list[list[markup.Cell]] = []
-    reasons = []
-    for (parcellation, name), predicted in by_region.items():
-        row = predicted[NETWORK]
-        label = name if parcellation == "brain" else f"{name} ({parcellation})"
-        numbers: list[markup.Cell] = [
-            row.mean_real,
-            row.mean_predicted,
-            row.normdiff_median,
-            row.roi_cnr_bias,
-        ]
-        rows.append(
-            [label, row.volume_ml, *numbers]
-            + [markup.percent(row.percent_difference)]
-            + [markup.percent(predicted[b].percent_difference) for b in baselines]
-        )
-        if row.reason:
-            reasons.append(f"{label}: {row.reason}.")
+    cells = [[markup.percent(v) if "(%)" in k else v for v in values] for k, values in columns.items()]
+    rows: list[list[markup.Cell]] = [[name, *line] for name, line in zip(names, zip(*cells))]
+    network = [row for row in chosen if row.predictor == NETWORK]
+    reasons = [f"{name}: {row.reason}." for name, row in zip(names, network) if row.reason]
     sources = {row.parcellation for row in result.regions}
     origin = [f"{a.name}: {a.source}" for a in atlases]
     if "paper21" in sources:
@@ -258,7 +230,7 @@ def _region_section(result: CaseResult, shown: str, atlases: Sequence[Parcellati
         )
     return (
         markup.table(
-            header,
+            ["region", *columns],
             rows,
             caption=f"Region means in {result.shown_unit} and the error of each predictor",
             lead=(0,),
@@ -328,7 +300,7 @@ def _by_predictor(result: CaseResult, parcellation: str, scale: str) -> dict[str
     for row in result.regions:
         chosen = (row.parcellation, row.scale) == (parcellation, scale) and row.predictor in usable
         if chosen and row.mean_real is not None:
-            series.setdefault(row.predictor, []).append(row.percent_difference)
+            series.setdefault(row.predictor, []).append(row.metrics["percent_difference"])
     return series
 
 

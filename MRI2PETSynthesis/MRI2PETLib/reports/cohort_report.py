@@ -16,6 +16,8 @@ from MRI2PETLib.evaluation.baselines import NETWORK
 from MRI2PETLib.evaluation.case import evaluate_case
 from MRI2PETLib.evaluation.cohort import Cohort, Scan
 from MRI2PETLib.evaluation.inputs import load_case
+from MRI2PETLib.evaluation.metrics import brain_metrics, metric_notes
+from MRI2PETLib.models.store import bundle_of
 from MRI2PETLib.reports import cohort_sections as sections
 from MRI2PETLib.reports import markup
 from MRI2PETLib.reports import texts as wording
@@ -23,6 +25,7 @@ from MRI2PETLib.reports.case_report import REPORT, provenance_lines
 from MRI2PETLib.reports.figures import comparison_figure
 
 PICTURE = "comparison.png"
+_NAMED = 5  # failed cases whose names the command line shows
 
 
 def write_cohort(folder: Path, title: str, cohort: Cohort) -> None:
@@ -82,8 +85,8 @@ def write_cohort(folder: Path, title: str, cohort: Cohort) -> None:
         ("groups", "Groups", sections.group_section(cohort, groups)),
         ("paper", "As the published Table 4", sections.paper_section(cohort, paper)),
         ("limits", "What these numbers cannot say", markup.bullets(wording.CANNOT_SAY)),
-        ("definitions", "Definitions", markup.bullets(wording.METRIC_NOTES)),
-        ("model", "Model", markup.paragraph(wording.card_paragraph(wording.bundle_of(cohort.model)))),
+        ("definitions", "Definitions", markup.bullets(metric_notes())),
+        ("model", "Model", markup.paragraph(wording.card_paragraph(bundle_of(cohort.model)))),
         ("provenance", "Provenance", markup.definitions(provenance_lines({}, cohort.model))),
     ]
     write_text(folder / REPORT, markup.page(title, parts, intro=markup.note(note)))
@@ -91,7 +94,7 @@ def write_cohort(folder: Path, title: str, cohort: Cohort) -> None:
 
 def _write_scans(path: Path, cohort: Cohort) -> None:
     names = ("case", "subject", "fold", "group", "genotype", "site")
-    metrics = list(sections.SHOWN)
+    metrics = list(brain_metrics())
     rows: list[Sequence[Any]] = []
     for scan in cohort.scans:
         values = scan.metrics[cohort.scale, NETWORK]
@@ -130,3 +133,16 @@ def _draw(path: Path, cohort: Cohort, scan: Scan, note: str) -> Path:
         note=note,
         point_mm=result.point_mm,
     )
+
+
+def summary_lines(cohort: Cohort) -> list[str]:
+    """The outcome for the command line, with the time a case."""
+    seconds = float(np.mean([scan.seconds for scan in cohort.scans]))
+    lines = [f"{len(cohort.scans)} scans of {cohort.n_people} people, {seconds:.1f} s a case."]
+    if cohort.failed:
+        names = [failure.case.case for failure in cohort.failed]
+        cut = ", ".join(names[:_NAMED]) + (", ..." if len(names) > _NAMED else "")
+        lines.append(f"{len(names)} cases could not be evaluated: {cut}.")
+    if len({scan.case.group for scan in cohort.scans} - {""}) > 1:
+        lines.append(wording.GROUP_CAUTION)
+    return lines

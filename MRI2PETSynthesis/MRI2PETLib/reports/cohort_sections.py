@@ -11,23 +11,11 @@ import numpy as np
 from MRI2PETLib.evaluation import cohort_tables
 from MRI2PETLib.evaluation.baselines import ANATOMY_NULL, NETWORK
 from MRI2PETLib.evaluation.case import SCALE_FREE, STATED
-from MRI2PETLib.evaluation.cohort import NUMBERS, Cohort, Scan
+from MRI2PETLib.evaluation.cohort import Cohort, Scan, region_numbers
 from MRI2PETLib.evaluation.cohort_tables import EVERYONE, GlobalRow, RegionStatistics
+from MRI2PETLib.evaluation.metrics import METRICS, brain_metrics
 from MRI2PETLib.reports import charts, markup
 from MRI2PETLib.reports import texts as wording
-
-_TABLE_5 = {"mse": "MSE", "normdiff_mean": "NormDiff, mean", "percent_difference": "difference of means (%)"}
-SHOWN = {
-    "pearson_r": "r",
-    "smoothed_pearson_r": "r, smoothed",
-    "mse": "MSE",
-    "mae": "MAE",
-    "ssim": "SSIM",
-    "normdiff_median": "NormDiff, median",
-    "percent_difference": "difference (%)",
-    "smoothed_slope": "slope, smoothed",
-    "smoothed_sd_ratio": "SD ratio, smoothed",
-}
 
 
 def people_section(cohort: Cohort) -> str:
@@ -61,12 +49,13 @@ def brain_section(cohort: Cohort, summary: Sequence[GlobalRow]) -> str:
             "their pattern only."
         )
     ]
+    columns = brain_metrics(shown=True)
     by_key = {(row.scale, row.predictor, row.metric): row for row in summary}
     for scale in dict.fromkeys(row.scale for row in summary):
         for folds in (False, True):
             rows: list[list[markup.Cell]] = []
             for predictor in cohort.predictors:
-                found = [by_key.get((scale, predictor, metric)) for metric in SHOWN]
+                found = [by_key.get((scale, predictor, name)) for name in columns]
                 rows.append([predictor, *(_global_cell(row, folds) for row in found)])
             if folds and all(row.n_folds < 2 for row in summary):
                 continue
@@ -74,7 +63,7 @@ def brain_section(cohort: Cohort, summary: Sequence[GlobalRow]) -> str:
             over = "mean \N{PLUS-MINUS SIGN} SD over the means of the folds" if folds else "over people"
             parts.append(
                 markup.table(
-                    ["predictor", *SHOWN.values()],
+                    ["predictor", *(metric.heading for metric in columns.values())],
                     rows,
                     caption=f"Inside the brain, {meaning}, {over}",
                     lead=(0,),
@@ -182,7 +171,9 @@ def _order_table(
 
 def plot_section(cohort: Cohort, regions: Sequence[RegionStatistics]) -> str:
     numbers = cohort_tables.person_numbers(cohort.scans)[:, 0]
-    real, predicted = (numbers[:, :, NUMBERS.index(n)] for n in ("mean_real_smoothed", "mean_predicted"))
+    real, predicted = (
+        numbers[:, :, region_numbers().index(n)] for n in ("mean_real_smoothed", "mean_predicted")
+    )
     groups = [cohort.scans[i[0]].case.group for i in cohort_tables.people(cohort.scans).values()]
     rows = _rows_of(regions, NETWORK)
     last = cohort.regions[-1][0]
@@ -297,7 +288,11 @@ def specificity_section(cohort: Cohort) -> str:
     published = markup.table(
         ["metric", "own", "others"],
         [
-            [_TABLE_5[o.metric], markup.spread(o.own_mean, o.own_sd), markup.spread(o.other_mean, o.other_sd)]
+            [
+                METRICS[o.metric].heading,
+                markup.spread(o.own_mean, o.own_sd),
+                markup.spread(o.other_mean, o.other_sd),
+            ]
             for o in cohort.others
         ],
         caption=f"The network as in the published Table 5 ({cohort.unit}); no baseline, so no proof",

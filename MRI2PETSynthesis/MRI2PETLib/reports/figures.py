@@ -10,7 +10,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from MRI2PETLib.core.files import atomic_path, make_folder
-from MRI2PETLib.evaluation.metrics import normdiff_map
+from MRI2PETLib.evaluation.normdiff import normdiff_map
 from MRI2PETLib.images.grid import bounding_box
 
 if TYPE_CHECKING:

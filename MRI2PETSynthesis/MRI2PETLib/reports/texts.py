@@ -5,9 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from MRI2PETLib.core.errors import BundleError
 from MRI2PETLib.models.bundle import DEMONSTRATION, Bundle
-from MRI2PETLib.models.store import find_bundle
 
 CANNOT_SAY = (
     "A synthetic PET is computed from the T1. It is no measurement of the tracer, and a change of the PET "
@@ -35,40 +33,6 @@ GROUP_CAUTION = (
     "the real "
     "PET."
 )
-METRIC_NOTES = (
-    "NormDiff = (synthetic - real) / (synthetic + real), within -1 to 1, positive where the synthetic PET is "
-    "higher; "
-    "voxels where both are zero are left out and counted.",
-    "ROI CNR bias = (mean real - mean synthetic) / SD of both together: what Table 4 of Ferrante et al. 2025 "
-    "calls "
-    "CNR; ideal value 0.",
-    "Image CNR: median of |mean difference| / SD over 1000 random pairs of boxes (8 x 8 x 6 mm) inside the "
-    "brain, the "
-    "same pairs for all images.",
-    "Slope and SD ratio below 1: the synthetic PET is too flat (regression to the mean).",
-    "Smoothed: against the real PET smoothed inside the brain mask; the synthetic PET is never smoothed.",
-)
-
-
-def bundle_of(model: dict[str, Any]) -> Bundle | None:
-    """The installed bundle with the id and checksum that a synthetic PET's sidecar names, or ``None``."""
-    if not model.get("id") or not model.get("sha256"):
-        return None
-    try:
-        bundle = find_bundle(str(model["id"]))
-    except BundleError:
-        return None
-    return bundle if bundle.sha256 == model["sha256"] else None
-
-
-def cubic_coefficients(bundle: Bundle | None) -> list[float] | None:
-    """c0..c3 of the T1 baseline from a bundle's metadata, ``baselines.cubic_of_t1.coefficients``."""
-    value: Any = None if bundle is None else bundle.metadata.get("baselines")
-    for key in ("cubic_of_t1", "coefficients"):
-        value = value.get(key) if isinstance(value, dict) else None
-    if not isinstance(value, list) or not all(isinstance(v, (int, float)) for v in value):
-        return None
-    return [float(v) for v in value]
 
 
 def card_paragraph(bundle: Bundle | None) -> str:

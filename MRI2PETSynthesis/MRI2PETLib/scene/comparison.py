@@ -60,9 +60,8 @@ def _add(scene: slicer.vtkMRMLScene, pet: Any, t1: Any, comparison: Comparison) 
         pet.GetNodeReference(PREFIX + "real").SetAttribute(PREFIX + "Notes", "\n".join(comparison.notes))
     chosen = comparison.scales[comparison.scale]
     about = f"{pet.GetDescription()} Unit: {comparison.unit}. NormDiff is positive where synthetic is higher."
-    metrics = add_table(
-        scene, named("metrics", whose), global_columns(chosen["network"], chosen["baselines"]), about
-    )
+    columns = global_columns(chosen["network"], chosen["baselines"], comparison.unit)
+    metrics = add_table(scene, named("metrics", whose), columns, about)
     regions = add_table(
         scene, named("regions", whose), region_columns(comparison.regions, comparison.scale), about
     )

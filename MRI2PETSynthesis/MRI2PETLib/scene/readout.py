@@ -15,15 +15,14 @@ import slicer.util
 import vtk
 
 from MRI2PETLib.core.errors import InputError
-from MRI2PETLib.evaluation.baselines import NETWORK
 from MRI2PETLib.evaluation.local import RoiReadout, roi_readout
 from MRI2PETLib.evaluation.measure import Measure
+from MRI2PETLib.evaluation.metrics import region_metrics
+from MRI2PETLib.evaluation.region_table import region_heading
 from MRI2PETLib.scene.comparison import LABELS
 from MRI2PETLib.scene.images import image_of, mask_of_segment
 from MRI2PETLib.scene.nodes import PREFIX
 from MRI2PETLib.scene.results import ResultNodes, result_nodes
-
-_NORMDIFF = "NormDiff, "  # a column of the regions' table for every predictor
 
 
 def jump_to(scene: slicer.vtkMRMLScene, point_ras: Sequence[float]) -> None:
@@ -135,9 +134,8 @@ def _line(name: str, found: RoiReadout) -> str:
     parts = [
         f"{found.volume_ml:.3g} mL",
         f"synthetic {found.mean_synthetic:.3g} {unit}, real {found.mean_real:.3g} {unit}",
-        f"NormDiff {_number(found.normdiff_mean)}",
+        *(f"{m.heading} {_number(found.metrics[name])}" for name, m in region_metrics(shown=True).items()),
         f"contrast to the rest of the brain {_number(found.cnr_synthetic)}, real {_number(found.cnr_real)}",
-        f"ROI CNR bias {_number(found.roi_cnr_bias)}",
     ]
     if found.outside_ml > 0:
         parts.append(f"{found.outside_ml:.3g} mL outside the brain left out")
@@ -183,16 +181,16 @@ def _region_figures(scene: Any, nodes: ResultNodes, parcellation: str, region: s
         return "-"
     cells = {title: _cell(column.GetValue(row)) for title, column in columns.items()}
     unit = scene.GetNodeByID(nodes.pet).GetAttribute(PREFIX + "Unit")
-    others = [
-        f"{title.removeprefix(_NORMDIFF)} {cell}"
-        for title, cell in cells.items()
-        if title.startswith(_NORMDIFF) and title != _NORMDIFF + NETWORK and cell != "-"
-    ]
-    beside = f" ({', '.join(others)})" if others else ""
-    return (
-        f"synthetic {cells[f'synthetic ({unit})']} {unit}, real {cells[f'real ({unit})']} {unit}; "
-        f"NormDiff {cells[_NORMDIFF + NETWORK]}{beside}; ROI CNR bias {cells['ROI CNR bias']}"
-    )
+    parts = [f"synthetic {cells[f'synthetic ({unit})']} {unit}, real {cells[f'real ({unit})']} {unit}"]
+    for metric in region_metrics(shown=True).values():
+        own, start = region_heading(metric), region_heading(metric, "")
+        others = [
+            f"{title.removeprefix(start)} {cell}"
+            for title, cell in cells.items()
+            if title.startswith(start) and title != own and cell != "-"
+        ]
+        parts.append(f"{metric.heading} {cells[own]}" + (f" ({', '.join(others)})" if others else ""))
+    return "; ".join(parts)
 
 
 def _cell(value: Any) -> str:

@@ -13,6 +13,8 @@ from MRI2PETLib.core import tables
 from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.evaluation.baselines import NETWORK
 from MRI2PETLib.evaluation.case import RegionRow
+from MRI2PETLib.evaluation.metrics import brain_metrics
+from MRI2PETLib.evaluation.region_table import shown_columns
 from MRI2PETLib.evaluation.statistics import bland_altman
 from MRI2PETLib.scene.nodes import all_or_nothing
 from MRI2PETLib.scene.results import ResultNodes
@@ -22,41 +24,32 @@ CENTRE_COLUMNS = ("R (mm)", "A (mm)", "S (mm)")
 _POINTS, _IDENTITY, _BIAS = (0.0, 0.45, 0.70), (0.35, 0.35, 0.35), (0.84, 0.37, 0.0)
 
 
-def global_columns(network: Mapping[str, Any], baselines: Mapping[str, Mapping[str, Any]]) -> Columns:
+def global_columns(
+    network: Mapping[str, Any], baselines: Mapping[str, Mapping[str, Any]], unit: str
+) -> Columns:
     """One row a metric, one column a predictor: the network, then what others reach on the same case.
 
-    :param network: of :func:`MRI2PETLib.evaluation.metrics.compare`; ``baselines``: name -> metrics.
+    :param network: of :func:`MRI2PETLib.evaluation.compare.compare`; ``baselines``: name -> metrics.
+    :param unit: of both PETs.
     """
-    reasons = network.get("not_available", {})
-    names = [n for n, v in network.items() if isinstance(v, (int, float)) or n in reasons]
-    columns: dict[str, list[Any]] = {"metric": names, NETWORK: [network.get(n) for n in names]}
-    for baseline, values in baselines.items():
-        columns[baseline] = [values.get(n) for n in names]
+    metrics = {name: metric for name, metric in brain_metrics().items() if name in network}
+    columns: dict[str, list[Any]] = {
+        "metric": [metric.label for metric in metrics.values()],
+        "unit": [metric.unit_of(unit) for metric in metrics.values()],
+        "better": [metric.better for metric in metrics.values()],
+    }
+    for predictor, values in {NETWORK: network, **baselines}.items():
+        columns[predictor] = [values.get(name) for name in metrics]
     return columns
 
 
 def region_columns(rows: Sequence[RegionRow], scale: str) -> Columns:
-    """One row a region on one scale; the NormDiff of every baseline stands beside that of the network."""
+    """One row a region on one scale, the baselines beside the network, and where the region lies."""
     chosen = [row for row in rows if row.scale == scale]
     network = [row for row in chosen if row.predictor == NETWORK]
     if not network:
         raise InputError(f"There is no region on the scale {scale}.")
-    unit = network[0].unit
-    columns: dict[str, list[Any]] = {
-        "region": [row.region for row in network],
-        "parcellation": [row.parcellation for row in network],
-        "volume (mL)": [row.volume_ml for row in network],
-        f"real ({unit})": [row.mean_real for row in network],
-        f"real, smoothed ({unit})": [row.mean_real_smoothed for row in network],
-        f"synthetic ({unit})": [row.mean_predicted for row in network],
-        "difference (%)": [row.percent_difference for row in network],
-        "ROI CNR bias": [row.roi_cnr_bias for row in network],
-    }
-    for predictor in dict.fromkeys(row.predictor for row in chosen):
-        values = {
-            (row.parcellation, row.label): row.normdiff_mean for row in chosen if row.predictor == predictor
-        }
-        columns[f"NormDiff, {predictor}"] = [values.get((row.parcellation, row.label)) for row in network]
+    columns = shown_columns(chosen)
     to_ras = {"R (mm)": ("x_mm", -1), "A (mm)": ("y_mm", -1), "S (mm)": ("z_mm", 1)}
     for title, (name, sign) in to_ras.items():
         points = [getattr(row, name) for row in network]

@@ -100,7 +100,7 @@ def compare_predictors(
     import SimpleITK as sitk
 
     from MRI2PETLib.evaluation.baselines import NETWORK, predictors
-    from MRI2PETLib.evaluation.metrics import compare, voxel_metrics
+    from MRI2PETLib.evaluation.compare import compare, measure
     from MRI2PETLib.images.grid import crop_to
 
     mask = crop_to(result.mask, result.mask, 0.0)
@@ -113,9 +113,7 @@ def compare_predictors(
         if row.values is None:
             baselines[row.name] = {"uses": row.uses, "not_available": row.reason}
         else:
-            measures = voxel_metrics(
-                row.values, measured, brain, ("mse", "pearson_r", "ssim", "normdiff_mean")
-            )
+            measures = measure(row.values, measured, brain)
             baselines[row.name] = {"uses": row.uses, **{k: m.value for k, m in measures.items()}}
     return {
         "Metrics": compare(synthetic, measured, brain, mask.GetSpacing()[::-1]),
@@ -129,7 +127,7 @@ def _summary(table: dict[str, Any]) -> str:
     shown = {
         "r": metrics["pearson_r"],
         "MSE": metrics["mse"],
-        "NormDiff": metrics["normdiff_mean"],
+        "NormDiff": metrics["normdiff_median"],
         "CNR": metrics["cnr_synthetic_median_abs"],
         "CNR of the real PET": metrics["cnr_real_median_abs"],
     }
