@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 from MRI2PETLib.core.errors import BundleError, InputError
 from MRI2PETLib.core.files import make_folder, write_json
+from MRI2PETLib.core.leftovers import sweep
 from MRI2PETLib.core.progress import Reporter, part_of
 from MRI2PETLib.core.tables import write_table
 from MRI2PETTrainingLib import outcome
@@ -54,6 +55,7 @@ def prepare_run(plan: Plan, reporter: Reporter) -> tuple[Manifest, dict[str, Pre
     """
     make_folder(plan.run)
     claim(plan)
+    sweep(plan.run, below=True)
     (plan.run / READY).unlink(missing_ok=True)
     manifest, prepared = prepare_dataset(
         plan.dataset,

@@ -18,7 +18,7 @@ import pytest
 
 from bundles import tiny_bundle
 from MRI2PETLib.core.errors import Cancelled, DependencyError, InputError, QualityError
-from MRI2PETLib.core.files import JOB_VARIABLE
+from MRI2PETLib.core.leftovers import JOB_VARIABLE
 from MRI2PETLib.jobs.child_process import (
     Callbacks,
     Job,
@@ -185,12 +185,13 @@ with staged_folder(out / "sub-1", last="x") as staging, atomic_path(out / "big.n
 def test_cancel_ends_a_deaf_child_its_children_and_removes_its_temporary_files(tmp_path: Path) -> None:
     """The child ignores SIGTERM, and one of its children sits in a session of its own."""
     seen, out = Seen(), tmp_path / "out put é"
-    for name in (".staging-other-1", ".staging-job-000-1"):
+    others = [f".mri2pet+{job}+here+1+ab" for job in ("job-000", "other")]
+    for name in others:
         (out / "sub-1" / name).mkdir(parents=True)
     job = Job([*script(tmp_path, STUBBORN), str(out)], seen.callbacks, output=out).start()
     pump_until(job, lambda: bool(seen.all("progress")))
     assert len(members(job)) == 3
-    assert any(name.startswith(f".staging-{job.name}-") for name in os.listdir(out / "sub-1"))
+    assert any(name.startswith(f".mri2pet+{job.name}+") for name in os.listdir(out / "sub-1"))
     started = time.monotonic()
     job.cancel()
     assert time.monotonic() - started < 0.1  # the window stays alive
@@ -199,7 +200,7 @@ def test_cancel_ends_a_deaf_child_its_children_and_removes_its_temporary_files(t
     assert outcome.state == "cancelled" and isinstance(outcome.error, Cancelled)
     assert until(lambda: not members(job), 1.0)
     left = sorted(str(p.relative_to(out)) for p in out.rglob("*"))
-    assert left == ["sub-1", "sub-1/.staging-job-000-1", "sub-1/.staging-other-1"]  # of others: untouched
+    assert left == ["sub-1", *(f"sub-1/{name}" for name in others)]  # of others: untouched
     assert seen.all("error") == [] and len(seen.all("finished")) == 1
 
 
@@ -289,7 +290,7 @@ def test_a_parent_that_is_killed_takes_its_child_along(tmp_path: Path, handler: 
     assert parent.stdout is not None
     process = psutil.Process(int(parent.stdout.readline()))
     parent.stdout.close()
-    assert until(lambda: bool(list(out.glob(".staging-*/ready"))))
+    assert until(lambda: bool(list(out.glob(".mri2pet+*/ready"))))
     parent.send_signal(signal.SIGKILL)
     parent.wait()
     assert until(lambda: not process.is_running() or process.status() == psutil.STATUS_ZOMBIE, 5.0)

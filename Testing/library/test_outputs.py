@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from MRI2PETLib.core import leftovers
 from MRI2PETLib.core.errors import Cancelled, OutputError
-from MRI2PETLib.core.files import atomic_path, make_folder, staged_folder, write_json
+from MRI2PETLib.core.files import atomic_path, make_folder, output_folder, staged_folder, write_json
 
 
 def test_a_failed_write_keeps_the_old_file_and_leaves_no_other(tmp_path: Path) -> None:
@@ -48,3 +52,36 @@ def test_a_folder_that_cannot_be_made_is_an_error_with_a_remedy(tmp_path: Path) 
     with pytest.raises(OutputError) as error:
         make_folder(tmp_path / "file" / "sub")
     assert str(tmp_path / "file") in error.value.message and error.value.hint
+
+
+def left_by(pid: int, machine: str | None = None, job: str = "") -> str:
+    """The name of what a process of this machine would leave."""
+    own = leftovers.hidden_name(".nii.gz").split("+")
+    return "+".join((own[0], job, machine or own[2], str(pid), *own[4:]))
+
+
+def test_what_a_dead_process_left_goes_and_nothing_else(tmp_path: Path) -> None:
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    dead = [left_by(ended.pid), left_by(ended.pid, job="job-1")]
+    alive = [left_by(os.getpid()), left_by(ended.pid, "elsewhere"), f".{ended.pid}-mine", "mine.nii.gz"]
+    old = left_by(1, "elsewhere")
+    for number, name in enumerate((*dead, *alive, old)):
+        (tmp_path / name).mkdir() if number % 2 else (tmp_path / name).write_text("x")
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / dead[0]).write_text("x")
+    os.utime(tmp_path / old, (0, 0))
+    output_folder(tmp_path)
+    assert sorted(os.listdir(tmp_path)) == sorted([*alive, "sub"])
+    assert os.listdir(tmp_path / "sub") == [dead[0]], "folders below may be of others"
+    leftovers.sweep(tmp_path, below=True)
+    assert os.listdir(tmp_path / "sub") == []
+
+
+def test_a_link_that_is_left_is_removed_and_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "kept" / "file").write_text("x")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / left_by(2**22 + 1)).symlink_to(tmp_path / "kept", target_is_directory=True)
+    output_folder(tmp_path / "out")
+    assert os.listdir(tmp_path / "out") == [] and (tmp_path / "kept" / "file").is_file()

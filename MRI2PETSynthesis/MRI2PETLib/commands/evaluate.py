@@ -39,6 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, reporter: Reporter) -> int:
     from MRI2PETLib.core.errors import InputError
+    from MRI2PETLib.core.files import output_folder
 
     single = args.synthetic is not None or args.pet is not None
     if single + (args.run_folder is not None) + (args.pairs is not None) != 1:
@@ -50,6 +51,7 @@ def run(args: argparse.Namespace, reporter: Reporter) -> int:
         raise InputError("One of --synthetic and --pet is missing.", "Give both.")
     settings = EvaluationSettings.of(args)
     atlases = _atlases(settings, reporter)
+    output_folder(args.output)
     return (_one if single else _cohort)(args, settings, atlases, reporter)
 
 

@@ -15,10 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from MRI2PETLib.core.errors import InputError, MRI2PETError, OutputError
+from MRI2PETLib.core.leftovers import hidden_name, sweep
 from MRI2PETLib.core.names import check_path
 
-# Set by the parent of a child process (jobs.child_process): names the job in every temporary file of it.
-JOB_VARIABLE = "MRI2PET_JOB"
 _REPLACED = ".replaced-"
 
 
@@ -41,42 +40,25 @@ def make_folder(folder: Path | str) -> Path:
     return folder
 
 
-def temporary_mark() -> str:
-    """What temporary names hold: the job's name in a child process, else the process number.
-
-    So the parent of a killed child can remove what that child left, and nothing else.
-    """
-    return os.environ.get(JOB_VARIABLE) or str(os.getpid())
-
-
-def _hidden() -> str:
-    """A new name for a temporary file or folder of this process."""
-    return f".{temporary_mark()}-{secrets.token_hex(8)}"
-
-
-def remove_temporary(folder: Path | str, mark: str) -> None:
-    """Remove the temporary files and folders that the ended process ``mark`` left below ``folder``."""
-    for parent, folders, files in os.walk(folder):
-        for name in [n for n in folders if n.startswith((f".staging-{mark}-", f".{mark}-"))]:
-            shutil.rmtree(Path(parent, name), ignore_errors=True)
-            folders.remove(name)
-        for name in [n for n in files if n.startswith(f".{mark}-")]:
-            with suppress(OSError):
-                Path(parent, name).unlink()
+def output_folder(folder: Path | str) -> Path:
+    """:func:`make_folder`, and remove what processes that were killed left in it."""
+    folder = make_folder(folder)
+    sweep(folder)
+    return folder
 
 
 @contextmanager
 def atomic_path(path: Path | str) -> Iterator[Path]:
     """Yield a temporary path beside ``path`` that replaces it when the block ends without an error.
 
-    The temporary name keeps the suffix (writers choose the format by it), starts with a dot and cannot be
-    guessed: nobody else can put a link there first. It is removed on any exception, Ctrl-C included.
+    The temporary name keeps the suffix (writers choose the format by it) and cannot be guessed: nobody else
+    can put a link there first. It is removed on any exception, Ctrl-C included.
 
     :raises OutputError: if the file cannot be written (read-only, full disk).
     """
     path = Path(path)
     suffix = "".join(path.suffixes[-2:]) if path.suffix == ".gz" else path.suffix
-    temporary = path.with_name(f"{_hidden()}{suffix}")
+    temporary = path.with_name(hidden_name(suffix))
     try:
         yield temporary
         os.replace(temporary, path)
@@ -123,7 +105,7 @@ def new_folder(parent: Path) -> Iterator[Path]:
 
     What is still there at the end of the block is removed.
     """
-    folder = make_folder(parent) / _hidden()
+    folder = make_folder(parent) / hidden_name()
     folder.mkdir()
     try:
         yield folder
@@ -141,18 +123,16 @@ def staged_folder(folder: Path | str, last: str) -> Iterator[Path]:
 
     :raises OutputError: if the folder cannot be written to.
     """
-    folder = make_folder(folder)
-    staging = Path(tempfile.mkdtemp(prefix=f".staging-{temporary_mark()}-", dir=folder))
-    try:
-        yield staging
-        for path in sorted(staging.iterdir(), key=lambda p: p.name == last):
-            if path.is_dir() and (folder / path.name).is_dir():
-                os.replace(folder / path.name, staging / f".replaced-{path.name}")
-            os.replace(path, folder / path.name)
-    except OSError as error:
-        raise _output_error(folder, error) from error
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
+    folder = Path(folder)
+    with new_folder(folder) as staging:
+        try:
+            yield staging
+            for path in sorted(staging.iterdir(), key=lambda p: p.name == last):
+                if path.is_dir() and (folder / path.name).is_dir():
+                    os.replace(folder / path.name, staging / f".replaced-{path.name}")
+                os.replace(path, folder / path.name)
+        except OSError as error:
+            raise _output_error(folder, error) from error
 
 
 def write_text(path: Path | str, text: str) -> Path:

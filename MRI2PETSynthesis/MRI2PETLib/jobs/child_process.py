@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import IO, Any, Literal
 
 from MRI2PETLib.core.errors import Cancelled, DependencyError, Explained, MRI2PETError
-from MRI2PETLib.core.files import JOB_VARIABLE, remove_temporary
+from MRI2PETLib.core.leftovers import JOB_VARIABLE, remove_of_job
 from MRI2PETLib.jobs.process_tree import ask_to_end, kill_tree
 
 # Cancel is asked for politely first, so that the child removes its own temporary files; a call into torch or
@@ -302,7 +302,7 @@ class Job:
         with suppress(OSError):
             child.stdin.close()
         if code != 0 and self._output is not None:
-            remove_temporary(self._output, self.name)
+            remove_of_job(self._output, self.name)
         self._queue.put(code)
 
     def _tell(self, line: str) -> None:

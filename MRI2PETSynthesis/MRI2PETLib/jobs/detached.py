@@ -23,7 +23,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from MRI2PETLib.core.errors import DependencyError
-from MRI2PETLib.core.files import make_folder, remove_temporary, write_json
+from MRI2PETLib.core.files import make_folder, write_json
+from MRI2PETLib.core.leftovers import remove_of_job
 from MRI2PETLib.jobs.child_process import GRACE_S, Callbacks, Job
 from MRI2PETLib.jobs.process_tree import ask_group_to_end, is_running, kill_tree
 
@@ -148,7 +149,7 @@ class DetachedJob(Job):
             code = self._child.returncode
             kill_tree(self._pid, self.name)  # of an older job the number may be another's by now
         if code != 0:
-            remove_temporary(self._folder, self.name)
+            remove_of_job(self._folder, self.name)
         self._queue.put(code)
 
     def _read_new(self, log: BinaryIO, part: bytes) -> bytes:

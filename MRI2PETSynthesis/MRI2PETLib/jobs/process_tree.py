@@ -13,7 +13,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from MRI2PETLib.core.files import JOB_VARIABLE
+from MRI2PETLib.core.leftovers import JOB_VARIABLE
 
 # A child without a parent is in no hurry, and nobody tidies up behind it.
 ORPHAN_GRACE_S = 10.0

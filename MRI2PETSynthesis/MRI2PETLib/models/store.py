@@ -12,6 +12,7 @@ from typing import IO, Any
 
 from MRI2PETLib.core.errors import BundleError, OutputError
 from MRI2PETLib.core.files import atomic_path, make_folder, new_folder, replace_folder, restore_replaced
+from MRI2PETLib.core.leftovers import sweep
 from MRI2PETLib.core.names import is_safe_name
 from MRI2PETLib.core.resources import resources_dir
 from MRI2PETLib.models.bundle import CARD, LICENCE, METADATA, Bundle, read_bundle
@@ -77,6 +78,7 @@ def import_bundle(source: Path | str, *, replace: bool = False) -> Bundle:
     :raises BundleError: if it is not a sound bundle, or one of that id exists and ``replace`` is false.
     """
     source = Path(source)
+    sweep(user_folder())
     with new_folder(user_folder()) as temporary:
         if source.is_dir():
             for name in _files(read_bundle(source)):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -15,7 +14,7 @@ import numpy as np
 
 from MRI2PETLib import __version__
 from MRI2PETLib.core.errors import InputError
-from MRI2PETLib.core.files import make_folder, temporary_mark, write_json, write_text
+from MRI2PETLib.core.files import new_folder, output_folder, write_json, write_text
 from MRI2PETLib.core.progress import ProgressCallback, no_progress
 from MRI2PETLib.core.tables import write_table
 from MRI2PETLib.images.io import read_image, write_image
@@ -180,7 +179,7 @@ def _claim(folder: Path, settings: Mapping[str, Any]) -> None:
         raise InputError(
             f"{folder} is not empty and not a simulated dataset.", "Choose another output folder."
         )
-    make_folder(folder)
+    output_folder(folder)
     content = {
         "Name": "SIMULATED T1 and TSPO PET pairs",
         "Simulated": True,
@@ -220,9 +219,7 @@ def _note(seed: int) -> dict[str, Any]:
 
 def _write_whole(folder: Path, write: Callable[[Path], None]) -> None:
     """Let ``write`` fill a hidden folder beside ``folder``, then rename it: all files or none."""
-    temporary = folder.with_name(f".{temporary_mark()}-{folder.name}")
-    make_folder(temporary)
-    try:
+    with new_folder(folder.parent) as temporary:
         write(temporary)
         if folder.is_dir():
             # Whatever is there has no truth.json, so it was not written by us as a whole.
@@ -230,8 +227,6 @@ def _write_whole(folder: Path, write: Callable[[Path], None]) -> None:
                 f"{folder} is in the way: it is not a complete subject.", "Remove it and run again."
             )
         temporary.rename(folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _write_manifest(folder: Path) -> None:

@@ -10,7 +10,8 @@ from typing import Any
 
 from MRI2PETLib.core.case_loop import each_case
 from MRI2PETLib.core.errors import EXIT_PARTIAL, InputError
-from MRI2PETLib.core.files import make_folder, staged_folder, write_json
+from MRI2PETLib.core.files import output_folder, staged_folder, write_json
+from MRI2PETLib.core.leftovers import sweep
 from MRI2PETLib.core.names import is_safe_name
 from MRI2PETLib.core.progress import ProgressCallback, Reporter, part_of
 from MRI2PETLib.core.tables import write_rows, write_table
@@ -51,7 +52,7 @@ def run_case(paths: SuvrPaths, setup: SuvrSetup, output: Path, reporter: Reporte
         (SUVR by method) and ``failed`` (method -> reason).
     :raises MRI2PETError: see :func:`MRI2PETLib.suvr.case.quantify`.
     """
-    make_folder(output)
+    output_folder(output)
     progress = part_of(reporter.progress, 0, 0.95)
     content = _measure(_title(paths.pet), paths, setup, output, reporter, progress)
     rows = files.table_of(content)
@@ -101,9 +102,10 @@ def run_cohort(
     :raises OutputError: if nothing can be written.
     :raises InputError: if all cases failed.
     """
-    make_folder(output)
+    output_folder(output)
 
     def measure(case: SuvrCase, progress: ProgressCallback) -> Measured:
+        sweep(output / case.case)
         content = _measure(case.case, case.paths, setup, output / case.case, reporter, progress)
         return Measured(case, files.table_of(content), content)
 

@@ -19,7 +19,8 @@ import SimpleITK as sitk
 
 from MRI2PETLib import __version__
 from MRI2PETLib.core.errors import EXIT_PARTIAL, Cancelled, MRI2PETError, OutputError, QualityError
-from MRI2PETLib.core.files import make_folder, staged_folder, write_json, write_text
+from MRI2PETLib.core.files import output_folder, staged_folder, write_json, write_text
+from MRI2PETLib.core.leftovers import sweep
 from MRI2PETLib.core.prefetch import OneAhead, import_early
 from MRI2PETLib.core.progress import ProgressCallback, Reporter, part_of
 from MRI2PETLib.images.io import LoadedImage, read_image, sha256_of
@@ -75,7 +76,9 @@ def run_batch(
     :raises OutputError: if the folder cannot be written to (nothing more could be saved).
     :raises Cancelled: when the user cancels; finished cases are kept.
     """
-    make_folder(output)
+    output_folder(output)
+    for folder in {output / case.folder for case in cases}:
+        sweep(folder)
     if any(case.folder != Path(".") for case in cases):
         _describe_dataset(output)
     names = {case.name for case in cases}

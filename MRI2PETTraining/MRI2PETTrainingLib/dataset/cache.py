@@ -18,7 +18,6 @@ import hashlib
 import json
 import multiprocessing
 import os
-import shutil
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -33,6 +32,7 @@ import SimpleITK as sitk
 from MRI2PETLib.core.errors import Cancelled, InputError, MRI2PETError, OutputError
 from MRI2PETLib.core.files import make_folder, staged_folder, write_json
 from MRI2PETLib.core.findings import Finding
+from MRI2PETLib.core.leftovers import sweep
 from MRI2PETLib.core.progress import ProgressCallback, no_progress
 from MRI2PETLib.evaluation.baselines import normalised_t1
 from MRI2PETLib.images.grid import Grid, affine_matrix
@@ -47,8 +47,6 @@ from MRI2PETTrainingLib.dataset.manifest import TrainingCase
 ARRAYS, MASK, REAL, ENTRY = "arrays.npy", "mask.nii.gz", "real.nii.gz", "entry.json"
 SOURCE = "source.nii.gz"
 _VERSION = 4  # raise when the same input would give another result
-
-_STALE_S = 3600.0
 
 
 @dataclass(frozen=True)
@@ -110,6 +108,7 @@ def prepare_cases(
     :raises Cancelled: when the user cancels; finished entries stay.
     """
     make_folder(cache)
+    sweep(cache, below=True)
     done: dict[str, Prepared] = {}
     failed: dict[str, Finding] = {}
     todo: list[tuple[TrainingCase, Path]] = []
@@ -246,7 +245,6 @@ def _prepare(case: TrainingCase, folder: Path, space: ModelSpace, register: str)
         # Widening the grid for a large brain is part of the training, so it is not worth a warning here.
         "findings": [f.to_dict() for f in verdict.findings if f.level != "ok"],
     }
-    _sweep(folder)
     with staged_folder(folder, last=ENTRY) as staging:
         np.save(staging / ARRAYS, np.stack([encoded.source, target, encoded.mask]).astype(np.float16))
         write_image(mask, staging / MASK)
@@ -283,13 +281,6 @@ def real_image(image: sitk.Image, mask: sitk.Image, space: ModelSpace) -> sitk.I
     inside = sitk.GetArrayViewFromImage(mask) != 0
     scaled = Grid.of(image).image(normalised_t1(sitk.GetArrayViewFromImage(image), inside).astype(np.float32))
     return sitk.Mask(sitk.Clamp(scaled, sitk.sitkFloat32, 0.0, 1.0), sitk.Cast(mask != 0, sitk.sitkUInt8))
-
-
-def _sweep(folder: Path) -> None:
-    """Remove what killed runs left in an entry; younger folders may be the work of a job beside this one."""
-    for left in folder.glob(".staging-*"):
-        if time.time() - left.stat().st_mtime > _STALE_S:
-            shutil.rmtree(left, ignore_errors=True)
 
 
 def cubic_sums(source: sitk.Image, target: sitk.Image, mask: sitk.Image) -> dict[str, list[float]]:

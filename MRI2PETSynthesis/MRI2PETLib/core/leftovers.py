@@ -1,0 +1,81 @@
+"""Hidden names that say which process they belong to, and the removal of what a dead process left."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import shutil
+import socket
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+
+# Set by the parent of a child process (jobs.child_process): names the job in every temporary file of it.
+JOB_VARIABLE = "MRI2PET_JOB"
+_NAME = re.compile(r"\.mri2pet\+(?P<job>[\w-]*)\+(?P<machine>[\w-]+)\+(?P<pid>\d+)\+[0-9a-f]+")
+# Of another machine or container nobody here can say whether its process lives.
+_FORGOTTEN_S = 7 * 24 * 3600.0
+
+
+def hidden_name(suffix: str = "") -> str:
+    """A new name for a temporary file or folder of this process; it starts with a dot and cannot be guessed.
+
+    :param suffix: its end, for writers that choose the format by it.
+    """
+    job = re.sub(r"[^\w-]", "", os.environ.get(JOB_VARIABLE, ""))
+    return f".mri2pet+{job}+{_machine()}+{os.getpid()}+{secrets.token_hex(8)}{suffix}"
+
+
+def remove_of_job(folder: Path | str, job: str) -> None:
+    """Remove what the ended job ``job`` and its children left in ``folder`` and below."""
+    _remove(Path(folder), lambda path, name: name["job"] == job)
+
+
+def sweep(folder: Path | str, *, below: bool = False) -> None:
+    """Remove what processes that are gone left in ``folder``; what others are working on stays.
+
+    :param below: look into all of its folders too: only where all of them are ours.
+    """
+    _remove(Path(folder), _is_left, below=below)
+
+
+def _is_left(path: Path, name: re.Match[str]) -> bool:
+    if name["machine"] == _machine():
+        return not _is_there(int(name["pid"]))
+    return time.time() - path.lstat().st_mtime > _FORGOTTEN_S
+
+
+def _remove(folder: Path, is_meant: Callable[[Path, re.Match[str]], bool], *, below: bool = True) -> None:
+    for parent, folders, files in os.walk(folder):
+        for found in [name for name in map(_NAME.match, (*folders, *files)) if name is not None]:
+            path = Path(parent, found.string)
+            with suppress(OSError):  # gone meanwhile, or not ours to remove
+                if not is_meant(path, found):
+                    continue
+                if path.is_dir() and not path.is_symlink():
+                    folders.remove(path.name)
+                    shutil.rmtree(path, ignore_errors=True)
+                else:
+                    path.unlink()
+        if not below:
+            return
+
+
+def _is_there(pid: int) -> bool:
+    try:
+        import psutil
+    except ImportError:  # `mri2pet doctor` is there to say so
+        return True
+    return psutil.pid_exists(pid)
+
+
+@cache
+def _machine() -> str:
+    """Name of this computer; in a container of Linux with the number of its process name space."""
+    name = re.sub(r"[^A-Za-z0-9-]", "", socket.gethostname().split(".")[0])[:40] or "computer"
+    with suppress(OSError):
+        name += "-" + re.sub(r"\D", "", os.readlink("/proc/self/ns/pid"))
+    return name
