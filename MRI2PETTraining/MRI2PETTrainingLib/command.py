@@ -46,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         choices=("subject", "donor", "site"),
-        help="columns whose values stay on one side (default: subject, and donor where there is one)",
+        help="a column whose values stay on one side too; subject always does, and donor where there is one",
     )
     folds.add_argument("--leave-one-site-out", action="store_true", help="one fold a site")
     data = parser.add_argument_group("data")
@@ -111,9 +111,9 @@ def _train(args: argparse.Namespace, reporter: Reporter) -> int:
     from MRI2PETLib.core.errors import DependencyError, InputError
 
     _check_packages(DependencyError)
+    from MRI2PETLib.images.subjects import read_overrides
     from MRI2PETTrainingLib.crossval import is_first_process, prepare_run, run_training
     from MRI2PETTrainingLib.dataset.preflight import DatasetOptions
-    from MRI2PETTrainingLib.dataset.subjects import read_overrides
     from MRI2PETTrainingLib.plan import Plan
     from MRI2PETTrainingLib.presets import check_preset, default_preset, read_preset
 

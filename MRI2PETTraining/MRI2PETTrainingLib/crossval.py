@@ -70,13 +70,13 @@ def prepare_run(plan: Plan, reporter: Reporter) -> tuple[Manifest, dict[str, Pre
     path = plan.run / FOLDS
     if path.is_file():
         folds = read_folds(path)
-        check_leakage(folds, cases)
+        check_leakage(folds, cases, plan.keep_together)
     else:
         folds = make_folds(
             cases,
             plan.n_folds,
             seed=plan.seed,
-            keep_together=plan.keep_together or None,
+            keep_together=plan.keep_together,
             leave_one_site_out=plan.leave_one_site_out,
         )
         write_folds(path, folds)
@@ -132,7 +132,7 @@ def read_fold(run: Path, fold: Fold) -> FoldResult | None:
     try:
         content = json.loads((folder / FOLD).read_text(encoding="utf-8"))
         bundle = outcome.read_bundles(run, [fold.number])[f"fold_{fold.number}"]
-        files = [run / row[name] for row in content["rows"] for name in ("synthetic", "real", "mask")]
+        files = [run / row[name] for row in content["rows"] for name in ("synthetic", "pet", "mask")]
         if bundle.sha256 != content["model_sha256"] or not all(path.is_file() for path in files):
             return None
         return FoldResult(fold, *(content[k] for k in ("epoch", "history", "cost", "cubic", "rows")))
@@ -245,7 +245,8 @@ def _finish(
     rows = sorted((row for result in results for row in result.rows), key=lambda row: row["case"])
     write_table(plan.run / PREDICTIONS_CSV, list(rows[0]), rows)
     with staged_folder(plan.run / EVALUATION, last=COHORT_REPORT) as staging:
-        cohort = evaluate_cohort(read_run(plan.run), EvaluationSettings(seed=plan.seed), staging, reporter)
+        cases = read_run(plan.run, Reporter())
+        cohort = evaluate_cohort(cases, EvaluationSettings(seed=plan.seed), staging, reporter)
         write_cohort(staging, f"{plan.run.resolve().name}: people left out of training", cohort)
     run = json.loads((plan.run / RUN).read_text(encoding="utf-8"))
     return write_report(plan.run / REPORT, run, manifest, folds, results, cohort, ensemble)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -18,6 +19,8 @@ from MRI2PETTrainingLib.dataset.manifest import TrainingCase
 
 _VALIDATION_SPLITS = 5  # about a fifth of the training people choose the epoch
 _FORMAT = "mri2pet-folds-1"
+GROUPING = ("subject", "donor", "site")  # columns that can be kept together
+_BY_HAND = "folds.json must not be edited by hand: delete it, or use a new run folder, to make new folds."
 
 
 @dataclass(frozen=True)
@@ -43,9 +46,10 @@ class Folds:
     folds: tuple[Fold, ...]
 
 
-def default_columns(cases: Sequence[TrainingCase]) -> tuple[str, ...]:
-    """``subject``, and ``donor`` where the dataset names some."""
-    return ("subject", "donor") if any(case.donor for case in cases) else ("subject",)
+def grouping_columns(cases: Sequence[TrainingCase], more: Sequence[str] = ()) -> tuple[str, ...]:
+    """What a split keeps together: ``subject``, ``donor`` where the dataset names some, and ``more``."""
+    donor = ("donor",) if any(case.donor for case in cases) else ()
+    return tuple(dict.fromkeys(("subject", *donor, *more)))
 
 
 def make_folds(
@@ -53,21 +57,23 @@ def make_folds(
     n_folds: int = 5,
     *,
     seed: int = 42,
-    keep_together: Sequence[str] | None = None,
+    keep_together: Sequence[str] = (),
     leave_one_site_out: bool = False,
 ) -> Folds:
     """Split cases into folds of training, validation and test.
 
-    Everything that shares a value of a ``keep_together`` column stays on one side, directly or through a
-    chain. Strata are the ``group`` column (scikit-learn's StratifiedGroupKFold, shuffled).
+    The scans of a person stay on one side, and with them everything that shares a donor or a value of a
+    ``keep_together`` column, directly or through a chain. Strata are the ``group`` column (scikit-learn's
+    StratifiedGroupKFold, shuffled).
 
+    :param keep_together: columns to keep together besides ``subject`` and ``donor``.
     :param leave_one_site_out: one fold a ``site`` instead of ``n_folds``; that site is the test set.
     :raises InputError: too few people for the folds, or a person at two sites.
     """
     from sklearn.model_selection import LeaveOneGroupOut
 
     cases = sorted(cases, key=lambda case: case.case)
-    columns = tuple(keep_together or default_columns(cases))
+    columns = grouping_columns(cases, keep_together)
     units = _units(cases, columns)
     people = len(set(units))
     least = max(3, n_folds) if not leave_one_site_out else 3
@@ -111,16 +117,20 @@ def make_folds(
             )
         )
     result = Folds(method, seed, columns, tuple(folds))
-    check_leakage(result, cases)
+    check_leakage(result, cases, keep_together)
     return result
 
 
-def check_leakage(folds: Folds, cases: Sequence[TrainingCase]) -> None:
-    """Assert that nothing is on two sides and that every case is tested exactly once.
+def check_leakage(folds: Folds, cases: Sequence[TrainingCase], keep_together: Sequence[str] = ()) -> None:
+    """Assert that nothing is on two sides, that no side is empty, and that every case is tested exactly once.
 
+    The subject of every case is looked at, whatever the folds say was kept together.
+
+    :param keep_together: see :func:`make_folds`.
     :raises InputError: naming the person and the fold, or the case.
     """
     by_name = {case.case: case for case in cases}
+    columns = dict.fromkeys((*grouping_columns(cases, keep_together), *folds.keep_together))
     tested = Counter(name for fold in folds.folds for name in fold.test)
     wrong = sorted(set(tested) ^ set(by_name)) or [name for name, n in tested.items() if n > 1]
     if wrong:
@@ -128,9 +138,10 @@ def check_leakage(folds: Folds, cases: Sequence[TrainingCase]) -> None:
             f"The folds and the dataset do not hold the same cases; the first that differs is {wrong[0]!r}.",
             "The dataset changed since the folds were made: use a new run folder.",
         )
-    for fold in folds.folds:
+    for number, fold in enumerate(folds.folds):
         sides = {"training": fold.train, "validation": fold.validation, "test": fold.test}
-        for column in folds.keep_together:
+        _check_sides(number, fold, sides, set(by_name))
+        for column in columns:
             values = {
                 side: {getattr(by_name[n], column) for n in names if n in by_name} - {""}
                 for side, names in sides.items()
@@ -141,10 +152,24 @@ def check_leakage(folds: Folds, cases: Sequence[TrainingCase]) -> None:
                     raise InputError(
                         f"Fold {fold.number}: {column} {common[0]!r} is in {a} and in {b}"
                         + (f" ({len(common)} of them)." if len(common) > 1 else "."),
-                        "Do not edit folds.json by hand; delete the run folder to make new folds.",
+                        _BY_HAND,
                     )
-        if set(fold.train) | set(fold.validation) | set(fold.test) != set(by_name):
-            raise InputError(f"Fold {fold.number} does not hold every case.", "Use a new run folder.")
+
+
+def _check_sides(number: int, fold: Fold, sides: Mapping[str, Sequence[str]], cases: set[str]) -> None:
+    """Each case on one side, no side empty."""
+    if fold.number != number:
+        raise InputError(f"Fold {fold.number} is in the place of fold {number}.", _BY_HAND)
+    for side, names in sides.items():
+        if not names:
+            raise InputError(f"Fold {number} has nobody in {side}.", _BY_HAND)
+    listed = Counter(name for names in sides.values() for name in names)
+    twice = [name for name, n in listed.items() if n > 1]
+    if twice:
+        raise InputError(f"Fold {number} lists the case {twice[0]!r} twice.", _BY_HAND)
+    if set(listed) != cases:
+        other = sorted(set(listed) ^ cases)[0]
+        raise InputError(f"Fold {number} and the dataset differ in the case {other!r}.", _BY_HAND)
 
 
 def write_folds(path: Path, folds: Folds) -> Path:
@@ -162,12 +187,24 @@ def read_folds(path: Path) -> Folds:
         if content.pop("format") != _FORMAT:
             raise ValueError("unknown format")
         folds = tuple(
-            Fold(f["number"], *(tuple(f[side]) for side in ("train", "validation", "test")))
+            Fold(int(f["number"]), *(_names(f, side) for side in ("train", "validation", "test")))
             for f in content["folds"]
         )
-        return Folds(content["method"], content["seed"], tuple(content["keep_together"]), folds)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        if not folds:
+            raise ValueError("no fold")
+        columns = _names(content, "keep_together")
+        if not set(columns) <= set(GROUPING):
+            raise ValueError(f"unknown columns {columns}")
+        return Folds(str(content["method"]), int(content["seed"]), columns, folds)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"{path} cannot be used: {error!r}.", "Remove it to make new folds.") from error
+
+
+def _names(content: Mapping[str, Any], key: str) -> tuple[str, ...]:
+    names = content[key]
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ValueError(f"{key} is no list of names")
+    return tuple(names)
 
 
 def _units(cases: Sequence[TrainingCase], columns: Sequence[str]) -> list[int]:

@@ -146,7 +146,7 @@ def _row(run: Path, fold: int, entry: Prepared, files: CaseFiles) -> dict[str, s
         "subject": case.subject,
         "fold": str(fold),
         "synthetic": files.pet.relative_to(run).as_posix(),
-        "real": files.real.relative_to(run).as_posix(),
+        "pet": files.real.relative_to(run).as_posix(),
         "t1": t1.relative_to(run.resolve()).as_posix() if inside else str(t1),
         "mask": files.mask.relative_to(run).as_posix(),
         "group": case.group,

@@ -67,6 +67,7 @@ class RunView:
 
     :ivar settings: of ``run.json``, empty before it is there.
     :ivar cases: rows of ``cases.csv``.
+    :ivar notes: what was noticed about the dataset as a whole.
     :ivar report: of the finished run, else ``None``; the same for ``ensemble``, the folder of its model.
     """
 
@@ -77,6 +78,7 @@ class RunView:
     begun: bool
     report: Path | None
     ensemble: Path | None
+    notes: tuple[str, ...] = ()
 
     @property
     def epochs(self) -> int:
@@ -216,7 +218,7 @@ def summary(view: RunView) -> str:
         parts.append(f"{noticed} with something noticed")
     if bad:
         parts.append(f"{bad} cannot be used")
-    return "; ".join(parts) + "."
+    return " ".join(["; ".join(parts) + ".", *view.notes])
 
 
 # -- going on with a run -------------------------------------------------------------------------------------

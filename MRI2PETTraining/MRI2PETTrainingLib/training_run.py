@@ -13,6 +13,7 @@ from MRI2PETLib.jobs.child_process import Callbacks, Outcome, Progress, child_py
 from MRI2PETLib.jobs.detached import DetachedJob, is_job_running
 from MRI2PETLib.jobs.run_state import RunState
 from MRI2PETLib.models.store import import_bundle, list_bundles, user_folder
+from MRI2PETTrainingLib.dataset.checks import noting_similar
 from MRI2PETTrainingLib.dataset.manifest import read_dataset
 from MRI2PETTrainingLib.run_folder import RunView, preset_of
 
@@ -102,15 +103,20 @@ def list_cases(request: Request) -> RunView:
 
     :raises InputError: if there is no dataset.
     """
-    manifest = read_dataset(request.dataset, subject_pattern=request.subject_pattern or None)
+    manifest = noting_similar(read_dataset(request.dataset, subject_pattern=request.subject_pattern or None))
+    about = [f"{f.message} {f.hint}" for f in manifest.about]
     rows = []
     for case in manifest.cases:
         row = {key: str(value or "") for key, value in asdict(case).items()}
+        told = [f"{f.message} {f.hint}" for f in manifest.findings.get(case.case, ())]
+        if told and not case.exclude:
+            row |= {"level": "warn", "findings": " ".join(told)}
         absent = [name.upper() for name in ("t1", "pet") if not Path(row[name]).exists()]
         if absent and not case.exclude:
-            row |= {"level": "refuse", "findings": f"There is no {' and no '.join(absent)}."}
+            reason = f"There is no {' and no '.join(absent)}."
+            row |= {"level": "refuse", "findings": " ".join([reason, *told])}
         rows.append(row)
-    return RunView(Path(request.run), {}, tuple(rows), (), False, None, None)
+    return RunView(Path(request.run), {}, tuple(rows), (), False, None, None, tuple(about))
 
 
 def request_of(view: RunView) -> Request:

@@ -217,7 +217,8 @@ def main() -> None:
             truth[folder.name] = float(rows[0].suvr or 0)
     settings = SuvrSettings("cortical-spheres", "*cerebellum", device="cpu")
     setup = SuvrSetup(settings, plan, read_pet_template(template), _TEMPLATES[args.tracer], bundle)
-    found = run_cohort(read_cases(args.output / "cases.csv"), setup, args.output / "suvr", Reporter())
+    cases = read_cases(args.output / "cases.csv", Reporter())
+    found = run_cohort(cases, setup, args.output / "suvr", Reporter())
     for row in found["agreement"]:
         print({k: round(v, 4) if isinstance(v, float) else v for k, v in row.items()})
     errors: dict[str, list[float]] = {}

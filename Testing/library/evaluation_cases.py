@@ -77,7 +77,7 @@ def write_run(folder: Path, seeds: Sequence[int], *, spacing_mm: float = 6.0) ->
                 "subject": f"person{max(0, number - 1):03d}",
                 "fold": number % 2,
                 "synthetic": f"{case}/synthetic.nii.gz",
-                "real": f"{case}/real.nii.gz",
+                "pet": f"{case}/real.nii.gz",
                 "t1": f"{case}/T1.nii.gz",
                 "mask": "",
                 "group": "patient" if number % 3 == 2 else "control",

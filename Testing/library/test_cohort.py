@@ -308,12 +308,12 @@ def make(folder: Path) -> Path:
 def test_a_broken_case_is_a_row_and_the_rest_is_evaluated(run: Path, tmp_path: Path) -> None:
     rows = table(run / "predictions.csv")
     for row in rows:
-        for name in ("synthetic", "real", "t1"):
+        for name in ("synthetic", "pet", "t1"):
             row[name] = str(run / row[name])
-    rows[1]["real"] = str(tmp_path / "missing.nii.gz")
+    rows[1]["pet"] = str(tmp_path / "missing.nii.gz")
     subject = simulate_subject(3, spacing_mm=6.0)
     write_image(subject.pet, tmp_path / "suv.nii.gz", {"Units": "SUV"})
-    rows[3]["real"] = str(tmp_path / "suv.nii.gz")
+    rows[3]["pet"] = str(tmp_path / "suv.nii.gz")
     pairs = write_table(tmp_path / "pairs.csv", rows)
     out = tmp_path / "out"
     assert main(["evaluate", "--pairs", str(pairs), "-o", str(out), "--progress", "none"]) == EXIT_PARTIAL
@@ -332,7 +332,7 @@ def test_an_error_that_nobody_foresaw_does_not_lose_the_other_cases(
         return load_case(paths, settings)
 
     monkeypatch.setattr("MRI2PETLib.evaluation.cohort.load_case", stumble)
-    cohort = evaluate_cohort(read_run(run)[:3], EvaluationSettings(), tmp_path, Reporter())
+    cohort = evaluate_cohort(read_run(run, Reporter())[:3], EvaluationSettings(), tmp_path, Reporter())
     assert [scan.case.case for scan in cohort.scans] == ["case000", "case002"]
     assert [f.message for f in cohort.failed] == ["Unexpected ValueError: odd"]
     assert {row["case"] for row in table(tmp_path / "regions.csv")} == {"case000", "case002"}
@@ -347,20 +347,21 @@ def test_a_run_that_cannot_be_evaluated_leaves_nothing(
     assert main(["evaluate", "--pairs", str(pairs), "-o", str(out), "--progress", "none"]) == 3
     assert "None of the 2 cases" in capsys.readouterr().err and not list(out.iterdir())
     for name, text, message in (
-        ("a.csv", "case,subject\n1,2\n", "lacks the columns synthetic, real"),
-        ("b.csv", "case,subject,synthetic,real\n", "has no row"),
-        ("c.csv", "case,subject,synthetic,real\nx,,a,b\n", "Line 2 .* has no subject"),
-        ("d.csv", "case,subject,synthetic,real\nx,s,a,b\nx,s,a,b\n", "'x' twice"),
+        ("a.csv", "case,subject\n1,2\n", r"lacks the column\(s\) synthetic, pet"),
+        ("b.csv", "case,subject,synthetic,pet\n", "has no row"),
+        ("c.csv", "case,subject,synthetic,pet\nx,,a,b\n", "Line 2 .* has no subject"),
+        ("d.csv", "case,subject,synthetic,pet\nx,s,a,b\nx,s,a,b\n", "'x' twice"),
+        ("e.csv", "case,synthetic,pet,exclude\nx,a,b,moved\n", "All cases of .* are left out"),
     ):
         (tmp_path / name).write_text(text)
         with pytest.raises(InputError, match=message):
-            read_pairs(tmp_path / name)
+            read_pairs(tmp_path / name, Reporter())
     with pytest.raises(InputError, match="no predictions.csv"):
-        read_run(tmp_path)
-    (tmp_path / "predictions.csv").write_text("case,subject,synthetic,real\nx,s,a,b\n")
+        read_run(tmp_path, Reporter())
+    (tmp_path / "predictions.csv").write_text("case,subject,synthetic,pet\nx,s,a,b\n")
     (tmp_path / "baselines.json").write_text('{"folds": []}')
     with pytest.raises(InputError, match="baselines.json cannot be used"):
-        read_run(tmp_path)
+        read_run(tmp_path, Reporter())
 
 
 def test_one_person_is_described_without_a_statistic(tmp_path: Path) -> None:

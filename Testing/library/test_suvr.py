@@ -210,15 +210,30 @@ def test_agreement_over_people_by_hand() -> None:
 
 
 def test_a_table_of_cases(tmp_path: Path) -> None:
-    table = tmp_path / "cases.csv"
-    table.write_text("case,subject,pet,t1,group\na_1,a,x/PET.nii.gz,x/T1.nii.gz,AD\nb_1,,y.nii.gz,,\n")
-    first, second = read_cases(table)
-    assert first == SuvrCase("a_1", "a", SuvrPaths(tmp_path / "x/PET.nii.gz", tmp_path / "x/T1.nii.gz"), "AD")
-    assert second.subject == "b_1" and second.paths.t1 is None
-    for text, message in (("case,t1\na,b\n", "no case or no pet"), ("case,pet\n../a,b\n", "cannot name")):
+    """A training manifest, semicolons included: units are used, cases marked to be left out are left out."""
+    table = tmp_path / "manifest.csv"
+    table.write_text(
+        "case;subject;t1;pet;unit;group;exclude\n"
+        "a_1;a;x/T1.nii.gz;x/PET.nii.gz;SUVbw;AD;\n"
+        "b_1;b;;y.nii.gz;;;no\n"
+        "c_1;c;;z.nii.gz;;;moved\n"
+    )
+    heard: list[str] = []
+    listener = Reporter()
+    listener.warning = heard.append  # type: ignore[method-assign]
+    first, second = read_cases(table, listener, pet_unit="Bq/mL")
+    paths = SuvrPaths(tmp_path / "x/PET.nii.gz", tmp_path / "x/T1.nii.gz", None, "SUV")
+    assert first == SuvrCase("a_1", "a", paths, "AD")
+    assert second.paths == SuvrPaths(tmp_path / "y.nii.gz", None, None, "Bq/mL")
+    assert heard == ["c_1 is left out: moved"]
+    for text, message in (
+        ("case,t1\na,b\n", r"lacks the column\(s\) pet"),
+        ("case,pet\na,\n", "Line 2 .* has no pet"),
+        ("case,pet,exclude\na,b,yes\n", "All cases of .* are left out"),
+    ):
         table.write_text(text)
         with pytest.raises(InputError, match=message):
-            read_cases(table)
+            read_cases(table, listener)
 
 
 def test_the_command_line_refuses_in_words(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

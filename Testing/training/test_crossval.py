@@ -103,7 +103,7 @@ def test_a_run_leaves_everything(run: Path) -> None:
     assert [row["case"] for row in rows] == NAMES
     for row in rows:
         assert row["case"] in folds.folds[int(row["fold"])].test
-        assert all((run / row[k]).is_file() for k in ("synthetic", "real", "t1", "mask"))
+        assert all((run / row[k]).is_file() for k in ("synthetic", "pet", "t1", "mask"))
     for k in range(3):
         bundle = read_bundle(run / f"fold_{k}" / "bundle")
         assert bundle.metadata["training"]["fold"] == k and bundle.id == f"premier-essai-fold{k}"

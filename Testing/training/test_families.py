@@ -95,7 +95,7 @@ def test_a_run_from_pet_to_mri(tmp_path: Path, dataset: Path) -> None:
     assert bundle.metadata["source"]["modality"] == "PET" and bundle.metadata["target"]["modality"] == "MR"
     assert "synthetic T1-weighted MRI is computed from the PET" in bundle.card()
     for row in table(run / "predictions.csv"):
-        synthetic, real = (sitk.ReadImage(str(run / row[name])) for name in ("synthetic", "real"))
+        synthetic, real = (sitk.ReadImage(str(run / row[name])) for name in ("synthetic", "pet"))
         assert (
             row["synthetic"].endswith("_desc-synthetic_T1w.nii.gz") and synthetic.GetSize() == real.GetSize()
         )

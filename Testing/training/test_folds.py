@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from MRI2PETLib.core.errors import InputError
+from MRI2PETLib.images.subjects import subject_keys
 from MRI2PETTrainingLib.dataset.manifest import TrainingCase
-from MRI2PETTrainingLib.dataset.subjects import subject_keys
 from MRI2PETTrainingLib.folds import Fold, check_leakage, make_folds, read_folds, write_folds
+from properties import quick
 
 
 def published_names() -> dict[str, str]:
@@ -113,6 +118,33 @@ def test_leaving_one_site_out() -> None:
         make_folds(people(5), leave_one_site_out=True)
 
 
+@pytest.mark.parametrize("column", ["site", "donor"])
+def test_what_is_kept_together_is_kept_besides_the_person(column: str) -> None:
+    """People who were scanned at two sites (or have two donors) stay on one side."""
+    cases = people(12, scans=2)
+    cases = [replace(c, **{column: f"{column}{(i % 2) * 6 + i // 4}"}) for i, c in enumerate(cases)]
+    folds = make_folds(cases, 2, keep_together=(column,))
+    assert folds.keep_together == ("subject", column)
+    of = {case.case: case for case in cases}
+    for fold in folds.folds:
+        sides = (fold.train, fold.validation, fold.test)
+        for name in ("subject", column):
+            values = [{getattr(of[n], name) for n in side} for side in sides]
+            assert sum(map(len, values)) == len(set().union(*values))
+
+
+def test_the_check_looks_at_the_subject_whatever_the_folds_say_they_kept() -> None:
+    cases = people(8, scans=2, site=["A", "B", "C", "D"])
+    folds = make_folds(cases, 4)
+    first = folds.folds[0]
+    moved = Fold(0, first.train[1:], (*first.validation, first.train[0]), first.test)
+    leaking = replace(folds, keep_together=("site",), folds=(moved, *folds.folds[1:]))
+    with pytest.raises(InputError, match="subject 'p.' is in training and in validation"):
+        check_leakage(leaking, cases)
+    with pytest.raises(InputError, match="site '.' is in"):
+        check_leakage(folds, cases, ["site"])
+
+
 def test_keeping_sites_together_on_request() -> None:
     cases = people(8, site=["A", "B", "C", "D"])
     site = {c.case: c.site for c in cases}
@@ -154,6 +186,87 @@ def test_a_leak_written_into_the_file_is_refused(tmp_path: Path) -> None:
     path.write_text(json.dumps(content))
     with pytest.raises(InputError, match="cannot be used"):
         read_folds(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda f: f[1].update(train=f[1]["train"] + f[1]["validation"], validation=[]), "nobody in valid"),
+        (lambda f: f[1].update(validation=f[1]["validation"] + f[1]["train"], train=[]), "nobody in train"),
+        (lambda f: f[1]["train"].append(f[1]["train"][0]), "Fold 1 lists the case 'p._0' twice"),
+        (lambda f: f[1]["train"].append(f[1]["test"][0]), "Fold 1 lists the case 'p._0' twice"),
+        (lambda f: f[1]["train"].append("nobody"), "Fold 1 and the dataset differ in the case 'nobody'"),
+        (lambda f: f[1].pop("validation"), "cannot be used: KeyError"),
+        (lambda f: f[1].update(validation="p1_0"), "validation is no list of names"),
+        (lambda f: f[1].update(number=7), "Fold 7 is in the place of fold 1"),
+        (lambda f: f.pop(), "do not hold the same cases"),
+        (lambda f: f.clear(), "no fold"),
+    ],
+)
+def test_folds_edited_by_hand_are_refused(
+    tmp_path: Path, change: Callable[[list[Any]], object], message: str
+) -> None:
+    cases = people(8)
+    path = write_folds(tmp_path / "folds.json", make_folds(cases, 4))
+    content = json.loads(path.read_text())
+    change(content["folds"])
+    path.write_text(json.dumps(content))
+    with pytest.raises(InputError, match=message):
+        check_leakage(read_folds(path), cases)
+
+
+def test_a_file_of_folds_that_is_none_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "folds.json"
+    good = json.loads(write_folds(path, make_folds(people(8), 4)).read_text())
+    for content in ("[" * 10**5, "null", "[]", "{}", json.dumps({**good, "keep_together": ["__class__"]})):
+        path.write_text(content)
+        with pytest.raises(InputError, match="cannot be used"):
+            read_folds(path)
+
+
+@quick
+@given(st.data())
+def test_nobody_is_ever_in_two_sets(data: st.DataObject) -> None:
+    """No person, donor or chosen site is on two sides and every case is tested once, or folds are refused."""
+    one = st.fixed_dictionaries(
+        {
+            "subject": st.integers(0, 9).map("p{}".format),
+            "group": st.sampled_from(["", "a", "b", "c"]),
+            "site": st.sampled_from(["", "A", "B", "C", "D"]),
+            "donor": st.sampled_from(["", "", "d1", "d2"]),
+        }
+    )
+    rows = data.draw(st.lists(one, min_size=1, max_size=30))
+    cases = [TrainingCase(f"c{i}", t1=Path("t"), pet=Path("p"), **row) for i, row in enumerate(rows)]
+    more = data.draw(st.sampled_from([(), ("site",), ("donor",), ("subject",), ("site", "donor")]))
+    try:
+        folds = make_folds(
+            cases, data.draw(st.integers(2, 5)), seed=data.draw(st.integers(0, 3)), keep_together=more
+        )
+    except InputError:
+        return
+    of = {case.case: case for case in cases}
+    assert sorted(name for fold in folds.folds for name in fold.test) == sorted(of)
+    for fold in folds.folds:
+        sides = (fold.train, fold.validation, fold.test)
+        assert all(sides) and sorted(name for side in sides for name in side) == sorted(of)
+        for column in ("subject", "donor", *more):
+            values = [{getattr(of[name], column) for name in side} - {""} for side in sides]
+            assert sum(map(len, values)) == len(set().union(*values))
+
+
+@quick
+@given(st.lists(st.sampled_from("ab"), min_size=20, max_size=40), st.integers(2, 4))
+def test_every_fold_tests_its_share_of_each_group(groups: list[str], n_folds: int) -> None:
+    """One scan a person: the shares differ by less than two people from what is even."""
+    cases = [TrainingCase(f"c{i}", f"p{i}", Path("t"), Path("p"), group=g) for i, g in enumerate(groups)]
+    of = {case.case: case.group for case in cases}
+    if min(groups.count("a"), groups.count("b")) < n_folds:
+        return
+    for fold in make_folds(cases, n_folds).folds:
+        for group in "ab":
+            tested = sum(of[name] == group for name in fold.test)
+            assert abs(tested - groups.count(group) / n_folds) < 2
 
 
 def test_groups_smaller_than_the_folds_do_not_stop_it() -> None:

@@ -10,47 +10,7 @@ import pytest
 from MRI2PETLib.core.errors import InputError
 from MRI2PETTrainingLib.dataset.checks import check_manifest
 from MRI2PETTrainingLib.dataset.manifest import read_dataset, write_manifest
-from MRI2PETTrainingLib.dataset.subjects import spelling_findings, subject_key, subject_keys
 from small_datasets import rows_of, write_dataset, write_table
-
-
-@pytest.mark.parametrize(
-    ("case", "subject"),
-    [
-        ("subject_001", "subject_001"),
-        ("subject_01", "subject_01"),
-        ("IGN_CLBP008_01", "IGN_CLBP008"),
-        ("IGN_CLBP008_01_REDO", "IGN_CLBP008"),
-        ("PBRKOA_KOA003_010818", "PBRKOA_KOA003"),
-        ("PBRKOA033_112217", "PBRKOA033"),
-        ("sub-07_ses-02", "sub-07"),
-        ("HC12 scan2", "HC12"),
-        ("anna", "anna"),
-    ],
-)
-def test_the_subject_of_a_name(case: str, subject: str) -> None:
-    assert subject_key(case) == subject
-
-
-def test_spellings_that_differ_in_case_separators_or_zeros_are_one_person() -> None:
-    keys = subject_keys(["KOA_033_01", "koa033_02", "KOA33_03", "KOA030_01"])
-    assert len(set(keys.values())) == 2 and keys["KOA030_01"] not in (keys["KOA33_03"], keys["koa033_02"])
-
-
-def test_a_prefix_is_shown_and_an_override_joins_the_two() -> None:
-    keys = subject_keys(["KOA033_010118", "PBRKOA033_020218", "KOA133_010118"])
-    assert list(spelling_findings(keys)) == ["PBRKOA033"]
-    joined = subject_keys(["KOA033_010118", "PBRKOA033_020218"], overrides={"PBRKOA033_020218": "KOA033"})
-    assert set(joined.values()) == {"KOA033"} and not spelling_findings(joined)
-
-
-def test_pattern_errors_name_the_pattern() -> None:
-    with pytest.raises(InputError, match="no group called subject"):
-        subject_keys(["a1"], r"[a-z]\d")
-    with pytest.raises(InputError, match="does not match the case 'b'"):
-        subject_keys(["b"], r"(?P<subject>a\d)")
-    with pytest.raises(InputError, match="names the case 'c9'"):
-        subject_keys(["b"], overrides={"c9": "x"})
 
 
 def test_folders_and_manifest_and_bids_give_the_same_cases(tmp_path: Path) -> None:
@@ -149,14 +109,53 @@ def test_malformed_manifests(tmp_path: Path) -> None:
     (root / "manifest.csv").write_text("case,t1,pet,subject\na,b,c,\n")
     with pytest.raises(InputError, match="has no subject"):
         read_dataset(root)
-    (root / "manifest.csv").write_bytes("case,t1,pet\nä,b,c\n".encode("latin-1"))
-    with pytest.raises(InputError, match="cannot be read"):
+    (root / "manifest.csv").write_text("case,t1,pet,Subject ID\na,b,c,p\n")
+    with pytest.raises(InputError, match="has no column subject, but subject_id"):
         read_dataset(root)
     with pytest.raises(InputError, match="does not exist"):
         read_dataset(tmp_path / "nowhere")
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="holds no case"):
         read_dataset(tmp_path / "empty")
+
+
+def test_a_manifest_in_another_encoding_is_read_and_told(tmp_path: Path) -> None:
+    (tmp_path / "manifest.csv").write_bytes("Case;T1;PET;Subject\nä;b;c;Jörg\n".encode("latin-1"))
+    manifest = read_dataset(tmp_path)
+    assert (manifest.cases[0].case, manifest.cases[0].subject) == ("ä", "Jörg")
+    assert [finding.code for finding in manifest.about] == ["table_encoding"]
+
+
+def bids(root: Path, *people: str) -> Path:
+    for name in people:
+        for part in ("anat/{}_T1w", "pet/{}_pet"):
+            path = root / name / f"{part.format(name)}.nii.gz"
+            path.parent.mkdir(parents=True)
+            path.touch()
+    return root
+
+
+def test_people_of_a_table_in_another_spelling_are_found_and_others_are_told(tmp_path: Path) -> None:
+    root = bids(tmp_path, "sub-01", "sub-02", "sub-03")
+    (root / "participants.tsv").write_text("participant_id,group,site\n1,AD,Rome\n02,HC,n/a\n")
+    manifest = read_dataset(root)
+    assert [(c.group, c.site) for c in manifest.cases] == [("AD", "Rome"), ("HC", ""), ("", "")]
+    assert "no line for sub-03" in manifest.findings["sub-03"][0].message
+    assert [finding.code for finding in manifest.about] == ["table_separator"]
+    (root / "participants.tsv").write_text("participant_id\tgroup\nsub-01\tAD\nsub-01\tHC\n")
+    with pytest.raises(InputError, match="lists sub-01 twice, with the group 'AD' and 'HC'"):
+        read_dataset(root)
+
+
+def test_names_that_may_be_one_person_are_pointed_out(tmp_path: Path) -> None:
+    names = ["P01_d0129", "P01_d2430", "P02_d0100"]
+    manifest, _ = check_manifest(read_dataset(write_dataset(tmp_path, names)))
+    assert sorted(manifest.findings) == names[:2]
+    (finding,) = manifest.findings["P01_d2430"]
+    assert finding.level == "warn" and "--subject-pattern" in finding.hint
+    pattern = finding.hint.split("'")[1]
+    manifest, _ = check_manifest(read_dataset(tmp_path, subject_pattern=pattern))
+    assert [case.subject for case in manifest.cases] == ["P01", "P01", "P02"] and not manifest.findings
 
 
 def test_what_is_written_can_be_read_as_a_manifest(tmp_path: Path) -> None:

@@ -111,7 +111,8 @@ def _cohort(
     from MRI2PETLib.reports.case_report import REPORT
     from MRI2PETLib.reports.cohort_report import summary_lines, write_cohort
 
-    cases = read_run(args.run_folder) if args.run_folder is not None else read_pairs(args.pairs)
+    is_run = args.run_folder is not None
+    cases = read_run(args.run_folder, reporter) if is_run else read_pairs(args.pairs, reporter)
     with staged_folder(args.output, last=REPORT) as staging:
         cohort = evaluate_cohort(cases, settings, staging, reporter, atlases)
         write_cohort(staging, f"Cohort {(args.run_folder or args.pairs.parent).resolve().name}", cohort)

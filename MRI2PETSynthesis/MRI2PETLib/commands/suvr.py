@@ -40,7 +40,8 @@ def run(args: argparse.Namespace, reporter: Reporter) -> int:
     for finding in findings:
         reporter.warning(finding.message)
     if args.cases is not None:
-        found = run_cohort(read_cases(args.cases, pet_unit=args.pet_unit), setup, args.output, reporter)
+        cases = read_cases(args.cases, reporter, pet_unit=args.pet_unit)
+        found = run_cohort(cases, setup, args.output, reporter)
         reporter.close()
         for row in found["agreement"]:
             reporter.say(

@@ -200,7 +200,7 @@ def _region_names(result: CaseResult) -> list[tuple[str, str]]:
 def _evaluate(
     case: CohortCase, settings: EvaluationSettings, atlases: Sequence[Parcellation]
 ) -> tuple[CaseImages, CaseResult]:
-    images = load_case(case.paths, settings)
+    images = load_case(case.paths, case.own(settings))
     cubic = case.cubic or cubic_coefficients(bundle_of(images.model))
     mean = None if case.training_mean is None else read_image(case.training_mean, kind="pet").image
     result = evaluate_case(

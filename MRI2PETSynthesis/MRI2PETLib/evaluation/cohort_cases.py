@@ -2,34 +2,37 @@
 
 Layout of a run::
 
-    RUN/predictions.csv             case, subject, fold, synthetic, real, t1, mask[, group, genotype, site]
-    RUN/baselines.json              optional: {"folds": {"0": {"cubic_of_t1": {"coefficients": [c0, c1, c2,
-    c3]}}}} RUN/fold_<k>/mean_pet.nii.gz    optional: mean PET of the training scans of fold k in MNI space,
-    any scale
+    RUN/predictions.csv             case, subject, fold, synthetic, pet, t1, mask, group, genotype, site
+    RUN/baselines.json              optional, the cubic of the T1 of each fold:
+                                    {"folds": {"0": {"cubic_of_t1": {"coefficients": [c0, c1, c2, c3]}}}}
+    RUN/fold_<k>/mean_pet.nii.gz    optional: mean PET of the training scans of fold k in MNI space, any scale
 
-Paths in the table are relative to its folder; ``t1``, ``mask`` and the columns in brackets may be empty.
-``subject`` joins repeated scans of one person.
+The table is one of :mod:`MRI2PETLib.images.case_table`.
 """
 
 from __future__ import annotations
 
-import csv
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from MRI2PETLib.core.errors import InputError
-from MRI2PETLib.evaluation.settings import CasePaths
+from MRI2PETLib.core.progress import Reporter
+from MRI2PETLib.evaluation.settings import CasePaths, EvaluationSettings
+from MRI2PETLib.images.case_table import CaseRow, read_case_table
+from MRI2PETLib.preprocessing.pet_units import plain_unit
 
 PREDICTIONS = "predictions.csv"
-_REQUIRED = ("case", "subject", "synthetic", "real")
 STRATA = ("group", "genotype", "site")
 
 
 @dataclass(frozen=True)
 class CohortCase:
-    """One scan: its images, whose it is, and the training-fold baselines that belong to it."""
+    """One scan: its images, whose it is, and the training-fold baselines that belong to it.
+
+    ``pet_unit``: of the real PET, when the table states it.
+    """
 
     case: str
     subject: str
@@ -41,6 +44,7 @@ class CohortCase:
     group: str = ""
     genotype: str = ""
     site: str = ""
+    pet_unit: str | None = None
     cubic: tuple[float, ...] | None = None
     training_mean: Path | None = None
 
@@ -49,8 +53,12 @@ class CohortCase:
         """Its images."""
         return CasePaths(self.synthetic, self.real, self.t1, self.mask)
 
+    def own(self, settings: EvaluationSettings) -> EvaluationSettings:
+        """The settings for this case: a unit in its table wins."""
+        return replace(settings, pet_unit=self.pet_unit or settings.pet_unit)
 
-def read_run(run: Path | str) -> list[CohortCase]:
+
+def read_run(run: Path | str, reporter: Reporter) -> list[CohortCase]:
     """The scans of a cross-validation run with the baselines of their folds.
 
     :raises InputError: no predictions.csv, or see :func:`read_pairs`; an unreadable baselines.json.
@@ -60,66 +68,40 @@ def read_run(run: Path | str) -> list[CohortCase]:
         raise InputError(
             f"{run} has no {PREDICTIONS}.", "Give the folder of a finished cross-validation run."
         )
-    return read_pairs(run / PREDICTIONS, run)
+    return read_pairs(run / PREDICTIONS, reporter, run)
 
 
-def read_pairs(table: Path | str, run: Path | None = None) -> list[CohortCase]:
-    """The scans of a table (CSV); ``run`` is the folder of fold baselines.
+def read_pairs(table: Path | str, reporter: Reporter, run: Path | None = None) -> list[CohortCase]:
+    """The scans of a table of cases (columns ``case``, ``synthetic`` and ``pet``).
 
-    :raises InputError: unreadable table, missing columns or values, a case named twice, no row.
+    :param reporter: is told what was noticed and who is left out.
+    :param run: the folder of fold baselines.
+    :raises InputError: see :func:`.case_table.read_case_table`; all cases excluded.
     """
-    table = Path(table)
-    try:
-        with table.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
-            rows = [{k: (v or "").strip() for k, v in row.items() if k} for row in reader]
-            columns = reader.fieldnames or []
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(
-            f"The table {table} cannot be read: {error}.", "Give a CSV file in UTF-8."
-        ) from error
-    missing = [name for name in _REQUIRED if name not in columns]
-    if missing:
-        raise InputError(
-            f"The table {table} lacks the columns {', '.join(missing)}.",
-            f"It needs {', '.join(_REQUIRED)}; fold, t1, mask, {', '.join(STRATA)} are optional.",
-        )
-    if not rows:
-        raise InputError(f"The table {table} has no row.", "List at least one scan.")
+    listed = read_case_table(table, ("case", "synthetic", "pet"))
+    for note in listed.notes():
+        reporter.warning(note)
     coefficients = _cubic_by_fold(run)
-    cases: dict[str, CohortCase] = {}
-    for number, row in enumerate(rows, start=2):
-        empty = [name for name in _REQUIRED if not row.get(name)]
-        if empty:
-            raise InputError(f"Line {number} of {table} has no {', '.join(empty)}.", "Fill in the value.")
-        if row["case"] in cases:
-            raise InputError(
-                f"{table} lists the case {row['case']!r} twice.", "Give every scan a name of its own."
-            )
-        cases[row["case"]] = _case(row, table.parent, run, coefficients)
-    return list(cases.values())
+    cases = [_case(row, run, coefficients) for row in listed.used]
+    if not cases:
+        raise InputError(f"All cases of {table} are left out.", "Empty the column exclude of one.")
+    return cases
 
 
-def _case(
-    row: dict[str, str], folder: Path, run: Path | None, coefficients: dict[str, tuple[float, ...]]
-) -> CohortCase:
-    paths = {
-        name: folder / row[name] if row.get(name) else None for name in ("synthetic", "real", "t1", "mask")
-    }
-    synthetic, real = paths["synthetic"], paths["real"]
-    assert synthetic is not None and real is not None
-    fold = row.get("fold", "")
-    mean = run / f"fold_{fold}" / "mean_pet.nii.gz" if run is not None and fold else None
+def _case(row: CaseRow, run: Path | None, coefficients: dict[str, tuple[float, ...]]) -> CohortCase:
+    assert row.synthetic is not None and row.pet is not None
+    mean = run / f"fold_{row.fold}" / "mean_pet.nii.gz" if run is not None and row.fold else None
     return CohortCase(
-        case=row["case"],
-        subject=row["subject"],
-        fold=fold,
-        synthetic=synthetic,
-        real=real,
-        t1=paths["t1"],
-        mask=paths["mask"],
-        **{name: row.get(name, "") for name in STRATA},
-        cubic=coefficients.get(fold),
+        case=row.case,
+        subject=row.subject,
+        fold=row.fold,
+        synthetic=row.synthetic,
+        real=row.pet,
+        t1=row.t1,
+        mask=row.mask,
+        pet_unit=plain_unit(row.unit),
+        **{name: getattr(row, name) for name in STRATA},
+        cubic=coefficients.get(row.fold),
         training_mean=mean if mean is not None and mean.is_file() else None,
     )
 

@@ -11,8 +11,9 @@ from typing import Any
 
 from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.core.findings import Finding
-from MRI2PETLib.core.tables import column_name, read_table
+from MRI2PETLib.core.tables import column_name
 from MRI2PETLib.images.formats import sidecar_path
+from MRI2PETLib.images.participants import PARTICIPANTS, read_participants
 
 # From the image up: pet, ses-*, sub-*, dataset; one more for a derivatives folder.
 _LEVELS = 5
@@ -81,7 +82,7 @@ def body_weight(path: Path, sidecar: dict[str, Any]) -> BodyWeight:
         stated = str(sidecar.get("PatientWeightUnits") or "kg")
         return _in_kg(str(sidecar["PatientWeight"]), stated, "PatientWeight of the sidecar")
     subject = re.findall(r"sub-([A-Za-z0-9]+)", path.as_posix())
-    tables = (folder / "participants.tsv" for folder in path.absolute().parents[:_LEVELS])
+    tables = (folder / PARTICIPANTS for folder in path.absolute().parents[:_LEVELS])
     table = next((t for t in tables if t.is_file()), None)
     if not subject or table is None:
         return BodyWeight(None, "no PatientWeight in the sidecar and no weight in a participants.tsv")
@@ -92,10 +93,10 @@ def body_weight(path: Path, sidecar: dict[str, Any]) -> BodyWeight:
 
 
 def _from_participants(table: Path, subject: str) -> BodyWeight:
-    people = read_table(table)
-    row = next((r for r in people.rows if r.get("participant_id") in (f"sub-{subject}", subject)), {})
-    column = next((name for name in row if _WEIGHT_COLUMN.fullmatch(name)), None)
-    if column is None or row[column].lower() in ("", "n/a", "na", "nan"):
+    people = read_participants(table)
+    column = next((name for name in people.columns if _WEIGHT_COLUMN.fullmatch(name)), None)
+    stated_weight = "" if column is None else people.value(f"sub-{subject}", column)
+    if column is None or not stated_weight:
         return BodyWeight(None, f"no weight of sub-{subject} in {table.name}", people.findings)
     described = table.with_suffix(".json")
     columns = _read_json(described) if described.is_file() else {}
@@ -103,7 +104,7 @@ def _from_participants(table: Path, subject: str) -> BodyWeight:
     stated = about.get("Units") if isinstance(about, dict) else None
     match = _WEIGHT_COLUMN.fullmatch(column)
     unit = str(stated or (match and match[1]) or "kg")
-    found = _in_kg(row[column], unit, f"{column} of sub-{subject} in {table.name}")
+    found = _in_kg(stated_weight, unit, f"{column} of sub-{subject} in {table.name}")
     return BodyWeight(found.kg, found.reason, people.findings)
 
 

@@ -75,6 +75,14 @@ def parse_unit(text: str) -> StatedUnit:
     return StatedUnit("unknown", note=f"'{text.strip()}' is stated, which this program does not know")
 
 
+def plain_unit(text: str) -> str | None:
+    """A unit as the settings name it (``SUVbw`` is ``SUV``), or as it is; ``None`` when none is stated."""
+    stated = parse_unit(text)
+    if stated.unit == "unknown" and not stated.note:
+        return None
+    return stated.unit if stated.unit != "unknown" and stated.factor == 1 else text
+
+
 def activity_bq(text: str) -> float | None:
     """Becquerels of one unit of activity: ``MBq``, ``MegaBq``, ``mCi``; ``None`` when it is none.
 

@@ -120,7 +120,7 @@ def _median_scan(cohort: Cohort) -> Scan:
 def _draw(path: Path, cohort: Cohort, scan: Scan, note: str) -> Path:
     """The picture of one scan: its images are read again, none is kept during the run."""
     settings, case = cohort.settings, scan.case
-    images = load_case(case.paths, settings)
+    images = load_case(case.paths, case.own(settings))
     result = evaluate_case(images, atlases=cohort.atlases, seed=settings.seed, fwhm_mm=settings.fwhm_mm)
     return comparison_figure(
         images.t1 if images.t1 is not None else images.synthetic,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +11,11 @@ from MRI2PETLib.core.case_loop import each_case
 from MRI2PETLib.core.errors import EXIT_PARTIAL, InputError
 from MRI2PETLib.core.files import output_folder, staged_folder, write_json
 from MRI2PETLib.core.leftovers import sweep
-from MRI2PETLib.core.names import is_safe_name
+from MRI2PETLib.core.names import file_name
 from MRI2PETLib.core.progress import ProgressCallback, Reporter, part_of
 from MRI2PETLib.core.tables import write_rows, write_table
+from MRI2PETLib.images.case_table import read_case_table
+from MRI2PETLib.preprocessing.pet_units import plain_unit
 from MRI2PETLib.reports import suvr_report as report
 from MRI2PETLib.reports.case_report import REPORT
 from MRI2PETLib.suvr import files
@@ -105,8 +106,9 @@ def run_cohort(
     output_folder(output)
 
     def measure(case: SuvrCase, progress: ProgressCallback) -> Measured:
-        sweep(output / case.case)
-        content = _measure(case.case, case.paths, setup, output / case.case, reporter, progress)
+        folder = output / file_name(case.case)
+        sweep(folder)
+        content = _measure(case.case, case.paths, setup, folder, reporter, progress)
         return Measured(case, files.table_of(content), content)
 
     outcomes = list(each_case(cases, measure, name=lambda case: case.case, reporter=reporter))
@@ -156,36 +158,21 @@ def _scan_rows(measured: Sequence[Measured]) -> Iterator[tuple[Any, ...]]:
             yield (one.case.case, one.case.subject, one.case.group, *row)
 
 
-def read_cases(table: Path, *, pet_unit: str | None = None) -> list[SuvrCase]:
-    """PETs from a table (CSV) with the columns case and pet; subject, t1, mask and group are optional.
+def read_cases(table: Path, reporter: Reporter, *, pet_unit: str | None = None) -> list[SuvrCase]:
+    """The PETs of a table of cases (columns ``case`` and ``pet``; see :mod:`MRI2PETLib.images.case_table`).
 
-    Paths are relative to the table. The ``manifest.csv`` of a training dataset is such a table.
-
-    :raises InputError: unreadable table, missing columns or values, a case named twice or not a file name.
+    :param reporter: is told what was noticed and who is left out.
+    :param pet_unit: unit of the PETs whose line states none.
+    :raises InputError: see :func:`.case_table.read_case_table`; all cases excluded.
     """
-    try:
-        with table.open(encoding="utf-8-sig", newline="") as stream:
-            rows = [{k: (v or "").strip() for k, v in row.items() if k} for row in csv.DictReader(stream)]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(
-            f"The table {table} cannot be read: {error}.", "Give a CSV file in UTF-8."
-        ) from error
-    cases: dict[str, SuvrCase] = {}
-    for number, row in enumerate(rows, start=2):
-        if not row.get("case") or not row.get("pet"):
-            raise InputError(f"Line {number} of {table} has no case or no pet.", "Columns: case, pet, t1.")
-        name = row["case"]
-        if name in cases or not is_safe_name(name):
-            why = "is there twice" if name in cases else "cannot name a folder"
-            raise InputError(f"The case {name!r} of {table} {why}.", "Give every scan a name of its own.")
-        paths = {k: table.parent / row[k] if row.get(k) else None for k in ("pet", "t1", "mask")}
-        assert paths["pet"] is not None
-        cases[name] = SuvrCase(
-            case=name,
-            subject=row.get("subject") or name,
-            paths=SuvrPaths(paths["pet"], paths["t1"], paths["mask"], pet_unit),
-            group=row.get("group", ""),
-        )
+    listed = read_case_table(table, ("case", "pet"))
+    for note in listed.notes():
+        reporter.warning(note)
+    cases = []
+    for row in listed.used:
+        assert row.pet is not None
+        paths = SuvrPaths(row.pet, row.t1, row.mask, plain_unit(row.unit) or pet_unit)
+        cases.append(SuvrCase(row.case, row.subject, paths, row.group))
     if not cases:
-        raise InputError(f"The table {table} has no row.", "List at least one PET.")
-    return list(cases.values())
+        raise InputError(f"All cases of {table} are left out.", "Empty the column exclude of one.")
+    return cases

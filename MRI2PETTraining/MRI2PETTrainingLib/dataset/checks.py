@@ -16,8 +16,8 @@ from MRI2PETLib.core.findings import Finding
 from MRI2PETLib.core.progress import ProgressCallback, no_progress
 from MRI2PETLib.images.bids import body_weight, read_sidecar
 from MRI2PETLib.images.io import open_image, sha256_of
+from MRI2PETLib.images.similar_subjects import similar_subjects
 from MRI2PETTrainingLib.dataset.manifest import Manifest, TrainingCase
-from MRI2PETTrainingLib.dataset.subjects import spelling_findings
 
 # What cannot differ between two scans of one person.
 _OF_A_PERSON = ("genotype", "donor", "group")
@@ -43,11 +43,15 @@ def check_manifest(
             raise
         except MRI2PETError as error:
             findings[case.case].append(Finding("refuse", "unreadable", error.message, error.hint))
-    spellings = spelling_findings({case.case: case.subject for case in manifest.used})
-    for case in manifest.used:
-        if case.subject in spellings:
-            findings[case.case].append(spellings[case.subject])
-    return manifest.noting(findings).excluding(_repeats(manifest.used, hashes)), hashes
+    manifest = noting_similar(manifest).noting(findings)
+    return manifest.excluding(_repeats(manifest.used, hashes)), hashes
+
+
+def noting_similar(manifest: Manifest) -> Manifest:
+    """The manifest with a warning at each case whose subject may be another one too."""
+    keys = {case.case: case.subject for case in manifest.used}
+    similar = similar_subjects(keys, by_name=not manifest.names_people)
+    return manifest.noting({case: [similar[subject]] for case, subject in keys.items() if subject in similar})
 
 
 def check_people(cases: Sequence[TrainingCase]) -> None:
@@ -61,7 +65,7 @@ def check_people(cases: Sequence[TrainingCase]) -> None:
             value = getattr(case, column)
             first = seen.setdefault(case.subject, case)
             before = getattr(first, column)
-            if value != before:
+            if value.casefold() != before.casefold():
                 raise InputError(
                     f"Subject {case.subject!r} has the {column} {before or 'missing'!r} in {first.case!r} "
                     f"and {value or 'missing'!r} in {case.case!r}: are these different people under one id?",

@@ -2,31 +2,26 @@
 
 Three layouts are read:
 
-* a manifest: a CSV (or a folder with ``manifest.csv``), columns ``case, t1, pet`` and optionally ``subject,
-  mask, unit, group, genotype, site, donor, exclude``; paths are relative to the CSV;
+* a manifest: a table of cases (or a folder with ``manifest.csv``), see :mod:`MRI2PETLib.images.case_table`;
 * BIDS: ``sub-*/[ses-*/]anat/*_T1w``, ``sub-*/[ses-*/]pet/*_pet``, ``participants.tsv``;
 * a folder a case: ``subject_001/T1.nii.gz`` and ``PET.nii.gz`` (or ``*T1*`` and ``*_suv_*``, as published).
 """
 
 from __future__ import annotations
 
-import csv
-import io
 import re
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 from MRI2PETLib.core.errors import InputError
-from MRI2PETLib.core.files import write_text
 from MRI2PETLib.core.findings import Finding
+from MRI2PETLib.core.tables import write_table
+from MRI2PETLib.images.case_table import CaseRow, check_case_names, read_case_table
 from MRI2PETLib.images.formats import image_stem, is_image
-from MRI2PETTrainingLib.dataset.subjects import subject_keys
-
-_OPTIONAL = ("mask", "unit", "group", "genotype", "site", "donor", "exclude")
-_PATHS = ("t1", "pet", "mask")
+from MRI2PETLib.images.participants import PARTICIPANTS, Participants, read_participants
+from MRI2PETLib.images.subjects import subject_keys
 
 
 @dataclass(frozen=True)
@@ -56,10 +51,17 @@ class TrainingCase:
 
 @dataclass(frozen=True)
 class Manifest:
-    """All cases of a dataset, sorted by name, and what was noticed about each (by case name)."""
+    """All cases of a dataset, sorted by name, and what was noticed.
+
+    :ivar findings: about each case, by its name.
+    :ivar about: findings about the dataset as a whole.
+    :ivar names_people: a column or a folder says whose scan each is; else the names of the cases were taken.
+    """
 
     cases: tuple[TrainingCase, ...]
     findings: Mapping[str, tuple[Finding, ...]] = field(default_factory=dict)
+    about: tuple[Finding, ...] = ()
+    names_people: bool = True
 
     @property
     def used(self) -> tuple[TrainingCase, ...]:
@@ -96,20 +98,27 @@ def read_dataset(
         raise InputError(f"{dataset} does not exist.", "Check the path of the dataset.")
     table = dataset if dataset.is_file() else dataset / "manifest.csv"
     if table.is_file():
-        rows = _from_table(table)
-    elif any(dataset.glob("sub-*/anat")) or any(dataset.glob("sub-*/ses-*/anat")):
-        rows = _from_bids(dataset)
-    else:
-        rows = _from_folders(dataset)
-    if not rows:
+        listed = read_case_table(
+            table, ("case", "t1", "pet"), subject_pattern=subject_pattern, overrides=overrides
+        )
+        cases = [_case(row, table.parent) for row in listed.rows]
+        return Manifest(_sorted(cases), about=listed.findings, names_people=listed.names_people)
+    is_bids = any(dataset.glob("sub-*/anat")) or any(dataset.glob("sub-*/ses-*/anat"))
+    found = _from_bids(dataset) if is_bids else Manifest(tuple(_from_folders(dataset)), names_people=False)
+    names = [case.case for case in found.cases]
+    if not names:
         raise InputError(
             f"{dataset} holds no case.",
             "Expected: a manifest.csv, a BIDS dataset, or folders that hold T1.nii.gz and PET.nii.gz.",
         )
-    named = {row.case: row.subject for row in rows if row.subject}
-    keys = subject_keys([row.case for row in rows], subject_pattern, {**named, **(overrides or {})})
-    cases = [replace(row, subject=keys[row.case]) for row in rows]
-    return Manifest(tuple(sorted(cases, key=lambda case: case.case)))
+    check_case_names(names, str(dataset))
+    named = {case.case: case.subject for case in found.cases if case.subject}
+    keys = subject_keys(names, subject_pattern, {**named, **(overrides or {})})
+    return replace(found, cases=_sorted([replace(case, subject=keys[case.case]) for case in found.cases]))
+
+
+def _sorted(cases: Sequence[TrainingCase]) -> tuple[TrainingCase, ...]:
+    return tuple(sorted(cases, key=lambda case: case.case))
 
 
 def write_manifest(
@@ -121,83 +130,32 @@ def write_manifest(
     """
     names = [f.name for f in fields(TrainingCase)]
     extra = sorted({column for row in (prepared or {}).values() for column in row})
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*names, "level", "findings", *extra])
+    rows = []
     for case in manifest.cases:
         found = manifest.findings.get(case.case, ())
         worst = max((f.level for f in found), key=("ok", "warn", "refuse").index, default="ok")
         values = [getattr(case, name) for name in names]
-        values = [str(v.resolve()) if isinstance(v, Path) else v or "" for v in values]
+        values = [v.resolve() if isinstance(v, Path) else v for v in values]
         told = " ".join(f"{f.message} {f.hint}".strip() for f in found)
         row = (prepared or {}).get(case.case, {})
-        writer.writerow([*values, worst, told, *(row.get(column, "") for column in extra)])
-    return write_text(path, text.getvalue())
+        rows.append([*values, worst, told, *(row.get(column) for column in extra)])
+    return write_table(path, [*names, "level", "findings", *extra], rows)
 
 
-def _from_table(table: Path) -> list[TrainingCase]:
-    try:
-        text = table.read_text(encoding="utf-8-sig")
-        dialect = "excel-tab" if table.suffix.lower() == ".tsv" else _dialect(text)
-        reader = csv.DictReader(io.StringIO(text), dialect=dialect)
-        rows = [{(k or "").strip(): (v or "").strip() for k, v in row.items() if k} for row in reader]
-        columns = [(name or "").strip() for name in reader.fieldnames or []]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"The manifest {table} cannot be read: {error}.", "Save it as UTF-8 CSV.") from error
-    missing = [name for name in ("case", "t1", "pet") if name not in columns]
-    if missing:
-        raise InputError(
-            f"The manifest {table} lacks the column(s) {', '.join(missing)}.",
-            f"Needed: case, t1, pet; optional: subject, {', '.join(_OPTIONAL)}.",
-        )
-    for number, row in enumerate(rows, start=2):
-        empty = [name for name in ("case", "t1", "pet") if not row.get(name)]
-        if empty and not row.get("exclude"):
-            raise InputError(f"Line {number} of {table} has no {', '.join(empty)}.", "Fill it in.")
-        if "subject" in columns and not row.get("subject"):
-            raise InputError(
-                f"Line {number} of {table} has no subject.",
-                "Fill in the column for every case, or remove it to read subjects from the names.",
-            )
-    twice = [name for name, n in Counter(row["case"] for row in rows).items() if n > 1]
-    if twice:
-        raise InputError(
-            f"{table} lists the case {twice[0]!r} twice: two scans, perhaps of two people, under one id.",
-            "Give every scan a case name of its own; scans of one person share the subject column.",
-        )
-    return [_case(row, table.parent) for row in rows]
-
-
-def _dialect(text: str) -> type[csv.Dialect] | str:
-    """Spreadsheets of half the world separate columns by semicolons."""
-    first = text.partition("\n")[0]
-    return _Semicolons if first.count(";") > first.count(",") else "excel"
-
-
-class _Semicolons(csv.excel):
-    delimiter = ";"
-
-
-def _case(row: Mapping[str, str], folder: Path) -> TrainingCase:
-    paths = {name: folder / Path(row[name]).expanduser() for name in _PATHS if row.get(name)}
-    rest = {name: row.get(name, "") for name in ("subject", *_OPTIONAL) if name not in _PATHS}
+def _case(row: CaseRow, folder: Path) -> TrainingCase:
+    """A line of a table; a case that is left out need not have images."""
     missing = folder / "missing"
-    return TrainingCase(
-        case=row["case"],
-        t1=paths.get("t1", missing),
-        pet=paths.get("pet", missing),
-        mask=paths.get("mask"),
-        **rest,
-    )
+    given = {f.name: getattr(row, f.name) for f in fields(TrainingCase)}
+    return TrainingCase(**{**given, "t1": row.t1 or missing, "pet": row.pet or missing})
 
 
-def _from_bids(root: Path) -> list[TrainingCase]:
-    people = _participants(root)
-    rows = []
+def _from_bids(root: Path) -> Manifest:
+    """One case a session with a PET; people by their folders."""
+    people = read_participants(root / PARTICIPANTS) if (root / PARTICIPANTS).is_file() else None
+    cases: list[TrainingCase] = []
+    findings: dict[str, tuple[Finding, ...]] = {}
     for person in sorted(p for p in root.glob("sub-*") if p.is_dir()):
-        about: dict[str, Any] = {
-            k: people.get(person.name, {}).get(k, "") for k in ("group", "genotype", "site")
-        }
+        about: dict[str, Any] = {} if people is None else _about(people, person.name)
         all_t1 = _images(person, "**/anat/*_T1w.*")
         sessions = sorted(p for p in person.glob("ses-*") if p.is_dir()) or [person]
         for session in sessions:
@@ -206,7 +164,7 @@ def _from_bids(root: Path) -> list[TrainingCase]:
                 continue  # a session without PET serves as the T1 of the others
             name = person.name if session == person else f"{person.name}_{session.name}"
             t1s = t1s or all_t1
-            rows.append(
+            cases.append(
                 TrainingCase(
                     name,
                     person.name,
@@ -216,23 +174,20 @@ def _from_bids(root: Path) -> list[TrainingCase]:
                     exclude=_ambiguous(t1s, "T1") or _ambiguous(pets, "PET"),
                 )
             )
-    return rows
+            if people is not None and person.name not in people:
+                message = f"{PARTICIPANTS} has no line for {person.name}: its group and genotype are unknown."
+                findings[name] = (Finding("warn", "no_participant", message, "Add the line, or correct it."),)
+    return Manifest(tuple(cases), findings, () if people is None else people.findings)
 
 
-def _participants(root: Path) -> dict[str, dict[str, str]]:
-    """participants.tsv: columns in lower case; ``diagnosis`` and ``rs6971`` stand for group and genotype."""
-    path = root / "participants.tsv"
-    if not path.is_file():
-        return {}
-    found = {}
-    with path.open(encoding="utf-8-sig", newline="") as stream:
-        for line in csv.DictReader(stream, delimiter="\t"):
-            row = {(k or "").lower(): (v or "").strip() for k, v in line.items() if k}
-            row = {k: "" if v.lower() == "n/a" else v for k, v in row.items()}
-            row["group"] = row.get("group") or row.get("diagnosis", "")
-            row["genotype"] = row.get("genotype") or row.get("rs6971", "")
-            found[row.get("participant_id", "")] = row
-    return found
+def _about(people: Participants, person: str) -> dict[str, str]:
+    """What the table says of a person; ``diagnosis`` and ``rs6971`` stand for group and genotype."""
+    return {
+        "group": people.value(person, "group", "diagnosis"),
+        "genotype": people.value(person, "genotype", "rs6971"),
+        "site": people.value(person, "site"),
+        "donor": people.value(person, "donor"),
+    }
 
 
 def _from_folders(root: Path) -> list[TrainingCase]:

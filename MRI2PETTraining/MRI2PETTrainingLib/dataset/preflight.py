@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from statistics import fmean
 from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.core.findings import Finding
 from MRI2PETLib.core.progress import Reporter, part_of
+from MRI2PETLib.images.similar_subjects import LAST_PART, TWO_SPELLINGS
 from MRI2PETLib.models.model_space import ModelSpace
 from MRI2PETTrainingLib.dataset.cache import Prepared, disk_use, prepare_cases
 from MRI2PETTrainingLib.dataset.checks import check_manifest
@@ -19,6 +21,7 @@ from MRI2PETTrainingLib.dataset.manifest import Manifest, TrainingCase, read_dat
 CASES = "cases.csv"
 GENOTYPES = ("HAB", "MAB", "LAB")
 _VOLUME_TOLERANCE = 0.15  # of two brains of one person
+_MOST_LINES = 5  # of one kind of warning
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,10 @@ def prepare_dataset(
     manifest = read_dataset(dataset, subject_pattern=options.subject_pattern, overrides=options.subjects)
     if options.adjust_genotype:
         manifest = check_genotypes(manifest)
+    for finding in manifest.about:
+        reporter.warning(f"{finding.message} {finding.hint}")
     manifest, hashes = check_manifest(manifest, part_of(reporter.progress, 0, 0.1))
+    _warn_of_people(manifest, reporter)
     usable = [case for case in manifest.used if case.case in hashes]
     prepared, failed = prepare_cases(
         usable,
@@ -97,8 +103,20 @@ def prepare_dataset(
         )
     used = {case.case: prepared[case.case] for case in manifest.used}
     check_units(list(used.values()))
+    check_copies(list(used.values()))
     _tell(manifest, used, reporter)
     return manifest, used
+
+
+def _warn_of_people(manifest: Manifest, reporter: Reporter) -> None:
+    """Say before anything is computed who may be one person: a leak that nothing later would notice."""
+    of_people = (TWO_SPELLINGS, LAST_PART)
+    told = [f for case in manifest.used for f in manifest.findings.get(case.case, ()) if f.code in of_people]
+    lines = list(dict.fromkeys(f"{f.message} {f.hint}" for f in told))
+    for line in lines[:_MOST_LINES]:
+        reporter.warning(line)
+    if len(lines) > _MOST_LINES:
+        reporter.warning(f"{len(lines) - _MOST_LINES} more such warnings are in {CASES}.")
 
 
 def check_genotypes(manifest: Manifest) -> Manifest:
@@ -133,6 +151,23 @@ def check_units(prepared: Sequence[Prepared]) -> None:
             f"The PETs are in different units: {told}.",
             "Bring all into one unit, or state the unit of each in the manifest (column unit).",
         )
+
+
+def check_copies(prepared: Sequence[Prepared]) -> None:
+    """Raise if two subjects share an image, whatever the bytes of its file (compressed or named otherwise).
+
+    :raises InputError: naming both.
+    """
+    owners: dict[bytes, Prepared] = {}
+    for entry in prepared:
+        for what, values in zip(("T1", "PET"), entry.arrays()):
+            first = owners.setdefault(hashlib.sha256(values.tobytes()).digest(), entry)
+            if first.case.subject != entry.case.subject:
+                raise InputError(
+                    f"{entry.case.case!r} (subject {entry.case.subject!r}) and {first.case.case!r} (subject "
+                    f"{first.case.subject!r}) hold the same {what}: one person under two ids.",
+                    "Give both cases one subject, or remove the copy.",
+                )
 
 
 def _volume_findings(prepared: Sequence[Prepared]) -> dict[str, list[Finding]]:

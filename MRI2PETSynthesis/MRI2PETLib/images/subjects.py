@@ -1,23 +1,23 @@
-"""Whose scan a case is: the subject key, from a column or from the case's name, and where it looks wrong."""
+"""Whose scan a case is: the subject key, from a column or from the case's name."""
 
 from __future__ import annotations
 
-import csv
 import re
+import unicodedata
 from collections.abc import Iterable, Mapping
-from itertools import combinations
 from pathlib import Path
 
 from MRI2PETLib.core.errors import InputError
-from MRI2PETLib.core.findings import Finding
+from MRI2PETLib.core.tables import read_table
 
-# A name with at least one digit, then any number of visit marks: _01, _010818, _REDO, _ses-02, -run2, _V1 ...
+# What follows a person's number and tells a visit: _01, _010818, _2018-08-01, _REDO, _ses-02, -run2, _V1 ...
 # Three digits are a person's number, so that subject_001 stays whole.
-DEFAULT_PATTERN = (
-    r"(?P<subject>.*?\d.*?)"
-    r"(?:[_\- .](?:\d{1,2}|\d{6}|\d{8}|redo|rescan|retest|test|baseline|follow-?up\d*"
-    r"|(?:ses|session|run|visit|scan|v|tp|rep)-?[a-z]?\d+))*"
+VISIT_MARKS = (
+    r"(?:19|20)\d\d[-_.]\d\d[-_.]\d\d|\d\d[-_.]\d\d[-_.](?:19|20)\d\d|\d{1,2}|\d{6}|\d{8}"
+    r"|redo|rescan|retest|test|baseline|follow-?up\d*"
+    r"|(?:ses|session|run|visit|scan|v|tp|rep)-?[a-z]?\d+"
 )
+DEFAULT_PATTERN = rf"(?P<subject>.*?\d.*?)(?:[_\- .](?:{VISIT_MARKS}))*"
 
 
 def compile_pattern(pattern: str) -> re.Pattern[str]:
@@ -27,7 +27,7 @@ def compile_pattern(pattern: str) -> re.Pattern[str]:
     """
     try:
         compiled = re.compile(pattern, re.IGNORECASE)
-    except re.error as error:
+    except (re.error, RecursionError) as error:
         raise InputError(f"The subject pattern {pattern!r} is not valid: {error}.") from error
     if "subject" not in compiled.groupindex:
         raise InputError(
@@ -75,50 +75,43 @@ def subject_keys(
             "Correct the list; its first column holds names of cases.",
         )
     compiled = None if pattern is None else compile_pattern(pattern)
-    spelling: dict[str, str] = {_plain(name): name for name in sorted(overrides.values())}
+    spelling: dict[str, str] = {plain_name(name): name for name in sorted(overrides.values())}
     keys = {}
     for case in cases:
         key = overrides.get(case) or subject_key(case, compiled)
-        keys[case] = spelling.setdefault(_plain(key), key)
+        keys[case] = spelling.setdefault(plain_name(key), key)
     return keys
 
 
 def read_overrides(path: Path) -> dict[str, str]:
-    """A CSV of two columns, ``case`` and ``subject``.
+    """A table of two columns, ``case`` and ``subject``.
 
-    :raises InputError: if it cannot be read or lacks a column or value.
+    :raises InputError: if it cannot be read, lacks a column or value, or gives a case two subjects.
     """
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as stream:
-            rows = list(csv.DictReader(stream))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{path} cannot be read: {error}.", "Give a CSV with case and subject.") from error
-    found = {(row.get("case") or "").strip(): (row.get("subject") or "").strip() for row in rows}
-    if not found or not all(found) or not all(found.values()):
-        raise InputError(f"{path} lacks a case or a subject in some line.", "It needs both columns, filled.")
-    return found
+    table = read_table(path, ("case", "subject"))
+    subjects: dict[str, str] = {}
+    for number, row in zip(table.lines, table.rows):
+        case, subject = row["case"], row["subject"]
+        if not case or not subject:
+            raise InputError(f"Line {number} of {path} lacks a case or a subject.", "It needs both.")
+        if subjects.setdefault(case, subject) != subject:
+            raise InputError(
+                f"{path} gives the case {case!r} two subjects: {subjects[case]!r} and {subject!r}.",
+                "Keep one line a case.",
+            )
+    if not subjects:
+        raise InputError(f"{path} lists no case.", "It needs the columns case and subject, filled.")
+    return subjects
 
 
-def spelling_findings(keys: Mapping[str, str]) -> dict[str, Finding]:
-    """Warnings for subjects that look like one person under two names, such as KOA033 and PBRKOA033.
+def plain_name(name: str) -> str:
+    """For comparing: one form of accents, lower case, no separator but between digits, no leading zeros.
 
-    :param keys: case -> subject.
-    :returns: subject -> warning.
+    >>> plain_name("KOA_033") == plain_name("koa33"), plain_name("2_10") == plain_name("21_0")
+    (True, False)
     """
-    plain = {subject: _plain(subject) for subject in sorted(set(keys.values()))}
-    numbered = {s: p for s, p in plain.items() if re.search(r"[a-z]\d+$", p)}
-    found = {}
-    for a, b in combinations(sorted(numbered, key=lambda s: len(numbered[s])), 2):
-        same = numbered[a] == numbered[b]
-        tail = numbered[b].endswith(numbered[a]) and len(re.sub(r"\d+$", "", numbered[a])) >= 2
-        if same or tail:
-            message = f"The subjects {a!r} and {b!r} look like one person under two names."
-            hint = "If they are, give them one subject (--subjects or the manifest's subject column)."
-            found[b] = Finding("warn", "two_spellings", message, hint)
-    return found
-
-
-def _plain(name: str) -> str:
-    """For comparing: lower case, no separators, no leading zeros in a number."""
-    name = re.sub(r"(?<!\d)0+(?=\d)", "", name.lower())
-    return re.sub(r"[^\w]|_", "", name) or name
+    name = unicodedata.normalize("NFKC", name).casefold()
+    name = re.sub(r"(?<=\d)[\W_]+(?=\d)", ".", name)  # 2_10 and 21_0 are two names
+    plain = re.sub(r"[^\w.]|_|(?<!\d)\.|\.(?!\d)", "", name)
+    plain = re.sub(r"(?<!\d)0+(?=\d)", "", plain)
+    return re.sub(r"^(\d+)\.0$", r"\1", plain) or name  # a spreadsheet's 7.0 is 7

@@ -1,0 +1,232 @@
+"""Tables of cases: which images belong to a scan, whose it is, and what is known of the person.
+
+Every command that takes a table takes this one, and a column means the same to all of them:
+
+==============  ==============================================================================================
+``case``        name of the scan, one of its own
+``subject``     whose scan it is; repeated scans of a person share it. Without the column the case's name says
+``t1``          T1-weighted MRI: a file or a DICOM folder
+``pet``         real PET
+``mask``        brain mask on the grid of the T1
+``synthetic``   synthetic PET, to be compared with ``pet``
+``unit``        unit of ``pet``; wins over what its files state
+``group``       diagnosis or study arm: folds balance it, statistics are by it
+``genotype``    HAB, MAB or LAB (rs6971)
+``site``        where it was scanned
+``donor``       what else must not be on two sides of a split, such as whose anatomy a simulation used
+``fold``        number of the fold of a cross-validation that left the case out
+``exclude``     why the case is left out; empty, ``no`` or ``0`` for a case in use
+==============  ==============================================================================================
+
+Paths are relative to the table. ``n/a`` is an empty cell, as in BIDS. Columns are found in any case;
+``participant_id`` is ``subject``. Others are ignored, with a warning where one looks like one of these.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from MRI2PETLib.core.errors import InputError
+from MRI2PETLib.core.findings import Finding
+from MRI2PETLib.core.names import file_name
+from MRI2PETLib.core.tables import Table, read_table
+from MRI2PETLib.images.similar_subjects import similar_subjects
+from MRI2PETLib.images.subjects import subject_keys
+
+_PATHS = ("t1", "pet", "mask", "synthetic")
+_EMPTY = {"", "n/a", "na", "nan", "#n/a"}
+_IN_USE = {"no", "0", "false", "n", "none", "-", "0.0"}
+_MARKED = {"yes", "1", "true", "y", "x", "1.0"}
+_LONGEST = 120  # bytes of a case's name: names of outputs put entities behind it
+_OTHER_NAMES = {
+    "case": ("scan", "scan_id", "case_id", "session"),
+    "subject": (
+        "subject_id",
+        "subjectid",
+        "subj",
+        "sub",
+        "participant",
+        "patient",
+        "patient_id",
+        "person",
+        "pid",
+    ),
+    "t1": ("t1w", "mri", "mprage", "t1_path"),
+    "pet": ("real", "real_pet", "pet_path"),
+    "unit": ("pet_units", "suv_unit"),
+    "group": ("diagnosis", "dx", "cohort", "arm"),
+    "genotype": ("rs6971", "tspo"),
+    "site": ("center", "centre", "scanner", "hospital"),
+    "exclude": ("excluded", "exclusion", "use", "include", "qc"),
+}
+
+
+@dataclass(frozen=True)
+class CaseRow:
+    """One line of a table of cases; see the columns above. What is not stated is ``None`` or empty."""
+
+    case: str
+    subject: str
+    t1: Path | None = None
+    pet: Path | None = None
+    mask: Path | None = None
+    synthetic: Path | None = None
+    unit: str = ""
+    group: str = ""
+    genotype: str = ""
+    site: str = ""
+    donor: str = ""
+    fold: str = ""
+    exclude: str = ""
+
+
+@dataclass(frozen=True)
+class CaseTable:
+    """All lines of a table of cases, and what was noticed.
+
+    :ivar names_people: the table says whose scan each is; else the names of the cases were taken for it.
+    """
+
+    path: Path
+    rows: tuple[CaseRow, ...]
+    findings: tuple[Finding, ...]
+    names_people: bool
+
+    @property
+    def used(self) -> tuple[CaseRow, ...]:
+        """The lines that are not excluded."""
+        return tuple(row for row in self.rows if not row.exclude)
+
+    def notes(self) -> list[str]:
+        """What a user should be told: findings, possible repeats of a person, cases left out."""
+        keys = {row.case: row.subject for row in self.used}
+        similar = similar_subjects(keys, by_name=not self.names_people).values()
+        told = dict.fromkeys(f"{f.message} {f.hint}".strip() for f in (*self.findings, *similar))
+        return [*told, *(f"{row.case} is left out: {row.exclude}" for row in self.rows if row.exclude)]
+
+
+def read_case_table(
+    path: Path | str,
+    needed: Sequence[str],
+    *,
+    subject_pattern: str | None = None,
+    overrides: Mapping[str, str] | None = None,
+) -> CaseTable:
+    """Read a table of cases.
+
+    :param needed: columns that must be there and filled in every line that is not excluded.
+    :param subject_pattern: see :func:`.subjects.subject_keys`; not used where a column names the subjects.
+    :param overrides: case -> subject, wins over the table.
+    :raises InputError: no such table, a column or value missing, a case named twice or like another one, a
+        column that seems to hold the subjects under another name.
+    """
+    table = _renamed(read_table(path))
+    similar = dict(_similar_columns(table.columns))
+    missing = [name for name in needed if name not in table.columns]
+    if missing:
+        like = [f"{other} looks like {name}" for other, name in similar.items() if name in missing]
+        optional = [f.name for f in fields(CaseRow) if f.name not in needed]
+        raise InputError(
+            f"The table {path} lacks the column(s) {', '.join(missing)}"
+            + (f" ({'; '.join(like)})." if like else "."),
+            f"Needed: {', '.join(needed)}; optional: {', '.join(optional)}.",
+        )
+    people = next((other for other, name in similar.items() if name == "subject"), None)
+    if people is not None:
+        raise InputError(
+            f"The table {path} has no column subject, but {people}, which may say whose scan each is.",
+            "Rename it to subject; or remove it if the names of the cases are to say that.",
+        )
+    findings = [
+        Finding(
+            "warn", "table_column", f"The column {other} of {table.path.name} is not used.", f"Is it {name}?"
+        )
+        for other, name in similar.items()
+    ]
+    rows = [_row(table, number, row, needed) for number, row in zip(table.lines, table.rows)]
+    if not rows:
+        raise InputError(f"The table {path} has no row.", "List at least one case.")
+    check_case_names([row.case for row in rows], str(path))
+    named = {row.case: row.subject for row in rows if row.subject}
+    keys = subject_keys([row.case for row in rows], subject_pattern, {**named, **(overrides or {})})
+    rows = [replace(row, subject=keys[row.case]) for row in rows]
+    return CaseTable(
+        table.path, tuple(rows), (*table.findings, *findings), names_people="subject" in table.columns
+    )
+
+
+def check_case_names(names: Sequence[str], source: str) -> None:
+    """Refuse names of cases that are equal, or are so as names of files on some computer.
+
+    :raises InputError: naming both, or a name that is too long.
+    """
+    seen: dict[str, str] = {}
+    for name in names:
+        key = file_name(name).casefold()
+        if len(key.encode()) > _LONGEST:
+            raise InputError(f"The case {name[:40]!r}... of {source} has too long a name.", "Shorten it.")
+        if key in seen:
+            twice = (
+                f"the case {name!r} twice" if seen[key] == name else f"the cases {seen[key]!r} and {name!r}"
+            )
+            raise InputError(
+                f"{source} lists {twice}: their files would have one name.",
+                "Give every scan a case name of its own; scans of one person share the subject column.",
+            )
+        seen[key] = name
+
+
+def _renamed(table: Table) -> Table:
+    """``participant_id`` of BIDS is the subject."""
+    if "subject" in table.columns or "participant_id" not in table.columns:
+        return table
+    names = {"participant_id": "subject"}
+    rows = tuple({names.get(key, key): value for key, value in row.items()} for row in table.rows)
+    return replace(table, columns=tuple(names.get(name, name) for name in table.columns), rows=rows)
+
+
+def _similar_columns(columns: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Columns that are none of ours, and which of ours that is not there each looks like."""
+    ours = [field.name for field in fields(CaseRow)]
+    absent = [name for name in ours if name not in columns]
+    for column in columns:
+        if column in ours or not column:
+            continue
+        known = [name for name in absent if column in _OTHER_NAMES.get(name, ())]
+        for name in known or get_close_matches(column, absent, 1, 0.8):
+            yield column, name
+
+
+def _row(table: Table, number: int, row: Mapping[str, str], needed: Sequence[str]) -> CaseRow:
+    values = {name: "" if text.lower() in _EMPTY else text for name, text in row.items()}
+    for name in ("case", "subject"):  # somebody's initials may be NA
+        values[name] = "" if row.get(name, "").lower() in ("", "n/a") else row[name]
+    exclude = values.get("exclude", "")
+    exclude = "" if exclude.lower() in _IN_USE else exclude
+    exclude = "marked in the table" if exclude.lower() in _MARKED else exclude
+    empty = [name for name in needed if not values[name] and (not exclude or name == "case")]
+    if "subject" in row and not values["subject"] and not exclude:
+        empty.append("subject")
+    if empty:
+        raise InputError(
+            f"Line {number} of {table.path} has no {', '.join(empty)}.",
+            "Fill it in (without a column subject, the names of the cases say whose they are).",
+        )
+    folder = table.path.parent
+    content: dict[str, Any] = {f.name: values.get(f.name, "") for f in fields(CaseRow)}
+    content |= {name: _path(content[name], folder) if content[name] else None for name in _PATHS}
+    return CaseRow(**{**content, "exclude": exclude})
+
+
+def _path(text: str, folder: Path) -> Path:
+    """A path of a cell; one with backslashes may come from a table made on Windows."""
+    path = folder / os.path.expanduser(text)
+    if "\\" in text and not path.exists():
+        turned = folder / text.replace("\\", "/")
+        return turned if turned.exists() else path
+    return path

@@ -1,0 +1,69 @@
+"""``participants.tsv`` of a BIDS dataset: what is known of each person."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+
+from MRI2PETLib.core.errors import InputError
+from MRI2PETLib.core.findings import Finding
+from MRI2PETLib.core.tables import read_table
+from MRI2PETLib.images.subjects import plain_name
+
+PARTICIPANTS = "participants.tsv"
+_EMPTY = {"", "n/a", "na", "nan"}
+
+
+@dataclass(frozen=True)
+class Participants:
+    """The rows of a table of people.
+
+    People are found with and without ``sub-``, in any case, and without the leading zeros that a spreadsheet
+    takes away, as long as that names one person.
+    """
+
+    path: Path
+    columns: tuple[str, ...]
+    rows: dict[str, list[dict[str, str]]]
+    findings: tuple[Finding, ...]
+
+    def __contains__(self, person: str) -> bool:
+        return bool(self._rows_of(person))
+
+    def value(self, person: str, *columns: str) -> str:
+        """What the first of ``columns`` that says something says of a person; empty if none does.
+
+        :raises InputError: if two lines of the person contradict each other.
+        """
+        for column in columns:
+            said = {row.get(column, "") for row in self._rows_of(person)}
+            said = {text for text in said if text.lower() not in _EMPTY}
+            if len(said) > 1:
+                first, second = sorted(said)[:2]
+                raise InputError(
+                    f"{self.path} lists {person} twice, with the {column} {first!r} and {second!r}.",
+                    "Keep one line a person, or give different people ids of their own.",
+                )
+            if said:
+                return said.pop()
+        return ""
+
+    def _rows_of(self, person: str) -> list[dict[str, str]]:
+        bare = person.removeprefix("sub-")
+        if bare in self.rows:
+            return self.rows[bare]
+        alike = [name for name in self.rows if plain_name(name) == plain_name(bare)]
+        return self.rows[alike[0]] if len(alike) == 1 else []
+
+
+def read_participants(path: Path) -> Participants:
+    """Read a table of people.
+
+    :raises InputError: if it cannot be read or has no column ``participant_id``.
+    """
+    table = read_table(path, ("participant_id",))
+    rows: dict[str, list[dict[str, str]]] = defaultdict(list)
+    for row in table.rows:
+        rows[row["participant_id"].removeprefix("sub-")].append(row)
+    return Participants(table.path, table.columns, dict(rows), table.findings)

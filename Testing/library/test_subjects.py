@@ -1,0 +1,191 @@
+"""Whose scan a name says it is, and which names may be one person."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from MRI2PETLib.core.errors import InputError
+from MRI2PETLib.images.similar_subjects import (
+    joining_pattern,
+    last_part_groups,
+    similar_subjects,
+    spelling_findings,
+)
+from MRI2PETLib.images.subjects import plain_name, read_overrides, subject_key, subject_keys
+from properties import quick
+
+
+@pytest.mark.parametrize(
+    ("case", "subject"),
+    [
+        ("subject_001", "subject_001"),
+        ("subject_01", "subject_01"),
+        ("IGN_CLBP008_01", "IGN_CLBP008"),
+        ("IGN_CLBP008_01_REDO", "IGN_CLBP008"),
+        ("PBRKOA_KOA003_010818", "PBRKOA_KOA003"),
+        ("PBRKOA033_112217", "PBRKOA033"),
+        ("P01_2019-03-04", "P01"),
+        ("P01_04.03.2019", "P01"),
+        ("sub-07_ses-02", "sub-07"),
+        ("HC12 scan2", "HC12"),
+        ("anna", "anna"),
+    ],
+)
+def test_the_subject_of_a_name(case: str, subject: str) -> None:
+    assert subject_key(case) == subject
+
+
+def test_spellings_that_differ_in_case_separators_or_zeros_are_one_person() -> None:
+    keys = subject_keys(["KOA_033_01", "koa033_02", "KOA33_03", "KOA030_01"])
+    assert len(set(keys.values())) == 2 and keys["KOA030_01"] not in (keys["KOA33_03"], keys["koa033_02"])
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "same"),
+    [
+        ("M\u00fcller", "mu\u0308LLER", True),
+        ("7", "7.0", True),
+        ("07", "7", True),
+        ("1.0", "10", False),
+        ("2_10", "21_0", False),
+        ("002_S_0295", "2S295", True),
+        ("P1", "P10", False),
+    ],
+)
+def test_when_two_spellings_are_one(a: str, b: str, same: bool) -> None:
+    assert (plain_name(a) == plain_name(b)) is same
+
+
+def test_a_prefix_is_shown_and_an_override_joins_the_two() -> None:
+    keys = subject_keys(["KOA033_010118", "PBRKOA033_020218", "KOA133_010118"])
+    assert list(spelling_findings(keys)) == ["PBRKOA033"]
+    joined = subject_keys(["KOA033_010118", "PBRKOA033_020218"], overrides={"PBRKOA033_020218": "KOA033"})
+    assert set(joined.values()) == {"KOA033"} and not spelling_findings(joined)
+
+
+def test_pattern_errors_name_the_pattern() -> None:
+    with pytest.raises(InputError, match="no group called subject"):
+        subject_keys(["a1"], r"[a-z]\d")
+    with pytest.raises(InputError, match="does not match the case 'b'"):
+        subject_keys(["b"], r"(?P<subject>a\d)")
+    with pytest.raises(InputError, match="names the case 'c9'"):
+        subject_keys(["b"], overrides={"c9": "x"})
+
+
+def test_a_list_of_subjects(tmp_path: Path) -> None:
+    path = tmp_path / "subjects.csv"
+    path.write_text("Case;Subject\na;p\nb;p\na;p\n")
+    assert read_overrides(path) == {"a": "p", "b": "p"}
+    for text, message in (
+        ("case,subject\na,p\na,q\n", "gives the case 'a' two subjects: 'p' and 'q'"),
+        ("case,subject\na,\n", "Line 2 .* lacks"),
+        ("case,subject\n", "lists no case"),
+        ("case,person\na,p\n", r"lacks the column\(s\) subject"),
+    ):
+        path.write_text(text)
+        with pytest.raises(InputError, match=message):
+            read_overrides(path)
+
+
+# -- names that differ in their last part only ---------------------------------------------------------------
+
+# Each line: names of cases, of which the first two (and no others) may be one person.
+ONE_PERSON = [
+    "OAS30001_MR_d0129 OAS30001_MR_d2430 OAS30002_MR_d0100",  # days
+    "OAS30001_MR_d0129 OAS30001_MR_d2430",
+    "pt07_0100 pt07_2500 pt08_0100",
+    "P01.day1 P01.day200 P02.day1",
+    "002_S_0295_m00 002_S_0295_m12 002_S_0413_m00 005_S_0221_m00",  # months
+    "aibl_0012_18m aibl_0012_36m aibl_0013_18m",
+    "P01_jan19 P01_jun20 P02_jan19",
+    "R001_wk0 R001_wk12 R002_wk0",
+    "sub01_post sub01_pre sub02_pre",
+    "anna_post anna_pre bert_pre carl_pre",
+    "M\u00fcller-after M\u00fcller-before Meyer-before",
+    "P01a P01b P02a P03",  # letters
+    "P1-A P1-B P2-A",
+    "AD03_I AD03_II AD04_I",
+    "P01 P01b P02",
+    "OAS2_0001_MR1 OAS2_0001_MR2 OAS2_0002_MR1",  # visits
+    "X12_t0 X12_t1 X13_t0",
+    "M01_visitA M01_visitB M02_visitA",
+    "0001_BL 0001_FU1 0002_BL",
+    "smith_2019 smith_2021 jones_2020",  # dates
+    "Smith2019 Smith2021 Jones2019",
+    "P01_20190304_1030 P01_20200101_1111 P02_20190304_1030",
+    "002_S_0295_m00_I12345 002_S_0295_m12_I67890 003_S_0001_m00_I1",  # a number behind the visit
+]
+
+
+@pytest.mark.parametrize("line", ONE_PERSON)
+def test_names_that_differ_in_their_last_part_are_pointed_out(line: str) -> None:
+    cases = line.split()
+    keys = subject_keys(cases)
+    assert keys[cases[0]] != keys[cases[1]]
+    found = similar_subjects(keys)
+    assert set(found) == {keys[cases[0]], keys[cases[1]]}
+    assert all(f.level == "warn" and "differ in their last part only" in f.message for f in found.values())
+
+
+@pytest.mark.parametrize("line", [line for line in ONE_PERSON if not line.startswith("Smith2019")])
+def test_the_option_that_is_told_joins_them_and_nobody_else(line: str) -> None:
+    cases = line.split()
+    hint = next(iter(similar_subjects(subject_keys(cases)).values())).hint
+    pattern = hint.partition("--subject-pattern '")[2].partition("'")[0]
+    joined = subject_keys(cases, pattern)
+    assert joined[cases[0]] == joined[cases[1]] and len(set(joined.values())) == len(cases) - 1
+    assert not similar_subjects(joined)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "subject_001 subject_002 subject_003",
+        "sub-01 sub-02",
+        "control_001 control_002 patient_001 patient_002",
+        "HC01f HC02m HC03f",
+        "case_a case_b case_c",
+        "IXI002-Guys-0828 IXI012-HH-1211 IXI013-HH-1212",
+        "sub-CC110033_t1 sub-CC110037_t1",
+        "mri_01_x mri_02_x",
+        "001 002 003",
+        "002_S_0295 002_S_0413 005_S_0221",
+        " ".join(f"site01_{n:03d}" for n in range(1, 30)),
+        " ".join(f"subject{year}" for year in range(2000, 2030)),
+    ],
+)
+def test_numbered_people_are_left_in_peace(line: str) -> None:
+    assert not similar_subjects(subject_keys(line.split()))
+
+
+def test_ends_that_recur_among_many_names_are_visits() -> None:
+    names = ["anna_1", "anna_2", "bert_1", "bert_2", "carl_1", "carl_2"]
+    assert [group.subjects for group in last_part_groups(names)] == list(zip(names[::2], names[1::2]))
+
+
+def test_a_pattern_that_would_part_the_scans_of_a_person_is_not_told() -> None:
+    keys = {"x": "P01a", "y": "P01a", "z": "P01b"}  # by a column: the names say something else
+    assert joining_pattern(keys, last_part_groups(["P01a", "P01b"])) is None
+
+
+@quick
+@given(
+    st.lists(st.integers(1, 400), min_size=3, max_size=6, unique=True),
+    st.sampled_from(["d{:04d}", "m{:02d}", "v{}", "day{}", "w{}", "t{}", "ses{}"]),
+    st.lists(st.integers(0, 3000), min_size=2, max_size=3, unique=True),
+    st.sampled_from(["P{:03d}", "OAS3{:04d}_MR", "{:03d}_S_0012", "HC-{:02d}"]),
+)
+def test_no_visit_of_anybody_goes_unnoticed(
+    people: list[int], visit: str, visits: list[int], person: str
+) -> None:
+    """Whatever the names look like: two scans of a person have one subject, or both are pointed out."""
+    cases = {f"{person.format(p)}_{visit.format(v)}": p for p in people for v in visits}
+    keys = subject_keys(cases)
+    found = similar_subjects(keys)
+    for p in people:
+        own = {keys[case] for case, who in cases.items() if who == p}
+        assert len(own) == 1 or own <= set(found)
