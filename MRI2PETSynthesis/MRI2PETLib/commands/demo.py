@@ -26,11 +26,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, reporter: Reporter) -> int:
     from MRI2PETLib.models.store import find_bundle
+    from MRI2PETLib.reports.synthesis import add_comparison
     from MRI2PETLib.simulation.dataset import DatasetSettings, write_dataset
     from MRI2PETLib.synthesis.batch import run_batch
     from MRI2PETLib.synthesis.case_files import case_files
     from MRI2PETLib.synthesis.cases import Case
-    from MRI2PETLib.synthesis.comparison import add_comparison
     from MRI2PETLib.synthesis.settings import CaseInputs, SynthesisSettings
 
     settings = SynthesisSettings(device=args.device)

@@ -28,9 +28,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, reporter: Reporter) -> int:
     from MRI2PETLib.core.errors import InputError
     from MRI2PETLib.models.store import find_bundle
+    from MRI2PETLib.reports.synthesis import add_comparison, add_picture
     from MRI2PETLib.synthesis.batch import AfterCase, exit_code, run_batch
     from MRI2PETLib.synthesis.cases import find_cases
-    from MRI2PETLib.synthesis.comparison import add_comparison, add_picture
 
     settings, inputs = SynthesisSettings.of(args), CaseInputs.of(args)
     bundle = find_bundle(settings.model)
