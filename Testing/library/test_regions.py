@@ -12,8 +12,9 @@ import SimpleITK as sitk
 from MRI2PETLib.core.errors import DependencyError, InputError
 from MRI2PETLib.images.io import write_image
 from MRI2PETLib.templates import atlases
-from MRI2PETLib.templates.atlases import read_label_table, read_parcellation
+from MRI2PETLib.templates.atlases import read_parcellation
 from MRI2PETLib.templates.icbm152 import load_template
+from MRI2PETLib.templates.label_tables import read_label_table
 from MRI2PETLib.templates.regions import (
     Parcellation,
     built_in_parcellations,
@@ -176,15 +177,52 @@ TABLES = {
     "nested.json": json.dumps({"labels": {"1": "Left-Thalamus"}}),
     "list.json": json.dumps([{"label": 1, "name": "Left-Thalamus"}, {"label": 2, "name": "b"}]),
     "FreeSurferColorLUT.txt": "#No. Label Name:  R G B A\n0 Unknown 0 0 0 0\n1 Left-Thalamus 0 118 14 0\n",
+    "index_label.tsv": "index\tlabel\n1\tLeft-Thalamus\n2\tRight-Thalamus\n",
+    "number_and_index.csv": "index,label,name\n0,1,Left-Thalamus\n1,2,Right-Thalamus\n",
+    "names_first.csv": "Left-Thalamus;1\nRight-Thalamus;2\n",
+    "tabs.txt": "1\tLeft-Thalamus\t0\t118\n2\tRight-Thalamus\t0\t118\n",
+    "utf16.tsv": "index\tname\n1\tLeft-Thalamus\n".encode("utf-16"),
+    "itksnap.txt": '# ITK-SnAP\n0 0 0 0 0 0 0 "Clear Label"\n   1  0 118 14  1 1 1  "Left-Thalamus"\n',
+    "itksnap.label": "0 0 0 0 0 0 0 Clear\n1 255 0 0 1 1 1 Left-Thalamus\n2 0 9 0 1 1 1 Area 44\n",
+    "mricron.txt": "1 Left-Thalamus 7101\n2 Right-Thalamus 7102\n",
+    "quoted.ctbl": '0 "Background" 0 0 0 0\n1 "Left-Thalamus" 1 2 3 255\n',
+    "bids.json": json.dumps({"Atlas": "x", "Resolution": 2, "LabelMap": {"BG": 0, "Left-Thalamus": 1}}),
+    "sidecar.json": json.dumps({"Units": "SUVR", "Labels": {"1": "Left-Thalamus"}}),
     "slicer.ctbl": "# Color table file C:/x.ctbl\n0 Background 0 0 0 0\n1 Left-Thalamus 1 2 3 255\n",
 }
 
 
 @pytest.mark.parametrize("name", TABLES)
 def test_label_tables_in_all_formats(name: str, tmp_path: Path) -> None:
-    (tmp_path / name).write_text(TABLES[name], encoding="utf-8")
-    names = read_label_table(tmp_path / name)
+    content = TABLES[name]
+    (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+    names = read_label_table(tmp_path / name).names
     assert names[1] == "Left-Thalamus" and 0 not in names
+
+
+def test_numbers_that_belong_to_a_name_stay_in_it(tmp_path: Path) -> None:
+    for content, names in (
+        ("1 Area 44\n2 Area 45\n", {1: "Area 44", 2: "Area 45"}),
+        ("1 Area 44 9 9 9 0\n2 Hilus 0 0 0 0\n", {1: "Area 44", 2: "Hilus"}),
+        ("1 Left Thalamus 0 118 14 0\n2 3rd-Ventricle 1 1 1 0\n", {1: "Left Thalamus", 2: "3rd-Ventricle"}),
+        ('1 9 9 9 1 1 1 "Area 44"\n2 9 9 9 1 1 1 "Area 45"\n', {1: "Area 44", 2: "Area 45"}),
+    ):
+        (tmp_path / "lut.txt").write_text(content)
+        assert read_label_table(tmp_path / "lut.txt").names == names
+
+
+def test_a_table_in_another_encoding_is_read_and_told(tmp_path: Path) -> None:
+    (tmp_path / "t.txt").write_bytes("1 Écorce 0 0 0 0\n".encode("latin-1"))
+    table = read_label_table(tmp_path / "t.txt")
+    assert table.names == {1: "Écorce"} and table.findings[0].code == "table_encoding"
+
+
+def test_a_sidecar_without_labels_is_no_table(tmp_path: Path) -> None:
+    write_image(two_blobs({}).labels, tmp_path / "atlas.nii.gz", {"EchoTime": 1, "Units": "none"})
+    with pytest.raises(InputError, match="label map without names"):
+        read_parcellation(tmp_path / "atlas.nii.gz", space="mni")
+    write_image(two_blobs({}).labels, tmp_path / "atlas.nii.gz", {"Labels": {"1": "a", "2": "b"}})
+    assert read_parcellation(tmp_path / "atlas.nii.gz", space="mni").names == {1: "a", 2: "b"}
 
 
 @pytest.mark.parametrize(
@@ -193,7 +231,7 @@ def test_label_tables_in_all_formats(name: str, tmp_path: Path) -> None:
         ("a,b\nc,d\n", "holds no label"),
         ("", "holds no label"),
         ("1,one\n1,two\n", "twice"),
-        ("\x00\xff\xfe", "cannot be read|not a text|holds no label"),
+        ("\x00\xff\xfe", "damaged|not a text"),
     ],
 )
 def test_bad_label_tables_say_what_is_wrong(content: str, message: str, tmp_path: Path) -> None:
