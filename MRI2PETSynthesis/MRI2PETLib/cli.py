@@ -36,12 +36,14 @@ def find_commands() -> dict[str, ModuleType]:
     return found
 
 
-def build_parser(commands: Mapping[str, ModuleType] | None = None) -> argparse.ArgumentParser:
+def build_parser(
+    commands: Mapping[str, ModuleType] | None = None, program: str = "mri2pet"
+) -> argparse.ArgumentParser:
     """The parser of all commands; importing it loads no heavy package.
 
     :param commands: modules by name, instead of :func:`find_commands`.
     """
-    parser = Parser(prog="mri2pet", description=_DESCRIPTION)
+    parser = Parser(prog=program, description=_DESCRIPTION)
     parser.add_argument("--version", action="version", version=f"mri2pet {__version__}")
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, module in (find_commands() if commands is None else commands).items():
@@ -58,7 +60,11 @@ def build_parser(commands: Mapping[str, ModuleType] | None = None) -> argparse.A
     return parser
 
 
-def main(arguments: list[str] | None = None, commands: Mapping[str, ModuleType] | None = None) -> int:
+def main(
+    arguments: list[str] | None = None,
+    commands: Mapping[str, ModuleType] | None = None,
+    program: str = "mri2pet",
+) -> int:
     """Run a command and return its exit code: 0 only on success, see ``core.errors.EXIT_CODES``."""
     open_standard_streams()
     settle()
@@ -66,14 +72,13 @@ def main(arguments: list[str] | None = None, commands: Mapping[str, ModuleType] 
         if isinstance(stream, TextIOWrapper):  # names that this console cannot show
             stream.reconfigure(errors="backslashreplace")
     try:
-        return _run(arguments, commands)
+        return _run(build_parser(commands, program).parse_args(arguments))
     finally:
         for stream in (sys.stdout, sys.stderr):
             flush(stream)
 
 
-def _run(arguments: list[str] | None, commands: Mapping[str, ModuleType] | None) -> int:
-    options = build_parser(commands).parse_args(arguments)
+def _run(options: argparse.Namespace) -> int:
     logging.basicConfig(
         level=logging.INFO if options.verbose else logging.ERROR,
         format="%(levelname)s %(name)s: %(message)s",

@@ -128,13 +128,14 @@ def _train(args: argparse.Namespace, reporter: Reporter) -> int:
         torch.set_num_threads(args.threads)
     preset = read_preset(
         args.preset or default_preset(args.family),
+        args.family,
         epochs=args.epochs,
         batch_size=args.batch_size,
         learning_rate=args.learning_rate,
         precision=args.precision,
         gradient_checkpointing=args.gradient_checkpointing,
     )
-    check_preset(preset, args.family)
+    check_preset(preset)
     plan = Plan(
         dataset=args.dataset,
         run=args.output,

@@ -1,7 +1,12 @@
 """``python -m TSPODemoModel`` builds the demonstration model."""
 
 import sys
+from importlib import import_module
 
-from TSPODemoModel.command import main
+from MRI2PETLib.cli import main
 
-sys.exit(main())
+COMMANDS = ("prepare", "train", "bundle", "gates", "ablation")
+
+if __name__ == "__main__":
+    modules = {name: import_module(f"TSPODemoModel.commands.{name}") for name in COMMANDS}
+    sys.exit(main(commands=modules, program="python -m TSPODemoModel"))

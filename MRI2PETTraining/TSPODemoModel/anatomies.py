@@ -1,4 +1,4 @@
-"""Stage 1: real T1s with tissue maps and their way to MNI space, computed once and cached.
+"""Real T1s with tissue maps and their way to MNI space, computed once and cached.
 
 A T1 is masked and aligned by an affine as the program does it for its users; demons then take the ICBM
 152 template to the person, and its tissue maps are decided voxel by voxel by the person's own intensities.
@@ -75,7 +75,7 @@ class Anatomy:
     def _field(self) -> sitk.Image:
         field = np.moveaxis(self.displacement, 0, -1).astype(np.float64)
         image = sitk.GetImageFromArray(field, isVector=True)
-        image.CopyInformation(_over(self.grid, self.displacement.shape[-1]).image())
+        image.CopyInformation(cube_over(self.grid, self.displacement.shape[-1]).image())
         return image
 
     def from_mni_points(self) -> sitk.Transform:
@@ -88,7 +88,7 @@ class Anatomy:
     def onto(self, grid: Grid, *volumes: np.ndarray) -> list[np.ndarray]:
         """Volumes of any cubic size over this person's field of view, on a grid in MNI space (linear)."""
         way = self.from_mni_points()
-        images = (_over(self.grid, volume.shape[0]).image(volume.astype(np.float32)) for volume in volumes)
+        images = (cube_over(self.grid, len(v)).image(v.astype(np.float32)) for v in volumes)
         return [sitk.GetArrayFromImage(resample(image, grid, way)) for image in images]
 
     def from_template(self, image: sitk.Image, *, demons: bool = True) -> np.ndarray:
@@ -132,10 +132,15 @@ def prepare(
     return outcomes
 
 
+def anatomy_file(cache: Path, subject: str) -> Path:
+    """Where :func:`prepare` keeps a person."""
+    return cache / f"{subject}.v{VERSION}.npz"
+
+
 def _prepare_one(job: tuple[str, Path, Path]) -> tuple[str, Path | None]:
     subject, source, cache = job
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
-    path = cache / f"{subject}.v{VERSION}.npz"
+    path = anatomy_file(cache, subject)
     if not path.is_file():
         try:
             save_anatomy(make_anatomy(subject, source), path)
@@ -175,7 +180,7 @@ def _matrix(transform: sitk.Transform) -> np.ndarray:
     return matrix
 
 
-def _over(grid: Grid, size: int) -> Grid:
+def cube_over(grid: Grid, size: int) -> Grid:
     """The cube of ``grid`` divided into ``size`` voxels an axis."""
     spacing = grid.spacing_mm[0] * grid.size[0] / size
     direction = np.reshape(grid.direction, (3, 3))
@@ -192,7 +197,7 @@ def _demons(t1: np.ndarray, inside: np.ndarray, grid: Grid, affine: np.ndarray) 
     moving_t1 = template.t1 * sitk.Cast(template.mask, sitk.sitkFloat32)
     field: sitk.Image | None = None
     for size, iterations, smoothing in _DEMONS:
-        level = _over(grid, size)
+        level = cube_over(grid, size)
         sigma = level.spacing_mm[0] / FWHM_PER_SIGMA
         fixed = resample(sitk.SmoothingRecursiveGaussian(grid.image(t1 * inside), sigma), level)
         moving = resample(sitk.SmoothingRecursiveGaussian(moving_t1, sigma), level, to_template)
@@ -206,8 +211,10 @@ def _demons(t1: np.ndarray, inside: np.ndarray, grid: Grid, affine: np.ndarray) 
         else:
             field = demons.Execute(fixed, moving, sitk.Resample(field, fixed))
     assert field is not None
-    smooth = sitk.SmoothingRecursiveGaussian(field, _over(grid, FIELD_SIZE).spacing_mm[0] / FWHM_PER_SIGMA)
-    nodes = sitk.Resample(smooth, _over(grid, FIELD_SIZE).image())
+    smooth = sitk.SmoothingRecursiveGaussian(
+        field, cube_over(grid, FIELD_SIZE).spacing_mm[0] / FWHM_PER_SIGMA
+    )
+    nodes = sitk.Resample(smooth, cube_over(grid, FIELD_SIZE).image())
     return np.moveaxis(sitk.GetArrayFromImage(nodes), -1, 0).astype(np.float32)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +15,7 @@ from MRI2PETLib.models import unet
 from MRI2PETTrainingLib.batches import EpochSampler, Pairs, augment
 from MRI2PETTrainingLib.fit import Hardware, check_hardware, fit_fold
 from MRI2PETTrainingLib.learner import Learner, checkpoint_blocks, nmse_and_r
-from MRI2PETTrainingLib.presets import Augmentation, preset_names, read_preset
+from MRI2PETTrainingLib.presets import Augmentation, check_preset, preset_names, read_preset
 from small_datasets import prepared_cases, tiny_preset
 
 CPU = Hardware("cpu")
@@ -136,6 +138,30 @@ def test_presets() -> None:
             read_preset("smoke", **wrong)
     with pytest.raises(InputError, match="There is no preset 'other'. Presets: "):
         read_preset("other")
+
+
+@pytest.mark.parametrize("family", ["unet", "pix2pix", "diffusion"])
+def test_the_smoke_preset_is_for_every_family(tmp_path: Path, family: str) -> None:
+    preset = read_preset("smoke", family, epochs=1)
+    check_preset(preset)
+    assert preset.family == family and preset.space.size == (32, 32, 32)
+    # Its name alone finds it again, as a run that goes on does.
+    assert preset.name in preset_names() and read_preset(preset.name, epochs=1) == preset
+    cases = prepared_cases(tmp_path / "cache", ["a", "b"], size=32)
+    fitted = fit_fold(tmp_path, cases[:1], cases[1:], preset, seed=1, hardware=CPU)
+    assert math.isfinite(fitted.history[0]["val_nmse"])
+
+
+def test_a_preset_of_one_family_is_for_no_other(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="rflow is for diffusion, not unet"):
+        read_preset("rflow", "unet")
+    with pytest.raises(InputError, match="smoke is for diffusion, pix2pix, unet, not os"):
+        read_preset("smoke", "os")
+    own = tmp_path / "own.json"
+    own.write_text(json.dumps(read_preset("smoke", "pix2pix").to_dict()))
+    assert read_preset(own).network == read_preset("smoke-pix2pix").network
+    with pytest.raises(InputError, match="own is for pix2pix, not diffusion"):
+        read_preset(own, "diffusion")
 
 
 def test_the_moving_average_is_validated_and_kept(tmp_path: Path) -> None:

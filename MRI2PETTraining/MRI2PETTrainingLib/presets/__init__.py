@@ -1,4 +1,8 @@
-"""What a training run does: a preset (JSON in ``presets/``, or a file of the same form) and its overrides."""
+"""What a training run does: a preset (JSON in ``presets/``, or a file of the same form) and its overrides.
+
+A preset may be for several families: ``families`` holds what each sets otherwise. Its name means the family
+that it names itself, ``NAME-FAMILY`` another one.
+"""
 
 from __future__ import annotations
 
@@ -106,7 +110,21 @@ class Preset:
 
 def preset_names() -> list[str]:
     """Names of the presets that come with the library."""
-    return sorted(path.stem for path in _FOLDER.glob("*.json"))
+    return sorted(_by_name())
+
+
+def _by_name() -> dict[str, tuple[Path, str]]:
+    """File and family of each shipped preset."""
+    found = {}
+    for path in _FOLDER.glob("*.json"):
+        content = json.loads(path.read_text(encoding="utf-8"))
+        for family in content.get("families", {content["family"]: {}}):
+            found[_name(path.stem, family, content["family"])] = (path, family)
+    return found
+
+
+def _name(stem: str, family: str, default: str) -> str:
+    return stem if family == default else f"{stem}-{family}"
 
 
 def default_preset(family: str | None) -> str:
@@ -119,11 +137,9 @@ def default_preset(family: str | None) -> str:
     return get_family(family or "unet").PRESET
 
 
-def check_preset(preset: Preset, family: str | None = None) -> None:
+def check_preset(preset: Preset) -> None:
     """Check what only the family knows, before anything is prepared: network, loss, packages.
 
-    :param family: that it should be of, or ``None``.
-    :raises InputError: if it is of another family.
     :raises BundleError: for an argument of network or loss that the family does not take.
     :raises DependencyError: if a package is missing.
     """
@@ -131,24 +147,20 @@ def check_preset(preset: Preset, family: str | None = None) -> None:
 
     from MRI2PETLib.models import get_family
 
-    if family and family != preset.family:
-        raise InputError(
-            f"The preset {preset.name} is of the family {preset.family}, not {family}.", "Leave out --family."
-        )
     with torch.device("meta"):  # nothing is allocated
         get_family(preset.family).build(dict(preset.network))
         get_family(preset.family).objective(dict(preset.loss))
 
 
-def read_preset(reference: str | Path, **overrides: Any) -> Preset:
+def read_preset(reference: str | Path, family: str | None = None, **overrides: Any) -> Preset:
     """Read a preset by name or from a JSON file.
 
+    :param family: which of the families of a preset that is for several; its own choice by default.
     :param overrides: settings that replace those of the file; ``None`` leaves them.
-    :raises InputError: if there is no such preset or a setting is missing, unknown or out of range.
+    :raises InputError: if there is no such preset, it is not for ``family``, or a setting is missing, unknown
+        or out of range.
     """
-    path = _FOLDER / f"{reference}.json"
-    if not path.is_file():
-        path = Path(reference)
+    path, named = _by_name().get(str(reference), (Path(reference), None))
     if not path.is_file():
         raise InputError(
             f"There is no preset {str(reference)!r}.",
@@ -156,6 +168,12 @@ def read_preset(reference: str | Path, **overrides: Any) -> Preset:
         )
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
+        families, default = content.pop("families", {}), content["family"]
+        chosen = family or named or default
+        if chosen not in families and chosen != default:
+            others = ", ".join(sorted(families)) or default
+            raise InputError(f"The preset {path.stem} is for {others}, not {chosen}.", "Leave out --family.")
+        content |= families.get(chosen, {})
         content |= {k: v for k, v in overrides.items() if v is not None}
         space = content.pop("model_space")
         content["space"] = SPACES[space] if isinstance(space, str) else ModelSpace.from_dict(space)
@@ -163,8 +181,8 @@ def read_preset(reference: str | Path, **overrides: Any) -> Preset:
         unknown = set(content) - {f.name for f in fields(Preset)}
         if unknown:
             raise InputError(f"The preset {path} has the unknown setting {sorted(unknown)[0]!r}.")
-        return Preset(**{**content, "name": path.stem})
-    except (OSError, ValueError, KeyError, TypeError, BundleError) as error:
+        return Preset(**{**content, "family": chosen, "name": _name(path.stem, chosen, default)})
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, BundleError) as error:
         raise InputError(
             f"The preset {path} cannot be used: {error}.", "Compare it with a shipped one."
         ) from error

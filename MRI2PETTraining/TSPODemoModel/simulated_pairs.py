@@ -1,4 +1,4 @@
-"""Stage 3: T1 + PET pairs made on the training device, from real anatomies and the activity model.
+"""T1 + PET pairs made on the training device, from real anatomies and the activity model.
 
 Nothing is stored: a pair is a function of (people, seed). Volumes are [batch, channel, k, j, i]; positions
 are in the cube -1..1 that every grid of a person's field of view shares, so that a model of any number of
@@ -20,13 +20,13 @@ from torch.nn import functional as F
 
 from MRI2PETLib.images.grid import FWHM_PER_SIGMA
 from MRI2PETLib.templates.icbm152 import load_template
-from TSPODemoModel.activity import ActivityModel
+from TSPODemoModel.activity_model import ActivityModel
 from TSPODemoModel.anatomies import SOURCE_SPACE, Anatomy
-from TSPODemoModel.averages import tissue_of
+from TSPODemoModel.average_anatomies import tissue_of
 
 _SMOOTH_SIZE = 48  # voxels an axis of the smooth fields (4 mm)
 _SOURCE_MM = SOURCE_SPACE.spacings_mm[0]
-_FIELD_MM = SOURCE_SPACE.size[0] * _SOURCE_MM
+FIELD_MM = SOURCE_SPACE.size[0] * _SOURCE_MM
 NOISE_FWHM_MM = 3.5
 MEAN_PSF_MM = 5.4  # of the draws below: what the anatomy oracle is blurred by
 # Mean and SD of the in-brain mean after min-max scaling in Table 2 of Ferrante et al. 2025: hot vessels and
@@ -42,6 +42,11 @@ class Variation:
     contrast: bool = True  # T1 contrast, bias field, noise
     activity: bool = True  # how people differ in their TSPO
     scanner: bool = True  # resolution and noise of the PET; without it, the mean resolution and no noise
+
+
+# Real anatomy and the person's own T1 as they are: only the PET is drawn, or nothing at all.
+AS_IS = Variation(shape=False, contrast=False)
+EXPECTED = Variation(shape=False, contrast=False, activity=False, scanner=False)
 
 
 @dataclass(frozen=True)
@@ -60,7 +65,7 @@ class People:
 
     @property
     def spacing_mm(self) -> float:
-        return _FIELD_MM / self.size
+        return FIELD_MM / self.size
 
 
 @dataclass(frozen=True)
@@ -79,7 +84,7 @@ def load_people(
     anatomies: Sequence[Anatomy], model: ActivityModel, size: int, device: torch.device
 ) -> People:
     """Put people on the device for a model of ``size`` voxels an axis."""
-    spacing_mm = _FIELD_MM / size
+    spacing_mm = FIELD_MM / size
     logs = np.concatenate([model.components, model.focal[None], model.thalamus[None]])
     fields = torch.from_numpy(logs)[None].to(device)
     correction = torch.from_numpy(model.correction)[None, None].to(device)
@@ -106,7 +111,7 @@ def antialiased(volume: np.ndarray, spacing_mm: float) -> np.ndarray:
 
 def on_model_grid(volume: np.ndarray, size: int) -> np.ndarray:
     """A 96^3 volume of a person on the model's grid of ``size`` voxels an axis, float32."""
-    blurred = torch.from_numpy(antialiased(volume, _FIELD_MM / size).astype(np.float32))[None, None]
+    blurred = torch.from_numpy(antialiased(volume, FIELD_MM / size).astype(np.float32))[None, None]
     where = F.affine_grid(torch.eye(3, 4)[None], [1, 1, size, size, size], align_corners=False)
     return F.grid_sample(blurred, where, align_corners=False)[0, 0].numpy()
 
@@ -209,11 +214,11 @@ def _log_variation(draw: _Draw, smooth: Tensor, variation: Variation) -> Tensor:
 def _positions(draw: _Draw, size: int, variation: Variation) -> Tensor:
     """Where a pair's voxels come from: a random affine, elastic displacement at three scales, a flip."""
     degrees = torch.stack([draw.uniform(-9, 9), draw.uniform(-5, 5), draw.uniform(-5, 5)], 1)
-    scale, shift = draw.uniform(0.95, 1.05, 3), draw.uniform(-2, 2, 3) / (_FIELD_MM / 2)
+    scale, shift = draw.uniform(0.95, 1.05, 3), draw.uniform(-2, 2, 3) / (FIELD_MM / 2)
     flip = torch.where(draw.uniform(0, 1) < 0.5, -1.0, 1.0)
     elastic = torch.zeros((len(flip), 3, size, size, size), device=flip.device)
     for amplitude_mm, nodes in ((2.6, 4), (1.0, 7), (0.5, 12)):
-        elastic += amplitude_mm / (_FIELD_MM / 2) * draw.field(3, nodes, size)
+        elastic += amplitude_mm / (FIELD_MM / 2) * draw.field(3, nodes, size)
     if not variation.shape:
         degrees, scale, shift, flip = degrees * 0, torch.ones_like(scale), shift * 0, torch.ones_like(flip)
         elastic = elastic * 0

@@ -1,31 +1,54 @@
-"""What the network and every baseline reach on people who were not in the training, in one table."""
+"""What a model and every baseline reach on people who were not in the training, in one table."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from numpy.polynomial import polynomial
+from torch import Tensor, nn
 
 from MRI2PETLib.core.progress import ProgressCallback, no_progress
 from MRI2PETLib.evaluation.compare import measure
+from MRI2PETLib.evaluation.scaling import smooth_in_mask
 from MRI2PETLib.evaluation.ssim import Windows, similarity
-from TSPODemoModel.activity import ActivityModel
+from TSPODemoModel.activity_model import ActivityModel
 from TSPODemoModel.anatomies import Anatomy
-from TSPODemoModel.pairs import MEAN_PSF_MM, People, Variation, load_people, make_pairs, on_model_grid
+from TSPODemoModel.simulated_pairs import (
+    AS_IS,
+    EXPECTED,
+    FIELD_MM,
+    MEAN_PSF_MM,
+    People,
+    load_people,
+    make_pairs,
+    on_model_grid,
+)
 
 TEST_SEED = 10_000
-_REPEATS = 3  # test pairs a person: other activity, other noise
-# Real anatomy as it is: no deformation and the person's own T1. Only the PET is drawn.
-_AS_IS = Variation(shape=False, contrast=False)
-_EXPECTED = Variation(shape=False, contrast=False, activity=False, scanner=False)
+_REPEATS = 3  # pairs a person: other activity, other noise
 NETWORK, ORACLE, FIVE = "network", "anatomy oracle", "5 parameters: mean map, T1"
 AFFINE, WARPED = "population map, affine", "population map, affine + demons"
-UNWARPED = ("constant", "population mean, unregistered", "cubic of T1", FIVE)
+CUBIC = "cubic of T1 at the PET's resolution"
+UNWARPED = ("constant", "population mean, unregistered", CUBIC, FIVE)
 MASK = "brain mask of the T1 on the model's grid"
-_LESION_FACTOR, _LESION_RADIUS_MM = 1.5, 12.0
+_CAVITY_RADIUS_MM = 12.0
+_CAVITY_LEFT_MM = 35.0  # of the middle of the brain
+
+# What predicts: source to prediction, [1, 1, k, j, i] in the 0 to 1 of the model space.
+Predictor = Callable[[Tensor], Tensor]
+
+
+def mean_of(networks: Sequence[nn.Module]) -> Predictor:
+    """The prediction of a model: that of its network, or the mean of an ensemble's."""
+
+    def predict(source: Tensor) -> Tensor:
+        with torch.inference_mode():
+            return torch.stack([network(source) for network in networks]).mean(0)
+
+    return predict
 
 
 @dataclass(frozen=True)
@@ -47,7 +70,7 @@ class Row:
 @dataclass(frozen=True)
 class Baselines:
     """Fitted to training pairs on the model's grid: mean of the target in the brain, mean map, coefficients
-    of the T1's powers 0 to 3, and of the five terms.
+    of the powers 0 to 3 of the T1 at the PET's resolution, and of the five terms.
     """
 
     level: float
@@ -55,13 +78,20 @@ class Baselines:
     cubic: np.ndarray
     five: np.ndarray
 
-    def predictions(self, t1: np.ndarray) -> dict[str, np.ndarray]:
+    def predictions(self, t1: np.ndarray, mask: np.ndarray) -> dict[str, np.ndarray]:
+        smooth = at_pet_resolution(t1, mask)
         return {
             "constant": np.full_like(t1, self.level),
             UNWARPED[1]: self.mean_map,
-            UNWARPED[2]: polynomial.polyval(t1, self.cubic),
-            FIVE: (_five(self.mean_map, t1) * self.five[:, None, None, None]).sum(0),
+            CUBIC: polynomial.polyval(smooth, self.cubic),
+            FIVE: (_five(self.mean_map, smooth) * self.five[:, None, None, None]).sum(0),
         }
+
+
+def at_pet_resolution(t1: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """A T1 on the model's grid blurred in the brain like a PET of the mean resolution, [k, j, i]."""
+    spacing_mm = FIELD_MM / len(t1)
+    return smooth_in_mask(t1, mask, (spacing_mm,) * 3, MEAN_PSF_MM)
 
 
 def _five(mean_map: np.ndarray, t1: np.ndarray) -> np.ndarray:
@@ -71,11 +101,12 @@ def _five(mean_map: np.ndarray, t1: np.ndarray) -> np.ndarray:
 def fit_baselines(people: People, target: str = "suvr-half") -> Baselines:
     """Fit to one pair of every training person; ``people`` on the CPU."""
     pairs = [
-        make_pairs(people, [n], TEST_SEED - 1 - n, _AS_IS, target=target) for n in range(len(people.subjects))
+        make_pairs(people, [n], TEST_SEED - 1 - n, AS_IS, target=target) for n in range(len(people.subjects))
     ]
     t1s, targets, masks = (
         np.stack([getattr(p, name)[0, 0].numpy() for p in pairs]) for name in ("source", "target", "mask")
     )
+    t1s = np.stack([at_pet_resolution(t1, mask) for t1, mask in zip(t1s, masks)])
     inside = masks > 0
     count = masks.sum(0)
     mean_map = np.where(count >= len(pairs) / 10, (targets * masks).sum(0) / np.maximum(count, 1), 0)
@@ -87,33 +118,32 @@ def fit_baselines(people: People, target: str = "suvr-half") -> Baselines:
     return Baselines(level, mean_map.astype(np.float32), cubic, five.astype(np.float32))
 
 
-def heldout_table(
-    network: torch.nn.Module,
+def table_of(
+    predict: Predictor,
     size: int,
     model: ActivityModel,
     baselines: Baselines,
-    test: Sequence[Anatomy],
+    held_out: Sequence[Anatomy],
     *,
     target: str = "suvr-half",
     progress: ProgressCallback = no_progress,
 ) -> dict[str, Row]:
-    """Measure the network (``size`` voxels an axis, on the CPU) and the baselines on two people or more.
+    """Measure a model (``size`` voxels an axis, on the CPU) and the baselines on two people or more.
 
     The warped maps and the oracle are brought to the mean of the training targets in the mask.
     """
     cpu = torch.device("cpu")
-    people = load_people(test, model, size, cpu)
+    people = load_people(held_out, model, size, cpu)
     population = model.population_map(MEAN_PSF_MM)
     predictions: list[dict[str, np.ndarray]] = []
     truths: list[list[tuple[np.ndarray, np.ndarray]]] = []
     masks: list[np.ndarray] = []
-    for n, anatomy in enumerate(test):
-        progress(n, len(test), f"held-out people: {anatomy.subject}")
-        expected = make_pairs(people, [n], TEST_SEED, _EXPECTED, target="suvr-half")
+    for n, anatomy in enumerate(held_out):
+        progress(n, len(held_out), f"held-out people: {anatomy.subject}")
+        expected = make_pairs(people, [n], TEST_SEED, EXPECTED)
         mask = expected.mask[0, 0].numpy() > 0
-        with torch.inference_mode():
-            output = network(expected.source)[0, 0].numpy()
-        found = {NETWORK: output, **baselines.predictions(expected.source[0, 0].numpy())}
+        output = predict(expected.source)[0, 0].numpy()
+        found = {NETWORK: output, **baselines.predictions(expected.source[0, 0].numpy(), mask)}
         found |= {
             AFFINE: on_model_grid(anatomy.from_template(population, demons=False), size),
             WARPED: on_model_grid(anatomy.from_template(population), size),
@@ -125,7 +155,7 @@ def heldout_table(
         masks.append(mask)
         truths.append([])
         for repeat in range(_REPEATS):
-            pair = make_pairs(people, [n], TEST_SEED + _REPEATS * n + repeat, _AS_IS, target=target)
+            pair = make_pairs(people, [n], TEST_SEED + _REPEATS * n + repeat, AS_IS, target=target)
             truths[-1].append((pair.target[0, 0].numpy(), pair.clean[0, 0].numpy()))
     return {name: _row(name, predictions, truths, masks) for name in predictions[0]}
 
@@ -170,27 +200,38 @@ def _r(a: np.ndarray, b: np.ndarray, mask: np.ndarray) -> float:
     return measure(a, b, mask, ("pearson_r",))["pearson_r"].value or 0.0
 
 
-def lesion_response(network: torch.nn.Module, size: int, model: ActivityModel, person: Anatomy) -> float:
-    """Change of the prediction over the true change, in a focus of 1.5 times the activity in the PET alone.
+def cavity_response(predict: Predictor, size: int, model: ActivityModel, people: Sequence[Anatomy]) -> float:
+    """How much of the missing uptake a model leaves out where the T1 shows a cavity: mean over ``people``.
 
-    The focus (12 mm radius) lies at the middle of the left half of the brain; the T1 stays as it is, so a
-    network that sees the T1 only cannot follow.
+    The change of the prediction in the cavity over the true change: 0 where the model does not follow the
+    T1, 1 where it does so as the truth.
     """
-    people = load_people([person], model, size, torch.device("cpu"))
-    axes = [np.linspace(-1, 1, n, dtype=np.float32) * 96 for n in people.sharp.shape[2:]]
+    shares = []
+    for person in people:
+        changed, where = with_cavity(person)
+        both = load_people([person, changed], model, size, torch.device("cpu"))
+        pairs = [make_pairs(both, [n], TEST_SEED, EXPECTED) for n in range(2)]
+        outputs = [predict(pair.source)[0, 0].numpy() for pair in pairs]
+        truths = [pair.clean[0, 0].numpy() for pair in pairs]
+        inside = on_model_grid(where.astype(np.float32), size) > 0.5
+        change, truth = (float((b - a)[inside].mean()) for a, b in (outputs, truths))
+        shares.append(change / truth)
+    return float(np.mean(shares))
+
+
+def with_cavity(person: Anatomy) -> tuple[Anatomy, np.ndarray]:
+    """A person with a ball of CSF of 12 mm radius in the left half of the brain, and where it lies.
+
+    T1 and tissue change together, as after an old infarction.
+    """
+    axis = (np.arange(len(person.mask)) + 0.5) / len(person.mask) * FIELD_MM - FIELD_MM / 2
     distance = np.sqrt(
-        axes[0][:, None, None] ** 2 + axes[1][:, None] ** 2 + (axes[2] + 35) ** 2  # i runs from left to right
+        axis[:, None, None] ** 2 + axis[:, None] ** 2 + (axis + _CAVITY_LEFT_MM) ** 2  # i runs left to right
     )
-    focus = torch.from_numpy(distance < _LESION_RADIUS_MM)
-    with_lesion = people.sharp.clone()
-    with_lesion[0, 2][focus] *= _LESION_FACTOR
-    outputs, targets = [], []
-    for sharp in (people.sharp, with_lesion):
-        changed = People(people.subjects, sharp, people.smooth, size)
-        pair = make_pairs(changed, [0], TEST_SEED, _AS_IS)
-        with torch.inference_mode():
-            outputs.append(network(pair.source)[0, 0].numpy())
-        targets.append(pair.clean[0, 0].numpy())
-    where = on_model_grid(focus.numpy().astype(np.float32), size) > 0.5
-    true_change = float((targets[1] - targets[0])[where].mean())
-    return float((outputs[1] - outputs[0])[where].mean()) / true_change
+    where = (distance < _CAVITY_RADIUS_MM) & person.mask
+    fluid = float(np.median(person.t1[person.csf > 0.8]))
+    t1, gm, wm, csf = (
+        np.where(where, value, getattr(person, name))
+        for name, value in (("t1", fluid), ("gm", 0), ("wm", 0), ("csf", 1))
+    )
+    return replace(person, t1=t1, gm=gm, wm=wm, csf=csf), where

@@ -1,4 +1,4 @@
-"""Stage 2: what an average TSPO scan looks like, and how people differ, from real [11C]PBR28 maps.
+"""What an average TSPO scan looks like, and how people differ, from real [11C]PBR28 maps.
 
 The maps are public (Lois et al. 2018, doi:10.5281/zenodo.1174364): SUV 60 to 90 min in MNI space, divided by
 their global mean and smoothed by 6 mm, without the T1s of the same people.

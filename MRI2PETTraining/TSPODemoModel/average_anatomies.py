@@ -13,7 +13,7 @@ import numpy as np
 from MRI2PETLib.images.grid import RAS_AXES, Grid
 from MRI2PETLib.models.model_space import model_grid
 from MRI2PETLib.templates.icbm152 import load_template
-from TSPODemoModel.activity import OTHER_WEIGHT, tissue_activity
+from TSPODemoModel.activity_model import OTHER_WEIGHT, tissue_activity
 from TSPODemoModel.anatomies import FIELD_SIZE, SOURCE_SPACE, Anatomy
 
 SMALLEST_GROUP, LARGEST_GROUP = 3, 24

@@ -1,26 +1,21 @@
-"""Checks against what the simulation did not make: real maps of donors, and the program's whole path."""
+"""A check against what the simulation did not make: the real maps of the donors."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
 import torch
 from scipy import ndimage
 
-from MRI2PETLib.images.grid import RAS_AXES, Grid, resample
-from MRI2PETLib.images.io import read_image
-from MRI2PETLib.models.bundle import Bundle
+from MRI2PETLib.images.grid import RAS_AXES, Grid
 from MRI2PETLib.models.model_space import ModelSpace, decode, encode
 from MRI2PETLib.preprocessing.smoothing import smooth_fwhm
-from MRI2PETLib.simulation import simulate_subject
-from MRI2PETLib.synthesis.pipeline import synthesize
 from MRI2PETLib.templates.icbm152 import load_template
 from MRI2PETLib.templates.regions import built_in_parcellations
-from TSPODemoModel.activity import (
+from TSPODemoModel.activity_model import (
     MAP_FWHM_MM,
     ActivityModel,
     Donor,
@@ -31,7 +26,8 @@ from TSPODemoModel.activity import (
     template_tissue,
 )
 from TSPODemoModel.anatomies import Anatomy
-from TSPODemoModel.pairs import Variation, load_people, make_pairs
+from TSPODemoModel.held_out_people import Predictor
+from TSPODemoModel.simulated_pairs import EXPECTED, load_people, make_pairs
 
 OUTPUT_FWHM_MM = 6.0
 MASK = "template (nilearn MNI) brain mask where the real mean exceeds .2 of its brain mean"
@@ -50,7 +46,6 @@ REGIONS = {
     "ventricle": "lateral ventricle",
 }
 _CORTEX = "cerebral cortex"
-_HEAD_SEED = 20_000  # of the simulated whole head
 
 
 @dataclass(frozen=True)
@@ -79,29 +74,26 @@ class RealCheck:
         return max(abs(self.ratios[name] - self.real_ratios[name]) for name in self.ratios)
 
 
-def predict_template(network: torch.nn.Module, space: ModelSpace) -> tuple[np.ndarray, np.ndarray]:
-    """The network's output for the ICBM 152 T1, smoothed by 6 mm: [k, j, i] on its grid.
+def predict_template(predict: Predictor, space: ModelSpace) -> tuple[np.ndarray, np.ndarray]:
+    """A model's prediction for the ICBM 152 T1, smoothed by 6 mm: [k, j, i] on its grid.
 
     With zeros around the brain, as the real maps were smoothed, and with nothing but the brain.
     """
     template = load_template()
     encoded = encode(template.t1, template.mask, RAS_AXES, space)
-    with torch.inference_mode():
-        output = network(torch.from_numpy(encoded.source)[None, None])[0, 0].numpy()
+    output = predict(torch.from_numpy(encoded.source)[None, None])[0, 0].numpy()
     return _smoothed(decode(output, encoded, template.mask))
 
 
 def predict_people(
-    network: torch.nn.Module, size: int, people: Sequence[Anatomy], model: ActivityModel
+    predict: Predictor, size: int, people: Sequence[Anatomy], model: ActivityModel
 ) -> tuple[np.ndarray, np.ndarray]:
     """As :func:`predict_template`, for people's own T1s: predictions brought to MNI by demons, averaged."""
     ready = load_people(people, model, size, torch.device("cpu"))
-    as_is = Variation(shape=False, contrast=False, activity=False, scanner=False)
     total = np.zeros(template_brain().shape, np.float32)
     for n, person in enumerate(people):
-        pair = make_pairs(ready, [n], 0, as_is)
-        with torch.inference_mode():
-            output = (network(pair.source) * pair.mask)[0, 0].numpy()
+        pair = make_pairs(ready, [n], 0, EXPECTED)
+        output = (predict(pair.source) * pair.mask)[0, 0].numpy()
         total += person.onto(Grid.of(load_template().mask), output)[0]
     return _smoothed(sitk.Mask(template_image(total), load_template().mask))
 
@@ -168,43 +160,3 @@ def region_ratios(values: np.ndarray) -> dict[str, float]:
 
     cortex = mean(_CORTEX)
     return {name: mean(region) / cortex for name, region in REGIONS.items()}
-
-
-def path_agreement(bundle: Bundle, t1s: dict[str, Path], subjects: Sequence[str]) -> dict[str, float]:
-    """r of the whole path (mask, grid, network, back) from another version of the same T1.
-
-    For people: 1 mm voxels, turned by 15 degrees and stored in the orientation PIR, against the 2 mm file.
-    For one simulated person: the whole 1 mm head against the stripped 2 mm T1. In the brain masks' overlap on
-    the 2 mm grid.
-    """
-    found: dict[str, float] = {}
-    for subject in subjects:
-        t1 = read_image(t1s[subject], kind="t1").image
-        found[subject] = _agreement(bundle, t1, _turned(t1))
-    stripped = simulate_subject(_HEAD_SEED, spacing_mm=2.0).t1
-    head = simulate_subject(_HEAD_SEED, spacing_mm=1.0, head=True).t1
-    found["simulated whole head"] = _agreement(bundle, stripped, head)
-    return found
-
-
-def _turned(t1: sitk.Image) -> sitk.Image:
-    """The same brain at 1 mm on a grid turned by 15 degrees about the left-right axis, in PIR order."""
-    spacing, size = np.array(t1.GetSpacing()), np.array(t1.GetSize())
-    centre = np.array(t1.TransformContinuousIndexToPhysicalPoint(((size - 1) / 2).tolist()))
-    rotation = sitk.Euler3DTransform()
-    rotation.SetRotation(np.deg2rad(15), 0, 0)
-    direction = np.reshape(rotation.GetMatrix(), (3, 3)) @ np.reshape(t1.GetDirection(), (3, 3))
-    fine = np.ceil(size * spacing + 40).astype(int)
-    origin = centre - direction @ ((fine - 1) / 2)
-    grid = Grid(tuple(fine.tolist()), (1.0,) * 3, tuple(origin.tolist()), tuple(direction.ravel().tolist()))
-    turned = sitk.Clamp(resample(t1, grid, interpolator=sitk.sitkBSpline), lowerBound=0.0)
-    inside = resample(t1, grid)  # the spline rings around the brain
-    return sitk.DICOMOrient(sitk.Mask(turned, inside > 0), "PIR")
-
-
-def _agreement(bundle: Bundle, t1: sitk.Image, other: sitk.Image) -> float:
-    first, second = (synthesize(image, bundle, device="cpu") for image in (t1, other))
-    moved = resample(second.pet, Grid.of(t1))
-    mask = resample(second.mask, Grid.of(t1), interpolator=sitk.sitkNearestNeighbor)
-    a, b, m, n = (sitk.GetArrayViewFromImage(i) for i in (first.pet, moved, first.mask, mask))
-    return correlation(a, b, (m > 0) & (n > 0))
