@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -54,3 +56,23 @@ def test_pre_commit_runs_the_versions_of_the_constraints() -> None:
     hooks = (REPOSITORY / ".pre-commit-config.yaml").read_text(encoding="utf-8")
     used = re.findall(r'"([\w-]+==[\w.]+)"', hooks)
     assert used and set(used) <= pins
+
+
+EXAMPLES = sorted((REPOSITORY / "Docs" / "examples").glob("0*.py"))
+# Slicer runs the last one; the others take half a minute and more, but for the first.
+RUNS = [pytest.param(p, marks=[] if p.name.startswith("01") else [pytest.mark.slow]) for p in EXAMPLES[:-1]]
+
+
+@pytest.mark.parametrize("script", RUNS, ids=lambda p: p.name)
+def test_an_example_runs_as_it_is(script: Path, tmp_path: Path) -> None:
+    done = subprocess.run([sys.executable, str(script)], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0 and "error:" not in done.stderr, done.stderr
+    assert any(tmp_path.iterdir())
+
+
+def test_examples_are_numbered_and_short() -> None:
+    assert len(EXAMPLES) == 5
+    for number, script in enumerate(EXAMPLES, 1):
+        text = script.read_text(encoding="utf-8")
+        assert script.name.startswith(f"{number:02d}_") and text.count("\n") <= 50
+        assert str(ast.get_docstring(ast.parse(text))).startswith(f"{number}. ")
