@@ -121,7 +121,7 @@ def test_a_run_leaves_everything(run: Path) -> None:
 
 def test_predictions_lie_on_the_t1_in_every_reader(run: Path) -> None:
     row = table(run / "predictions.csv")[-1]
-    for name in ("synthetic", "real", "mask"):
+    for name in ("synthetic", "pet", "mask"):
         assert apart(run / row["t1"], run / row[name], (SIZE,) * 3) == (0, 0), name
 
 

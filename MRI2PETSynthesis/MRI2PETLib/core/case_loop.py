@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from MRI2PETLib.core.errors import Cancelled, MRI2PETError, OutputError
+from MRI2PETLib.core.errors import MRI2PETError, OutputError
 from MRI2PETLib.core.progress import ProgressCallback, Reporter
 
 _log = logging.getLogger(__name__)
@@ -54,7 +54,7 @@ def each_case(
         cause: Exception | None = None
         try:
             result = work(case, progress)
-        except (Cancelled, OutputError):
+        except OutputError:
             raise
         except MRI2PETError as known:
             error = cause = known
