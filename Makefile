@@ -11,7 +11,7 @@ endif
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet $(PIP_ARGS) -c constraints.txt
 COVERAGE := --cov --cov-report=term:skip-covered --cov-fail-under=88
 
-.PHONY: demo test test-all lint docs dist benchmark clean
+.PHONY: demo test test-all lint docs dist benchmark fuzz clean
 
 demo: $(VENV)/.base
 	$(BIN)/mri2pet demo -o demo
@@ -59,6 +59,10 @@ $(VENV)/.docs: pyproject.toml constraints.txt | $(VENV)/.dev
 # On a machine that does nothing else: BENCHMARK_ARGS=--long measures 100 cases and 128^3 too (46 minutes on two cores).
 benchmark: $(VENV)/.dev
 	$(BIN)/python Testing/benchmarks/speed.py -o build/speed $(BENCHMARK_ARGS)
+
+# Damages images at random and reads them: FUZZ_ARGS="--seed 0 --count 100000".
+fuzz: $(VENV)/.dev
+	$(BIN)/python Testing/library/damaged_images.py $(FUZZ_ARGS)
 
 clean:
 	rm -rf $(VENV) demo build dist .mypy_cache .ruff_cache .pytest_cache .coverage

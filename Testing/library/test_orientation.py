@@ -234,7 +234,7 @@ def test_every_file_of_a_run_lies_on_its_input(tmp_path: Path) -> None:
     assert main(["synthesize", t1, "--mask", mask, "--pet", pet, "-o", str(tmp_path / "out"), *model]) == 0
     synthetic = next((tmp_path / "out").glob("*_desc-synthetic_pet.nii.gz"))
     quiet = ["--progress", "none"]
-    maps = ["evaluate", "--synthetic", str(synthetic), "--real", pet, "--t1", t1, "--to-synthetic-unit"]
+    maps = ["evaluate", "--synthetic", str(synthetic), "--pet", pet, "--t1", t1, "--to-synthetic-unit"]
     assert main([*maps, "-o", str(tmp_path / "maps"), *quiet]) == 0
     written = [p for folder in ("out", "maps") for p in (tmp_path / folder).rglob("*.nii.gz")]
     assert len(written) >= 8

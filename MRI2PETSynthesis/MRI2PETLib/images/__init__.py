@@ -1,1 +1,1 @@
-"""One grid, and the ways in and out of image files: NIfTI, NRRD, MHA, DICOM, BIDS."""
+"""One grid, and the ways in and out of image files: NIfTI, NRRD, MHA, DICOM and others; BIDS names."""

@@ -11,7 +11,7 @@ import SimpleITK as sitk
 from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.core.findings import Finding
 from MRI2PETLib.images.dicom import DicomSeries, normal
-from MRI2PETLib.images.raw import RawImage, split_size, unreadable_as_input_error
+from MRI2PETLib.images.raw import RawImage, check_memory, split_size, unreadable_as_input_error
 
 # What a sidecar may say about the series; no dates, nothing that identifies the person.
 _TOLD_TAGS = (
@@ -28,6 +28,7 @@ _TOLD_TAGS = (
 # Slices further from even than this share of their distance mean that some are missing.
 _UNEVEN_SHARE = 0.1
 _OFF_LINE_MM = 0.5
+_PIXEL_TAGS = ("Rows", "Columns", "BitsAllocated", "PixelData")
 
 
 def open_series(series: DicomSeries, folder: Path, *, findings: Iterable[Finding] = ()) -> RawImage:
@@ -40,6 +41,7 @@ def open_series(series: DicomSeries, folder: Path, *, findings: Iterable[Finding
         hint = "Export the series again; frames or slices are missing or there twice."
         raise InputError(f"{name} has different numbers of images at its positions.", hint)
     size, n_frames = split_size(folder, (*series.size, series.n_frames))
+    check_memory(folder, size, 2)
     more = _check_slices(name, series)
     affine = np.eye(4)
     orientation = np.array(series.tags["ImageOrientationPatient"], dtype=float).reshape(2, 3)
@@ -49,10 +51,13 @@ def open_series(series: DicomSeries, folder: Path, *, findings: Iterable[Finding
     affine[:3, 3] = series.positions[0]
 
     def read_frame(t: int) -> np.ndarray:
+        files = series.files[t * size[2] : (t + 1) * size[2]]
+        for file in files:
+            _check_pixels(file)
         reader = sitk.ImageSeriesReader()
         # Float, because the rescale slope of a PET differs from slice to slice.
         reader.SetOutputPixelType(sitk.sitkFloat32)
-        reader.SetFileNames([str(f) for f in series.files[t * size[2] : (t + 1) * size[2]]])
+        reader.SetFileNames([str(f) for f in files])
         with unreadable_as_input_error(folder):
             return sitk.GetArrayFromImage(reader.Execute())
 
@@ -67,6 +72,27 @@ def open_series(series: DicomSeries, folder: Path, *, findings: Iterable[Finding
         metadata={"format": "DICOM", "series": tags},
         findings=(*findings, *more),
     )
+
+
+def _check_pixels(file: Path) -> None:
+    """Check that a slice holds the pixels that its tags promise: ITK fills up with foreign memory.
+
+    :raises InputError: naming the slice.
+    """
+    import pydicom
+
+    hint = "Export or copy the series again."
+    try:
+        data = pydicom.dcmread(file, force=True, specific_tags=[*_PIXEL_TAGS])
+        pixels, compressed = data.get("PixelData"), data.file_meta.get("TransferSyntaxUID")
+        promised = int(data.Rows) * int(data.Columns) * int(data.BitsAllocated) // 8
+    except Exception as error:  # pydicom raises what it happens to meet in a damaged file
+        raise InputError(f"The pixels of {file} cannot be read ({error}).", hint) from error
+    present = 0 if pixels is None else len(pixels)
+    if compressed is not None and compressed.is_compressed:
+        promised = 1
+    if present < promised:
+        raise InputError(f"The slice {file} is incomplete: it holds {present} of {promised} bytes.", hint)
 
 
 def _check_slices(name: str, series: DicomSeries) -> tuple[Finding, ...]:

@@ -1,11 +1,33 @@
-"""Image files by their names: which can be read, which can be written, and where their sidecars are."""
+"""Image files by their names: which can be read and written, what to do with others, where sidecars are."""
 
 from __future__ import annotations
 
+import os
+import stat
 from pathlib import Path
 
-SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
+from MRI2PETLib.core.errors import InputError
+
+SUFFIXES = (
+    ".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".mgz", ".mgh", ".mnc", ".hdr", ".par",
+)  # fmt: skip
 WRITABLE_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha")
+# The voxels of a pair of files: its header is what is opened.
+_HEADER_OF = {".img": ".hdr", ".rec": ".par"}
+_REMEDIES = {
+    ".v": "This looks like ECAT. Convert it to NIfTI with its times and unit, for example with ecatpet2bids "
+    "(pypet2bids) or ecat2nii (TPCCLIB).",
+    ".i": "This looks like Interfile. Convert it to NIfTI, for example with ifh2nii or TPCCLIB.",
+    ".head": "This looks like AFNI. Convert it with 3dAFNItoNIFTI.",
+    ".brik": "This looks like AFNI. Convert it with 3dAFNItoNIFTI.",
+    ".mif": "This looks like MRtrix. Convert it with mrconvert.",
+    ".json": "This is a sidecar. Give the image beside it.",
+}
+_POINTERS = {
+    b"version https://git-lfs": "git lfs pull",
+    b"/annex/objects/": "git annex get, or datalad get",
+    b"../.git/annex/objects/": "git annex get, or datalad get",
+}
 
 
 def image_suffix(path: Path) -> str:
@@ -29,3 +51,67 @@ def sidecar_path(path: Path | str) -> Path:
     """``PET.nii.gz`` -> ``PET.json``."""
     path = Path(path)
     return path.with_name(path.name[: len(path.name) - len(image_suffix(path))] + ".json")
+
+
+def check_regular(path: Path) -> None:
+    """Check that a path is a file, without opening it: a pipe would never end.
+
+    :raises InputError: missing, a pipe, device or socket, or what git-annex left in place of the file.
+    """
+    try:
+        mode = path.stat().st_mode
+    except OSError as error:
+        if path.is_symlink() and "annex/objects" in os.readlink(path).replace("\\", "/"):
+            raise _not_fetched(path, _POINTERS[b"/annex/objects/"]) from error
+        if path.is_symlink():
+            raise InputError(
+                f"{path} is a link to {os.readlink(path)}, which does not exist.", "Copy the file itself."
+            ) from error
+        if isinstance(error, FileNotFoundError):
+            raise InputError(f"{path} does not exist.", "Check the path.") from error
+        raise InputError(f"{path} cannot be read: {error.strerror}.", "Check the path.") from error
+    if not stat.S_ISREG(mode):
+        kinds = {stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket", stat.S_IFDIR: "a folder"}
+        raise InputError(f"{path} is {kinds.get(stat.S_IFMT(mode), 'a device')}, not a file.", "Give a file.")
+
+
+def _check_content(path: Path) -> None:
+    """:raises InputError: empty, unreadable, or what git left in place of the file."""
+    try:
+        with path.open("rb") as stream:
+            start = stream.read(64)
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}.", "Check the path.") from error
+    if not start:
+        raise InputError(f"{path} is empty (0 bytes).", "Copy or export the file again.")
+    for sign, remedy in _POINTERS.items():
+        if start.startswith(sign):
+            raise _not_fetched(path, remedy)
+
+
+def check_image_file(path: Path) -> Path:
+    """Check a file and its suffix. Returns the file to open: of a pair, its header.
+
+    :raises InputError: see :func:`check_regular`; empty; for other formats, with how to convert them.
+    """
+    check_regular(path)
+    _check_content(path)
+    suffix = image_suffix(path)
+    if suffix in _HEADER_OF:
+        headers = [path.with_suffix(s) for s in (_HEADER_OF[suffix], _HEADER_OF[suffix].upper())]
+        header = next((h for h in headers if h.exists()), headers[0])
+        check_regular(header)
+        _check_content(header)
+        return header
+    if suffix in SUFFIXES:
+        return path
+    hint = f"Give a file that ends in {', '.join(SUFFIXES)}, or a folder with a DICOM series."
+    if suffix in (".dcm", ".ima", ""):
+        hint = f"If it is one slice of a DICOM series, give the folder {path.parent} instead. " + hint
+    hint = _REMEDIES.get(suffix, hint)
+    raise InputError(f"{path} is not of a supported image type ({suffix or 'no suffix'}).", hint)
+
+
+def _not_fetched(path: Path, remedy: str) -> InputError:
+    message = f"{path} has not been downloaded: git keeps only a pointer to it here."
+    return InputError(message, f"Fetch its content ({remedy}), then run again.")

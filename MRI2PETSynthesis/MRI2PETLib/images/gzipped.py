@@ -9,10 +9,12 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 _READ_BYTES = 1 << 24
 _BLOCK_BYTES = 1 << 26  # of what a block of a bomb becomes at once
 MAGIC = b"\x1f\x8b"
+_NO_END = "the compressed data end before their checksum"
 
 
 def read_gzip(path: Path, start: int, length: int, *, to_end: bool = True) -> tuple[bytes, int]:
@@ -39,6 +41,20 @@ def read_gzip(path: Path, start: int, length: int, *, to_end: bool = True) -> tu
     return b"".join(parts), tail
 
 
+def inflated(stream: BinaryIO, wbits: int) -> Iterator[bytes]:
+    """The content of the one compressed block that begins at the stream's position, to its checksum.
+
+    The bytes read beyond it are lost.
+    """
+    member, pending = zlib.decompressobj(wbits=wbits), b""
+    while not member.eof:
+        pending = pending or stream.read(_READ_BYTES)
+        if not pending:
+            raise EOFError(_NO_END)
+        yield member.decompress(pending, _BLOCK_BYTES)
+        pending = member.unconsumed_tail
+
+
 def _blocks(path: Path) -> Iterator[bytes | int]:
     """The decompressed content of all members, then the number of foreign bytes at the end, if any."""
     with path.open("rb") as stream:
@@ -60,7 +76,7 @@ def _blocks(path: Path) -> Iterator[bytes | int]:
                 if not pending:
                     pending = stream.read(_READ_BYTES)
                     if not pending:
-                        raise EOFError("the compressed data end before their checksum")
+                        raise EOFError(_NO_END)
                 yield member.decompress(pending, _BLOCK_BYTES)
                 pending = member.unconsumed_tail
             pending = member.unused_data

@@ -19,11 +19,18 @@ from MRI2PETLib.core.files import atomic_path, write_json
 from MRI2PETLib.core.findings import Finding, Verdict
 from MRI2PETLib.images import checks as image_checks
 from MRI2PETLib.images.checks import Kind
-from MRI2PETLib.images.formats import SUFFIXES, WRITABLE_SUFFIXES, image_suffix, sidecar_path
+from MRI2PETLib.images.formats import (
+    WRITABLE_SUFFIXES,
+    check_image_file,
+    check_regular,
+    image_suffix,
+    sidecar_path,
+)
 from MRI2PETLib.images.grid import Grid
-from MRI2PETLib.images.nifti import open_nifti, write_nifti
+from MRI2PETLib.images.nifti import is_nifti_pair, open_nifti, write_nifti
 from MRI2PETLib.images.nrrd_metaimage import open_with_itk
 from MRI2PETLib.images.orientation import NiftiForms
+from MRI2PETLib.images.other_formats import open_with_nibabel
 from MRI2PETLib.images.raw import SHEAR_TOLERANCE_MM, RawImage, to_image
 
 
@@ -67,25 +74,21 @@ def open_image(path: Path | str, *, kind: Kind, series_uid: str | None = None) -
 
 
 def _open_file(path: Path) -> RawImage:
-    """Open a NIfTI, NRRD or MetaImage file; reads the header only.
+    """Open an image file; see the readers for what of it is read.
 
     :raises InputError: missing file, wrong suffix, unreadable header, not three-dimensional, too large.
     """
-    if not path.exists():
-        raise InputError(f"{path} does not exist.", "Check the path.")
+    path = check_image_file(path)
     suffix = image_suffix(path)
-    if suffix not in SUFFIXES:
-        hint = f"Give a file that ends in {', '.join(SUFFIXES)}, or a folder with a DICOM series."
-        if suffix in (".dcm", ".ima", ""):
-            hint = f"If it is one slice of a DICOM series, give the folder {path.parent} instead. " + hint
-        raise InputError(f"{path} is not of a supported image type ({suffix or 'no suffix'}).", hint)
-    if path.stat().st_size == 0:
-        raise InputError(f"{path} is empty (0 bytes).", "Copy or export the file again.")
-    return open_nifti(path) if suffix.startswith(".nii") else open_with_itk(path)
+    if suffix in (".nii", ".nii.gz") or (suffix == ".hdr" and is_nifti_pair(path)):
+        return open_nifti(path)
+    if suffix in (".nrrd", ".nhdr", ".mha", ".mhd"):
+        return open_with_itk(path)
+    return open_with_nibabel(path)
 
 
 def read_image(path: Path | str, *, kind: Kind, series_uid: str | None = None) -> LoadedImage:
-    """Read a NIfTI, NRRD or MetaImage file or a DICOM folder as a 3-D image, checked for what ``kind`` needs.
+    """Read an image file or a DICOM folder as a 3-D image, checked for what ``kind`` needs.
 
     The grid is that of the file; only sheared axes, which ITK cannot hold, are resampled, with a finding.
 
@@ -244,6 +247,7 @@ def sha256_of_files(files: Iterable[Path]) -> str:
     """SHA-256 of one file, or of the sorted hex digests of several, whatever their names and order."""
     digests = []
     for file in files:
+        check_regular(file)
         try:
             with file.open("rb") as stream:
                 digest = hashlib.sha256()

@@ -18,7 +18,7 @@ from MRI2PETLib.images.formats import image_suffix
 from MRI2PETLib.images.grid import Grid
 from MRI2PETLib.images.gzipped import MAGIC, read_gzip
 from MRI2PETLib.images.orientation import NiftiForms, read_forms
-from MRI2PETLib.images.raw import RawImage, split_size, unreadable_as_input_error
+from MRI2PETLib.images.raw import RawImage, check_memory, split_size, unreadable_as_input_error
 
 # A compressed file up to this size is decompressed once and kept while it is read; a larger one (frames of a
 # dynamic PET) is decompressed again for what is asked for.
@@ -57,6 +57,7 @@ def open_nifti(path: Path) -> RawImage:
     with unreadable_as_input_error(path):
         dtype, slope, intercept = _values(header, path)
         layout = _layout(header, size, shape, dtype)
+    check_memory(path, size, dtype.itemsize)
     forms, findings, used = read_forms(header, size, path.name)
     with unreadable_as_input_error(path):
         stored, more = _stored(data_path, layout, compressed)
@@ -77,6 +78,14 @@ def open_nifti(path: Path) -> RawImage:
         findings=(*findings, *more),
         forms=forms,
     )
+
+
+def is_nifti_pair(header: Path) -> bool:
+    """Whether a ``.hdr`` file is NIfTI, not Analyze 7.5 or something else."""
+    with unreadable_as_input_error(header), header.open("rb") as stream:
+        start = stream.read(348)
+    nifti_2 = 540 in (int.from_bytes(start[:4], "little"), int.from_bytes(start[:4], "big"))
+    return nifti_2 or start[344:347] in (b"ni1", b"n+1")
 
 
 def write_nifti(image: sitk.Image, path: Path, forms: NiftiForms) -> None:
@@ -136,7 +145,10 @@ def _header(path: Path, compressed: bool) -> Any:
 
 def _values(header: Any, path: Path) -> tuple[np.dtype, float, float]:
     """How voxels are stored, and what scales them."""
-    dtype = header.get_data_dtype()
+    try:
+        dtype = header.get_data_dtype()
+    except KeyError as error:
+        raise ValueError(f"its voxels are of the unknown type {error}") from error
     if dtype.fields is not None or dtype.kind == "c":
         raise InputError(f"{path} holds colour, vector or complex voxels.", "Give a scalar image.")
     slope, intercept = header.get_slope_inter()

@@ -1,4 +1,4 @@
-"""Open NRRD and MetaImage files with ITK."""
+"""Open NRRD and MetaImage files with ITK, once their headers and data have been checked."""
 
 from __future__ import annotations
 
@@ -8,18 +8,22 @@ import numpy as np
 import SimpleITK as sitk
 
 from MRI2PETLib.core.errors import InputError
+from MRI2PETLib.images import metaimage, nrrd
 from MRI2PETLib.images.formats import image_suffix
-from MRI2PETLib.images.raw import RawImage, split_size, unreadable_as_input_error
+from MRI2PETLib.images.raw import RawImage, check_memory, split_size, unreadable_as_input_error
 
 
 def open_with_itk(path: Path) -> RawImage:
-    """Open a NRRD or MetaImage file; reads the header only.
+    """Open a NRRD or MetaImage file; reads the header, and compressed data to their end, for their checksum.
 
-    :raises InputError: unreadable header, not three-dimensional, vector or complex, too large.
+    :raises InputError: unreadable header, cut short, damaged, not three-dimensional, vector or complex, too
+        large.
     """
+    is_nrrd = image_suffix(path) in (".nrrd", ".nhdr")
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
     with unreadable_as_input_error(path):
+        stored = (nrrd if is_nrrd else metaimage).stored_voxels(path)
         reader.ReadImageInformation()
     if reader.GetNumberOfComponents() > 1 or "complex" in sitk.GetPixelIDValueAsString(reader.GetPixelID()):
         raise InputError(
@@ -28,10 +32,15 @@ def open_with_itk(path: Path) -> RawImage:
         )
     dimension = reader.GetDimension()
     size, n_frames = split_size(path, reader.GetSize())
-    matrix = np.array(reader.GetDirection()).reshape(dimension, dimension)[:3, :3]
-    affine = np.eye(4)
-    affine[:3, :3] = matrix * np.array(reader.GetSpacing())[:3]
-    affine[:3, 3] = reader.GetOrigin()[:3]
+    check_memory(path, size, stored.n_bytes // stored.n_values)
+    with unreadable_as_input_error(path):
+        stored.check()
+        affine = nrrd.affine_of_left_anterior_superior(path) if is_nrrd else None
+    if affine is None:
+        matrix = np.array(reader.GetDirection()).reshape(dimension, dimension)[:3, :3]
+        affine = np.eye(4)
+        affine[:3, :3] = matrix * np.array(reader.GetSpacing())[:3]
+        affine[:3, 3] = reader.GetOrigin()[:3]
 
     def read_frame(t: int) -> np.ndarray:
         with unreadable_as_input_error(path):
@@ -46,6 +55,6 @@ def open_with_itk(path: Path) -> RawImage:
         size=size,
         n_frames=n_frames,
         read_frame=read_frame,
-        files=(path,),
-        metadata={"format": "NRRD" if image_suffix(path) in (".nrrd", ".nhdr") else "MetaImage"},
+        files=tuple(dict.fromkeys((path, stored.file))),
+        metadata={"format": "NRRD" if is_nrrd else "MetaImage"},
     )

@@ -29,8 +29,9 @@ Matrix = NDArray[np.float64]
 # NIfTI xyzt_units: code -> factor to mm. 0 (unknown) is mm by convention.
 _UNITS = {0: ("unknown", 1.0), 1: ("metre", 1e3), 2: ("mm", 1.0), 3: ("micrometre", 1e-3)}
 _PLAUSIBLE_EXTENT_MM = (60.0, 3000.0)
-# Forms that differ by less are one orientation, written twice with other roundings.
-_SAME_MM = 0.1
+# Forms that differ by less are one orientation, written twice with other roundings: a quaternion near half a
+# turn, in single precision, is off by up to .0007, which is 0.2 mm at the corner of a head.
+_SAME_MM = 0.3
 # An output this close to the grid of its input, at every corner, gets the header of its input unchanged: more
 # than making nearly right angles right moves a corner (``raw.SHEAR_TOLERANCE_MM``).
 _SAME_GRID_MM = 0.02

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,10 +15,13 @@ import SimpleITK as sitk
 
 from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.core.findings import Finding
+from MRI2PETLib.core.memory import free_memory
 from MRI2PETLib.images.orientation import NiftiForms
 
 # 1 GB as float32; the pipeline holds a handful of copies. 0.5 mm isotropic over 300 mm is 216 million voxels.
 MAX_VOXELS = 256_000_000
+# Of all images of a synthesis at its peak: 26 bytes a voxel of the T1 (128^3 to 320^3 voxels, beside 620 MB).
+_BYTES_A_VOXEL = 28
 # An affine this close to orthonormal (largest displacement of a corner) is rounding of the header, not shear.
 SHEAR_TOLERANCE_MM = 0.01
 
@@ -96,6 +100,22 @@ def split_size(path: Path, shape: tuple[int, ...]) -> tuple[tuple[int, int, int]
             "Resample it to about 1 mm.",
         )
     return (i, j, k), int(shape[3]) if len(shape) == 4 else 1
+
+
+def check_memory(path: Path, size: tuple[int, int, int], stored_bytes: int) -> None:
+    """Refuse an image for which there is not enough memory, before a voxel is read.
+
+    :param stored_bytes: that a voxel takes in the file.
+    :raises InputError: with the memory that is needed and what is free.
+    """
+    free = free_memory()
+    needed = math.prod(size) * (_BYTES_A_VOXEL + stored_bytes)
+    if free is not None and needed > free:
+        raise InputError(
+            f"{path} has {' x '.join(map(str, size))} voxels, which take about {needed / 1e9:.1f} GB of "
+            f"memory; {free / 1e9:.1f} GB are free.",
+            "Close other programs, use a machine with more memory, or resample the image to about 1 mm.",
+        )
 
 
 def to_image(array: np.ndarray, affine: np.ndarray, *, nearest: bool = False) -> tuple[sitk.Image, float]:

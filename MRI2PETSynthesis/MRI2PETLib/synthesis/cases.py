@@ -12,7 +12,7 @@ from pathlib import Path
 
 from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.core.names import file_name
-from MRI2PETLib.images.formats import image_stem, is_image
+from MRI2PETLib.images.formats import check_regular, image_stem, is_image
 from MRI2PETLib.synthesis.settings import CaseInputs
 
 _NOT_A_NAME = {"t1", "t1w", "t1_mprage", "mprage", "image", "brain"}
@@ -44,9 +44,11 @@ def find_cases(inputs: Sequence[Path | str]) -> list[Case]:
     """
     found: list[tuple[Path, Path]] = []
     for item in map(Path, inputs):
-        if not item.exists():
-            raise InputError(f"{item} does not exist.", "Check the path.")
-        found += [(item, Path("."))] if item.is_file() else _in_folder(item)
+        if item.is_dir():
+            found += _in_folder(item)
+        else:
+            check_regular(item)
+            found.append((item, Path(".")))
     unique = list(dict.fromkeys(found))
     names = _tell_apart(
         [_name(t1) for t1, _ in unique], [file_name(t1.resolve().parent.name) for t1, _ in unique]

@@ -1,0 +1,94 @@
+"""Open what nibabel reads besides NIfTI: FreeSurfer's MGH, MINC, Analyze 7.5, Philips PAR/REC."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from MRI2PETLib.core.errors import InputError
+from MRI2PETLib.core.findings import Finding
+from MRI2PETLib.images.formats import image_suffix
+from MRI2PETLib.images.gzipped import read_gzip
+from MRI2PETLib.images.raw import RawImage, check_memory, split_size
+
+_NAMES = {".mgz": "MGH", ".mgh": "MGH", ".mnc": "MINC", ".hdr": "Analyze", ".par": "PAR/REC"}
+_CONVERTERS = {"MGH": "mri_convert", "MINC": "mnc2nii", "Analyze": "nib-convert", "PAR/REC": "dcm2niix"}
+_HDF5 = b"\x89HDF"
+
+
+def open_with_nibabel(path: Path) -> RawImage:
+    """Open a file with nibabel; reads the header, and of ``.mgz`` the file to its end, for its checksum.
+
+    :raises InputError: unreadable, not three-dimensional, too large, or of MINC 2 without h5py.
+    """
+    name = _NAMES[image_suffix(path)]
+    image, affine, dtype = _readable(path, lambda: _load(path))
+    shape = tuple(int(n) for n in image.shape)
+    if len(shape) > 4 or dtype.fields is not None or dtype.kind not in "iuf":
+        raise InputError(f"{path} is a vector image (shape {shape}, {dtype}).", "Give a scalar image.")
+    size, n_frames = split_size(path, shape)
+    check_memory(path, size, dtype.itemsize)
+
+    def read_frame(t: int) -> np.ndarray:
+        index = (..., t) if len(shape) > 3 else ...
+        values: np.ndarray = _readable(path, lambda: np.asarray(image.dataobj[index]).T)
+        return values
+
+    others = (Path(holder.filename) for holder in image.file_map.values() if holder.filename)
+    return RawImage(
+        path=path,
+        affine=np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine,
+        size=size,
+        n_frames=n_frames,
+        read_frame=read_frame,
+        files=tuple(dict.fromkeys((path, *(p for p in others if p.is_file())))),
+        metadata={"format": name},
+        findings=_orientation(path, name),
+    )
+
+
+def _readable(path: Path, action: Callable[[], Any]) -> Any:
+    """What ``action`` returns; whatever nibabel raises as :class:`InputError`."""
+    try:
+        with np.errstate(all="ignore"):
+            return action()
+    except InputError:
+        raise
+    except Exception as error:  # these readers raise what they happen to meet in a damaged file
+        name = _NAMES[image_suffix(path)]
+        reason = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
+        raise InputError(
+            f"{path} cannot be read as {name}: it is damaged, cut short or something else ({reason}).",
+            f"Copy or export the file again, or convert it to NIfTI ({_CONVERTERS[name]}).",
+        ) from error
+
+
+def _load(path: Path) -> tuple[Any, np.ndarray, np.dtype]:
+    """The image, its affine (RAS mm) and its type of voxels."""
+    import nibabel as nib
+
+    with path.open("rb") as stream:
+        start = stream.read(4)
+    if start == _HDF5 and find_spec("h5py") is None:
+        raise InputError(
+            f"{path} is MINC 2, which needs the package h5py.", "pip install h5py, or convert it (mnc2nii)."
+        )
+    if image_suffix(path) == ".mgz":
+        read_gzip(path, 0, 0)  # to its checksum; nibabel stops at the last voxel
+    image: Any = nib.load(path)
+    return image, np.asarray(image.affine, float), np.dtype(image.get_data_dtype())
+
+
+def _orientation(path: Path, name: str) -> tuple[Finding, ...]:
+    if name != "Analyze" or path.with_suffix(".mat").exists():
+        return ()
+    message = (
+        f"{path.name} is Analyze, which does not say where left, front and top are. The first axis is "
+        f"taken to run from right to left, as FSL and SPM do."
+    )
+    hint = "Convert the original images again, to NIfTI (for example with dcm2niix)."
+    return (Finding("warn", "orientation_unknown", message, hint),)
