@@ -130,7 +130,7 @@ def predict_cases(
         files = case_files(case, bundle, run / PREDICTIONS)
         with staged_folder(make_folder(files.folder), last=files.sidecar.name) as staging:
             staged = replace(files, folder=staging)
-            write_case(staged, case, t1, bundle, result, {"fold": fold, "model_sha256": bundle.sha256})
+            write_case(staged, case, t1, bundle, result)
             about = json.loads(sidecar_path(entry.folder / REAL).read_text(encoding="utf-8"))
             write_image(sitk.ReadImage(str(entry.folder / REAL)), staged.real, about, forms=t1.forms)
         rows.append(_row(run, fold, entry, files))

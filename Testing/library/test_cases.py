@@ -52,6 +52,13 @@ def test_files_of_one_name_are_told_apart_by_their_folder(tmp_path: Path) -> Non
     assert names(*deep) == ["s_scan-1", "s_scan-2"]
 
 
+def test_no_two_cases_of_a_batch_have_one_name(tmp_path: Path) -> None:
+    """Not by a number that another file has in its own name, nor where upper and lower case are one."""
+    clash = touch(tmp_path, "x/P/a.nii", "y/P/a.nii", "P_a-1.nii", "p_A-2.nii")
+    assert names(*clash) == ["P_a-3", "P_a-4", "P_a-1", "p_A-2"]
+    assert names(*touch(tmp_path, "one/Anna.nii", "two/anna.nii")) == ["one_Anna", "two_anna"]
+
+
 def test_a_folder_of_images_and_a_dicom_folder(tmp_path: Path) -> None:
     touch(tmp_path / "images", "a.nii", "b.mha", "notes.txt", ".hidden.nii")
     assert names(tmp_path / "images") == ["a", "b"]

@@ -12,9 +12,10 @@ import pytest
 import SimpleITK as sitk
 
 import dicom_series as dcm
+from MRI2PETLib.core.checksums import sha256_of
 from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.images.dicom import list_series
-from MRI2PETLib.images.io import read_image, same_grid, sha256_of
+from MRI2PETLib.images.io import read_image, same_grid
 
 
 def test_geometry_and_voxels_by_hand(tmp_path: Path) -> None:

@@ -16,9 +16,10 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
+from MRI2PETLib.core.checksums import sha256_of
 from MRI2PETLib.core.errors import InputError, OutputError
 from MRI2PETLib.images.formats import sidecar_path
-from MRI2PETLib.images.io import read_image, same_grid, sha256_of, write_image
+from MRI2PETLib.images.io import read_image, same_grid, write_image
 
 SIZE = (40, 44, 38)  # i, j, k at 4 mm: 160 x 176 x 152 mm
 

@@ -156,7 +156,7 @@ def test_out_of_memory_falls_back_to_the_cpu(
 
 
 def test_command_line_writes_whole_results_and_keeps_them(
-    t1_path: Path, bundle: Bundle, tmp_path: Path
+    t1_path: Path, bundle: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     output = tmp_path / "où"
     command = [
@@ -177,6 +177,7 @@ def test_command_line_writes_whole_results_and_keeps_them(
             "anna" + PET.replace(".nii.gz", ".png"),
             "anna_space-T1w_desc-brain_mask.nii.gz",
             "anna_space-T1w_desc-brain_mask.json",
+            "anna_trc-PBR28_space-T1w_desc-synthetic_status.json",
             STATUS_FILE,
         ]
     )
@@ -186,13 +187,13 @@ def test_command_line_writes_whole_results_and_keeps_them(
     before = (output / ("anna" + PET)).stat().st_mtime_ns
     assert main(command) == 0
     assert (output / ("anna" + PET)).stat().st_mtime_ns == before
-    assert status(output)[0]["status"] == "kept"
+    assert status(output)[0]["status"] == "done" and "anna: kept" in capsys.readouterr().out
     assert main([*command, "--seed", "1"]) == 0
     assert (output / ("anna" + PET)).stat().st_mtime_ns != before
 
 
 def test_a_batch_goes_on_past_bad_files_and_retries_only_those(
-    person: SimulatedSubject, bundle: Bundle, tmp_path: Path
+    person: SimulatedSubject, bundle: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     images = tmp_path / "images"
     images.mkdir()
@@ -211,12 +212,10 @@ def test_a_batch_goes_on_past_bad_files_and_retries_only_those(
     }
     assert all(rows[name]["message"] for name in ("broken", "slab"))
     write_image(person.t1, images / "broken.nii.gz")
+    capsys.readouterr()
     assert main(command) == EXIT_PARTIAL
-    assert [row["status"] for row in sorted(status(output), key=lambda r: r["case"])] == [
-        "done",
-        "kept",
-        "failed",
-    ]
+    assert [row["status"] for row in status(output)] == ["done", "done", "failed"]
+    assert "good: kept" in capsys.readouterr().out
     assert not [name for name in files_in(output) if ".mri2pet" in name]
 
 
@@ -245,7 +244,7 @@ def test_real_pet_beside_it(person: SimulatedSubject, bundle: Bundle, t1_path: P
     ]
     assert main([*command, "--device", "cpu", "--progress", "none"]) == 0
     found = json.loads(next(output.glob("*metrics.json")).read_text())
-    assert found["Alignment"]["method"] == "rigid" and found["Simulated"] is True
+    assert found["Alignment"]["method"] == "rigid registration" and found["Simulated"] is True
     for name in ("mse", "normdiff_mean", "pearson_r", "cnr_real_median_abs", "cnr_synthetic_median_abs"):
         assert isinstance(found["Metrics"][name], float)
     real = sitk.ReadImage(str(next(output.glob("*desc-real_pet.nii.gz"))))
@@ -327,8 +326,12 @@ def test_a_signal_right_at_the_end_is_no_half_result(t1_path: Path, bundle: Bund
     from MRI2PETLib.synthesis.cases import Case
     from MRI2PETLib.synthesis.settings import SynthesisSettings
 
-    def cancel(*_: object) -> None:
-        raise Cancelled("now")
+    class Late:
+        def read(self, case: Case) -> None:
+            """Nothing."""
+
+        def write(self, *_: object) -> None:
+            raise Cancelled("now")
 
     output = tmp_path / "out"
     with pytest.raises(Cancelled):
@@ -338,6 +341,6 @@ def test_a_signal_right_at_the_end_is_no_half_result(t1_path: Path, bundle: Bund
             output,
             SynthesisSettings(device="cpu"),
             reporter=Reporter(),
-            after_case=cancel,
+            addition=Late(),
         )
     assert files_in(output) == []

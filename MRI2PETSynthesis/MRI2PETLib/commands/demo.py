@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, reporter: Reporter) -> int:
     from MRI2PETLib.models.store import find_bundle
-    from MRI2PETLib.reports.synthesis import add_comparison
+    from MRI2PETLib.reports.synthesis import CaseReport
     from MRI2PETLib.simulation.dataset import DatasetSettings, write_dataset
     from MRI2PETLib.synthesis.batch import run_batch
     from MRI2PETLib.synthesis.case_files import case_files
@@ -48,7 +48,7 @@ def run(args: argparse.Namespace, reporter: Reporter) -> int:
         args.output,
         settings,
         reporter=reporter,
-        after_case=add_comparison(bundle, pet_path, None, reporter, point_mm=tuple(lesion["centre_lps_mm"])),
+        addition=CaseReport(bundle, reporter, point_mm=tuple(lesion["centre_lps_mm"])),
     )
     files = case_files(case, bundle, args.output)
     reporter.close()

@@ -28,8 +28,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, reporter: Reporter) -> int:
     from MRI2PETLib.core.errors import InputError
     from MRI2PETLib.models.store import find_bundle
-    from MRI2PETLib.reports.synthesis import add_comparison, add_picture
-    from MRI2PETLib.synthesis.batch import AfterCase, exit_code, run_batch
+    from MRI2PETLib.reports.synthesis import CaseReport
+    from MRI2PETLib.synthesis.batch import exit_code, run_batch
     from MRI2PETLib.synthesis.cases import find_cases
 
     settings, inputs = SynthesisSettings.of(args), CaseInputs.of(args)
@@ -42,10 +42,8 @@ def run(args: argparse.Namespace, reporter: Reporter) -> int:
         message = f"{given[0]} belongs to one T1, and there are {len(cases)}."
         raise InputError(message, "Run them one by one.")
     cases = [replace(case, inputs=inputs) for case in cases]
-    after: AfterCase = add_picture(bundle)
-    if inputs.pet is not None:
-        after = add_comparison(bundle, inputs.pet, inputs.pet_unit, reporter, register=inputs.register)
-    rows = run_batch(cases, bundle, args.output, settings, reporter=reporter, after_case=after)
+    report = CaseReport(bundle, reporter)
+    rows = run_batch(cases, bundle, args.output, settings, reporter=reporter, addition=report)
     reporter.close()
     for row in rows:
         reporter.say(f"{row.case}: {row.status}" + (f" -> {row.pet}" if row.pet else f" ({row.message})"))

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import errno
 import gzip
-import hashlib
 import zlib
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ from typing import Any
 import numpy as np
 import SimpleITK as sitk
 
+from MRI2PETLib.core.checksums import sha256_of_files
 from MRI2PETLib.core.errors import InputError, OutputError
 from MRI2PETLib.core.files import atomic_path, write_json
 from MRI2PETLib.core.findings import Finding, Verdict
@@ -22,7 +21,6 @@ from MRI2PETLib.images.checks import Kind
 from MRI2PETLib.images.formats import (
     WRITABLE_SUFFIXES,
     check_image_file,
-    check_regular,
     image_suffix,
     sidecar_path,
 )
@@ -234,28 +232,3 @@ def _check_written(image: sitk.Image, path: Path) -> None:
     voxel_bytes = image.GetSizeOfPixelComponent() * image.GetNumberOfComponentsPerPixel()
     if n_bytes < image.GetNumberOfPixels() * voxel_bytes:
         raise OSError(errno.ENOSPC, "the file is cut short")
-
-
-def sha256_of(path: Path | str) -> str:
-    """SHA-256 of a file; of a folder, over the sorted digests of all files in it (names do not matter)."""
-    path = Path(path)
-    files = [f for f in path.rglob("*") if f.is_file()] if path.is_dir() else [path]
-    return sha256_of_files(files)
-
-
-def sha256_of_files(files: Iterable[Path]) -> str:
-    """SHA-256 of one file, or of the sorted hex digests of several, whatever their names and order."""
-    digests = []
-    for file in files:
-        check_regular(file)
-        try:
-            with file.open("rb") as stream:
-                digest = hashlib.sha256()
-                while block := stream.read(1 << 20):
-                    digest.update(block)
-        except OSError as error:
-            raise InputError(f"{file} cannot be read: {error.strerror}.", "Check the path.") from error
-        digests.append(digest.hexdigest())
-    if len(digests) == 1:
-        return digests[0]
-    return hashlib.sha256("".join(sorted(digests)).encode()).hexdigest()

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from MRI2PETLib.core.checksums import sha256_of_value
 from MRI2PETLib.core.errors import BundleError
 from MRI2PETLib.core.files import new_folder, read_json, replace_folder, write_json, write_text
 from MRI2PETLib.models.bundle_checks import (
@@ -69,6 +70,11 @@ class Bundle:
     def sha256(self) -> str:
         """Checksum of the weights (of an ensemble: of the members' checksums), which identifies the model."""
         return self.metadata["weights_sha256"]
+
+    @property
+    def checksum(self) -> str:
+        """Of all that decides a prediction: the metadata, the checksums of the weights among them."""
+        return sha256_of_value(self.metadata)
 
     @property
     def weights(self) -> dict[str, str]:

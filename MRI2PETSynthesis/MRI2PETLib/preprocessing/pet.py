@@ -10,10 +10,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import SimpleITK as sitk
 
+from MRI2PETLib.core.checksums import sha256_of_files
 from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.core.findings import Finding, Verdict
 from MRI2PETLib.images import bids
-from MRI2PETLib.images.io import grid_metadata, open_image, read_frame_image, same_grid, sha256_of_files
+from MRI2PETLib.images.io import grid_metadata, open_image, read_frame_image, same_grid
 from MRI2PETLib.images.orientation import NiftiForms
 from MRI2PETLib.images.raw import RawImage
 from MRI2PETLib.preprocessing.bids_suv import scale_from_bids

@@ -9,84 +9,89 @@ from typing import TYPE_CHECKING, Any
 
 from MRI2PETLib.core.progress import Reporter
 from MRI2PETLib.models.bundle import Bundle
+from MRI2PETLib.synthesis.case_files import UNIT_MEANING, is_simulated, synthetic_note
 
 if TYPE_CHECKING:
     import SimpleITK as sitk
 
     from MRI2PETLib.images.io import LoadedImage
-    from MRI2PETLib.synthesis.batch import AfterCase
+    from MRI2PETLib.preprocessing.pet import PetImage
     from MRI2PETLib.synthesis.case_files import CaseFiles
     from MRI2PETLib.synthesis.cases import Case
     from MRI2PETLib.synthesis.pipeline import SynthesisResult
 
 
-def add_picture(bundle: Bundle) -> AfterCase:
-    """Write a PNG of the T1 with the synthetic PET over it."""
+class CaseReport:
+    """The picture of a case; for a case with a real PET also that PET on the T1, and its metrics.
 
-    def after(case: Case, files: CaseFiles, t1: LoadedImage, result: SynthesisResult) -> None:
-        _draw(bundle, case, files, t1, result, real=None)
-
-    return after
-
-
-def add_comparison(
-    bundle: Bundle,
-    pet_path: Path,
-    pet_unit: str | None,
-    reporter: Reporter,
-    *,
-    register: str = "auto",
-    point_mm: tuple[float, float, float] | None = None,
-) -> AfterCase:
-    """Bring a real PET to the T1, and write the picture of both and ``metrics.json``.
-
-    The PET is read at once, so that a bad file is refused before anything runs. It is brought to the scale of
-    the synthetic PET (for SUVR: divided by its own mean in the brain mask), which makes its own unit
-    irrelevant as long as it is linear.
-
-    :param register: see :mod:`MRI2PETLib.preprocessing.pet_alignment`.
-    :param point_mm: where the planes of the picture cross (LPS); default: the middle of the brain.
-    :raises InputError: if the PET cannot be read.
+    The real PET is brought to the scale of the synthetic one (for SUVR: divided by its own mean in the brain
+    mask), which makes its own unit irrelevant as long as it is linear.
     """
-    from MRI2PETLib.preprocessing.pet import read_pet, to_unit
-    from MRI2PETLib.preprocessing.pet_alignment import align_pet_to_t1
 
-    pet = read_pet(pet_path, unit=pet_unit)
-    for reason in pet.verdict.reasons("warn"):
-        reporter.warning(reason)
+    def __init__(
+        self, bundle: Bundle, reporter: Reporter, *, point_mm: tuple[float, float, float] | None = None
+    ) -> None:
+        """
+        :param point_mm: where the planes of the picture cross (LPS); default: the middle of the brain.
+        """
+        self._bundle, self._reporter, self._point_mm = bundle, reporter, point_mm
+        self._pets: dict[Case, PetImage] = {}
 
-    def after(case: Case, files: CaseFiles, t1: LoadedImage, result: SynthesisResult) -> None:
+    def read(self, case: Case) -> None:
+        """Read the real PET.
+
+        :raises InputError: if it cannot be used.
+        """
+        from MRI2PETLib.preprocessing.pet import read_pet
+
+        if case.inputs.pet is not None:
+            self._pets[case] = read_pet(case.inputs.pet, unit=case.inputs.pet_unit)
+
+    def write(self, case: Case, files: CaseFiles, t1: LoadedImage, result: SynthesisResult) -> None:
+        """Write the picture and, with a real PET, that PET and ``metrics.json``."""
+        pet, path = self._pets.pop(case, None), case.inputs.pet
+        if pet is None or path is None:
+            _draw(self._bundle, case, files, t1, result, real=None)
+            return
+        real, table = self._compare(pet, path, case, files, t1, result)
+        name = "Simulated PET" if is_simulated(path) else "Real PET"
+        _draw(self._bundle, case, files, t1, result, real=real, real_name=name, point_mm=self._point_mm)
+        self._reporter.say(f"{case.name}, in the brain, {result.unit}: {_summary(table)}")
+
+    def _compare(
+        self,
+        pet: PetImage,
+        path: Path,
+        case: Case,
+        files: CaseFiles,
+        t1: LoadedImage,
+        result: SynthesisResult,
+    ) -> tuple[sitk.Image, dict[str, Any]]:
+        """The real PET in the unit of the synthetic one, and the figures; both are written, too."""
         from MRI2PETLib.core.files import write_json
         from MRI2PETLib.images.io import write_image
-        from MRI2PETLib.synthesis.case_files import UNIT_MEANING, is_simulated, synthetic_note
+        from MRI2PETLib.preprocessing.pet import to_unit
+        from MRI2PETLib.preprocessing.pet_alignment import align_pet_to_t1
 
-        aligned = align_pet_to_t1(pet, t1.image, result.mask, register=register)
-        for reason in aligned.verdict.reasons("warn"):
-            reporter.warning(f"{case.name}: {reason}")
+        aligned = align_pet_to_t1(pet, t1.image, result.mask, register=case.inputs.register)
+        for reason in (pet.verdict + aligned.verdict).reasons("warn"):
+            self._reporter.warning(f"{case.name}: {reason}")
         real = to_unit(aligned.image, result.mask, result.unit)
         about = {
             "Units": result.unit,
             "UnitsMeaning": UNIT_MEANING[result.unit],
-            "Source": {"path": str(pet_path), "sha256": pet.sha256, **pet.metadata, "unit": pet.unit},
+            "Source": {"path": str(path), "sha256": pet.sha256, **pet.metadata, "unit": pet.unit},
             "Alignment": aligned.record(),
         }
         write_image(real, files.real, about, forms=t1.forms)
-        table = compare_predictors(bundle, t1.image, result, real)
-        write_json(
-            files.metrics,
-            {
-                "Description": synthetic_note(bundle),
-                "Where": "brain mask, T1 grid",
-                "Simulated": is_simulated(pet_path),
-                **about,
-                **table,
-            },
-        )
-        name = "Simulated PET" if is_simulated(pet_path) else "Real PET"
-        _draw(bundle, case, files, t1, result, real=real, real_name=name, point_mm=point_mm)
-        reporter.say(f"{case.name}, in the brain, {result.unit}: {_summary(table)}")
-
-    return after
+        table = compare_predictors(self._bundle, t1.image, result, real)
+        note = {
+            "Description": synthetic_note(self._bundle),
+            "Where": "brain mask, T1 grid",
+            "Simulated": is_simulated(path),
+        }
+        write_json(files.metrics, {**note, **about, **table})
+        return real, table
 
 
 def compare_predictors(
@@ -147,7 +152,6 @@ def _draw(
     point_mm: tuple[float, float, float] | None = None,
 ) -> None:
     from MRI2PETLib.reports.figures import comparison_figure
-    from MRI2PETLib.synthesis.case_files import synthetic_note
 
     comparison_figure(
         t1.image,

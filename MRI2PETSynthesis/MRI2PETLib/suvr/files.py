@@ -8,9 +8,10 @@ from typing import Any
 
 import SimpleITK as sitk
 
+from MRI2PETLib.core.checksums import sha256_of
 from MRI2PETLib.core.files import staged_folder, write_json
 from MRI2PETLib.core.tables import write_table
-from MRI2PETLib.images.io import sha256_of, write_image
+from MRI2PETLib.images.io import write_image
 from MRI2PETLib.models.bundle import DEMONSTRATION
 from MRI2PETLib.reports.suvr_figure import suvr_figure
 from MRI2PETLib.suvr.case import CaseSuvr, SuvrSetup

@@ -1,33 +1,36 @@
-"""Many T1s in one run: one status row a case, a failed case does not stop the rest, a second run does the
+"""Many T1s in one run: one status file a case, a failed case does not stop the rest, a second run does the
 rest. While the network works on a case, the next one is read and its brain is found.
 """
 
 from __future__ import annotations
 
-import csv
-import io
-import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, fields, replace
+from contextlib import suppress
+from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import SimpleITK as sitk
 
 from MRI2PETLib import __version__
-from MRI2PETLib.core.errors import EXIT_PARTIAL, Cancelled, MRI2PETError, OutputError, QualityError
-from MRI2PETLib.core.files import output_folder, staged_folder, write_json, write_text
+from MRI2PETLib.core.case_loop import each_case
+from MRI2PETLib.core.errors import EXIT_PARTIAL, InputError, MRI2PETError, QualityError
+from MRI2PETLib.core.files import output_folder, write_json
 from MRI2PETLib.core.leftovers import sweep
 from MRI2PETLib.core.prefetch import OneAhead, import_early
 from MRI2PETLib.core.progress import ProgressCallback, Reporter, part_of
-from MRI2PETLib.images.io import LoadedImage, read_image, sha256_of
+from MRI2PETLib.core.requests import Request, read_record
+from MRI2PETLib.core.tables import write_table
+from MRI2PETLib.images.checks import Kind
+from MRI2PETLib.images.io import LoadedImage, read_image
+from MRI2PETLib.images.sources import source_of
 from MRI2PETLib.models.bundle import Bundle
 from MRI2PETLib.models.inference import LoadedModel
 from MRI2PETLib.preprocessing.template_registration import ALIGNING
-from MRI2PETLib.synthesis.case_files import CaseFiles, case_files, finished_sidecar, write_case
+from MRI2PETLib.synthesis.case_files import STATUS, CaseFiles, case_files, write_case
 from MRI2PETLib.synthesis.cases import Case
 from MRI2PETLib.synthesis.pipeline import (
     ENCODING,
@@ -41,12 +44,15 @@ from MRI2PETLib.synthesis.pipeline import (
 from MRI2PETLib.synthesis.settings import SynthesisSettings
 
 STATUS_FILE = "synthesis_status.csv"
-_log = logging.getLogger(__name__)
+_FOLDERS = ("", "sub-*/", "sub-*/ses-*/")  # of cases in an output folder, see find_cases
 
 
 @dataclass(frozen=True)
 class Status:
-    """One row of the status table. ``status`` is done, kept (was there already) or failed."""
+    """One row of the status table. ``status`` is done, kept (was there already) or failed.
+
+    ``files`` are those of the case by the names of :class:`.CaseFiles`, not in the table.
+    """
 
     case: str
     status: str
@@ -56,10 +62,28 @@ class Status:
     seconds: str
     t1: str
     pet: str
+    files: Mapping[str, Path] = field(default_factory=dict)
+
+    def row(self) -> dict[str, str]:
+        return {name: getattr(self, name) for name in COLUMNS}
 
 
-# Adds a picture or a comparison to a case's files, which are still in their staging folder.
-AfterCase = Callable[[Case, CaseFiles, LoadedImage, SynthesisResult], None]
+COLUMNS = tuple(f.name for f in fields(Status) if f.name != "files")
+
+
+class Addition(Protocol):
+    """What is added to the files of every case: a picture, a comparison."""
+
+    def read(self, case: Case) -> None:
+        """Read what it needs of a case before anything is computed.
+
+        :raises InputError: if that cannot be used.
+        """
+        ...
+
+    def write(self, case: Case, files: CaseFiles, t1: LoadedImage, result: SynthesisResult) -> None:
+        """Write its files, which are still in their staging folder."""
+        ...
 
 
 def run_batch(
@@ -69,9 +93,12 @@ def run_batch(
     settings: SynthesisSettings,
     *,
     reporter: Reporter,
-    after_case: AfterCase | None = None,
+    addition: Addition | None = None,
 ) -> list[Status]:
-    """Synthesise every case into ``output`` and keep ``synthesis_status.csv`` there up to date.
+    """Synthesise every case into ``output``; what is there already from the same request is kept.
+
+    Every case has a status file beside its images; ``synthesis_status.csv`` is a table made from them, so any
+    number of processes may work on one folder.
 
     :raises OutputError: if the folder cannot be written to (nothing more could be saved).
     :raises Cancelled: when the user cancels; finished cases are kept.
@@ -81,52 +108,33 @@ def run_batch(
         sweep(folder)
     if any(case.folder != Path(".") for case in cases):
         _describe_dataset(output)
-    names = {case.name for case in cases}
-    earlier = [row for row in read_status(output) if row.case not in names]
-    rows: list[Status] = []
     load = cache(lambda: open_model(bundle, settings))
+    requests = cache(lambda case: request_of(case, bundle, settings))
 
     def prepare_case(case: Case, progress: ProgressCallback) -> Ready | Status:
-        return _prepare_case(case, case_files(case, bundle, output), bundle, progress, settings)
+        files = case_files(case, bundle, output)
+        return _prepare_case(case, files, bundle, settings, requests(case), addition, progress)
 
-    with OneAhead(cases, prepare_case) as ahead:
-        for number, case in enumerate(cases):
-            started = time.perf_counter()
+    def complete_case(case: Case, progress: ProgressCallback) -> Status:
+        progress(0, 1, "reading")
+        ready = ahead.take(progress)
+        if isinstance(ready, Status):
+            reporter.log(f"{case.name}: already there, kept ({ready.pet})")
+            return ready
+        return _complete_case(case, ready, bundle, load, progress, reporter, addition, settings)
 
-            def progress(
-                done: float, total: float, stage: str, number: int = number, case: Case = case
-            ) -> None:
-                label = f"{case.name}: {stage}" if len(cases) > 1 else stage
-                reporter.progress(number + done / total, len(cases), label)
-
-            try:
-                progress(0, 1, "reading")
-                ready = ahead.take(progress)
-                if isinstance(ready, Status):
-                    reporter.log(f"{case.name}: already there, kept ({ready.pet})")
-                    row = ready
-                else:
-                    row = _complete_case(case, ready, bundle, load, progress, reporter, after_case, settings)
-                    row = replace(row, seconds=_since(started))
-            except (Cancelled, OutputError):
-                raise
-            except MRI2PETError as error:
-                row = _failed(case, error, started)
-                if len(cases) == 1:
-                    _save(output, [*earlier, row])
-                    raise
-                reporter.warning(f"{case.name} failed: {error}")
-            except Exception as error:  # noqa: BLE001  one broken case must not lose the others
-                _log.exception("%s failed", case.name)
-                if len(cases) == 1:
-                    raise
-                unexpected = MRI2PETError(
-                    f"Unexpected {type(error).__name__}: {error}", "Please report this."
-                )
-                reporter.warning(f"{case.name} failed: {unexpected}")
-                row = _failed(case, unexpected, started)
-            rows.append(row)
-            _save(output, [*earlier, *rows])
+    rows: list[Status] = []
+    try:
+        with OneAhead(cases, prepare_case) as ahead:
+            for done in each_case(cases, complete_case, name=lambda case: case.name, reporter=reporter):
+                row = done.result
+                if done.error is not None:
+                    files = case_files(done.case, bundle, output)
+                    row = _failed(done.case, files, requests(done.case), done.error, done.seconds, reporter)
+                assert row is not None
+                rows.append(row)
+    finally:
+        write_status_table(output, rows)
     return rows
 
 
@@ -138,41 +146,59 @@ def exit_code(rows: Sequence[Status]) -> int:
 
 @dataclass(frozen=True)
 class Ready:
-    """A case whose image is read and in model space. ``wanted`` identifies the request."""
+    """A case whose image is read and in model space."""
 
     files: CaseFiles
     t1: LoadedImage
     prepared: Prepared
-    wanted: dict[str, Any]
+    request: Request
+
+
+def request_of(case: Case, bundle: Bundle, settings: SynthesisSettings) -> Request:
+    """What decides the result of a case."""
+    given = case.inputs
+    kind: Kind = "pet" if bundle.space.source_modality == "PET" else "t1"
+    return Request(
+        {"t1": source_of(case.t1, kind)},
+        {
+            "mask": None if given.mask is None else source_of(given.mask, "mask"),
+            "pet": None if given.pet is None else source_of(given.pet, "pet"),
+        },
+        {
+            "model": bundle.checksum,
+            **given.to_dict(by_content=False),
+            **settings.to_dict(by_content=False),
+        },
+    )
 
 
 def _prepare_case(
-    case: Case, files: CaseFiles, bundle: Bundle, progress: ProgressCallback, settings: SynthesisSettings
+    case: Case,
+    files: CaseFiles,
+    bundle: Bundle,
+    settings: SynthesisSettings,
+    request: Request,
+    addition: Addition | None,
+    progress: ProgressCallback,
 ) -> Ready | Status:
     """Read a case and prepare it for the network, or say that it was done before."""
-    given = case.inputs
-    inputs = {"t1": case.t1, "mask": given.mask, "pet": given.pet}
-    wanted = {
-        "version": __version__,
-        "model_sha256": bundle.sha256,
-        **{f"{name}_sha256": sha256_of(path) if path else None for name, path in inputs.items()},
-        "series": given.series,
-        "pet_unit": given.pet_unit,
-        **settings.to_dict(by_content=False),
-    }
-    if (sidecar := finished_sidecar(files, wanted)) is not None:
-        level = sidecar["Quality"]["level"]
-        return Status(case.name, "kept", level, "", "", "0.0", str(case.t1), str(files.pet))
+    result = files.result()
+    if (about := result.finished(request)) is not None:
+        return _status(files.folder, {**about, "status": "kept", "t1": case.t1})
+    result.check_owner(request)
 
     def told(done: float, total: float, stage: str) -> None:
         if stage in (ALIGNING, ENCODING):
             import_early("torch", "matplotlib.figure", "matplotlib.backends.backend_agg")
         progress(done, total, stage)
 
+    given = case.inputs
+    if addition is not None:
+        addition.read(case)
     t1 = read_source(case.t1, bundle, given.series)
     brain = None if given.mask is None else read_image(given.mask, kind="mask").image
     prepared = prepare(t1.image, bundle, settings, mask=brain, progress=part_of(told, 0.04, 0.65))
-    return Ready(files, t1, prepared, wanted)
+    return Ready(files, t1, prepared, request)
 
 
 def _complete_case(
@@ -182,30 +208,41 @@ def _complete_case(
     load: Callable[[], LoadedModel],
     progress: ProgressCallback,
     reporter: Reporter,
-    after_case: AfterCase | None,
+    addition: Addition | None,
     settings: SynthesisSettings,
 ) -> Status:
     """Run the network for a case and write its files."""
+    started = time.perf_counter()
     files, t1 = ready.files, ready.t1
     result = complete(ready.prepared, load, settings, part_of(progress, 0.65, 0.95))
-    for reason in (t1.verdict + result.verdict).reasons("warn"):
+    verdict = t1.verdict + result.verdict
+    for reason in verdict.reasons("warn"):
         reporter.warning(f"{case.name}: {reason}")
     if settings.samples > 1 and result.sd is None:
         reporter.warning(f"{bundle.id} is deterministic: more than one sample changes nothing.")
     progress(0.96, 1, "writing")
-    with staged_folder(files.folder, last=files.sidecar.name) as staging:
+    about: dict[str, Any] = {
+        "case": case.name,
+        "status": "done",
+        "quality": verdict.level,
+        "message": " ".join(verdict.reasons("warn")),
+        "hint": "",
+        "t1": str(case.t1),
+    }
+    with files.result().make(ready.request, about) as staging:
         staged = replace(files, folder=staging)
         # Compressing images and drawing them are each the work of one core. Not of the same images: ITK's
         # filters note in an image which region they want.
         copied = replace(result, pet=_copy(result.pet), mask=_copy(result.mask))
         with ThreadPoolExecutor(1, "write") as aside:
-            written = aside.submit(write_case, staged, case, t1, bundle, copied, ready.wanted)
-            if after_case is not None:
-                after_case(case, staged, t1, result)
+            written = aside.submit(write_case, staged, case, t1, bundle, copied)
+            if addition is not None:
+                addition.write(case, staged, t1, result)
             written.result()
-    level = (t1.verdict + result.verdict).level
-    message = " ".join((t1.verdict + result.verdict).reasons("warn"))
-    return Status(case.name, "done", level, message, "", "", str(case.t1), str(files.pet))
+        about["files"] = {role: path.name for role, path in staged.by_role().items() if path.exists()}
+        prepared_s = sum(ready.prepared.seconds.values())
+        about["seconds"] = f"{prepared_s + time.perf_counter() - started:.1f}"
+    return _status(files.folder, about)
 
 
 def _copy(image: sitk.Image) -> sitk.Image:
@@ -215,31 +252,51 @@ def _copy(image: sitk.Image) -> sitk.Image:
     return copy
 
 
-def _since(started: float) -> str:
-    return f"{time.perf_counter() - started:.1f}"
+def _status(folder: Path, about: Mapping[str, Any]) -> Status:
+    """A row from what a record says about its case."""
+    files = {role: folder / name for role, name in about.get("files", {}).items()}
+    texts = {name: str(about.get(name, "")) for name in COLUMNS}
+    return Status(**{**texts, "pet": str(files.get("pet", ""))}, files=files)
 
 
-def _failed(case: Case, error: MRI2PETError, started: float) -> Status:
+def _failed(
+    case: Case,
+    files: CaseFiles,
+    request: Request,
+    error: MRI2PETError,
+    seconds: float,
+    reporter: Reporter,
+) -> Status:
+    """The row of a case that failed; its status file says so, too, if it has not that of another case."""
     quality = "refuse" if isinstance(error, QualityError) else ""
-    return Status(case.name, "failed", quality, error.message, error.hint, _since(started), str(case.t1), "")
+    texts = (case.name, "failed", quality, error.message, error.hint, f"{seconds:.1f}", str(case.t1))
+    about = dict(zip(COLUMNS, texts))
+    with suppress(InputError):
+        files.result().check_owner(request)
+        if files.result().fail(request, about):
+            reporter.warning(f"{case.name}: its earlier result was of other inputs and has been removed.")
+    return _status(files.folder, about)
 
 
 def read_status(output: Path) -> list[Status]:
-    """The rows of earlier runs into the same folder; none if the table is missing or not ours."""
-    try:
-        with open(output / STATUS_FILE, newline="", encoding="utf-8") as stream:
-            rows = list(csv.DictReader(stream))
-        return [Status(**row) for row in rows]
-    except (OSError, ValueError, TypeError):
-        return []
+    """What the status files of an output folder say, sorted by case."""
+    paths = [path for folders in _FOLDERS for path in output.glob(f"{folders}*{STATUS}")]
+    records = [(path.parent, read_record(path)) for path in paths]
+    rows = [_status(folder, record["about"]) for folder, record in records if record is not None]
+    return sorted(rows, key=lambda row: (row.case, row.t1))
 
 
-def _save(output: Path, rows: Sequence[Status]) -> None:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, [f.name for f in fields(Status)])
-    writer.writeheader()
-    writer.writerows(asdict(row) for row in rows)
-    write_text(output / STATUS_FILE, text.getvalue())
+def write_status_table(output: Path, own: Sequence[Status] = ()) -> None:
+    """Make ``synthesis_status.csv`` from the status files.
+
+    :param own: rows of this run: a case that was refused because of another's result has no status file.
+    """
+    rows, written = read_status(output), None
+    while (rows or own) and rows != written:  # another process may have finished a case meanwhile
+        there = {(row.case, row.t1) for row in rows}
+        more = [row for row in own if row.status == "failed" and (row.case, row.t1) not in there]
+        write_table(output / STATUS_FILE, COLUMNS, [row.row() for row in (*rows, *more)])
+        written, rows = rows, read_status(output)
 
 
 def _describe_dataset(output: Path) -> None:

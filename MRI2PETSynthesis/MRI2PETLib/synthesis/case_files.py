@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from MRI2PETLib.core.files import write_json
+from MRI2PETLib.core.requests import Result
 from MRI2PETLib.images.formats import sidecar_path
 from MRI2PETLib.images.io import LoadedImage, write_image
 from MRI2PETLib.models.bundle import Bundle
 from MRI2PETLib.synthesis.cases import Case
 from MRI2PETLib.synthesis.pipeline import SynthesisResult
 
+STATUS = "_desc-synthetic_status.json"
 _BIDS = {"MR": "T1w", "PET": "pet"}
 UNIT_MEANING = {
     "SUVR": "ratio to the mean in the brain mask",
@@ -24,9 +26,7 @@ UNIT_MEANING = {
 
 @dataclass(frozen=True)
 class CaseFiles:
-    """Where the files of one case go: names in ``folder``.
-
-    Whoever finds the sidecar of the synthetic image finds all of them.
+    """Where the files of one case go: names in ``folder``. Those that are there stand in :attr:`status`.
 
     :ivar suffix: of synthetic and real image, as BIDS names their kind: ``pet`` or ``T1w``.
     """
@@ -68,6 +68,24 @@ class CaseFiles:
     def sidecar(self) -> Path:
         return sidecar_path(self.pet)
 
+    @property
+    def status(self) -> Path:
+        """The record of the result, see :mod:`MRI2PETLib.core.requests`."""
+        return self.folder / f"{self.traced}{STATUS}"
+
+    def by_role(self) -> dict[str, Path]:
+        """All files that a synthesis may write, by the names of the properties."""
+        roles = ("pet", "sidecar", "mask", "sd", "unpredicted", "picture", "real", "metrics")
+        return {role: getattr(self, role) for role in roles}
+
+    def result(self) -> Result:
+        """The result that these files are."""
+        files = list(self.by_role().values())
+        images = [path for path in files if path.name.endswith(".nii.gz")]
+        return Result(
+            self.folder, self.status.name, {path.name for path in (*files, *map(sidecar_path, images))}
+        )
+
 
 def case_files(case: Case, bundle: Bundle, output: Path) -> CaseFiles:
     """Names of a case's files below ``output``."""
@@ -75,18 +93,6 @@ def case_files(case: Case, bundle: Bundle, output: Path) -> CaseFiles:
     source, target = (_BIDS[m] for m in (bundle.space.source_modality, bundle.space.target_modality))
     space = f"space-{source}"
     return CaseFiles(output / case.folder, f"{case.name}_{space}", f"{case.name}{tracer}_{space}", target)
-
-
-def finished_sidecar(files: CaseFiles, wanted: dict[str, Any]) -> dict[str, Any] | None:
-    """The sidecar of a complete result of the same request (inputs by checksum, model, settings), if there
-    is one.
-    """
-    try:
-        found = json.loads(files.sidecar.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    complete = isinstance(found, dict) and files.pet.is_file() and files.mask.is_file()
-    return found if complete and found.get("Request") == wanted else None
 
 
 def is_simulated(path: Path) -> bool:
@@ -122,7 +128,6 @@ def write_case(
     t1: LoadedImage,
     bundle: Bundle,
     result: SynthesisResult,
-    wanted: dict[str, Any],
 ) -> dict[str, Any]:
     """Write a case's images and sidecars. Returns the sidecar of the PET."""
     write = partial(write_image, forms=t1.forms)
@@ -144,7 +149,6 @@ def write_case(
         "Simulated": is_simulated(case.t1),
         "Source": {"path": str(case.t1), "sha256": t1.sha256, **t1.metadata},
         "Provenance": result.provenance,
-        "Request": wanted,
     }
     write_json(files.sidecar, sidecar)
     return sidecar

@@ -4,6 +4,7 @@ them.
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -49,7 +50,7 @@ def find_cases(inputs: Sequence[Path | str]) -> list[Case]:
         else:
             check_regular(item)
             found.append((item, Path(".")))
-    unique = list(dict.fromkeys(found))
+    unique = list({(t1.absolute(), folder): (t1, folder) for t1, folder in found}.values())
     names = _tell_apart(
         [_name(t1) for t1, _ in unique], [file_name(t1.resolve().parent.name) for t1, _ in unique]
     )
@@ -57,14 +58,19 @@ def find_cases(inputs: Sequence[Path | str]) -> list[Case]:
 
 
 def _tell_apart(names: list[str], parents: list[str]) -> list[str]:
-    """Put the parent folder before names that occur twice, and a number behind those that still do."""
-    counts = Counter(names)
-    names = [f"{parent}_{name}" if counts[name] > 1 else name for name, parent in zip(names, parents)]
-    counts, seen = Counter(names), Counter[str]()
+    """Put the parent folder before names that occur twice, and a number behind those that still do.
+
+    Names that differ in upper and lower case only are one file on Windows and macOS.
+    """
+    counts = Counter(map(str.casefold, names))
+    names = [f"{p}_{name}" if counts[name.casefold()] > 1 else name for name, p in zip(names, parents)]
+    counts = Counter(map(str.casefold, names))
+    taken = {name for name, count in counts.items() if count == 1}
     for index, name in enumerate(names):
-        if counts[name] > 1:
-            seen[name] += 1
-            names[index] = f"{name}-{seen[name]}"
+        if counts[name.casefold()] > 1:
+            numbered = (f"{name}-{number}" for number in itertools.count(1))
+            names[index] = next(new for new in numbered if new.casefold() not in taken)
+            taken.add(names[index].casefold())
     return names
 
 

@@ -36,8 +36,8 @@ class SynthesisSettings(Settings):
 class CaseInputs(Settings):
     """What belongs to one T1 beside the T1."""
 
-    mask: Path | None = option("brain mask of the T1, instead of finding the brain", None)
-    pet: Path | None = option("real PET of the same person, to compare with", None)
+    mask: Path | None = option("brain mask of the T1, instead of finding the brain", None, by_content=True)
+    pet: Path | None = option("real PET of the same person, to compare with", None, by_content=True)
     pet_unit: str | None = options.pet_unit()
     register: str = options.register()
     series: str | None = option(

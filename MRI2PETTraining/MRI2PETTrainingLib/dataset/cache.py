@@ -29,6 +29,7 @@ from typing import Any
 import numpy as np
 import SimpleITK as sitk
 
+from MRI2PETLib.core.checksums import sha256_of
 from MRI2PETLib.core.errors import Cancelled, InputError, MRI2PETError, OutputError
 from MRI2PETLib.core.files import make_folder, staged_folder, write_json
 from MRI2PETLib.core.findings import Finding
@@ -36,7 +37,7 @@ from MRI2PETLib.core.leftovers import sweep
 from MRI2PETLib.core.progress import ProgressCallback, no_progress
 from MRI2PETLib.evaluation.baselines import normalised_t1
 from MRI2PETLib.images.grid import Grid, affine_matrix
-from MRI2PETLib.images.io import read_image, sha256_of, write_image
+from MRI2PETLib.images.io import read_image, write_image
 from MRI2PETLib.models.model_space import ModelSpace, encode_pair
 from MRI2PETLib.preprocessing.brain_mask import extract_brain
 from MRI2PETLib.preprocessing.pet import read_pet, to_unit

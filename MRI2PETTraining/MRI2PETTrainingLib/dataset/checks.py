@@ -11,11 +11,12 @@ import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
+from MRI2PETLib.core.checksums import sha256_of
 from MRI2PETLib.core.errors import Cancelled, InputError, MRI2PETError
 from MRI2PETLib.core.findings import Finding
 from MRI2PETLib.core.progress import ProgressCallback, no_progress
 from MRI2PETLib.images.bids import body_weight, read_sidecar
-from MRI2PETLib.images.io import open_image, sha256_of
+from MRI2PETLib.images.io import open_image
 from MRI2PETLib.images.similar_subjects import similar_subjects
 from MRI2PETTrainingLib.dataset.manifest import Manifest, TrainingCase
 

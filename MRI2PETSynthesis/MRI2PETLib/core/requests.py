@@ -1,0 +1,214 @@
+"""Requests and results that prove themselves.
+
+A result is a set of files and their record, a JSON file that is written last::
+
+    status      done, or failed with the reason in about
+    whose       the inputs that the result is of, by role: path and checksum
+    inputs      the other inputs
+    settings    everything else that decides it, the model's checksum among it
+    version     of this program
+    outputs     the checksum of every file, by its name relative to the record
+    about       what the program itself needs to know of it
+    checksum    of all that stands above
+
+A result is finished when its record is whole, the request of today equals the recorded one, and every output
+is there with its checksum. Whatever else is found is made again, and what no longer belongs is removed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from MRI2PETLib import __version__
+from MRI2PETLib.core.checksums import sha256_of, sha256_of_value
+from MRI2PETLib.core.errors import InputError
+from MRI2PETLib.core.files import read_json, staged_folder, write_json
+
+
+@dataclass(frozen=True)
+class Source:
+    """An input: where it lies, and the checksum of all that is read of it."""
+
+    path: str
+    checksum: str
+
+    def is_that_of(self, other: Mapping[str, Any]) -> bool:
+        """Whether it is the input that a record names: at the same place, or of the same content."""
+        same = bool(self.checksum) and self.checksum == other.get("checksum")
+        return same or self.path == other.get("path")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What decides a result.
+
+    :ivar whose: the inputs that it is a result of, by role; that of others does not replace it.
+    :ivar inputs: the other inputs by role, ``None`` where there is none.
+    :ivar settings: everything else, as JSON holds it.
+    """
+
+    whose: Mapping[str, Source]
+    inputs: Mapping[str, Source | None] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def checksum(self) -> str:
+        """Of the content of all inputs, the settings and the version of this program, not of any path."""
+        given = {**self.whose, **self.inputs}
+        content = {role: None if source is None else source.checksum for role, source in given.items()}
+        return sha256_of_value({"inputs": content, "settings": self.settings, "version": __version__})
+
+    def to_dict(self) -> dict[str, Any]:
+        return {**asdict(self), "version": __version__, "request": self.checksum}
+
+
+@dataclass(frozen=True)
+class Result:
+    """Where a result lies, or will.
+
+    :ivar folder: of its files; they may be in folders of it.
+    :ivar record: name of its record there.
+    :ivar possible: names that files of such a result can have; those that it does not list are removed.
+    """
+
+    folder: Path
+    record: str
+    possible: Collection[str] = ()
+
+    @property
+    def path(self) -> Path:
+        """The record."""
+        return self.folder / self.record
+
+    def finished(self, request: Request) -> dict[str, Any] | None:
+        """What is known about the finished result of this request, or ``None``."""
+        found = read_record(self.path)
+        if found is None or found["status"] != "done" or found["request"] != request.checksum:
+            return None
+        outputs = found["outputs"]
+        foreign = (name for name in self.possible if name not in outputs and (self.folder / name).exists())
+        if any(foreign) or not all(self._is_sound(name, checksum) for name, checksum in outputs.items()):
+            return None
+        return dict(found["about"])
+
+    def check_owner(self, request: Request) -> None:
+        """Refuse to replace the result of another input.
+
+        :raises InputError: naming both.
+        """
+        before = self._before()
+        if not any((self.folder / name).exists() for name in before.outputs):
+            return
+        known, given = before.whose, request.whose
+        if known.keys() == given.keys() and all(given[role].is_that_of(known[role]) for role in given):
+            return
+        there = ", ".join(str(source.get("path")) for source in known.values())
+        new = ", ".join(source.path for source in given.values())
+        raise InputError(
+            f"{self.path} is the result of {there}: that of {new} would replace it.",
+            "Choose another output folder (-o), rename one of the two inputs, or remove that result.",
+        )
+
+    @contextmanager
+    def make(self, request: Request, about: dict[str, Any]) -> Iterator[Path]:
+        """Yield an empty folder for the files of the result; they appear together, the record last.
+
+        What an earlier result of the same input had, and this one has not, is removed.
+
+        :param about: for the record; may be filled in the block.
+        :raises OutputError: if the folder cannot be written to; then nothing has changed in it.
+        """
+        with staged_folder(self.folder, last=self.record) as staging:
+            yield staging
+            files = sorted(path for path in staging.rglob("*") if path.is_file())
+            outputs = {path.relative_to(staging).as_posix(): sha256_of(path) for path in files}
+            self._remove({*self._before().outputs, *self.possible} - outputs.keys())
+            _write_record(staging / self.record, "done", request, outputs, about)
+
+    def fail(self, request: Request, about: dict[str, Any]) -> bool:
+        """Record that the request failed.
+
+        What was made from other inputs than those that are there now is removed.
+
+        :returns: whether anything was removed.
+        """
+        before = self._before()
+        given = {**request.whose, **request.inputs}
+        is_changed = any(
+            source is not None and source.checksum and source.checksum != before.checksum_of(role)
+            for role, source in given.items()
+        )
+        removed = is_changed and self._remove(before.outputs)
+        _write_record(self.path, "failed", request, {} if is_changed else before.outputs, about)
+        return removed
+
+    def _before(self) -> _Before:
+        """What is known of the result that is there, even from an edited record."""
+        found: Any = {}
+        with suppress(InputError):
+            found = read_json(self.path)
+        return _Before(*(_entries(found, part) for part in ("whose", "inputs", "outputs")))
+
+    def _is_sound(self, name: str, checksum: str) -> bool:
+        try:
+            return _is_inside(name) and sha256_of(self.folder / name) == checksum
+        except InputError:
+            return False
+
+    def _remove(self, names: Collection[str]) -> bool:
+        removed = False
+        for path in (self.folder / name for name in names):
+            if any(parent.is_symlink() for parent in path.parents if self.folder in parent.parents):
+                continue
+            with suppress(OSError):
+                path.unlink()
+                removed = True
+        return removed
+
+
+def read_record(path: Path) -> dict[str, Any] | None:
+    """A record as this program wrote it, or ``None``."""
+    with suppress(InputError):
+        found = read_json(path)
+        if isinstance(found, dict) and found.pop("checksum", None) == sha256_of_value(found):
+            return found
+    return None
+
+
+def _write_record(
+    path: Path, status: str, request: Request, outputs: Mapping[str, str], about: Mapping[str, Any]
+) -> None:
+    content = {"status": status, **request.to_dict(), "outputs": outputs, "about": about}
+    write_json(path, {**content, "checksum": sha256_of_value(content)})
+
+
+@dataclass(frozen=True)
+class _Before:
+    """The parts of a record that may be anything."""
+
+    whose: dict[str, dict[str, Any]]
+    inputs: dict[str, dict[str, Any]]
+    names: dict[str, Any]
+
+    @property
+    def outputs(self) -> dict[str, str]:
+        """None outside of the folder of the record."""
+        return {name: str(digest) for name, digest in self.names.items() if _is_inside(name)}
+
+    def checksum_of(self, role: str) -> Any:
+        return {**self.whose, **self.inputs}.get(role, {}).get("checksum")
+
+
+def _entries(record: Any, part: str) -> dict[str, Any]:
+    found = record.get(part) if isinstance(record, dict) else None
+    entries = found.items() if isinstance(found, dict) else ()
+    return {name: entry for name, entry in entries if part == "outputs" or isinstance(entry, dict)}
+
+
+def _is_inside(name: str) -> bool:
+    path = PurePosixPath(name)
+    return bool(path.parts) and not path.is_absolute() and ".." not in path.parts and ":" not in name

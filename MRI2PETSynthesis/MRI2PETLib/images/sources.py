@@ -1,0 +1,62 @@
+"""Checksums of images as inputs: of all files that reading one takes, and of what is in memory."""
+
+from __future__ import annotations
+
+import hashlib
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import SimpleITK as sitk
+
+from MRI2PETLib.core.checksums import sha256_of, sha256_of_files, sha256_of_value
+from MRI2PETLib.core.errors import InputError
+from MRI2PETLib.core.requests import Source
+from MRI2PETLib.images import bids
+from MRI2PETLib.images.checks import Kind
+from MRI2PETLib.images.formats import image_stem, image_suffix
+from MRI2PETLib.images.io import open_image
+
+
+def source_of(path: Path, kind: Kind) -> Source:
+    """The image at ``path`` as an input: its files, its sidecars and, of a PET, the weight of the person.
+
+    A folder of DICOM files counts with all of its files: one more may change which series is chosen. What
+    cannot be read has no checksum.
+    """
+    try:
+        content: dict[str, Any] = {"files": sha256_of(path) if path.is_dir() else _file_checksum(path)}
+        if kind in ("t1", "pet"):
+            content["sidecars"] = [sha256_of(file) for file in bids.sidecar_files(path)]
+        if kind == "pet":
+            content["weight"] = _weight(path)
+    except InputError:
+        return Source(str(path.resolve()), "")
+    return Source(str(path.resolve()), sha256_of_value(content))
+
+
+def _file_checksum(path: Path) -> str:
+    """Of the file, and of the data file of a header that stands alone."""
+    files = {path}
+    with suppress(InputError):
+        files.update(open_image(path, kind="labels").files)
+    if image_suffix(path) in (".nhdr", ".mhd"):
+        beside = image_stem(path) + "."
+        files.update(f for f in path.parent.iterdir() if f.name.startswith(beside) and f.is_file())
+    return sha256_of_files(files)
+
+
+def _weight(path: Path) -> list[Any]:
+    try:
+        found = bids.body_weight(path, bids.read_sidecar(path))
+        return [found.kg, found.reason]
+    except InputError as error:  # the sidecars themselves are in the checksum
+        return [None, error.message]
+
+
+def image_checksum(image: sitk.Image) -> str:
+    """Of the voxels and the geometry of an image in memory."""
+    geometry = (image.GetSize(), image.GetSpacing(), image.GetOrigin(), image.GetDirection())
+    digest = hashlib.sha256(sha256_of_value([image.GetPixelIDTypeAsString(), geometry]).encode())
+    digest.update(sitk.GetArrayFromImage(image).tobytes())
+    return digest.hexdigest()
