@@ -20,6 +20,7 @@ from MRI2PETLib.images.raw import RawImage
 from MRI2PETLib.preprocessing.bids_suv import scale_from_bids
 from MRI2PETLib.preprocessing.dicom_clock import frame_times_from_dicom
 from MRI2PETLib.preprocessing.dicom_suv import scale_from_dicom, tracer_of
+from MRI2PETLib.preprocessing.frame_realignment import realigned_mean
 from MRI2PETLib.preprocessing.frame_window import frame_window
 from MRI2PETLib.preprocessing.pet_frames import (
     FrameTimes,
@@ -69,6 +70,7 @@ def read_pet(
     *,
     unit: str | None = None,
     window_min: tuple[float, float] | None = None,
+    realign_frames: bool = False,
     series_uid: str | None = None,
 ) -> PetImage:
     """Read a PET from a file (with its BIDS JSON sidecars) or a DICOM folder.
@@ -82,6 +84,8 @@ def read_pet(
 
     :param unit: unit of the values in the file, see :func:`.pet_units.parse_unit`; wins over the files.
     :param window_min: start and end of the window; default: see :func:`.frame_window.frame_window`.
+    :param realign_frames: undo the motion between the frames of a dynamic PET before they are averaged; what
+        was found is in ``metadata["realignment"]``.
     :param series_uid: SeriesInstanceUID, when a DICOM folder holds several PETs.
     :raises InputError: see :func:`MRI2PETLib.images.io.read_image`; frames that miss the window or are not
         decay-corrected; an unknown ``unit``.
@@ -104,7 +108,13 @@ def read_pet(
             "frames": raw.n_frames,
         }
         findings += window_findings(times, window)
-        averaged = average_frames(raw.read_frame, weights)
+        if realign_frames:
+            mean = realigned_mean(raw.read_frame, weights, times.duration_s, raw.spacing_mm.tolist())
+            averaged = mean.values
+            findings += mean.findings()
+            metadata["realignment"] = mean.record()
+        else:
+            averaged = average_frames(raw.read_frame, weights)
         raw = replace(raw, n_frames=1, read_frame=lambda t: averaged)
     elif scale.unit not in KINETIC_UNITS:
         findings += check_static_window(times, window)
