@@ -16,13 +16,12 @@ from MRI2PETLib.evaluation.case import SCALE_FREE
 from MRI2PETLib.evaluation.cohort import Cohort
 from MRI2PETLib.evaluation.metrics import METRICS
 from MRI2PETLib.models.bundle import Bundle
-from MRI2PETLib.reports import markup
+from MRI2PETLib.reports.page import Cell, Picture, Table, render
 from MRI2PETTrainingLib.dataset.manifest import Manifest
 from MRI2PETTrainingLib.folds import Folds
 from MRI2PETTrainingLib.run_folder import FoldResult, people_and_scans
 
 SUBJECTS = "subjects.csv"
-_TRAINING_MEAN = "training mean"
 _METRICS = ("pearson_r", "mse")  # of each person
 
 
@@ -42,29 +41,31 @@ def write_report(
     """
     people = person_table(cohort)
     write_table(path.with_name(SUBJECTS), list(people[0]), people)
-    preset = run["settings"]["preset"]
-    title = f"Training: {path.parent.resolve().name}"
-    intro = markup.paragraph(
-        f"{preset['description']}. {len(cohort.scans)} scans of {cohort.n_people} people, {len(folds.folds)} "
-        f"folds ({folds.method}). All figures below are of people that the model of their fold has not seen."
+    page = render(
+        "training.html",
+        f"Training: {path.parent.resolve().name}",
+        folder=Path(__file__).parent / "templates",
+        run=run,
+        cohort=cohort,
+        ensemble=ensemble,
+        manifest=manifest,
+        split=folds,
+        not_beaten=_not_beaten(cohort, people),
+        outcome=_outcome(cohort, people),
+        folds=_folds(manifest, results),
+        curves=_curves(results),
+        subjects=_subjects(people),
+        excluded=[f"{case.case}: {case.exclude}" for case in manifest.cases if case.exclude],
+        noticed=[
+            f"{name}: {finding.message}"
+            for name, findings in sorted(manifest.findings.items())
+            for finding in findings
+            if finding.level == "warn"
+        ],
+        cost=_cost(results),
+        settings=_flat(run["settings"]),
     )
-    if cohort.simulated:
-        intro = markup.note("SIMULATED DATA: nobody was scanned. The figures are no evidence.") + intro
-    sections = [
-        ("outcome", "What it gives", _outcome(cohort, people, ensemble)),
-        ("folds", "Folds", _folds(manifest, folds, results)),
-        ("curves", "Curves", _curves(results)),
-        ("subjects", "Each person", _people_section(people)),
-        ("data", "Data", _data(manifest)),
-        ("cost", "Cost", _cost(results)),
-        ("settings", "Settings", markup.definitions(_flat(run["settings"]))),
-        (
-            "environment",
-            "Environment",
-            markup.definitions({k: str(v) for k, v in run["environment"].items()}),
-        ),
-    ]
-    return write_text(path, markup.page(title, sections, intro=intro))
+    return write_text(path, page)
 
 
 def person_table(cohort: Cohort) -> list[dict[str, Any]]:
@@ -89,88 +90,59 @@ def person_table(cohort: Cohort) -> list[dict[str, Any]]:
     return rows
 
 
-def _outcome(cohort: Cohort, people: Sequence[Mapping[str, Any]], ensemble: Bundle) -> str:
-    rows: list[list[markup.Cell]] = []
+def _mean(people: Sequence[Mapping[str, Any]], column: str) -> float | None:
+    known = [row[column] for row in people if row[column] is not None]
+    return math.fsum(known) / len(known) if known else None
+
+
+def _not_beaten(cohort: Cohort, people: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The baselines whose mean error is not above that of the network."""
+    errors = {predictor: _mean(people, f"{predictor}: mse") for predictor in cohort.predictors}
+    network = errors.pop(NETWORK) or 0
+    return [name for name, error in errors.items() if error is not None and not error > network]
+
+
+def _outcome(cohort: Cohort, people: Sequence[Mapping[str, Any]]) -> Table:
+    rows: list[list[Cell]] = []
     for predictor in cohort.predictors:
-        cells: list[markup.Cell] = [predictor, cohort.uses[predictor]]
-        for metric in _METRICS:
-            known = [row[f"{predictor}: {metric}"] for row in people]
-            known = [value for value in known if value is not None]
-            cells.append(math.fsum(known) / len(known) if known else None)
         better = [
             row[f"{NETWORK}: mse"] < row[f"{predictor}: mse"]
             for row in people
             if row[f"{predictor}: mse"] is not None and row[f"{NETWORK}: mse"] is not None
         ]
-        cells.append(None if predictor == NETWORK or not better else f"{sum(better)} of {len(better)}")
-        rows.append(cells)
-    table = markup.table(
-        [
-            "predictor",
-            "knows",
-            *(METRICS[m].heading for m in _METRICS),
-            "people better predicted by the network",
-        ],
+        share = None if predictor == NETWORK or not better else f"{sum(better)} of {len(better)}"
+        means = (_mean(people, f"{predictor}: {metric}") for metric in _METRICS)
+        rows.append([predictor, cohort.uses[predictor], *means, share])
+    headings = [METRICS[name].heading for name in _METRICS]
+    return Table(
+        ["predictor", "knows", *headings, "people better predicted by the network"],
         rows,
-        caption="Mean over people, in the brain, each PET divided by its own mean there (scale-free)",
+        "Mean over people, in the brain, each PET divided by its own mean there (scale-free)",
         lead=[cohort.predictors.index(NETWORK)],
     )
-    return (
-        _verdict(cohort, people)
-        + table
-        + markup.paragraph(
-            "The anatomy null is one average map laid on each brain: only what exceeds it is a finding of "
-            "the network. The published split put half of the test scans beside a scan of the same person; "
-            "this one cannot, so lower figures than published are to be expected."
-        )
-        + markup.paragraph(f"The models: {ensemble.id} (ensemble, with an SD map) and one a fold.")
-        + '<p><a href="evaluation/report.html">Full evaluation</a></p>'
-    )
 
 
-def _verdict(cohort: Cohort, people: Sequence[Mapping[str, Any]]) -> str:
-    def mean(predictor: str) -> float | None:
-        values = [row.get(f"{predictor}: mse") for row in people]
-        known = [v for v in values if v is not None]
-        return math.fsum(known) / len(known) if known else None
-
-    network = mean(NETWORK)
-    beaten = [p for p in cohort.predictors if p != NETWORK and (mean(p) or 0) > (network or 0)]
-    others = [p for p in cohort.predictors if p != NETWORK and mean(p) is not None and p not in beaten]
-    if others:
-        told = f"The network does not beat: {', '.join(others)}. A model that does not is of no use."
-        return markup.note(told, "refuse" if _TRAINING_MEAN in others else "")
-    return markup.note("The network has a lower error than every baseline.", "ok")
-
-
-def _folds(manifest: Manifest, folds: Folds, results: Sequence[FoldResult]) -> str:
+def _folds(manifest: Manifest, results: Sequence[FoldResult]) -> Table:
     by_name = {case.case: case for case in manifest.used}
-    rows: list[list[markup.Cell]] = []
+    rows: list[list[Cell]] = []
     for result in results:
         fold = result.fold
-        cells: list[markup.Cell] = [f"fold {fold.number}"]
+        cells: list[Cell] = [f"fold {fold.number}"]
         for names in (fold.train, fold.validation, fold.test):
-            people = {by_name[n].subject for n in names}
             groups = Counter(by_name[n].group for n in names)
-            told = ", ".join(f"{n} {group}" for group, n in sorted(groups.items()) if group)
-            cells.append(people_and_scans(len(people), len(names)) + (f" ({told})" if told else ""))
+            counts = ", ".join(f"{n} {group}" for group, n in sorted(groups.items()) if group)
+            people = len({by_name[n].subject for n in names})
+            cells.append(people_and_scans(people, len(names)) + (f" ({counts})" if counts else ""))
         chosen = next(row for row in result.history if row["epoch"] == result.epoch)
-        cells += [f"{result.epoch + 1} of {result.cost['epochs']}", chosen["val_nmse"], chosen["val_r"]]
-        rows.append(cells)
+        kept = f"{result.epoch + 1} of {result.cost['epochs']}"
+        rows.append([*cells, kept, chosen["val_nmse"], chosen["val_r"]])
     header = ["", "training", "validation", "test", "epoch kept", "validation 1 - R²", "validation r"]
-    kept = " and ".join(folds.keep_together)
-    return markup.table(
-        header, rows, caption="Who was where; validation figures chose the epoch"
-    ) + markup.paragraph(
-        f"No {kept} is on two sides of any split (checked when the folds were made and again when this run "
-        f"started). Seed {folds.seed}; the lists are in folds.json."
-    )
+    return Table(header, rows, "Who was where; validation figures chose the epoch", lead=())
 
 
-def _curves(results: Sequence[FoldResult]) -> str:
-    png = curves_png({f"fold {r.fold.number}": r.history for r in results})
-    return markup.picture(
-        png,
+def _curves(results: Sequence[FoldResult]) -> Picture:
+    return Picture(
+        curves_png({f"fold {r.fold.number}": r.history for r in results}),
         alt="Training loss and validation error over the epochs, one line a fold",
         caption="Left: training loss. Right: validation error (1 - R² in the brain; 1 is the PET's mean).",
     )
@@ -197,49 +169,22 @@ def curves_png(histories: Mapping[str, Sequence[Mapping[str, float]]]) -> bytes:
     return buffer.getvalue()
 
 
-def _people_section(people: Sequence[Mapping[str, Any]]) -> str:
+def _subjects(people: Sequence[Mapping[str, Any]]) -> Table:
     columns = [key for key in people[0] if key == f"{NETWORK}: pearson_r" or key.endswith(": mse")]
     known = [c for c in columns if any(row[c] is not None for row in people)]
-    rows: list[list[markup.Cell]] = [
+    rows: list[list[Cell]] = [
         [row["subject"], row["group"], row["fold"], row["scans"], *(row[c] for c in known)] for row in people
     ]
-    header = [
-        "subject",
-        "group",
-        "fold",
-        "scans",
-        *(f"{name}: {METRICS[metric].heading}" for name, metric in (c.split(": ") for c in known)),
-    ]
-    return markup.table(header, rows, caption=f"Scale-free, in the brain; all columns in {SUBJECTS}")
+    headings = (f"{name}: {METRICS[metric].heading}" for name, metric in (c.split(": ") for c in known))
+    header = ["subject", "group", "fold", "scans", *headings]
+    return Table(header, rows, f"Scale-free, in the brain; all columns in {SUBJECTS}", lead=())
 
 
-def _data(manifest: Manifest) -> str:
-    excluded = [f"{case.case}: {case.exclude}" for case in manifest.cases if case.exclude]
-    noticed = [
-        f"{name}: {finding.message}"
-        for name, findings in sorted(manifest.findings.items())
-        for finding in findings
-        if finding.level == "warn"
-    ]
-    parts = [
-        markup.paragraph(
-            f"{len(manifest.used)} cases in use, {len(excluded)} left out; the table is cases.csv."
-        )
-    ]
-    if excluded:
-        parts += ["<h3>Left out</h3>", markup.bullets(excluded)]
-    if noticed:
-        parts += ["<h3>Noticed</h3>", markup.bullets(noticed)]
-    return "".join(parts)
-
-
-def _cost(results: Sequence[FoldResult]) -> str:
+def _cost(results: Sequence[FoldResult]) -> Table:
     keys = ("device", "epochs", "seconds", "seconds_per_step", "seconds_per_case", "peak_memory_gb")
-    rows: list[list[markup.Cell]] = [
-        [f"fold {r.fold.number}", *(r.cost.get(key) for key in keys)] for r in results
-    ]
+    rows: list[list[Cell]] = [[f"fold {r.fold.number}", *(r.cost.get(key) for key in keys)] for r in results]
     header = ["", "device", "epochs", "seconds", "s a step", "s a case and epoch", "peak memory (GB)"]
-    return markup.table(header, rows, caption="Training, with its validation")
+    return Table(header, rows, "Training, with its validation", lead=())
 
 
 def _flat(content: Mapping[str, Any], name: str = "") -> dict[str, str]:

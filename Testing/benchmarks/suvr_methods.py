@@ -32,11 +32,13 @@ from MRI2PETLib.models.model_space import ModelSpace, encode_pair
 from MRI2PETLib.models.objective import NETWORK
 from MRI2PETLib.preprocessing.brain_mask import extract_brain
 from MRI2PETLib.preprocessing.pet_template import built_in_pet_template, read_pet_template
+from MRI2PETLib.reports.suvr_files import write_suvr
+from MRI2PETLib.reports.suvr_report import write_suvr_cohort
 from MRI2PETLib.simulation import SimulatedSubject, simulate_subject
 from MRI2PETLib.suvr.case import SuvrSetup
 from MRI2PETLib.suvr.normalisation import REAL_MR
-from MRI2PETLib.suvr.regional import plan_regions, pull_atlas, regional_suvr
-from MRI2PETLib.suvr.run import read_cases, run_cohort
+from MRI2PETLib.suvr.regional import COMPOSITE, plan_regions, pull_atlas, regional_suvr
+from MRI2PETLib.suvr.run import measure_cohort, read_cases
 from MRI2PETLib.suvr.settings import SuvrSettings
 from MRI2PETLib.templates.icbm152 import load_template
 from MRI2PETLib.templates.regions import cortical_spheres
@@ -218,8 +220,10 @@ def main() -> None:
     settings = SuvrSettings("cortical-spheres", "*cerebellum", device="cpu")
     setup = SuvrSetup(settings, plan, read_pet_template(template), _TEMPLATES[args.tracer], bundle)
     cases = read_cases(args.output / "cases.csv", Reporter())
-    found = run_cohort(cases, setup, args.output / "suvr", Reporter())
-    for row in found["agreement"]:
+    measured, failed = measure_cohort(cases, setup, args.output / "suvr", write_suvr, Reporter())
+    agreement = write_suvr_cohort(args.output / "suvr", setup, measured, failed)
+    composite = [row._asdict() for row in agreement if row.role == COMPOSITE]
+    for row in composite:
         print({k: round(v, 4) if isinstance(v, float) else v for k, v in row.items()})
     errors: dict[str, list[float]] = {}
     for name, true in truth.items():
@@ -231,7 +235,7 @@ def main() -> None:
     write_json(args.output / "truth.json", truth)
     means = {method: float(np.mean(e)) for method, e in errors.items()}
     about = {k: v for k, v in bundle.metadata.items() if k not in ("format", "weights_sha256")}
-    about["baselines"] = {"agreement": found["agreement"], "mae_to_truth": means, "people": args.test}
+    about["baselines"] = {"agreement": composite, "mae_to_truth": means, "people": args.test}
     save_bundle(args.output / "bundle", bundle.network(), about, card(about, args.tracer))
     print(f"{time.process_time():.0f} CPU-s")
 

@@ -16,8 +16,7 @@ from evaluation_cases import like, write_run, write_subject
 from MRI2PETLib.cli import main
 from MRI2PETLib.evaluation.baselines import cubic_coefficients
 from MRI2PETLib.models.store import bundle_of
-from MRI2PETLib.reports import charts, figures, markup
-from MRI2PETLib.reports import texts as wording
+from MRI2PETLib.reports import charts, figures, page, texts
 from MRI2PETLib.reports.figures import comparison_figure, cut_plane
 from MRI2PETLib.simulation import SimulatedSubject, simulate_subject
 
@@ -162,27 +161,27 @@ class Page(HTMLParser):
 
 @pytest.mark.parametrize("name", ["one", "cohort"])
 def test_a_report_stands_on_its_own(reports: dict[str, Path], name: str) -> None:
-    page = Page(reports[name])
-    assert not {"script", "link", "iframe", "object"} & set(page.tags)
-    for tag, attributes in page.attributes:
+    found = Page(reports[name])
+    assert not {"script", "link", "iframe", "object"} & set(found.tags)
+    for tag, attributes in found.attributes:
         for key in ("src", "href"):
             assert attributes.get(key, "#").startswith(("#", "data:image/png;base64,")), (tag, attributes)
-    assert "url(" not in page.text and "@import" not in page.text
+    assert "url(" not in found.text and "@import" not in found.text
 
 
 @pytest.mark.parametrize("name", ["one", "cohort"])
 def test_a_report_can_be_read_by_keyboard_and_screen_reader(reports: dict[str, Path], name: str) -> None:
-    page = Page(reports[name])
-    assert page.tags.count("h1") == 1 and {"main", "nav", "header"} <= set(page.tags)
-    assert '<html lang="en">' in page.text
-    assert all(len(a.get("alt", "")) > 20 for t, a in page.attributes if t == "img")
-    identifiers = {a["id"] for _, a in page.attributes if "id" in a}
-    links = [a["href"][1:] for t, a in page.attributes if t == "a"]
+    found = Page(reports[name])
+    assert found.tags.count("h1") == 1 and {"main", "nav", "header"} <= set(found.tags)
+    assert '<html lang="en">' in found.text
+    assert all(len(a.get("alt", "")) > 20 for t, a in found.attributes if t == "img")
+    identifiers = {a["id"] for _, a in found.attributes if "id" in a}
+    links = [a["href"][1:] for t, a in found.attributes if t == "a"]
     assert links and set(links) <= identifiers
-    assert page.tags.count("caption") == page.tags.count("table") > 0
-    assert all(a.get("scope") in ("row", "col") for t, a in page.attributes if t == "th")
-    assert "@media print" in page.text
-    assert all(a.get("tabindex") == "0" for _, a in page.attributes if a.get("class") == "scroll")
+    assert found.tags.count("caption") == found.tags.count("table") > 0
+    assert all(a.get("scope") in ("row", "col") for t, a in found.attributes if t == "th")
+    assert "@media print" in found.text
+    assert all(a.get("tabindex") == "0" for _, a in found.attributes if a.get("class") == "scroll")
 
 
 @pytest.mark.parametrize("name", ["one", "cohort"])
@@ -190,25 +189,71 @@ def test_a_report_says_what_it_is_and_is_not(reports: dict[str, Path], name: str
     text = reports[name].read_text(encoding="utf-8")
     for words in ("DEMONSTRATION MODEL", "SIMULATED", "not for clinical use", "anatomy null", "sha256"):
         assert words in text, words
-    for sentence in wording.CANNOT_SAY:
-        assert markup.text(sentence) in text
+    for sentence in texts.CANNOT_SAY:
+        assert escaped(sentence) in text
     assert "nan" not in re.sub(r"data:image[^\"]*", "", text.lower()).replace("anatomy", "").split()
     if name == "cohort":
-        assert markup.text(wording.GROUP_CAUTION) in text and "Table 4" in text
+        assert escaped(texts.GROUP_CAUTION) in text and "Table 4" in text
 
 
-def test_markup_escapes_what_comes_from_file_names() -> None:
-    table = markup.table(["<i>"], [["<script>alert(1)</script>", None, -0.5]], caption='"><b>')
-    assert "<script>" not in table and "<i>" not in table and '"><b>' not in table
-    assert "not available" in table and "\N{MINUS SIGN}0.5" in table
+HOSTILE = (
+    "<script>alert(1)</script>",
+    '"><img src=x onerror=alert(1)>',
+    "' onmouseover='alert(1)",
+    "</style><script>alert(1)</script>",
+    "</td></table><iframe src=//x>",
+    "{{ 7 * 7 }}{% include '/etc/passwd' %}{# x #}",
+    "<a href=javascript:alert(1)>",
+    "<!-- --><svg/onload=alert(1)>",
+)
+
+
+def escaped(text: str) -> str:
+    """A text as it stands in a page."""
+    from markupsafe import escape
+
+    return str(escape(text))
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_what_comes_from_outside_is_shown_and_never_obeyed(name: str, tmp_path: Path) -> None:
+    """As title, remark, heading, cell, caption, alternative text, term and list item of a page."""
+    table = page.Table([name, name], [[name, name], [name, None], [name, -0.5]], name)
+    picture = page.Picture(b"png", alt=name, caption=name)
+    (tmp_path / "page.html").write_text(
+        "{% extends 'sections.html' %}{% from 'pieces.html' import note, picture, table %}"
+        "{% set sections = [('a', x), ('quality', x), ('limits', x), ('provenance', x)] %}"
+        "{% block a %}{{ table(t) }}{{ picture(p) }}{{ note(x) }}{{ x }}{% endblock %}"
+    )
+    lists = {"remarks": [name], "cannot_say": [name], "provenance": {name: name}}
+    content = {"x": name, "t": table, "p": picture, "quality": "warn", **lists}
+    html = page.render("page.html", name, folder=tmp_path, **content)
+    (tmp_path / "shown.html").write_text(html, encoding="utf-8")
+    found = Page(tmp_path / "shown.html")
+    tags = "html head meta title style body a header h1 nav ul li main section h2 div table caption thead "
+    tags += "tbody tr th td span figure img figcaption p dl dt dd footer"
+    assert set(found.tags) <= set(tags.split())
+    keys = "src alt href id class role tabindex scope lang charset name content aria-label aria-labelledby"
+    assert {key for _, a in found.attributes for key in a} <= set(keys.split())
+    assert html.count(escaped(name)) >= 15 and "49" not in html
+    assert 'aria-label="not available"' in html and "\N{MINUS SIGN}0.5" in html
+
+
+def test_a_template_that_uses_what_nobody_gave_is_an_error(tmp_path: Path) -> None:
+    from jinja2 import UndefinedError
+
+    (tmp_path / "page.html").write_text("{{ nothing }}")
+    with pytest.raises(UndefinedError, match="nothing"):
+        page.render("page.html", "title", folder=tmp_path)
 
 
 def test_numbers_are_shown_as_a_reader_expects() -> None:
-    shown = [markup.number(v) for v in (0.0, -0.123456, 12345.6, 0.00034567)]
+    shown = [page.number(v) for v in (0.0, -0.123456, 12345.6, 0.00034567)]
     assert shown == ["0", "\N{MINUS SIGN}0.123", "12346", "0.000346"]
-    assert markup.spread(0.94512, 0.0231) == "0.945 \N{PLUS-MINUS SIGN} 0.023"
-    assert [markup.p_value(p) for p in (None, 0.0002, 0.0421)] == [None, "< 0.001", "0.042"]
-    assert markup.percent(-0.04) == "0.0"
+    assert page.spread(-0.00004, 0.02) == "0.000 \N{PLUS-MINUS SIGN} 0.020"
+    assert page.spread(0.94512, 0.0231) == "0.945 \N{PLUS-MINUS SIGN} 0.023"
+    assert [page.p_value(p) for p in (None, 0.0002, 0.0421)] == [None, "< 0.001", "0.042"]
+    assert page.percent(-0.04) == "0.0"
 
 
 def test_plots_take_constant_and_missing_values() -> None:
@@ -223,8 +268,8 @@ def test_the_first_paragraph_of_a_card_is_plain_text(monkeypatch: pytest.MonkeyP
 
     card = "# Title\n\n> **DEMONSTRATION MODEL**: see [the notes](https://x.org), *not* real.\n\nMore.\n"
     bundle = SimpleNamespace(card=lambda: card, metadata={"description": "d"})
-    assert wording.card_paragraph(bundle) == "DEMONSTRATION MODEL: see the notes, not real."  # type: ignore[arg-type]
-    assert "not known or not installed" in wording.card_paragraph(None)
+    assert texts.card_paragraph(bundle) == "DEMONSTRATION MODEL: see the notes, not real."  # type: ignore[arg-type]
+    assert "not known or not installed" in texts.card_paragraph(None)
     assert bundle_of({"id": "no-such-model", "sha256": "0"}) is None
 
 

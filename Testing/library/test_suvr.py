@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,8 +16,10 @@ from MRI2PETLib.core.errors import BundleError, InputError
 from MRI2PETLib.core.progress import Reporter
 from MRI2PETLib.images.io import write_image
 from MRI2PETLib.preprocessing.pet_template import built_in_pet_template, read_pet_template
+from MRI2PETLib.reports.suvr_files import write_suvr
+from MRI2PETLib.reports.suvr_report import write_suvr_cohort, write_suvr_report
 from MRI2PETLib.simulation import SimulatedSubject, simulate_subject
-from MRI2PETLib.suvr.agreement import agreement_table, level_table, people
+from MRI2PETLib.suvr.agreement import agreement_table, level_table, person_rows
 from MRI2PETLib.suvr.case import SuvrSetup
 from MRI2PETLib.suvr.normalisation import PET_TEMPLATE, REAL_MR
 from MRI2PETLib.suvr.regional import (
@@ -28,7 +31,7 @@ from MRI2PETLib.suvr.regional import (
     pull_atlas,
     regional_suvr,
 )
-from MRI2PETLib.suvr.run import SuvrCase, read_cases, run_cohort
+from MRI2PETLib.suvr.run import Measured, SuvrCase, measure_cohort, read_cases
 from MRI2PETLib.suvr.settings import SuvrPaths, SuvrSettings
 from MRI2PETLib.templates.icbm152 import load_template
 from MRI2PETLib.templates.regions import Parcellation
@@ -196,7 +199,7 @@ def test_agreement_over_people_by_hand() -> None:
         ("d", "NC", [row(REAL_MR, 1.2), row(PET_TEMPLATE, 1.35), row(REAL_MR, 1.0, REFERENCE, "cerebellum")]),
         ("d", "NC", [row(REAL_MR, 1.4), row(PET_TEMPLATE, 1.45)]),
     ]
-    rows = people(scans)
+    rows = person_rows(scans)
     (found,) = agreement_table(rows)
     difference = np.array([0.1, -0.1, 0.3, 0.1])
     assert (found.method, found.n_people) == (PET_TEMPLATE, 4)
@@ -207,6 +210,38 @@ def test_agreement_over_people_by_hand() -> None:
     levels = {(level.group, level.method): level.mean for level in level_table(rows)}
     assert levels["AD", REAL_MR] == pytest.approx(1.3) and levels["NC", PET_TEMPLATE] == pytest.approx(1.65)
     assert agreement_table([r for r in rows if r.method != REAL_MR]) == []
+
+
+def test_the_reports_hold_every_table_and_say_what_failed(tmp_path: Path) -> None:
+    def tables(value: float) -> list[SuvrRow]:
+        methods = (REAL_MR, PET_TEMPLATE)
+        own = [row(method, value + n / 10) for n, method in enumerate(methods)]
+        return own + [row(method, 1.0, REFERENCE, "cerebellum") for method in methods]
+
+    (tmp_path / "suvr.png").write_bytes(b"picture")
+    content: dict[str, Any] = {
+        "Quality": {"level": "warn", "findings": [{"message": "It is <odd>.", "hint": "Look."}]},
+        "Regions": {"reference": ["cerebellum"], "composite": ["frontal"], "atlas": "balls"},
+        "Composite": {REAL_MR: 1.2},
+        "PetTemplate": "mean",
+        "Failed": {"synthetic MR": "no model"},
+        "Normalisation": {},
+        "Source": {"pet": {"path": "x"}, "t1": None},
+        "Simulated": True,
+    }
+    page = write_suvr_report(tmp_path, "title", content, tables(1.2)).read_text()
+    for words in ("SIMULATED", "It is &lt;odd&gt;. Look.", "synthetic MR could not be used: no model", "1.2"):
+        assert words in page, words
+    people = [
+        Measured(SuvrCase(s, s, SuvrPaths(tmp_path)), tables(1 + n / 5), content) for n, s in enumerate("abc")
+    ]
+    agreement = write_suvr_cohort(tmp_path / "all", setup(plan()), people, {"broken": "no image"})
+    assert agreement[0].bias == pytest.approx(0.1) and agreement[0].n_people == 3
+    page = (tmp_path / "all" / "report.html").read_text()
+    for words in ("1 PETs could not be measured", "broken: no image", "Bland-Altman agreement", "image/png"):
+        assert words in page, words
+    names = {"suvr.csv", "levels.csv", "agreement.csv", "cohort.json", "report.html"}
+    assert {p.name for p in (tmp_path / "all").iterdir()} == names
 
 
 def test_a_table_of_cases(tmp_path: Path) -> None:
@@ -289,7 +324,15 @@ def cohort(person: SimulatedSubject, tmp_path_factory: pytest.TempPathFactory) -
         SuvrCase("one", "one", SuvrPaths(folder / "PET.nii.gz", folder / "T1.nii.gz")),
         SuvrCase("two", "two", SuvrPaths(folder / "broken.nii.gz")),
     ]
-    return folder, run_cohort(cases, setup(plan()), folder / "out", Reporter())
+    return folder, measure(cases, folder / "out")
+
+
+def measure(cases: list[SuvrCase], output: Path) -> dict[str, str]:
+    """Measure and write a cohort; case -> reason of those that failed."""
+    measured, failed = measure_cohort(cases, setup(plan()), output, write_suvr, Reporter())
+    agreement = write_suvr_cohort(output, setup(plan()), measured, failed)
+    assert len(measured) == 1 and agreement[0].n_people == 1
+    return failed
 
 
 @pytest.mark.slow
@@ -305,13 +348,13 @@ def test_suvr_through_the_persons_mri_is_within_2_percent(cohort: tuple[Path, di
 
 @pytest.mark.slow
 def test_a_cohort_goes_on_after_a_broken_file_and_keeps_what_is_there(cohort: tuple[Path, dict]) -> None:
-    folder, result = cohort
-    assert result["exit_code"] == 10 and list(result["failed"]) == ["two"] and result["scans"] == 1
+    folder, failed = cohort
+    assert list(failed) == ["two"]
     for name in ("suvr.csv", "agreement.csv", "levels.csv", "cohort.json", "report.html"):
         assert (folder / "out" / name).is_file()
     for name in ("suvr.csv", "suvr.png", "suvr_pet.nii.gz", "labels_real_mr.nii.gz"):
         assert (folder / "out/one" / name).is_file()
     written = (folder / "out/one/suvr.json").stat().st_mtime_ns
     cases = [SuvrCase("one", "one", SuvrPaths(folder / "PET.nii.gz", folder / "T1.nii.gz"))]
-    run_cohort(cases, setup(plan()), folder / "out", Reporter())
+    measure(cases, folder / "out")
     assert (folder / "out/one/suvr.json").stat().st_mtime_ns == written

@@ -79,7 +79,7 @@ def _one(
     from MRI2PETLib.evaluation.case import evaluate_case
     from MRI2PETLib.evaluation.inputs import load_case
     from MRI2PETLib.models.store import bundle_of
-    from MRI2PETLib.reports.case_report import REPORT, write_case
+    from MRI2PETLib.reports.case_report import REPORT, write_comparison
 
     case = load_case(CasePaths.of(args), settings, progress=part_of(reporter.progress, 0, 0.5))
     result = evaluate_case(
@@ -94,7 +94,7 @@ def _one(
         reporter.warning(reason)
     reporter.progress(0.9, 1, "writing the report")
     title = f"{args.synthetic.name.split('.')[0]}: synthetic against real PET"
-    summary = write_case(args.output, title, case, result, atlases)
+    summary = write_comparison(args.output, title, case, result, atlases)
     reporter.progress(1, 1, "done")
     reporter.close()
     reporter.say(f"Report: {args.output / REPORT}")

@@ -8,9 +8,13 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from MRI2PETLib.core.progress import Reporter
 from MRI2PETLib.suvr.settings import SuvrPaths, SuvrSettings
+
+if TYPE_CHECKING:
+    from MRI2PETLib.suvr.case import SuvrSetup
 
 HELP = "SUVR by region: by the MRI, by a synthetic MRI, or by a PET template"
 
@@ -27,7 +31,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, reporter: Reporter) -> int:
     from MRI2PETLib.core.errors import InputError
-    from MRI2PETLib.suvr.run import read_cases, run_case, run_cohort
     from MRI2PETLib.suvr.setup import read_setup
 
     if (args.pet is None) == (args.cases is None):
@@ -39,24 +42,71 @@ def run(args: argparse.Namespace, reporter: Reporter) -> int:
     setup, findings = read_setup(SuvrSettings.of(args))
     for finding in findings:
         reporter.warning(finding.message)
-    if args.cases is not None:
-        cases = read_cases(args.cases, reporter, pet_unit=args.pet_unit)
-        found = run_cohort(cases, setup, args.output, reporter)
-        reporter.close()
-        for row in found["agreement"]:
-            reporter.say(
-                f"{row['method']}: composite MAE {row['mae']:.3f}, bias {row['bias']:+.3f} "
-                f"against the real MR, {row['n_people']} people"
-            )
-    else:
-        found = run_case(SuvrPaths.of(args, pet=args.pet), setup, args.output, reporter)
-        reporter.close()
-        for method, value in found["composite"].items():
-            reporter.say(
-                f"{method}: composite SUVR " + ("not available" if value is None else f"{value:.3f}")
-            )
-    reporter.say(f"Report: {found['report']}")
-    code: int = found.pop("exit_code", 0)
-    if not code:
-        reporter.result(found)
-    return code
+    return _one(args, setup, reporter) if args.cases is None else _cohort(args, setup, reporter)
+
+
+def _one(args: argparse.Namespace, setup: SuvrSetup, reporter: Reporter) -> int:
+    from MRI2PETLib.core.files import output_folder
+    from MRI2PETLib.core.progress import part_of
+    from MRI2PETLib.reports.case_report import REPORT
+    from MRI2PETLib.reports.suvr_files import write_suvr
+    from MRI2PETLib.reports.suvr_report import write_suvr_report
+    from MRI2PETLib.suvr import files
+    from MRI2PETLib.suvr.run import measure_case
+
+    paths, output = SuvrPaths.of(args, pet=args.pet), output_folder(args.output)
+    title = f"{args.pet.resolve().parent.name} {args.pet.name.split('.')[0]}: SUVR"
+    progress = part_of(reporter.progress, 0, 0.95)
+    content = measure_case(title, paths, setup, output, write_suvr, reporter, progress)
+    reporter.progress(0.96, 1, "writing the report")
+    write_suvr_report(output, title, content, files.table_of(content))
+    reporter.progress(1, 1, "done")
+    reporter.close()
+    for method, value in content["Composite"].items():
+        shown = "not available" if value is None else f"{value:.3f}"
+        reporter.say(f"{method}: composite SUVR {shown}")
+    reporter.say(f"Report: {output / REPORT}")
+    reporter.result(
+        {
+            "report": output / REPORT,
+            "table": output / files.TABLE,
+            "method": content["Method"],
+            "composite": content["Composite"],
+            "failed": content["Failed"],
+        }
+    )
+    return 0
+
+
+def _cohort(args: argparse.Namespace, setup: SuvrSetup, reporter: Reporter) -> int:
+    from MRI2PETLib.core.errors import EXIT_PARTIAL
+    from MRI2PETLib.reports.case_report import REPORT
+    from MRI2PETLib.reports.suvr_files import write_suvr
+    from MRI2PETLib.reports.suvr_report import write_suvr_cohort
+    from MRI2PETLib.suvr.regional import COMPOSITE
+    from MRI2PETLib.suvr.run import measure_cohort, read_cases
+
+    cases = read_cases(args.cases, reporter, pet_unit=args.pet_unit)
+    measured, failed = measure_cohort(cases, setup, args.output, write_suvr, reporter)
+    agreement = write_suvr_cohort(args.output, setup, measured, failed)
+    reporter.progress(1, 1, "done")
+    reporter.close()
+    composite = [row for row in agreement if row.role == COMPOSITE]
+    for row in composite:
+        reporter.say(
+            f"{row.method}: composite MAE {row.mae:.3f}, bias {row.bias:+.3f} against the real MR, "
+            f"{row.n_people} people"
+        )
+    reporter.say(f"Report: {args.output / REPORT}")
+    if failed:
+        return EXIT_PARTIAL
+    reporter.result(
+        {
+            "report": args.output / REPORT,
+            "people": len({m.case.subject for m in measured}),
+            "scans": len(measured),
+            "failed": failed,
+            "agreement": [row._asdict() for row in composite],
+        }
+    )
+    return 0

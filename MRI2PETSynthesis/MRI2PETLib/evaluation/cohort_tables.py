@@ -114,7 +114,7 @@ class PaperRow(NamedTuple):
     n_missing: int
 
 
-def people(scans: Sequence[Scan]) -> dict[str, list[int]]:
+def scans_by_person(scans: Sequence[Scan]) -> dict[str, list[int]]:
     """Person -> indices of the scans."""
     found: dict[str, list[int]] = {}
     for index, scan in enumerate(scans):
@@ -128,7 +128,7 @@ def _average(values: Iterable[float | None]) -> float | None:
 
 def global_table(cohort: Cohort) -> list[GlobalRow]:
     """Every global metric of every predictor on both scales."""
-    persons = people(cohort.scans)
+    persons = scans_by_person(cohort.scans)
     folds: dict[str, dict[str, None]] = {}  # people in the order of the table: sums are the same in every run
     for scan in cohort.scans:
         if scan.case.fold:
@@ -161,7 +161,7 @@ def strata(cohort: Cohort) -> Iterator[tuple[str, list[Scan]]]:
 def person_numbers(scans: Sequence[Scan]) -> np.ndarray:
     """Averages over the scans of each person: [person, predictor, region, number]; NaN = none."""
     stacked = []
-    for index in people(scans).values():
+    for index in scans_by_person(scans).values():
         block = np.stack([scans[i].regions for i in index])
         count = np.isfinite(block).sum(axis=0)
         total = np.nansum(block, axis=0)

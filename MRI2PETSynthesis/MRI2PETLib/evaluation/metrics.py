@@ -186,7 +186,7 @@ def normdiff_median(pair: Pair) -> Measure:
     return pair.normdiff["median"]
 
 
-@metric("NormDiff, SD", better="near 0")
+@metric("NormDiff, SD", better="lower")
 def normdiff_sd(pair: Pair) -> Measure:
     """Population SD of NormDiff over its defined voxels."""
     return pair.normdiff["sd"]
@@ -335,3 +335,11 @@ def metric_notes() -> list[str]:
     """What the reader of a table must know, a sentence or two each."""
     notes = [m.note for m in METRICS.values() if m.note]
     return [*notes, "Smoothed: the real PET smoothed inside the brain mask; the synthetic PET never is."]
+
+
+def metric_facts() -> dict[str, dict[str, str]]:
+    """What every number of a JSON file means, by its name."""
+    return {
+        name: {"label": m.label, "unit": m.unit, "better": m.better, "note": m.note}
+        for name, m in brain_metrics().items()
+    }

@@ -16,13 +16,13 @@ from MRI2PETLib.evaluation.baselines import NETWORK
 from MRI2PETLib.evaluation.case import evaluate_case
 from MRI2PETLib.evaluation.cohort import Cohort, Scan
 from MRI2PETLib.evaluation.inputs import load_case
-from MRI2PETLib.evaluation.metrics import brain_metrics, metric_notes
+from MRI2PETLib.evaluation.metrics import brain_metrics, metric_facts, metric_notes
 from MRI2PETLib.models.store import bundle_of
 from MRI2PETLib.reports import cohort_sections as sections
-from MRI2PETLib.reports import markup
-from MRI2PETLib.reports import texts as wording
+from MRI2PETLib.reports import texts
 from MRI2PETLib.reports.case_report import REPORT, provenance_lines
 from MRI2PETLib.reports.figures import comparison_figure
+from MRI2PETLib.reports.page import Picture, number, render
 
 PICTURE = "comparison.png"
 _NAMED = 5  # failed cases whose names the command line shows
@@ -51,10 +51,10 @@ def write_cohort(folder: Path, title: str, cohort: Cohort) -> None:
         if rows:
             write_rows(folder / f"{name}.csv", rows)
     _write_scans(folder / "scans.csv", cohort)
-    note = wording.case_note(cohort.model, cohort.simulated)
+    note = texts.case_note(cohort.model, cohort.simulated)
     typical = _median_scan(cohort)
     picture = _draw(folder / PICTURE, cohort, typical, note)
-    cautions = [wording.GROUP_CAUTION] if groups else []
+    cautions = [texts.GROUP_CAUTION] if groups else []
     content: dict[str, Any] = {
         "title": title,
         "description": note,
@@ -65,31 +65,57 @@ def write_cohort(folder: Path, title: str, cohort: Cohort) -> None:
         "n_people": cohort.n_people,
         "seconds_per_case": float(np.mean([s.seconds for s in cohort.scans])),
         "failed": [{"case": f.case.case, "message": f.message, "hint": f.hint} for f in cohort.failed],
+        "metrics": metric_facts(),
         "predictors": cohort.uses,
         "cautions": cautions,
-        "cannot_say": wording.CANNOT_SAY,
+        "cannot_say": texts.CANNOT_SAY,
         "model": cohort.model,
         "summary": [row._asdict() for row in summary],
         "specificity": [row._asdict() for row in cohort.specificity],
         "paper_table4": [row._asdict() for row in paper],
     }
     write_json(folder / "cohort.json", content)
-    parts = [
-        ("people", "Who was compared", sections.people_section(cohort)),
-        ("brain", "Whole brain, beside the baselines", sections.brain_section(cohort, summary)),
-        ("picture", "A typical case", sections.picture_section(cohort, typical, picture)),
-        ("regions", "Regions", sections.region_section(cohort, regions)),
-        ("plots", "Agreement over people", sections.plot_section(cohort, regions)),
-        ("t1", "How much of it is the T1", sections.t1_section(regions)),
-        ("specificity", "Own against others", sections.specificity_section(cohort)),
-        ("groups", "Groups", sections.group_section(cohort, groups)),
-        ("paper", "As the published Table 4", sections.paper_section(cohort, paper)),
-        ("limits", "What these numbers cannot say", markup.bullets(wording.CANNOT_SAY)),
-        ("definitions", "Definitions", markup.bullets(metric_notes())),
-        ("model", "Model", markup.paragraph(wording.card_paragraph(bundle_of(cohort.model)))),
-        ("provenance", "Provenance", markup.definitions(provenance_lines({}, cohort.model))),
-    ]
-    write_text(folder / REPORT, markup.page(title, parts, intro=markup.note(note)))
+    group_tables, group_reasons = sections.group_tables(groups)
+    present = {row.predictor for row in summary}
+    page = render(
+        "cohort.html",
+        title,
+        about=note,
+        cohort=cohort,
+        n_folds=len({scan.case.fold for scan in cohort.scans} - {""}),
+        seconds=content["seconds_per_case"],
+        remarks=[f"{scan.case.case}: {' '.join(scan.warnings)}" for scan in cohort.scans if scan.warnings],
+        brain=sections.brain_tables(cohort, summary),
+        predictors=[
+            f"{name}: {uses}." + ("" if name in present else " Not available for this cohort.")
+            for name, uses in cohort.uses.items()
+        ],
+        typical=_typical_picture(cohort, typical, picture),
+        regions=sections.region_tables(cohort, regions),
+        plots=sections.plots(cohort, regions),
+        t1=sections.t1_section(regions),
+        specificity=sections.specificity_table(cohort),
+        specificity_reasons=[f"{s.predictor}: {s.reason}." for s in cohort.specificity if s.reason],
+        others=sections.others_table(cohort),
+        groups=group_tables,
+        group_reasons=group_reasons,
+        group_caution=texts.GROUP_CAUTION,
+        synthetic_only=[row for row in groups if row.synthetic_only],
+        paper=sections.paper_table(cohort, paper),
+        cannot_say=texts.CANNOT_SAY,
+        meanings=metric_notes(),
+        card=texts.card_paragraph(bundle_of(cohort.model)),
+        provenance=provenance_lines({}, cohort.model),
+    )
+    write_text(folder / REPORT, page)
+
+
+def _typical_picture(cohort: Cohort, scan: Scan, png: Path) -> Picture:
+    r = scan.metrics[cohort.scale, NETWORK]["pearson_r"]
+    caption = f"{scan.case.case}, the case with the median correlation in the brain"
+    caption += "." if r is None else f" (r = {number(r)})."
+    alt = f"T1, synthetic PET, real PET and NormDiff in three planes: {caption}"
+    return Picture(png, alt=alt, caption=caption)
 
 
 def _write_scans(path: Path, cohort: Cohort) -> None:
@@ -144,5 +170,5 @@ def summary_lines(cohort: Cohort) -> list[str]:
         cut = ", ".join(names[:_NAMED]) + (", ..." if len(names) > _NAMED else "")
         lines.append(f"{len(names)} cases could not be evaluated: {cut}.")
     if len({scan.case.group for scan in cohort.scans} - {""}) > 1:
-        lines.append(wording.GROUP_CAUTION)
+        lines.append(texts.GROUP_CAUTION)
     return lines

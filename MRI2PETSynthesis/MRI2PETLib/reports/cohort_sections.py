@@ -1,227 +1,178 @@
-"""The sections of a cohort's report: each turns numbers into a piece of HTML."""
+"""What the sections of a cohort's report show: numbers turned into tables and pictures."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from MRI2PETLib.evaluation import cohort_tables
 from MRI2PETLib.evaluation.baselines import ANATOMY_NULL, NETWORK
 from MRI2PETLib.evaluation.case import SCALE_FREE, STATED
-from MRI2PETLib.evaluation.cohort import Cohort, Scan, region_numbers
-from MRI2PETLib.evaluation.cohort_tables import EVERYONE, GlobalRow, RegionStatistics
-from MRI2PETLib.evaluation.metrics import METRICS, brain_metrics
-from MRI2PETLib.reports import charts, markup
-from MRI2PETLib.reports import texts as wording
+from MRI2PETLib.evaluation.cohort import Cohort, region_numbers
+from MRI2PETLib.evaluation.cohort_tables import EVERYONE, GlobalRow, GroupRow, RegionStatistics
+from MRI2PETLib.evaluation.metrics import METRICS, Metric, brain_metrics
+from MRI2PETLib.evaluation.statistics import MIN_GROUP
+from MRI2PETLib.reports import charts
+from MRI2PETLib.reports.case_report import better_than_network
+from MRI2PETLib.reports.page import Cell, Picture, Table, number, p_value, percent, spread
+
+_ALIKE = "Numbers are in the table of regions."
 
 
-def people_section(cohort: Cohort) -> str:
-    scans, n = cohort.scans, cohort.n_people
-    folds = {scan.case.fold for scan in scans} - {""}
-    lines = [
-        f"{len(scans)} scans of {n} people"
-        + (f" in {len(folds)} folds" if folds else "")
-        + "; repeated scans of a person are averaged before any statistic.",
-        f"Regions and agreement are in {cohort.unit}; real means the real PET smoothed to "
-        f"{cohort.settings.fwhm_mm:g} mm inside the brain.",
-        f"{np.mean([scan.seconds for scan in scans]):.1f} s a case.",
-    ]
-    content = markup.bullets(lines)
-    remarks = [f"{scan.case.case}: {' '.join(scan.warnings)}" for scan in scans if scan.warnings]
-    if cohort.failed:
-        content += markup.note(
-            f"{len(cohort.failed)} cases could not be evaluated and are left out.", "refuse"
-        )
-        content += markup.bullets([f"{f.case.case}: {f.message} {f.hint}" for f in cohort.failed])
-    verdict = "nothing was noticed." if not remarks else f"{len(remarks)} scans with remarks:"
-    content += markup.note(f"Quality of the inputs: {verdict}", "" if remarks else "ok")
-    return content + (markup.bullets(remarks[:20]) if remarks else "")
-
-
-def brain_section(cohort: Cohort, summary: Sequence[GlobalRow]) -> str:
-    parts = [
-        markup.paragraph(
-            "Mean and SD over people. All baselines have the in-brain mean of the synthetic PET, so that "
-            "rows differ in "
-            "their pattern only."
-        )
-    ]
+def brain_tables(cohort: Cohort, summary: Sequence[GlobalRow]) -> list[dict[str, Any]]:
+    """Whole brain by scale: over people and, where there are folds, over the means of the folds; and what is
+    better than the network.
+    """
     columns = brain_metrics(shown=True)
     by_key = {(row.scale, row.predictor, row.metric): row for row in summary}
+    tables = []
     for scale in dict.fromkeys(row.scale for row in summary):
         for folds in (False, True):
-            rows: list[list[markup.Cell]] = []
-            for predictor in cohort.predictors:
-                found = [by_key.get((scale, predictor, name)) for name in columns]
-                rows.append([predictor, *(_global_cell(row, folds) for row in found)])
             if folds and all(row.n_folds < 2 for row in summary):
                 continue
+            rows: list[list[Cell]] = [
+                [name, *(_cell(m, by_key.get((scale, name, key)), folds) for key, m in columns.items())]
+                for name in cohort.predictors
+            ]
             meaning = cohort.unit if scale == STATED else "each image over its own in-brain mean"
             over = "mean \N{PLUS-MINUS SIGN} SD over the means of the folds" if folds else "over people"
-            parts.append(
-                markup.table(
-                    ["predictor", *(metric.heading for metric in columns.values())],
-                    rows,
-                    caption=f"Inside the brain, {meaning}, {over}",
-                    lead=(0,),
-                )
+            header = ["predictor", *(metric.heading for metric in columns.values())]
+            means = {
+                name: {r.metric: r.mean for r in summary if (r.scale, r.predictor) == (scale, name)}
+                for name in cohort.predictors
+            }
+            better = "" if folds else better_than_network(means)
+            tables.append(
+                {"table": Table(header, rows, f"Inside the brain, {meaning}, {over}"), "better": better}
             )
-    present = {row.predictor for row in summary}
-    known = [
-        f"{name}: {uses}." + ("" if name in present else " Not available for this cohort.")
-        for name, uses in cohort.uses.items()
-    ]
-    return "".join(parts) + markup.bullets(known)
+    return tables
 
 
-def _global_cell(row: GlobalRow | None, folds: bool) -> markup.Cell:
+def _cell(metric: Metric, row: GlobalRow | None, folds: bool) -> Cell:
     if row is None:
         return None
     mean, sd = (row.fold_mean, row.fold_sd) if folds else (row.mean, row.sd)
-    if row.metric == "percent_difference" and row.scale == SCALE_FREE:
-        return markup.percent(mean)
-    return markup.spread(mean, sd)
+    # Scale-free, the difference of the means is 0 but for rounding.
+    return percent(mean) if metric.unit == "%" and row.scale == SCALE_FREE else spread(mean, sd)
 
 
-def picture_section(cohort: Cohort, scan: Scan, picture: Path) -> str:
-    r = scan.metrics[cohort.scale, NETWORK]["pearson_r"]
-    caption = f"{scan.case.case}, the case with the median correlation in the brain" + (
-        f" (r = {markup.number(r)})." if r is not None else "."
-    )
-    return markup.picture(
-        picture, alt=f"T1, synthetic PET, real PET and NormDiff in three planes: {caption}", caption=caption
-    )
-
-
-def _rows_of(
+def rows_of(
     regions: Sequence[RegionStatistics], predictor: str, stratum: str = EVERYONE
 ) -> list[RegionStatistics]:
+    """The rows of one predictor in one stratum."""
     return [row for row in regions if (row.stratum, row.predictor) == (stratum, predictor)]
 
 
-def region_section(cohort: Cohort, regions: Sequence[RegionStatistics]) -> str:
-    content = ""
+def region_tables(cohort: Cohort, regions: Sequence[RegionStatistics]) -> dict[str, list[Table]]:
+    """Stratum -> agreement, and order of people."""
+    tables = {}
     for stratum in dict.fromkeys(row.stratum for row in regions):
-        rows = _rows_of(regions, NETWORK, stratum)
+        rows = rows_of(regions, NETWORK, stratum)
         who = "everyone" if stratum == EVERYONE else stratum
-        tables = _agreement_table(cohort, rows, who) + _order_table(cohort, regions, rows, stratum, who)
-        if stratum != EVERYONE:
-            tables = f"<details><summary>{markup.text(who)}</summary>{tables}</details>"
-        content += tables
-    return content + markup.paragraph(
-        "Bias = synthetic \N{MINUS SIGN} real, limits = bias \N{PLUS-MINUS SIGN} 1.96 SD. A small p of the "
-        "slope: the bias "
-        "depends on the level. Low/high: do the synthetic values of people below and above the median of the "
-        "real PET "
-        "differ (Mann-Whitney)? FDR: Benjamini-Hochberg over the regions of a parcellation. Everything, for "
-        "all "
-        "predictors and strata, is in region_statistics.csv."
-    )
+        tables[stratum] = [_agreement(cohort, rows, who), _order(cohort, regions, rows, stratum, who)]
+    return tables
 
 
 def _label(row: RegionStatistics) -> str:
     return row.region if row.parcellation == "brain" else f"{row.region} ({row.parcellation})"
 
 
-def _agreement_table(cohort: Cohort, rows: Sequence[RegionStatistics], who: str) -> str:
+def _agreement(cohort: Cohort, rows: Sequence[RegionStatistics], who: str) -> Table:
     header = ["region", "people", "real", "synthetic", "difference (%)", "bias", "limits of agreement"]
-    cells: list[list[markup.Cell]] = []
+    lines: list[list[Cell]] = []
     for row in rows:
         limits = None
         if row.lower_limit is not None and row.upper_limit is not None:
-            limits = f"{markup.number(row.lower_limit)} to {markup.number(row.upper_limit)}"
-        means = (
-            markup.spread(row.real_mean, row.real_sd),
-            markup.spread(row.predicted_mean, row.predicted_sd),
-        )
-        percent = markup.percent(row.percent_difference)
-        line: list[markup.Cell] = [_label(row), row.n_people, *means, percent, row.bias, limits]
-        cells.append([*line, row.proportional_slope, markup.p_value(row.proportional_p)])
+            limits = f"{number(row.lower_limit)} to {number(row.upper_limit)}"
+        means = spread(row.real_mean, row.real_sd), spread(row.predicted_mean, row.predicted_sd)
+        line: list[Cell] = [_label(row), row.n_people, *means, percent(row.percent_difference), row.bias]
+        lines.append([*line, limits, row.proportional_slope, p_value(row.proportional_p)])
     header += ["slope of the bias", "p"]
-    return markup.table(
-        header, cells, caption=f"Agreement of region means in {cohort.unit}, {who}", lead=(0,)
-    )
+    return Table(header, lines, f"Agreement of region means in {cohort.unit}, {who}")
 
 
-def _order_table(
+def _order(
     cohort: Cohort,
     regions: Sequence[RegionStatistics],
     rows: Sequence[RegionStatistics],
     stratum: str,
     who: str,
-) -> str:
+) -> Table:
     """Does the synthetic PET order people as the real one does, and do the baselines?"""
-    others = [name for name in cohort.predictors if name != NETWORK and _rows_of(regions, name, stratum)]
-    found = {(r.predictor, r.parcellation, r.region): r for r in regions if r.stratum == stratum}
+    others = [name for name in cohort.predictors if name != NETWORK and rows_of(regions, name, stratum)]
+    by_key = {(r.predictor, r.parcellation, r.region): r for r in regions if r.stratum == stratum}
     header = ["region", "r", "FDR p", "SD ratio", "low/high, FDR p"]
     header += [f"{name}: {what}" for name in others for what in ("difference (%)", "r")]
-    cells: list[list[markup.Cell]] = []
+    lines: list[list[Cell]] = []
     for row in rows:
-        line: list[markup.Cell] = [_label(row), row.r, markup.p_value(row.r_fdr), row.sd_ratio]
-        line.append(markup.p_value(row.low_high_fdr))
+        line: list[Cell] = [_label(row), row.r, p_value(row.r_fdr), row.sd_ratio, p_value(row.low_high_fdr)]
         for name in others:
-            baseline = found[name, row.parcellation, row.region]
-            line += [markup.percent(baseline.percent_difference), baseline.r]
-        cells.append(line)
-    return markup.table(header, cells, caption=f"Order of people by region means, {who}", lead=(0,))
+            baseline = by_key[name, row.parcellation, row.region]
+            line += [percent(baseline.percent_difference), baseline.r]
+        lines.append(line)
+    return Table(header, lines, f"Order of people by region means, {who}")
 
 
-def plot_section(cohort: Cohort, regions: Sequence[RegionStatistics]) -> str:
-    numbers = cohort_tables.person_numbers(cohort.scans)[:, 0]
-    real, predicted = (
-        numbers[:, :, region_numbers().index(n)] for n in ("mean_real_smoothed", "mean_predicted")
-    )
-    groups = [cohort.scans[i[0]].case.group for i in cohort_tables.people(cohort.scans).values()]
-    rows = _rows_of(regions, NETWORK)
+def plots(cohort: Cohort, regions: Sequence[RegionStatistics]) -> list[Picture]:
+    """Scatter and Bland-Altman of the whole brain and of the two regions that are most off, then all r."""
     last = cohort.regions[-1][0]
-    chosen = [row for row in rows if row.parcellation == last and row.bias is not None]
+    rows = rows_of(regions, NETWORK)
+    pictures = [
+        plot for key in _most_off(rows, last) if (plot := _people_plot(cohort, cohort.regions.index(key)))
+    ]
+    of_last = {
+        name: [row for row in rows_of(regions, name) if row.parcellation == last]
+        for name in (NETWORK, ANATOMY_NULL)
+    }
+    png = charts.region_bars_png(
+        [row.region for row in of_last[NETWORK]],
+        {name: [row.r for row in chosen] for name, chosen in of_last.items() if chosen},
+        label="r over people, predicted against real",
+        title=last,
+    )
+    text = "Correlation over people of the region means, predicted against real PET."
+    return [*pictures, Picture(png, alt=f"{text} {_ALIKE}", caption=text)]
+
+
+def _most_off(rows: Sequence[RegionStatistics], parcellation: str) -> list[tuple[str, str]]:
+    """The first region, and the two of a parcellation with the largest difference, one a side."""
+    chosen = [row for row in rows if row.parcellation == parcellation and row.bias is not None]
     chosen.sort(key=lambda row: -abs(row.percent_difference or 0.0))
     one_side = {re.sub(r"^(left|right) ", "", row.region): row for row in reversed(chosen)}
-    first = [row for row in rows[:1] if row.r is not None]
-    shown = [
-        cohort.regions.index((row.parcellation, row.region))
-        for row in first + [row for row in chosen if row in one_side.values()][:2]
-    ]
-    content = ""
-    for r in shown:
-        name = cohort.regions[r][1]
-        usable = np.isfinite(real[:, r]) & np.isfinite(predicted[:, r])
-        if np.count_nonzero(usable) < 3:
-            content += markup.paragraph(f"{name}: a plot needs three people.")
-            continue
-        labels = [g for g, use in zip(groups, usable) if use] if any(groups) else None
-        text = f"{name}: each point is one person; synthetic over real PET, and Bland-Altman."
-        png = charts.agreement_png(
-            predicted[usable, r],
-            real[usable, r],
-            points="people",
-            unit=cohort.unit,
-            title=name,
-            groups=labels,
-        )
-        content += markup.picture(png, alt=f"{text} Numbers are in the table of regions.", caption=text)
-    series = {
-        name: [row.r for row in _rows_of(regions, name) if row.parcellation == last]
-        for name in (NETWORK, ANATOMY_NULL)
-        if _rows_of(regions, name)
-    }
-    names = [row.region for row in rows if row.parcellation == last]
-    png = charts.region_bars_png(names, series, label="r over people, predicted against real", title=last)
-    text = "Correlation over people of the region means, predicted against real PET."
-    return content + markup.picture(png, alt=f"{text} Numbers are in the table of regions.", caption=text)
+    shown = [row for row in rows[:1] if row.r is not None]
+    shown += [row for row in chosen if row in one_side.values()][:2]
+    return [(row.parcellation, row.region) for row in shown]
 
 
-def t1_section(regions: Sequence[RegionStatistics]) -> str:
-    rows = _rows_of(regions, NETWORK)
+def _people_plot(cohort: Cohort, region: int) -> Picture | None:
+    by_name = dict(zip(region_numbers(), np.moveaxis(cohort_tables.person_numbers(cohort.scans), -1, 0)))
+    real, predicted = (by_name[name][:, 0, region] for name in ("mean_real_smoothed", "mean_predicted"))
+    usable = np.isfinite(real) & np.isfinite(predicted)
+    if np.count_nonzero(usable) < MIN_GROUP:
+        return None
+    groups = [cohort.scans[i[0]].case.group for i in cohort_tables.scans_by_person(cohort.scans).values()]
+    name = cohort.regions[region][1]
+    png = charts.agreement_png(
+        predicted[usable],
+        real[usable],
+        points="people",
+        unit=cohort.unit,
+        title=name,
+        groups=[g for g, use in zip(groups, usable) if use] if any(groups) else None,
+    )
+    text = f"{name}: each point is one person; synthetic over real PET, and Bland-Altman."
+    return Picture(png, alt=f"{text} {_ALIKE}", caption=text)
+
+
+def t1_section(regions: Sequence[RegionStatistics]) -> dict[str, Any] | None:
+    """Correlations with the T1 over people (Figure 6 of the published analysis), if there are any."""
+    rows = rows_of(regions, NETWORK)
     if all(row.real_t1_r is None for row in rows):
-        return markup.paragraph(
-            "Not available: the T1s were not given, or there are fewer than three people."
-        )
-    last = rows[-1].parcellation
-    chosen = [row for row in rows if row.parcellation == last]
+        return None
+    chosen = [row for row in rows if row.parcellation == rows[-1].parcellation]
     png = charts.region_bars_png(
         [row.region for row in chosen],
         {
@@ -234,130 +185,73 @@ def t1_section(regions: Sequence[RegionStatistics]) -> str:
     )
     text = (
         "Region means over people: where the synthetic PET follows the T1 more closely than the real PET "
-        "does, it shows "
-        "anatomy (Figure 6 of the published analysis)."
+        "does, it shows anatomy (Figure 6 of the published analysis)."
     )
-    table = markup.table(
-        ["region", "synthetic-real r", "p", "synthetic-T1 r", "p", "real-T1 r", "p"],
+    lines: list[list[Cell]] = [
         [
-            [
-                row.region,
-                *(row.r, markup.p_value(row.r_p)),
-                *(row.predicted_t1_r, markup.p_value(row.predicted_t1_p)),
-                *(row.real_t1_r, markup.p_value(row.real_t1_p)),
-            ]
-            for row in chosen
-        ],
-        caption="Correlations over people (p not corrected)",
-    )
-    return markup.picture(png, alt=f"{text} Numbers are in the table below.", caption=text) + table
-
-
-def specificity_section(cohort: Cohort) -> str:
-    header = [
-        "predictor",
-        "people",
-        "own MSE",
-        "others' MSE",
-        "gap",
-        "gain over the anatomy null",
-        "own r",
-        "others' r",
-    ]
-    header += ["rank of own", "of", "own is closest (%)", "AUC", "gain in AUC"]
-    rows: list[list[markup.Cell]] = []
-    for s in cohort.specificity:
-        top = None if s.top1 is None else markup.percent(100 * s.top1)
-        cells: list[markup.Cell] = [
-            s.predictor,
-            s.n_people,
-            s.own_mse,
-            s.other_mse,
-            s.gap,
-            s.gain_gap,
-            s.own_r,
+            row.region,
+            *(row.r, p_value(row.r_p)),
+            *(row.predicted_t1_r, p_value(row.predicted_t1_p)),
+            *(row.real_t1_r, p_value(row.real_t1_p)),
         ]
-        rows.append(cells + [s.other_r, s.rank, s.n_ranked, top, s.auc, s.gain_auc])
-    table = markup.table(
-        header,
-        rows,
-        caption="The person's own real PET against those of other people (MNI space, 6 mm, scale-free)",
-        lead=(0,),
-    )
-    reasons = [f"{s.predictor}: {s.reason}." for s in cohort.specificity if s.reason]
-    published = markup.table(
-        ["metric", "own", "others"],
-        [
-            [
-                METRICS[o.metric].heading,
-                markup.spread(o.own_mean, o.own_sd),
-                markup.spread(o.other_mean, o.other_sd),
-            ]
-            for o in cohort.others
-        ],
-        caption=f"The network as in the published Table 5 ({cohort.unit}); no baseline, so no proof",
-    )
-    return (
-        table
-        + markup.paragraph(
-            "Gap = 1 \N{MINUS SIGN} own MSE / others' MSE; AUC = chance that the own PET is closer than "
-            "another's, .5 is "
-            "chance. Brains differ in their anatomy: a predictor that knows nothing of the tracer can "
-            "identify people. Only "
-            "the gain over the anatomy null, and over the cubic of T1, speaks for the network. Other scans "
-            "of the same "
-            "person are not counted."
-        )
-        + (markup.bullets(reasons) if reasons else "")
-        + (published if cohort.others else "")
-    )
+        for row in chosen
+    ]
+    header = ["region", "synthetic-real r", "p", "synthetic-T1 r", "p", "real-T1 r", "p"]
+    return {
+        "picture": Picture(png, alt=f"{text} Numbers are in the table below.", caption=text),
+        "table": Table(header, lines, "Correlations over people (p not corrected)", lead=()),
+    }
 
 
-def group_section(cohort: Cohort, groups: Sequence[cohort_tables.GroupRow]) -> str:
-    if not groups:
-        return markup.paragraph("No groups were given.")
-    content = markup.note(wording.GROUP_CAUTION, "refuse")
-    flagged = [g for g in groups if g.synthetic_only]
-    for g in flagged:
-        content += markup.note(
-            f"{g.region}: {g.first} and {g.second} differ on the synthetic PET only. Do not report it as a "
-            f"finding."
-        )
+def specificity_table(cohort: Cohort) -> Table:
+    """Own real PET against those of other people, by predictor."""
+    header = ["predictor", "people", "own MSE", "others' MSE", "gap", "gain over the anatomy null"]
+    header += ["own r", "others' r", "rank of own", "of", "own is closest (%)", "AUC", "gain in AUC"]
+    rows: list[list[Cell]] = []
+    for s in cohort.specificity:
+        top = None if s.top1 is None else percent(100 * s.top1)
+        row: list[Cell] = [s.predictor, s.n_people, s.own_mse, s.other_mse, s.gap, s.gain_gap, s.own_r]
+        rows.append([*row, s.other_r, s.rank, s.n_ranked, top, s.auc, s.gain_auc])
+    caption = "The person's own real PET against those of other people (MNI space, 6 mm, scale-free)"
+    return Table(header, rows, caption)
+
+
+def others_table(cohort: Cohort) -> Table | None:
+    """The published Table 5."""
+    rows = [
+        [METRICS[o.metric].heading, spread(o.own_mean, o.own_sd), spread(o.other_mean, o.other_sd)]
+        for o in cohort.others
+    ]
+    caption = f"The network as in the published Table 5 ({cohort.unit}); no baseline, so no proof"
+    return Table(["metric", "own", "others"], rows, caption, lead=()) if rows else None
+
+
+def group_tables(groups: Sequence[GroupRow]) -> tuple[list[Table], list[str]]:
+    """A table for every pair of groups, and why the other pairs have none."""
+    tables, reasons = [], []
     for pair in dict.fromkeys((g.stratum, g.first, g.second) for g in groups):
         chosen = [g for g in groups if (g.stratum, g.first, g.second) == pair]
         tested = [g for g in chosen if g.real_p is not None]
         label = f"{pair[0]}: {pair[1]} ({chosen[0].n_first}) against {pair[2]} ({chosen[0].n_second})"
         if not tested:
-            content += markup.paragraph(f"{label}: not tested, {chosen[0].reason}.")
+            reasons.append(f"{label}: not tested, {chosen[0].reason}.")
             continue
-        content += markup.table(
-            ["region", "real, p", "real, FDR p", "synthetic, p", "synthetic, FDR p", "synthetic only"],
+        header = ["region", "real, p", "real, FDR p", "synthetic, p", "synthetic, FDR p", "synthetic only"]
+        rows: list[list[Cell]] = [
             [
-                [
-                    g.region,
-                    *(markup.p_value(p) for p in (g.real_p, g.real_fdr, g.synthetic_p, g.synthetic_fdr)),
-                    "yes" if g.synthetic_only else "no",
-                ]
-                for g in tested
-            ],
-            caption=f"Mann-Whitney, {label}",
-        )
-    return content
+                g.region,
+                *(p_value(p) for p in (g.real_p, g.real_fdr, g.synthetic_p, g.synthetic_fdr)),
+                "yes" if g.synthetic_only else "no",
+            ]
+            for g in tested
+        ]
+        tables.append(Table(header, rows, f"Mann-Whitney, {label}", lead=()))
+    return tables, reasons
 
 
-def paper_section(cohort: Cohort, paper: Sequence[cohort_tables.PaperRow]) -> str:
-    if not paper:
-        return markup.paragraph("Not available: it needs the built-in regions or the Harvard-Oxford atlas.")
-    rows: list[list[markup.Cell]] = [[p.metric, p.mean, p.sd, p.n_rows, p.n_missing] for p in paper]
-    return markup.table(
-        ["metric", "mean", "SD over rows", "rows", "without a value"],
-        rows,
-        caption=f"Aggregated as Table 4 of Ferrante et al. 2025 ({cohort.unit})",
-    ) + markup.paragraph(
-        "Rows are regions by folds; MSE and NormDiff are medians over voxels; the SD is between regions, not "
-        "people; the "
-        "signs of NormDiff and PercDiff are those of the published code (real \N{MINUS SIGN} synthetic). The "
-        "published "
-        "values are on PETs scaled to 0 to 1 with folds that share people: no agreement with them is to be "
-        "expected."
-    )
+def paper_table(cohort: Cohort, paper: Sequence[cohort_tables.PaperRow]) -> Table | None:
+    """The published Table 4."""
+    rows: list[list[Cell]] = [[p.metric, p.mean, p.sd, p.n_rows, p.n_missing] for p in paper]
+    caption = f"Aggregated as Table 4 of Ferrante et al. 2025 ({cohort.unit})"
+    header = ["metric", "mean", "SD over rows", "rows", "without a value"]
+    return Table(header, rows, caption, lead=()) if rows else None

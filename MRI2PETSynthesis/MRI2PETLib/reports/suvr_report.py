@@ -6,99 +6,55 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from MRI2PETLib.core.files import write_text
-from MRI2PETLib.reports import charts, markup
+from MRI2PETLib.core.files import staged_folder, write_json, write_text
+from MRI2PETLib.core.tables import write_rows, write_table
+from MRI2PETLib.reports import charts
 from MRI2PETLib.reports.case_report import REPORT, provenance_lines
+from MRI2PETLib.reports.page import Cell, Picture, Table, p_value, render, spread
 from MRI2PETLib.suvr import files
-from MRI2PETLib.suvr.agreement import AgreementRow, PersonRow, agreement_table, level_table, paired_composites
+from MRI2PETLib.suvr.agreement import (
+    AgreementRow,
+    PersonRow,
+    agreement_table,
+    level_table,
+    paired_composites,
+    person_rows,
+)
 from MRI2PETLib.suvr.case import SuvrSetup
 from MRI2PETLib.suvr.normalisation import METHODS, REAL_MR
 from MRI2PETLib.suvr.regional import COMPOSITE, SuvrRow
+from MRI2PETLib.suvr.run import Measured
+from MRI2PETLib.suvr.tables import region_columns
 
-CANNOT_SAY = (
-    "SUVR depends on the reference region, the time window and the resolution of the scanner: values by "
-    "other pipelines do not compare.",
-    "Regions come from an atlas by registration, not from the person's own cortex. Atrophy and lesions move "
-    "them.",
-    "The synthetic MR shows where the brain lies as far as the PET tells it; it is no anatomy to read.",
-    "The PET template follows the uptake: where uptake differs from the template's, regions shift and the "
-    "SUVR is biased.",
-    "Real MR is the standard here by convention, not the truth.",
-    "Nothing here supports a diagnosis or a treatment. Research use only.",
-)
-_DEFINITIONS = (
-    "SUVR of a region = mean of its voxels on the PET over the mean of the reference region.",
-    "Composite: the mean over the voxels of all its regions together.",
-    "MAE: mean absolute difference from the real MR over people. Limits: bias ± 1.96 SD. p: paired t test.",
-)
+COHORT = "cohort.json"
 
 
-def write_case_report(folder: Path, title: str, content: Mapping[str, Any], rows: Sequence[SuvrRow]) -> Path:
+def write_suvr_report(folder: Path, title: str, content: Mapping[str, Any], rows: Sequence[SuvrRow]) -> Path:
     """Write ``report.html`` of one PET beside its files."""
-    quality = content["Quality"]
-    reasons = [f"{f['message']} {f['hint']}".strip() for f in quality["findings"]]
-    said = {"ok": "ok: nothing was noticed.", "warn": "usable, with remarks:"}.get(
-        quality["level"], "not usable:"
-    )
+    quality, regions = content["Quality"], content["Regions"]
+    columns = region_columns(rows)
     methods = ", ".join(content["Composite"])
-    parts = [
-        ("suvr", "SUVR", _case_table(rows) + markup.bullets(_regions(content))),
-        (
-            "picture",
-            "Where the regions lie",
-            markup.picture(
-                folder / files.PICTURE,
-                alt=f"PET with outlines of the composite and the reference region by {methods}.",
-                caption="Outlines that miss the cortex or the cerebellum make the numbers above wrong.",
-            ),
-        ),
-        ("quality", "Quality", markup.note(f"Verdict: {said}") + markup.bullets(reasons)),
-        ("limits", "What these numbers cannot say", markup.bullets(CANNOT_SAY)),
-        ("definitions", "Definitions", markup.bullets(_DEFINITIONS)),
-        ("provenance", "Provenance", markup.definitions(_provenance(content))),
-    ]
-    return write_text(folder / REPORT, markup.page(title, parts, intro=_intro(content)))
+    shown = f"PET with outlines of the composite and the reference region by {methods}."
+    caption = "Outlines that miss the cortex or the cerebellum make the numbers above wrong."
+    page = render(
+        "suvr.html",
+        title,
+        about=_about(content),
+        suvr=Table(list(columns), list(zip(*columns.values())), "SUVR by region and method"),
+        regions=regions,
+        pet_template=content["PetTemplate"],
+        failed=content["Failed"],
+        outlines=Picture(folder / files.PICTURE, alt=shown, caption=caption),
+        quality=quality["level"],
+        remarks=[f"{f['message']} {f['hint']}".strip() for f in quality["findings"]],
+        provenance=_provenance(content),
+    )
+    return write_text(folder / REPORT, page)
 
 
-def _intro(content: Mapping[str, Any]) -> str:
+def _about(content: Mapping[str, Any]) -> str:
     said = "The person is SIMULATED: nobody was scanned. " if content.get("Simulated") else ""
-    text = f"{said}{content.get('Description', '')}".strip()
-    return markup.note(text) if text else ""
-
-
-def _regions(content: Mapping[str, Any]) -> list[str]:
-    regions = content["Regions"]
-    lines = [
-        f"Reference region: {', '.join(regions['reference'])}.",
-        f"Composite: {', '.join(regions['composite'])}.",
-        f"Atlas: {regions['atlas']}",
-        f"PET template: {content['PetTemplate']}.",
-    ]
-    return lines + [f"{method} could not be used: {why}" for method, why in content["Failed"].items()]
-
-
-def _case_table(rows: Sequence[SuvrRow]) -> str:
-    methods = [m for m in METHODS if any(row.method == m for row in rows)]
-    by_region: dict[tuple[str, str], dict[str, SuvrRow]] = {}
-    for row in rows:
-        by_region.setdefault((row.role, row.region), {})[row.method] = row
-    header = ["region", "mL", *methods]
-    header += [f"{m} \N{MINUS SIGN} {REAL_MR}" for m in methods[1:] if REAL_MR in methods]
-    lines: list[list[markup.Cell]] = []
-    for (role, region), found in by_region.items():
-        first = found.get(methods[0])
-        name = f"{region} (reference)" if role == "reference" else region
-        line: list[markup.Cell] = [name, None if first is None else first.volume_ml]
-        line += [found[m].suvr if m in found else None for m in methods]
-        if REAL_MR in methods:
-            gold = found[REAL_MR].suvr
-            for method in methods[1:]:
-                own = found[method].suvr if method in found else None
-                line.append(None if own is None or gold is None else own - gold)
-        lines.append(line)
-    reasons = sorted({f"{row.region}: {row.reason}" for row in rows if row.reason})
-    table = markup.table(header, lines, caption="SUVR by region and method", lead=(0,))
-    return table + (markup.bullets(reasons) if reasons else "")
+    return f"{said}{content.get('Description', '')}".strip()
 
 
 def _provenance(content: Mapping[str, Any]) -> dict[str, str]:
@@ -107,73 +63,75 @@ def _provenance(content: Mapping[str, Any]) -> dict[str, str]:
     return provenance_lines(sources, model)
 
 
-def write_cohort_report(
-    folder: Path,
-    title: str,
-    setup: SuvrSetup,
-    first: Mapping[str, Any],
-    rows: Sequence[PersonRow],
-    failed: Mapping[str, str],
-) -> Path:
-    """Write ``report.html`` of a cohort: the tables and plots of Choi & Lee 2018."""
-    table = agreement_table(rows)
-    parts = [
-        ("people", "What was measured", _people_section(setup, rows, failed)),
-        ("errors", "Errors of the methods without an MRI", _error_section(table)),
-        ("agreement", "Agreement with the real MR", _agreement_section(table)),
-        ("plots", "Composite region, over people", _plot_section(rows)),
-        ("levels", "SUVR by group and method", _level_section(rows)),
-        ("limits", "What these numbers cannot say", markup.bullets(CANNOT_SAY)),
-        ("definitions", "Definitions", markup.bullets(_DEFINITIONS)),
-        ("provenance", "Provenance", markup.definitions(provenance_lines({}, {}))),
-    ]
-    return write_text(folder / REPORT, markup.page(title, parts, intro=_intro(first)))
+def write_suvr_cohort(
+    folder: Path, setup: SuvrSetup, measured: Sequence[Measured], failed: Mapping[str, str]
+) -> list[AgreementRow]:
+    """Write the tables, ``cohort.json`` and ``report.html`` of a cohort: those of Choi & Lee 2018.
+
+    :return: the agreement of the methods with the real MR over people, every region.
+    :raises OutputError: if the folder cannot be written to; then nothing is left in it.
+    """
+    rows = person_rows([(m.case.subject, m.case.group, m.rows) for m in measured])
+    agreement, levels = agreement_table(rows), level_table(rows)
+    content = {
+        "regions": files.describe_plan(setup.plan),
+        "pet_template": setup.template_name,
+        "model": None if setup.bundle is None else setup.bundle.id,
+        "n_scans": len(measured),
+        "n_people": len({m.case.subject for m in measured}),
+        "failed": failed,
+        "agreement": [row._asdict() for row in agreement],
+        "levels": [row._asdict() for row in levels],
+    }
+    page = render(
+        "suvr_cohort.html",
+        f"SUVR of {folder.resolve().name}",
+        about=_about(measured[0].content),
+        people={m: len({r.subject for r in rows if r.method == m}) for m in METHODS},
+        regions=content["regions"],
+        pet_template=setup.template_name,
+        failed=failed,
+        errors=_errors(agreement),
+        agreement=_agreement(agreement),
+        plots=_plots(rows),
+        levels=_levels(rows),
+        provenance=provenance_lines({}, {}),
+    )
+    scans = ((m.case.case, m.case.subject, m.case.group, *row) for m in measured for row in m.rows)
+    with staged_folder(folder, last=REPORT) as staging:
+        write_table(staging / files.TABLE, ("case", "subject", "group", *SuvrRow._fields), scans)
+        write_rows(staging / "levels.csv", levels)
+        if agreement:
+            write_rows(staging / "agreement.csv", agreement)
+        write_json(staging / COHORT, content)
+        write_text(staging / REPORT, page)
+    return agreement
 
 
-def _people_section(setup: SuvrSetup, rows: Sequence[PersonRow], failed: Mapping[str, str]) -> str:
-    count = {m: len({r.subject for r in rows if r.method == m}) for m in METHODS}
-    plan = files.describe_plan(setup.plan)
-    lines = [f"{method}: {n} people." for method, n in count.items()]
-    lines += [
-        f"Reference region: {', '.join(plan['reference'])}.",
-        f"Composite: {', '.join(plan['composite'])}.",
-        f"Atlas: {plan['atlas']}",
-        f"PET template: {setup.template_name}.",
-        "Repeated scans of a person are averaged.",
-    ]
-    text = markup.bullets(lines)
-    if failed:
-        text += markup.note(f"{len(failed)} PETs could not be measured.", "refuse")
-        text += markup.bullets([f"{case}: {why}" for case, why in failed.items()])
-    return text
-
-
-def _error_section(table: Sequence[AgreementRow]) -> str:
+def _errors(table: Sequence[AgreementRow]) -> Table | None:
     """Table 2 of the paper: regions by method, mean and SD of the absolute error."""
-    if not table:
-        return markup.paragraph("There is no MRI of anyone: nothing to compare with.")
     methods = [m for m in METHODS[1:] if any(row.method == m for row in table)]
-    regions = list(dict.fromkeys(row.region for row in table))
-    cells = {(row.region, row.method): markup.spread(row.mae, row.mae_sd) for row in table}
-    lines: list[list[markup.Cell]] = [[r, *(cells.get((r, m)) for m in methods)] for r in regions]
+    cells = {(row.region, row.method): spread(row.mae, row.mae_sd) for row in table}
+    rows: list[list[Cell]] = [
+        [region, *(cells.get((region, m)) for m in methods)]
+        for region in dict.fromkeys(row.region for row in table)
+    ]
     caption = "Mean absolute error of the SUVR against the real MR, mean ± SD over people"
-    return markup.table(["region", *methods], lines, caption=caption, lead=(0,))
+    return Table(["region", *methods], rows, caption) if rows else None
 
 
-def _agreement_section(table: Sequence[AgreementRow]) -> str:
-    if not table:
-        return markup.paragraph("There is no MRI of anyone: nothing to compare with.")
+def _agreement(table: Sequence[AgreementRow]) -> Table | None:
     header = ["method", "region", "people", "MAE", "bias", "lower limit", "upper limit", "r", "p"]
-    lines: list[list[markup.Cell]] = [
-        [r.method, r.region, r.n_people, r.mae, r.bias, r.lower, r.upper, r.pearson_r, markup.p_value(r.p)]
+    rows: list[list[Cell]] = [
+        [r.method, r.region, r.n_people, r.mae, r.bias, r.lower, r.upper, r.pearson_r, p_value(r.p)]
         for r in table
     ]
     lead = [n for n, row in enumerate(table) if row.role == COMPOSITE]
-    return markup.table(header, lines, caption="Bland-Altman agreement with the real MR", lead=lead)
+    return Table(header, rows, "Bland-Altman agreement with the real MR", lead) if rows else None
 
 
-def _plot_section(rows: Sequence[PersonRow]) -> str:
-    parts = []
+def _plots(rows: Sequence[PersonRow]) -> list[Picture]:
+    pictures = []
     for method in METHODS[1:]:
         own, real, groups = paired_composites(rows, method, COMPOSITE)
         if len(own) < 2:
@@ -188,21 +146,19 @@ def _plot_section(rows: Sequence[PersonRow]) -> str:
             groups=groups if any(groups) else None,
             names=(method, REAL_MR),
         )
-        parts.append(markup.picture(png, alt=f"{text} The values are in the table above.", caption=text))
-    return "".join(parts) or markup.paragraph("Needs two people with an MRI.")
+        pictures.append(Picture(png, alt=f"{text} The values are in the table above.", caption=text))
+    return pictures
 
 
-def _level_section(rows: Sequence[PersonRow]) -> str:
+def _levels(rows: Sequence[PersonRow]) -> Table:
     """Table 3 of the paper."""
     levels = level_table(rows)
     methods = [m for m in METHODS if any(row.method == m for row in levels)]
-    cells = {(r.group, r.region, r.method): markup.spread(r.mean, r.sd) for r in levels}
+    cells = {(r.group, r.region, r.method): spread(r.mean, r.sd) for r in levels}
     keys = list(dict.fromkeys((row.group, row.region, row.role) for row in levels))
-    lines: list[list[markup.Cell]] = [
+    lines: list[list[Cell]] = [
         [group or "all", region, *(cells.get((group, region, m)) for m in methods)]
         for group, region, _ in keys
     ]
     lead = [n for n, key in enumerate(keys) if key[2] == COMPOSITE]
-    return markup.table(
-        ["group", "region", *methods], lines, caption="SUVR, mean ± SD over people", lead=lead
-    )
+    return Table(["group", "region", *methods], lines, "SUVR, mean ± SD over people", lead)

@@ -9,29 +9,23 @@ from MRI2PETLib.models.bundle import DEMONSTRATION, Bundle
 
 CANNOT_SAY = (
     "A synthetic PET is computed from the T1. It is no measurement of the tracer, and a change of the PET "
-    "that "
-    "leaves the T1 as it is cannot appear in it.",
+    "that leaves the T1 as it is cannot appear in it.",
     "A small error or a high correlation is no evidence of biology: read every number beside its baselines. "
-    "What the "
-    "anatomy null reaches needs no tracer at all.",
-    "Correlation depends on the mask (here: the brain mask, without the background) and on the noise of the "
-    "real PET.",
-    "MSE and MAE depend on the unit and the scale; they do not compare with numbers from other scalings, "
-    "such as the "
-    "0 to 1 of published work.",
-    "Scale-free numbers divide each image by its own in-brain mean: they judge the pattern and are blind to "
-    "the level.",
-    "Regions in MNI space come by an affine registration: borders are off by a few millimetres, small nuclei "
-    "suffer "
-    "most.",
+    "What the anatomy null reaches needs no tracer at all.",
+    "Correlation depends on the mask (here: the brain, without the background) and on the noise of the real "
+    "PET.",
+    "MSE and MAE depend on the unit and the scale. They do not compare with numbers from other scalings, "
+    "such as the 0 to 1 of published work.",
+    "Scale-free numbers divide each image by its own mean in the brain: they judge the pattern and do not "
+    "see the level.",
+    "Regions in MNI space are brought to the person by an affine registration: borders are off by a few "
+    "millimetres, and small nuclei suffer most.",
     "Nothing here supports a diagnosis or a treatment. Research use only.",
 )
 GROUP_CAUTION = (
     "Caution: groups are compared on synthetic PET. A difference between groups that only the synthetic PET "
-    "shows "
-    "comes from the anatomy or from the model, not from the tracer; published data hold such a case. Rely on "
-    "the real "
-    "PET."
+    "shows comes from the anatomy or from the model, not from the tracer; published data hold such a case. "
+    "Rely on the real PET."
 )
 
 

@@ -58,7 +58,7 @@ class LevelRow(NamedTuple):
     sd: float | None
 
 
-def people(scans: Sequence[tuple[str, str, Sequence[SuvrRow]]]) -> list[PersonRow]:
+def person_rows(scans: Sequence[tuple[str, str, Sequence[SuvrRow]]]) -> list[PersonRow]:
     """One row a person, method and region from the scans' tables.
 
     :param scans: subject, group and table of every scan. Rows without an SUVR and the reference region itself
