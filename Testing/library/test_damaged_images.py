@@ -15,9 +15,10 @@ import SimpleITK as sitk
 from damaged_images import SIZE, run, write_sound_images
 from dicom_series import MPRAGE, volume, write_series
 from MRI2PETLib.cli import main
+from MRI2PETLib.core.checksums import sha256_of
 from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.images import raw
-from MRI2PETLib.images.io import read_image, sha256_of
+from MRI2PETLib.images.io import read_image
 
 
 @pytest.fixture(scope="module")
