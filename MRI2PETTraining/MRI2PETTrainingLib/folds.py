@@ -75,12 +75,15 @@ def make_folds(
     cases = sorted(cases, key=lambda case: case.case)
     columns = grouping_columns(cases, keep_together)
     units = _units(cases, columns)
-    people = len(set(units))
+    people, groups = len({case.subject for case in cases}), len(set(units))
+    who = "1 person" if people == 1 else f"{people} people"
+    if groups < people:
+        who += f" ({groups} group(s) that share a {' or '.join(columns[1:])})"
     least = max(3, n_folds) if not leave_one_site_out else 3
-    if people < least:
+    if groups < least:
         raise InputError(
-            f"{len(cases)} case(s) of {people} {'person' if people == 1 else 'people'} cannot be split into "
-            f"{n_folds} folds of training, validation and test.",
+            f"{len(cases)} case(s) of {who} cannot be split into {n_folds} folds of training, validation and "
+            "test.",
             f"Every fold needs people of its own: have at least {least}, or use fewer folds (--folds, 2 or "
             "more).",
         )
@@ -102,7 +105,7 @@ def make_folds(
         if n_inner < 2 or not len(test):
             raise InputError(
                 f"Fold {number} has nobody left for its {'test' if not len(test) else 'validation'}: "
-                f"{people} people in {len(outer)} folds.",
+                f"{who} in {len(outer)} folds.",
                 "Use fewer folds (--folds), or add people.",
             )
         splits = _split(n_inner, seed + number, [strata[i] for i in rest], rest_units)

@@ -166,6 +166,12 @@ def test_too_few_people_for_the_folds(cases: list[TrainingCase], n_folds: int, m
         make_folds(cases, n_folds)
 
 
+def test_people_who_share_all_sites_are_told_of() -> None:
+    cases = people(6, site=["A", "B"])
+    with pytest.raises(InputError, match=r"6 people \(2 group\(s\) that share a site\) cannot be split"):
+        make_folds(cases, 2, keep_together=["site"])
+
+
 def test_one_group_needs_no_balance() -> None:
     assert make_folds(people(6, group=["HC"]), 3).folds == make_folds(people(6), 3).folds
 
