@@ -21,6 +21,7 @@ from MRI2PETLib.core.errors import TrainingError
 from MRI2PETLib.core.progress import no_progress
 from MRI2PETLib.models import get_family
 from MRI2PETLib.models.objective import NETWORK, OBJECTIVE
+from MRI2PETLib.models.shallow import protect_shallow_convolutions
 from MRI2PETTrainingLib.batches import Batch
 from MRI2PETTrainingLib.presets import Preset
 
@@ -51,6 +52,9 @@ class Learner(lightning.LightningModule):
             self.network.load_state_dict(initial, strict=True)
         self.average = moving_average(self.network, preset.ema_decay) if preset.ema_decay else None
         self.register_buffer("updates", torch.zeros((), dtype=torch.long))
+        if preset.precision == "bf16":
+            for part in (self.network, self.objective):
+                protect_shallow_convolutions(part)
         if preset.gradient_checkpointing:
             checkpoint_blocks(self.network)
 
@@ -171,7 +175,7 @@ def moving_average(network: nn.Module, decay: float) -> AveragedModel:
 
 def nmse_and_r(prediction: torch.Tensor, truth: torch.Tensor) -> tuple[float, float]:
     """Mean squared error over the truth's variance (1 - R^2: 1 for its mean), and Pearson's r."""
-    prediction, truth = prediction.double(), truth.double()
+    prediction, truth = prediction.cpu().double(), truth.cpu().double()  # MPS has no float64
     nmse = (prediction - truth).square().mean() / truth.var(correction=0).clamp(min=1e-12)
     p, t = prediction - prediction.mean(), truth - truth.mean()
     r = (p * t).sum() / (p.norm() * t.norm()).clamp(min=1e-12)

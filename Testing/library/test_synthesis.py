@@ -130,29 +130,64 @@ def test_a_device_that_is_not_there(person: SimulatedSubject, bundle: Bundle) ->
         synthesize(person.t1, bundle, mask=person.brain_mask, device="cuda:7")
 
 
-def test_out_of_memory_falls_back_to_the_cpu(
-    person: SimulatedSubject, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        ("CUDA out of memory", "meta ran out of memory"),
+        ("cuDNN error: CUDNN_STATUS_ALLOC_FAILED", "meta ran out of memory"),
+        ("MPS: conv3d is not implemented\nfor this", "meta failed (MPS: conv3d is not implemented)"),
+    ],
+)
+def test_a_device_that_fails_leaves_the_case_to_the_cpu(
+    person: SimulatedSubject, bundle: Bundle, monkeypatch: pytest.MonkeyPatch, error: str, said: str
 ) -> None:
-    """The device boundary is replaced: a "meta" device stands for a GPU that has no memory."""
+    """In fp32, with weights that bf16 has not rounded. The device boundary is replaced: a "meta" device
+    stands for a GPU.
+    """
     import torch
 
     from MRI2PETLib.core import devices
     from MRI2PETLib.models import unet
 
-    plain = unet.predict
-    monkeypatch.setattr(devices, "pick_device", lambda name: torch.device("meta"))
+    plain, dtypes = unet.predict, []
 
     def predict(network: torch.nn.Module, source: torch.Tensor, **options: object) -> tuple:
+        dtypes.append((source.device.type, source.dtype))
         if source.device.type == "meta":
-            raise torch.OutOfMemoryError("CUDA out of memory")
+            raise RuntimeError(error)
         return plain(network, source, **options)
 
+    expected = synthesize(person.t1, bundle, mask=person.brain_mask, device="cpu")
+    monkeypatch.setattr(devices, "pick_device", lambda name: torch.device("meta"))
     monkeypatch.setattr(unet, "predict", predict)
-    network = bundle.network()
-    monkeypatch.setattr(type(network), "to", lambda self, *a, **k: self)
-    result = synthesize(person.t1, bundle, mask=person.brain_mask)
-    assert result.provenance["device"] == "cpu"
-    assert "ran out of memory" in " ".join(result.verdict.reasons("warn"))
+    result = synthesize(person.t1, bundle, mask=person.brain_mask, precision="bf16")
+    assert dtypes == [("meta", torch.bfloat16), ("cpu", torch.float32)]
+    assert (result.provenance["device"], result.provenance["precision"]) == ("cpu", "fp32")
+    assert f"{said}: the network ran on the CPU instead." in result.verdict.reasons("warn")
+    arrays = [sitk.GetArrayViewFromImage(r.pet) for r in (result, expected)]
+    np.testing.assert_array_equal(*arrays)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        "[enforce fail at alloc_cpu.cpp:117] . DefaultCPUAllocator: can't allocate memory: you tried to "
+        "allocate 84934656000 bytes. Error code 12 (Cannot allocate memory)",
+        "[enforce fail at alloc_cpu.cpp:80] data. DefaultCPUAllocator: not enough memory: you tried",
+    ],
+)
+def test_a_cpu_without_memory_names_the_remedy(
+    person: SimulatedSubject, bundle: Bundle, monkeypatch: pytest.MonkeyPatch, error: str
+) -> None:
+    from MRI2PETLib.models import unet
+
+    def predict(*_: object, **__: object) -> tuple:
+        raise RuntimeError(error)
+
+    monkeypatch.setattr(unet, "predict", predict)
+    with pytest.raises(DeviceError, match="Not enough memory for tiny on 32 x 32 x 32 voxels") as caught:
+        synthesize(person.t1, bundle, mask=person.brain_mask, device="cpu")
+    assert "fewer voxels" in caught.value.hint
 
 
 def test_command_line_writes_whole_results_and_keeps_them(

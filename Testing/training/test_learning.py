@@ -182,6 +182,21 @@ def test_the_moving_average_is_validated_and_kept(tmp_path: Path) -> None:
         torch.testing.assert_close(new.data, old + (1 - decay))
 
 
+def test_validation_figures_need_no_double_precision_on_the_device() -> None:
+    """By hand: 1 - R^2 and r of 1, 2, 3 against 1, 2, 4; the numbers are computed on the CPU."""
+
+    class NoDouble(torch.Tensor):
+        def double(self) -> torch.Tensor:
+            raise TypeError("Cannot convert a MPS Tensor to float64")
+
+        def cpu(self) -> torch.Tensor:
+            return self.as_subclass(torch.Tensor)
+
+    given = [torch.tensor(values).as_subclass(NoDouble) for values in ([1.0, 2.0, 3.0], [1.0, 2.0, 4.0])]
+    nmse, r = nmse_and_r(*given)
+    assert nmse == pytest.approx((1 / 3) / (14 / 9)) and r == pytest.approx(3 / 28**0.5 * 3**0.5)
+
+
 def test_warm_start_takes_the_weights_of_a_bundle_of_the_same_network(tmp_path: Path) -> None:
     from bundles import tiny_bundle
 

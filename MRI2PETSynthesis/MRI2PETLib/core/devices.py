@@ -10,6 +10,12 @@ from MRI2PETLib.core.errors import DeviceError
 if TYPE_CHECKING:
     import torch
 
+# CUDA and MPS; PyTorch's CPU allocator on Linux and macOS, and on Windows; cuDNN, cuBLAS and their like.
+_EXHAUSTED = re.compile(
+    r"out of memory|DefaultCPUAllocator: (can't allocate|not enough) memory|STATUS_ALLOC_FAILED",
+    re.IGNORECASE,
+)
+
 
 def pick_device(name: str = "auto") -> torch.device:
     """Turn ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps`` into a device that exists.
@@ -60,5 +66,5 @@ def is_out_of_memory(error: BaseException) -> bool:
     import torch
 
     return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or (
-        isinstance(error, RuntimeError) and "out of memory" in str(error).lower()
+        isinstance(error, RuntimeError) and _EXHAUSTED.search(str(error)) is not None
     )

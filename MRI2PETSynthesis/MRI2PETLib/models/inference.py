@@ -6,7 +6,7 @@ import copy
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -82,9 +82,27 @@ def faster_precision(bundle: Bundle, network: torch.nn.Module, device: str) -> s
         _log.info("trial of %s on %s, %s voxels: %s", bundle.id, chosen, shape, seconds)
         return seconds[torch.float32] / seconds[torch.bfloat16]
 
-    if times_faster(_FIRST_SHARE) < _HOPELESS:
+    try:
+        if times_faster(_FIRST_SHARE) < _HOPELESS:
+            return "fp32"
+        return "bf16" if times_faster(_SHARE) > _GAIN else "fp32"
+    except (RuntimeError, MemoryError) as error:  # a device without bf16, or without memory: see the real run
+        _log.info("trial of %s on %s: %s", bundle.id, chosen, error)
         return "fp32"
-    return "bf16" if times_faster(_SHARE) > _GAIN else "fp32"
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the networks of a model make of an encoded image: ``mean`` and ``sd`` [k, j, i] in model space.
+
+    :ivar device: that computed; ``precision`` of its arithmetic.
+    """
+
+    mean: np.ndarray
+    sd: np.ndarray | None
+    device: str
+    precision: str
+    findings: tuple[Finding, ...] = ()
 
 
 def predict_encoded(
@@ -98,11 +116,11 @@ def predict_encoded(
     steps: int = 0,
     seed: int = 0,
     progress: ProgressCallback = no_progress,
-) -> tuple[tuple[np.ndarray, np.ndarray | None, str], list[Finding]]:
-    """Run the family's prediction on the device, or on the CPU when its memory does not suffice.
+) -> Prediction:
+    """Run the family's prediction on the device, or in fp32 on the CPU when the device fails.
 
     :param networks: of the bundle; several are an ensemble.
-    :returns: mean and SD [k, j, i] in model space, the device's name; and what was noticed.
+    :raises DeviceError: if the CPU's memory does not suffice, or the result is not finite.
     """
     import torch
 
@@ -110,39 +128,51 @@ def predict_encoded(
     from MRI2PETLib.models import get_family
 
     chosen = pick_device(device)
-    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     source = torch.from_numpy(encoded.source)[None, None]
 
-    def run(on: torch.device) -> tuple[np.ndarray, np.ndarray | None, str]:
-        found = []
-        for number, network in enumerate(networks):
+    def run(on: torch.device, members: Sequence[torch.nn.Module], precision: str) -> Prediction:
+        dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+        results = []
+        for number, network in enumerate(members):
             mean, sd = get_family(bundle.family).predict(
                 network.to(on, dtype),
                 source.to(on, dtype),
                 samples=samples,
                 steps=steps,
                 seed=seed,
-                progress=part_of(progress, number / len(networks), (number + 1) / len(networks)),
+                progress=part_of(progress, number / len(members), (number + 1) / len(members)),
             )
-            found.append([None if t is None else t[0, 0].float().cpu().numpy() for t in (mean, sd)])
-        mean_of_all, sd_of_all = _combine([m for m, _ in found], [s for _, s in found])
+            results.append([None if t is None else t[0, 0].float().cpu().numpy() for t in (mean, sd)])
+        mean_of_all, sd_of_all = _combine([m for m, _ in results], [s for _, s in results])
         if not np.isfinite(mean_of_all).all():
             raise DeviceError(f"The network returned non-finite values on {on}.", "Use --precision fp32.")
-        return mean_of_all, sd_of_all, describe_device(on)
+        return Prediction(mean_of_all, sd_of_all, describe_device(on), precision)
 
     try:
-        return run(chosen), []
+        return run(chosen, networks, precision)
     except (RuntimeError, MemoryError) as error:
-        if not is_out_of_memory(error):
-            raise
+        exhausted = is_out_of_memory(error)
         if chosen.type == "cpu":
-            raise DeviceError("Not enough memory for the network.", "Close other programs.") from error
+            if not exhausted:
+                raise
+            raise DeviceError(
+                f"Not enough memory for {bundle.id} on {bundle.space.grid_text}.",
+                "Close other programs, or use a model with fewer voxels.",
+            ) from error
+        why = "ran out of memory" if exhausted else f"failed ({_first_line(error)})"
     # Left the except block first: the exception's traceback would keep the device's tensors alive.
-    message = f"{describe_device(chosen)} ran out of memory: the network ran on the CPU instead."
+    message = f"{describe_device(chosen)} {why}: the network ran on the CPU instead."
     _log.warning(message)
     if chosen.type == "cuda":
         torch.cuda.empty_cache()
-    return run(torch.device("cpu")), [Finding("warn", "out-of-memory", message)]
+    # The weights again, which may have been rounded to bf16, and the arithmetic that every CPU is quick in.
+    prediction = run(torch.device("cpu"), bundle.networks(), "fp32")
+    code = "out-of-memory" if exhausted else "device-failed"
+    return replace(prediction, findings=(Finding("warn", code, message),))
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def _combine(

@@ -117,7 +117,7 @@ class Generator(nn.Module):
         for n, up in enumerate(self.up):
             features = up(features if n == 0 else torch.cat([features, skips[-1 - n]], 1))
         features = torch.cat([features, source], 1) if self.joined else features
-        out = (torch.tanh(self.final(F.relu(features))) + 1) / 2
+        out = (torch.tanh(self.final(F.relu(features)).float()) + 1) / 2  # float: as the U-Net's sigmoid
         for axis, length in enumerate(shape, start=2):
             out = out.narrow(axis, 0, length)
         return out

@@ -47,18 +47,19 @@ def pointwise_conv3d(x: Tensor, convolution: nn.Conv3d, channels: slice, total: 
     """A 1 x 1 x 1 convolution as a matrix product over the channels.
 
     :param channels: the part of the kernel that meets ``x``, when ``x`` holds only some of its channels.
-    :param total: the sum of the parts so far, added to in place where no gradient is asked for; ``None``
-        starts it with the bias.
+    :param total: the sum of the parts so far, added to in place where no gradient is asked for and it lies
+        channels-last; ``None`` starts it with the bias.
     """
     weight = convolution.weight[:, channels].flatten(1)
     rows = x.permute(0, 2, 3, 4, 1)
     if total is None:
         return F.linear(rows, weight, convolution.bias).permute(0, 4, 1, 2, 3)
-    if torch.is_grad_enabled():  # in place, the backward pass copies whole volumes
+    into = total.permute(0, 2, 3, 4, 1)
+    # In place, the backward pass copies whole volumes; and only channels-last can be written to as rows.
+    if torch.is_grad_enabled() or not into.is_contiguous():
         return total + F.linear(rows, weight).permute(0, 4, 1, 2, 3)
-    flat = total.permute(0, 2, 3, 4, 1).flatten(0, 3)
     # Autocast, which converts the others, leaves an operation in place alone.
-    flat.addmm_(rows.flatten(0, 3).to(flat.dtype), weight.t().to(flat.dtype))
+    into.view(-1, into.shape[-1]).addmm_(rows.flatten(0, 3).to(into.dtype), weight.t().to(into.dtype))
     return total
 
 

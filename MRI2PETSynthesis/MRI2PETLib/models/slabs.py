@@ -31,11 +31,12 @@ def convolve_in_slabs(
 ) -> Tensor:
     """``convolution(silu(norm(x)))`` for channels that lie in several tensors.
 
-    :param parts: [batch, channels, k, j, i] each, channels-last; every part holds whole groups of ``norm``.
+    :param parts: [batch, channels, k, j, i] each; every part holds whole groups of ``norm``.
     :param in_place: the result takes the place of the only part, which has as many channels.
     """
     depthwise, pointwise = (cast(nn.Conv3d, m) for m in convolution.depthwise_separable_conv)
     assert depthwise.bias is not None and pointwise.bias is not None
+    parts = [part.contiguous(memory_format=torch.channels_last_3d) for part in parts]
     shape = (parts[0].shape[0], *parts[0].shape[2:], pointwise.out_channels)
     out = _rows(parts[0]) if in_place else parts[0].new_empty(shape)
     thickness = max(2, min(shape[1], _AT_ONCE // (shape[2] * shape[3])))

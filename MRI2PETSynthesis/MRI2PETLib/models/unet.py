@@ -246,6 +246,7 @@ class TSPOUNet(nn.Module):
         for module in self.up:
             x = module(x) if isinstance(module, Upsample) else module(x, skips.pop())
         x = _activated_convolution(self.norm, self.final, x)
+        x = x.float()  # in bf16 the sigmoid would leave 343 different values of 27,347
         x = torch.sigmoid(x) if self.sigmoid else x
         return x[:, :, : shape[0], : shape[1], : shape[2]].contiguous()
 

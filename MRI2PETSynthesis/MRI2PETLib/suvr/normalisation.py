@@ -94,10 +94,10 @@ def by_synthetic_mr(
 
     check_pet_to_mr(bundle)
     encoded = encode(pet.image, fit.mask, head_axes(fit.template_to_pet), bundle.space)
-    (mean, _, ran_on), noticed = predict_encoded(
+    prediction = predict_encoded(
         bundle, bundle.networks(), encoded, device=device, seed=seed, progress=part_of(progress, 0, 0.3)
     )
-    mr = decode(mean, encoded, fit.mask)
+    mr = decode(prediction.mean, encoded, fit.mask)
     brain = extract_brain(mr, mask=fit.mask, progress=part_of(progress, 0.3, 0.6))
     template_to_pet = _fit_of(brain)
     warp = warp_to_template(mr, fit.mask, template_to_pet, progress=part_of(progress, 0.6, 1))
@@ -106,8 +106,8 @@ def by_synthetic_mr(
         pet_to_template=warp,
         template_to_pet=template_to_pet,
         mr=mr,
-        verdict=brain.verdict + encoded.findings + noticed,
-        record={"model": model_provenance(bundle), "device": ran_on, "brain": brain.measures},
+        verdict=brain.verdict + [*encoded.findings, *prediction.findings],
+        record={"model": model_provenance(bundle), "device": prediction.device, "brain": brain.measures},
     )
 
 

@@ -175,7 +175,7 @@ def complete(
         model = load()
     progress(0.1, 1, "network")
     with _timed(seconds, "network"):
-        (mean, sd, ran_on), fallback = predict_encoded(
+        prediction = predict_encoded(
             model.bundle,
             model.networks,
             encoded,
@@ -188,10 +188,10 @@ def complete(
         )
     progress(0.85, 1, "back to the T1 grid")
     with _timed(seconds, "decode"):
-        pet = decode(mean, encoded, extraction.mask)
+        pet = decode(prediction.mean, encoded, extraction.mask)
         unpredicted = not_predicted(encoded, extraction.mask)
     missing = int(np.count_nonzero(sitk.GetArrayViewFromImage(unpredicted)))
-    findings = list(encoded.findings) + fallback
+    findings = [*encoded.findings, *prediction.findings]
     if missing:
         findings.append(_field_of_view(missing, extraction.mask))
     seconds["total"] = round(sum(seconds.values()), 3)
@@ -200,7 +200,7 @@ def complete(
         pet=pet,
         unit=encoded.space.output_unit,
         mask=extraction.mask,
-        sd=None if sd is None else decode(sd, encoded, extraction.mask),
+        sd=None if prediction.sd is None else decode(prediction.sd, encoded, extraction.mask),
         unpredicted=unpredicted if missing else None,
         extraction=extraction,
         verdict=extraction.verdict + findings,
@@ -208,8 +208,8 @@ def complete(
             **software_versions(),
             "model": model_provenance(model.bundle),
             "settings": settings.to_dict(),
-            "device": ran_on,
-            "precision": model.precision,
+            "device": prediction.device,
+            "precision": prediction.precision,
             "seconds": seconds,
             "preprocessing": _preprocessing(extraction, encoded),
         },
