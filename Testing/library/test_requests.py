@@ -300,6 +300,18 @@ def test_a_request_that_fails_on_the_same_inputs_leaves_the_result(
     assert ",failed," in (root / "out" / batch.STATUS_FILE).read_text()
 
 
+def test_the_data_file_of_a_header_counts(root: Path) -> None:
+    """Whatever it is called: the header alone does not change."""
+    sitk.WriteImage(ball(1), str(root / "head.mhd"))
+    (root / "head.raw").rename(root / "voxels.bin")
+    text("head.mhd", "head.raw", "voxels.bin")(root)
+    given = [str(root / "head.mhd"), *without_pet(root)[1:]]
+    assert run(root, given, "raw") == 0
+    before = contents(root / "raw")
+    (root / "voxels.bin").write_bytes(sitk.GetArrayFromImage(ball(2)).tobytes())
+    assert run(root, given, "raw") == 0 and contents(root / "raw") != before
+
+
 # --- whose result it is -------------------------------------------------------------------------------------
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.core.files import plain
+from MRI2PETLib.core.names import check_file
 
 
 def sha256_of(path: Path | str) -> str:
@@ -26,8 +27,7 @@ def sha256_of_files(files: Iterable[Path]) -> str:
     """
     digests = []
     for file in files:
-        if not file.is_file():  # a pipe would never end
-            raise InputError(f"{file} is no file that can be read.", "Check the path.")
+        check_file(file)
         try:
             with file.open("rb") as stream:
                 digest = hashlib.sha256()

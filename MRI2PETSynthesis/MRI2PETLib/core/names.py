@@ -1,8 +1,9 @@
-"""Names that come from outside: what may become a file name, and what may be shown on a terminal."""
+"""Names that come from outside: what may be a file or become its name, and what a terminal may show."""
 
 from __future__ import annotations
 
 import re
+import stat
 from pathlib import Path
 
 from MRI2PETLib.core.errors import InputError
@@ -51,6 +52,22 @@ def check_path(path: Path | str) -> None:
         raise InputError(f"{printable(name)} holds a zero character.", "Give the path of a file.")
     if len(Path(name).name.encode("utf-8")) > LONGEST_NAME:
         raise InputError(f"The name {printable(Path(name).name[:60])}... is too long.", "Rename the file.")
+
+
+def check_file(path: Path) -> None:
+    """Check that a path is a file, without opening it: a pipe would never end.
+
+    :raises InputError: missing, or a pipe, device, socket or folder.
+    """
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError as error:
+        raise InputError(f"{path} does not exist.", "Check the path.") from error
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}.", "Check the path.") from error
+    if not stat.S_ISREG(mode):
+        kinds = {stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket", stat.S_IFDIR: "a folder"}
+        raise InputError(f"{path} is {kinds.get(stat.S_IFMT(mode), 'a device')}, not a file.", "Give a file.")
 
 
 def printable(text: str) -> str:

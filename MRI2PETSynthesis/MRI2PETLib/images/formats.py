@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import stat
 from pathlib import Path
 
 from MRI2PETLib.core.errors import InputError
+from MRI2PETLib.core.names import check_file
 
 SUFFIXES = (
     ".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".mgz", ".mgh", ".mnc", ".hdr", ".par",
@@ -58,21 +58,12 @@ def check_regular(path: Path) -> None:
 
     :raises InputError: missing, a pipe, device or socket, or what git-annex left in place of the file.
     """
-    try:
-        mode = path.stat().st_mode
-    except OSError as error:
-        if path.is_symlink() and "annex/objects" in os.readlink(path).replace("\\", "/"):
-            raise _not_fetched(path, _POINTERS[b"/annex/objects/"]) from error
-        if path.is_symlink():
-            raise InputError(
-                f"{path} is a link to {os.readlink(path)}, which does not exist.", "Copy the file itself."
-            ) from error
-        if isinstance(error, FileNotFoundError):
-            raise InputError(f"{path} does not exist.", "Check the path.") from error
-        raise InputError(f"{path} cannot be read: {error.strerror}.", "Check the path.") from error
-    if not stat.S_ISREG(mode):
-        kinds = {stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket", stat.S_IFDIR: "a folder"}
-        raise InputError(f"{path} is {kinds.get(stat.S_IFMT(mode), 'a device')}, not a file.", "Give a file.")
+    if path.is_symlink() and not path.exists():
+        target = os.readlink(path)
+        if "annex/objects" in target.replace("\\", "/"):
+            raise _not_fetched(path, _POINTERS[b"/annex/objects/"])
+        raise InputError(f"{path} is a link to {target}, which does not exist.", "Copy the file itself.")
+    check_file(path)
 
 
 def _check_content(path: Path) -> None:

@@ -14,7 +14,6 @@ from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.core.requests import Source
 from MRI2PETLib.images import bids
 from MRI2PETLib.images.checks import Kind
-from MRI2PETLib.images.formats import image_stem, image_suffix
 from MRI2PETLib.images.io import open_image
 
 
@@ -25,7 +24,7 @@ def source_of(path: Path, kind: Kind) -> Source:
     cannot be read has no checksum.
     """
     try:
-        content: dict[str, Any] = {"files": sha256_of(path) if path.is_dir() else _file_checksum(path)}
+        content: dict[str, Any] = {"files": sha256_of(path) if path.is_dir() else _file_checksum(path, kind)}
         if kind in ("t1", "pet"):
             content["sidecars"] = [sha256_of(file) for file in bids.sidecar_files(path)]
         if kind == "pet":
@@ -35,14 +34,11 @@ def source_of(path: Path, kind: Kind) -> Source:
     return Source(str(path.resolve()), sha256_of_value(content))
 
 
-def _file_checksum(path: Path) -> str:
+def _file_checksum(path: Path, kind: Kind) -> str:
     """Of the file, and of the data file of a header that stands alone."""
     files = {path}
-    with suppress(InputError):
-        files.update(open_image(path, kind="labels").files)
-    if image_suffix(path) in (".nhdr", ".mhd"):
-        beside = image_stem(path) + "."
-        files.update(f for f in path.parent.iterdir() if f.name.startswith(beside) and f.is_file())
+    with suppress(InputError):  # reading it will tell
+        files.update(open_image(path, kind=kind).files)
     return sha256_of_files(files)
 
 
