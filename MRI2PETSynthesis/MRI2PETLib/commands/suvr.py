@@ -1,8 +1,9 @@
 """Measure SUVR by atlas region, with an MRI of the person or without one.
 
-The PET is laid on MNI space by the person's T1 (--t1), by an MRI that a model synthesises from the PET
-(--model), and always by a PET template; the atlas is pulled back to the PET. With a T1 its result is the
-standard that the others are compared with. A table of PETs (--cases) gives the agreement over people."""
+The PET is spatially normalised to MNI space by the person's T1 (--t1), by an MRI that a model synthesises
+from the PET (--model), and always by a PET template; the atlas is pulled back to the PET. With a T1 its
+result is the standard that the others are compared with. A table of PETs (--cases) gives the agreement over
+people."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ def settle() -> None:
     """Set the environment of this process and its children. What the user has set already stays.
 
     * PyTorch is to ask for huge pages (Linux; elsewhere nothing happens). Volumes of 100 MB come and go, and
-      half of the time of a large network is page faults else.
+      without it half of the time of a large network goes into page faults.
     * matplotlib is to draw into files, whatever backend this shell prefers for its windows.
     * ITK is to use no more threads than there are cores: a second thread on a core slows the first.
       PyTorch does so by itself.

@@ -356,7 +356,7 @@ def _crash(command: Sequence[str], code: int, stderr: Sequence[str]) -> MRI2PETE
     if code < 0:
         with suppress(ValueError):
             name = signal.Signals(-code).name
-    hint = "Its last words: " + " | ".join(stderr[-5:]) if stderr else "It left no message."
+    hint = "Its last messages: " + " | ".join(stderr[-5:]) if stderr else "It left no message."
     if name == "SIGKILL":
         hint = f"Most often the computer ran out of memory: close other programs. {hint}"
     return MRI2PETError(f"{Path(command[0]).name} ended unexpectedly ({name}).", hint)

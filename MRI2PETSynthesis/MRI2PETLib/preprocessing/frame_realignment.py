@@ -100,7 +100,7 @@ def realigned_mean(
     durations_s: Sequence[float],
     spacing_mm: Sequence[float],
 ) -> RealignedMean:
-    """Weighted mean of the frames of non-zero weight after each was laid on the longest of them.
+    """Weighted mean of the frames of non-zero weight after each was registered to the longest of them.
 
     Voxels that a moved frame did not measure are averaged over the other frames.
 
@@ -163,7 +163,7 @@ class _Frame:
         return smooth, sitk.Cast(sitk.BinaryErode(seen, [1] * 3, sitk.sitkBox), sitk.sitkFloat32)
 
     def moved(self, transform: sitk.Transform) -> tuple[np.ndarray, np.ndarray]:
-        """The frame laid on the reference, by one cubic interpolation, and where it was measured."""
+        """The frame on the grid of the reference, by one cubic interpolation, and where it was measured."""
         values = sitk.Resample(self.image, self.image, transform, sitk.sitkBSpline, 0.0)
         inside = sitk.Resample(self.mask(), self.image, transform, sitk.sitkNearestNeighbor, 0)
         return sitk.GetArrayFromImage(values), sitk.GetArrayFromImage(inside) > 0

@@ -44,7 +44,7 @@ class SuvrSetup:
 
 @dataclass(frozen=True)
 class Quantified:
-    """One method's result: how the PET was laid on the atlas, the labels on the PET, the table."""
+    """One method's result: how the PET got to the space of the atlas, the labels on the PET, the table."""
 
     normalisation: Normalisation
     labels: sitk.Image

@@ -81,7 +81,7 @@ def by_synthetic_mr(
     seed: int = 0,
     progress: ProgressCallback = no_progress,
 ) -> Normalisation:
-    """An MRI synthesised from the PET, laid on the T1 template.
+    """An MRI synthesised from the PET, spatially normalised to the T1 template.
 
     The model sees the PET inside the brain mask of ``fit``, along the axes of the head that ``fit`` found.
 
@@ -118,7 +118,7 @@ def by_pet_template(
     *,
     progress: ProgressCallback = no_progress,
 ) -> Normalisation:
-    """The PET itself laid on a PET template, affine and nonlinear.
+    """The PET itself spatially normalised to a PET template, affine and nonlinear.
 
     Where uptake differs from the template's the nonlinear part follows the uptake instead of the anatomy:
     that is the bias that Choi & Lee 2018 report.
