@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import gzip
-import shutil
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.core.progress import Reporter
 from MRI2PETLib.core.tables import read_table
 from MRI2PETLib.models.model_space import ModelSpace
-from MRI2PETTrainingLib.dataset.preflight import CASES, DatasetOptions, prepare_dataset
+from MRI2PETTrainingLib.dataset.cache import ARRAYS
+from MRI2PETTrainingLib.dataset.preflight import CASES, DatasetOptions, check_copies, prepare_dataset
 from MRI2PETTrainingLib.run_folder import case_columns, summary
 from MRI2PETTrainingLib.training_run import Request, list_cases
-from small_datasets import rows_of, write_dataset, write_table
+from small_datasets import prepared_cases, rows_of, write_table
 
 SPACE = ModelSpace(size=(24, 24, 24), spacing_mm=8.0)
 VISITS = ["P01_d0129", "P01_d2430", "P02_d0100"]
@@ -80,12 +81,12 @@ def test_what_concerns_the_whole_table_is_told_too(tmp_path: Path) -> None:
 
 
 def test_a_copy_of_an_image_in_another_file_is_noticed(tmp_path: Path) -> None:
-    """Two subjects with one T1, compressed anew: the files differ, the voxels do not."""
-    root = write_dataset(tmp_path / "ds", ["a", "b", "c"])
-    t1 = (root / "a" / "T1.nii.gz").read_bytes()
-    (root / "c" / "T1.nii.gz").write_bytes(gzip.compress(gzip.decompress(t1), 1))
-    shutil.copy(root / "a" / "brain_mask.nii.gz", root / "c" / "brain_mask.nii.gz")
-    run = tmp_path / "run"
-    run.mkdir()
+    """Two subjects with one T1 whose files differ (compressed anew, renamed): what was prepared is equal."""
+    a, b, c = prepared_cases(tmp_path, ["a", "b", "c"])
+    check_copies([a, b, c])
+    arrays = np.load(c.folder / ARRAYS)
+    arrays[0] = a.arrays()[0]
+    np.save(c.folder / ARRAYS, arrays)
     with pytest.raises(InputError, match=r"'c' \(subject 'c'\) and 'a' \(subject 'a'\) hold the same T1"):
-        prepare_dataset(root, run, run / "cache", SPACE, DatasetOptions(), workers=1, reporter=Reporter())
+        check_copies([a, b, c])
+    check_copies([a, b, replace(c, case=replace(c.case, subject="a"))])

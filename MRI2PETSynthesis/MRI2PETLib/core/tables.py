@@ -1,7 +1,7 @@
 """The one reader and the one writer of tables (CSV, TSV).
 
-Read is what spreadsheets of any country save: commas, semicolons or tabs, UTF-8, UTF-16 or Windows-1252,
-any line end, quoted values, blank lines. Written is UTF-8 with ``\\n``, whole or not at all.
+Read is what spreadsheets of any country save: commas, semicolons or tabs, UTF-8, UTF-16 or Windows-1252, any
+line end, quoted values, blank lines. Written is UTF-8 with ``\\n``, whole or not at all.
 
 A text that a spreadsheet would take for a formula is written with an apostrophe before it (OWASP, "CSV
 Injection"); the reader takes it away again. Numbers stay numbers.
@@ -229,9 +229,8 @@ def _decoded(data: bytes, path: Path) -> tuple[str, tuple[Finding, ...]]:
     except UnicodeDecodeError:
         text, guess = data.decode("latin-1"), "Latin-1"
     message = f"{path.name} is not UTF-8; it was read as {guess}."
-    return text, (
-        Finding("warn", "table_encoding", message, "Check letters with accents, or save it as UTF-8."),
-    )
+    hint = "Check letters with accents, or save it as UTF-8."
+    return text, (Finding("warn", "table_encoding", message, hint),)
 
 
 def write_table(
