@@ -8,14 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from scipy.spatial.transform import Rotation
 
 from MRI2PETLib.core.errors import Cancelled, InputError
-from MRI2PETLib.core.findings import Verdict
+from MRI2PETLib.images.grid import affine_matrix
 from MRI2PETLib.images.io import read_image
-from MRI2PETLib.preprocessing.pet import PetImage
-from MRI2PETLib.preprocessing.pet_alignment import align_pet_to_t1
 from MRI2PETLib.preprocessing.pet_registration import register_pet_to_t1
+from MRI2PETLib.preprocessing.pose_search import all_rotations, angle_deg
 from MRI2PETLib.preprocessing.smoothing import smooth_fwhm
+from MRI2PETLib.simulation import SimulatedSubject, simulate_subject
 from MRI2PETLib.templates.icbm152 import load_template
 
 PET_SPACING = (2.08, 2.08, 2.03)
@@ -78,7 +79,8 @@ def test_known_pose_is_found(seed: int, noise: float, scalp: float) -> None:
     errors = target_error(found.transform, true, template.mask)
     assert errors.mean() <= MAX_TRE_MM
     assert errors.max() <= 1.5
-    assert found.verdict.level == "ok"
+    # The template is symmetric, so its mirror image fits as well, and that is said.
+    assert [f.code for f in found.verdict.findings] == ["pet_sides"]
     # The transform resamples the PET on the T1's grid; the noise alone takes r down to 0.75.
     on_t1 = sitk.GetArrayFromImage(sitk.Resample(pet, template.t1, found.transform))
     mask = sitk.GetArrayFromImage(template.mask) > 0
@@ -124,8 +126,68 @@ def test_pet_that_shows_no_brain_is_refused() -> None:
         pet = sitk.GetImageFromArray(array)
         pet.SetSpacing([2.0] * 3)
         pet.SetOrigin([-100.0, -100.0, -80.0])
-        with pytest.raises(InputError, match="PET and T1 do not overlap"):
-            align_pet_to_t1(PetImage(pet, "SUV", Verdict(), "", {}), template.t1, template.mask)
+        found = register_pet_to_t1(pet, template.t1, template.mask)
+        assert found.verdict.level == "refuse"
+        assert "fits nearly as well" in found.verdict.reasons()[0]
+
+
+# --- any pose ------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def person() -> SimulatedSubject:
+    return simulate_subject(4, spacing_mm=3.0, head=True)
+
+
+def with_header(image: sitk.Image, matrix: np.ndarray) -> sitk.Image:
+    """The same voxels with a header that turns (or mirrors) the head about the origin of the world."""
+    turned = sitk.Image(image)
+    turned.SetDirection((matrix @ np.reshape(image.GetDirection(), (3, 3))).ravel().tolist())
+    turned.SetOrigin((matrix @ image.GetOrigin()).tolist())
+    return turned
+
+
+def error_of(found: sitk.Transform, matrix: np.ndarray, mask: sitk.Image) -> tuple[float, float]:
+    """Degrees, and the largest distance (mm), from the header's own motion over brain points."""
+    true = sitk.AffineTransform(matrix.ravel().tolist(), (0.0, 0.0, 0.0))
+    rotation = np.reshape(affine_matrix(found), (4, 4))[:3, :3]
+    return angle_deg(rotation @ matrix.T), float(target_error(found, true, mask).max())
+
+
+POSES = {
+    "upside down": [180.0, 0.0, 0.0],
+    "upside down and back to front": [0.0, 180.0, 0.0],
+    "a quarter turn about z": [0.0, 0.0, 90.0],
+    "a quarter turn about x, where Euler angles fail": [90.0, 0.0, 0.0],
+    "40 degrees about z": [0.0, 0.0, 40.0],
+    "40 degrees about y": [0.0, 40.0, 0.0],
+    "all axes": [100.0, -70.0, 60.0],
+}
+
+
+@pytest.mark.parametrize("name", POSES)
+def test_a_pet_in_any_pose_is_found(person: SimulatedSubject, name: str) -> None:
+    matrix = Rotation.from_euler("xyz", POSES[name], degrees=True).as_matrix()
+    found = register_pet_to_t1(with_header(person.pet, matrix), person.t1, person.brain_mask)
+    degrees, mm = error_of(found.transform, matrix, person.brain_mask)
+    assert degrees < 1 and mm < 2
+    assert [f.code for f in found.verdict.findings] == ["pet_rotation"]
+
+
+@pytest.mark.parametrize("axis", [0, 2])
+def test_a_mirrored_pet_is_refused(person: SimulatedSubject, axis: int) -> None:
+    """Whatever axis the header mirrors: a rotation makes it a mirror from left to right."""
+    mirror = np.diag([-1.0 if n == axis else 1.0 for n in range(3)])
+    found = register_pet_to_t1(with_header(person.pet, mirror), person.t1, person.brain_mask)
+    assert found.verdict.level == "refuse"
+    assert "swaps left and right" in found.verdict.reasons()[0]
+
+
+def test_rotations_cover_all_poses() -> None:
+    """No pose is further than 25 degrees from a start, far less than a registration can make up for."""
+    starts = all_rotations()
+    for rotation in Rotation.random(300, random_state=0):
+        assert np.degrees((starts * rotation.inv()).magnitude()).min() < 25
 
 
 def test_mask_must_fit_the_t1() -> None:

@@ -81,9 +81,10 @@ def load_case(
     mask, transform, found = _brain(paths, grid, t1, sidecar)
     progress(0.5, 1, "aligning the real PET")
     rescaled: tuple[Finding, ...] = ()
+    _check_values(grid, mask, paths.synthetic)
     placed = _align(real, grid if t1 is None else t1.image, mask, paths, settings.register)
     aligned, mask = placed.image, sitk.And(sitk.Cast(mask != 0, sitk.sitkUInt8), placed.measured)
-    _check_values(synthetic.image, aligned, mask, paths)
+    _check_values(aligned, mask, paths.pet)
     provenance: dict[str, Any] = {
         "synthetic": {"path": str(paths.synthetic), "sha256": synthetic.sha256, "unit": synthetic.unit},
         "real": {"path": str(paths.pet), "sha256": real.sha256, "unit": real.unit},
@@ -242,17 +243,15 @@ def _align(
         raise InputError(f"The real PET {paths.pet} cannot be used: {error.message}", error.hint) from error
 
 
-def _check_values(synthetic: sitk.Image, real: sitk.Image, mask: sitk.Image, paths: CasePaths) -> None:
-    inside = sitk.GetArrayViewFromImage(mask) != 0
-    for image, path in ((synthetic, paths.synthetic), (real, paths.pet)):
-        values = sitk.GetArrayViewFromImage(image)[inside]
-        if is_constant(values):
-            raise InputError(
-                f"{path} is constant inside the brain ({values.flat[0]:.4g}).",
-                "Check that it is the right image.",
-            )
-        if not values.astype(np.float64).mean() > 0:
-            raise InputError(f"The mean of {path} inside the brain is not above zero.", "Check the image.")
+def _check_values(image: sitk.Image, mask: sitk.Image, path: Path) -> None:
+    values = sitk.GetArrayViewFromImage(image)[sitk.GetArrayViewFromImage(mask) != 0]
+    if not values.size:
+        raise InputError("The brain mask is empty.", "Check the mask.")
+    if is_constant(values):
+        message = f"{path} is constant inside the brain ({values.flat[0]:.4g})."
+        raise InputError(message, "Check that it is the right image.")
+    if not values.astype(np.float64).mean() > 0:
+        raise InputError(f"The mean of {path} inside the brain is not above zero.", "Check the image.")
 
 
 def _size(image: sitk.Image) -> str:

@@ -3,20 +3,22 @@
 When a registration runs is a word of the user, ``--register``:
 
 ``auto``
-    (default) A PET on the grid of the T1 was brought there by somebody: it is used as it lies. Every other
-    PET is registered rigidly.
+    (default) A PET on the grid of the T1 was brought there by somebody: it is used as it lies, unless another
+    position fits clearly better; then it is registered, with a warning. Every other PET is registered.
 ``rigid``
     Registered in any case.
 ``header``
-    Never registered: the positions in both headers are right.
+    Never registered: the positions in both headers are right. It warns where another position fits better.
 
-Whatever the way, one measure of :func:`brain_overlap` decides whether the two belong together, and one share
-of the brain that the PET must have measured.
+In all three the positions of the brain in the PET are searched over all rotations and for the mirror image. A
+registration is refused where another position fits nearly as well, a PET whose mirror image fits better is
+refused unless its header was declared right. Then one measure of :func:`brain_overlap` decides whether the
+two belong together, and one share of the brain that the PET must have measured.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -24,16 +26,20 @@ import SimpleITK as sitk
 
 from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.core.findings import Finding, Verdict
-from MRI2PETLib.core.progress import ProgressCallback, no_progress
+from MRI2PETLib.core.progress import ProgressCallback, no_progress, part_of
 from MRI2PETLib.images.grid import Grid, affine_matrix, crop_to, resample
 from MRI2PETLib.images.io import on_grid_of, same_grid
 from MRI2PETLib.preprocessing.pet import PetImage
-from MRI2PETLib.preprocessing.pet_registration import register_pet_to_t1
+from MRI2PETLib.preprocessing.pet_registration import find_poses, judge_sides, register_pet_to_t1
+from MRI2PETLib.preprocessing.pose_search import FoundPoses
 
 # Dice of brain and uptake. Fits of simulated and real PETs reach 0.9 and more.
 MIN_OVERLAP = 0.7
 # Beyond this rim, uptake (neck, salivary glands) says nothing about the fit of the brain.
 _OVERLAP_RIM_MM, _OVERLAP_SPACING_MM = 20.0, 2.0
+# A PET that lies as close to where it fits best (root mean square over the brain), or fits nearly as well, is
+# left in its place.
+_APART_MM, _AS_GOOD = 3.0, 0.95
 # Share of the brain that the PET must have measured.
 MIN_COVERAGE, _ALL = 0.5, 0.999
 _MIN_BRAIN_VOXELS = 100
@@ -103,12 +109,20 @@ def align_pet_to_t1(
     n_voxels = int(np.count_nonzero(sitk.GetArrayViewFromImage(brain)))
     if n_voxels < _MIN_BRAIN_VOXELS:
         raise InputError(f"The brain mask has {n_voxels} voxels.", "Check the mask.")
+    on_grid = same_grid(pet.image, t1)
+    poses = find_poses(pet.image, t1, brain, progress=part_of(progress, 0, 0.4))
+    apart = _judge_as_it_lies(poses)
     transform: sitk.Transform = sitk.Transform(3, sitk.sitkIdentity)
-    findings: tuple[Finding, ...] = ()
-    method: Literal["rigid", "grid", "header"] = "grid" if same_grid(pet.image, t1) else "header"
-    if register == "rigid" or (register == "auto" and method != "grid"):
-        found = register_pet_to_t1(pet.image, t1, brain, progress=progress)
-        method, transform, findings = "rigid", found.transform, found.verdict.findings
+    method: Literal["rigid", "grid", "header"] = "grid" if on_grid else "header"
+    if register == "header":
+        # The user's word stands against what the images say: told, but not refused.
+        findings = tuple(replace(f, level="warn") for f in apart + judge_sides(poses.best, poses))
+    elif register == "auto" and on_grid and not apart:
+        findings = judge_sides(poses.best, poses)
+    else:
+        found = register_pet_to_t1(pet.image, t1, brain, poses=poses, progress=part_of(progress, 0.4, 1))
+        method, transform = "rigid", found.transform
+        findings = found.verdict.findings + (apart if on_grid else ())
     image, measured = _on_t1(pet, t1, transform)
     coverage = float(sitk.GetArrayViewFromImage(measured)[sitk.GetArrayViewFromImage(brain) > 0].mean())
     findings += _judge_coverage(coverage)
@@ -133,6 +147,20 @@ def _on_t1(pet: PetImage, t1: sitk.Image, transform: sitk.Transform) -> tuple[si
 
 def _is_identity(transform: sitk.Transform) -> bool:
     return bool(np.array_equal(affine_matrix(transform), np.eye(4)))
+
+
+def _judge_as_it_lies(poses: FoundPoses) -> tuple[Finding, ...]:
+    """Whether the PET lies on the T1 by the positions that the headers state."""
+    lies, best = poses.as_it_lies, poses.best
+    apart_mm = poses.distance_mm(lies, best)
+    if apart_mm <= _APART_MM or lies.information >= _AS_GOOD * best.information:
+        return ()
+    message = (
+        f"By the headers the PET lies {apart_mm:.0f} mm off the T1 and is turned by "
+        f"{lies.angle_to(best):.0f} degrees (mutual information {lies.information:.2f} there, "
+        f"{best.information:.2f} where it fits best)."
+    )
+    return (Finding("warn", "pet_apart", message, "Look at the overlay of PET and T1."),)
 
 
 def _judge_coverage(coverage: float) -> tuple[Finding, ...]:
