@@ -15,7 +15,7 @@ import SimpleITK as sitk
 from MRI2PETLib import __version__
 from MRI2PETLib.core.files import make_folder, staged_folder, write_json
 from MRI2PETLib.core.findings import Verdict
-from MRI2PETLib.images.formats import sidecar_path
+from MRI2PETLib.images.formats import GENERATED_BY, sidecar_path
 from MRI2PETLib.images.grid import Grid, resample
 from MRI2PETLib.images.io import read_image, write_image
 from MRI2PETLib.models.bundle import DEMONSTRATION, Bundle, read_bundle, save_bundle
@@ -132,7 +132,8 @@ def predict_cases(
             staged = replace(files, folder=staging)
             write_case(staged, case, t1, bundle, result)
             about = json.loads(sidecar_path(entry.folder / REAL).read_text(encoding="utf-8"))
-            write_image(sitk.ReadImage(str(entry.folder / REAL)), staged.real, about, forms=t1.forms)
+            real = sitk.ReadImage(str(entry.folder / REAL))
+            write_image(real, staged.real, {**about, **GENERATED_BY}, forms=t1.forms)
         rows.append(_row(run, fold, entry, files))
     return rows
 

@@ -5,8 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import SimpleITK as sitk
 
+from bundles import tiny_bundle
+from MRI2PETLib.cli import main
 from MRI2PETLib.core.errors import InputError
+from MRI2PETLib.images.formats import GENERATED_BY
+from MRI2PETLib.images.io import write_image
+from MRI2PETLib.synthesis.batch import read_status
+from MRI2PETLib.synthesis.case_files import case_files
 from MRI2PETLib.synthesis.cases import find_cases
 
 
@@ -77,3 +84,58 @@ def test_missing_and_empty(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="is empty"):
         find_cases([tmp_path / "empty"])
+
+
+def test_derivatives_keep_their_space_and_give_one_of_each_entity(tmp_path: Path) -> None:
+    """fMRIPrep: the native T1, and its copy in a template's space, which is not another scan."""
+    bundle = tiny_bundle(tmp_path / "model")
+    touch(
+        tmp_path,
+        "sub-01/anat/sub-01_desc-preproc_T1w.nii.gz",
+        "sub-01/anat/sub-01_space-MNI152NLin2009cAsym_res-2_desc-preproc_T1w.nii.gz",
+        "sub-02/anat/sub-02_acq-x_space-MNI152NLin2009cAsym_desc-preproc_T1w.nii.gz",
+    )
+    cases = find_cases([tmp_path])
+    assert [(c.name, c.space) for c in cases] == [("sub-01", ""), ("sub-02_acq-x", "MNI152NLin2009cAsym")]
+    assert [case_files(c, bundle, tmp_path).pet.name for c in cases] == [
+        "sub-01_trc-PBR28_space-T1w_desc-synthetic_pet.nii.gz",
+        "sub-02_acq-x_trc-PBR28_space-MNI152NLin2009cAsym_desc-synthetic_pet.nii.gz",
+    ]
+    assert names(tmp_path / "sub-01/anat/sub-01_desc-preproc_T1w.nii.gz") == ["sub-01"]
+    (plain,) = touch(tmp_path, "phantom_space-age_T1w.nii")
+    assert names(plain) == ["phantom_space-age"]  # no BIDS name
+
+
+def test_phase_images_are_no_t1(tmp_path: Path) -> None:
+    touch(tmp_path, *(f"sub-01/anat/sub-01_part-{part}_T1w.nii.gz" for part in ("mag", "phase", "imag")))
+    (case,) = find_cases([tmp_path])
+    assert case.name == "sub-01" and "part-mag" in case.t1.name
+    with pytest.raises(InputError, match="phase of a complex image.*Give the magnitude"):
+        find_cases([tmp_path / "sub-01/anat/sub-01_part-phase_T1w.nii.gz"])
+
+
+def test_outputs_in_the_folder_of_the_inputs_are_no_inputs(tmp_path: Path) -> None:
+    image = sitk.Image([4, 4, 4], sitk.sitkFloat32)
+    write_image(image, tmp_path / "anna_T1w.nii.gz", {"Simulated": True})  # simulated people are inputs
+    write_image(image, tmp_path / "anna_space-T1w_desc-brain_mask.nii.gz", dict(GENERATED_BY))
+    write_image(image, tmp_path / "anna_desc-synthetic_pet.nii.gz")
+    (tmp_path / "anna_desc-synthetic_pet.json").write_text('{"Synthetic": true, "Simulated": true}')
+    write_image(image, tmp_path / "bert.nii.gz")
+    (tmp_path / "bert.json").write_text('{"GeneratedBy": "fMRIPrep"}')
+    assert names(tmp_path) == ["anna", "bert"]
+    for name in ("anna_T1w.nii.gz", "bert.nii.gz"):
+        (tmp_path / name).unlink()
+    with pytest.raises(InputError, match="holds outputs of this program only"):
+        find_cases([tmp_path])
+
+
+def test_a_long_name_fails_alone_and_at_once(tmp_path: Path) -> None:
+    """228 bytes; the names of results are longer than a file system allows. Nothing is computed."""
+    tiny_bundle(tmp_path / "model")
+    (long,) = touch(tmp_path, "ä" * 110 + "_T1w.nii")
+    (other,) = touch(tmp_path, "damaged.nii")
+    command = ["synthesize", str(long), str(other), "--model", str(tmp_path / "model")]
+    assert main([*command, "-o", str(tmp_path / "out"), "--progress", "none"]) == 1
+    first, second = read_status(tmp_path / "out")
+    assert "is too long: names of its results would have" in first.message and "Rename" in first.hint
+    assert "is empty (0 bytes)" in second.message

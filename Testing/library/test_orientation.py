@@ -16,6 +16,7 @@ import SimpleITK as sitk
 from bundles import tiny_bundle
 from MRI2PETLib.cli import main
 from MRI2PETLib.core.errors import InputError
+from MRI2PETLib.images.formats import is_output
 from MRI2PETLib.images.grid import Grid, crop_to, resample
 from MRI2PETLib.images.io import LoadedImage, read_image, same_grid, write_image
 from MRI2PETLib.simulation import simulate_subject
@@ -240,3 +241,4 @@ def test_every_file_of_a_run_lies_on_its_input(tmp_path: Path) -> None:
     assert len(written) >= 8
     for path in written:
         assert apart(Path(t1), path, size) == (0, 0), path
+        assert is_output(path) or path.parent.name == "regions", path

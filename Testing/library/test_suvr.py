@@ -14,6 +14,7 @@ from scipy import stats
 from MRI2PETLib import cli
 from MRI2PETLib.core.errors import BundleError, InputError
 from MRI2PETLib.core.progress import Reporter
+from MRI2PETLib.images.formats import is_output
 from MRI2PETLib.images.io import write_image
 from MRI2PETLib.preprocessing.pet_template import built_in_pet_template, read_pet_template
 from MRI2PETLib.reports.suvr_files import write_suvr
@@ -306,6 +307,7 @@ def test_every_file_lies_on_the_pet_in_every_reader(cohort: tuple[Path, dict]) -
     assert len(written) >= 3
     for path in written:
         assert apart(pet, path, sitk.ReadImage(str(pet)).GetSize()) == (0, 0), path
+        assert is_output(path)
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,7 @@ import pytest
 import SimpleITK as sitk
 
 from MRI2PETLib.cli import main
+from MRI2PETLib.images.formats import is_output
 from MRI2PETLib.images.io import read_image
 from MRI2PETLib.models.bundle import read_bundle
 from MRI2PETLib.synthesis.pipeline import synthesize
@@ -123,6 +124,7 @@ def test_predictions_lie_on_the_t1_in_every_reader(run: Path) -> None:
     row = table(run / "predictions.csv")[-1]
     for name in ("synthetic", "pet", "mask"):
         assert apart(run / row["t1"], run / row[name], (SIZE,) * 3) == (0, 0), name
+        assert is_output(run / row[name])
 
 
 def test_a_prediction_is_what_the_fold_s_bundle_synthesises(run: Path) -> None:

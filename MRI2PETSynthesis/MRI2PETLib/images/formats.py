@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
+from MRI2PETLib import __version__
 from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.core.names import check_file
 
@@ -12,6 +14,9 @@ SUFFIXES = (
     ".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".mgz", ".mgh", ".mnc", ".hdr", ".par",
 )  # fmt: skip
 WRITABLE_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha")
+SOFTWARE = "SlicerMRI2PET"
+# In the sidecar of every output, so that it is not taken for an input where both lie in one folder.
+GENERATED_BY = {"GeneratedBy": [{"Name": SOFTWARE, "Version": __version__}]}
 # The voxels of a pair of files: its header is what is opened.
 _HEADER_OF = {".img": ".hdr", ".rec": ".par"}
 _REMEDIES = {
@@ -51,6 +56,17 @@ def sidecar_path(path: Path | str) -> Path:
     """``PET.nii.gz`` -> ``PET.json``."""
     path = Path(path)
     return path.with_name(path.name[: len(path.name) - len(image_suffix(path))] + ".json")
+
+
+def is_output(path: Path) -> bool:
+    """Whether an image's own sidecar says that it is a result of this program (:data:`GENERATED_BY`, or
+    ``Synthetic``). A simulated T1 or PET is none: it is an input.
+    """
+    try:
+        content = json.loads(sidecar_path(path).read_text(encoding="utf-8"))
+        return "Synthetic" in content or content.get("GeneratedBy", [{}])[0].get("Name") == SOFTWARE
+    except (OSError, ValueError, TypeError, AttributeError, LookupError):
+        return False
 
 
 def check_regular(path: Path) -> None:

@@ -18,6 +18,7 @@ from MRI2PETLib.evaluation.inputs import CaseImages
 from MRI2PETLib.evaluation.metrics import Metric, brain_metrics, metric_facts, metric_notes
 from MRI2PETLib.evaluation.region_table import record_fields, shown_columns
 from MRI2PETLib.evaluation.statistics import MIN_GROUP
+from MRI2PETLib.images.formats import GENERATED_BY
 from MRI2PETLib.images.io import write_image
 from MRI2PETLib.models.store import bundle_of
 from MRI2PETLib.reports import charts, texts
@@ -43,7 +44,7 @@ def write_comparison(
     :raises OutputError: if the folder cannot be written to; then nothing is left in it.
     """
     note = texts.case_note(case.model, bool(case.provenance.get("simulated")))
-    about = {"Description": note, "ReadoutOf": case.provenance, "Units": result.shown_unit}
+    about = {**GENERATED_BY, "Description": note, "ReadoutOf": case.provenance, "Units": result.shown_unit}
     simulated = bool(case.provenance.get("simulated"))
     real_about = {
         "Description": f"{'Simulated' if simulated else 'Real'} PET on the grid of the synthetic one.",

@@ -9,6 +9,7 @@ import SimpleITK as sitk
 
 from MRI2PETLib.core.files import staged_folder, write_json
 from MRI2PETLib.core.tables import write_table
+from MRI2PETLib.images.formats import GENERATED_BY
 from MRI2PETLib.images.io import write_image
 from MRI2PETLib.models.bundle import DEMONSTRATION
 from MRI2PETLib.reports.suvr_figure import suvr_figure
@@ -31,7 +32,7 @@ def write_suvr(
     :raises OutputError: if the folder cannot be written to; then nothing is left in it.
     """
     rows = [row for method in case.methods.values() for row in method.rows]
-    about = {"Description": note(setup, case), "Sources": [str(paths.pet)]}
+    about = {**GENERATED_BY, "Description": note(setup, case), "Sources": [str(paths.pet)]}
     reference = next(row for row in case.first.rows if row.role == "reference")
     content = {
         **about,

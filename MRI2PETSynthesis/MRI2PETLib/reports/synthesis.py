@@ -69,6 +69,7 @@ class CaseReport:
     ) -> tuple[sitk.Image, dict[str, Any]]:
         """The real PET in the unit of the synthetic one, and the figures; both are written, too."""
         from MRI2PETLib.core.files import write_json
+        from MRI2PETLib.images.formats import GENERATED_BY
         from MRI2PETLib.images.io import write_image
         from MRI2PETLib.preprocessing.pet import to_unit
         from MRI2PETLib.preprocessing.pet_alignment import align_pet_to_t1
@@ -77,7 +78,8 @@ class CaseReport:
         for reason in (pet.verdict + aligned.verdict).reasons("warn"):
             self._reporter.warning(f"{case.name}: {reason}")
         real = to_unit(aligned.image, result.mask, result.unit)
-        about = {
+        about: dict[str, Any] = {
+            **GENERATED_BY,
             "Units": result.unit,
             "UnitsMeaning": UNIT_MEANING[result.unit],
             "Source": {"path": str(path), "sha256": pet.sha256, **pet.metadata, "unit": pet.unit},

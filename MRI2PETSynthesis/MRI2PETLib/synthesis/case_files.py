@@ -8,9 +8,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.core.files import write_json
+from MRI2PETLib.core.names import LONGEST_NAME
 from MRI2PETLib.core.requests import Result
-from MRI2PETLib.images.formats import sidecar_path
+from MRI2PETLib.images.formats import GENERATED_BY, sidecar_path
 from MRI2PETLib.images.io import LoadedImage, write_image
 from MRI2PETLib.models.bundle import Bundle
 from MRI2PETLib.synthesis.cases import Case
@@ -88,11 +90,22 @@ class CaseFiles:
 
 
 def case_files(case: Case, bundle: Bundle, output: Path) -> CaseFiles:
-    """Names of a case's files below ``output``."""
+    """Names of a case's files below ``output``.
+
+    :raises InputError: if they would be too long for a file system.
+    """
     tracer = f"_trc-{bundle.tracer}" if bundle.tracer else ""
     source, target = (_BIDS[m] for m in (bundle.space.source_modality, bundle.space.target_modality))
-    space = f"space-{source}"
-    return CaseFiles(output / case.folder, f"{case.name}_{space}", f"{case.name}{tracer}_{space}", target)
+    space = f"space-{case.space or source}"
+    files = CaseFiles(output / case.folder, f"{case.name}_{space}", f"{case.name}{tracer}_{space}", target)
+    longest = len(files.metrics.name.encode("utf-8"))
+    if longest > LONGEST_NAME:
+        raise InputError(
+            f"The name {case.name[:60]}... is too long: names of its results would have {longest} bytes, "
+            f"{LONGEST_NAME} are possible.",
+            "Rename the T1.",
+        )
+    return files
 
 
 def is_simulated(path: Path) -> bool:
@@ -131,12 +144,13 @@ def write_case(
 ) -> dict[str, Any]:
     """Write a case's images and sidecars. Returns the sidecar of the PET."""
     write = partial(write_image, forms=t1.forms)
-    common = {"Synthetic": True, "Description": synthetic_note(bundle), "Sources": [str(case.t1)]}
-    write(result.mask, files.mask, {"Type": "Brain", "Sources": [str(case.t1)]})
+    derived = {**GENERATED_BY, "Sources": [str(case.t1)]}
+    common = {**derived, "Synthetic": True, "Description": synthetic_note(bundle)}
+    write(result.mask, files.mask, {**derived, "Type": "Brain"})
     if result.sd is not None:
         write(result.sd, files.sd, {**common, "Units": result.unit})
     if result.unpredicted is not None:
-        write(result.unpredicted, files.unpredicted, {"Type": "NotPredicted", "Sources": [str(case.t1)]})
+        write(result.unpredicted, files.unpredicted, {**derived, "Type": "NotPredicted"})
     write(result.pet, files.pet)
     sidecar = {
         **common,

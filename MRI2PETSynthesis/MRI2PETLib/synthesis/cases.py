@@ -13,7 +13,7 @@ from pathlib import Path
 
 from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.core.names import file_name
-from MRI2PETLib.images.formats import check_regular, image_stem, is_image
+from MRI2PETLib.images.formats import check_regular, image_stem, is_image, is_output
 from MRI2PETLib.synthesis.settings import CaseInputs
 
 _NOT_A_NAME = {"t1", "t1w", "t1_mprage", "mprage", "image", "brain"}
@@ -23,13 +23,14 @@ _NOT_A_NAME = {"t1", "t1w", "t1_mprage", "mprage", "image", "brain"}
 class Case:
     """One T1 to process. ``name`` is unique in its batch and safe in file names; ``folder`` is relative.
 
-    ``inputs`` is what belongs to this T1 alone.
+    ``inputs`` is what belongs to this T1 alone; ``space`` is that of a T1 that BIDS names so (``space-``).
     """
 
     name: str
     t1: Path
     folder: Path = Path(".")
     inputs: CaseInputs = CaseInputs()
+    space: str = ""
 
 
 def find_cases(inputs: Sequence[Path | str]) -> list[Case]:
@@ -49,12 +50,18 @@ def find_cases(inputs: Sequence[Path | str]) -> list[Case]:
             found += _in_folder(item)
         else:
             check_regular(item)
+            if part := _complex_part(item):
+                message = f"{item} is the {part} of a complex image (part-{part}), not a T1."
+                raise InputError(message, "Give the magnitude.")
             found.append((item, Path(".")))
     unique = list({(t1.absolute(), folder): (t1, folder) for t1, folder in found}.values())
     names = _tell_apart(
         [_name(t1) for t1, _ in unique], [file_name(t1.resolve().parent.name) for t1, _ in unique]
     )
-    return [Case(name, t1, folder) for (t1, folder), name in zip(unique, names)]
+    return [
+        Case(name, t1, folder, space=_entity(image_stem(t1), "space"))
+        for (t1, folder), name in zip(unique, names)
+    ]
 
 
 def _tell_apart(names: list[str], parents: list[str]) -> list[str]:
@@ -79,24 +86,56 @@ def _in_folder(folder: Path) -> list[tuple[Path, Path]]:
         p
         for pattern in ("sub-*/anat/*_T1w.*", "sub-*/ses-*/anat/*_T1w.*")
         for p in folder.glob(pattern)
-        if is_image(p)
+        if _is_input(p)
     )
     if bids:
-        return [(p, p.parent.parent.relative_to(folder)) for p in bids]
-    subjects = sorted(p for p in folder.glob("*/T1.*") if is_image(p))
+        native = {_bare_name(p) for p in bids if not _entity(image_stem(p), "space")}
+        return [
+            (p, p.parent.parent.relative_to(folder))
+            for p in bids
+            if not _entity(image_stem(p), "space") or _bare_name(p) not in native
+        ]
+    subjects = sorted(p for p in folder.glob("*/T1.*") if _is_input(p))
     if subjects:
         return [(p, Path(".")) for p in subjects]
-    images = sorted(p for p in folder.iterdir() if p.is_file() and is_image(p))
+    images = sorted(p for p in folder.iterdir() if p.is_file() and _is_input(p))
     if images:
         return [(p, Path(".")) for p in images]
+    if any(p.is_file() and is_image(p) for p in folder.iterdir()):
+        raise InputError(f"{folder} holds outputs of this program only.", "Name the folder of the T1s.")
     if any(p.is_file() for p in folder.rglob("*")):
         return [(folder, Path("."))]
     raise InputError(f"{folder} is empty.", "Name a T1 image, a DICOM folder or a BIDS dataset.")
 
 
+def _is_input(path: Path) -> bool:
+    """Whether a file of a folder may be a T1: not what this program made, not a phase image."""
+    return is_image(path) and not _complex_part(path) and not is_output(path)
+
+
+def _entity(stem: str, name: str) -> str:
+    """The value of a BIDS entity in a file's name; empty when it has none."""
+    match = re.search(rf"(?:^|_){name}-([A-Za-z0-9+]+)", stem)
+    return match[1] if match else ""
+
+
+def _complex_part(path: Path) -> str:
+    """``phase``, ``real`` or ``imag``, if BIDS names the image so."""
+    part = _entity(image_stem(path), "part")
+    return part if part in ("phase", "real", "imag") else ""
+
+
+def _bare_name(path: Path) -> str:
+    """The stem without ``_T1w`` and the entities that outputs have of their own."""
+    stem = image_stem(path)
+    if stem.startswith("sub-"):
+        stem = re.sub(r"_(space|res|desc|part)-[A-Za-z0-9+]+", "", stem)
+    return re.sub(r"_T1w$", "", stem)
+
+
 def _name(path: Path) -> str:
-    """The file's stem without ``_T1w``; the folder's name for a DICOM folder or a file just called T1."""
+    """:func:`_bare_name`; the folder's name for a DICOM folder or a file just called T1."""
     if path.is_dir():
         return file_name(path.resolve().name)
-    stem = file_name(re.sub(r"_T1w$", "", image_stem(path)))
+    stem = file_name(_bare_name(path))
     return file_name(path.resolve().parent.name) if stem.lower() in _NOT_A_NAME else stem

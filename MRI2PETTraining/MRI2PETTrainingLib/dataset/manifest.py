@@ -19,7 +19,7 @@ from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.core.findings import Finding
 from MRI2PETLib.core.tables import write_table
 from MRI2PETLib.images.case_table import CaseRow, check_case_names, read_case_table
-from MRI2PETLib.images.formats import image_stem, is_image
+from MRI2PETLib.images.formats import image_stem, is_image, is_output
 from MRI2PETLib.images.participants import PARTICIPANTS, Participants, read_participants
 from MRI2PETLib.images.subjects import subject_keys
 
@@ -213,7 +213,7 @@ def _from_folders(root: Path) -> list[TrainingCase]:
 
 def _pick(folder: Path, exact: str, loose: str) -> list[Path]:
     """The images (or DICOM folders) whose name is ``exact``, or else those that match ``loose``."""
-    entries = sorted(p for p in folder.iterdir() if is_image(p) or p.is_dir())
+    entries = sorted(p for p in folder.iterdir() if p.is_dir() or (is_image(p) and not is_output(p)))
     for test in (rf"^{exact}$", loose):
         found = [p for p in entries if re.search(test, image_stem(p), re.IGNORECASE)]
         if found:
@@ -222,7 +222,7 @@ def _pick(folder: Path, exact: str, loose: str) -> list[Path]:
 
 
 def _images(folder: Path, pattern: str) -> list[Path]:
-    return sorted(p for p in folder.glob(pattern) if is_image(p))
+    return sorted(p for p in folder.glob(pattern) if is_image(p) and not is_output(p))
 
 
 def _ambiguous(found: Sequence[Path], what: str) -> str:
