@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from MRI2PETLib.cli import main
 from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.images.formats import GENERATED_BY
 from MRI2PETLib.images.io import write_image
-from MRI2PETLib.synthesis.batch import read_status
+from MRI2PETLib.synthesis.batch import STATUS_FILE
 from MRI2PETLib.synthesis.case_files import case_files
 from MRI2PETLib.synthesis.cases import find_cases
 
@@ -136,6 +137,8 @@ def test_a_long_name_fails_alone_and_at_once(tmp_path: Path) -> None:
     (other,) = touch(tmp_path, "damaged.nii")
     command = ["synthesize", str(long), str(other), "--model", str(tmp_path / "model")]
     assert main([*command, "-o", str(tmp_path / "out"), "--progress", "none"]) == 1
-    first, second = read_status(tmp_path / "out")
-    assert "is too long: names of its results would have" in first.message and "Rename" in first.hint
-    assert "is empty (0 bytes)" in second.message
+    with (tmp_path / "out" / STATUS_FILE).open(encoding="utf-8-sig", newline="") as stream:
+        rows = {row["t1"]: row for row in csv.DictReader(stream)}
+    assert "is too long: names of its results would have" in rows[str(long)]["message"]
+    assert "Rename" in rows[str(long)]["hint"]
+    assert "is empty (0 bytes)" in rows[str(other)]["message"]

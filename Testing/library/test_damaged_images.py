@@ -164,11 +164,13 @@ def test_voxels_that_begin_nowhere(sound: Path, tmp_path: Path, name: str, offse
 
 
 @pytest.mark.skipif(os.name != "posix", reason="pipes, sockets and devices as files")
-def test_what_is_no_file_is_refused_at_once(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_what_is_no_file_is_refused_at_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Nobody writes into the pipe: opening it would wait for ever."""
     os.mkfifo(tmp_path / "pipe.nii.gz")
     listening = socket.socket(socket.AF_UNIX)
-    os.chdir(tmp_path)
+    monkeypatch.chdir(tmp_path)  # the path of a socket may not be long
     listening.bind("socket.nii")
     for path, kind in (
         (tmp_path / "pipe.nii.gz", "a pipe"),
@@ -176,7 +178,7 @@ def test_what_is_no_file_is_refused_at_once(tmp_path: Path, capsys: pytest.Captu
         (Path("/dev/zero"), "a device"),
     ):
         for action in (lambda p: read_image(p, kind="t1"), sha256_of):
-            with pytest.raises(InputError, match=f"is {kind}, not a file"):
+            with pytest.raises(InputError, match=f"is {kind}, not a file|is no file that can be read"):
                 action(path)
         command = ["synthesize", str(path), "-o", str(tmp_path / "out"), "--progress", "none"]
         assert main(command) == InputError.exit_code

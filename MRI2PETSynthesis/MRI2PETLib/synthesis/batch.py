@@ -113,6 +113,7 @@ def run_batch(
 
     def prepare_case(case: Case, progress: ProgressCallback) -> Ready | Status:
         files = case_files(case, bundle, output)
+        files.check_names()
         return _prepare_case(case, files, bundle, settings, requests(case), addition, progress)
 
     def complete_case(case: Case, progress: ProgressCallback) -> Status:
@@ -272,6 +273,7 @@ def _failed(
     texts = (case.name, "failed", quality, error.message, error.hint, f"{seconds:.1f}", str(case.t1))
     about = dict(zip(COLUMNS, texts))
     with suppress(InputError):
+        files.check_names()
         files.result().check_owner(request)
         if files.result().fail(request, about):
             reporter.warning(f"{case.name}: its earlier result was of other inputs and has been removed.")

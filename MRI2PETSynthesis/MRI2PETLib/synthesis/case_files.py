@@ -75,6 +75,17 @@ class CaseFiles:
         """The record of the result, see :mod:`MRI2PETLib.core.requests`."""
         return self.folder / f"{self.traced}{STATUS}"
 
+    def check_names(self) -> None:
+        """:raises InputError: if a name would be too long for a file system."""
+        names = [path.name for path in (*self.by_role().values(), self.status)]
+        longest = max(len(name.encode("utf-8")) for name in names)
+        if longest > LONGEST_NAME:
+            raise InputError(
+                f"The name of {self.space[:60]}... is too long: names of its results would have {longest} "
+                f"bytes, {LONGEST_NAME} are possible.",
+                "Rename the T1.",
+            )
+
     def by_role(self) -> dict[str, Path]:
         """All files that a synthesis may write, by the names of the properties."""
         roles = ("pet", "sidecar", "mask", "sd", "unpredicted", "picture", "real", "metrics")
@@ -90,22 +101,11 @@ class CaseFiles:
 
 
 def case_files(case: Case, bundle: Bundle, output: Path) -> CaseFiles:
-    """Names of a case's files below ``output``.
-
-    :raises InputError: if they would be too long for a file system.
-    """
+    """Names of a case's files below ``output``."""
     tracer = f"_trc-{bundle.tracer}" if bundle.tracer else ""
     source, target = (_BIDS[m] for m in (bundle.space.source_modality, bundle.space.target_modality))
     space = f"space-{case.space or source}"
-    files = CaseFiles(output / case.folder, f"{case.name}_{space}", f"{case.name}{tracer}_{space}", target)
-    longest = len(files.metrics.name.encode("utf-8"))
-    if longest > LONGEST_NAME:
-        raise InputError(
-            f"The name {case.name[:60]}... is too long: names of its results would have {longest} bytes, "
-            f"{LONGEST_NAME} are possible.",
-            "Rename the T1.",
-        )
-    return files
+    return CaseFiles(output / case.folder, f"{case.name}_{space}", f"{case.name}{tracer}_{space}", target)
 
 
 def is_simulated(path: Path) -> bool:
