@@ -57,14 +57,18 @@ def test_median_split_and_its_p_agree_with_scipy() -> None:
     assert few.p is None and "3 people" in few.reason
 
 
-def test_p_of_a_correlation_agrees_with_scipy() -> None:
-    from scipy import stats
+def test_a_regression_by_hand() -> None:
+    """x = 0, 1, 2, 3 and y = 1, 1, 3, 3: sums of squares 5 and 4, of products 4; t = r sqrt(2 / (1 - r²))."""
+    from scipy import special
 
-    rng = np.random.default_rng(3)
-    x, y = rng.normal(size=(2, 12))
-    assert statistics.correlation_p(x, y) == pytest.approx(stats.pearsonr(x, y).pvalue)
-    assert statistics.correlation_p(x, 2 * x) == pytest.approx(0)
-    assert statistics.correlation_p(x[:2], y[:2]) is None
+    line = statistics.regression(np.arange(4.0), np.array([1.0, 1.0, 3.0, 3.0]))
+    r = 4 / np.sqrt(5 * 4)
+    assert line.slope == pytest.approx(4 / 5) and line.r == pytest.approx(r)
+    # The tail of the t distribution is an incomplete beta function of 1 - r².
+    assert line.p == pytest.approx(special.betainc(1, 0.5, 1 - r**2))
+    assert statistics.regression(np.arange(4.0), 2 * np.arange(4.0)).p == pytest.approx(0, abs=1e-9)
+    assert "3 people" in statistics.regression(np.arange(2.0), np.arange(2.0)).reason
+    assert statistics.regression(np.arange(4.0), np.ones(4)).r is None
 
 
 def test_false_discovery_rate_of_the_published_example() -> None:

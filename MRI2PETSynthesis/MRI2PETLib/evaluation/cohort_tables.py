@@ -10,16 +10,16 @@ import numpy as np
 
 from MRI2PETLib.evaluation.case import SCALE_FREE, SCALE_FREE_UNIT
 from MRI2PETLib.evaluation.cohort import Cohort, Scan, region_numbers
-from MRI2PETLib.evaluation.measure import correlation, regression_slope
 from MRI2PETLib.evaluation.metrics import AS_IS, METRICS, SMOOTHED, brain_metrics
 from MRI2PETLib.evaluation.statistics import (
     ALPHA,
+    Regression,
     bland_altman,
-    correlation_p,
     false_discovery_rate,
     mann_whitney,
     mean_sd,
     median_split,
+    regression,
 )
 
 EVERYONE = "all"
@@ -207,21 +207,23 @@ def _region(
         return row._replace(
             reason=f"the real values of the {len(real)} people are equal, by their scaling or by chance"
         )
-    split, r = median_split(predicted, real), correlation(predicted, real)
+    split, line = median_split(predicted, real), regression(real, predicted)
+    nothing = Regression(None, None, None)
     has_t1 = bool(np.isfinite(t1).all())
+    predicted_t1, real_t1 = (regression(t1, y) if has_t1 else nothing for y in (predicted, real))
     return row._replace(
         proportional_slope=agreement.proportional_slope,
         proportional_p=agreement.proportional_p,
-        r=r.value,
-        r_p=correlation_p(predicted, real),
-        slope=regression_slope(real, predicted).value,
+        r=line.r,
+        r_p=line.p,
+        slope=line.slope,
         sd_ratio=float(predicted.std() / real.std()) if len(real) > 1 else None,
         low_high_p=split.p,
-        predicted_t1_r=correlation(predicted, t1).value if has_t1 else None,
-        predicted_t1_p=correlation_p(predicted, t1) if has_t1 else None,
-        real_t1_r=correlation(real, t1).value if has_t1 else None,
-        real_t1_p=correlation_p(real, t1) if has_t1 else None,
-        reason="; ".join(dict.fromkeys(filter(None, (agreement.reason, r.reason, split.reason)))),
+        predicted_t1_r=predicted_t1.r,
+        predicted_t1_p=predicted_t1.p,
+        real_t1_r=real_t1.r,
+        real_t1_p=real_t1.p,
+        reason="; ".join(dict.fromkeys(filter(None, (agreement.reason, line.reason, split.reason)))),
     )
 
 

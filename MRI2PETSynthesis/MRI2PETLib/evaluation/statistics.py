@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from MRI2PETLib.evaluation.measure import correlation, is_constant, regression_slope
+from MRI2PETLib.evaluation.measure import is_constant
 
 MIN_GROUP = 3
 ALPHA = 0.05
@@ -43,6 +43,15 @@ class BlandAltman(NamedTuple):
     reason: str = ""
 
 
+class Regression(NamedTuple):
+    """A line over people: its ``slope``, Pearson's ``r`` and the two-sided ``p`` of both (t distribution)."""
+
+    slope: float | None
+    r: float | None
+    p: float | None
+    reason: str = ""
+
+
 class Split(NamedTuple):
     """Two-sided Mann-Whitney U of the synthetic PET between people with low (<= median) and high real PET."""
 
@@ -70,21 +79,20 @@ def bland_altman(synthetic: np.ndarray, real: np.ndarray) -> BlandAltman:
         return BlandAltman(None, None, None, None, None, None, n, f"needs {MIN_GROUP} people, there are {n}")
     difference, average = synthetic - real, (synthetic + real) / 2
     bias, sd = float(difference.mean()), float(difference.std(ddof=1))
-    slope = regression_slope(average, difference).value
-    p = correlation_p(average, difference)
-    return BlandAltman(bias, sd, bias - 1.96 * sd, bias + 1.96 * sd, slope, p, n)
+    line = regression(average, difference)
+    return BlandAltman(bias, sd, bias - 1.96 * sd, bias + 1.96 * sd, line.slope, line.p, n)
 
 
-def correlation_p(x: np.ndarray, y: np.ndarray) -> float | None:
-    """Two-sided p of the Pearson correlation (t distribution, n - 2), ``None`` where r is not defined."""
-    from scipy import special
+def regression(x: np.ndarray, y: np.ndarray) -> Regression:
+    """Least-squares line of ``y`` on ``x`` over people; needs three, and neither may be constant."""
+    from scipy import stats
 
-    r = correlation(x, y).value
-    if r is None:
-        return None
-    degrees = len(x) - 2
-    # The regularised incomplete beta function of 1 - r^2 is the tail of the t distribution, also at r = +-1.
-    return float(special.betainc(degrees / 2, 0.5, max(0.0, 1 - r * r)))
+    if len(x) < MIN_GROUP:
+        return Regression(None, None, None, f"needs {MIN_GROUP} people, there are {len(x)}")
+    if is_constant(x) or is_constant(y):
+        return Regression(None, None, None, "one of the two is constant")
+    line = stats.linregress(x, y)
+    return Regression(float(line.slope), float(line.rvalue), float(line.pvalue))
 
 
 def median_split(synthetic: np.ndarray, real: np.ndarray) -> Split:
@@ -111,16 +119,11 @@ def mann_whitney(a: np.ndarray, b: np.ndarray) -> tuple[float | None, str]:
 
 def false_discovery_rate(p_values: Sequence[float | None]) -> list[float | None]:
     """Benjamini-Hochberg adjusted p values in the order given; ``None`` stays ``None`` and is not counted."""
-    index = [i for i, p in enumerate(p_values) if p is not None]
-    adjusted: list[float | None] = [None] * len(p_values)
-    if index:
-        p = np.array([p_values[i] for i in index], dtype=np.float64)
-        order = np.argsort(p)
-        stepped = p[order] * len(p) / np.arange(1, len(p) + 1)
-        stepped = np.minimum(1.0, np.minimum.accumulate(stepped[::-1])[::-1])
-        for rank, value in zip(order, stepped):
-            adjusted[index[rank]] = float(value)
-    return adjusted
+    from scipy import stats
+
+    known = [p for p in p_values if p is not None]
+    adjusted = iter(stats.false_discovery_control(known).tolist() if known else ())
+    return [None if p is None else next(adjusted) for p in p_values]
 
 
 def area_under_curve(own: np.ndarray, other: np.ndarray) -> float | None:
