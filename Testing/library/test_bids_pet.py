@@ -77,7 +77,7 @@ def test_bids_without_dose_or_weight_stays_bq_per_ml(
 def test_bids_odd_sidecars(tmp_path: Path) -> None:
     pet = read_pet(bids(tmp_path / "a", ImageDecayCorrectionTime=None))
     assert centre(pet.image) == pytest.approx(5000 * PLAIN, rel=1e-5)
-    assert "decay_time_assumed" in [f.code for f in pet.verdict.findings]
+    assert "decay-time-assumed" in [f.code for f in pet.verdict.findings]
     with pytest.raises(InputError, match="not decay-corrected"):
         read_pet(bids(tmp_path / "b", ImageDecayCorrected=False))
     path = bids(tmp_path / "c")
@@ -92,7 +92,7 @@ def test_bids_odd_sidecars(tmp_path: Path) -> None:
 def test_missing_injection_start_is_told(tmp_path: Path) -> None:
     pet = read_pet(bids(tmp_path, InjectionStart=None))
     assert centre(pet.image) == pytest.approx(5000 * PLAIN * HOUR, rel=1e-5)
-    assert [f.code for f in pet.verdict.findings] == ["injection_assumed"]
+    assert [f.code for f in pet.verdict.findings] == ["injection-assumed"]
 
 
 # --- spellings of units ------------------------------------------------------------
@@ -266,7 +266,7 @@ def test_participants_without_prefix_and_not_in_utf_8(tmp_path: Path) -> None:
     (tmp_path / "participants.tsv").write_bytes(table.encode("latin-1"))
     pet = read_pet(path)
     assert centre(pet.image) == pytest.approx(5000 * PLAIN * HOUR, rel=1e-5)
-    assert [f.code for f in pet.verdict.findings] == ["table_encoding"]
+    assert [f.code for f in pet.verdict.findings] == ["table-encoding"]
 
 
 # --- inheritance ------------------------------------------------------------

@@ -210,7 +210,7 @@ def test_foreign_bytes_behind_the_data_are_told(sound: Path, tmp_path: Path) -> 
     path = tmp_path / "a.nii.gz"
     path.write_bytes(content + b"<html>not found</html>")
     loaded = read_image(path, kind="t1")
-    assert [f.code for f in loaded.verdict.findings] == ["foreign_tail"]
+    assert [f.code for f in loaded.verdict.findings] == ["foreign-tail"]
     assert "22 bytes" in loaded.verdict.reasons()[0]
     np.testing.assert_array_equal(values(path), values(sound / "a.nii"))
     plain = gzip.decompress(content)

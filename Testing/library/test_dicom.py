@@ -77,7 +77,7 @@ def test_t1_is_chosen_among_other_series(tmp_path: Path) -> None:
     loaded = read_image(tmp_path, kind="t1")
     np.testing.assert_array_equal(sitk.GetArrayFromImage(loaded.image), array)
     assert loaded.metadata["series"]["SeriesInstanceUID"] == uid
-    assert [f.code for f in loaded.verdict.findings] == ["series_chosen"]
+    assert [f.code for f in loaded.verdict.findings] == ["series-chosen"]
     assert "Of 5 series" in loaded.verdict.reasons()[0]
     assert "t1_mprage_sag" in loaded.verdict.reasons()[0]
     assert loaded.verdict.level == "ok"
@@ -128,7 +128,7 @@ def test_ambiguous_choice_lists_the_candidates(tmp_path: Path) -> None:
 def test_only_volume_that_does_not_look_like_a_t1_is_used_with_a_warning(tmp_path: Path) -> None:
     dcm.write_series(tmp_path, dcm.volume(), **dcm.T2)
     loaded = read_image(tmp_path, kind="t1")
-    assert [f.code for f in loaded.verdict.findings] == ["series_not_recognised"]
+    assert [f.code for f in loaded.verdict.findings] == ["series-not-recognised"]
     assert loaded.verdict.level == "warn"
 
 
@@ -153,7 +153,7 @@ def test_uneven_slices(tmp_path: Path) -> None:
             tmp_path / folder, array, per_slice={"ImagePositionPatient": positions}, **dcm.MPRAGE
         )
     loaded = read_image(tmp_path / "little", kind="t1")
-    assert [f.code for f in loaded.verdict.findings] == ["uneven_slices"]
+    assert [f.code for f in loaded.verdict.findings] == ["uneven-slices"]
     with pytest.raises(InputError, match="uneven: 4.50 to 7.50 mm apart"):
         read_image(tmp_path / "much", kind="t1")
 

@@ -219,7 +219,7 @@ def test_time_without_seconds_is_not_read_as_seconds() -> None:
 
 
 def test_hour_alone_is_told() -> None:
-    assert codes(info={"RadiopharmaceuticalStartTime": "10"}) == ["injection_hour_only"]
+    assert codes(info={"RadiopharmaceuticalStartTime": "10"}) == ["injection-hour-only"]
     assert codes(info={"RadiopharmaceuticalStartTime": "1000"}) == []
 
 
@@ -243,7 +243,7 @@ def test_offset_without_the_zone_of_the_images() -> None:
     assert codes(info=start) == []
     alone = {**NO_TIME, "RadiopharmaceuticalStartDateTime": "20200301100000+0100"}
     assert factor(info=alone) == pytest.approx(PLAIN * HOUR, rel=1e-9)
-    assert codes(info=alone) == ["zone_assumed"]
+    assert codes(info=alone) == ["zone-assumed"]
 
 
 def test_zone_east_of_midnight() -> None:
@@ -257,7 +257,7 @@ def test_two_times_of_the_injection_that_differ_are_told() -> None:
     start = {"RadiopharmaceuticalStartDateTime": "20200301103000"}
     assert factor(info=start) == pytest.approx(PLAIN * 2 ** (1800 / C11), rel=1e-9)
     scale = scale_from_dicom(slices(info=start))
-    assert [f.code for f in scale.findings] == ["injection_times_differ"]
+    assert [f.code for f in scale.findings] == ["injection-times-differ"]
     assert "2020-03-01 10:30:00" in scale.findings[0].message and "10:00:00" in scale.findings[0].message
 
 
@@ -318,7 +318,7 @@ def test_series_time_rewritten_and_frames_that_tell_the_reference(place: str) ->
     tags = {**times, "FrameReferenceTime": 1000 * (150 + inside)}
     right = PLAIN * 2 ** (3600 / F18)
     assert factor(info={"RadionuclideHalfLife": F18}, **tags) == pytest.approx(right, rel=1e-4)
-    assert codes(info={"RadionuclideHalfLife": F18}, **tags) == ["decay_reference"]
+    assert codes(info={"RadionuclideHalfLife": F18}, **tags) == ["decay-reference"]
     by_acquisition = PLAIN * 2 ** (3750 / F18)
     assert by_acquisition / right == pytest.approx(1.016, abs=1e-3)
 
@@ -345,7 +345,7 @@ def test_rewritten_series_without_help_of_the_frames() -> None:
         tags = {"SeriesTime": "153000", "FrameReferenceTime": reference}
         assert factor(**tags) == pytest.approx(PLAIN * HOUR, rel=1e-9)
         scale = scale_from_dicom(slices(**tags))
-        assert [(f.level, f.code) for f in scale.findings] == [("warn", "decay_reference")]
+        assert [(f.level, f.code) for f in scale.findings] == [("warn", "decay-reference")]
         assert "SeriesTime (0008,0031) is later than the acquisition" in scale.findings[0].message
 
 
@@ -393,14 +393,14 @@ def nuclide(value: str, scheme: str = "SRT", meaning: str = "") -> Dataset:
 def test_half_life_of_the_nuclide_code(code: tuple[str, str, str], half_life: float) -> None:
     info = {"RadionuclideHalfLife": None, "RadionuclideCodeSequence": [nuclide(*code)]}
     assert factor(info=info) == pytest.approx(PLAIN * 2 ** (3600 / half_life), rel=1e-9)
-    assert codes(info=info) == ["half_life_of_nuclide"]
+    assert codes(info=info) == ["half-life-of-nuclide"]
 
 
 def test_half_life_that_contradicts_the_nuclide_is_told() -> None:
     code = [nuclide("C-111A1")]
     assert codes(info={"RadionuclideHalfLife": 6588.0, "RadionuclideCodeSequence": code}) == []
     scale = scale_from_dicom(slices(info={"RadionuclideCodeSequence": code}))
-    assert [f.code for f in scale.findings] == ["half_life_doubtful"]
+    assert [f.code for f in scale.findings] == ["half-life-doubtful"]
     assert "1223.4 s, but the nuclide is F18 (6586.2 s)" in scale.findings[0].message
 
 
@@ -488,7 +488,7 @@ def test_missing_tag_is_named(drop: str, says: str) -> None:
             delattr(where, drop)
     scale = scale_from_dicom(data)
     assert (scale.unit, scale.factor) == ("Bq/mL", 1.0)
-    assert scale.findings[0].code == "no_suv"
+    assert scale.findings[0].code == "no-suv"
     assert says in scale.findings[0].message
 
 
@@ -529,7 +529,7 @@ def test_without_sane_dose_the_values_stay(tmp_path: Path) -> None:
     pet = read_pet(tmp_path)
     assert pet.unit == "Bq/mL"
     np.testing.assert_array_equal(sitk.GetArrayFromImage(pet.image), dcm.volume())
-    assert [f.code for f in pet.verdict.findings][0] == "no_suv"
+    assert [f.code for f in pet.verdict.findings][0] == "no-suv"
 
 
 def test_dynamic_without_times_names_the_tag(tmp_path: Path) -> None:

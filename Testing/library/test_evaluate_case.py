@@ -273,7 +273,7 @@ def test_the_part_of_the_brain_that_the_pet_does_not_cover_is_left_out(
     write_image(cut, tmp_path / "cut.nii.gz", {"Units": "SUVR"})
     case = load_case(CasePaths(files["synthetic"], tmp_path / "cut.nii.gz"), BY_HEADER)
     assert not sitk.GetArrayViewFromImage(case.mask)[:14].any()
-    assert "pet_field_of_view" in [f.code for f in case.verdict.findings]
+    assert "pet-field-of-view" in [f.code for f in case.verdict.findings]
 
 
 def test_units_are_never_mixed_unless_only_patterns_are_compared(
@@ -381,7 +381,7 @@ def test_an_empty_region_is_a_row_with_a_reason_not_a_nan(
     assert evaluate(out, *pair, "--atlas", tmp_path / "atlas.nii.gz", "--atlas-space", "native") == 0
     row = next(line for line in (out / "regions.csv").read_text().splitlines() if "nowhere,network" in line)
     assert "no voxel inside the mask" in row and ",0,0.0,,,," in row
-    assert "empty_region" in (out / "metrics.json").read_text()
+    assert "empty-region" in (out / "metrics.json").read_text()
 
 
 def test_without_t1_or_mask_a_foreign_image_is_refused_and_with_a_mask_accepted(
@@ -392,5 +392,5 @@ def test_without_t1_or_mask_a_foreign_image_is_refused_and_with_a_mask_accepted(
     refused(tmp_path / "out", capsys, "no brain mask", *pair)
     assert evaluate(tmp_path / "out", *pair, "--mask", files["mask"]) == 0
     content = json.loads((tmp_path / "out" / "metrics.json").read_text())
-    assert "no_mni_transform" in json.dumps(content["quality"])
+    assert "no-mni-transform" in json.dumps(content["quality"])
     assert content["scales"]["stated"]["baselines"][ANATOMY_NULL]["not_available"]["all"]

@@ -71,7 +71,7 @@ def test_any_linear_unit_becomes_suvr(
     record = case.provenance["rescaling"]
     assert record["from"] == "unknown" and record["to"] == "SUVR"
     assert record["divided_by"] == pytest.approx(factor * original.mean(dtype=np.float64), rel=1e-5)
-    assert "real_rescaled" in [f.code for f in case.verdict.findings]
+    assert "real-rescaled" in [f.code for f in case.verdict.findings]
 
 
 def test_a_normalised_synthetic_pet_asks_for_minimum_to_maximum(

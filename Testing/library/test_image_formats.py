@@ -51,7 +51,7 @@ def test_analyze_says_that_its_sides_are_not_known(tmp_path: Path) -> None:
     loaded = read_image(tmp_path / "t1.img", kind="t1")
     np.testing.assert_array_equal(sitk.GetArrayFromImage(loaded.image).T, ARRAY)
     assert loaded.metadata["orientation"] == "LAS"
-    assert [f.code for f in loaded.verdict.findings] == ["orientation_unknown"]
+    assert [f.code for f in loaded.verdict.findings] == ["orientation-unknown"]
     (tmp_path / "t1.img").unlink()
     with pytest.raises(InputError, match="cannot be read as Analyze.*nib-convert"):
         read_image(tmp_path / "t1.hdr", kind="t1")

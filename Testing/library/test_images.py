@@ -123,7 +123,7 @@ def test_few_non_finite_voxels_become_zero_and_are_told(tmp_path: Path, suffix: 
     assert np.isfinite(sitk.GetArrayFromImage(loaded.image)).all()
     assert loaded.verdict.level == "warn"
     assert "3 voxels" in loaded.verdict.reasons()[0]
-    assert loaded.verdict.findings[0].code == "non_finite"
+    assert loaded.verdict.findings[0].code == "non-finite"
 
 
 def test_many_non_finite_voxels_are_refused(tmp_path: Path) -> None:
@@ -137,7 +137,7 @@ def test_values_beyond_float32_count_as_not_finite(tmp_path: Path) -> None:
     array = voxels().astype(np.float64)
     array[0, 0, 0] = 1e300
     loaded = read_image(nifti(tmp_path / "a.nii", array), kind="t1")
-    assert loaded.verdict.findings[0].code == "non_finite"
+    assert loaded.verdict.findings[0].code == "non-finite"
 
 
 @pytest.mark.parametrize("kind", ["t1", "pet"])
@@ -199,7 +199,7 @@ def test_slab_and_small_field_of_view(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="144 mm in head-foot.*16 voxels"):
         read_image(thick, kind="t1")
     narrow = read_image(slab, kind="pet")
-    assert [f.code for f in narrow.verdict.findings] == ["small_field_of_view"]
+    assert [f.code for f in narrow.verdict.findings] == ["small-field-of-view"]
 
 
 @pytest.mark.parametrize(
@@ -242,7 +242,7 @@ def test_sform_and_qform_that_differ(tmp_path: Path) -> None:
     nib.save(image, tmp_path / "a.nii")
     loaded = read_image(tmp_path / "a.nii", kind="t1")
     assert loaded.image.GetOrigin() == pytest.approx((0, 0, 0))
-    assert loaded.verdict.findings[0].code == "sform_qform"
+    assert loaded.verdict.findings[0].code == "sform-qform"
     assert "differ by up to 5.0 mm; the sform is used" in loaded.verdict.reasons()[0]
 
 
@@ -253,7 +253,7 @@ def test_missing_orientation_is_told(tmp_path: Path) -> None:
     image.header.set_zooms((4.0, 4.0, 4.0))
     nib.save(image, tmp_path / "a.nii")
     codes = [f.code for f in read_image(tmp_path / "a.nii", kind="t1").verdict.findings]
-    assert codes == ["orientation_unknown"]
+    assert codes == ["orientation-unknown"]
 
 
 @pytest.mark.parametrize("suffix", [".nii.gz", ".nrrd", ".mha"])
@@ -411,7 +411,7 @@ def test_masks(tmp_path: Path) -> None:
     probability[0, 0, 0] = 0.4
     loaded = read_image(nifti(tmp_path / "p.nii", probability), kind="mask")
     assert sitk.GetArrayFromImage(loaded.image).sum() == 1000
-    assert loaded.verdict.findings[0].code == "mask_thresholded"
+    assert loaded.verdict.findings[0].code == "mask-thresholded"
     for name, bad, says in (
         ("empty", np.zeros(SIZE, np.uint8), "no voxel is inside"),
         ("full", np.ones(SIZE, np.uint8), "all voxels are inside"),

@@ -76,7 +76,7 @@ def test_an_output_has_the_forms_of_its_input(tmp_path: Path, codes: tuple[int, 
     again = read_image(tmp_path / out, kind="pet")
     assert same_grid(again.image, t1.image)
     np.testing.assert_array_equal(sitk.GetArrayFromImage(again.image).T, 2 * ARRAY)
-    expected = {"sform_qform"} if all(codes) else set() if any(codes) else {"orientation_unknown"}
+    expected = {"sform-qform"} if all(codes) else set() if any(codes) else {"orientation-unknown"}
     assert set(findings(t1)) == expected
     import nibabel as nib
 
@@ -128,17 +128,17 @@ def test_units_of_length_are_carried(tmp_path: Path, unit: int, true: bool) -> N
 @pytest.mark.parametrize(
     ("codes", "change", "used", "code", "level"),
     [
-        ((1, 1), field(quatern_b=0, quatern_c=0, quatern_d=1.0000005), S, "quaternion_length", "ok"),
-        ((0, 1), field(quatern_b=0, quatern_c=0, quatern_d=1.0000005), None, "quaternion_length", "ok"),
-        ((0, 1), field(quatern_b=0, quatern_c=0, quatern_d=1.5), None, "quaternion_length", "warn"),
-        ((1, 1), field(srow_x=0, srow_y=0, srow_z=0), Q, "sform_damaged", "warn"),
-        ((1, 1), field(srow_x=np.nan, srow_y=np.nan, srow_z=np.nan), Q, "sform_damaged", "warn"),
-        ((2, 1), field(srow_y=S[0]), Q, "sform_damaged", "warn"),
-        ((1, 1), field(quatern_b=np.nan), S, "qform_damaged", "warn"),
-        ((2, 0), sizes(3, 3, 3), S, "voxel_size", "warn"),
-        ((1, 1), sizes(3, 3, 3), S, "voxel_size", "warn"),
+        ((1, 1), field(quatern_b=0, quatern_c=0, quatern_d=1.0000005), S, "quaternion-length", "ok"),
+        ((0, 1), field(quatern_b=0, quatern_c=0, quatern_d=1.0000005), None, "quaternion-length", "ok"),
+        ((0, 1), field(quatern_b=0, quatern_c=0, quatern_d=1.5), None, "quaternion-length", "warn"),
+        ((1, 1), field(srow_x=0, srow_y=0, srow_z=0), Q, "sform-damaged", "warn"),
+        ((1, 1), field(srow_x=np.nan, srow_y=np.nan, srow_z=np.nan), Q, "sform-damaged", "warn"),
+        ((2, 1), field(srow_y=S[0]), Q, "sform-damaged", "warn"),
+        ((1, 1), field(quatern_b=np.nan), S, "qform-damaged", "warn"),
+        ((2, 0), sizes(3, 3, 3), S, "voxel-size", "warn"),
+        ((1, 1), sizes(3, 3, 3), S, "voxel-size", "warn"),
         ((0, 1), sizes(-4, 4, 4), Q, None, None),
-        ((1, 1), sizes(np.nan, 4, 4), S, "voxel_size", "warn"),
+        ((1, 1), sizes(np.nan, 4, 4), S, "voxel-size", "warn"),
         ((0, 1), lambda h: h["pixdim"].__setitem__(0, 0), Q, None, None),
     ],
 )
@@ -163,7 +163,7 @@ def test_damaged_and_contradicting_forms(
     assert corner_distance(seen_by_nibabel(out), read, SIZE) < 1e-3
     # ITK shows both in one place, unless it cannot show the input.
     theirs = seen_by_itk(path)
-    if np.isfinite(theirs).all() and code != "qform_damaged":
+    if np.isfinite(theirs).all() and code != "qform-damaged":
         assert corner_distance(theirs, seen_by_itk(out), SIZE) < 1e-3
 
 
@@ -209,7 +209,7 @@ def test_a_sheared_sform_gives_an_output_of_its_own_grid(tmp_path: Path) -> None
     path = write_nifti_header(tmp_path / "t1.nii", ARRAY, sform=(sheared, 1), qform=(Q, 1))
     t1 = read_image(path, kind="t1")
     out = write_image(t1.image, tmp_path / "pet.nii.gz", forms=t1.forms)
-    assert {"shear", "sform_qform"} <= set(findings(t1))
+    assert {"shear", "sform-qform"} <= set(findings(t1))
     for see in (seen_by_nibabel, seen_by_itk):
         np.testing.assert_allclose(
             see(out) @ [3, 4, 5, 1],

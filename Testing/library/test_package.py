@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -88,6 +89,32 @@ def test_rooms_of_the_training() -> None:
     code = "import MRI2PETTrainingLib.training_run, MRI2PETTrainingLib.window_state, sys; "
     code += f"print([m for m in {heavy} if m in sys.modules])"
     assert run_python(code).strip() == "[]"
+
+
+def finding_codes(path: Path) -> set[str]:
+    """The codes of all findings in a file, also those that a name stands for."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    codes: list[ast.expr] = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "Finding":
+            codes += node.args[1:2] + [keyword.value for keyword in node.keywords if keyword.arg == "code"]
+    names = {code.id for code in codes if isinstance(code, ast.Name)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Assign):
+            targets = {t.id for target in node.targets for t in ast.walk(target) if isinstance(t, ast.Name)}
+            codes += [node.value] if targets & names else []
+    parts: list[ast.expr] = []
+    for code in codes:
+        parts += [code.body, code.orelse] if isinstance(code, ast.IfExp) else [code]
+    constants = (part for one in parts for part in ast.walk(one) if isinstance(part, ast.Constant))
+    return {part.value for part in constants if isinstance(part.value, str)}
+
+
+def test_codes_of_findings_have_one_spelling() -> None:
+    """Words in lower case, joined by hyphens: ``no-fit``."""
+    codes = set().union(*map(finding_codes, REPOSITORY.glob("MRI2PET*/**/*.py")))
+    assert len(codes) > 40 and {"no-fit", "decay-time-assumed", "two-spellings"} <= codes
+    assert [code for code in codes if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", code)] == []
 
 
 def test_resources_are_found_and_licensed() -> None:

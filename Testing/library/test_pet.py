@@ -94,7 +94,7 @@ def test_dynamic_file_is_averaged(tmp_path: Path) -> None:
     assert pet.metadata["frames_used"] == [1, 2, 3]
     assert (pet.metadata["window_min"], pet.metadata["window_from"]) == ([60, 90], "stated")
     # Two frames lie partly inside: 10 min of the first and 5 of the last stick out.
-    assert [f.code for f in pet.verdict.findings] == ["partial_frames"]
+    assert [f.code for f in pet.verdict.findings] == ["partial-frames"]
     assert "50 to 65, 80 to 95 min" in pet.verdict.reasons()[0]
     other = read_pet(tmp_path / "sub-01_pet.nii.gz", window_min=(65, 80))
     assert centre(other.image) == pytest.approx(4, rel=1e-5)
@@ -130,13 +130,13 @@ def test_default_window_is_told_with_its_reason(tmp_path: Path) -> None:
     assert centre(pet.image) == pytest.approx(2, rel=1e-5)
     assert pet.metadata["window_min"] == [50, 70]
     assert "Klunk" in pet.metadata["window_from"]
-    assert [(f.level, f.code) for f in pet.verdict.findings] == [("ok", "window_default")]
+    assert [(f.level, f.code) for f in pet.verdict.findings] == [("ok", "window-default")]
     named = read_pet(dynamic(tmp_path, [1, 3, 9], sidecar, "sub-01_trc-AV45_pet"))
     assert named.metadata["window_min"] == [50, 70]
     # A tracer that is not known: 60 to 90 min, with a warning.
     late = {**sidecar, "FrameTimesStart": [3600, 4200, 4800], "TracerName": "new one"}
     unknown = read_pet(dynamic(tmp_path, [1, 3, 9], late, "other"))
-    assert [(f.level, f.code) for f in unknown.verdict.findings] == [("warn", "window_default")]
+    assert [(f.level, f.code) for f in unknown.verdict.findings] == [("warn", "window-default")]
     assert "60 to 90 min" in unknown.verdict.reasons()[0]
 
 
@@ -187,18 +187,18 @@ def test_static_file_of_another_window_is_told(tmp_path: Path) -> None:
     sidecar = {"Units": "SUV", "FrameTimesStart": [2400], "FrameDuration": [1800]}
     path = write_image(image(2.0), tmp_path / "pet.nii.gz", sidecar)
     pet = read_pet(path)
-    assert [f.code for f in pet.verdict.findings] == ["other_window"]
+    assert [f.code for f in pet.verdict.findings] == ["other-window"]
     assert "from 40 to 70 min; it covers only 10.0 of the 30 min" in pet.verdict.reasons()[0]
     assert pet.metadata["frame_min"] == [40, 70]
     assert read_pet(path, window_min=(40, 70)).verdict.level == "ok"
     # It covers the window, but half of it lies outside.
-    assert [f.code for f in read_pet(path, window_min=(50, 65)).verdict.findings] == ["other_window"]
+    assert [f.code for f in read_pet(path, window_min=(50, 65)).verdict.findings] == ["other-window"]
 
 
 def test_static_file_without_times_cannot_be_checked(tmp_path: Path) -> None:
     path = write_image(image(2.0), tmp_path / "pet.nii.gz", {"Units": "SUV"})
     assert read_pet(path).verdict.level == "ok"
-    assert [f.code for f in read_pet(path, window_min=(60, 90)).verdict.findings] == ["window_not_checked"]
+    assert [f.code for f in read_pet(path, window_min=(60, 90)).verdict.findings] == ["window-not-checked"]
 
 
 # --- SUV ------------------------------------------------------------
@@ -244,7 +244,7 @@ def test_suv_ingredients_are_checked(change: dict[str, float], says: str) -> Non
 def test_unstated_unit_is_unknown_and_told(tmp_path: Path, level: float, looks: str) -> None:
     pet = read_pet(write_image(image(level), tmp_path / "pet.nii.gz"))
     assert pet.unit == "unknown"
-    assert [f.code for f in pet.verdict.findings] == ["unit_unknown"]
+    assert [f.code for f in pet.verdict.findings] == ["unit-unknown"]
     assert looks in pet.verdict.reasons()[0]
 
 
@@ -261,7 +261,7 @@ def test_explicit_unit_wins(tmp_path: Path) -> None:
 
 def test_unit_that_the_values_contradict_is_told(tmp_path: Path) -> None:
     pet = read_pet(write_image(image(5000.0), tmp_path / "pet.nii.gz"), unit="SUV")
-    assert [f.code for f in pet.verdict.findings] == ["unit_doubtful"]
+    assert [f.code for f in pet.verdict.findings] == ["unit-doubtful"]
     assert "said to be SUV" in pet.verdict.reasons()[0]
 
 

@@ -100,10 +100,10 @@ def test_a_pet_on_the_grid_that_does_not_lie_on_the_t1_is_registered_and_told(
     motion.SetTranslation((4.0, 9.0, 8.0))
     off = sitk.Resample(person.pet, person.t1, motion, sitk.sitkLinear, 0.0)
     found = align_pet_to_t1(as_pet(off), person.t1, person.brain_mask)
-    assert found.method == "rigid" and [f.code for f in found.verdict.findings] == ["pet_apart"]
+    assert found.method == "rigid" and [f.code for f in found.verdict.findings] == ["pet-apart"]
     assert np.allclose(affine_matrix(found.t1_to_pet), affine_matrix(motion.GetInverse()), atol=1.0)
     kept = align_pet_to_t1(as_pet(off), person.t1, person.brain_mask, register="header")
-    assert kept.method == "grid" and [f.code for f in kept.verdict.findings] == ["pet_apart"]
+    assert kept.method == "grid" and [f.code for f in kept.verdict.findings] == ["pet-apart"]
 
 
 def test_a_mirrored_pet_is_refused_unless_its_header_is_declared_right(person: SimulatedSubject) -> None:
@@ -111,7 +111,7 @@ def test_a_mirrored_pet_is_refused_unless_its_header_is_declared_right(person: S
     with pytest.raises(InputError, match="swaps left and right"):
         align_pet_to_t1(as_pet(mirrored), person.t1, person.brain_mask)
     kept = align_pet_to_t1(as_pet(mirrored), person.t1, person.brain_mask, register="header")
-    assert "pet_mirrored" in [f.code for f in kept.verdict.findings] and kept.verdict.level == "warn"
+    assert "pet-mirrored" in [f.code for f in kept.verdict.findings] and kept.verdict.level == "warn"
 
 
 def test_uptake_outside_the_brain_does_not_count_as_brain(person: SimulatedSubject) -> None:

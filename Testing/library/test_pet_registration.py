@@ -80,7 +80,7 @@ def test_known_pose_is_found(seed: int, noise: float, scalp: float) -> None:
     assert errors.mean() <= MAX_TRE_MM
     assert errors.max() <= 1.5
     # The template is symmetric, so its mirror image fits as well, and that is said.
-    assert [f.code for f in found.verdict.findings] == ["pet_sides"]
+    assert [f.code for f in found.verdict.findings] == ["pet-sides"]
     # The transform resamples the PET on the T1's grid; the noise alone takes r down to 0.75.
     on_t1 = sitk.GetArrayFromImage(sitk.Resample(pet, template.t1, found.transform))
     mask = sitk.GetArrayFromImage(template.mask) > 0
@@ -171,7 +171,7 @@ def test_a_pet_in_any_pose_is_found(person: SimulatedSubject, name: str) -> None
     found = register_pet_to_t1(with_header(person.pet, matrix), person.t1, person.brain_mask)
     degrees, mm = error_of(found.transform, matrix, person.brain_mask)
     assert degrees < 1 and mm < 2
-    assert [f.code for f in found.verdict.findings] == ["pet_rotation"]
+    assert [f.code for f in found.verdict.findings] == ["pet-rotation"]
 
 
 @pytest.mark.parametrize("axis", [0, 2])

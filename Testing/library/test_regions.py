@@ -214,7 +214,7 @@ def test_numbers_that_belong_to_a_name_stay_in_it(tmp_path: Path) -> None:
 def test_a_table_in_another_encoding_is_read_and_told(tmp_path: Path) -> None:
     (tmp_path / "t.txt").write_bytes("1 Écorce 0 0 0 0\n".encode("latin-1"))
     table = read_label_table(tmp_path / "t.txt")
-    assert table.names == {1: "Écorce"} and table.findings[0].code == "table_encoding"
+    assert table.names == {1: "Écorce"} and table.findings[0].code == "table-encoding"
 
 
 def test_a_sidecar_without_labels_is_no_table(tmp_path: Path) -> None:

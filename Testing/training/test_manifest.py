@@ -123,7 +123,7 @@ def test_a_manifest_in_another_encoding_is_read_and_told(tmp_path: Path) -> None
     (tmp_path / "manifest.csv").write_bytes("Case;T1;PET;Subject\nä;b;c;Jörg\n".encode("latin-1"))
     manifest = read_dataset(tmp_path)
     assert (manifest.cases[0].case, manifest.cases[0].subject) == ("ä", "Jörg")
-    assert [finding.code for finding in manifest.about] == ["table_encoding"]
+    assert [finding.code for finding in manifest.about] == ["table-encoding"]
 
 
 def bids(root: Path, *people: str) -> Path:
@@ -141,7 +141,7 @@ def test_people_of_a_table_in_another_spelling_are_found_and_others_are_told(tmp
     manifest = read_dataset(root)
     assert [(c.group, c.site) for c in manifest.cases] == [("AD", "Rome"), ("HC", ""), ("", "")]
     assert "no line for sub-03" in manifest.findings["sub-03"][0].message
-    assert [finding.code for finding in manifest.about] == ["table_separator"]
+    assert [finding.code for finding in manifest.about] == ["table-separator"]
     (root / "participants.tsv").write_text("participant_id\tgroup\nsub-01\tAD\nsub-01\tHC\n")
     with pytest.raises(InputError, match="lists sub-01 twice, with the group 'AD' and 'HC'"):
         read_dataset(root)

@@ -14,7 +14,8 @@ _ORDER = ("ok", "warn", "refuse")
 class Finding:
     """One observation.
 
-    ``code`` is stable and machine readable, ``message`` names the value, ``hint`` the remedy.
+    ``code`` is stable and machine readable, words with hyphens (``no-fit``); ``message`` names the value,
+    ``hint`` the remedy.
     """
 
     level: Level

@@ -156,7 +156,7 @@ def read_lines(path: Path | str) -> tuple[list[Line], tuple[Finding, ...]]:
     delimiter = stated[1] if stated else _delimiter(text, path)
     if path.suffix.lower() == ".tsv" and delimiter != "\t":
         message = f"{path.name} is called TSV, but {delimiter!r} separates its columns."
-        findings += (Finding("warn", "table_separator", message, "Check that the columns are right."),)
+        findings += (Finding("warn", "table-separator", message, "Check that the columns are right."),)
     reader = csv.reader(
         chain(io.StringIO(text, newline=""), (_END,)), delimiter=delimiter, skipinitialspace=True
     )
@@ -230,7 +230,7 @@ def _decoded(data: bytes, path: Path) -> tuple[str, tuple[Finding, ...]]:
         text, guess = data.decode("latin-1"), "Latin-1"
     message = f"{path.name} is not UTF-8; it was read as {guess}."
     hint = "Check letters with accents, or save it as UTF-8."
-    return text, (Finding("warn", "table_encoding", message, hint),)
+    return text, (Finding("warn", "table-encoding", message, hint),)
 
 
 def write_table(

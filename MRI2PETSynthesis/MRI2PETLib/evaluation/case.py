@@ -185,7 +185,7 @@ def _regions(
     own = {atlas.name for atlas in atlases}
     if case.template_to_native is None:
         message = "There is no transform between MNI space and this person: built-in regions are left out."
-        findings += (Finding("warn", "no_mni_transform", message, "Give the T1 (--t1)."),)
+        findings += (Finding("warn", "no-mni-transform", message, "Give the T1 (--t1)."),)
     else:
         chosen = [*built_in_parcellations(), *atlases]
     for parcellation in chosen:
@@ -198,7 +198,7 @@ def _regions(
     empty = [f"{r.name} ({r.parcellation})" for r in found if not r.index.size]
     if empty:
         message = f"{len(empty)} regions have no voxel inside the brain: {', '.join(empty[:5])}"
-        findings += (Finding("warn", "empty_region", message + ("." if len(empty) <= 5 else ", ...")),)
+        findings += (Finding("warn", "empty-region", message + ("." if len(empty) <= 5 else ", ...")),)
     if not any(r.index.size for r in found[1:]) and atlases:
         raise InputError("No region of the atlas has a voxel inside the brain.", "Check the atlas.")
     return parcellations, found, findings

@@ -71,8 +71,7 @@ def load_case(
     if t1 is not None and not same_grid(t1.image, grid):
         raise InputError(
             f"The T1 {paths.t1} ({_size(t1.image)}) and the synthetic PET {paths.synthetic} ({_size(grid)}) "
-            f"are not "
-            "on one grid.",
+            "are not on one grid.",
             "Give the T1 that the synthetic PET was made from.",
         )
     if t1 is not None:
@@ -179,7 +178,7 @@ def _rescale(
         how, record = f"scaled from {low:.4g} to {high:.4g} in the brain", {"minimum": low, "maximum": high}
     message = f"The real PET (unit: {unit}) was {how} to {wanted}: differences of the level are not seen."
     about = {"from": unit, "to": wanted, "where": "brain mask within the field of view of the PET", **record}
-    return to_unit(real, mask, wanted), about, (Finding("ok", "real_rescaled", message),)
+    return to_unit(real, mask, wanted), about, (Finding("ok", "real-rescaled", message),)
 
 
 def _brain(

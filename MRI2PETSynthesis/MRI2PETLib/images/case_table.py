@@ -144,7 +144,7 @@ def read_case_table(
         )
     findings = [
         Finding(
-            "warn", "table_column", f"The column {other} of {table.path.name} is not used.", f"Is it {name}?"
+            "warn", "table-column", f"The column {other} of {table.path.name} is not used.", f"Is it {name}?"
         )
         for other, name in similar.items()
     ]

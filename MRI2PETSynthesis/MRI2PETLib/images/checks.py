@@ -66,7 +66,7 @@ def check_field_of_view(raw: RawImage, kind: Kind) -> tuple[Finding, ...]:
     elif min(raw.size) < MIN_SLICES // 2:
         raise InputError(f"{covers}.", "Give a PET that covers the brain.")
     elif extent[axis] < MIN_EXTENT_MM:
-        return (Finding("warn", "small_field_of_view", f"{covers}.", "Check that the brain is inside."),)
+        return (Finding("warn", "small-field-of-view", f"{covers}.", "Check that the brain is inside."),)
     return ()
 
 
@@ -107,7 +107,7 @@ def clean_values(array: np.ndarray, raw: RawImage) -> tuple[np.ndarray, tuple[Fi
     if share >= _MAX_NON_FINITE_SHARE:
         raise InputError(f"{told}.", "Find the step that made them, or replace them with 0 on purpose.")
     values = np.where(bad, np.float32(0), values)
-    return values, (Finding("warn", "non_finite", f"{told}; set to 0."),)
+    return values, (Finding("warn", "non-finite", f"{told}; set to 0."),)
 
 
 def check_contrast(values: np.ndarray, raw: RawImage) -> None:
@@ -146,7 +146,7 @@ def to_mask(values: np.ndarray, raw: RawImage) -> tuple[np.ndarray, tuple[Findin
     if not fractional:
         return mask, ()
     message = f"{raw.path.name} holds probabilities; voxels of at least 0.5 are taken as inside."
-    return mask, (Finding("warn", "mask_thresholded", message),)
+    return mask, (Finding("warn", "mask-thresholded", message),)
 
 
 def to_labels(values: np.ndarray, raw: RawImage) -> np.ndarray:

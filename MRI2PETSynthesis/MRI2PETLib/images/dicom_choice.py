@@ -71,10 +71,10 @@ def choose_series(
     findings = []
     if best < 1:
         message = f"'{chosen.description}' is the only volume in {folder}, but its tags do not say {name}."
-        findings.append(Finding("warn", "series_not_recognised", message, f"Check that it is a {name}."))
+        findings.append(Finding("warn", "series-not-recognised", message, f"Check that it is a {name}."))
     elif len(series) > 1:
         message = f"Of {len(series)} series in {folder}, this one was taken as the {name}: {chosen.label()}."
-        findings.append(Finding("ok", "series_chosen", message))
+        findings.append(Finding("ok", "series-chosen", message))
     return ChosenSeries(chosen, tuple(findings))
 
 

@@ -118,5 +118,5 @@ def _check_slices(name: str, series: DicomSeries) -> tuple[Finding, ...]:
         )
     if unevenness > 0.02:
         message = f"The slices of {name} are {gaps.min():.3f} to {gaps.max():.3f} mm apart; taken as even."
-        return (Finding("warn", "uneven_slices", message),)
+        return (Finding("warn", "uneven-slices", message),)
     return ()

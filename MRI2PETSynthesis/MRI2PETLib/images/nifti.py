@@ -203,7 +203,7 @@ def _foreign_tail(path: Path, n_bytes: int) -> Finding:
     message = f"{path.name} ends with {n_bytes} bytes that do not belong to it; they are left out."
     return Finding(
         "warn",
-        "foreign_tail",
+        "foreign-tail",
         message,
         "The checksum before them is right.",
     )

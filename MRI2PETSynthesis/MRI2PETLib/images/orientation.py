@@ -152,7 +152,7 @@ def read_forms(
         if any(codes):
             reasons = " ".join(finding.message for finding in findings)
             raise InputError(f"The axes in the header of {name} are degenerate. {reasons}", _EXPORT)
-        findings.append(Finding("warn", "orientation_unknown", _no_form(name), _CONVERT))
+        findings.append(Finding("warn", "orientation-unknown", _no_form(name), _CONVERT))
     matrix = sform if sform is not None else qform
     if matrix is None:
         # As nibabel: centred, i from right to left. FSL and SPM take i from right to left too.
@@ -198,7 +198,7 @@ def _sform(header: Any, name: str, findings: list[Finding]) -> Matrix | None:
         return matrix
     state = "zero" if not matrix[:3].any() else "flat" if np.isfinite(matrix).all() else "not a number"
     message = f"The sform of {name} (code {code}) cannot be used: its matrix is {state}."
-    findings.append(Finding("warn", "sform_damaged", message, _EXPORT))
+    findings.append(Finding("warn", "sform-damaged", message, _EXPORT))
     return None
 
 
@@ -224,12 +224,12 @@ def _qform(
     matrix[:3, 3] = [header[f"qoffset_{axis}"] for axis in "xyz"]
     if not _usable(matrix):
         message = f"The qform of {name} (code {code}) cannot be used: it is not a number."
-        findings.append(Finding("warn", "qform_damaged", message, _EXPORT))
+        findings.append(Finding("warn", "qform-damaged", message, _EXPORT))
         return None, (0.0, 0.0, 0.0)
     if length > 1 + 1e-7:
         level: Level = "warn" if length > 1 + _QUATERNION_TOLERANCE else "ok"
         message = f"The quaternion of the qform of {name} is longer than 1 by {length - 1:.2g}; taken as 1."
-        findings.append(Finding(level, "quaternion_length", message))
+        findings.append(Finding(level, "quaternion-length", message))
     return matrix, (b, c, d)
 
 
@@ -245,7 +245,7 @@ def _contradictions(
                 f"differ by up to {apart:.1f} mm; the sform is used, as by nibabel and FSL."
             )
             hint = "ITK and Slicer may take the qform. Images made from it carry both. Check the overlay."
-            findings.append(Finding("warn", "sform_qform", message, hint))
+            findings.append(Finding("warn", "sform-qform", message, hint))
     if sform is not None:
         own, stated = np.linalg.norm(sform[:3, :3], axis=0), np.abs(np.asarray(header["pixdim"][1:4], float))
         if not np.abs((own - stated) * size).max() <= max(_SAME_MM, 1e-3 * float((own * size).max())):
@@ -255,7 +255,7 @@ def _contradictions(
                 f"by nibabel, FSL and SPM."
             )
             hint = "ITK and Slicer take the pixdim. Check the size of the head."
-            findings.append(Finding("warn", "voxel_size", message, hint))
+            findings.append(Finding("warn", "voxel-size", message, hint))
     return findings
 
 
@@ -274,7 +274,7 @@ def _unit(
         message = f"The header of {name} says {unit}s, but the numbers fit mm; taken as mm."
         factor = 1.0
     hint = "Check the size of the head; write the file again with the unit mm."
-    return factor, (Finding("warn", "unit_of_length", message, hint),)
+    return factor, (Finding("warn", "unit-of-length", message, hint),)
 
 
 def _pixdim(header: Any) -> tuple[float, float, float]:

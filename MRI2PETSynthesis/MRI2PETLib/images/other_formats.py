@@ -91,4 +91,4 @@ def _orientation(path: Path, name: str) -> tuple[Finding, ...]:
         f"taken to run from right to left, as FSL and SPM do."
     )
     hint = "Convert the original images again, to NIfTI (for example with dcm2niix)."
-    return (Finding("warn", "orientation_unknown", message, hint),)
+    return (Finding("warn", "orientation-unknown", message, hint),)

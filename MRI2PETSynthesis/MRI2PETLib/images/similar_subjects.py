@@ -16,7 +16,7 @@ from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.core.findings import Finding
 from MRI2PETLib.images.subjects import VISIT_MARKS, plain_name, subject_keys
 
-TWO_SPELLINGS, LAST_PART = "two_spellings", "last_part"
+TWO_SPELLINGS, LAST_PART = "two-spellings", "last-part"
 _SEPARATOR = re.compile(r"[_\-. ]+")
 _MONTH = r"(?:jan|feb|mar|apr|may|mai|jun|jul|aug|sep|oct|okt|nov|dec|dez)[a-z]*"
 _UNIT = (

@@ -77,7 +77,7 @@ def _seconds(
     """A time in s since TimeZero; 0 with a warning where the sidecar does not state it."""
     value = _number(sidecar, field, reasons)
     if value is None and sidecar.get(field) is None:
-        code = "decay_time_assumed" if field.startswith("Image") else "injection_assumed"
+        code = "decay-time-assumed" if field.startswith("Image") else "injection-assumed"
         findings.append(Finding("warn", code, f"The sidecar has no {field}; {assumption}."))
     return value or 0.0
 

@@ -64,13 +64,13 @@ def injection(data: pydicom.Dataset) -> tuple[Moment, tuple[Finding, ...]]:
             )
             message += "as the same zone."
             hint = f"Check it; {tag_name('TimezoneOffsetFromUTC')} would say it."
-            return start, (Finding("warn", "zone_assumed", message, hint),)
+            return start, (Finding("warn", "zone-assumed", message, hint),)
         if abs(apart - _QUARTER_S * round(apart / _QUARTER_S)) <= _SAME_S:
             return Moment(local + timedelta(seconds=apart), dated=True), ()
     if abs(apart) <= _SAME_S:
         return start, ()
     message = f"{names['DateTime']} says {start}, {names['Time']} {of_day}: the first is used."
-    return start, (Finding("warn", "injection_times_differ", message, "Check the time of the injection."),)
+    return start, (Finding("warn", "injection-times-differ", message, "Check the time of the injection."),)
 
 
 def acquisition(data: pydicom.Dataset) -> Moment:
@@ -133,11 +133,11 @@ def decay_reference_s(
     chosen = _chosen(by_frames, first)
     if chosen is not None:
         message = f"{what}; the decay reference follows from {tag_name('FrameReferenceTime')}."
-        return chosen, (Finding("ok", "decay_reference", message),)
+        return chosen, (Finding("ok", "decay-reference", message),)
     if series is None:
         raise TagError(f"{what}, and {tag_name('FrameReferenceTime')} does not tell the decay reference")
     message = f"{what}, so it was rewritten; the first acquisition is taken as the decay reference."
-    return first, (Finding("warn", "decay_reference", message, "Check the SUV against the scanner's."),)
+    return first, (Finding("warn", "decay-reference", message, "Check the SUV against the scanner's."),)
 
 
 def _by_frames(slices: Sequence[pydicom.Dataset], starts: np.ndarray, half_life_s: float) -> list[np.ndarray]:
@@ -172,7 +172,7 @@ def _contradiction(series: float, by_frames: list[np.ndarray]) -> tuple[Finding,
         return ()
     message = f"{tag_name('FrameReferenceTime')} and {tag_name('AcquisitionTime')} put the decay reference "
     message += f"{min(apart):.0f} s from {tag_name('SeriesTime')}, which is used."
-    return (Finding("warn", "decay_reference", message, "Check the SUV against the scanner's."),)
+    return (Finding("warn", "decay-reference", message, "Check the SUV against the scanner's."),)
 
 
 def _moment(data: pydicom.Dataset, what: str) -> Moment:
@@ -195,4 +195,4 @@ def _coarse(name: str, clock: str) -> tuple[Finding, ...]:
     if time_of_day(clock).total_seconds() % 3600 or len(clock) > 2:
         return ()
     message = f"{name} is '{clock}': only the hour of the injection is known."
-    return (Finding("warn", "injection_hour_only", message, "SUV may be far off; check it."),)
+    return (Finding("warn", "injection-hour-only", message, "SUV may be far off; check it."),)

@@ -55,7 +55,7 @@ def scale_from_dicom(slices: Sequence[pydicom.Dataset]) -> SuvScale:
     elif unit != "BQML":
         what = f"is '{unit}'" if unit else "is missing"
         message = f"{tag_name('Units')} {what}: no concentration that this program knows."
-        return SuvScale(1.0, "unknown", (Finding("warn", "unit_not_known", message),))
+        return SuvScale(1.0, "unknown", (Finding("warn", "unit-not-known", message),))
     correction = text(data, "DecayCorrection").upper()
     if correction == "NONE":
         raise InputError("The PET is not decay-corrected (DecayCorrection NONE).", "Export corrected images.")
@@ -117,12 +117,12 @@ def _half_life_s(info: pydicom.Dataset, findings: list[Finding]) -> float:
         if nuclide is None:
             raise TagError(f"{error} and {tag_name('RadionuclideCodeSequence')} names no nuclide") from None
         message = f"{error}; that of {nuclide.name} is used ({nuclide.half_life_s:g} s)."
-        findings.append(Finding("ok", "half_life_of_nuclide", message))
+        findings.append(Finding("ok", "half-life-of-nuclide", message))
         return nuclide.half_life_s
     if nuclide is not None and abs(stated / nuclide.half_life_s - 1) > _SAME_HALF_LIFE:
         message = f"{tag_name('RadionuclideHalfLife')} is {stated:g} s, but the nuclide is {nuclide.name} "
         message += f"({nuclide.half_life_s:g} s); the stated one is used."
-        findings.append(Finding("warn", "half_life_doubtful", message, "Check the tags of the tracer."))
+        findings.append(Finding("warn", "half-life-doubtful", message, "Check the tags of the tracer."))
     return stated
 
 

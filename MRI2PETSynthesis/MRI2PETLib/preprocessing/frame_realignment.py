@@ -80,17 +80,17 @@ class RealignedMean:
     def findings(self) -> tuple[Finding, ...]:
         """What to tell about the motion."""
         if not self.motions:
-            return (Finding("ok", "frames_realigned", "One frame lies in the window: nothing to realign."),)
+            return (Finding("ok", "frames-realigned", "One frame lies in the window: nothing to realign."),)
         worst = max(self.motions, key=lambda m: m.displacement_mm if m.used else 0.0)
         message = f"{len(self.motions)} frames were realigned to frame {self.reference}; the largest mean "
         message += f"displacement of the head was {worst.displacement_mm:.1f} mm (frame {worst.frame})."
         level = "warn" if worst.displacement_mm > _TOLD_MM else "ok"
         hint = "Attenuation correction does not follow the head: look at the PET." if level == "warn" else ""
-        told = [Finding(level, "frames_realigned", message, hint)]  # type: ignore[arg-type]
+        told = [Finding(level, "frames-realigned", message, hint)]  # type: ignore[arg-type]
         for motion in (m for m in self.motions if not m.used):
             message = f"Frame {motion.frame} did not fit the others ({motion.translation_mm:.0f} mm, "
             message += f"{motion.rotation_deg:.0f} degrees): it is averaged where it was."
-            told.append(Finding("warn", "frame_not_realigned", message, "Look at that frame."))
+            told.append(Finding("warn", "frame-not-realigned", message, "Look at that frame."))
         return tuple(told)
 
 

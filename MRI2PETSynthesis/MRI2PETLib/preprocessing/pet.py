@@ -144,7 +144,7 @@ def _from_sidecar(raw: RawImage, unit: str | None) -> _Stated:
     if stated.unit == "Bq/mL":
         weight = bids.body_weight(raw.path, sidecar)
         return _Stated(times, scale_from_bids(sidecar, weight, factor=stated.factor), tracer)
-    told = (Finding("warn", "unit_not_known", f"In Units {stated.note}."),) if stated.note else ()
+    told = (Finding("warn", "unit-not-known", f"In Units {stated.note}."),) if stated.note else ()
     return _Stated(times, SuvScale(stated.factor, stated.unit, told), tracer)
 
 
@@ -185,13 +185,13 @@ def check_unit(image: sitk.Image, unit: Unit) -> tuple[Finding, ...]:
         message = (
             f"The unit of the PET is not stated; a median of {median:.4g} in the head looks like {looks}."
         )
-        return (Finding("warn", "unit_unknown", message, "State the unit (SUV, SUVR, Bq/mL or normalised)."),)
+        return (Finding("warn", "unit-unknown", message, "State the unit (SUV, SUVR, Bq/mL or normalised)."),)
     contradiction = median <= high if unit == "Bq/mL" else median > _LOOKS_LIKE_BQ
     if contradiction:
         message = (
             f"The unit of the PET is said to be {unit}, but a median of {median:.4g} looks like {looks}."
         )
-        return (Finding("warn", "unit_doubtful", message, "Check the unit."),)
+        return (Finding("warn", "unit-doubtful", message, "Check the unit."),)
     return ()
 
 

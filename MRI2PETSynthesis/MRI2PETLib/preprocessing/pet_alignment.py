@@ -160,7 +160,7 @@ def _judge_as_it_lies(poses: FoundPoses) -> tuple[Finding, ...]:
         f"{lies.angle_to(best):.0f} degrees (mutual information {lies.information:.2f} there, "
         f"{best.information:.2f} where it fits best)."
     )
-    return (Finding("warn", "pet_apart", message, "Look at the overlay of PET and T1."),)
+    return (Finding("warn", "pet-apart", message, "Look at the overlay of PET and T1."),)
 
 
 def _judge_coverage(coverage: float) -> tuple[Finding, ...]:
@@ -169,9 +169,9 @@ def _judge_coverage(coverage: float) -> tuple[Finding, ...]:
     if coverage < MIN_COVERAGE:
         message = f"The PET covers {100 * coverage:.0f} % of the brain: the two do not overlap."
         hint = "Check that T1 and PET are of one person; --register rigid searches the position."
-        return (Finding("refuse", "pet_field_of_view", message, hint),)
+        return (Finding("refuse", "pet-field-of-view", message, hint),)
     message = f"{100 * (1 - coverage):.1f} % of the brain is outside the field of view of the PET."
-    return (Finding("warn", "pet_field_of_view", message, "Those voxels are left out."),)
+    return (Finding("warn", "pet-field-of-view", message, "Those voxels are left out."),)
 
 
 def _judge_overlap(overlap: float) -> tuple[Finding, ...]:
@@ -179,7 +179,7 @@ def _judge_overlap(overlap: float) -> tuple[Finding, ...]:
         return ()
     message = f"PET and T1 do not overlap (Dice of the brains {overlap:.2f}, at least {MIN_OVERLAP} needed)."
     hint = "Check that both are of the same person and that the PET shows the brain."
-    return (Finding("refuse", "pet_t1_overlap", message, hint),)
+    return (Finding("refuse", "pet-t1-overlap", message, hint),)
 
 
 def brain_overlap(pet: sitk.Image, mask: sitk.Image, measured: sitk.Image | None = None) -> float:

@@ -106,7 +106,7 @@ def window_findings(times: FrameTimes, window: FrameWindow) -> tuple[Finding, ..
             f"the window of {window.tracer} ({window.why})." if known else f"{window.why} is taken."
         )
         hint = "Another one: --window START END, in min."
-        findings.append(Finding("ok" if known else "warn", "window_default", message, hint))
+        findings.append(Finding("ok" if known else "warn", "window-default", message, hint))
     inside = overlap_s(times, window)
     whole = np.array(times.duration_s)
     cut = (inside > 0) & (whole - inside > 1.0)
@@ -116,7 +116,7 @@ def window_findings(times: FrameTimes, window: FrameWindow) -> tuple[Finding, ..
         )
         message = f"Frames lie only partly in the window of {window} ({frames} min); each counts by the time "
         message += "inside, with its mean over the whole frame."
-        findings.append(Finding("warn", "partial_frames", message))
+        findings.append(Finding("warn", "partial-frames", message))
     return tuple(findings)
 
 
@@ -126,7 +126,7 @@ def check_static_window(times: FrameTimes | None, window: FrameWindow) -> tuple[
         if not window.is_stated:
             return ()
         message = f"The PET has one frame and does not say when it was measured: {window} cannot be checked."
-        return (Finding("warn", "window_not_checked", message),)
+        return (Finding("warn", "window-not-checked", message),)
     inside = float(overlap_s(times, window).sum())
     length, whole = _length_s(window), sum(times.duration_s)
     if inside >= MIN_COVERAGE * length and whole - inside <= (1.0 - MIN_COVERAGE) * length:
@@ -134,7 +134,7 @@ def check_static_window(times: FrameTimes | None, window: FrameWindow) -> tuple[
     begin, end = times.range_min
     message = f"The PET was measured from {begin:.0f} to {end:.0f} min; it covers "
     message += f"{_of_window(np.array(inside), window)}."
-    return (Finding("warn", "other_window", message, "Compare it only with PETs of the same window."),)
+    return (Finding("warn", "other-window", message, "Compare it only with PETs of the same window."),)
 
 
 def _length_s(window: FrameWindow) -> float:

@@ -114,12 +114,12 @@ def judge_pose(pose: Pose, poses: FoundPoses) -> tuple[Finding, ...]:
             f"{pose.information:.2f} and {poses.other.information:.2f})."
         )
         hint = "Check that both are of one person and that the PET shows the brain, or align them by hand."
-        return (Finding("refuse", "pet_position", message, f"{hint} Then --register header."),)
+        return (Finding("refuse", "pet-position", message, f"{hint} Then --register header."),)
     angle = pose.angle_to(poses.as_it_lies)
     findings = judge_sides(pose, poses)
     if angle > _LARGE_ROTATION_DEG:
         message = f"The PET was rotated by {angle:.0f} degrees to fit the T1."
-        findings += (Finding("warn", "pet_rotation", message, "Check the overlay."),)
+        findings += (Finding("warn", "pet-rotation", message, "Check the overlay."),)
     return findings
 
 
@@ -132,10 +132,10 @@ def judge_sides(pose: Pose, poses: FoundPoses) -> tuple[Finding, ...]:
             f"mirrored {poses.mirrored.information:.2f}): the header of one of them swaps left and right."
         )
         hint = "Convert both again from the scanner's files. If you know the sides: --register header."
-        return (Finding("refuse", "pet_mirrored", message, hint),)
+        return (Finding("refuse", "pet-mirrored", message, hint),)
     if share > UNDECIDED:
         message = "The mirror image of the PET fits the T1 as well: the images do not tell left from right."
-        return (Finding("warn", "pet_sides", message, "Check the sides in the overlay."),)
+        return (Finding("warn", "pet-sides", message, "Check the sides in the overlay."),)
     return ()
 
 

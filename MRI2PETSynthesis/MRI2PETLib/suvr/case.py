@@ -93,7 +93,7 @@ def quantify(paths: SuvrPaths, setup: SuvrSetup, *, progress: ProgressCallback =
     t1 = None if paths.t1 is None else read_image(paths.t1, kind="t1")
     mask = None if paths.mask is None else read_image(paths.mask, kind="mask").image
     # A ratio needs no unit, so an unstated one is no reason for a warning here.
-    own = tuple(f for f in pet.verdict.findings if f.code != "unit_unknown")
+    own = tuple(f for f in pet.verdict.findings if f.code != "unit-unknown")
     verdict = Verdict(own) + (t1.verdict if t1 is not None else ())
     steps = _steps(pet, t1, mask, setup)
     methods: dict[str, Quantified] = {}

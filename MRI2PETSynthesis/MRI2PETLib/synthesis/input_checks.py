@@ -142,18 +142,18 @@ def full_checks(
 
 # Findings of a PET that are about its unit.
 _UNIT_CODES = (
-    "unit_unknown",
-    "unit_doubtful",
-    "unit_not_known",
-    "no_suv",
+    "unit-unknown",
+    "unit-doubtful",
+    "unit-not-known",
+    "no-suv",
     "counts",
-    "decay_time_assumed",
-    "injection_assumed",
-    "injection_times_differ",
-    "injection_hour_only",
-    "zone_assumed",
-    "decay_reference",
-    "half_life_doubtful",
+    "decay-time-assumed",
+    "injection-assumed",
+    "injection-times-differ",
+    "injection-hour-only",
+    "zone-assumed",
+    "decay-reference",
+    "half-life-doubtful",
 )
 
 
@@ -230,7 +230,7 @@ def _synthetic(t1: bool, pet: bool) -> list[Finding]:
     for is_so, what in ((t1, "T1"), (pet, "PET")):
         if is_so:
             message = f"The {what} says of itself that a model made it: it is no measurement."
-            found.append(Finding("refuse", "synthetic_input", message, f"Choose a measured {what}."))
+            found.append(Finding("refuse", "synthetic-input", message, f"Choose a measured {what}."))
     return found
 
 
@@ -239,7 +239,7 @@ def _overlap(share: float) -> list[Finding]:
         return []
     message = f"By their headers, only {100 * share:.0f} % of the smaller field of view is shared."
     hint = "Check that both are of one person and one session; look at the overlay after registration."
-    return [Finding("warn", "headers_apart", message, hint)]
+    return [Finding("warn", "headers-apart", message, hint)]
 
 
 def _check_brain(

@@ -55,7 +55,7 @@ def read_parcellation(path: Path | str, labels: Path | str | None = None, *, spa
             f"{len(unnamed)} labels of {path.name} have no name in the label table ({_listed(unnamed)})."
         )
         hint = "Check that the table belongs to the map."
-        findings += (Finding("warn", "labels_without_name", message, hint),)
+        findings += (Finding("warn", "labels-without-name", message, hint),)
     source = f"{path.name} (sha256 {loaded.sha256[:12]})"
     return Parcellation(_stem(path), loaded.image, chosen, space, source, findings)
 

@@ -97,8 +97,7 @@ def _paper_regions() -> Parcellation:
         "paper21",
         "paper_regions.csv",
         "Coordinate regions: spheres at MNI coordinates, named after the 21 Harvard-Oxford structures of "
-        "Ferrante et "
-        "al. 2025, which they are not.",
+        "Ferrante et al. 2025, which they are not.",
     )
 
 
@@ -208,8 +207,7 @@ def check_overlap(parcellation: Parcellation, labels: np.ndarray, brain: np.ndar
         other = "native" if parcellation.space == "mni" else "mni"
         raise InputError(
             f"The atlas {parcellation.name!r} does not lie on the brain: taken as {parcellation.space} "
-            f"space, the "
-            f"overlap is {share:.2f} (at least {MIN_OVERLAP} expected).",
+            f"space, the overlap is {share:.2f} (at least {MIN_OVERLAP} expected).",
             f"If it is in {other} space, say --atlas-space {other}; else check its header.",
         )
     return share
@@ -252,7 +250,7 @@ def check_sides(parcellation: Parcellation) -> tuple[Finding, ...]:
             "Left and right are swapped in the label table, or it belongs to another map: give the right "
             "one.",
         )
-    return (Finding("warn", "atlas_sides", f"{message}: {', '.join(wrong)}.", "Check the label table."),)
+    return (Finding("warn", "atlas-sides", f"{message}: {', '.join(wrong)}.", "Check the label table."),)
 
 
 def _centres_x(image: sitk.Image) -> dict[int, float]:

@@ -176,7 +176,7 @@ def _from_bids(root: Path) -> Manifest:
             )
             if people is not None and person.name not in people:
                 message = f"{PARTICIPANTS} has no line for {person.name}: its group and genotype are unknown."
-                findings[name] = (Finding("warn", "no_participant", message, "Add the line, or correct it."),)
+                findings[name] = (Finding("warn", "no-participant", message, "Add the line, or correct it."),)
     return Manifest(tuple(cases), findings, () if people is None else people.findings)
 
 

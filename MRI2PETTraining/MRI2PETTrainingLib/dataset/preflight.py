@@ -183,7 +183,7 @@ def _volume_findings(prepared: Sequence[Prepared]) -> dict[str, list[Finding]]:
                 f"{entry.case.subject!r} {a:.0f} mL: two people under one id?"
             )
             hint = "Look at both T1s and correct the subject."
-            found[entry.case.case].append(Finding("warn", "brain_volume", message, hint))
+            found[entry.case.case].append(Finding("warn", "brain-volume", message, hint))
     return found
 
 
