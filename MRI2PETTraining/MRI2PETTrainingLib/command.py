@@ -74,10 +74,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=None,
         help="less memory, about 1.3 x the time",
     )
-    training.add_argument("--init", default="", metavar="ID|DIR", help="model whose weights to start from")
-    pre = parser.add_argument_group("pre-training on MRIs without PET (then --init RUN/fold_0/bundle)")
+    training.add_argument(
+        "--init",
+        default="",
+        metavar="ID|DIR",
+        help="model whose weights to start from; a run's folder: each fold from the same fold of it",
+    )
+    pre = parser.add_argument_group("pre-training on MRIs without PET (then --init RUN)")
     pre.add_argument(
-        "--unpaired", type=Path, metavar="MRIS", help="train on these, each in the style of a PET of DATASET"
+        "--unpaired",
+        type=Path,
+        metavar="MRIS",
+        help="train on these, each in the style of a PET of DATASET; folds as DATASET's",
     )
     pre.add_argument(
         "--vgg19",
@@ -193,7 +201,9 @@ def _pretraining(args: argparse.Namespace, plan: Plan, reporter: Reporter) -> Pl
     from MRI2PETLib.synthesis.cases import find_cases
     from MRI2PETTrainingLib.crossval import is_first_process
     from MRI2PETTrainingLib.dataset.preflight import prepare_dataset
+    from MRI2PETTrainingLib.folds import make_folds
     from MRI2PETTrainingLib.pretraining import MANIFEST, histogram_style, write_pairs
+    from MRI2PETTrainingLib.run_folder import FOLDS
 
     cache = plan.cache or plan.run / "cache"
     pairs = plan.run / "cache" / "pairs"
@@ -213,17 +223,24 @@ def _pretraining(args: argparse.Namespace, plan: Plan, reporter: Reporter) -> Pl
             workers=plan.workers,
             reporter=reporter,
         )
+        folds = make_folds(
+            [entry.case for entry in pets.values()],
+            plan.n_folds,
+            seed=plan.seed,
+            keep_together=plan.keep_together,
+            leave_one_site_out=plan.leave_one_site_out,
+        )
         write_pairs(
             find_cases([args.unpaired]),
-            list(pets.values()),
+            pets,
+            folds,
             plan.preset.space,
             pairs,
             style,
-            seed=plan.seed,
             progress=reporter.progress,
         )
     options = replace(plan.options, subjects=None, adjust_genotype=False)
-    return replace(plan, dataset=pairs / MANIFEST, options=options)
+    return replace(plan, dataset=pairs / MANIFEST, options=options, folds=pairs / FOLDS, keep_together=())
 
 
 def _check_packages(error: type[Exception]) -> None:

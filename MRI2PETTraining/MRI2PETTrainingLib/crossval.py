@@ -37,6 +37,7 @@ from MRI2PETTrainingLib.dataset.preflight import prepare_dataset
 from MRI2PETTrainingLib.folds import Fold, Folds, check_leakage, make_folds, read_folds, write_folds
 from MRI2PETTrainingLib.plan import Plan, claim, settings_of
 from MRI2PETTrainingLib.run_folder import FOLD, FOLDS, REPORT, RUN, FoldResult, fold_folder
+from MRI2PETTrainingLib.warm_start import check_unseen, initial_bundle
 
 if TYPE_CHECKING:
     from MRI2PETTrainingLib.fit import Hardware
@@ -68,8 +69,9 @@ def prepare_run(plan: Plan, reporter: Reporter) -> tuple[Manifest, dict[str, Pre
     )
     cases = [entry.case for entry in prepared.values()]
     path = plan.run / FOLDS
-    if path.is_file():
-        folds = read_folds(path)
+    given = path if path.is_file() else plan.folds
+    if given is not None:
+        folds = read_folds(given)
         check_leakage(folds, cases, plan.keep_together)
     else:
         folds = make_folds(
@@ -79,7 +81,9 @@ def prepare_run(plan: Plan, reporter: Reporter) -> tuple[Manifest, dict[str, Pre
             keep_together=plan.keep_together,
             leave_one_site_out=plan.leave_one_site_out,
         )
-        write_folds(path, folds)
+    write_folds(path, folds)
+    chosen = [fold for fold in folds.folds if not plan.only or fold.number in plan.only]
+    check_unseen(plan.initial, chosen, prepared, reporter)
     listed = [{"case": asdict(e.case), "folder": str(e.folder.resolve())} for e in prepared.values()]
     write_json(plan.run / READY, {"settings": settings_of(plan), "cases": listed})
     return manifest, prepared, folds
@@ -151,7 +155,6 @@ def is_first_process() -> bool:
 def _train_fold(
     plan: Plan, fold: Fold, prepared: Mapping[str, Prepared], reporter: _Part, first: bool
 ) -> None:
-    from MRI2PETLib.models.store import find_bundle
     from MRI2PETTrainingLib.fit import fit_fold
 
     folder = fold_folder(plan.run, fold.number)
@@ -162,7 +165,7 @@ def _train_fold(
         from MRI2PETTrainingLib.dataset.genotype import adjust
 
         train, validation, test = adjust(folder / "adjusted", train, validation, test)
-    initial = find_bundle(plan.initial) if plan.initial else None
+    initial = initial_bundle(plan.initial, fold.number)
     fitted = fit_fold(
         folder,
         train,

@@ -28,9 +28,11 @@ from MRI2PETLib.templates.icbm152 import load_template
 from MRI2PETTrainingLib.dataset.cache import MASK, REAL, SOURCE, Prepared, cubic_coefficients
 from MRI2PETTrainingLib.fit import Fitted
 from MRI2PETTrainingLib.presets import Preset
+from MRI2PETTrainingLib.run_folder import BUNDLE
+from MRI2PETTrainingLib.warm_start import IMAGES, images_of
 
 _MODALITY = {"MR": "T1-weighted MRI", "PET": "PET"}
-BUNDLE, MEAN_PET, ENSEMBLE, PREDICTIONS = "bundle", "mean_pet.nii.gz", "ensemble", "predictions"
+MEAN_PET, ENSEMBLE, PREDICTIONS = "mean_pet.nii.gz", "ensemble", "predictions"
 
 
 def save_fold_bundle(
@@ -56,6 +58,7 @@ def save_fold_bundle(
             **preset.to_dict(),
             **details,
             "epoch": fitted.epoch,
+            IMAGES: images_of(train),
             "validation": {"nmse": chosen["val_nmse"], "r": chosen["val_r"]},
             "cost": fitted.cost,
         },
@@ -74,7 +77,11 @@ def save_ensemble(
         "name": f"{preset.name}, ensemble of {len(bundles)} folds",
         "description": f"{preset.description}. Mean of {len(bundles)} networks, each trained on "
         f"another part of {_people(all_cases)}.",
-        "training": {"preset": preset.to_dict(), "folds": {name: b.sha256 for name, b in bundles.items()}},
+        "training": {
+            "preset": preset.to_dict(),
+            "folds": {name: b.sha256 for name, b in bundles.items()},
+            IMAGES: images_of(all_cases),
+        },
         "baselines": {"cubic_of_t1": {"coefficients": cubic_coefficients(all_cases)}},
     }
     networks = {name: bundle.network() for name, bundle in bundles.items()}

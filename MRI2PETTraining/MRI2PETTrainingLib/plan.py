@@ -18,6 +18,7 @@ from MRI2PETLib.jobs.detached import JOB, JOB_LOG
 from MRI2PETTrainingLib.dataset.preflight import DatasetOptions
 from MRI2PETTrainingLib.presets import Preset
 from MRI2PETTrainingLib.run_folder import FOLDS, RUN, has_begun
+from MRI2PETTrainingLib.warm_start import describe
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,8 @@ class Plan:
     :ivar only: numbers of the folds to train; empty for all.
     :ivar workers: processes that prepare cases.
     :ivar loaders: processes that load batches; ``None``: as many as the device needs.
+    :ivar initial: what the weights start from, see :mod:`.warm_start`.
+    :ivar folds: file of the folds to use instead of making some.
     :ivar resume: go on with a run folder that exists.
     """
 
@@ -39,6 +42,7 @@ class Plan:
     keep_together: tuple[str, ...] = ()
     leave_one_site_out: bool = False
     initial: str = ""
+    folds: Path | None = None
     cache: Path | None = None
     workers: int = 1
     device: str = "auto"
@@ -51,11 +55,6 @@ class Plan:
 
 def settings_of(plan: Plan) -> dict[str, Any]:
     """Everything that decides the result, as JSON keeps it."""
-    initial = None
-    if plan.initial:
-        from MRI2PETLib.models.store import find_bundle
-
-        initial = find_bundle(plan.initial).sha256
     content = {
         "preset": plan.preset.to_dict(),
         "dataset": str(plan.dataset.resolve()),
@@ -64,7 +63,7 @@ def settings_of(plan: Plan) -> dict[str, Any]:
         "seed": plan.seed,
         "keep_together": list(plan.keep_together),
         "leave_one_site_out": plan.leave_one_site_out,
-        "init_from": initial,
+        "init_from": describe(plan.initial),
         "processes": plan.devices * plan.nodes,
     }
     return json.loads(json.dumps(content))

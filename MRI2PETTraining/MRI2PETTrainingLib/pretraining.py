@@ -1,8 +1,14 @@
 """Pre-training on MRIs without PET: each is made into a pair by giving it the style of a real PET.
 
 The pairs are a dataset like any other (a manifest, marked as simulated), so the training knows nothing of
-this; the model that it gives is then the start of another training (``--init``). The idea is that of
-Theodorou et al. 2025. Two styles:
+this; the models that it gives are then the start of another training (``--init``). The idea is that of
+Theodorou et al. 2025.
+
+The folds are those of the dataset that the PETs come from: in each fold a pair stands on the side of the
+person whose PET it imitates (the column ``donor``). So the model of a fold has learnt nothing from the PETs
+that the same fold of the later training tests.
+
+Two styles:
 
 * ``histogram``: the MRI blurred like a PET, its values inside the brain replaced by those of the same rank
   in the PET;
@@ -12,13 +18,15 @@ Theodorou et al. 2025. Two styles:
 from __future__ import annotations
 
 import json
-import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import SimpleITK as sitk
 
+from MRI2PETLib.core.checksums import sha256_of_voxels
 from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.core.files import make_folder, staged_folder
 from MRI2PETLib.core.progress import ProgressCallback, no_progress
@@ -26,10 +34,13 @@ from MRI2PETLib.core.tables import write_table
 from MRI2PETLib.evaluation.scaling import smooth_in_mask
 from MRI2PETLib.images.formats import sidecar_path
 from MRI2PETLib.images.io import read_image, write_image
+from MRI2PETLib.images.subjects import subject_keys
 from MRI2PETLib.models.model_space import ModelSpace, decode, encode
 from MRI2PETLib.preprocessing.brain_mask import extract_brain
 from MRI2PETLib.synthesis.cases import Case
-from MRI2PETTrainingLib.dataset.cache import Prepared
+from MRI2PETTrainingLib.dataset.cache import DERIVED_FROM, Prepared
+from MRI2PETTrainingLib.folds import Fold, Folds, write_folds
+from MRI2PETTrainingLib.run_folder import FOLDS
 
 MANIFEST, PET, MASK = "manifest.csv", "PET.nii.gz", "brain_mask.nii.gz"
 PSF_MM = 6.0  # a usual resolution of reconstructed brain PET
@@ -57,36 +68,89 @@ def histogram_style(
 
 def write_pairs(
     mris: Sequence[Case],
-    pets: Sequence[Prepared],
+    pets: Mapping[str, Prepared],
+    folds: Folds,
     space: ModelSpace,
     folder: Path,
     style: Style = histogram_style,
     *,
-    seed: int = 0,
     progress: ProgressCallback = no_progress,
 ) -> Path:
-    """Write a pseudo-PET and a brain mask for each MRI; those that are there already are kept.
+    """Write a pseudo-PET and a brain mask for each MRI; those that are there already are kept. Folds of the
+    pairs go to ``folds.json`` beside the manifest.
 
-    :param pets: prepared cases; each MRI takes the style of one of them, drawn by seed and name.
+    :param pets: prepared cases by name; see :func:`assign_styles` for who imitates whom.
+    :param folds: of these cases.
     :param space: of the model to train; MRI to PET.
     :returns: the manifest of the pairs, to be used as a dataset.
-    :raises InputError: if there is no MRI or no PET, or the model goes from PET to MRI.
+    :raises InputError: if there is no MRI or no PET, too few MRIs for the folds, or the model goes from PET
+        to MRI.
     :raises OutputError: if the folder cannot be written to.
     """
     if not mris or not pets or space.target_modality != "PET":
         raise InputError("Pre-training needs MRIs, at least one PET, and a model from MRI to PET.")
+    people = subject_keys([case.name for case in mris])
+    styles = assign_styles(mris, people, pets, folds)
     rows = []
     for number, case in enumerate(mris):
         progress(number, len(mris), f"pseudo-PET of {case.name}")
-        rng = np.random.default_rng([seed, zlib.crc32(case.name.encode())])
-        chosen = pets[int(rng.integers(len(pets)))]
+        chosen = pets[styles[case.name]]
         own = folder / case.name
         request = {"style": _name(style), "pet": chosen.folder.name, "space": space.to_dict()}
         if not _is_there(own, request):
             _write_pair(case, chosen, space, own, style, request)
-        rows.append((case.name, case.t1.resolve(), f"{case.name}/{PET}", f"{case.name}/{MASK}"))
+        files = f"{case.name}/{PET}", f"{case.name}/{MASK}"
+        rows.append((case.name, people[case.name], chosen.case.subject, case.t1.resolve(), *files))
     progress(1, 1, "pseudo-PETs")
-    return write_table(folder / MANIFEST, ("case", "t1", "pet", "mask"), rows)
+    write_folds(folder / FOLDS, follow(folds, styles))
+    return write_table(folder / MANIFEST, ("case", "subject", "donor", "t1", "pet", "mask"), rows)
+
+
+def assign_styles(
+    mris: Sequence[Case], people: Mapping[str, str], pets: Mapping[str, Prepared], folds: Folds
+) -> dict[str, str]:
+    """Which PET each MRI imitates, by case names.
+
+    All MRIs of a person imitate one PET. A person who is in the dataset (the same image) imitates their own;
+    the others take the PETs in turn, fold after fold, so that every fold gets some.
+
+    :param people: subject of each MRI.
+    """
+    owner = {image: name for name, entry in sorted(pets.items()) for image in entry.about["images"][:1]}
+    known = {
+        people[case.name]: owner[digest] for case in mris for digest in [_digest(case)] if digest in owner
+    }
+    rng = np.random.default_rng(folds.seed)
+    shuffled = [list(rng.permutation(sorted(fold.test))) for fold in folds.folds]
+    in_turn = [str(name) for row in zip_longest(*shuffled) for name in row if name is not None]
+    others = sorted(set(people.values()) - set(known))
+    chosen = known | {subject: in_turn[n % len(in_turn)] for n, subject in enumerate(others)}
+    return {case.name: chosen[people[case.name]] for case in mris}
+
+
+def follow(folds: Folds, styles: Mapping[str, str]) -> Folds:
+    """Folds of pairs: each on the side of the case whose style it has.
+
+    :raises InputError: if a side of a fold is empty.
+    """
+    new = []
+    for fold in folds.folds:
+        sides = {}
+        for side in ("train", "validation", "test"):
+            sides[side] = tuple(sorted(n for n, pet in styles.items() if pet in getattr(fold, side)))
+            if not sides[side]:
+                raise InputError(
+                    f"{len(styles)} MRI(s) are too few for {len(folds.folds)} folds: in fold {fold.number} "
+                    f"none imitates a PET of the {side} people.",
+                    "Use fewer folds (--folds), here and for the training, or give more MRIs.",
+                )
+        new.append(Fold(fold.number, **sides))
+    return Folds("as the dataset of the PETs", folds.seed, ("subject", "donor"), tuple(new))
+
+
+def _digest(case: Case) -> str:
+    t1 = read_image(case.t1, kind="t1", series_uid=case.inputs.series)
+    return sha256_of_voxels(sitk.GetArrayViewFromImage(t1.image))
 
 
 def _write_pair(
@@ -106,6 +170,7 @@ def _write_pair(
         "Units": space.output_unit,
         "Simulated": True,
         "Description": "Pseudo-PET: the MRI in the style of a PET, for pre-training. It shows no tracer.",
+        DERIVED_FROM: pet.about["images"],
         "Request": request,
     }
     with staged_folder(make_folder(folder), last=PET) as staging:

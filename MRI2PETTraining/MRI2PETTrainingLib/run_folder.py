@@ -17,7 +17,7 @@ from MRI2PETTrainingLib.presets import read_preset
 
 RUN, CASES, FOLDS, FOLD = "run.json", "cases.csv", "folds.json", "fold.json"
 CURVES, REPORT, ENSEMBLE = "metrics.csv", "report.html", "ensemble"
-CHECKPOINTS, PRESETS = "checkpoints", "preset"
+CHECKPOINTS, PRESETS, BUNDLE = "checkpoints", "preset", "bundle"
 
 
 def fold_folder(run: Path, number: int) -> Path:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from MRI2PETLib.core.errors import BundleError, Cancelled, InputError, MRI2PETError
 from MRI2PETLib.jobs.child_process import Callbacks, Outcome, Progress, child_python
@@ -152,12 +152,14 @@ def request_of(view: RunView) -> Request:
         ) from error
 
 
-def _model_with(sha256: str | None) -> str:
-    """Id of the model with these weights."""
-    if not sha256:
+def _model_with(initial: str | dict[str, Any] | None) -> str:
+    """The model with these weights, or the run whose folds they are of."""
+    if not initial:
         return ""
+    if isinstance(initial, dict):
+        return str(initial["run"])
     for bundle in list_bundles()[0]:
-        if bundle.sha256 == sha256:
+        if bundle.sha256 == initial:
             return str(bundle.folder)
     raise InputError(
         "The model that this run started from is not installed any more.", "Import it, then resume."

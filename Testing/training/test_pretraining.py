@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +12,16 @@ import SimpleITK as sitk
 import torch
 from scipy import ndimage
 
+from MRI2PETLib.core.checksums import sha256_of_voxels
 from MRI2PETLib.core.errors import InputError
+from MRI2PETLib.images.io import read_image
 from MRI2PETLib.models.model_space import ModelSpace
 from MRI2PETLib.synthesis.cases import Case
 from MRI2PETLib.synthesis.settings import CaseInputs
+from MRI2PETTrainingLib.dataset.cache import Prepared
 from MRI2PETTrainingLib.dataset.manifest import read_dataset
-from MRI2PETTrainingLib.pretraining import histogram_style, write_pairs
+from MRI2PETTrainingLib.folds import Fold, Folds, check_leakage, read_folds
+from MRI2PETTrainingLib.pretraining import assign_styles, follow, histogram_style, write_pairs
 from MRI2PETTrainingLib.vgg_style import CONVOLUTIONS, VGGFeatures, VGGStyle, _gram, read_vgg
 from small_datasets import prepared_cases, write_pair
 
@@ -56,19 +61,38 @@ def test_histogram_style_has_the_values_of_the_pet_and_the_order_of_the_blurred_
 @pytest.fixture(scope="module")
 def mris(tmp_path_factory: pytest.TempPathFactory) -> list[Case]:
     root = tmp_path_factory.mktemp("mris")
-    for number in range(2):
+    for number in range(3):
         write_pair(root / f"m{number}", number)
     return [
         Case(f"m{n}", root / f"m{n}" / "T1.nii.gz", inputs=CaseInputs(root / f"m{n}" / "brain_mask.nii.gz"))
-        for n in range(2)
+        for n in range(3)
     ]
 
 
+def dataset_of(folder: Path, names: list[str], size: int = 16) -> dict[str, Prepared]:
+    """Prepared cases that say which images they are made of."""
+    cases = prepared_cases(folder, names, size=size)
+    return {
+        c.case.case: replace(
+            c, about={**c.about, "images": [f"t1 of {c.case.case}", f"pet of {c.case.case}"]}
+        )
+        for c in cases
+    }
+
+
+def three_folds(names: list[str]) -> Folds:
+    """Each person is tested once, validates once and trains once."""
+    sides = [(names[n:] + names[:n]) for n in range(3)]
+    return Folds(
+        "by hand", 5, ("subject",), tuple(Fold(n, (s[0],), (s[1],), (s[2],)) for n, s in enumerate(sides))
+    )
+
+
 def test_the_pairs_are_a_dataset_marked_as_simulated(tmp_path: Path, mris: list[Case]) -> None:
-    pets = prepared_cases(tmp_path / "pets", ["a", "b"], size=32)
-    manifest = write_pairs(mris, pets, SPACE, tmp_path / "pairs", seed=1)
+    pets = dataset_of(tmp_path / "pets", ["a", "b", "c"], size=32)
+    manifest = write_pairs(mris, pets, three_folds(list(pets)), SPACE, tmp_path / "pairs")
     cases = read_dataset(manifest).used
-    assert [case.case for case in cases] == ["m0", "m1"]
+    assert [case.case for case in cases] == ["m0", "m1", "m2"]
     for case, mri in zip(cases, mris):
         assert case.t1 == mri.t1 and case.mask is not None
         pet, mask = sitk.ReadImage(str(case.pet)), sitk.ReadImage(str(case.mask))
@@ -77,20 +101,57 @@ def test_the_pairs_are_a_dataset_marked_as_simulated(tmp_path: Path, mris: list[
         assert 0.2 < values.mean() < 2 and values.std() > 0.05
         about = json.loads(case.pet.with_name("PET.json").read_text())
         assert about["Simulated"] and about["Units"] == "SUVR" and "no tracer" in about["Description"]
-    # A second call keeps them; another seed or style draws anew.
+        assert about["DerivedFrom"] == [f"t1 of {case.donor}", f"pet of {case.donor}"]
+    # A second call keeps them; another style makes them anew.
     before = {case.case: case.pet.stat().st_mtime_ns for case in cases}
-    write_pairs(mris, pets, SPACE, tmp_path / "pairs", seed=1)
+    write_pairs(mris, pets, three_folds(list(pets)), SPACE, tmp_path / "pairs")
     assert {case.case: case.pet.stat().st_mtime_ns for case in cases} == before
-    write_pairs(mris[:1], pets, SPACE, tmp_path / "pairs", lambda mri, *_: mri * 0.5, seed=1)
+    write_pairs(mris, pets, three_folds(list(pets)), SPACE, tmp_path / "pairs", lambda mri, *_: mri * 0.5)
     assert cases[0].pet.stat().st_mtime_ns != before["m0"]
 
 
+def test_a_fold_learns_the_style_of_its_own_training_people_only(tmp_path: Path, mris: list[Case]) -> None:
+    """In every fold a pair stands on the side of the person whose PET it imitates."""
+    pets = dataset_of(tmp_path / "pets", ["a", "b", "c"], size=32)
+    real = three_folds(list(pets))
+    manifest = write_pairs(mris, pets, real, SPACE, tmp_path / "pairs")
+    cases = {case.case: case for case in read_dataset(manifest).used}
+    folds = read_folds(tmp_path / "pairs" / "folds.json")
+    check_leakage(folds, list(cases.values()))
+    for own, theirs in zip(folds.folds, real.folds):
+        for side in ("train", "validation", "test"):
+            assert {cases[name].donor for name in getattr(own, side)} <= set(getattr(theirs, side))
+
+
+def test_a_person_of_the_dataset_keeps_to_their_own_side(tmp_path: Path, mris: list[Case]) -> None:
+    """Recognised by the voxels, whatever the file; repeated MRIs of a person imitate one PET."""
+    pets = dataset_of(tmp_path / "pets", ["a", "b", "c"])
+    t1 = read_image(mris[0].t1, kind="t1").image
+    owned = {**pets["c"].about, "images": [sha256_of_voxels(sitk.GetArrayViewFromImage(t1)), "pet of c"]}
+    pets["c"] = replace(pets["c"], about=owned)
+    sitk.WriteImage(t1, str(tmp_path / "copy.nrrd"))
+    copied = Case("m0_02", tmp_path / "copy.nrrd")
+    people = {"m0_02": "m0", "m1": "m1", "m2": "m2"}
+    styles = assign_styles([copied, *mris[1:]], people, pets, three_folds(list(pets)))
+    assert styles["m0_02"] == "c"
+    people = {"m0": "same", "m1": "same", "m2": "m2"}
+    styles = assign_styles(mris, people, pets, three_folds(list(pets)))
+    assert styles["m0"] == styles["m1"] == "c"
+
+
+def test_too_few_mris_for_the_folds_are_refused(tmp_path: Path, mris: list[Case]) -> None:
+    pets = dataset_of(tmp_path / "pets", ["a", "b", "c"])
+    with pytest.raises(InputError, match="too few for 3 folds: in fold 0 none imitates a PET of the"):
+        follow(three_folds(list(pets)), {"m0": "a", "m1": "b"})
+
+
 def test_a_model_that_makes_mris_is_not_pretrained_so(tmp_path: Path, mris: list[Case]) -> None:
-    pets = prepared_cases(tmp_path / "pets", ["a"])
+    pets = dataset_of(tmp_path / "pets", ["a", "b", "c"])
     backwards = ModelSpace(source="suvr-half", target="mask-p1-p99")
-    for arguments in ((mris, pets, backwards), ([], pets, SPACE), (mris, [], SPACE)):
+    for arguments in ((mris, pets, backwards), ([], pets, SPACE), (mris, {}, SPACE)):
+        given, of, space = arguments
         with pytest.raises(InputError, match="Pre-training needs"):
-            write_pairs(*arguments, tmp_path / "pairs")
+            write_pairs(given, of, three_folds(["a", "b", "c"]), space, tmp_path / "pairs")
 
 
 def vgg_file(path: Path, **changes: torch.Tensor) -> Path:

@@ -1,4 +1,4 @@
-"""Checksums (SHA-256) of files and of plain values."""
+"""Checksums (SHA-256) of files, of voxels and of plain values."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.core.files import plain
@@ -39,6 +41,12 @@ def sha256_of_files(files: Iterable[Path]) -> str:
     if len(digests) == 1:
         return digests[0]
     return hashlib.sha256("".join(sorted(digests)).encode()).hexdigest()
+
+
+def sha256_of_voxels(voxels: np.ndarray) -> str:
+    """SHA-256 of an image's values as float32 and of its size: the same for every format and compression."""
+    values = np.ascontiguousarray(voxels, dtype=np.float32)
+    return hashlib.sha256(repr(values.shape).encode() + values.tobytes()).hexdigest()
 
 
 def sha256_of_value(value: Any) -> str:

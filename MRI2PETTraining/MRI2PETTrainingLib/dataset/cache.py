@@ -29,7 +29,7 @@ from typing import Any
 import numpy as np
 import SimpleITK as sitk
 
-from MRI2PETLib.core.checksums import sha256_of
+from MRI2PETLib.core.checksums import sha256_of, sha256_of_voxels
 from MRI2PETLib.core.errors import Cancelled, InputError, MRI2PETError, OutputError
 from MRI2PETLib.core.files import make_folder, staged_folder, write_json
 from MRI2PETLib.core.findings import Finding
@@ -47,7 +47,8 @@ from MRI2PETTrainingLib.dataset.manifest import TrainingCase
 
 ARRAYS, MASK, REAL, ENTRY = "arrays.npy", "mask.nii.gz", "real.nii.gz", "entry.json"
 SOURCE = "source.nii.gz"
-_VERSION = 4  # raise when the same input would give another result
+DERIVED_FROM = "DerivedFrom"  # in a PET's sidecar: checksums of the voxels that it was made of
+_VERSION = 5  # raise when the same input would give another result
 
 
 @dataclass(frozen=True)
@@ -233,6 +234,11 @@ def _prepare(case: TrainingCase, folder: Path, space: ModelSpace, register: str)
         "case": case.case,
         "unit": pet.unit,
         "model_unit": space.output_unit,
+        # Whoever starts from a model that was trained with these can see it.
+        "images": [
+            *(sha256_of_voxels(sitk.GetArrayViewFromImage(image)) for image in (t1.image, pet.image)),
+            *_sidecar(case.pet).get(DERIVED_FROM, []),
+        ],
         "simulated": bool(pet.metadata.get("simulated")) or bool(_sidecar(case.pet).get("Simulated")),
         "tracer": _sidecar(case.pet).get("TracerName", ""),
         "cubic": cubic_sums(source, real, mask),

@@ -1,0 +1,88 @@
+"""A fold does not start from a model that has seen its test people."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bundles import tiny_bundle
+from MRI2PETLib.core.checksums import sha256_of_voxels
+from MRI2PETLib.core.errors import InputError
+from MRI2PETLib.core.progress import Reporter
+from MRI2PETTrainingLib.dataset.cache import Prepared
+from MRI2PETTrainingLib.folds import Fold, Folds, write_folds
+from MRI2PETTrainingLib.run_folder import FOLDS, RUN
+from MRI2PETTrainingLib.warm_start import check_unseen, describe, images_of, initial_bundle
+from small_datasets import prepared_cases
+
+FOLD_SIDES = [Fold(0, ("a",), ("b",), ("c",)), Fold(1, ("c",), ("b",), ("a",))]
+
+
+class Listening(Reporter):
+    def __init__(self) -> None:
+        self.warnings: list[str] = []
+
+    def warning(self, message: str) -> None:
+        self.warnings.append(message)
+
+
+@pytest.fixture
+def cases(tmp_path: Path) -> dict[str, Prepared]:
+    made = prepared_cases(tmp_path / "cache", ["a", "b", "c"])
+    return {
+        c.case.case: replace(c, about={**c.about, "images": [f"t1 {c.case.case}", f"pet {c.case.case}"]})
+        for c in made
+    }
+
+
+def model(folder: Path, *images: str) -> str:
+    return str(tiny_bundle(folder, training={"images": list(images)}).folder)
+
+
+def test_a_model_that_knows_a_test_person_is_refused(tmp_path: Path, cases: dict[str, Prepared]) -> None:
+    told = Listening()
+    check_unseen(model(tmp_path / "fine", "t1 b", "pet b"), FOLD_SIDES, cases, told)
+    check_unseen("", FOLD_SIDES, cases, told)
+    assert told.warnings == []
+    with pytest.raises(
+        InputError, match="tiny was trained with an image of 'c', whom fold 0 tests"
+    ) as caught:
+        check_unseen(model(tmp_path / "leaky", "pet c"), FOLD_SIDES, cases, told)
+    assert "--init RUN" in caught.value.hint
+    # Only the folds that are trained matter.
+    check_unseen(model(tmp_path / "leaky", "pet c"), FOLD_SIDES[1:], cases, told)
+
+
+def test_a_model_that_says_nothing_is_asked_about(tmp_path: Path, cases: dict[str, Prepared]) -> None:
+    told = Listening()
+    check_unseen(str(tiny_bundle(tmp_path / "old").folder), FOLD_SIDES, cases, told)
+    assert len(told.warnings) == 1 and "does not say which images" in told.warnings[0]
+
+
+def test_each_fold_starts_from_its_own_fold_of_a_run(tmp_path: Path, cases: dict[str, Prepared]) -> None:
+    run = tmp_path / "run"
+    model(run / "fold_0" / "bundle", "t1 a")
+    model(run / "fold_1" / "bundle", "t1 c")
+    (run / RUN).write_text("{}")
+    write_folds(run / FOLDS, Folds("", 1, ("subject",), tuple(FOLD_SIDES)))
+    check_unseen(str(run), FOLD_SIDES, cases, Reporter())
+    bundle = initial_bundle(str(run), 1)
+    assert bundle is not None and bundle.metadata["training"]["images"] == ["t1 c"]
+    about = describe(str(run))
+    assert isinstance(about, dict) and set(about["folds"]) == {"0", "1"}
+    with pytest.raises(InputError, match="has no model of fold 2"):
+        initial_bundle(str(run), 2)
+    with pytest.raises(InputError, match="image of 'a', whom fold 1 tests"):
+        check_unseen(str(run / "fold_0" / "bundle"), FOLD_SIDES, cases, Reporter())
+
+
+def test_images_are_known_by_their_voxels(cases: dict[str, Prepared]) -> None:
+    """Values as float32 and size count; the type that they were stored in does not."""
+    voxels = np.arange(24).reshape(2, 3, 4)
+    assert sha256_of_voxels(voxels.astype(np.int16)) == sha256_of_voxels(voxels.astype(np.float64))
+    assert sha256_of_voxels(voxels) != sha256_of_voxels(voxels.reshape(4, 3, 2))
+    assert sha256_of_voxels(voxels) != sha256_of_voxels(voxels + 1)
+    assert images_of([cases["b"], cases["a"]]) == ["pet a", "pet b", "t1 a", "t1 b"]
