@@ -80,6 +80,7 @@ class MRI2PETSynthesisLogic(ScriptedLoadableModuleLogic):
         *,
         petNode=None,
         petUnit=None,
+        window=None,
         maskNode=None,
         atlasNode=None,
         atlasSpace="native",
@@ -89,6 +90,7 @@ class MRI2PETSynthesisLogic(ScriptedLoadableModuleLogic):
         """Make a synthetic PET, and compare it when there is a real one.
 
         :param petUnit: unit of the real PET; overrides what its node states.
+        :param window: start and end in min after the injection, as for ``--window``.
         :param settings: fields of :class:`MRI2PETLib.synthesis.settings.SynthesisSettings`, such as
             ``device="cpu"``.
         :param onFinished: called with a :class:`MRI2PETLib.scene.run.Finished` when all is done; then this
@@ -102,6 +104,7 @@ class MRI2PETSynthesisLogic(ScriptedLoadableModuleLogic):
             mask=_nodeId(maskNode),
             pet=_nodeId(petNode),
             pet_unit=petUnit,
+            window=window,
             atlas=_nodeId(atlasNode),
             atlas_space=atlasSpace,
         )
@@ -112,6 +115,7 @@ class MRI2PETSynthesisLogic(ScriptedLoadableModuleLogic):
         petNode,
         *,
         petUnit=None,
+        window=None,
         t1Node=None,
         maskNode=None,
         atlasNode=None,
@@ -122,6 +126,7 @@ class MRI2PETSynthesisLogic(ScriptedLoadableModuleLogic):
         """Measure SUVR by region: by the T1 and by a synthetic MR, if there is a T1 or a model, and by a PET
         template.
 
+        :param window: start and end in min after the injection, as for ``--window``.
         :param atlasNode: label map or segmentation in MNI space; default: the built-in spheres.
         :param templateNode: mean PET of the same tracer in MNI space; default: a model of [11C]PBR28.
         :param settings: fields of :class:`MRI2PETLib.suvr.settings.SuvrSettings`, such as
@@ -138,6 +143,7 @@ class MRI2PETSynthesisLogic(ScriptedLoadableModuleLogic):
             atlas=_nodeId(atlasNode),
             template=_nodeId(templateNode),
             pet_unit=petUnit,
+            window=window,
         )
         return self._startOrWait(request, onFinished)
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from MRI2PETLib.core.options import REGISTER, REGISTER_HELP
+from MRI2PETLib.core.options import REALIGN_HELP, REGISTER, REGISTER_HELP, WINDOW_HELP
 from MRI2PETLib.core.progress import Reporter
 from MRI2PETLib.models import family_names
 
@@ -55,6 +55,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     data.add_argument("--subjects", type=Path, metavar="CSV", help="case, subject: wins over the pattern")
     data.add_argument("--register", choices=REGISTER, default="auto", help=REGISTER_HELP)
+    data.add_argument(
+        "--window",
+        type=float,
+        nargs=2,
+        metavar=("START", "END"),
+        help=f"{WINDOW_HELP}; the column window_min of a manifest wins",
+    )
+    data.add_argument("--realign-frames", action="store_true", help=REALIGN_HELP)
     data.add_argument("--exclude-bad", action="store_true", help="leave out cases that cannot be used")
     data.add_argument(
         "--adjust-genotype",
@@ -121,6 +129,7 @@ def _train(args: argparse.Namespace, reporter: Reporter) -> int:
     _check_packages(DependencyError)
     from MRI2PETLib.images.subjects import read_overrides
     from MRI2PETTrainingLib.crossval import is_first_process, prepare_run, run_training
+    from MRI2PETTrainingLib.dataset.cache import Preparation
     from MRI2PETTrainingLib.dataset.preflight import DatasetOptions
     from MRI2PETTrainingLib.plan import Plan
     from MRI2PETTrainingLib.presets import check_preset, default_preset, read_preset
@@ -153,7 +162,8 @@ def _train(args: argparse.Namespace, reporter: Reporter) -> int:
             read_overrides(args.subjects) if args.subjects else None,
             args.exclude_bad,
             args.adjust_genotype,
-            args.register,
+            Preparation(args.register, args.realign_frames),
+            None if args.window is None else (args.window[0], args.window[1]),
         ),
         n_folds=args.folds,
         seed=args.seed,

@@ -249,19 +249,22 @@ def test_a_table_of_cases(tmp_path: Path) -> None:
     """A training manifest, semicolons included: units are used, cases marked to be left out are left out."""
     table = tmp_path / "manifest.csv"
     table.write_text(
-        "case;subject;t1;pet;unit;group;exclude\n"
-        "a_1;a;x/T1.nii.gz;x/PET.nii.gz;SUVbw;AD;\n"
-        "b_1;b;;y.nii.gz;;;no\n"
-        "c_1;c;;z.nii.gz;;;moved\n"
+        "case;subject;t1;pet;unit;window_min;group;exclude\n"
+        "a_1;a;x/T1.nii.gz;x/PET.nii.gz;SUVbw;40-60;AD;\n"
+        "b_1;b;;y.nii.gz;;;;no\n"
+        "c_1;c;;z.nii.gz;;;;moved\n"
     )
     heard: list[str] = []
     listener = Reporter()
     listener.warning = heard.append  # type: ignore[method-assign]
-    first, second = read_cases(table, listener, pet_unit="Bq/mL")
-    paths = SuvrPaths(tmp_path / "x/PET.nii.gz", tmp_path / "x/T1.nii.gz", None, "SUV")
+    first, second = read_cases(table, listener, SuvrPaths(table, pet_unit="Bq/mL", window=(50, 70)))
+    paths = SuvrPaths(tmp_path / "x/PET.nii.gz", tmp_path / "x/T1.nii.gz", None, "SUV", (40, 60))
     assert first == SuvrCase("a_1", "a", paths, "AD")
-    assert second.paths == SuvrPaths(tmp_path / "y.nii.gz", None, None, "Bq/mL")
+    assert second.paths == SuvrPaths(tmp_path / "y.nii.gz", None, None, "Bq/mL", (50, 70))
     assert heard == ["c_1 is left out: moved"]
+    table.write_text("case,pet,window_min\na,b,sixty\n")
+    with pytest.raises(InputError, match="'sixty' is no window of frames"):
+        read_cases(table, listener)
     for text, message in (
         ("case,t1\na,b\n", r"lacks the column\(s\) pet"),
         ("case,pet\na,\n", "Line 2 .* has no pet"),

@@ -90,8 +90,7 @@ def _one(
         fwhm_mm=settings.fwhm_mm,
         progress=part_of(reporter.progress, 0.5, 0.9),
     )
-    for reason in result.verdict.reasons("warn"):
-        reporter.warning(reason)
+    reporter.tell(result.verdict)
     reporter.progress(0.9, 1, "writing the report")
     title = f"{args.synthetic.name.split('.')[0]}: synthetic against real PET"
     summary = write_comparison(args.output, title, case, result, atlases)

@@ -87,7 +87,7 @@ def _cohort(args: argparse.Namespace, setup: SuvrSetup, reporter: Reporter) -> i
     from MRI2PETLib.suvr.regional import COMPOSITE
     from MRI2PETLib.suvr.run import measure_cohort, read_cases
 
-    cases = read_cases(args.cases, reporter, pet_unit=args.pet_unit)
+    cases = read_cases(args.cases, reporter, SuvrPaths.of(args, pet=args.cases))
     measured, failed = measure_cohort(cases, setup, args.output, write_suvr, reporter)
     agreement = write_suvr_cohort(args.output, setup, measured, failed)
     reporter.progress(1, 1, "done")

@@ -13,6 +13,11 @@ REGISTER_HELP = (
     "how the real PET gets to the T1: auto (as it lies when it is on the grid of the T1, else a rigid "
     "registration), rigid (always), header (never: the positions in the headers are right)"
 )
+WINDOW_HELP = (
+    "minutes after the injection over which the frames of a dynamic PET are averaged; left out: those of its "
+    "tracer's published protocol, else 60 to 90"
+)
+REALIGN_HELP = "undo the motion between the frames of a dynamic PET before they are averaged"
 DEVICE = "auto (the fastest), cpu, cuda, cuda:N or mps"
 
 
@@ -30,8 +35,23 @@ def precision() -> Any:
     )
 
 
-def pet_unit(units: tuple[str, ...] = PET_UNITS) -> Any:
-    return option("unit of the real PET, when its files do not say", None, choices=units)
+def pet_unit(which: str = "real") -> Any:
+    """Any spelling of a unit, see :func:`MRI2PETLib.preprocessing.pet_units.parse_unit`."""
+    return option(
+        f"unit of the {which} PET, when its files do not say: {', '.join(PET_UNITS)}, kBq/mL, VT, ...",
+        None,
+        metavar="UNIT",
+    )
+
+
+def window() -> Any:
+    """See :func:`MRI2PETLib.preprocessing.frame_window.frame_window`."""
+    return option(WINDOW_HELP, None, metavar=("START", "END"))
+
+
+def realign_frames() -> Any:
+    """See :mod:`MRI2PETLib.preprocessing.frame_realignment`."""
+    return option(REALIGN_HELP, False)
 
 
 def register() -> Any:

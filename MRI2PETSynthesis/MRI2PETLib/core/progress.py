@@ -15,6 +15,7 @@ from typing import Any, TextIO
 from MRI2PETLib.core import cancellation
 from MRI2PETLib.core.errors import Explained, OutputError
 from MRI2PETLib.core.files import plain
+from MRI2PETLib.core.findings import Verdict
 from MRI2PETLib.core.names import printable
 
 # done, total (same unit; total > 0), stage in a few words. Raising inside the callback cancels the task.
@@ -131,6 +132,14 @@ class Reporter:
 
     def warning(self, message: str) -> None:
         """A line that everyone should see."""
+
+    def tell(self, verdict: Verdict, about: str = "") -> None:
+        """What was noticed about ``about``: warnings for everyone, the rest for the curious."""
+        before = f"{about}: " if about else ""
+        for reason in verdict.reasons("warn"):
+            self.warning(before + reason)
+        for reason in verdict.reasons("ok"):
+            self.log(before + reason)
 
     def say(self, text: str) -> None:
         """A command's own answer to a person, on stdout."""

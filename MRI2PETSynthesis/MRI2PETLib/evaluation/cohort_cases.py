@@ -21,6 +21,7 @@ from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.core.progress import Reporter
 from MRI2PETLib.evaluation.settings import CasePaths, EvaluationSettings
 from MRI2PETLib.images.case_table import CaseRow, read_case_table
+from MRI2PETLib.preprocessing.frame_window import parse_window
 from MRI2PETLib.preprocessing.pet_units import plain_unit
 
 PREDICTIONS = "predictions.csv"
@@ -45,6 +46,7 @@ class CohortCase:
     genotype: str = ""
     site: str = ""
     pet_unit: str | None = None
+    window: tuple[float, float] | None = None
     cubic: tuple[float, ...] | None = None
     training_mean: Path | None = None
 
@@ -55,7 +57,9 @@ class CohortCase:
 
     def own(self, settings: EvaluationSettings) -> EvaluationSettings:
         """The settings for this case: a unit in its table wins."""
-        return replace(settings, pet_unit=self.pet_unit or settings.pet_unit)
+        return replace(
+            settings, pet_unit=self.pet_unit or settings.pet_unit, window=self.window or settings.window
+        )
 
 
 def read_run(run: Path | str, reporter: Reporter) -> list[CohortCase]:
@@ -100,6 +104,7 @@ def _case(row: CaseRow, run: Path | None, coefficients: dict[str, tuple[float, .
         t1=row.t1,
         mask=row.mask,
         pet_unit=plain_unit(row.unit),
+        window=parse_window(row.window_min),
         **{name: getattr(row, name) for name in STRATA},
         cubic=coefficients.get(row.fold),
         training_mean=mean if mean is not None and mean.is_file() else None,

@@ -18,7 +18,7 @@ from MRI2PETLib.evaluation.settings import CasePaths, EvaluationSettings
 from MRI2PETLib.images.formats import sidecar_path
 from MRI2PETLib.images.io import LoadedImage, on_grid_of, read_image, same_grid
 from MRI2PETLib.images.orientation import NiftiForms
-from MRI2PETLib.preprocessing.pet import PetImage, read_pet, to_unit
+from MRI2PETLib.preprocessing.pet import PetImage, check_uptake, of_frames, read_pet, to_unit
 from MRI2PETLib.preprocessing.pet_alignment import AlignedPet, align_pet_to_t1
 
 
@@ -59,7 +59,12 @@ def load_case(
     settings = settings or EvaluationSettings()
     progress(0, 1, "reading")
     synthetic = read_pet(paths.synthetic, unit=settings.synthetic_unit)
-    real = read_pet(paths.pet, unit=settings.pet_unit)
+    real = read_pet(
+        paths.pet,
+        unit=settings.pet_unit,
+        window_min=settings.window,
+        realign_frames=settings.realign_frames,
+    )
     sidecar = _sidecar(paths.synthetic)
     if settings.to_synthetic_unit:
         unit: str | None = _check_can_rescale(synthetic, real, paths, settings.scale_free)
@@ -86,7 +91,7 @@ def load_case(
     _check_values(aligned, mask, paths.pet)
     provenance: dict[str, Any] = {
         "synthetic": {"path": str(paths.synthetic), "sha256": synthetic.sha256, "unit": synthetic.unit},
-        "real": {"path": str(paths.pet), "sha256": real.sha256, "unit": real.unit},
+        "real": {"path": str(paths.pet), "sha256": real.sha256, **of_frames(real), "unit": real.unit},
         "t1": None if t1 is None else {"path": str(paths.t1), "sha256": t1.sha256},
         "alignment": placed.record(),
         "simulated": bool(sidecar.get("Simulated") or _sidecar(paths.pet).get("Simulated")),
@@ -158,6 +163,8 @@ def _check_can_rescale(synthetic: PetImage, real: PetImage, paths: CasePaths, sc
             f"by its own values.",
             "Only SUVR and normalised can be reached; state --synthetic-unit if its files do not say.",
         )
+    if real.unit != synthetic.unit:
+        check_uptake(real)
     if real.unit == "normalised" and synthetic.unit != "normalised":
         raise InputError(
             f"The real PET {paths.pet} is normalised: its zero is lost, it cannot become {synthetic.unit}.",

@@ -22,10 +22,10 @@ class EvaluationSettings(Settings):
     )
     labels: Path | None = option("table of labels of the (single) atlas file", None, by_content=True)
     atlas_space: Literal["mni", "native"] = option("space of the atlas", "mni", choices=("mni", "native"))
-    synthetic_unit: str | None = option(
-        "unit of the synthetic PET, when its files do not say", None, choices=options.PET_UNITS
-    )
+    synthetic_unit: str | None = options.pet_unit("synthetic")
     pet_unit: str | None = options.pet_unit()
+    window: tuple[float, float] | None = options.window()
+    realign_frames: bool = options.realign_frames()
     scale_free: bool = option("accept other units: compare patterns only, each over its own mean", False)
     to_synthetic_unit: bool = option(
         "bring the real PET, whatever its unit, to that of the synthetic one by its own values in the brain: "

@@ -10,6 +10,7 @@ Every command that takes a table takes this one, and a column means the same to 
 ``mask``        brain mask on the grid of the T1
 ``synthetic``   synthetic PET, to be compared with ``pet``
 ``unit``        unit of ``pet``; wins over what its files state
+``window_min``  minutes after the injection over which the frames of ``pet`` are averaged, such as ``60-90``
 ``group``       diagnosis or study arm: folds balance it, statistics are by it
 ``genotype``    HAB, MAB or LAB (rs6971)
 ``site``        where it was scanned
@@ -59,6 +60,7 @@ _OTHER_NAMES = {
     "t1": ("t1w", "mri", "mprage", "t1_path"),
     "pet": ("real", "real_pet", "pet_path"),
     "unit": ("pet_units", "suv_unit"),
+    "window_min": ("window", "frame_window", "pet_window"),
     "group": ("diagnosis", "dx", "cohort", "arm"),
     "genotype": ("rs6971", "tspo"),
     "site": ("center", "centre", "scanner", "hospital"),
@@ -77,6 +79,7 @@ class CaseRow:
     mask: Path | None = None
     synthetic: Path | None = None
     unit: str = ""
+    window_min: str = ""
     group: str = ""
     genotype: str = ""
     site: str = ""

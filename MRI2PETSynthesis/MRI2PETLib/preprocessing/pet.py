@@ -195,6 +195,25 @@ def check_unit(image: sitk.Image, unit: Unit) -> tuple[Finding, ...]:
     return ()
 
 
+def of_frames(pet: PetImage) -> dict[str, Any]:
+    """Of the metadata, what tells which minutes the image shows: window, frames, motion between them."""
+    names = ("window_min", "window_from", "frames_used", "frames", "frame_min", "realignment")
+    return {name: pet.metadata[name] for name in names if name in pet.metadata}
+
+
+def check_uptake(pet: PetImage) -> None:
+    """Refuse what is not uptake: a quantity of a kinetic model over a mean is no SUVR.
+
+    :raises InputError: naming the unit.
+    """
+    if pet.unit in KINETIC_UNITS:
+        raise InputError(
+            f"The PET is in {pet.unit}, a quantity of a kinetic model: its ratio to a mean is no SUVR.",
+            "Give the uptake (SUV, SUVR or Bq/mL). Images that are both in that unit can be compared "
+            "(mri2pet evaluate).",
+        )
+
+
 def to_suvr(image: sitk.Image, reference_mask: sitk.Image, *, erode_voxels: int = 0) -> sitk.Image:
     """Divide a PET by its mean in a reference region on the same grid (float32).
 

@@ -42,10 +42,18 @@ class CaseReport:
 
         :raises InputError: if it cannot be used.
         """
-        from MRI2PETLib.preprocessing.pet import read_pet
+        from MRI2PETLib.preprocessing.pet import check_uptake, read_pet
 
         if case.inputs.pet is not None:
-            self._pets[case] = read_pet(case.inputs.pet, unit=case.inputs.pet_unit)
+            given = case.inputs
+            pet = read_pet(
+                case.inputs.pet,
+                unit=given.pet_unit,
+                window_min=given.window,
+                realign_frames=given.realign_frames,
+            )
+            check_uptake(pet)
+            self._pets[case] = pet
 
     def write(self, case: Case, files: CaseFiles, t1: LoadedImage, result: SynthesisResult) -> None:
         """Write the picture and, with a real PET, that PET and ``metrics.json``."""
@@ -75,8 +83,7 @@ class CaseReport:
         from MRI2PETLib.preprocessing.pet_alignment import align_pet_to_t1
 
         aligned = align_pet_to_t1(pet, t1.image, result.mask, register=case.inputs.register)
-        for reason in (pet.verdict + aligned.verdict).reasons("warn"):
-            self._reporter.warning(f"{case.name}: {reason}")
+        self._reporter.tell(pet.verdict + aligned.verdict, case.name)
         real = to_unit(aligned.image, result.mask, result.unit)
         about: dict[str, Any] = {
             **GENERATED_BY,

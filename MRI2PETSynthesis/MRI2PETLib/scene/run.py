@@ -32,7 +32,7 @@ class Request:
     ``check_only``: only check the inputs.
 
     ``mask_segment``: segment of a segmentation, default its first. ``pet`` is the real PET; ``pet_unit``
-    overrides what it states.
+    overrides what it states, ``window`` the minutes over which its frames are averaged.
     """
 
     t1: str
@@ -41,6 +41,7 @@ class Request:
     mask_segment: str | None = None
     pet: str | None = None
     pet_unit: str | None = None
+    window: tuple[float, float] | None = None
     atlas: str | None = None
     atlas_space: Space = "native"
     synthetic: str | None = None
@@ -83,7 +84,7 @@ class SceneRun(SceneJob[ResultNodes]):
         return steps
 
     def _evaluation(self, folder: Path, t1: sitk.Image) -> EvaluationSettings:
-        settings = EvaluationSettings(to_synthetic_unit=True)
+        settings = EvaluationSettings(to_synthetic_unit=True, window=self._request.window)
         if not self._request.atlas:
             return settings
         path, space = folder / "atlas.nrrd", self._request.atlas_space
@@ -91,7 +92,8 @@ class SceneRun(SceneJob[ResultNodes]):
         return replace(settings, atlas=(str(path),), labels=table, atlas_space=space)
 
     def _check_step(self, folder: Path, t1: sitk.Image) -> Step:
-        inputs = CaseInputs(self._mask(folder, t1), self._pet(folder) if self._request.pet else None)
+        pet = self._pet(folder) if self._request.pet else None
+        inputs = CaseInputs(self._mask(folder, t1), pet, window=self._request.window)
         return Step("check", ["check", str(folder / "T1.nrrd"), *inputs.arguments()], folder)
 
     def _mask(self, folder: Path, t1: sitk.Image) -> Path | None:

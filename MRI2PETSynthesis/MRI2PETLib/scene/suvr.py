@@ -47,6 +47,7 @@ class SuvrRequest:
     :ivar mask: brain mask of the T1.
     :ivar template: mean PET of the same tracer in MNI space; ``None``: the built-in one of [11C]PBR28.
     :ivar pet_unit: overrides what the PET states.
+    :ivar window: minutes after the injection over which its frames are averaged.
     """
 
     pet: str
@@ -56,6 +57,7 @@ class SuvrRequest:
     atlas: str | None = None
     template: str | None = None
     pet_unit: str | None = None
+    window: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,7 @@ class SuvrRun(SceneJob[SuvrNodes]):
         request, settings = self._request, self._request.settings
         node = self._node(request.pet, "PET")
         write_pet(node, folder / "PET.nrrd", request.pet_unit)
-        paths = SuvrPaths(folder / "PET.nrrd")
+        paths = SuvrPaths(folder / "PET.nrrd", window=request.window)
         if request.t1:
             t1 = write_t1(self._node(request.t1, "T1"), folder / "T1.nrrd")
             paths = replace(paths, t1=folder / "T1.nrrd")

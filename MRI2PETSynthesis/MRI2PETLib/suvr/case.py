@@ -12,7 +12,7 @@ from MRI2PETLib.core.findings import Finding, Verdict
 from MRI2PETLib.core.progress import ProgressCallback, no_progress, part_of
 from MRI2PETLib.images.io import LoadedImage, read_image
 from MRI2PETLib.models.bundle import Bundle
-from MRI2PETLib.preprocessing.pet import PetImage, read_pet
+from MRI2PETLib.preprocessing.pet import PetImage, check_uptake, read_pet
 from MRI2PETLib.preprocessing.pet_template import PetTemplateFit, register_pet_to_template
 from MRI2PETLib.suvr.normalisation import (
     PET_TEMPLATE,
@@ -84,7 +84,13 @@ def quantify(paths: SuvrPaths, setup: SuvrSetup, *, progress: ProgressCallback =
         field of view, too small or not positive.
     """
     progress(0, 1, "reading")
-    pet = read_pet(paths.pet, unit=paths.pet_unit)
+    pet = read_pet(
+        paths.pet,
+        unit=paths.pet_unit,
+        window_min=paths.window,
+        realign_frames=paths.realign_frames,
+    )
+    check_uptake(pet)
     if pet.unit == "normalised":
         raise InputError(
             f"{paths.pet} is scaled to 0 to 1: its zero is lost, so ratios mean nothing.",

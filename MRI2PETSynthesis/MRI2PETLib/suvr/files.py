@@ -24,6 +24,8 @@ def request(paths: SuvrPaths, setup: SuvrSetup) -> dict[str, Any]:
             for name, path in (("pet", paths.pet), ("t1", paths.t1), ("mask", paths.mask))
         },
         "unit": paths.pet_unit,
+        "window": paths.window,
+        "realign_frames": paths.realign_frames,
         **describe_plan(plan),
         "template": setup.template_name,
         "model": None if setup.bundle is None else setup.bundle.sha256,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from MRI2PETLib.core.leftovers import sweep
 from MRI2PETLib.core.names import file_name
 from MRI2PETLib.core.progress import ProgressCallback, Reporter
 from MRI2PETLib.images.case_table import read_case_table
+from MRI2PETLib.preprocessing.frame_window import parse_window
 from MRI2PETLib.preprocessing.pet_units import plain_unit
 from MRI2PETLib.suvr import files
 from MRI2PETLib.suvr.case import CaseSuvr, SuvrSetup, quantify
@@ -61,8 +62,7 @@ def measure_case(
         reporter.log(f"{folder}: already there, kept")
         return kept
     case = quantify(paths, setup, progress=progress)
-    for reason in case.verdict.reasons("warn"):
-        reporter.warning(reason)
+    reporter.tell(case.verdict)
     return write(folder, title, paths, setup, case)
 
 
@@ -91,20 +91,28 @@ def measure_cohort(
     return measured, failed
 
 
-def read_cases(table: Path, reporter: Reporter, *, pet_unit: str | None = None) -> list[SuvrCase]:
+def read_cases(table: Path, reporter: Reporter, given: SuvrPaths | None = None) -> list[SuvrCase]:
     """The PETs of a table of cases (columns ``case`` and ``pet``; see :mod:`MRI2PETLib.images.case_table`).
 
     :param reporter: is told what was noticed and who is left out.
-    :param pet_unit: unit of the PETs whose line states none.
+    :param given: how PETs are read whose line does not say it.
     :raises InputError: see :func:`.case_table.read_case_table`; all cases excluded.
     """
     listed = read_case_table(table, ("case", "pet"))
+    given = given or SuvrPaths(table)
     for note in listed.notes():
         reporter.warning(note)
     cases = []
     for row in listed.used:
         assert row.pet is not None
-        paths = SuvrPaths(row.pet, row.t1, row.mask, plain_unit(row.unit) or pet_unit)
+        paths = replace(
+            given,
+            pet=row.pet,
+            t1=row.t1,
+            mask=row.mask,
+            pet_unit=plain_unit(row.unit) or given.pet_unit,
+            window=parse_window(row.window_min) or given.window,
+        )
         cases.append(SuvrCase(row.case, row.subject, paths, row.group))
     if not cases:
         raise InputError(f"All cases of {table} are left out.", "Empty the column exclude of one.")

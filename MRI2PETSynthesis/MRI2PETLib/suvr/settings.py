@@ -36,9 +36,11 @@ class SuvrSettings(Settings):
 
 @dataclass(frozen=True)
 class SuvrPaths(Settings):
-    """The images of one measurement, and the unit of the PET."""
+    """The images of one measurement, and how the PET is read."""
 
     pet: Path
     t1: Path | None = option("T1 of the same person: its result is the standard", None)
     mask: Path | None = option("brain mask of the T1", None)
-    pet_unit: str | None = options.pet_unit(("SUV", "SUVR", "Bq/mL"))
+    pet_unit: str | None = options.pet_unit()
+    window: tuple[float, float] | None = options.window()
+    realign_frames: bool = options.realign_frames()

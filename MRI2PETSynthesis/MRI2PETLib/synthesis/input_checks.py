@@ -22,7 +22,7 @@ from MRI2PETLib.images import checks as image_checks
 from MRI2PETLib.images.checks import Kind
 from MRI2PETLib.images.raw import RawImage
 from MRI2PETLib.preprocessing.fit_quality import judge_field_of_view
-from MRI2PETLib.preprocessing.pet import PetImage, check_unit
+from MRI2PETLib.preprocessing.pet import PetImage, check_unit, check_uptake, read_pet
 from MRI2PETLib.preprocessing.pet_alignment import align_pet_to_t1
 from MRI2PETLib.preprocessing.pet_units import parse_unit
 from MRI2PETLib.synthesis.settings import CaseInputs
@@ -103,16 +103,15 @@ def full_checks(
     :return: as :func:`quick_checks`. What cannot be checked because of an earlier refusal is *not checked*.
     """
     from MRI2PETLib.images.io import read_image
-    from MRI2PETLib.preprocessing.pet import read_pet
     from MRI2PETLib.synthesis.case_files import is_synthetic
 
     checks = _Checks()
     progress(0, 1, "reading")
     own = inputs or CaseInputs()
-    mask, pet, pet_unit = own.mask, own.pet, own.pet_unit
+    mask, pet = own.mask, own.pet
     image = checks.read(T1, lambda: read_image(t1, kind="t1", series_uid=own.series))
     given = checks.read(BRAIN, lambda: read_image(mask, kind="mask")) if mask is not None else None
-    real = checks.read(PET, lambda: read_pet(pet, unit=pet_unit)) if pet is not None else None
+    real = checks.read(PET, lambda: _real_pet(pet, own)) if pet is not None else None
     synthetic = (is_synthetic(t1), pet is not None and is_synthetic(pet))
     if image is None:
         checks.add(SYNTHETIC, _synthetic(*synthetic), "None.")
@@ -138,6 +137,12 @@ def full_checks(
         _check_brain(checks, image.image, masked, real, own.register, progress)
     progress(1, 1, "checked")
     return checks.in_order()
+
+
+def _real_pet(path: Path, given: CaseInputs) -> PetImage:
+    pet = read_pet(path, unit=given.pet_unit, window_min=given.window, realign_frames=given.realign_frames)
+    check_uptake(pet)
+    return pet
 
 
 # Findings of a PET that are about its unit.

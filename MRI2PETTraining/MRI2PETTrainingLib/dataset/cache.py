@@ -40,7 +40,8 @@ from MRI2PETLib.images.grid import Grid, affine_matrix
 from MRI2PETLib.images.io import read_image, write_image
 from MRI2PETLib.models.model_space import ModelSpace, encode_pair
 from MRI2PETLib.preprocessing.brain_mask import extract_brain
-from MRI2PETLib.preprocessing.pet import read_pet, to_unit
+from MRI2PETLib.preprocessing.frame_window import parse_window
+from MRI2PETLib.preprocessing.pet import check_uptake, of_frames, read_pet, to_unit
 from MRI2PETLib.preprocessing.pet_alignment import align_pet_to_t1
 from MRI2PETLib.synthesis.case_files import UNIT_MEANING
 from MRI2PETTrainingLib.dataset.manifest import TrainingCase
@@ -49,6 +50,18 @@ ARRAYS, MASK, REAL, ENTRY = "arrays.npy", "mask.nii.gz", "real.nii.gz", "entry.j
 SOURCE = "source.nii.gz"
 DERIVED_FROM = "DerivedFrom"  # in a PET's sidecar: checksums of the voxels that it was made of
 _VERSION = 5  # raise when the same input would give another result
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """How PETs are prepared; the same for all cases.
+
+    :ivar register: how a PET gets to the T1, see :mod:`MRI2PETLib.preprocessing.pet_alignment`.
+    :ivar realign_frames: see :mod:`MRI2PETLib.preprocessing.frame_realignment`.
+    """
+
+    register: str = "auto"
+    realign_frames: bool = False
 
 
 @dataclass(frozen=True)
@@ -96,14 +109,13 @@ def prepare_cases(
     space: ModelSpace,
     cache: Path,
     *,
-    register: str = "auto",
+    preparation: Preparation | None = None,
     workers: int = 1,
     progress: ProgressCallback = no_progress,
 ) -> tuple[dict[str, Prepared], dict[str, Finding]]:
     """Prepare every case that the cache does not hold yet.
 
     :param hashes: SHA-256 of every case's images, see :func:`.checks.check_manifest`.
-    :param register: how a PET gets to the T1, see :mod:`MRI2PETLib.preprocessing.pet_alignment`.
     :param workers: processes; each holds one case in memory.
     :returns: what is prepared, and why the other cases cannot be, both by case name.
     :raises OutputError: if the cache cannot be written to.
@@ -114,7 +126,8 @@ def prepare_cases(
     done: dict[str, Prepared] = {}
     failed: dict[str, Finding] = {}
     todo: list[tuple[TrainingCase, Path]] = []
-    keys = {case.case: entry_key(case, hashes[case.case], space, register) for case in cases}
+    how = preparation or Preparation()
+    keys = {case.case: entry_key(case, hashes[case.case], space, how) for case in cases}
     for case in cases:
         folder = cache / keys[case.case]
         about = _sound(folder)
@@ -122,7 +135,7 @@ def prepare_cases(
             done[case.case] = Prepared(case, folder, about)
         else:
             todo.append((case, folder))
-    for case, result in _run(todo, space, register, workers):
+    for case, result in _run(todo, space, how, workers):
         progress(len(done) + len(failed), len(cases), f"preparing {case.case}")
         if isinstance(result, Finding):
             failed[case.case] = result
@@ -134,11 +147,11 @@ def prepare_cases(
 
 
 def entry_key(
-    case: TrainingCase, hashes: Mapping[str, str], space: ModelSpace, register: str = "auto"
+    case: TrainingCase, hashes: Mapping[str, str], space: ModelSpace, how: Preparation | None = None
 ) -> str:
     """Name of a case's entry: a checksum of the images' content and of all settings."""
-    made_of = {"version": _VERSION, "images": dict(hashes), "unit": case.unit, "space": space.to_dict()}
-    made_of["register"] = register
+    made_of: dict[str, Any] = {"version": _VERSION, "images": dict(hashes), "space": space.to_dict()}
+    made_of |= {"unit": case.unit, "window_min": case.window_min, **asdict(how or Preparation())}
     return hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:32]
 
 
@@ -159,13 +172,13 @@ def _sound(folder: Path) -> dict[str, Any] | None:
 
 
 def _run(
-    todo: Sequence[tuple[TrainingCase, Path]], space: ModelSpace, register: str, workers: int
+    todo: Sequence[tuple[TrainingCase, Path]], space: ModelSpace, how: Preparation, workers: int
 ) -> Iterator[tuple[TrainingCase, dict[str, Any] | Finding | None]]:
     """Yield each case before (``None``) or after its preparation, with the entry or why there is none."""
     if workers <= 1 or len(todo) <= 1:
         for case, folder in todo:
             yield case, None
-            yield case, _prepare_or_say_why(case, folder, space, register)
+            yield case, _prepare_or_say_why(case, folder, space, how)
         return
     # Spawned, not forked: SimpleITK's and torch's threads do not survive a fork.
     pool = ProcessPoolExecutor(
@@ -173,7 +186,7 @@ def _run(
     )
     try:
         futures: dict[Future[dict[str, Any] | Finding], TrainingCase] = {
-            pool.submit(_prepare_or_say_why, case, folder, space, register): case for case, folder in todo
+            pool.submit(_prepare_or_say_why, case, folder, space, how): case for case, folder in todo
         }
         pending = set(futures)
         while pending:
@@ -198,31 +211,33 @@ def _start_worker() -> None:
 
 
 def _prepare_or_say_why(
-    case: TrainingCase, folder: Path, space: ModelSpace, register: str
+    case: TrainingCase, folder: Path, space: ModelSpace, how: Preparation
 ) -> dict[str, Any] | Finding:
     try:
-        return _prepare(case, folder, space, register)
+        return _prepare(case, folder, space, how)
     except (Cancelled, OutputError):
         raise
     except MRI2PETError as error:
         return Finding("refuse", error.code, error.message, error.hint)
 
 
-def _prepare(case: TrainingCase, folder: Path, space: ModelSpace, register: str) -> dict[str, Any]:
+def _prepare(case: TrainingCase, folder: Path, space: ModelSpace, how: Preparation) -> dict[str, Any]:
     """Make one entry.
 
     :raises MRI2PETError: if the case cannot be used; the message says why.
     """
     started = time.perf_counter()
     t1 = read_image(case.t1, kind="t1")
-    pet = read_pet(case.pet, unit=case.unit or None)
+    window = parse_window(case.window_min)
+    pet = read_pet(case.pet, unit=case.unit or None, window_min=window, realign_frames=how.realign_frames)
+    check_uptake(pet)
     given = None if case.mask is None else read_image(case.mask, kind="mask").image
     extraction = extract_brain(t1.image, mask=given)
     if extraction.verdict.level == "refuse":
         raise InputError(f"No brain was found in {case.t1}: {' '.join(extraction.verdict.reasons('refuse'))}")
     mask, fit = extraction.mask, extraction.template_to_native
     try:
-        aligned = align_pet_to_t1(pet, t1.image, mask, register=register)
+        aligned = align_pet_to_t1(pet, t1.image, mask, register=how.register)
     except InputError as error:
         raise InputError(f"{case.pet}: {error.message}", error.hint) from error
     verdict = t1.verdict + pet.verdict + extraction.verdict + aligned.verdict
@@ -233,6 +248,7 @@ def _prepare(case: TrainingCase, folder: Path, space: ModelSpace, register: str)
     about: dict[str, Any] = {
         "case": case.case,
         "unit": pet.unit,
+        **of_frames(pet),
         "model_unit": space.output_unit,
         # Whoever starts from a model that was trained with these can see it.
         "images": [

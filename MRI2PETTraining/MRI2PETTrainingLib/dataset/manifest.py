@@ -31,6 +31,7 @@ class TrainingCase:
     :ivar subject: the person; repeated scans of a person share it.
     :ivar mask: brain mask on the grid of the T1, or ``None``.
     :ivar unit: unit of the PET when its files do not say, or empty.
+    :ivar window_min: minutes over which the frames of the PET are averaged, ``60-90``, or empty.
     :ivar group: stratum that folds balance (a diagnosis).
     :ivar donor: what else must not be on two sides of a split, for example whose anatomy a simulation used.
     :ivar exclude: why the case is left out; empty for a case in use.
@@ -42,6 +43,7 @@ class TrainingCase:
     pet: Path
     mask: Path | None = None
     unit: str = ""
+    window_min: str = ""
     group: str = ""
     genotype: str = ""
     site: str = ""
@@ -74,6 +76,11 @@ class Manifest:
         for name, items in more.items():
             found[name] = found.get(name, ()) + tuple(items)
         return replace(self, findings=found)
+
+    def with_window(self, window_min: tuple[float, float]) -> Manifest:
+        """The same manifest with a window for the cases that state none."""
+        text = "-".join(f"{t:g}" for t in window_min)
+        return replace(self, cases=tuple(replace(c, window_min=c.window_min or text) for c in self.cases))
 
     def excluding(self, reasons: Mapping[str, str]) -> Manifest:
         """The same manifest with more cases left out."""

@@ -14,7 +14,7 @@ from MRI2PETLib.core.findings import Finding
 from MRI2PETLib.core.progress import Reporter, part_of
 from MRI2PETLib.images.similar_subjects import LAST_PART, TWO_SPELLINGS
 from MRI2PETLib.models.model_space import ModelSpace
-from MRI2PETTrainingLib.dataset.cache import Prepared, disk_use, prepare_cases
+from MRI2PETTrainingLib.dataset.cache import Preparation, Prepared, disk_use, prepare_cases
 from MRI2PETTrainingLib.dataset.checks import check_manifest
 from MRI2PETTrainingLib.dataset.manifest import Manifest, TrainingCase, read_dataset, write_manifest
 
@@ -31,7 +31,8 @@ class DatasetOptions:
     :ivar subject_pattern: regular expression with a group ``subject``; ``None`` for the default.
     :ivar subjects: case -> subject, wins over everything.
     :ivar exclude_bad: leave out cases that cannot be used, instead of stopping.
-    :ivar register: how a PET gets to the T1, see :mod:`MRI2PETLib.preprocessing.pet_alignment`.
+    :ivar preparation: how PETs are read and laid on the T1s.
+    :ivar window: minutes over which frames are averaged, where the manifest does not say it for a case.
     :ivar adjust_genotype: genotypes are needed; LAB (low-affinity binders) are left out.
     """
 
@@ -39,7 +40,8 @@ class DatasetOptions:
     subjects: Mapping[str, str] | None = None
     exclude_bad: bool = False
     adjust_genotype: bool = False
-    register: str = "auto"
+    preparation: Preparation = Preparation()
+    window: tuple[float, float] | None = None
 
 
 def prepare_dataset(
@@ -58,6 +60,8 @@ def prepare_dataset(
     :raises InputError: if a case cannot be used (unless ``exclude_bad``), or the dataset contradicts itself.
     """
     manifest = read_dataset(dataset, subject_pattern=options.subject_pattern, overrides=options.subjects)
+    if options.window is not None:
+        manifest = manifest.with_window(options.window)
     if options.adjust_genotype:
         manifest = check_genotypes(manifest)
     for finding in manifest.about:
@@ -70,7 +74,7 @@ def prepare_dataset(
         hashes,
         space,
         cache,
-        register=options.register,
+        preparation=options.preparation,
         workers=workers,
         progress=part_of(reporter.progress, 0.1, 1),
     )
