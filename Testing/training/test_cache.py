@@ -208,11 +208,11 @@ def test_a_missing_genotype_is_never_assumed(tmp_path: Path, genotypes: list[str
 
 
 def test_window_of_the_manifest_and_of_the_run(tmp_path: Path) -> None:
-    """A dynamic PET whose frames are the PET and its mirror; the window says which one is prepared."""
+    """A dynamic PET whose frames are the PET and its square; the window says which one is prepared."""
     root = write_dataset(tmp_path / "ds", ["s1", "s2"])
     for name in ("s1", "s2"):
         pet = sitk.ReadImage(str(root / name / "PET.nii.gz"))
-        frames = sitk.JoinSeries([pet, as_image(sitk.GetArrayFromImage(pet)[::-1, ::-1, ::-1].copy())])
+        frames = sitk.JoinSeries([pet, pet * pet])
         sitk.WriteImage(frames, str(root / name / "PET.nii.gz"))
         times = {"FrameTimesStart": [3000, 4200], "FrameDuration": [1200, 1200]}
         (root / name / "PET.json").write_text(json.dumps({"Units": "SUV", **times}))
@@ -227,14 +227,18 @@ def test_window_of_the_manifest_and_of_the_run(tmp_path: Path) -> None:
         for n in ("s1", "s2")
     ]
     write_table(root, [{**rows[0], "window_min": "70-90"}, {**rows[1], "window_min": ""}])
-    made = {}
+    made, heard = {}, []
     for window in ((50.0, 70.0), (70.0, 90.0)):
-        options = DatasetOptions(window=window)
+        options, reporter = DatasetOptions(window=window), QuietReporter()
+        heard.append([])
+        reporter.warning = heard[-1].append  # type: ignore[method-assign]
         _, made[window] = prepare_dataset(
-            root, tmp_path, tmp_path / "cache", SPACE, options, workers=1, reporter=QuietReporter()
+            root, tmp_path, tmp_path / "cache", SPACE, options, workers=1, reporter=reporter
         )
     first, second = made.values()
     assert first["s1"].about["window_min"] == [70, 90] and first["s2"].about["window_min"] == [50, 70]
     assert first["s1"].folder == second["s1"].folder and first["s2"].folder != second["s2"].folder
+    assert any("different minutes after the injection: 1 70 to 90 min" in w for w in heard[0])
+    assert not any("different minutes" in w for w in heard[1])
     early, late = (np.array(m["s2"].arrays())[1] for m in (first, second))
     assert np.abs(early - late).max() > 0.05

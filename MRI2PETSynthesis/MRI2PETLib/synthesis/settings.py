@@ -43,5 +43,7 @@ class CaseInputs(Settings):
     realign_frames: bool = options.realign_frames()
     register: str = options.register()
     series: str | None = option(
-        "SeriesInstanceUID, when a DICOM folder holds several T1s", None, metavar="UID"
+        "SeriesInstanceUID, when a DICOM folder holds several T1s; UID#N for the Nth part of one UID",
+        None,
+        metavar="UID",
     )

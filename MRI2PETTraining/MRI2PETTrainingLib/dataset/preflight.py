@@ -21,6 +21,7 @@ from MRI2PETTrainingLib.dataset.manifest import Manifest, TrainingCase, read_dat
 CASES = "cases.csv"
 GENOTYPES = ("HAB", "MAB", "LAB")
 _VOLUME_TOLERANCE = 0.15  # of two brains of one person
+_SAME_WINDOW_MIN = 5.0  # scans of one protocol start and end this close to each other
 _MOST_LINES = 5  # of one kind of warning
 
 
@@ -218,6 +219,24 @@ def _tell(manifest: Manifest, used: Mapping[str, Prepared], reporter: Reporter) 
             f"The unit of {len(unknown)} PETs is not stated. The target of the model is a ratio, so training "
             "works; it must be linear in activity all the same."
         )
+    _tell_windows(list(used.values()), reporter)
     for case in manifest.cases:
         if case.exclude:
             reporter.warning(f"{case.case} is left out: {case.exclude}")
+
+
+def _tell_windows(prepared: Sequence[Prepared], reporter: Reporter) -> None:
+    """Warn when the PETs show different minutes after the injection."""
+    shown = {
+        entry.case.case: entry.about.get("window_min") or entry.about.get("frame_min") for entry in prepared
+    }
+    known = {name: window for name, window in shown.items() if window}
+    apart = [max(ends) - min(ends) for ends in zip(*known.values())]
+    if not apart or max(apart) <= _SAME_WINDOW_MIN:
+        return
+    counts = Counter(f"{start:.0f} to {end:.0f} min" for start, end in known.values())
+    told = ", ".join(f"{n} {window}" for window, n in counts.most_common(_MOST_LINES))
+    reporter.warning(
+        f"The PETs show different minutes after the injection: {told}. Give one window (--window, or the "
+        "column window_min), or train on each of them alone."
+    )
