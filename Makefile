@@ -16,7 +16,7 @@ COVERAGE := --cov --cov-report=term:skip-covered --cov-fail-under=88
 demo: $(VENV)/.base
 	$(BIN)/mri2pet demo -o demo
 
-# One file or one test: .venv/bin/python -m pytest Testing/library/test_suv.py -k midnight
+# One file or one test: .venv/bin/python -m pytest Testing/library/test_dicom_suv.py -k midnight
 test: $(VENV)/.dev lint
 	$(BIN)/python -m pytest -n 2 -m "not slow" $(COVERAGE) $(PYTEST_ARGS)
 

@@ -248,7 +248,6 @@ class MRI2PETSynthesisWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             for child in slicer.util.findChildren(widget, className="QWidget"):
                 if child.parent() is widget:
                     child.enabled = window.inputs_enabled and not self.suvr.isBusy
-        self.ui.checkButton.enabled = window.may_start
         self.suvr.update(self._parameterNode, self.setupPanel.missingMessage(), self._state.is_busy)
         for name in _SYNTHESIS_WIDGETS:
             getattr(self.ui, name).visible = not self.suvr.isChosen

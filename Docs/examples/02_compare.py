@@ -19,7 +19,7 @@ folder = Path("example")
 if len(sys.argv) > 2:
     t1, pet = map(Path, sys.argv[1:3])
 else:
-    main(["simulate", "-n", "1", "--spacing", "3", "-o", str(folder / "people"), "--progress", "none"])
+    main(["simulate", "-n", "1", "--spacing-mm", "3", "-o", str(folder / "people"), "--progress", "none"])
     t1, pet = (folder / "people" / "subject_001" / f"{name}.nii.gz" for name in ("T1", "PET"))
 main(["synthesize", str(t1), "-o", str(folder / "synthetic"), "--device", "cpu", "--progress", "none"])
 synthetic = next((folder / "synthetic").glob("*_desc-synthetic_pet.nii.gz"))

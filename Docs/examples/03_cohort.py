@@ -14,7 +14,7 @@ from MRI2PETLib.cli import main
 
 folder = Path("example")
 people, output = folder / "cohort", folder / "cohort_synthetic"
-main(["simulate", "-n", "4", "--spacing", "4", "-o", str(people)])
+main(["simulate", "-n", "4", "--spacing-mm", "4", "-o", str(people)])
 main(["synthesize", str(people), "-o", str(output), "--device", "cpu"])
 
 with open(folder / "pairs.csv", "w", newline="", encoding="utf-8") as stream:

@@ -17,7 +17,7 @@ if len(sys.argv) > 1:
     dataset = sys.argv[1]
 else:
     dataset = str(folder / "dataset")
-    main(["simulate", "-n", "12", "--spacing", "4", "-o", dataset])
+    main(["simulate", "-n", "12", "--spacing-mm", "4", "-o", dataset])
     options = ["--preset", "smoke", "--folds", "3"]
 run = folder / "run"
 if (run / "run.json").exists():

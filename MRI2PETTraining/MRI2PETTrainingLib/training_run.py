@@ -18,7 +18,6 @@ from MRI2PETTrainingLib.dataset.manifest import read_dataset
 from MRI2PETTrainingLib.run_folder import RunView, preset_of
 
 Task = Literal["check", "train"]
-_LOG_LINES = 5000
 
 
 @dataclass(frozen=True)

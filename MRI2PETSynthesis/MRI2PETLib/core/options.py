@@ -27,9 +27,8 @@ def device() -> Any:
 
 def precision() -> Any:
     return option(
-        "arithmetic of the network: bf16 is fast where the processor has it and changes a PET by "
-        "about .001 SUVR; "
-        "auto tries both and takes the faster one",
+        "arithmetic of the network: bf16 is fast where the processor has it and changes a PET by about "
+        ".001 SUVR; auto tries both and takes the faster one",
         "fp32",
         choices=PRECISIONS,
     )

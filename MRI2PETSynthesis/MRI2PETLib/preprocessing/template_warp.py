@@ -1,7 +1,7 @@
 """Nonlinear registration of a brain to a template by symmetric demons, after an affine fit.
 
 Atlas regions pulled by an affine alone are off by several millimetres. On simulated people with a known
-deformation (Docs/suvr.md) demons cut the error of regional SUVRs to about a third.
+deformation demons cut the error of regional SUVRs to about a third.
 """
 
 from __future__ import annotations

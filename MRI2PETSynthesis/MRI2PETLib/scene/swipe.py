@@ -14,8 +14,6 @@ import vtk
 from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.scene.nodes import PREFIX, linked
 
-_ROLE = "swipe"
-
 
 class Swipe:
     """The swipe volume of one result. It is a view, not a result: it is not saved with the scene."""
