@@ -15,6 +15,7 @@ from MRI2PETLib.core.findings import Verdict
 from MRI2PETLib.evaluation.baselines import ANATOMY_NULL, NETWORK, predictors
 from MRI2PETLib.evaluation.case import RegionRow, evaluate_case
 from MRI2PETLib.evaluation.inputs import CaseImages, load_case
+from MRI2PETLib.evaluation.region_table import read_region_rows
 from MRI2PETLib.evaluation.settings import CasePaths, EvaluationSettings
 from MRI2PETLib.images.io import same_grid, write_image
 from MRI2PETLib.preprocessing.pet_registration import register_pet_to_t1
@@ -189,6 +190,29 @@ def test_real_patients_against_the_mean_of_real_controls(shared_data: Path, tmp_
     for name in ("left cortex", "right cortex", "left cerebral cortex", "right cerebral cortex"):
         assert abs(number(rows[name], "normdiff_median")) < 0.015, name
         assert abs(number(rows[name], "roi_cnr_bias")) < 0.2, name
+
+
+def test_coordinates_are_ras_in_the_world_of_the_t1_and_in_mni_space(
+    files: dict[str, Path], subject: SimulatedSubject, tmp_path: Path
+) -> None:
+    """The patient's left is negative; the label at the point is the region's, in MNI space the atlas's."""
+    pair = ("--synthetic", files["synthetic"], "--pet", files["real"], "--t1", files["T1"])
+    assert evaluate(tmp_path, *pair) == 0
+    rows = [r for r in read_region_rows(tmp_path / "regions.csv") if r.predictor == NETWORK]
+    rows = [r for r in rows if r.parcellation == "paper21" and r.scale == "stated" and r.n_voxels]
+    labels = sitk.ReadImage(str(tmp_path / "regions" / "paper21.nii.gz"))
+    middle = next(r.x_ras_mm or 0 for r in rows if r.region == "brainstem")
+    atlas = built_in_parcellations()[-1].labels
+    for row in rows:
+        x, y, z = (getattr(row, f"{axis}_ras_mm") for axis in "xyz")
+        assert labels[labels.TransformPhysicalPointToIndex((-x, -y, z))] == row.label
+        if row.region.startswith(("left", "right")):
+            assert (x < middle) == row.region.startswith("left"), row.region
+        x, y, z = (getattr(row, f"mni_{axis}_ras_mm") for axis in "xyz")
+        assert atlas[atlas.TransformPhysicalPointToIndex((-x, -y, z))] == row.label
+    page = (tmp_path / "report.html").read_text()
+    assert "R, A, S (mm)" in page and "MNI R, A, S (mm)" in page
+    assert "point_ras_mm" in (tmp_path / "metrics.json").read_text()
 
 
 # --- baselines ---------------------------------------------------------------------------------

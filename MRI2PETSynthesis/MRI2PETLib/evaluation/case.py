@@ -111,7 +111,7 @@ def evaluate_case(
     t1 = None
     if small.t1 is not None:
         t1 = normalised_t1(sitk.GetArrayViewFromImage(small.t1), mask)
-    facts = region_facts(regions, small.mask, t1)
+    facts = region_facts(regions, small.mask, t1, small.template_to_native)
     shared = shared_voxels(synthetic, real, mask)
     boxes = box_pairs(shared, spacing, seed=seed)
     scales: dict[str, dict[str, Any]] = {}

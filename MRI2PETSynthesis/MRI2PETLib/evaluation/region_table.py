@@ -21,8 +21,9 @@ from MRI2PETLib.templates.regions import Parcellation, RegionVoxels
 class RegionRow:
     """One region, one predictor, one scale.
 
-    ``x_mm``, ``y_mm``, ``z_mm`` (LPS): the voxel of the region that is nearest to its centroid, so that it
-    always lies inside. Means are in ``unit``; ``mean_t1`` in units of the T1's 1st to 99th percentile.
+    ``x_ras_mm`` ...: the voxel of the region that is nearest to its centroid, so that it always lies inside,
+    in the world of the T1 (RAS); ``mni_x_ras_mm`` ...: the same point in MNI space, by the affine fit. Means
+    are in ``unit``; ``mean_t1`` in units of the T1's 1st to 99th percentile.
     ``metrics``: by name, see :func:`~MRI2PETLib.evaluation.metrics.region_metrics`. ``reason`` explains
     ``None``.
     """
@@ -35,9 +36,12 @@ class RegionRow:
     unit: str
     n_voxels: int
     volume_ml: float
-    x_mm: float | None = None
-    y_mm: float | None = None
-    z_mm: float | None = None
+    x_ras_mm: float | None = None
+    y_ras_mm: float | None = None
+    z_ras_mm: float | None = None
+    mni_x_ras_mm: float | None = None
+    mni_y_ras_mm: float | None = None
+    mni_z_ras_mm: float | None = None
     mean_real: float | None = None
     mean_real_smoothed: float | None = None
     mean_predicted: float | None = None
@@ -95,6 +99,9 @@ def shown_columns(rows: Sequence[RegionRow]) -> dict[str, list[Any]]:
         f"real, smoothed ({unit})": [row.mean_real_smoothed for row in network],
         f"synthetic ({unit})": [row.mean_predicted for row in network],
     }
+    for space, prefix in (("", ""), ("MNI ", "mni_")):
+        for letter, axis in zip("RAS", "xyz"):
+            columns[f"{space}{letter} (mm)"] = [getattr(row, f"{prefix}{axis}_ras_mm") for row in network]
     for name, metric in region_metrics(shown=True).items():
         for predictor in dict.fromkeys(row.predictor for row in rows):
             if predictor != NETWORK and metric.regions != "all":
@@ -143,8 +150,28 @@ def central_voxel_mm(index: np.ndarray, grid: sitk.Image) -> tuple[float, float,
     return x, y, z
 
 
+def _positions(
+    index: np.ndarray, grid: sitk.Image, template_to_native: sitk.Transform | None
+) -> dict[str, float]:
+    """Where a region lies (RAS mm), also in MNI space where that is known; empty for an empty region."""
+    point = central_voxel_mm(index, grid)
+    if point is None:
+        return {}
+    points = {"": point}
+    if template_to_native is not None:
+        points["mni_"] = template_to_native.GetInverse().TransformPoint(point)
+    return {
+        f"{space}{axis}_ras_mm": sign * value
+        for space, found in points.items()
+        for axis, sign, value in zip("xyz", (-1, -1, 1), found)
+    }
+
+
 def region_facts(
-    regions: Sequence[RegionVoxels], grid: sitk.Image, t1: np.ndarray | None
+    regions: Sequence[RegionVoxels],
+    grid: sitk.Image,
+    t1: np.ndarray | None,
+    template_to_native: sitk.Transform | None,
 ) -> list[dict[str, Any]]:
     """What a row says about its region whatever the predictor: name, size, place, mean of the T1.
 
@@ -153,7 +180,6 @@ def region_facts(
     voxel_ml = float(np.prod(grid.GetSpacing())) / 1000
     facts = []
     for region in regions:
-        x, y, z = central_voxel_mm(region.index, grid) or (None, None, None)
         facts.append(
             {
                 "parcellation": region.parcellation,
@@ -161,9 +187,7 @@ def region_facts(
                 "region": region.name,
                 "n_voxels": region.index.size,
                 "volume_ml": region.index.size * voxel_ml,
-                "x_mm": x,
-                "y_mm": y,
-                "z_mm": z,
+                **_positions(region.index, grid, template_to_native),
                 "mean_t1": None if t1 is None else _mean(t1.ravel()[region.index]),
             }
         )

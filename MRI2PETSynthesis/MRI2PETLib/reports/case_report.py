@@ -100,6 +100,8 @@ def _write_regions(folder: Path, case: CaseImages, result: CaseResult) -> None:
 def _summary(
     title: str, note: str, case: CaseImages, result: CaseResult, atlases: Sequence[Parcellation]
 ) -> dict[str, Any]:
+    x, y, z = result.point_mm
+    point_ras = (-x, -y, z)
     return {
         "title": title,
         "description": note,
@@ -111,7 +113,7 @@ def _summary(
         "predictors": {
             p.name: {"uses": p.uses, "not_available": p.reason or None} for p in result.predictors
         },
-        "largest_difference": {"region": result.largest, "point_lps_mm": result.point_mm},
+        "largest_difference": {"region": result.largest, "point_ras_mm": point_ras},
         "atlases": {atlas.name: atlas.source for atlas in atlases},
         "quality": result.verdict.to_dict(),
         "model": case.model,
@@ -210,6 +212,13 @@ def _region_table(result: CaseResult, rows: Sequence[RegionRow]) -> tuple[list[s
         name if parcellation == "brain" else f"{name} ({parcellation})"
         for name, parcellation in zip(columns.pop("region"), columns.pop("parcellation"))
     ]
+    positions = {}
+    for space in ("", "MNI "):
+        points = zip(*(columns.pop(f"{space}{letter} (mm)") for letter in "RAS"))
+        positions[f"{space}R, A, S (mm)"] = [
+            None if None in point else ", ".join(f"{v:.0f}" for v in point) for point in points
+        ]
+    columns |= positions
     cells = [[percent(v) if "(%)" in k else v for v in values] for k, values in columns.items()]
     lines: list[list[Cell]] = [[name, *line] for name, line in zip(names, zip(*cells))]
     caption = f"Region means in {result.shown_unit} and the error of each predictor"

@@ -46,15 +46,9 @@ def global_columns(
 def region_columns(rows: Sequence[RegionRow], scale: str) -> Columns:
     """One row a region on one scale, the baselines beside the network, and where the region lies."""
     chosen = [row for row in rows if row.scale == scale]
-    network = [row for row in chosen if row.predictor == NETWORK]
-    if not network:
+    if not any(row.predictor == NETWORK for row in chosen):
         raise InputError(f"There is no region on the scale {scale}.")
-    columns = shown_columns(chosen)
-    to_ras = {"R (mm)": ("x_mm", -1), "A (mm)": ("y_mm", -1), "S (mm)": ("z_mm", 1)}
-    for title, (name, sign) in to_ras.items():
-        points = [getattr(row, name) for row in network]
-        columns[title] = [None if p is None else sign * p for p in points]
-    return columns
+    return shown_columns(chosen)
 
 
 def add_table(scene: slicer.vtkMRMLScene, name: str, columns: Columns, note: str = "") -> Any:
