@@ -521,3 +521,42 @@ def test_real_images_are_read_as_itk_reads_them(shared_data: Path) -> None:
         assert loaded.verdict.level == "ok"
         assert same_grid(loaded.image, itk)
         np.testing.assert_array_equal(sitk.GetArrayFromImage(loaded.image), sitk.GetArrayFromImage(itk))
+
+
+def _ball(value: float) -> np.ndarray:
+    """A smooth ball of 60 to 100 in a background of ``value`` [i, j, k]."""
+    i, j, k = np.meshgrid(*[np.linspace(-1, 1, n) for n in SIZE], indexing="ij")
+    return np.where(i**2 + j**2 + k**2 < 0.6, 80 + 19 * np.sin(4 * i), value).astype(np.float32)
+
+
+def test_a_statistical_map_is_refused_by_its_values_and_by_its_header(tmp_path: Path) -> None:
+    ball = _ball(0)
+    scores = np.where(ball > 0, np.random.default_rng(2).normal(0.3, 1, SIZE), 0).astype(np.float32)
+    with pytest.raises(InputError, match=r"both sides of its background \(\d\d % below"):
+        read_image(nifti(tmp_path / "t.nii", scores), kind="t1")
+    with pytest.raises(InputError, match="statistical map: its header says t test"):
+        read_image(nifti(tmp_path / "intent.nii", ball, intent_code=3), kind="t1")
+    ringing = ball.copy()
+    ringing[::5, ::5, ::5] -= 3  # a resampled T1 has a few voxels below its background
+    for number, sound in enumerate((ball, ringing, ball - 0.5 * ball.max())):
+        assert read_image(nifti(tmp_path / f"{number}.nii", sound), kind="t1").verdict.level == "ok"
+    assert read_image(nifti(tmp_path / "pet.nii", scores), kind="pet").image.GetSize() == SIZE
+
+
+def test_an_animal_is_not_taken_for_a_header_in_cm(tmp_path: Path) -> None:
+    rat = nifti(tmp_path / "rat.nii", voxels((128, 128, 64)), np.diag([0.2, 0.2, 0.3, 1]), xyzt_units=2)
+    with pytest.raises(InputError, match=r"25\.6 x 25\.6 x 19\.2 mm large: an animal's brain\?"):
+        read_image(rat, kind="t1")
+
+
+def test_noise_in_the_air_as_mp2rage_has_it_is_told(tmp_path: Path) -> None:
+    """UNI: tissue has contrast, air is noise over the whole range."""
+    air = np.random.default_rng(3).uniform(0, 100, SIZE)
+    uni = np.where(_ball(0) > 0, _ball(0), air).astype(np.float32)
+    loaded = read_image(nifti(tmp_path / "uni.nii", uni), kind="t1")
+    assert [f.code for f in loaded.verdict.findings] == ["noisy-air"]
+    assert "MP2RAGE" in loaded.verdict.reasons()[0] and "UNI-DEN" in loaded.verdict.reasons()[0]
+    noise = read_image(nifti(tmp_path / "noise.nii", air.astype(np.float32)), kind="t1")
+    assert noise.verdict.level == "ok"  # no head in it either: another check's
+    quiet = np.where(_ball(0) > 0, _ball(0), air * 0.03).astype(np.float32)
+    assert read_image(nifti(tmp_path / "quiet.nii", quiet), kind="t1").verdict.level == "ok"

@@ -21,6 +21,15 @@ _HEAD_EXTENT_MM = (MIN_EXTENT_MM, 400.0)
 _MAX_EXTENT_MM = {"t1": 1000.0, "pet": 2500.0, "mask": 2500.0, "labels": 2500.0}
 # What the numbers would be if one of these had been meant: unit, factor to mm.
 _OTHER_UNITS = (("cm", 10.0), ("m", 1000.0), ("um", 0.001), ("0.1 mm", 0.1))
+# Largest axis of a rodent's or a small primate's head, and of a human one whose header is in cm.
+_ANIMAL_EXTENT_MM = (5.0, 60.0)
+# Of the corners of a volume, the middle half of the values over the range of the image: air in T1s 0 to .02,
+# in an MP2RAGE image whose noise was not removed .7.
+_NOISY_AIR = 0.25
+# Of the voxels that differ from the background, the share below it that no T1 has: its background is dark.
+_BELOW_BACKGROUND = 0.15
+# Share of the contrast within which a voxel is background: wider than the noise of air, and than ringing.
+_BACKGROUND_BAND = 0.1
 # Above this share of non-finite voxels the file is broken, not merely blemished.
 _MAX_NON_FINITE_SHARE = 1e-3
 
@@ -76,6 +85,13 @@ def _check_unit(raw: RawImage, kind: Kind) -> None:
     if extent.max() >= low / 2 and extent.max() <= _MAX_EXTENT_MM[kind]:
         return
     size = " x ".join(f"{value:.4g}" for value in extent)
+    smallest, largest = _ANIMAL_EXTENT_MM
+    if smallest <= float(extent.max()) < largest:
+        raise InputError(
+            f"{raw.path} is {size} mm large: an animal's brain? Human heads are read only.",
+            "If it is a human head, its header is in cm: multiply its spacing and origin by 10 and write it "
+            "again in mm.",
+        )
     for unit, factor in _OTHER_UNITS:
         if low <= extent.max() * factor <= high:
             raise InputError(
@@ -108,6 +124,65 @@ def clean_values(array: np.ndarray, raw: RawImage) -> tuple[np.ndarray, tuple[Fi
         raise InputError(f"{told}.", "Find the step that made them, or replace them with 0 on purpose.")
     values = np.where(bad, np.float32(0), values)
     return values, (Finding("warn", "non-finite", f"{told}; set to 0."),)
+
+
+def check_t1_values(values: np.ndarray, raw: RawImage) -> tuple[Finding, ...]:
+    """Tell what is no T1 by its values: a statistical map is refused, noise in the air is told.
+
+    :param values: finite, [k, j, i].
+    :raises InputError: for a map of statistics, or a T1 scaled to a mean of 0 inside the brain.
+    """
+    low, high = (float(v) for v in np.percentile(values[::2, ::2, ::2], (1, 99)))
+    contrast = high - low
+    hint = "Give the T1-weighted image itself."
+    if statistic := raw.metadata.get("statistic"):
+        raise InputError(f"{raw.path} is a statistical map: its header says {statistic}.", hint)
+    below = _share_below_background(values, contrast)
+    if below > _BELOW_BACKGROUND:
+        raise InputError(
+            f"{raw.path} has values on both sides of its background ({100 * below:.0f} % below it): a "
+            f"statistical map, or a T1 scaled to a mean of 0.",
+            hint,
+        )
+    if _air_noise(values, contrast) <= _NOISY_AIR:
+        return ()
+    message = (
+        f"The air around the head in {raw.path.name} is as bright as tissue, as in an MP2RAGE image (UNI) "
+        f"whose noise was not removed: the brain may not be recognised."
+    )
+    hint = "Give the denoised image (UNI-DEN), or UNI multiplied by the second inversion image."
+    return (Finding("warn", "noisy-air", message, hint),)
+
+
+def _share_below_background(values: np.ndarray, contrast: float) -> float:
+    """Of the voxels that are not background, the share below it; 0 without an even background."""
+    faces = [values[0], values[-1], values[:, 0], values[:, -1], values[:, :, 0], values[:, :, -1]]
+    border = np.concatenate([face.ravel() for face in faces])
+    background, tolerance = float(np.median(border)), _BACKGROUND_BAND * contrast
+    if np.mean(np.abs(border - background) <= tolerance) < 0.6:
+        return 0.0
+    difference = values[::2, ::2, ::2] - background
+    other = np.abs(difference) > tolerance
+    return int(np.count_nonzero(difference[other] < 0)) / max(1, int(np.count_nonzero(other)))
+
+
+def _air_noise(values: np.ndarray, contrast: float) -> float:
+    """The spread of the values in the corners of a volume (the middle one of the eight) over its contrast; 0
+    unless they are noisier than its middle.
+    """
+    ends = [(slice(0, max(4, n // 10)), slice(-max(4, n // 10), None)) for n in values.shape]
+    corners = [values[k, j, i] for k in ends[0] for j in ends[1] for i in ends[2]]
+    middle = values[tuple(slice(n // 2 - n // 8, n // 2 + n // 8) for n in values.shape)]
+    rough = float(np.median([_spread(np.diff(corner)) for corner in corners]))
+    if rough <= 2 * _spread(np.diff(middle)):
+        return 0.0
+    return float(np.median([_spread(corner) for corner in corners])) / contrast
+
+
+def _spread(values: np.ndarray) -> float:
+    """From the first to the third quartile."""
+    low, high = np.percentile(values, (25, 75))
+    return float(high - low)
 
 
 def check_contrast(values: np.ndarray, raw: RawImage) -> None:

@@ -123,6 +123,8 @@ def read_frame_image(raw: RawImage, frame: int, *, kind: Kind) -> tuple[sitk.Ima
         values = image_checks.to_labels(values, raw)
     else:
         image_checks.check_contrast(values, raw)
+        if kind == "t1":
+            findings += image_checks.check_t1_values(values, raw)
     image, shear_mm = to_image(values, raw.affine, nearest=kind in ("mask", "labels"))
     if shear_mm > SHEAR_TOLERANCE_MM:
         message = (

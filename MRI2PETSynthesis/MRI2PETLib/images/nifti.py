@@ -23,6 +23,7 @@ from MRI2PETLib.images.raw import RawImage, check_memory, split_size, unreadable
 # A compressed file up to this size is decompressed once and kept while it is read; a larger one (frames of a
 # dynamic PET) is decompressed again for what is asked for.
 _IN_MEMORY_BYTES = 1 << 29
+_STATISTICS = range(2, 25)  # of intent_code: from correlation to -log10 of a p-value
 _COMPRESSION = 4  # of 9: half of the time of 6, files 7 % larger
 
 
@@ -74,7 +75,7 @@ def open_nifti(path: Path) -> RawImage:
         n_frames=layout.n_frames,
         read_frame=read_frame,
         files=tuple(dict.fromkeys((path, data_path))),
-        metadata={"format": "NIfTI", "orientation_from": used},
+        metadata={"format": "NIfTI", "orientation_from": used, **_statistic(header)},
         findings=(*findings, *more),
         forms=forms,
     )
@@ -100,6 +101,12 @@ def write_nifti(image: sitk.Image, path: Path, forms: NiftiForms) -> None:
         stream = zlib.compressobj(_COMPRESSION, wbits=zlib.MAX_WBITS | 16)
         content = stream.compress(content) + stream.flush()
     path.write_bytes(content)
+
+
+def _statistic(header: Any) -> dict[str, str]:
+    """The statistic that the header says the values are, if it says so."""
+    code = int(header["intent_code"])
+    return {"statistic": str(header.get_intent()[0])} if code in _STATISTICS else {}
 
 
 def _is_compressed(path: Path) -> bool:

@@ -198,7 +198,10 @@ def _prepare_case(
         addition.read(case)
     t1 = read_source(case.t1, bundle, given.series)
     brain = None if given.mask is None else read_image(given.mask, kind="mask").image
-    prepared = prepare(t1.image, bundle, settings, mask=brain, progress=part_of(told, 0.04, 0.65))
+    try:
+        prepared = prepare(t1.image, bundle, settings, mask=brain, progress=part_of(told, 0.04, 0.65))
+    except QualityError as error:  # what was odd about the file may be why
+        raise QualityError(" ".join((error.message, *t1.verdict.reasons("warn"))), error.hint) from error
     return Ready(files, t1, prepared, request)
 
 
