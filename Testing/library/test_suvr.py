@@ -234,7 +234,8 @@ def test_the_reports_hold_every_table_and_say_what_failed(tmp_path: Path) -> Non
     for words in ("SIMULATED", "It is &lt;odd&gt;. Look.", "synthetic MR could not be used: no model", "1.2"):
         assert words in page, words
     people = [
-        Measured(SuvrCase(s, s, SuvrPaths(tmp_path)), tables(1 + n / 5), content) for n, s in enumerate("abc")
+        (SuvrCase(s, s, SuvrPaths(tmp_path)), Measured(tables(1 + n / 5), content, {}))
+        for n, s in enumerate("abc")
     ]
     agreement = write_suvr_cohort(tmp_path / "all", setup(plan()), people, {"broken": "no image"})
     assert agreement[0].bias == pytest.approx(0.1) and agreement[0].n_people == 3

@@ -21,6 +21,7 @@ from bundles import tiny_bundle  # noqa: E402
 from MRI2PETLib.cli import main  # noqa: E402
 from MRI2PETLib.core.errors import InputError  # noqa: E402
 from MRI2PETLib.core.files import write_json  # noqa: E402
+from MRI2PETLib.core.requests import listed_files  # noqa: E402
 from MRI2PETLib.evaluation.case import RegionRow  # noqa: E402
 from MRI2PETLib.images.grid import Grid  # noqa: E402
 from MRI2PETLib.images.io import read_image, same_grid, write_image  # noqa: E402
@@ -448,11 +449,17 @@ def test_results_are_read_back_from_their_files(tmp_path: Path) -> None:
     write_image(result.mask, tmp_path / "sub-1_space-T1w_desc-brain_mask.nii.gz")
     assert result.real is not None
     write_image(result.real, Path(f"{start}_desc-real_pet.nii.gz"))
-    with pytest.raises(InputError, match="not the result of a synthesis"):
-        read_synthetic(pet)
+    files = {
+        "pet": str(pet),
+        "sidecar": f"{start}_desc-synthetic_pet.json",
+        "mask": str(tmp_path / "sub-1_space-T1w_desc-brain_mask.nii.gz"),
+        "real": f"{start}_desc-real_pet.nii.gz",
+    }
+    with pytest.raises(InputError, match="not the files of a synthesis"):
+        read_synthetic(files)
     about = {"Units": "SUVR", "Description": "n", "Provenance": PROVENANCE, "TracerName": "PBR28"}
-    write_json(Path(f"{start}_desc-synthetic_pet.json"), about)
-    found = read_synthetic(pet)
+    write_json(Path(files["sidecar"]), about)
+    found = read_synthetic(files)
     assert found.unit == "SUVR" and found.sd is None and found.provenance == PROVENANCE
     for a, b in ((found.pet, result.pet), (found.mask, result.mask), (found.real, result.real)):
         assert a is not None and same_grid(a, b)
@@ -481,8 +488,8 @@ def test_from_the_scene_through_the_synthesis_and_back(
     arguments = ["synthesize", str(paths[0]), "-o", str(tmp_path / "out"), "--model", str(bundle.folder)]
     arguments += ["--mask", str(paths[1]), "--pet", str(paths[2]), "--pet-unit", "SUV"]
     assert main([*arguments, "--device", "cpu", "--progress", "none"]) == 0
-    found = next((tmp_path / "out").rglob("*_desc-synthetic_pet.nii.gz"))
-    nodes = add_result(application.scene, read_synthetic(found), t1)
+    files = listed_files(next((tmp_path / "out").glob("*_status.json")))
+    nodes = add_result(application.scene, read_synthetic(files), t1)
     assert nodes.real is not None and nodes.normdiff is not None
     for node_id in (nodes.pet, nodes.mask, nodes.real, nodes.normdiff):
         assert same_grid(image_of(application.scene.GetNodeByID(node_id)), image, RAMP_MM)

@@ -107,7 +107,7 @@ def test_synthesis_comparison_and_everything_that_follows(
     regions, metrics = scene.GetNodeByID(nodes.regions), scene.GetNodeByID(nodes.metrics)
     assert regions.GetNumberOfRows() > 20 and metrics.GetNumberOfRows() > 8
     titles = table_text(regions, "\t").splitlines()[0].split("\t")
-    assert "NormDiff, network" in titles and any("anatomy" in t for t in titles)
+    assert "NormDiff, median, network" in titles and any("anatomy" in t for t in titles)
     point = region_point_ras(regions, 3)
     assert point is not None
     index = image_of(inputs["t1"]).TransformPhysicalPointToIndex((-point[0], -point[1], point[2]))

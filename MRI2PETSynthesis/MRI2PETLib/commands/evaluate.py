@@ -74,53 +74,32 @@ def _atlases(settings: EvaluationSettings, reporter: Reporter) -> list[Parcellat
 def _one(
     args: argparse.Namespace, settings: EvaluationSettings, atlases: list[Parcellation], reporter: Reporter
 ) -> int:
-    from MRI2PETLib.core.progress import part_of
-    from MRI2PETLib.evaluation.baselines import cubic_coefficients
-    from MRI2PETLib.evaluation.case import evaluate_case
-    from MRI2PETLib.evaluation.inputs import load_case
-    from MRI2PETLib.models.store import bundle_of
-    from MRI2PETLib.reports.case_report import REPORT, write_comparison
+    from MRI2PETLib.reports.evaluation import evaluate_pair
 
-    case = load_case(CasePaths.of(args), settings, progress=part_of(reporter.progress, 0, 0.5))
-    result = evaluate_case(
-        case,
-        atlases=atlases,
-        cubic=cubic_coefficients(bundle_of(case.model)),
-        seed=settings.seed,
-        fwhm_mm=settings.fwhm_mm,
-        progress=part_of(reporter.progress, 0.5, 0.9),
-    )
-    reporter.tell(result.verdict)
-    reporter.progress(0.9, 1, "writing the report")
-    title = f"{args.synthetic.name.split('.')[0]}: synthetic against real PET"
-    summary = write_comparison(args.output, title, case, result, atlases)
+    found = evaluate_pair(CasePaths.of(args), settings, atlases, args.output, reporter)
     reporter.progress(1, 1, "done")
     reporter.close()
-    reporter.say(f"Report: {args.output / REPORT}")
-    reporter.result({"report": args.output / REPORT, "scales": summary["scales"]})
+    reporter.say(f"Report: {found['files']['report']}")
+    reporter.result(found)
     return 0
 
 
 def _cohort(
     args: argparse.Namespace, settings: EvaluationSettings, atlases: list[Parcellation], reporter: Reporter
 ) -> int:
-    from MRI2PETLib.core.files import staged_folder
-    from MRI2PETLib.evaluation.cohort import evaluate_cohort
-    from MRI2PETLib.evaluation.cohort_cases import read_pairs, read_run
-    from MRI2PETLib.reports.case_report import REPORT
-    from MRI2PETLib.reports.cohort_report import summary_lines, write_cohort
+    from MRI2PETLib.evaluation.cohort_cases import PREDICTIONS, read_pairs, read_run
+    from MRI2PETLib.reports.evaluation import evaluate_table
 
     is_run = args.run_folder is not None
-    cases = read_run(args.run_folder, reporter) if is_run else read_pairs(args.pairs, reporter)
-    with staged_folder(args.output, last=REPORT) as staging:
-        cohort = evaluate_cohort(cases, settings, staging, reporter, atlases)
-        write_cohort(staging, f"Cohort {(args.run_folder or args.pairs.parent).resolve().name}", cohort)
+    table = args.run_folder / PREDICTIONS if is_run else args.pairs
+    cases = read_run(args.run_folder, reporter) if is_run else read_pairs(table, reporter)
+    title = f"Cohort {table.parent.resolve().name}"
+    found = evaluate_table(table, title, cases, settings, atlases, args.output, reporter)
     reporter.close()
-    for line in summary_lines(cohort):
+    for line in found.pop("lines"):
         reporter.say(line)
-    reporter.say(f"Report: {args.output / REPORT}")
-    if not cohort.exit_code:
-        reporter.result(
-            {"report": args.output / REPORT, "people": cohort.n_people, "scans": len(cohort.scans)}
-        )
-    return cohort.exit_code
+    reporter.say(f"Report: {found['files']['report']}")
+    code: int = found.pop("exit_code")
+    if not code:
+        reporter.result(found)
+    return code

@@ -48,34 +48,21 @@ def run(args: argparse.Namespace, reporter: Reporter) -> int:
 
 def _one(args: argparse.Namespace, setup: SuvrSetup, reporter: Reporter) -> int:
     from MRI2PETLib.core.files import output_folder
-    from MRI2PETLib.core.progress import part_of
-    from MRI2PETLib.reports.case_report import REPORT
     from MRI2PETLib.reports.suvr_files import write_suvr
-    from MRI2PETLib.reports.suvr_report import write_suvr_report
-    from MRI2PETLib.suvr import files
     from MRI2PETLib.suvr.run import measure_case
 
     paths, output = SuvrPaths.of(args, pet=args.pet), output_folder(args.output)
     title = f"{args.pet.resolve().parent.name} {args.pet.name.split('.')[0]}: SUVR"
-    progress = part_of(reporter.progress, 0, 0.95)
-    content = measure_case(title, paths, setup, output, write_suvr, reporter, progress)
-    reporter.progress(0.96, 1, "writing the report")
-    write_suvr_report(output, title, content, files.table_of(content))
+    found = measure_case(title, paths, setup, output, write_suvr, reporter, reporter.progress)
     reporter.progress(1, 1, "done")
     reporter.close()
+    content = found.content
     for method, value in content["Composite"].items():
         shown = "not available" if value is None else f"{value:.3f}"
         reporter.say(f"{method}: composite SUVR {shown}")
-    reporter.say(f"Report: {output / REPORT}")
-    reporter.result(
-        {
-            "report": output / REPORT,
-            "table": output / files.TABLE,
-            "method": content["Method"],
-            "composite": content["Composite"],
-            "failed": content["Failed"],
-        }
-    )
+    reporter.say(f"Report: {found.files['report']}")
+    chosen = {name.lower(): content[name] for name in ("Method", "Composite", "Failed")}
+    reporter.result({"files": found.files, **chosen})
     return 0
 
 
@@ -104,7 +91,7 @@ def _cohort(args: argparse.Namespace, setup: SuvrSetup, reporter: Reporter) -> i
     reporter.result(
         {
             "report": args.output / REPORT,
-            "people": len({m.case.subject for m in measured}),
+            "people": len({case.subject for case, _ in measured}),
             "scans": len(measured),
             "failed": failed,
             "agreement": [row._asdict() for row in composite],

@@ -17,7 +17,7 @@ is there with its checksum. Whatever else is found is made again, and what no lo
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
@@ -25,7 +25,7 @@ from typing import Any
 
 from MRI2PETLib import __version__
 from MRI2PETLib.core.checksums import sha256_of, sha256_of_value
-from MRI2PETLib.core.errors import InputError
+from MRI2PETLib.core.errors import InputError, MRI2PETError, OutputError
 from MRI2PETLib.core.files import read_json, staged_folder, write_json
 
 
@@ -129,6 +129,24 @@ class Result:
             self._remove({*self._before().outputs, *self.possible} - outputs.keys())
             _write_record(staging / self.record, "done", request, outputs, about)
 
+    @contextmanager
+    def attempt(self, request: Request, tell: Callable[[str], None]) -> Iterator[None]:
+        """Work on a request. What fails in the block is recorded where a result is, see :meth:`fail`.
+
+        :param tell: is told when an earlier result was removed.
+        :raises InputError: if the result of another input is there.
+        """
+        self.check_owner(request)
+        try:
+            yield
+        except OutputError:
+            raise
+        except Exception as error:
+            known = error if isinstance(error, MRI2PETError) else MRI2PETError(str(error))
+            if self.path.exists() and self.fail(request, {"message": known.message, "hint": known.hint}):
+                tell(f"{self.folder}: the earlier result was of other inputs and has been removed.")
+            raise
+
     def fail(self, request: Request, about: dict[str, Any]) -> bool:
         """Record that the request failed.
 
@@ -168,6 +186,25 @@ class Result:
                 path.unlink()
                 removed = True
         return removed
+
+
+def located(folder: Path, files: Mapping[str, Any]) -> dict[str, Any]:
+    """Names of files by role, as in a record, as paths; a mapping may hold further ones."""
+    return {
+        role: located(folder, name) if isinstance(name, Mapping) else folder / str(name)
+        for role, name in files.items()
+    }
+
+
+def listed_files(record: Path) -> dict[str, Any]:
+    """The files of a finished result by role.
+
+    :raises InputError: if there is no whole record.
+    """
+    found = read_record(record)
+    if found is None or "files" not in found["about"]:
+        raise InputError(f"{record} is no record of a finished result.", "Run the command again.")
+    return located(record.parent, found["about"]["files"])
 
 
 def read_record(path: Path) -> dict[str, Any] | None:

@@ -33,7 +33,6 @@ class Option:
     """What is known of a setting besides its name, type and default.
 
     :ivar least: smallest value, ``most`` the largest one.
-    :ivar bare: value of the option when it is given without one.
     :ivar by_content: it names something (a model, an atlas) whose content decides the result, not its name.
     """
 
@@ -42,7 +41,6 @@ class Option:
     metavar: str | tuple[str, ...] | None = None
     least: float | None = None
     most: float | None = None
-    bare: str | None = None
     by_content: bool = False
 
 
@@ -110,8 +108,6 @@ class Settings:
                 parser.add_argument(flag(name), action="store_true", **common)
                 continue
             common |= {"type": kinds[name].type, "metavar": about.metavar, "choices": about.choices or None}
-            if about.bare is not None:
-                common |= {"nargs": "?", "const": about.bare}
             if kinds[name].number is None:
                 common |= {"action": "append", "default": list(default)}
             elif kinds[name].number != 1:

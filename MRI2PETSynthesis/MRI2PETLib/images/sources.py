@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+import SimpleITK as sitk
 
 from MRI2PETLib.core.checksums import sha256_of, sha256_of_files, sha256_of_value
 from MRI2PETLib.core.errors import InputError
@@ -45,3 +48,16 @@ def _weight(path: Path) -> list[Any]:
         return [found.kg, found.reason]
     except InputError as error:  # the sidecars themselves are in the checksum
         return [None, error.message]
+
+
+def optional_source(path: Path | None, kind: Kind) -> Source | None:
+    """:func:`source_of`, or ``None`` for no image."""
+    return None if path is None else source_of(path, kind)
+
+
+def image_checksum(image: sitk.Image) -> str:
+    """Of the voxels and the geometry of an image in memory."""
+    geometry = (image.GetSize(), image.GetSpacing(), image.GetOrigin(), image.GetDirection())
+    digest = hashlib.sha256(sha256_of_value([image.GetPixelIDTypeAsString(), geometry]).encode())
+    digest.update(sitk.GetArrayFromImage(image).tobytes())
+    return digest.hexdigest()

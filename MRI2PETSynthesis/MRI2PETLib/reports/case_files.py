@@ -15,8 +15,6 @@ from MRI2PETLib.core.tables import read_rows
 from MRI2PETLib.evaluation.region_table import RegionRow, read_region_rows
 from MRI2PETLib.images.io import read_image
 
-REPORT = "report.html"
-
 
 class RegionName(NamedTuple):
     """A row of ``regions/NAME.csv``."""
@@ -46,37 +44,32 @@ class Comparison:
     notes: list[str]
 
 
-def read_comparison(folder: Path | str) -> Comparison:
-    """Read the output folder of ``mri2pet evaluate --synthetic ... --pet ...``.
+def read_comparison(files: Mapping[str, Any]) -> Comparison:
+    """Read what ``mri2pet evaluate --synthetic ... --pet ...`` wrote.
 
+    :param files: by role, as its result event or its record names them.
     :raises InputError: if files are missing or not those of an evaluation.
     """
-    folder = Path(folder)
     try:
-        about = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+        about = json.loads(Path(files["metrics"]).read_text(encoding="utf-8"))
         scales = about["scales"]
         scale = next(iter(scales))  # the stated unit, where there is one, comes first
         return Comparison(
-            real=read_image(folder / "real.nii.gz", kind="pet").image,
+            real=read_image(files["real"], kind="pet").image,
             unit=str(scales[scale]["unit"]),
             scale=scale,
             scales=scales,
-            regions=read_region_rows(folder / "regions.csv"),
-            labels={p.name.removesuffix(".nii.gz"): _labels(p) for p in _label_maps(folder)},
-            report=(folder / REPORT).read_text(encoding="utf-8"),
+            regions=read_region_rows(Path(files["regions"])),
+            labels={name: _labels(own) for name, own in files["labels"].items()},
+            report=Path(files["report"]).read_text(encoding="utf-8"),
             is_simulated=bool(about["provenance"].get("simulated")),
             largest=about["largest_difference"],
             notes=[str(f["message"]) for f in about["quality"]["findings"]],
         )
     except (OSError, ValueError, KeyError, TypeError, StopIteration) as error:
-        raise InputError(f"{folder} does not hold an evaluation: {error}.", "Compare again.") from error
+        raise InputError(f"These are not the files of an evaluation: {error!r}.", "Compare again.") from error
 
 
-def _label_maps(folder: Path) -> list[Path]:
-    return sorted((folder / "regions").glob("*.nii.gz"))
-
-
-def _labels(path: Path) -> tuple[sitk.Image, dict[int, str]]:
-    table = path.with_name(path.name.removesuffix(".nii.gz") + ".csv")
-    names = {row.label: row.region for row in read_rows(table, RegionName)}
-    return read_image(path, kind="labels").image, names
+def _labels(files: Mapping[str, Any]) -> tuple[sitk.Image, dict[int, str]]:
+    names = {row.label: row.region for row in read_rows(files["names"], RegionName)}
+    return read_image(files["image"], kind="labels").image, names

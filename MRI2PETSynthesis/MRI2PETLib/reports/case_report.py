@@ -10,7 +10,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from MRI2PETLib import __version__
-from MRI2PETLib.core.files import make_folder, staged_folder, write_json, write_text
+from MRI2PETLib.core.files import make_folder, write_json, write_text
 from MRI2PETLib.core.tables import write_rows, write_table
 from MRI2PETLib.evaluation.baselines import ANATOMY_NULL, NETWORK
 from MRI2PETLib.evaluation.case import SCALE_FREE, STATED, CaseResult, RegionRow
@@ -27,7 +27,7 @@ from MRI2PETLib.reports.figures import comparison_figure
 from MRI2PETLib.reports.page import Cell, Picture, Table, number, percent, render
 from MRI2PETLib.templates.regions import Parcellation
 
-REPORT = "report.html"
+REPORT, PICTURE, METRICS, REGIONS = "report.html", "comparison.png", "metrics.json", "regions.csv"
 
 
 def write_comparison(
@@ -41,7 +41,7 @@ def write_comparison(
     their names.
 
     :return: the content of ``metrics.json``.
-    :raises OutputError: if the folder cannot be written to; then nothing is left in it.
+    :raises OutputError: if the folder cannot be written to.
     """
     note = texts.case_note(case.model, bool(case.provenance.get("simulated")))
     about = {**GENERATED_BY, "Description": note, "ReadoutOf": case.provenance, "Units": result.shown_unit}
@@ -58,25 +58,24 @@ def write_comparison(
         ("real", result.real, real_about),
         ("valid_mask", result.valid, {"Units": "none", "Meaning": "1 where NormDiff is defined"}),
     )
-    with staged_folder(folder, last=REPORT) as staging:
-        for name, image, more in maps:
-            write_image(image, staging / f"{name}.nii.gz", {**about, **more}, forms=case.forms)
-        write_table(staging / "regions.csv", record_fields(), [row.record() for row in result.regions])
-        _write_regions(make_folder(staging / "regions"), case, result)
-        picture = comparison_figure(
-            case.t1 if case.t1 is not None else case.synthetic,
-            result.synthetic,
-            result.real,
-            case.mask,
-            staging / "comparison.png",
-            title=title,
-            unit=result.shown_unit,
-            note=note,
-            point_mm=result.point_mm,
-        )
-        summary = _summary(title, note, case, result, atlases)
-        write_json(staging / "metrics.json", summary)
-        write_text(staging / REPORT, _page(title, note, case, result, picture))
+    for name, image, more in maps:
+        write_image(image, folder / f"{name}.nii.gz", {**about, **more}, forms=case.forms)
+    write_table(folder / REGIONS, record_fields(), [row.record() for row in result.regions])
+    _write_regions(make_folder(folder / "regions"), case, result)
+    picture = comparison_figure(
+        case.t1 if case.t1 is not None else case.synthetic,
+        result.synthetic,
+        result.real,
+        case.mask,
+        folder / PICTURE,
+        title=title,
+        unit=result.shown_unit,
+        note=note,
+        point_mm=result.point_mm,
+    )
+    summary = _summary(title, note, case, result, atlases)
+    write_json(folder / METRICS, summary)
+    write_text(folder / REPORT, _page(title, note, case, result, picture))
     return summary
 
 

@@ -1,18 +1,18 @@
-"""The files of one measurement of SUVR, written together or not at all."""
+"""Write the files of one measurement of SUVR."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import SimpleITK as sitk
 
-from MRI2PETLib.core.files import staged_folder, write_json
+from MRI2PETLib.core.files import write_json
 from MRI2PETLib.core.tables import write_table
 from MRI2PETLib.images.formats import GENERATED_BY
 from MRI2PETLib.images.io import write_image
 from MRI2PETLib.models.bundle import DEMONSTRATION
 from MRI2PETLib.reports.suvr_figure import suvr_figure
+from MRI2PETLib.reports.suvr_report import write_suvr_report
 from MRI2PETLib.suvr import files
 from MRI2PETLib.suvr.case import CaseSuvr, SuvrSetup
 from MRI2PETLib.suvr.normalisation import SYNTHETIC_MR
@@ -22,14 +22,11 @@ from MRI2PETLib.synthesis.case_files import is_simulated
 from MRI2PETLib.synthesis.pipeline import software_versions
 
 
-def write_suvr(
-    folder: Path, title: str, paths: SuvrPaths, setup: SuvrSetup, case: CaseSuvr
-) -> dict[str, Any]:
-    """Write ``suvr.csv``, the PET in SUVR, the labels and the MRI of each method, the picture and
-    ``suvr.json``.
+def write_suvr(folder: Path, title: str, paths: SuvrPaths, setup: SuvrSetup, case: CaseSuvr) -> None:
+    """Write ``suvr.csv``, the PET in SUVR, the labels and the MRI of each method, the picture, ``suvr.json``
+    and the report.
 
-    :return: the content of ``suvr.json``.
-    :raises OutputError: if the folder cannot be written to; then nothing is left in it.
+    :raises OutputError: if the folder cannot be written to.
     """
     rows = [row for method in case.methods.values() for row in method.rows]
     about = {**GENERATED_BY, "Description": note(setup, case), "Sources": [str(paths.pet)]}
@@ -51,36 +48,33 @@ def write_suvr(
         "Normalisation": {name: m.normalisation.record for name, m in case.methods.items()},
         "PetTemplate": setup.template_name,
         "Provenance": software_versions(),
-        "Request": files.request(paths, setup),
     }
-    with staged_folder(folder, last=files.SIDECAR) as staging:
-        write_table(staging / files.TABLE, SuvrRow._fields, rows)
-        suvr = sitk.Cast(case.pet.image, sitk.sitkFloat32) / float(reference.mean or 1.0)
+    write_table(folder / files.TABLE, SuvrRow._fields, rows)
+    suvr = sitk.Cast(case.pet.image, sitk.sitkFloat32) / float(reference.mean or 1.0)
+    write_image(
+        suvr,
+        folder / files.SUVR,
+        {**about, "Units": "SUVR", "UnitsMeaning": f"ratio to the mean in {reference.region}"},
+        forms=case.pet.forms,
+    )
+    names = {str(label): name for label, name in setup.plan.atlas.names.items()}
+    for name, method in case.methods.items():
         write_image(
-            suvr,
-            staging / "suvr_pet.nii.gz",
-            {**about, "Units": "SUVR", "UnitsMeaning": f"ratio to the mean in {reference.region}"},
+            sitk.Cast(method.labels, sitk.sitkInt32),
+            folder / files.labels_file(name),
+            {**about, "Method": name, "Labels": names},
             forms=case.pet.forms,
         )
-        names = {str(label): name for label, name in setup.plan.atlas.names.items()}
-        for name, method in case.methods.items():
-            tag = name.lower().replace(" ", "_")
+        if name == SYNTHETIC_MR and method.normalisation.mr is not None:
             write_image(
-                sitk.Cast(method.labels, sitk.sitkInt32),
-                staging / f"labels_{tag}.nii.gz",
-                {**about, "Method": name, "Labels": names},
+                method.normalisation.mr,
+                folder / files.MR,
+                {**about, "Synthetic": True, "Modality": "MR", "Units": "normalised"},
                 forms=case.pet.forms,
             )
-            if name == SYNTHETIC_MR and method.normalisation.mr is not None:
-                write_image(
-                    method.normalisation.mr,
-                    staging / "synthetic_mr.nii.gz",
-                    {**about, "Synthetic": True, "Modality": "MR", "Units": "normalised"},
-                    forms=case.pet.forms,
-                )
-        suvr_figure(case, setup.plan, staging / files.PICTURE, title=title, note=note(setup, case))
-        write_json(staging / files.SIDECAR, content)
-    return content
+    suvr_figure(case, setup.plan, folder / files.PICTURE, title=title, note=note(setup, case))
+    write_json(folder / files.SIDECAR, content)
+    write_suvr_report(folder, title, content, rows)
 
 
 def note(setup: SuvrSetup, case: CaseSuvr) -> str:

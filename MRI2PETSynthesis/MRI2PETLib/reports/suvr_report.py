@@ -23,7 +23,7 @@ from MRI2PETLib.suvr.agreement import (
 from MRI2PETLib.suvr.case import SuvrSetup
 from MRI2PETLib.suvr.normalisation import METHODS, REAL_MR
 from MRI2PETLib.suvr.regional import COMPOSITE, SuvrRow
-from MRI2PETLib.suvr.run import Measured
+from MRI2PETLib.suvr.run import Measured, SuvrCase
 from MRI2PETLib.suvr.tables import region_columns
 
 COHORT = "cohort.json"
@@ -64,21 +64,24 @@ def _provenance(content: Mapping[str, Any]) -> dict[str, str]:
 
 
 def write_suvr_cohort(
-    folder: Path, setup: SuvrSetup, measured: Sequence[Measured], failed: Mapping[str, str]
+    folder: Path,
+    setup: SuvrSetup,
+    measured: Sequence[tuple[SuvrCase, Measured]],
+    failed: Mapping[str, str],
 ) -> list[AgreementRow]:
     """Write the tables, ``cohort.json`` and ``report.html`` of a cohort: those of Choi & Lee 2018.
 
     :return: the agreement of the methods with the real MR over people, every region.
     :raises OutputError: if the folder cannot be written to; then nothing is left in it.
     """
-    rows = person_rows([(m.case.subject, m.case.group, m.rows) for m in measured])
+    rows = person_rows([(case.subject, case.group, found.rows) for case, found in measured])
     agreement, levels = agreement_table(rows), level_table(rows)
     content = {
         "regions": files.describe_plan(setup.plan),
         "pet_template": setup.template_name,
         "model": None if setup.bundle is None else setup.bundle.id,
         "n_scans": len(measured),
-        "n_people": len({m.case.subject for m in measured}),
+        "n_people": len({case.subject for case, _ in measured}),
         "failed": failed,
         "agreement": [row._asdict() for row in agreement],
         "levels": [row._asdict() for row in levels],
@@ -86,7 +89,7 @@ def write_suvr_cohort(
     page = render(
         "suvr_cohort.html",
         f"SUVR of {folder.resolve().name}",
-        about=_about(measured[0].content),
+        about=_about(measured[0][1].content),
         people={m: len({r.subject for r in rows if r.method == m}) for m in METHODS},
         regions=content["regions"],
         pet_template=setup.template_name,
@@ -97,7 +100,7 @@ def write_suvr_cohort(
         levels=_levels(rows),
         provenance=provenance_lines({}, {}),
     )
-    scans = ((m.case.case, m.case.subject, m.case.group, *row) for m in measured for row in m.rows)
+    scans = ((case.case, case.subject, case.group, *row) for case, found in measured for row in found.rows)
     with staged_folder(folder, last=REPORT) as staging:
         write_table(staging / files.TABLE, ("case", "subject", "group", *SuvrRow._fields), scans)
         write_rows(staging / "levels.csv", levels)

@@ -85,6 +85,7 @@ class SceneJob(Generic[Nodes]):
         self._folder: Path | None = None
         self._steps: list[Step] = []
         self._done_steps: list[Step] = []
+        self._results: dict[str, dict[str, Any]] = {}
         self._job: Job | None = None
         self._started = 0.0
         self._observers: list[int] = []
@@ -102,6 +103,14 @@ class SceneJob(Generic[Nodes]):
     def _import(self) -> Nodes:
         """Bring the results of the steps that are done into the scene, all or none."""
         raise NotImplementedError
+
+    def _files(self, step: str) -> dict[str, Any]:
+        """The files of a step that is done, by role, as its child named them."""
+        result = self._results.get(step, {})
+        files = result["cases"][0]["files"] if "cases" in result else result.get("files")
+        if not files:
+            raise InputError(f"The {step} told no result.", "Run it again.")
+        return dict(files)
 
     def _node(self, node_id: str, what: str) -> Any:
         node = self._scene.GetNodeByID(node_id)
@@ -189,7 +198,9 @@ class SceneJob(Generic[Nodes]):
             self._fail(outcome.error)
             return
         if outcome.error is None:
-            self._done_steps.append(self._steps.pop(0))
+            step = self._steps.pop(0)
+            self._done_steps.append(step)
+            self._results[step.name] = outcome.result or {}
         try:
             if self._steps and outcome.error is None:
                 self._next()

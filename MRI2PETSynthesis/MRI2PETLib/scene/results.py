@@ -8,7 +8,6 @@ with a real PET, its tables and plots: :mod:`MRI2PETLib.scene.comparison`.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -21,13 +20,12 @@ import slicer.util
 
 from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.evaluation.normdiff import normdiff_map
-from MRI2PETLib.images.formats import sidecar_path
 from MRI2PETLib.images.io import read_image, same_grid
 from MRI2PETLib.models.bundle import Bundle
 from MRI2PETLib.scene.display import set_pet_window, show_normdiff
 from MRI2PETLib.scene.images import add_volume
 from MRI2PETLib.scene.nodes import PREFIX, all_or_nothing, join_study, link, linked, set_provenance, set_unit
-from MRI2PETLib.synthesis.case_files import CaseFiles, synthetic_note
+from MRI2PETLib.synthesis.case_files import synthetic_note
 from MRI2PETLib.synthesis.pipeline import SynthesisResult
 
 
@@ -67,34 +65,33 @@ class Synthetic:
         )
 
 
-def read_synthetic(pet: Path | str) -> Synthetic:
-    """Read back what ``mri2pet synthesize`` wrote, by the path of the synthetic PET.
+def read_synthetic(files: Mapping[str, Any]) -> Synthetic:
+    """Read back what ``mri2pet synthesize`` wrote about one case.
 
+    :param files: by role, as its result event or the case's record names them.
     :raises InputError: if files are missing, unreadable, or not those of a synthesis.
     """
-    pet = Path(pet)
-    traced = re.sub(r"_desc-synthetic_pet\.nii\.gz$", "", pet.name)
-    files = CaseFiles(pet.parent, re.sub(r"_trc-[^_]+(?=_space-)", "", traced), traced)
     try:
-        about = json.loads(sidecar_path(pet).read_text(encoding="utf-8"))
+        about = json.loads(Path(files["sidecar"]).read_text(encoding="utf-8"))
         unit, note, provenance = about["Units"], about["Description"], about["Provenance"]
+        pet, mask = files["pet"], files["mask"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
-            f"{pet} is not the result of a synthesis.", "Choose *_desc-synthetic_pet.nii.gz."
+            f"These are not the files of a synthesis: {error!r}.", "Synthesise again."
         ) from error
 
-    def optional(path: Path, kind: Any) -> sitk.Image | None:
-        return read_image(path, kind=kind).image if path.is_file() else None
+    def optional(role: str, kind: Any) -> sitk.Image | None:
+        return read_image(files[role], kind=kind).image if role in files else None
 
     return Synthetic(
         pet=read_image(pet, kind="pet").image,
-        mask=read_image(files.mask, kind="mask").image,
+        mask=read_image(mask, kind="mask").image,
         unit=str(unit),
         note=str(note),
         tracer=str(about.get("TracerName") or ""),
-        sd=optional(files.sd, "pet"),
-        unpredicted=optional(files.unpredicted, "mask"),
-        real=optional(files.real, "pet"),
+        sd=optional("sd", "pet"),
+        unpredicted=optional("unpredicted", "mask"),
+        real=optional("real", "pet"),
         provenance=provenance,
         notes=[str(f["message"]) for f in (about.get("Quality") or {}).get("findings", [])],
     )

@@ -119,7 +119,7 @@ class SceneRun(SceneJob[ResultNodes]):
         assert self._folder is not None
         if self._request.synthetic is not None:
             return self._folder / "synthetic.nii.gz"
-        return next((self._folder / "out").rglob("*_desc-synthetic_pet.nii.gz"))
+        return Path(self._files(_SYNTHESIS)["pet"])
 
     def _ended(self, outcome: Outcome) -> None:
         if self._request.check_only and outcome.result is not None and outcome.state != "cancelled":
@@ -142,10 +142,10 @@ class SceneRun(SceneJob[ResultNodes]):
                 pet_id = nodes.pet
             if _COMPARISON in done:
                 assert pet_id is not None
-                nodes = add_comparison(scene, pet_id, read_comparison(self._done_steps[-1].output))
+                nodes = add_comparison(scene, pet_id, read_comparison(self._files(_COMPARISON)))
         assert nodes is not None
         return nodes
 
     def _result(self) -> Synthetic:
-        result = read_synthetic(self._synthetic_file())
+        result = read_synthetic(self._files(_SYNTHESIS))
         return replace(result, provenance={**result.provenance, "t1_node": self._name})

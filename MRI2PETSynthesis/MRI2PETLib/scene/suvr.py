@@ -14,7 +14,6 @@ import slicer
 
 from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.evaluation.statistics import MIN_GROUP
-from MRI2PETLib.images.formats import sidecar_path
 from MRI2PETLib.images.io import read_image
 from MRI2PETLib.scene.comparison import LABELS, add_report, color_names
 from MRI2PETLib.scene.display import composites, set_layers, set_pet_window
@@ -25,7 +24,7 @@ from MRI2PETLib.scene.layout import show_legend
 from MRI2PETLib.scene.nodes import PREFIX, all_or_nothing, join_study, link, linked, set_provenance, set_unit
 from MRI2PETLib.scene.results import named
 from MRI2PETLib.scene.tables import add_bland_altman, add_table, table_cells
-from MRI2PETLib.suvr.files import SIDECAR, table_of
+from MRI2PETLib.suvr.files import table_of
 from MRI2PETLib.suvr.normalisation import PET_TEMPLATE, REAL_MR, SYNTHETIC_MR
 from MRI2PETLib.suvr.regional import SuvrRow
 from MRI2PETLib.suvr.settings import SuvrPaths, SuvrSettings
@@ -33,7 +32,7 @@ from MRI2PETLib.suvr.tables import method_columns, paired_regions, region_column
 from MRI2PETLib.templates import CORTICAL_SPHERES
 
 DEFAULT_REFERENCE = "*cerebellum*"
-_RESULT = PREFIX + "Suvr"
+_RESULT, _MEASUREMENT = PREFIX + "Suvr", "measurement"
 
 
 @dataclass(frozen=True)
@@ -117,25 +116,26 @@ class SuvrRun(SceneJob[SuvrNodes]):
             settings = replace(settings, pet_template=folder / "template.nrrd")
         output = folder / "suvr"
         arguments = ["suvr", str(paths.pet), "-o", str(output), *paths.arguments(), *settings.arguments()]
-        return [Step("measurement", arguments, output)]
+        return [Step(_MEASUREMENT, arguments, output)]
 
     def _import(self) -> SuvrNodes:
         node = self._scene.GetNodeByID(self._request.pet)
-        return add_suvr(self._scene, self._done_steps[0].output, node)
+        return add_suvr(self._scene, self._files(_MEASUREMENT), node)
 
 
-def add_suvr(scene: slicer.vtkMRMLScene, folder: Path, pet: Any = None) -> SuvrNodes:
+def add_suvr(scene: slicer.vtkMRMLScene, files: Mapping[str, Any], pet: Any = None) -> SuvrNodes:
     """Bring what ``mri2pet suvr`` wrote about one PET into the scene: all of its nodes or none.
 
+    :param files: by role, as its result event or its record names them.
     :param pet: the PET's node: names end with its name, and nodes join its study.
     :raises InputError: if files are missing or not those of a measurement.
     """
     try:
-        content = json.loads((folder / SIDECAR).read_text(encoding="utf-8"))
+        content = json.loads(Path(files["sidecar"]).read_text(encoding="utf-8"))
         rows = table_of(content)
-        report = (folder / "report.html").read_text(encoding="utf-8")
+        report = Path(files["report"]).read_text(encoding="utf-8")
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{folder} does not hold a measurement: {error}.", "Measure again.") from error
+        raise InputError(f"These are not the files of a measurement: {error!r}.", "Measure again.") from error
     whose = pet.GetName() if pet is not None else None
     reference = content["Regions"]["reference"]
     note = f"{content['Description']} SUVR: over the mean of {', '.join(reference)}.".strip()
@@ -145,11 +145,11 @@ def add_suvr(scene: slicer.vtkMRMLScene, folder: Path, pet: Any = None) -> SuvrN
         columns = method_columns(rows, content["Failed"], reference)
         nodes = {"methods": add_table(scene, named("SUVR by method", whose), columns, note)}
         nodes |= _charts(scene, whose, rows, reference)
-        nodes |= _volumes(scene, folder, whose, content, note)
+        nodes |= _volumes(scene, files, whose, content, note)
         nodes["report"] = add_report(scene, named("SUVR report", whose), report)
         for role, node in nodes.items():
             link(regions, role, node.GetID())
-        labels = [_label_map(scene, folder, whose, method) for method in content["Composite"]]
+        labels = [_label_map(scene, own, whose, method) for method, own in files["labels"].items()]
         for node in labels:
             regions.AddNodeReferenceID(LABELS, node.GetID())
         link(regions, "pet", pet.GetID() if pet is not None else None)
@@ -214,10 +214,14 @@ def _charts(
 
 
 def _volumes(
-    scene: slicer.vtkMRMLScene, folder: Path, whose: str | None, content: Mapping[str, Any], note: str
+    scene: slicer.vtkMRMLScene,
+    files: Mapping[str, Any],
+    whose: str | None,
+    content: Mapping[str, Any],
+    note: str,
 ) -> dict[str, Any]:
     """The PET in SUVR, and the synthetic MRI where one was made."""
-    image = read_image(folder / "suvr_pet.nii.gz", kind="pet").image
+    image = read_image(files["suvr"], kind="pet").image
     suvr = add_volume(scene, image, named("PET (SUVR)", whose))
     suvr.SetDescription(note)
     suvr.SetAttribute(PREFIX + "Unit", "SUVR")
@@ -226,9 +230,8 @@ def _volumes(
     if top > 0:
         set_pet_window(scene, [suvr.GetID()], top, transparent_below=0.05 * top)
     volumes = {"suvr": suvr}
-    path = folder / "synthetic_mr.nii.gz"
-    if path.is_file():
-        image = read_image(path, kind="t1").image
+    if "mr" in files:
+        image = read_image(files["mr"], kind="t1").image
         mr = volumes["mr"] = add_volume(scene, image, named("synthetic MR", whose))
         mr.SetDescription(content["Description"])
         made = content["Normalisation"][SYNTHETIC_MR]
@@ -237,12 +240,11 @@ def _volumes(
     return volumes
 
 
-def _label_map(scene: slicer.vtkMRMLScene, folder: Path, whose: str | None, method: str) -> Any:
+def _label_map(scene: slicer.vtkMRMLScene, files: Mapping[str, Any], whose: str | None, method: str) -> Any:
     """Where a method found the regions, on the grid of the PET."""
-    path = folder / f"labels_{method.lower().replace(' ', '_')}.nii.gz"
-    image = read_image(path, kind="labels").image
+    image = read_image(files["image"], kind="labels").image
     node = add_volume(scene, image, named(f"regions by {method}", whose), labels=True)
-    names = json.loads(sidecar_path(path).read_text(encoding="utf-8"))["Labels"]
+    names = json.loads(Path(files["sidecar"]).read_text(encoding="utf-8"))["Labels"]
     colors = color_names(scene, node.GetName(), {int(label): name for label, name in names.items()})
     node.GetDisplayNode().SetAndObserveColorNodeID(colors.GetID())
     node.SetDescription(f"Regions of the atlas on the PET, by {method}.")

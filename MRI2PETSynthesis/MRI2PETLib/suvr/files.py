@@ -1,38 +1,66 @@
-"""What a finished measurement says about itself: its request, its table, its regions."""
+"""The files of a measurement: their names, what decides them, what they say."""
 
 from __future__ import annotations
 
-import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from MRI2PETLib.core.checksums import sha256_of
+from MRI2PETLib.core.requests import Request, Result
+from MRI2PETLib.images.formats import sidecar_path
+from MRI2PETLib.images.sources import image_checksum, optional_source, source_of
 from MRI2PETLib.suvr.case import SuvrSetup
+from MRI2PETLib.suvr.normalisation import METHODS
 from MRI2PETLib.suvr.regional import RegionPlan, SuvrRow
 from MRI2PETLib.suvr.settings import SuvrPaths
-from MRI2PETLib.synthesis.pipeline import software_versions
+from MRI2PETLib.templates.atlases import atlas_checksum
 
-TABLE, SIDECAR, PICTURE = "suvr.csv", "suvr.json", "suvr.png"
+TABLE, SIDECAR, PICTURE, REPORT = "suvr.csv", "suvr.json", "suvr.png", "report.html"
+RECORD = "suvr_status.json"
+SUVR, MR = "suvr_pet.nii.gz", "synthetic_mr.nii.gz"
 
 
-def request(paths: SuvrPaths, setup: SuvrSetup) -> dict[str, Any]:
-    """What decides the result: inputs by checksum, regions, template, model."""
-    plan = setup.plan
+def labels_file(method: str) -> str:
+    """Where a method found the regions, on the grid of the PET."""
+    return f"labels_{method.lower().replace(' ', '_')}.nii.gz"
+
+
+def result_in(folder: Path) -> Result:
+    """The measurement whose files lie in a folder."""
+    images = [SUVR, MR, *map(labels_file, METHODS)]
+    sidecars = [sidecar_path(name).name for name in images]
+    return Result(folder, RECORD, {TABLE, SIDECAR, PICTURE, REPORT, *images, *sidecars})
+
+
+def by_role(folder: Path) -> dict[str, Any]:
+    """Names of the files that are in the folder of a measurement."""
+    roles = {"sidecar": SIDECAR, "table": TABLE, "picture": PICTURE, "report": REPORT, "suvr": SUVR, "mr": MR}
+    images = {method: labels_file(method) for method in METHODS}
     return {
-        **{
-            name: None if path is None else sha256_of(path)
-            for name, path in (("pet", paths.pet), ("t1", paths.t1), ("mask", paths.mask))
+        **{role: name for role, name in roles.items() if (folder / name).is_file()},
+        "labels": {
+            method: {"image": name, "sidecar": sidecar_path(name).name}
+            for method, name in images.items()
+            if (folder / name).is_file()
         },
-        "unit": paths.pet_unit,
-        "window": paths.window,
-        "realign_frames": paths.realign_frames,
-        **describe_plan(plan),
-        "template": setup.template_name,
-        "model": None if setup.bundle is None else setup.bundle.sha256,
-        "register": setup.settings.register,
-        "seed": setup.settings.seed,
-        "version": software_versions()["version"],
     }
+
+
+def request_of(paths: SuvrPaths, setup: SuvrSetup) -> Request:
+    """What decides a measurement."""
+    plan = setup.plan
+    return Request(
+        {"pet": source_of(paths.pet, "pet")},
+        {"t1": optional_source(paths.t1, "t1"), "mask": optional_source(paths.mask, "mask")},
+        {
+            **paths.to_dict(by_content=False),
+            **setup.settings.to_dict(by_content=False),
+            "atlas": atlas_checksum(plan.atlas),
+            "regions": [list(plan.reference), list(plan.composite)],
+            "pet_template": [setup.template_name, image_checksum(setup.template)],
+            "model": None if setup.bundle is None else setup.bundle.checksum,
+        },
+    )
 
 
 def describe_plan(plan: RegionPlan) -> dict[str, Any]:
@@ -44,16 +72,6 @@ def describe_plan(plan: RegionPlan) -> dict[str, Any]:
     }
 
 
-def finished(folder: Path, wanted: dict[str, Any]) -> dict[str, Any] | None:
-    """The content of ``suvr.json`` of a complete result of the same request, if there is one."""
-    try:
-        found = json.loads((folder / SIDECAR).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    same = isinstance(found, dict) and found.get("Request") == json.loads(json.dumps(wanted))
-    return found if same and (folder / TABLE).is_file() else None
-
-
-def table_of(content: dict[str, Any]) -> list[SuvrRow]:
+def table_of(content: Mapping[str, Any]) -> list[SuvrRow]:
     """The rows of a ``suvr.json``."""
     return [SuvrRow(**row) for row in content["Table"]]

@@ -9,10 +9,11 @@ from typing import Any
 
 from MRI2PETLib.core.case_loop import each_case
 from MRI2PETLib.core.errors import InputError
-from MRI2PETLib.core.files import output_folder
+from MRI2PETLib.core.files import output_folder, read_json
 from MRI2PETLib.core.leftovers import sweep
 from MRI2PETLib.core.names import file_name
 from MRI2PETLib.core.progress import ProgressCallback, Reporter
+from MRI2PETLib.core.requests import located
 from MRI2PETLib.images.case_table import read_case_table
 from MRI2PETLib.preprocessing.frame_window import parse_window
 from MRI2PETLib.preprocessing.pet_units import plain_unit
@@ -21,8 +22,8 @@ from MRI2PETLib.suvr.case import CaseSuvr, SuvrSetup, quantify
 from MRI2PETLib.suvr.regional import SuvrRow
 from MRI2PETLib.suvr.settings import SuvrPaths
 
-# Writes a finished measurement into a folder, under a title, and returns the content of suvr.json.
-Write = Callable[[Path, str, SuvrPaths, SuvrSetup, CaseSuvr], dict[str, Any]]
+# Writes all files of a finished measurement into a folder, under a title.
+Write = Callable[[Path, str, SuvrPaths, SuvrSetup, CaseSuvr], None]
 
 
 @dataclass(frozen=True)
@@ -37,11 +38,11 @@ class SuvrCase:
 
 @dataclass(frozen=True)
 class Measured:
-    """A finished case: its table, which model made it, where its files are."""
+    """A finished measurement: its table, the content of ``suvr.json``, its files by role."""
 
-    case: SuvrCase
     rows: list[SuvrRow]
     content: dict[str, Any]
+    files: dict[str, Any]
 
 
 def measure_case(
@@ -52,23 +53,31 @@ def measure_case(
     write: Write,
     reporter: Reporter,
     progress: ProgressCallback,
-) -> dict[str, Any]:
-    """The content of ``suvr.json`` in ``folder``, from an earlier run of the same request or a new one.
+) -> Measured:
+    """The measurement in ``folder``, from an earlier run of the same request or a new one.
 
+    :raises InputError: if the folder holds that of another PET.
     :raises MRI2PETError: see :func:`MRI2PETLib.suvr.case.quantify`.
     """
-    kept = files.finished(folder, files.request(paths, setup))
-    if kept is not None:
+    request, result = files.request_of(paths, setup), files.result_in(folder)
+    about = result.finished(request)
+    if about is not None:
         reporter.log(f"{folder}: already there, kept")
-        return kept
-    case = quantify(paths, setup, progress=progress)
-    reporter.tell(case.verdict)
-    return write(folder, title, paths, setup, case)
+    else:
+        about = {}
+        with result.attempt(request, reporter.warning):
+            case = quantify(paths, setup, progress=progress)
+            reporter.tell(case.verdict)
+            with result.make(request, about) as staging:
+                write(staging, title, paths, setup, case)
+                about["files"] = files.by_role(staging)
+    content = read_json(folder / files.SIDECAR)
+    return Measured(files.table_of(content), content, located(folder, about["files"]))
 
 
 def measure_cohort(
     cases: Sequence[SuvrCase], setup: SuvrSetup, output: Path, write: Write, reporter: Reporter
-) -> tuple[list[Measured], dict[str, str]]:
+) -> tuple[list[tuple[SuvrCase, Measured]], dict[str, str]]:
     """Measure every PET into a folder of its own in ``output``.
 
     :return: the finished cases; case -> reason of those that failed.
@@ -80,11 +89,10 @@ def measure_cohort(
     def measure(case: SuvrCase, progress: ProgressCallback) -> Measured:
         folder = output / file_name(case.case)
         sweep(folder)
-        content = measure_case(case.case, case.paths, setup, folder, write, reporter, progress)
-        return Measured(case, files.table_of(content), content)
+        return measure_case(case.case, case.paths, setup, folder, write, reporter, progress)
 
     outcomes = list(each_case(cases, measure, name=lambda case: case.case, reporter=reporter))
-    measured = [done.result for done in outcomes if done.result is not None]
+    measured = [(done.case, done.result) for done in outcomes if done.result is not None]
     failed = {done.case.case: str(done.error) for done in outcomes if done.error is not None}
     if not measured:
         raise InputError(f"None of {len(cases)} PETs could be measured: {next(iter(failed.values()))}")

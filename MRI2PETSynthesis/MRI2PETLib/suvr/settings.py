@@ -39,8 +39,8 @@ class SuvrPaths(Settings):
     """The images of one measurement, and how the PET is read."""
 
     pet: Path
-    t1: Path | None = option("T1 of the same person: its result is the standard", None)
-    mask: Path | None = option("brain mask of the T1", None)
+    t1: Path | None = option("T1 of the same person: its result is the standard", None, by_content=True)
+    mask: Path | None = option("brain mask of the T1", None, by_content=True)
     pet_unit: str | None = options.pet_unit()
     window: tuple[float, float] | None = options.window()
     realign_frames: bool = options.realign_frames()

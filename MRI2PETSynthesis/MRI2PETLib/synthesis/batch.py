@@ -22,11 +22,11 @@ from MRI2PETLib.core.files import output_folder, write_json
 from MRI2PETLib.core.leftovers import sweep
 from MRI2PETLib.core.prefetch import OneAhead, import_early
 from MRI2PETLib.core.progress import ProgressCallback, Reporter, part_of
-from MRI2PETLib.core.requests import Request, read_record
+from MRI2PETLib.core.requests import Request, located, read_record
 from MRI2PETLib.core.tables import write_table
 from MRI2PETLib.images.checks import Kind
 from MRI2PETLib.images.io import LoadedImage, read_image
-from MRI2PETLib.images.sources import source_of
+from MRI2PETLib.images.sources import optional_source, source_of
 from MRI2PETLib.models.bundle import Bundle
 from MRI2PETLib.models.inference import LoadedModel
 from MRI2PETLib.preprocessing.template_registration import ALIGNING
@@ -162,8 +162,8 @@ def request_of(case: Case, bundle: Bundle, settings: SynthesisSettings) -> Reque
     return Request(
         {"t1": source_of(case.t1, kind)},
         {
-            "mask": None if given.mask is None else source_of(given.mask, "mask"),
-            "pet": None if given.pet is None else source_of(given.pet, "pet"),
+            "mask": optional_source(given.mask, "mask"),
+            "pet": optional_source(given.pet, "pet"),
         },
         {
             "model": bundle.checksum,
@@ -258,7 +258,7 @@ def _copy(image: sitk.Image) -> sitk.Image:
 
 def _status(folder: Path, about: Mapping[str, Any]) -> Status:
     """A row from what a record says about its case."""
-    files = {role: folder / name for role, name in about.get("files", {}).items()}
+    files = located(folder, about.get("files", {}))
     texts = {name: str(about.get(name, "")) for name in COLUMNS}
     return Status(**{**texts, "pet": str(files.get("pet", ""))}, files=files)
 

@@ -8,10 +8,12 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
+from MRI2PETLib.core.checksums import sha256_of_value
 from MRI2PETLib.core.errors import DependencyError, InputError
 from MRI2PETLib.core.findings import Finding
 from MRI2PETLib.images.formats import sidecar_path
 from MRI2PETLib.images.io import read_image
+from MRI2PETLib.images.sources import image_checksum
 from MRI2PETLib.templates.label_tables import LabelTable, read_label_table
 from MRI2PETLib.templates.regions import Parcellation, Space
 
@@ -128,3 +130,9 @@ def fetch_harvard_oxford(cache_folder: Path | None = None) -> Parcellation:
     names = {label: str(name) for label, name in enumerate(atlas.labels) if label > 0}
     licence = "Harvard-Oxford subcortical atlas (Desikan et al. 2006), FSL licence: non-commercial use only."
     return Parcellation(HARVARD_OXFORD, image, names, "mni", licence)
+
+
+def atlas_checksum(atlas: Parcellation) -> str:
+    """Of the labels, their names and what is said about them."""
+    about = (atlas.name, sorted(atlas.names.items()), atlas.space, atlas.source)
+    return sha256_of_value([image_checksum(atlas.labels), about])

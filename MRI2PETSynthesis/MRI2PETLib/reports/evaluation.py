@@ -1,0 +1,159 @@
+"""Evaluate one case or a cohort into a folder; what is there from the same request is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from MRI2PETLib.core.errors import InputError
+from MRI2PETLib.core.progress import Reporter, part_of
+from MRI2PETLib.core.requests import Request, Result, Source, located
+from MRI2PETLib.evaluation.baselines import cubic_coefficients
+from MRI2PETLib.evaluation.case import evaluate_case
+from MRI2PETLib.evaluation.cohort import evaluate_cohort
+from MRI2PETLib.evaluation.cohort_cases import CohortCase
+from MRI2PETLib.evaluation.inputs import load_case
+from MRI2PETLib.evaluation.settings import CasePaths, EvaluationSettings
+from MRI2PETLib.images.bids import read_sidecar
+from MRI2PETLib.images.sources import optional_source, source_of
+from MRI2PETLib.models.store import bundle_of
+from MRI2PETLib.reports.case_report import METRICS, PICTURE, REGIONS, REPORT, write_comparison
+from MRI2PETLib.reports.cohort_report import summary_lines, write_cohort
+from MRI2PETLib.templates.atlases import atlas_checksum
+from MRI2PETLib.templates.regions import Parcellation
+
+RECORD = "evaluation_status.json"
+
+
+def evaluate_pair(
+    paths: CasePaths,
+    settings: EvaluationSettings,
+    atlases: Sequence[Parcellation],
+    output: Path,
+    reporter: Reporter,
+) -> dict[str, Any]:
+    """Compare a synthetic with a real PET.
+
+    :return: for the result event: ``files`` by role and ``scales``, see :func:`.evaluate_case`.
+    :raises InputError: see :func:`.load_case`; if the folder holds the evaluation of other images.
+    """
+    request, result = request_of_pair(paths, settings, atlases), Result(output, RECORD)
+    about = result.finished(request)
+    if about is not None:
+        reporter.log(f"{output}: already there, kept")
+        return _with_paths(output, about)
+    about = {}
+    with result.attempt(request, reporter.warning):
+        case = load_case(paths, settings, progress=part_of(reporter.progress, 0, 0.5))
+        found = evaluate_case(
+            case,
+            atlases=atlases,
+            cubic=cubic_coefficients(bundle_of(case.model)),
+            seed=settings.seed,
+            fwhm_mm=settings.fwhm_mm,
+            progress=part_of(reporter.progress, 0.5, 0.9),
+        )
+        reporter.tell(found.verdict)
+        reporter.progress(0.9, 1, "writing the report")
+        title = f"{paths.synthetic.name.split('.')[0]}: synthetic against real PET"
+        with result.make(request, about) as staging:
+            summary = write_comparison(staging, title, case, found, atlases)
+            about |= {"scales": summary["scales"], "files": _files_of_pair(staging)}
+    return _with_paths(output, about)
+
+
+def evaluate_table(
+    table: Path,
+    title: str,
+    cases: Sequence[CohortCase],
+    settings: EvaluationSettings,
+    atlases: Sequence[Parcellation],
+    output: Path,
+    reporter: Reporter,
+) -> dict[str, Any]:
+    """Evaluate the cases of a table; a cohort in which some could not be is made again by the next run.
+
+    :return: for the result event: ``files`` by role, ``people``, ``scans``; further ``lines`` for a person
+        and ``exit_code``.
+    :raises InputError: if no case can be evaluated; if the folder holds the evaluation of another table.
+    """
+    request, result = request_of_cohort(table, cases, settings, atlases), Result(output, RECORD)
+    about = result.finished(request)
+    if about is not None and not about["exit_code"]:
+        reporter.log(f"{output}: already there, kept")
+        return _with_paths(output, about)
+    about = {}
+    with result.attempt(request, reporter.warning), result.make(request, about) as staging:
+        cohort = evaluate_cohort(cases, settings, staging, reporter, atlases)
+        write_cohort(staging, title, cohort)
+        about |= {
+            "files": {"report": REPORT},
+            "people": cohort.n_people,
+            "scans": len(cohort.scans),
+            "lines": summary_lines(cohort),
+            "exit_code": cohort.exit_code,
+        }
+    return _with_paths(output, about)
+
+
+def request_of_pair(
+    paths: CasePaths, settings: EvaluationSettings, atlases: Sequence[Parcellation]
+) -> Request:
+    """What decides the evaluation of one case."""
+    return Request(
+        {"synthetic": source_of(paths.synthetic, "pet"), "pet": source_of(paths.pet, "pet")},
+        {"t1": optional_source(paths.t1, "t1"), "mask": optional_source(paths.mask, "mask")},
+        {**_settings(settings, atlases), "model": _model_checksum(paths.synthetic)},
+    )
+
+
+def request_of_cohort(
+    table: Path, cases: Sequence[CohortCase], settings: EvaluationSettings, atlases: Sequence[Parcellation]
+) -> Request:
+    """What decides the evaluation of a cohort: all of its images, and what the table says of each."""
+    inputs: dict[str, Source | None] = {}
+    said = []
+    for case in cases:
+        own = request_of_pair(case.paths, case.own(settings), ())
+        inputs |= {f"{case.case}: {role}": s for role, s in {**own.whose, **own.inputs}.items()}
+        inputs[f"{case.case}: training mean"] = optional_source(case.training_mean, "pet")
+        about = (case.case, case.subject, case.fold, case.group, case.genotype, case.site)
+        said.append([*about, case.cubic, own.settings])
+    return Request(
+        {"table": source_of(table, "labels")}, inputs, {**_settings(settings, atlases), "cases": said}
+    )
+
+
+def _settings(settings: EvaluationSettings, atlases: Sequence[Parcellation]) -> dict[str, Any]:
+    return {**settings.to_dict(by_content=False), "atlases": [atlas_checksum(atlas) for atlas in atlases]}
+
+
+def _model_checksum(synthetic: Path) -> str | None:
+    """Of the installed model that made a synthetic PET: its card and its baselines are in the report."""
+    try:
+        provenance = read_sidecar(synthetic).get("Provenance")
+    except InputError:  # reading the image will tell
+        return None
+    model = provenance.get("model") if isinstance(provenance, dict) else None
+    bundle = bundle_of(model) if isinstance(model, dict) else None
+    return None if bundle is None else bundle.checksum
+
+
+def _files_of_pair(folder: Path) -> dict[str, Any]:
+    """What an evaluation wrote, by role."""
+    maps = sorted((folder / "regions").glob("*.nii.gz"))
+    stems = [path.name.removesuffix(".nii.gz") for path in maps]
+    names = {
+        "report": REPORT,
+        "metrics": METRICS,
+        "picture": PICTURE,
+        "regions": REGIONS,
+        "real": "real.nii.gz",
+    }
+    labels = {s: {"image": f"regions/{s}.nii.gz", "names": f"regions/{s}.csv"} for s in stems}
+    return {**names, "real": "real.nii.gz", "labels": labels}
+
+
+def _with_paths(folder: Path, about: Mapping[str, Any]) -> dict[str, Any]:
+    return {**about, "files": located(folder, about["files"])}
