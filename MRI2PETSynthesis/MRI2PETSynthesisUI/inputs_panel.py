@@ -8,7 +8,7 @@ from slicer.i18n import tr as _
 
 from MRI2PETLib.core.errors import MRI2PETError
 from MRI2PETLib.models.store import find_bundle, list_bundles
-from MRI2PETLib.scene.checks import lights_html
+from MRI2PETLib.scene.inputs import lights_html
 
 _SETTING = "MRI2PET/ModelFolder"
 

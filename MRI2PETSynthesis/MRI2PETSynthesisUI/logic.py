@@ -247,7 +247,7 @@ class MRI2PETSynthesisLogic(ScriptedLoadableModuleLogic):
     @staticmethod
     def quickChecks(node: MRI2PETSynthesisParameterNode):
         """Checks that need no brain extraction, for the traffic light."""
-        from MRI2PETLib.scene.checks import checks_of_nodes
+        from MRI2PETLib.scene.inputs import checks_of_nodes
 
         return checks_of_nodes(node.t1, node.pet, _unit(node))
 

@@ -9,7 +9,7 @@ from slicer.i18n import tr as _
 
 from MRI2PETLib.jobs.child_process import Callbacks, Job, child_python, mri2pet_command
 from MRI2PETLib.scene.display import show_overlay
-from MRI2PETLib.scene.sample import PHANTOM, add_phantom, phantom_arguments, phantom_files
+from MRI2PETLib.scene.sample_data import PHANTOM, add_phantom, phantom_arguments, phantom_files
 
 CATEGORY = "MRI2PET"
 _POLL_S = 0.05

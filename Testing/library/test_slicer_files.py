@@ -145,6 +145,14 @@ def test_cmake_lists_every_file(module: str) -> None:
     assert listed(module, "MODULE_PYTHON_RESOURCES") == files - scripts
 
 
+def test_every_panel_has_its_half_in_the_library_by_name() -> None:
+    """``display_panel.py`` shows what ``scene/display.py`` does, so the other half is found at once."""
+    library = folder("MRI2PETSynthesis") / "MRI2PETLib"
+    panels = [p.stem for p in (folder("MRI2PETSynthesis") / "MRI2PETSynthesisUI").glob("*_panel.py")]
+    for name in (*(panel.removesuffix("_panel") for panel in panels), "sample_data"):
+        assert any((library / room / f"{name}.py").is_file() for room in ("scene", "installation")), name
+
+
 def test_cmake_lists_every_shared_resource() -> None:
     files = {
         p

@@ -17,9 +17,9 @@ from bootstrap import Application, bootstrap, pixels  # noqa: E402
 from bundles import tiny_bundle  # noqa: E402
 from MRI2PETLib.images.io import same_grid  # noqa: E402
 from MRI2PETLib.jobs.run_state import RunState  # noqa: E402
-from MRI2PETLib.scene.checks import checks_of_nodes  # noqa: E402
 from MRI2PETLib.scene.display import pet_window  # noqa: E402
 from MRI2PETLib.scene.images import add_volume, image_of  # noqa: E402
+from MRI2PETLib.scene.inputs import checks_of_nodes  # noqa: E402
 from MRI2PETLib.scene.layout import set_foreground, show_result  # noqa: E402
 from MRI2PETLib.scene.results import result_nodes  # noqa: E402
 from MRI2PETLib.scene.run import Request, SceneRun  # noqa: E402

@@ -6,7 +6,7 @@ import pytest
 
 pytest.importorskip("slicer", reason="needs slicer-core: pip install -e .[slicer]")
 
-from MRI2PETLib.scene.checks import lights_html  # noqa: E402
+from MRI2PETLib.scene.inputs import lights_html  # noqa: E402
 from MRI2PETLib.synthesis.input_checks import Check  # noqa: E402
 
 

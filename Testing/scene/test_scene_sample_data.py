@@ -18,7 +18,7 @@ from MRI2PETLib.images.io import read_image, same_grid  # noqa: E402
 from MRI2PETLib.scene.display import PET_COLORS  # noqa: E402
 from MRI2PETLib.scene.files import is_simulated, unit_of  # noqa: E402
 from MRI2PETLib.scene.images import image_of  # noqa: E402
-from MRI2PETLib.scene.sample import add_phantom, phantom_arguments, phantom_files  # noqa: E402
+from MRI2PETLib.scene.sample_data import add_phantom, phantom_arguments, phantom_files  # noqa: E402
 
 
 @pytest.fixture(scope="module")
