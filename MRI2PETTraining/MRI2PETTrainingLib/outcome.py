@@ -21,6 +21,7 @@ from MRI2PETLib.images.io import read_image, write_image
 from MRI2PETLib.models.bundle import DEMONSTRATION, Bundle, read_bundle, save_bundle
 from MRI2PETLib.models.model_space import ModelSpace
 from MRI2PETLib.preprocessing.brain_mask import BrainExtraction
+from MRI2PETLib.preprocessing.pet_alignment import mark_unmeasured
 from MRI2PETLib.synthesis.case_files import CaseFiles, case_files, write_case
 from MRI2PETLib.synthesis.cases import Case
 from MRI2PETLib.synthesis.pipeline import synthesize
@@ -92,21 +93,21 @@ def write_training_mean(path: Path, train: Sequence[Prepared]) -> Path:
     """The mean target of the training cases in MNI space, in the model's unit: each placed by its affine."""
     template = load_template()
     grid = Grid.of(template.t1)
-    total = sitk.Image(template.t1.GetSize(), sitk.sitkFloat32)
-    total.CopyInformation(template.t1)
+    total, weight = grid.image(), grid.image()
     count = 0
     for entry in train:
         transform = entry.template_to_t1
         if transform is not None:
-            real = sitk.ReadImage(str(entry.folder / REAL), sitk.sitkFloat32)
+            real, measured = entry.real()
             total = total + resample(real, grid, transform)
+            weight = weight + resample(measured, grid, transform)
             count += 1
     if count:
         note = {
             "Description": f"Mean target of {count} training cases, MNI",
             "Units": train[0].about["model_unit"],
         }
-        write_image(total / count, path, note)
+        write_image(total / sitk.Maximum(weight, 0.5), path, note)
     return path
 
 
@@ -139,7 +140,7 @@ def predict_cases(
             staged = replace(files, folder=staging)
             write_case(staged, case, t1, bundle, result)
             about = json.loads(sidecar_path(entry.folder / REAL).read_text(encoding="utf-8"))
-            real = sitk.ReadImage(str(entry.folder / REAL))
+            real = mark_unmeasured(*entry.real())
             write_image(real, staged.real, {**about, **GENERATED_BY}, forms=t1.forms)
         rows.append(_row(run, fold, entry, files))
     return rows

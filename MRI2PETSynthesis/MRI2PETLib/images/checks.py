@@ -106,11 +106,12 @@ def _anatomical_axis(affine: np.ndarray, axis: int) -> str:
 
 
 def clean_values(array: np.ndarray, raw: RawImage) -> tuple[np.ndarray, tuple[Finding, ...]]:
-    """Return the voxels as float32 with the few non-finite ones set to 0, and a finding that counts them.
+    """Return the voxels as float32 with the non-finite ones set to 0, and a finding that counts them.
 
+    NaN that reaches the border of the volume is background, as SPM writes it, and may be as much as it likes.
     ITK's NIfTI reader turns NaN and infinity into 0 without a word, so this must see what nibabel read.
 
-    :raises InputError: when 0.1 % or more of the voxels are not finite.
+    :raises InputError: when 0.1 % or more of the voxels are not finite inside of what has values.
     """
     with np.errstate(over="ignore", invalid="ignore"):
         values = np.ascontiguousarray(array, dtype=np.float32)
@@ -118,11 +119,14 @@ def clean_values(array: np.ndarray, raw: RawImage) -> tuple[np.ndarray, tuple[Fi
     n_bad = int(bad.sum())
     if not n_bad:
         return values, ()
+    n_inside = n_bad - int(_reaching_border(np.isnan(values)).sum())
     share = n_bad / values.size
     told = f"{n_bad} voxels ({100 * share:.2g} %) of {raw.path.name} are not finite (NaN or infinite)"
-    if share >= _MAX_NON_FINITE_SHARE:
+    if n_inside / values.size >= _MAX_NON_FINITE_SHARE:
         raise InputError(f"{told}.", "Find the step that made them, or replace them with 0 on purpose.")
     values = np.where(bad, np.float32(0), values)
+    if not n_inside:
+        return values, (Finding("ok", "non-finite-background", f"{told}, all of them background."),)
     return values, (Finding("warn", "non-finite", f"{told}; set to 0."),)
 
 
@@ -183,6 +187,15 @@ def _spread(values: np.ndarray) -> float:
     """From the first to the third quartile."""
     low, high = np.percentile(values, (25, 75))
     return float(high - low)
+
+
+def _reaching_border(mask: np.ndarray) -> np.ndarray:
+    """The parts of a mask (connected by faces) that touch the border of the volume."""
+    from scipy import ndimage
+
+    padded = np.pad(mask, 1, constant_values=True)
+    labels, _ = ndimage.label(padded)
+    return np.asarray(labels == labels[0, 0, 0])[1:-1, 1:-1, 1:-1]
 
 
 def check_contrast(values: np.ndarray, raw: RawImage) -> None:

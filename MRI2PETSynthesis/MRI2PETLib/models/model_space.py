@@ -250,19 +250,22 @@ def encode_pair(
     axes: Axes,
     space: ModelSpace,
     transform: sitk.Transform | None = None,
+    measured: sitk.Image | None = None,
 ) -> tuple[Encoded, np.ndarray]:
     """Bring T1 and PET of one person into model space, as source and target or the other way round.
 
     :param mask: brain mask on the grid of the T1; it and ``axes``, the head's, place the grid in both
         directions.
     :param transform: maps T1 world points to PET world points.
+    :param measured: on the grid of the PET, 0 where nothing was measured.
     :raises InputError: see :func:`encode_target`.
     """
     from_pet = space.source_modality == "PET"
     from_t1 = replace(space, source=space.target, target=space.source) if from_pet else space
     encoded = encode(t1, mask, axes, from_t1)
-    everywhere = Grid.of(pet).image(np.ones(pet.GetSize()[::-1], np.uint8))
-    target = encode_target(pet, everywhere, encoded, transform)
+    if measured is None:
+        measured = Grid.of(pet).image(np.ones(pet.GetSize()[::-1], np.uint8))
+    target = encode_target(pet, measured, encoded, transform)
     if from_pet:
         return replace(encoded, space=space, source=target), encoded.source
     return encoded, target

@@ -16,7 +16,7 @@ from MRI2PETLib.core.findings import Finding, Verdict
 from MRI2PETLib.images import bids
 from MRI2PETLib.images.io import grid_metadata, open_image, read_frame_image, same_grid
 from MRI2PETLib.images.orientation import NiftiForms
-from MRI2PETLib.images.raw import RawImage
+from MRI2PETLib.images.raw import RawImage, to_image
 from MRI2PETLib.preprocessing.bids_suv import scale_from_bids
 from MRI2PETLib.preprocessing.dicom_clock import frame_times_from_dicom
 from MRI2PETLib.preprocessing.dicom_suv import scale_from_dicom, tracer_of
@@ -30,6 +30,7 @@ from MRI2PETLib.preprocessing.pet_frames import (
     frame_weights,
     window_findings,
 )
+from MRI2PETLib.preprocessing.pet_measured import measured_voxels
 from MRI2PETLib.preprocessing.pet_units import KINETIC_UNITS, KNOWN_UNITS, Unit, parse_unit
 from MRI2PETLib.preprocessing.smoothing import smooth_fwhm
 from MRI2PETLib.preprocessing.suv import SuvScale, to_suv
@@ -46,7 +47,9 @@ _LOOKS_LIKE_BQ, _LOOKS_LIKE_SUV = 100.0, (0.2, 10.0)
 class PetImage:
     """A 3-D PET (float32, on the grid of its file) in ``unit``, and what was noticed while reading it.
 
-    ``forms``: both orientations of a NIfTI file, to be written with what is made from it.
+    ``measured``: uint8 on the grid of ``image``, 0 where nothing was measured (there the image is 0 too);
+    ``None``: it was measured everywhere. ``forms``: both orientations of a NIfTI file, to be written with
+    what is made from it.
     """
 
     image: sitk.Image
@@ -55,6 +58,7 @@ class PetImage:
     sha256: str
     metadata: dict[str, Any]
     forms: NiftiForms | None = None
+    measured: sitk.Image | None = None
 
 
 class _Stated(NamedTuple):
@@ -119,7 +123,12 @@ def read_pet(
     elif scale.unit not in KINETIC_UNITS:
         findings += check_static_window(times, window)
         metadata |= {} if times is None else {"frame_min": [round(t, 3) for t in times.range_min]}
+    values = np.asarray(raw.read_frame(0))
+    raw = replace(raw, read_frame=lambda t: values)
     image, more = read_frame_image(raw, 0, kind="pet")
+    seen = measured_voxels(values)
+    measured = None if seen.all() else to_image(seen.astype(np.uint8), raw.affine, nearest=True)[0]
+    metadata["measured_share"] = round(float(seen.mean()), 4)
     image = image * scale.factor
     metadata |= {"unit": scale.unit, "factor": scale.factor, **grid_metadata(image)}
     return PetImage(
@@ -129,6 +138,7 @@ def read_pet(
         sha256=sha256_of_files(raw.files),
         metadata=metadata,
         forms=raw.forms,
+        measured=measured,
     )
 
 

@@ -110,7 +110,7 @@ def align_pet_to_t1(
     if n_voxels < _MIN_BRAIN_VOXELS:
         raise InputError(f"The brain mask has {n_voxels} voxels.", "Check the mask.")
     on_grid = same_grid(pet.image, t1)
-    poses = find_poses(pet.image, t1, brain, progress=part_of(progress, 0, 0.4))
+    poses = find_poses(pet.image, t1, brain, pet.measured, progress=part_of(progress, 0, 0.4))
     apart = _judge_as_it_lies(poses)
     transform: sitk.Transform = sitk.Transform(3, sitk.sitkIdentity)
     method: Literal["rigid", "grid", "header"] = "grid" if on_grid else "header"
@@ -120,7 +120,9 @@ def align_pet_to_t1(
     elif register == "auto" and on_grid and not apart:
         findings = judge_sides(poses.best, poses)
     else:
-        found = register_pet_to_t1(pet.image, t1, brain, poses=poses, progress=part_of(progress, 0.4, 1))
+        found = register_pet_to_t1(
+            pet.image, t1, brain, pet.measured, poses=poses, progress=part_of(progress, 0.4, 1)
+        )
         method, transform = "rigid", found.transform
         findings = found.verdict.findings + (apart if on_grid else ())
     image, measured = _on_t1(pet, t1, transform)
@@ -136,13 +138,18 @@ def align_pet_to_t1(
 
 
 def _on_t1(pet: PetImage, t1: sitk.Image, transform: sitk.Transform) -> tuple[sitk.Image, sitk.Image]:
-    """The PET on the grid of the T1, and where it was measured."""
+    """The PET on the grid of the T1, and where it was measured: voxels that were not take no part."""
     image = sitk.Cast(pet.image, sitk.sitkFloat32)
-    everywhere = Grid.of(image).image(np.ones(image.GetSize()[::-1], np.uint8))
-    if same_grid(image, t1) and transform.IsLinear() and _is_identity(transform):
-        return on_grid_of(image, t1), on_grid_of(everywhere, t1)
-    measured = resample(everywhere, Grid.of(t1), transform, interpolator=sitk.sitkNearestNeighbor)
-    return resample(image, Grid.of(t1), transform), measured
+    measured = pet.measured
+    if measured is None:
+        measured = Grid.of(image).image(np.ones(image.GetSize()[::-1], np.uint8))
+    if same_grid(image, t1) and _is_identity(transform):
+        return on_grid_of(image, t1), on_grid_of(measured, t1)
+    grid = Grid.of(t1)
+    share = resample(sitk.Cast(measured, sitk.sitkFloat32), grid, transform)
+    seen = share >= 0.5
+    on_t1 = resample(sitk.Mask(image, measured), grid, transform) / sitk.Maximum(share, 0.5)
+    return sitk.Mask(on_t1, seen), sitk.Cast(seen, sitk.sitkUInt8)
 
 
 def _is_identity(transform: sitk.Transform) -> bool:
@@ -180,6 +187,12 @@ def _judge_overlap(overlap: float) -> tuple[Finding, ...]:
     message = f"PET and T1 do not overlap (Dice of the brains {overlap:.2f}, at least {MIN_OVERLAP} needed)."
     hint = "Check that both are of the same person and that the PET shows the brain."
     return (Finding("refuse", "pet-t1-overlap", message, hint),)
+
+
+def mark_unmeasured(image: sitk.Image, measured: sitk.Image) -> sitk.Image:
+    """An image as it is written: NaN where the PET was not measured (0 in ``measured``, on the same grid)."""
+    seen = sitk.Cast(measured > 0, sitk.sitkUInt8)
+    return sitk.Mask(sitk.Cast(image, sitk.sitkFloat32), seen, outsideValue=float("nan"))
 
 
 def brain_overlap(pet: sitk.Image, mask: sitk.Image, measured: sitk.Image | None = None) -> float:

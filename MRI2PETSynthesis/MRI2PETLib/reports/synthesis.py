@@ -76,15 +76,18 @@ class CaseReport:
         result: SynthesisResult,
     ) -> tuple[sitk.Image, dict[str, Any]]:
         """The real PET in the unit of the synthetic one, and the figures; both are written, too."""
+        import SimpleITK as sitk
+
         from MRI2PETLib.core.files import write_json
         from MRI2PETLib.images.formats import GENERATED_BY
         from MRI2PETLib.images.io import write_image
         from MRI2PETLib.preprocessing.pet import to_unit
-        from MRI2PETLib.preprocessing.pet_alignment import align_pet_to_t1
+        from MRI2PETLib.preprocessing.pet_alignment import align_pet_to_t1, mark_unmeasured
 
         aligned = align_pet_to_t1(pet, t1.image, result.mask, register=case.inputs.register)
         self._reporter.tell(pet.verdict + aligned.verdict, case.name)
-        real = to_unit(aligned.image, result.mask, result.unit)
+        seen = sitk.And(sitk.Cast(result.mask != 0, sitk.sitkUInt8), aligned.measured)
+        real = to_unit(aligned.image, seen, result.unit)
         about: dict[str, Any] = {
             **GENERATED_BY,
             "Units": result.unit,
@@ -92,11 +95,11 @@ class CaseReport:
             "Source": {"path": str(path), "sha256": pet.sha256, **pet.metadata, "unit": pet.unit},
             "Alignment": aligned.record(),
         }
-        write_image(real, files.real, about, forms=t1.forms)
-        table = compare_predictors(self._bundle, t1.image, result, real)
+        write_image(mark_unmeasured(real, aligned.measured), files.real, about, forms=t1.forms)
+        table = compare_predictors(self._bundle, t1.image, result, real, seen)
         note = {
             "Description": synthetic_note(self._bundle),
-            "Where": "brain mask, T1 grid",
+            "Where": "brain mask where the PET was measured, T1 grid",
             "Simulated": is_simulated(path),
         }
         write_json(files.metrics, {**note, **about, **table})
@@ -104,7 +107,7 @@ class CaseReport:
 
 
 def compare_predictors(
-    bundle: Bundle, t1: sitk.Image, result: SynthesisResult, real: sitk.Image
+    bundle: Bundle, t1: sitk.Image, result: SynthesisResult, real: sitk.Image, seen: sitk.Image
 ) -> dict[str, Any]:
     """``Metrics`` of the synthetic PET against the real one, and ``Baselines``: what others reach on the
     same case.
@@ -117,8 +120,8 @@ def compare_predictors(
     from MRI2PETLib.evaluation.compare import compare, measure
     from MRI2PETLib.images.grid import crop_to
 
-    mask = crop_to(result.mask, result.mask, 0.0)
-    pet, truth, anatomy = (crop_to(image, result.mask, 0.0) for image in (result.pet, real, t1))
+    mask = crop_to(seen, seen, 0.0)
+    pet, truth, anatomy = (crop_to(image, seen, 0.0) for image in (result.pet, real, t1))
     brain, synthetic, measured = (sitk.GetArrayViewFromImage(i) for i in (mask, pet, truth))
     cubic = bundle.metadata.get("baselines", {}).get("cubic_of_t1", {}).get("coefficients")
     rows = predictors(synthetic, mask, anatomy, result.extraction.template_to_native, cubic=cubic)

@@ -109,7 +109,14 @@ def quantify(paths: SuvrPaths, setup: SuvrSetup, *, progress: ProgressCallback =
         try:
             found = step(part)
             labels = pull_atlas(setup.plan, pet.image, found.pet_to_template)
-            rows = regional_suvr(pet.image, labels, setup.plan, found.template_to_pet, method=name)
+            rows = regional_suvr(
+                pet.image,
+                labels,
+                setup.plan,
+                found.template_to_pet,
+                method=name,
+                measured=pet.measured,
+            )
         except MRI2PETError as error:
             if not number:
                 raise

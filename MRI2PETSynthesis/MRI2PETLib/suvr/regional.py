@@ -133,7 +133,13 @@ def pull_atlas(plan: RegionPlan, pet: sitk.Image, pet_to_template: sitk.Transfor
 
 
 def regional_suvr(
-    pet: sitk.Image, labels: sitk.Image, plan: RegionPlan, template_to_pet: sitk.Transform, *, method: str
+    pet: sitk.Image,
+    labels: sitk.Image,
+    plan: RegionPlan,
+    template_to_pet: sitk.Transform,
+    *,
+    method: str,
+    measured: sitk.Image | None = None,
 ) -> list[SuvrRow]:
     """Mean and SUVR of every region: composite and reference first, then the regions in the atlas' order.
 
@@ -141,13 +147,17 @@ def regional_suvr(
 
     :param labels: on the grid of the PET, from :func:`pull_atlas`.
     :param template_to_pet: for the share of a region inside the field of view; a linear part suffices.
+    :param measured: on the grid of the PET, 0 where nothing was measured; those voxels enter no mean.
     :raises InputError: if the reference region has no voxel on the PET, lies outside of its field of view by
         more than a tenth, is smaller than 1.6 mL, or has a mean that is not above zero.
     """
     values = sitk.GetArrayViewFromImage(pet).astype(np.float64)
-    pulled = sitk.GetArrayViewFromImage(labels)
+    pulled = sitk.GetArrayFromImage(labels)
+    if measured is None:
+        measured = Grid.of(pet).image(np.ones(pet.GetSize()[::-1], np.uint8))
+    pulled[sitk.GetArrayViewFromImage(measured) == 0] = 0
     voxel_ml = float(np.prod(pet.GetSpacing())) / 1000.0
-    inside_view = _inside_view(plan, pet, template_to_pet)
+    inside_view = _inside_view(plan, measured, template_to_pet)
 
     def measure(role: str, name: str, chosen: tuple[int, ...]) -> SuvrRow:
         voxels = values[np.isin(pulled, chosen)]
@@ -171,10 +181,9 @@ def regional_suvr(
     return [_divided(row, reference.mean or 1.0) for row in rows]
 
 
-def _inside_view(plan: RegionPlan, pet: sitk.Image, template_to_pet: sitk.Transform) -> dict[int, float]:
-    """Share of every label's atlas voxels that lie inside the PET's grid."""
-    ones = Grid.of(pet).image(np.ones(pet.GetSize()[::-1], np.uint8))
-    seen = sitk.Resample(ones, plan.atlas.labels, template_to_pet, sitk.sitkNearestNeighbor, 0)
+def _inside_view(plan: RegionPlan, measured: sitk.Image, template_to_pet: sitk.Transform) -> dict[int, float]:
+    """Share of every label's atlas voxels that the PET measured."""
+    seen = sitk.Resample(measured, plan.atlas.labels, template_to_pet, sitk.sitkNearestNeighbor, 0)
     atlas = sitk.GetArrayViewFromImage(plan.atlas.labels).ravel()
     total = np.bincount(atlas[atlas > 0], minlength=max(plan.atlas.names) + 1)
     covered = np.bincount(

@@ -36,20 +36,20 @@ from MRI2PETLib.core.findings import Finding
 from MRI2PETLib.core.leftovers import sweep
 from MRI2PETLib.core.progress import ProgressCallback, no_progress
 from MRI2PETLib.evaluation.baselines import normalised_t1
-from MRI2PETLib.images.grid import Grid, affine_matrix
+from MRI2PETLib.images.grid import Grid, affine_matrix, resample
 from MRI2PETLib.images.io import read_image, write_image
 from MRI2PETLib.models.model_space import ModelSpace, encode_pair
 from MRI2PETLib.preprocessing.brain_mask import extract_brain
 from MRI2PETLib.preprocessing.frame_window import parse_window
 from MRI2PETLib.preprocessing.pet import check_uptake, of_frames, read_pet, to_unit
-from MRI2PETLib.preprocessing.pet_alignment import align_pet_to_t1
+from MRI2PETLib.preprocessing.pet_alignment import align_pet_to_t1, mark_unmeasured
 from MRI2PETLib.synthesis.case_files import UNIT_MEANING
 from MRI2PETTrainingLib.dataset.manifest import TrainingCase
 
 ARRAYS, MASK, REAL, ENTRY = "arrays.npy", "mask.nii.gz", "real.nii.gz", "entry.json"
 SOURCE = "source.nii.gz"
 DERIVED_FROM = "DerivedFrom"  # in a PET's sidecar: checksums of the voxels that it was made of
-_VERSION = 5  # raise when the same input would give another result
+_VERSION = 6  # raise when the same input would give another result
 
 
 @dataclass(frozen=True)
@@ -85,6 +85,16 @@ class Prepared:
                 f"The prepared case {self.case.case} cannot be read: {path}: {error}.",
                 "Run again with --resume: it is prepared again and finished epochs are kept.",
             ) from error
+
+    def real(self) -> tuple[sitk.Image, sitk.Image]:
+        """The target on the grid of the T1, and 1 where it was measured, else 0 in both (float32)."""
+        import nibabel as nib  # ITK reads NaN as 0 without a word
+
+        image = sitk.ReadImage(str(self.folder / REAL), sitk.sitkFloat32)
+        values = np.asarray(nib.load(self.folder / REAL).dataobj, dtype=np.float32).T  # type: ignore[attr-defined]
+        seen = np.isfinite(values)
+        grid = Grid.of(image)
+        return grid.image(np.where(seen, values, np.float32(0))), grid.image(seen.astype(np.float32))
 
     @property
     def findings(self) -> tuple[Finding, ...]:
@@ -241,10 +251,16 @@ def _prepare(case: TrainingCase, folder: Path, space: ModelSpace, how: Preparati
     except InputError as error:
         raise InputError(f"{case.pet}: {error.message}", error.hint) from error
     verdict = t1.verdict + pet.verdict + extraction.verdict + aligned.verdict
-    encoded, target = encode_pair(t1.image, pet.image, mask, extraction.axes, space, aligned.t1_to_pet)
+    encoded, target = encode_pair(
+        t1.image, pet.image, mask, extraction.axes, space, aligned.t1_to_pet, pet.measured
+    )
+    # Loss, statistics and baselines see what was measured.
+    seen = sitk.And(sitk.Cast(mask != 0, sitk.sitkUInt8), aligned.measured)
+    measured = resample(aligned.measured, encoded.grid, interpolator=sitk.sitkNearestNeighbor)
+    counted = encoded.mask * (sitk.GetArrayViewFromImage(measured) > 0)
     from_pet = space.source_modality == "PET"
     source = aligned.image if from_pet else t1.image
-    real = real_image(t1.image if from_pet else aligned.image, mask, space)
+    real = real_image(t1.image if from_pet else aligned.image, seen, space)
     about: dict[str, Any] = {
         "case": case.case,
         "unit": pet.unit,
@@ -257,7 +273,7 @@ def _prepare(case: TrainingCase, folder: Path, space: ModelSpace, how: Preparati
         ],
         "simulated": bool(pet.metadata.get("simulated")) or bool(_sidecar(case.pet).get("Simulated")),
         "tracer": _sidecar(case.pet).get("TracerName", ""),
-        "cubic": cubic_sums(source, real, mask),
+        "cubic": cubic_sums(source, real, seen),
         "model_grid": asdict(encoded.grid),
         "overlap": round(aligned.overlap, 4),
         "coverage": round(aligned.coverage, 4),
@@ -269,14 +285,14 @@ def _prepare(case: TrainingCase, folder: Path, space: ModelSpace, how: Preparati
         "findings": [f.to_dict() for f in verdict.findings if f.level != "ok"],
     }
     with staged_folder(folder, last=ENTRY) as staging:
-        np.save(staging / ARRAYS, np.stack([encoded.source, target, encoded.mask]).astype(np.float16))
+        np.save(staging / ARRAYS, np.stack([encoded.source, target, counted]).astype(np.float16))
         write_image(mask, staging / MASK)
         origin: dict[str, Any] = {"path": str(case.pet), "sha256": pet.sha256, "unit": pet.unit}
         if from_pet:
             write_image(source, staging / SOURCE, {"Modality": "PET", "Units": pet.unit, "Source": origin})
             origin = {"path": str(case.t1), "sha256": t1.sha256}
         write_image(
-            real,
+            real if from_pet else mark_unmeasured(real, aligned.measured),
             staging / REAL,
             {
                 "Modality": space.target_modality,

@@ -24,6 +24,7 @@ from MRI2PETLib.images.formats import sidecar_path
 from MRI2PETLib.images.grid import Grid, resample
 from MRI2PETLib.images.io import write_image
 from MRI2PETLib.preprocessing.pet import to_unit
+from MRI2PETLib.preprocessing.pet_alignment import mark_unmeasured
 from MRI2PETLib.preprocessing.smoothing import smooth_fwhm
 from MRI2PETLib.templates.icbm152 import load_template
 from MRI2PETTrainingLib.dataset.cache import ARRAYS, MASK, REAL, Prepared
@@ -53,8 +54,9 @@ def genotype_difference(train: Sequence[Prepared]) -> tuple[sitk.Image, float]:
     people: dict[tuple[str, str], list[np.ndarray]] = defaultdict(list)
     grid = Grid.of(load_template().t1)
     for entry in train:
-        on_mni = resample(_real(entry), grid, _transform(entry))
-        people[entry.case.genotype.upper(), entry.case.subject].append(sitk.GetArrayFromImage(on_mni))
+        values, seen = (sitk.GetArrayFromImage(resample(i, grid, _transform(entry))) for i in entry.real())
+        values = np.where(seen >= 0.5, values / np.maximum(seen, 0.5), np.nan)
+        people[entry.case.genotype.upper(), entry.case.subject].append(values)
     means = {}
     for genotype in ("HAB", "MAB"):
         own = [np.mean(scans, axis=0) for (g, _), scans in people.items() if g == genotype]
@@ -65,7 +67,8 @@ def genotype_difference(train: Sequence[Prepared]) -> tuple[sitk.Image, float]:
             )
         means[genotype] = np.mean(own, axis=0)
     share = sum(g == "HAB" for g, _ in people) / len(people)
-    difference = grid.image((means["HAB"] - means["MAB"]).astype(np.float32))
+    # NaN: somebody was not measured there, so nothing is adjusted.
+    difference = grid.image(np.nan_to_num(means["HAB"] - means["MAB"]).astype(np.float32))
     return smooth_fwhm(difference, _FWHM_MM, load_template().mask), share
 
 
@@ -78,7 +81,8 @@ def _adjusted(folder: Path, entry: Prepared, difference: sitk.Image, share: floa
     change = sitk.GetArrayFromImage(resample(difference, model_grid, to_mni))
     target = np.clip(target - scale * weight * change, 0, 1) * mask
     brain = sitk.ReadImage(str(entry.folder / MASK))
-    real = _real(entry)
+    real, measured = entry.real()
+    brain = brain * sitk.Cast(measured > 0, brain.GetPixelID())
     real = real - resample(difference, Grid.of(real), to_mni) * weight
     real = to_unit(sitk.Clamp(real, sitk.sitkFloat32, 0.0), brain, entry.about["model_unit"])
     about = json.loads(sidecar_path(entry.folder / REAL).read_text(encoding="utf-8"))
@@ -87,12 +91,8 @@ def _adjusted(folder: Path, entry: Prepared, difference: sitk.Image, share: floa
     with staged_folder(out, last=ARRAYS) as staging:
         np.save(staging / ARRAYS, np.stack([source, target, mask]).astype(np.float16))
         shutil.copyfile(entry.folder / MASK, staging / MASK)
-        write_image(real, staging / REAL, about)
+        write_image(mark_unmeasured(real, measured), staging / REAL, about)
     return Prepared(entry.case, out, entry.about)
-
-
-def _real(entry: Prepared) -> sitk.Image:
-    return sitk.ReadImage(str(entry.folder / REAL), sitk.sitkFloat32)
 
 
 def _transform(entry: Prepared) -> sitk.Transform:

@@ -1,0 +1,116 @@
+"""What a PET did not measure enters no number: NaN, planes of zeros at an end, outside of the volume."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from evaluation_cases import like, predicted, sidecar
+from MRI2PETLib.core.errors import InputError
+from MRI2PETLib.evaluation.case import evaluate_case
+from MRI2PETLib.evaluation.inputs import CasePaths, load_case
+from MRI2PETLib.images.io import read_image, write_image
+from MRI2PETLib.preprocessing.pet import read_pet
+from MRI2PETLib.preprocessing.pet_alignment import align_pet_to_t1
+from MRI2PETLib.preprocessing.pet_measured import measured_voxels
+from MRI2PETLib.simulation import SimulatedSubject, simulate_subject
+
+CUT = 16  # slices at the bottom: about a tenth of the brain
+
+
+@pytest.fixture(scope="module")
+def person() -> SimulatedSubject:
+    return simulate_subject(4, spacing_mm=3.0, head=True)
+
+
+def cut(person: SimulatedSubject, fill: float, slices: int = CUT + 4) -> sitk.Image:
+    """The PET without its lowest slices, which hold ``fill``."""
+    values = sitk.GetArrayFromImage(person.pet)
+    values[:slices] = fill
+    return like(values, person.pet)
+
+
+def first_slice_of_brain(person: SimulatedSubject) -> int:
+    inside = sitk.GetArrayViewFromImage(person.brain_mask).any(axis=(1, 2))
+    return int(np.flatnonzero(inside)[0])
+
+
+def test_planes_of_zeros_that_cut_through_the_uptake_were_not_measured() -> None:
+    ball = sum(np.square(axis - 20.0) for axis in np.indices((41, 41, 41))) < 15**2
+    values = np.where(ball, 1.0, 0.0)
+    assert measured_voxels(values).all(), "air around a ball is air"
+    for axis in range(3):
+        for end in (slice(0, 14), slice(27, None)):
+            planes = [slice(None)] * 3
+            planes[axis] = end
+            zeros = values.copy()
+            zeros[tuple(planes)] = 0
+            expected = np.ones(values.shape, bool)
+            expected[tuple(planes)] = False
+            assert np.array_equal(measured_voxels(zeros), expected)
+    hole = values.copy()
+    hole[18:22, 18:22, 18:22] = 0
+    assert measured_voxels(hole).all(), "a cold spot is a measurement"
+    hole[18:22] = np.nan
+    assert np.array_equal(measured_voxels(hole), np.isfinite(hole))
+
+
+@pytest.mark.parametrize("fill", [0.0, np.nan])
+def test_the_metrics_are_those_of_what_was_measured(
+    person: SimulatedSubject, tmp_path: Path, fill: float
+) -> None:
+    slices = first_slice_of_brain(person) + 12
+    synthetic = like(predicted(person), person.t1)
+    paths = {
+        "synthetic": write_image(synthetic, tmp_path / "syn.nii.gz", sidecar(person)),
+        "mask": write_image(person.brain_mask, tmp_path / "mask.nii.gz"),
+    }
+    pet = write_image(cut(person, fill, slices), tmp_path / "pet.nii.gz", {"Units": "SUVR"})
+    case = load_case(CasePaths(pet=pet, **paths))
+    brain = sitk.GetArrayFromImage(person.brain_mask) > 0
+    share = brain[slices:].sum() / brain.sum()
+    assert 0.7 < share < 0.97
+    assert case.provenance["alignment"]["coverage"] == pytest.approx(share, abs=1e-3)
+    assert "pet-field-of-view" in [f.code for f in case.verdict.findings]
+    brain[:slices] = False
+    real, made = (sitk.GetArrayFromImage(i)[brain].astype(float) for i in (person.pet, synthetic))
+    network = evaluate_case(case).scales["stated"]["network"]
+    assert network["mse"] == pytest.approx(np.square(real - made).mean(), rel=1e-4)
+
+
+def test_unmeasured_voxels_do_not_leak_into_others(person: SimulatedSubject, tmp_path: Path) -> None:
+    """Resampled by half a voxel along the scan, the first measured slice keeps its level."""
+    slices = first_slice_of_brain(person) + 12
+    image = cut(person, np.nan, slices)
+    pet = read_pet(write_image(image, tmp_path / "pet.nii.gz", {"Units": "SUV"}))
+    assert np.isfinite(sitk.GetArrayViewFromImage(pet.image)).all()
+    assert pet.measured is not None and not sitk.GetArrayViewFromImage(pet.measured)[:slices].any()
+    shifted = sitk.Image(person.t1)
+    shifted.SetOrigin(np.add(person.t1.GetOrigin(), (0, 0, 0.75)).tolist())
+    mask = sitk.Image(person.brain_mask)
+    mask.CopyInformation(shifted)
+    aligned = align_pet_to_t1(pet, shifted, mask, register="header")
+    found, seen = sitk.GetArrayFromImage(aligned.image), sitk.GetArrayFromImage(aligned.measured) > 0
+    whole = sitk.GetArrayFromImage(person.pet)
+    brain = sitk.GetArrayViewFromImage(person.brain_mask) > 0
+    edge = brain[slices] & seen[slices]
+    assert edge.any() and found[slices][edge].mean() > 0.9 * whole[slices][edge].mean()
+    assert not found[~seen].any()
+
+
+def test_nan_around_a_t1_is_background_and_inside_it_is_damage(
+    person: SimulatedSubject, tmp_path: Path
+) -> None:
+    brain = sitk.GetArrayViewFromImage(person.brain_mask) > 0
+    values = np.where(brain, sitk.GetArrayFromImage(person.t1), np.nan).astype(np.float32)
+    t1 = read_image(write_image(like(values, person.t1), tmp_path / "spm.nii.gz"), kind="t1")
+    assert np.array_equal(sitk.GetArrayFromImage(t1.image), np.nan_to_num(values))
+    assert t1.verdict.level == "ok"
+    k, j, i = (int(n) for n in np.argwhere(brain).mean(axis=0))
+    values[k - 5 : k + 5, j - 5 : j + 5, i - 5 : i + 5] = np.nan
+    write_image(like(values, person.t1), tmp_path / "hole.nii.gz")
+    with pytest.raises(InputError, match="not finite"):
+        read_image(tmp_path / "hole.nii.gz", kind="t1")
