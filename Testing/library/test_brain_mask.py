@@ -198,14 +198,14 @@ def test_refinement_without_a_core_raises() -> None:
 def test_verdict_thresholds() -> None:
     fit = quality.TemplateFit(sitk.AffineTransform(3), 0.40, 0.55, (1.0, 0.95, 0.9), 1.0)
 
-    def level(source: quality.MaskSource = "template", **changes: object) -> str:
+    def level(source: quality.MaskSource = "image", **changes: object) -> str:
         findings = quality.judge_fit(replace(fit, **changes), source)  # type: ignore[arg-type]
         return Verdict(findings).level
 
     assert level() == "ok"
     assert level(correlation=0.35) == "warn"
-    assert level(correlation=0.25) == "refuse"
-    assert level(correlation=0.25, source="other") == "warn"
+    assert level(correlation=0.20) == "refuse"
+    assert level(correlation=0.20, source="other") == "warn"
     assert level(correlation=-0.4, source="other") == "refuse"
     assert level(mutual_information=0.20) == "warn"
     assert level(mutual_information=0.10) == "refuse"

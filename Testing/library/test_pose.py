@@ -10,6 +10,8 @@ import SimpleITK as sitk
 
 from head_poses import degrees_between, rotation_xyz, turned
 from MRI2PETLib.models.store import find_bundle
+from MRI2PETLib.preprocessing import template_registration
+from MRI2PETLib.preprocessing.brain_mask import extract_brain
 from MRI2PETLib.preprocessing.pet_template import brain_of_pet
 from MRI2PETLib.simulation import SimulatedSubject, simulate_subject
 from MRI2PETLib.synthesis.pipeline import SynthesisResult, synthesize
@@ -40,6 +42,54 @@ def test_a_tilted_head_gives_the_pet_of_the_upright_one(angles: tuple[float, flo
     assert _agreement(result, _upright()) >= 0.99
     axes, upright = (np.reshape(r.extraction.axes, (3, 3)) for r in (result, _upright()))
     assert degrees_between(axes, rotation @ upright) < 1.5
+
+
+MIRROR = np.diag([1.0, -1.0, 1.0])  # front and back exchanged
+
+
+@pytest.mark.parametrize(
+    "rotation",
+    [rotation_xyz(180.0, 0.0, 0.0), rotation_xyz(-100.0, 40.0, 130.0), MIRROR],
+    ids=["upside down", "any", "mirrored"],
+)
+def test_a_turned_head_gives_the_pet_of_the_upright_one(rotation: np.ndarray) -> None:
+    """A mirror is not seen: left and right stay those of the header, and the PET is that of a person who is
+    the mirror image.
+    """
+    result = synthesize(turned(_person().t1, rotation), find_bundle("tspo-demo"), device="cpu")
+    mirrored = np.linalg.det(rotation) < 0
+    assert _agreement(result, _upright()) >= (0.95 if mirrored else 0.99)
+    axes, upright = (np.reshape(r.extraction.axes, (3, 3)) for r in (result, _upright()))
+    left_right = np.diag([-1.0, 1.0, 1.0]) if mirrored else np.eye(3)
+    assert degrees_between(axes, rotation @ upright @ left_right) < 1.5
+
+
+def test_a_turned_whole_head_is_found() -> None:
+    head = simulate_subject(5, spacing_mm=2.5, head=True).t1
+    rotation = rotation_xyz(0.0, 90.0, 0.0)
+    upright, result = extract_brain(head), extract_brain(turned(head, rotation))
+    assert result.verdict.level == "ok", result.verdict.reasons()
+    axes = [np.reshape(brain.axes, (3, 3)) for brain in (upright, result)]
+    assert degrees_between(axes[1], rotation @ axes[0]) < 1.5
+    m, n = (sitk.GetArrayViewFromImage(brain.mask) > 0 for brain in (upright, result))
+    assert 2 * (m & n).sum() / (m.sum() + n.sum()) > 0.99
+
+
+def test_an_upright_brain_needs_no_search_of_all_rotations(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError("all rotations were looked at")
+
+    monkeypatch.setattr(template_registration, "search_all_poses", refuse)
+    assert extract_brain(_person().t1).verdict.level == "ok"
+
+
+def test_a_strong_bias_field_does_not_hide_a_stripped_brain() -> None:
+    t1 = _person().t1
+    k, _, _ = np.meshgrid(*(np.linspace(-1, 1, n) for n in t1.GetSize()[::-1]), indexing="ij")
+    field = sitk.GetImageFromArray(np.exp(-0.8 * k).astype(np.float32))  # a factor of 5 from end to end
+    field.CopyInformation(t1)
+    brain = extract_brain(t1 * field)
+    assert brain.method == "stripped" and brain.verdict.level == "ok", brain.verdict.reasons()
 
 
 def test_a_pet_without_an_mri_has_the_pose_of_its_head() -> None:

@@ -1,15 +1,19 @@
-"""Small datasets for the training tests: ellipsoid brains on a 6 mm grid, PET related to the T1."""
+"""Small datasets for the training tests: the template's brain on a 6 mm grid, PET related to the T1."""
 
 from __future__ import annotations
 
 import csv
 import json
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
+
+from MRI2PETLib.images.grid import LPS_AXES, Grid, antialias, extent_along, resample
+from MRI2PETLib.templates.icbm152 import load_template
 
 SIZE, SPACING_MM = 32, 6.0
 
@@ -21,19 +25,31 @@ def as_image(array: np.ndarray, spacing_mm: float = SPACING_MM) -> sitk.Image:
     return image
 
 
+@cache
+def _template_brain() -> tuple[sitk.Image, sitk.Image]:
+    """T1 and mask of the template for voxels of 6 mm, about the middle of its brain."""
+    template = load_template()
+    low, high = extent_along(template.mask, LPS_AXES)
+    images = [sitk.Image(template.t1), sitk.Cast(template.mask, sitk.sitkFloat32)]
+    for image in images:
+        image.SetOrigin((np.array(image.GetOrigin()) - (low + high) / 2).tolist())
+    return antialias(images[0], (SPACING_MM,) * 3), antialias(images[1], (SPACING_MM,) * 3)
+
+
 def brain(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """T1, PET (SUV about 1) and mask [k, j, i] of an ellipsoid with blobs; the PET follows the T1 in part."""
+    """T1, PET (SUV about 1) and mask [k, j, i] of a brain with blobs; the PET follows the T1 in part."""
     from scipy import ndimage
 
-    # Blobs correlate with the brain template by chance; of the first 60 some would be refused as inverted.
-    rng = np.random.default_rng(60 + seed)
-    k, j, i = np.indices((SIZE,) * 3) - (SIZE - 1) / 2
-    radii = np.array([11.0, 13.0, 11.0]) * rng.uniform(0.94, 1.06, 3)
-    mask = (k / radii[0]) ** 2 + (j / radii[1]) ** 2 + (i / radii[2]) ** 2 < 1
+    rng = np.random.default_rng(seed)
+    grid = Grid.of(as_image(np.zeros((SIZE,) * 3, np.uint8)))
+    size = sitk.AffineTransform(np.diag(1 / rng.uniform(0.86, 0.94, 3)).ravel().tolist(), (0.0, 0.0, 0.0))
+    values, share = (sitk.GetArrayFromImage(resample(image, grid, size)) for image in _template_brain())
+    mask = share > 0.5
     blobs = ndimage.gaussian_filter(rng.standard_normal((SIZE,) * 3), 1.5)
-    blobs /= blobs.std()
-    t1 = (100 + 25 * blobs + 3 * rng.standard_normal(blobs.shape)) * mask
-    pet = (1 + 0.3 * np.tanh(blobs) + 0.05 * rng.standard_normal(blobs.shape)) * mask
+    anatomy = (values - values[mask].mean()) / values[mask].std()
+    pattern = np.clip(0.8 * anatomy + 0.6 * blobs / blobs.std(), -3.5, None)
+    t1 = (100 + 25 * pattern + 3 * rng.standard_normal(blobs.shape)) * mask
+    pet = (1 + 0.3 * np.tanh(pattern) + 0.05 * rng.standard_normal(blobs.shape)) * mask
     return t1.astype(np.float32), (pet * rng.uniform(0.7, 1.4)).astype(np.float32), mask.astype(np.uint8)
 
 

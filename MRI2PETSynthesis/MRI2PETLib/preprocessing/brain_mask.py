@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 
 import numpy as np
 import SimpleITK as sitk
 
 from MRI2PETLib.core.errors import InputError, QualityError
-from MRI2PETLib.core.findings import Finding, Verdict
+from MRI2PETLib.core.findings import Finding, Level, Verdict
 from MRI2PETLib.core.progress import ProgressCallback, no_progress, part_of
 from MRI2PETLib.images.axes import Axes, head_axes
 from MRI2PETLib.images.grid import Grid, antialias, resample
@@ -22,15 +21,12 @@ from MRI2PETLib.preprocessing.stripped_brain import stripped_mask
 from MRI2PETLib.preprocessing.template_registration import TemplateFit, register_to_template
 from MRI2PETLib.templates.icbm152 import load_template
 
-_log = logging.getLogger(__name__)
-
 WORKING_SPACING_MM = 2.0
 REFINE_SPACING_MM = 1.0
 # The template's mask lies tight on the brain; the thresholds of the refinement need CSF around it. Dice rose
 # in 12 of 12 cases from +0 over +2 to +4 mm.
 PRIOR_MARGIN_MM = 4.0
 CROP_MARGIN_MM = 6.0
-_NO_FIT = "The brain could not be aligned with the template: the axes of the header are used."
 
 
 @dataclass(frozen=True)
@@ -38,7 +34,8 @@ class BrainExtraction:
     """A brain mask and how it was found.
 
     :ivar mask: uint8 (0, 1) on the grid of the T1.
-    :ivar template_to_native: maps template (MNI, LPS mm) points to T1 points, or ``None`` without a fit.
+    :ivar template_to_native: maps template (MNI, LPS mm) points to T1 points, or ``None`` where no brain was
+        recognised.
         ``sitk.Resample(t1, template, template_to_native)`` puts the T1 on the template.
     :ivar method: ``template``, ``stripped``, ``given``, or the name of a backend.
     :ivar measures: the numbers behind the verdict, see :func:`MRI2PETLib.preprocessing.fit_quality.measures`.
@@ -91,26 +88,31 @@ def extract_brain(
         foreground = head_mask(coarse)
         log_field = log_bias_field(coarse, foreground)
         coarse = remove_bias(coarse, log_field)
-    fit = _try_fit(coarse, foreground, part_of(progress, 0.4, 0.75))
+    fit = register_to_template(coarse, foreground, progress=part_of(progress, 0.4, 0.75))
     if known is None:
         if fit is None or log_field is None:
             raise QualityError("The image could not be aligned with a brain template.", "Give a brain mask.")
         progress(0.75, 1, "fitting the brain mask")
         known = _propagated_mask(t1, log_field, fit)
-    source: quality.MaskSource = "template" if method == "template" else "other"
+    in_image = method in ("template", "stripped")
     if fit is None:
-        findings += (Finding("warn", "no-fit", _NO_FIT),)
+        findings += (_no_fit("refuse" if in_image else "warn"),)
     else:
-        findings += quality.judge_fit(fit, source)
+        findings += quality.judge_fit(fit, "image" if in_image else "other")
     findings += quality.judge_mask(known)
     progress(1, 1, "brain mask done")
     return BrainExtraction(
         mask=known,
-        template_to_native=None if fit is None else fit.transform,
+        template_to_native=fit.transform if fit is not None and quality.recognised(fit) else None,
         method=method,
         verdict=Verdict(findings),
         measures=quality.measures(fit, known),
     )
+
+
+def _no_fit(level: Level) -> Finding:
+    message = f"The brain could not be aligned with the template. {quality.HEADER_AXES}"
+    return Finding(level, "no-fit", message, quality.HEADER_AXES_HINT)
 
 
 def head_mask(image: sitk.Image) -> sitk.Image:
@@ -164,15 +166,6 @@ def check_given_mask(mask: sitk.Image, t1: sitk.Image) -> tuple[sitk.Image, tupl
 
 def _nearest(mask: sitk.Image, reference: sitk.Image) -> sitk.Image:
     return resample(mask, Grid.of(reference), interpolator=sitk.sitkNearestNeighbor)
-
-
-def _try_fit(coarse: sitk.Image, foreground: sitk.Image, progress: ProgressCallback) -> TemplateFit | None:
-    """The fit to the template, or ``None`` where the optimiser found no overlap at all."""
-    try:
-        return register_to_template(coarse, foreground, progress=progress)
-    except RuntimeError as error:
-        _log.debug("registration failed: %s", error)
-        return None
 
 
 def _propagated_mask(t1: sitk.Image, log_field: sitk.Image, fit: TemplateFit) -> sitk.Image:

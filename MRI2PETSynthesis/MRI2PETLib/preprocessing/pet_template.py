@@ -10,13 +10,13 @@ import SimpleITK as sitk
 
 from MRI2PETLib.core.errors import InputError, QualityError
 from MRI2PETLib.core.findings import Finding, Verdict
-from MRI2PETLib.core.progress import ProgressCallback, no_progress, part_of
+from MRI2PETLib.core.progress import ProgressCallback, no_progress
 from MRI2PETLib.images.grid import Grid, resample
 from MRI2PETLib.preprocessing import fit_quality as quality
-from MRI2PETLib.preprocessing import template_registration as registration
 from MRI2PETLib.preprocessing.brain_mask import BrainExtraction, check_given_mask
 from MRI2PETLib.preprocessing.morphology import dilate, filled, largest_component
 from MRI2PETLib.preprocessing.smoothing import smooth_fwhm
+from MRI2PETLib.preprocessing.template_registration import register_to_template
 from MRI2PETLib.templates.icbm152 import load_template
 from MRI2PETLib.templates.uptake import population_uptake
 
@@ -89,18 +89,10 @@ def register_pet_to_template(
     foreground = sitk.OtsuThreshold(head, 0, 1, 128)
     if not np.any(sitk.GetArrayViewFromImage(foreground)):
         raise QualityError("The PET has a single value.", "Choose another image.")
-    centre = registration.head_centre(foreground)
-    head = registration.crop_to_head(head, foreground)
-    try:
-        # The pose is searched on the T1 template: mutual information does not mind the contrast.
-        pose = registration.search_pose(head, centre, progress=part_of(progress, 0, 0.5))
-        progress(0.5, 1, "aligning with the PET template")
-        affine = registration.refine_affine(head, pose, fixed=template)
-    except RuntimeError as error:
-        raise QualityError(
-            "The PET could not be aligned with the PET template.", "Check the image."
-        ) from error
-    progress(1, 1, "aligning with the PET template")
+    fit = register_to_template(head, foreground, fixed=template, progress=progress)
+    if fit is None:
+        raise QualityError("The PET could not be aligned with the PET template.", "Check the image.")
+    affine = fit.transform
     brain = dilate(load_template().mask, MASK_MARGIN_MM)
     around = resample(brain, Grid.of(pet), affine.GetInverse(), interpolator=sitk.sitkNearestNeighbor)
     mask = uptake_mask(pet, around)
@@ -129,8 +121,8 @@ def brain_of_pet(
         transform, reasons = None, [error.message]
     if reasons:
         transform = None
-        message = f"The pose of the head was not found, so the header's axes are used. {' '.join(reasons)}"
-        findings += (Finding("warn", "no-pose", message, "Check that the header has the head upright."),)
+        message = f"{' '.join(reasons)} {quality.HEADER_AXES}"
+        findings += (Finding("warn", "no-pose", message, quality.HEADER_AXES_HINT),)
     return BrainExtraction(checked, transform, "given", Verdict(findings), {})
 
 
