@@ -1,0 +1,105 @@
+"""Turned heads: does the PET of a head whose header turns it by any rotation equal that of the upright one?
+
+Every T1 is synthesised as it is and with its header turned by rotations that are all equally likely. Pearson
+r of the two PETs is taken in both brain masks, voxel by voxel, since only the header differs. Prints a table
+in Markdown. What is finished is kept in FOLDER.
+
+    python Testing/benchmarks/poses.py FOLDER T1 [T1 ...] [--rotations 30] [--model tspo-demo]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import SimpleITK as sitk
+
+from MRI2PETLib.core.errors import MRI2PETError
+from MRI2PETLib.core.files import write_json
+from MRI2PETLib.images.io import read_image
+from MRI2PETLib.models.bundle import Bundle
+from MRI2PETLib.models.store import find_bundle
+from MRI2PETLib.synthesis.pipeline import synthesize
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "library"))
+from head_poses import degrees_between, random_rotation, turned  # noqa: E402
+
+WANTED = 0.99
+
+
+def measure(t1: sitk.Image, bundle: Bundle, upright: Any, rotation: np.ndarray) -> dict[str, Any]:
+    """One pose: r with the upright PET, error of the pose in degrees, CPU seconds; or why it was refused."""
+    angle = degrees_between(rotation, np.eye(3))
+    started = time.process_time()
+    try:
+        result = synthesize(turned(t1, rotation), bundle, device="cpu")
+    except MRI2PETError as error:
+        return {"angle": angle, "refused": error.message}
+    seconds = time.process_time() - started
+    images = (upright.mask, result.mask, upright.pet, result.pet)
+    m, n, a, b = (sitk.GetArrayViewFromImage(image) for image in images)
+    both = (m > 0) & (n > 0)
+    axes, expected = (np.reshape(r.extraction.axes, (3, 3)) for r in (result, upright))
+    return {
+        "angle": angle,
+        "r": float(np.corrcoef(a[both], b[both])[0, 1]),
+        "error": degrees_between(axes, rotation @ expected),
+        "seconds": seconds,
+    }
+
+
+def poses_of(path: Path, bundle: Bundle, rotations: int, folder: Path) -> list[dict[str, Any]]:
+    """All poses of one T1; those in ``folder`` are not measured again."""
+    kept = folder / f"{path.name.split('.')[0]}.json"
+    rows: list[dict[str, Any]] = json.loads(kept.read_text()) if kept.is_file() else []
+    rng = np.random.default_rng(0)
+    turns = [np.eye(3), *(random_rotation(rng) for _ in range(rotations))]
+    if len(rows) >= len(turns):
+        return rows[: len(turns)]
+    t1 = read_image(path, kind="t1").image
+    upright = synthesize(t1, bundle, device="cpu")
+    for turn in turns[len(rows) :]:
+        rows.append(measure(t1, bundle, upright, turn))
+        write_json(kept, rows)
+    return rows
+
+
+def table_row(path: Path, rows: list[dict[str, Any]]) -> str:
+    """One line of the table; the first row of ``rows`` is the head as it is."""
+    upright, *poses = rows
+    found = [row for row in poses if "r" in row]
+    refused = f"{len(poses) - len(found)} of {len(poses)}"
+    if not found:
+        return f"| {path.name} | | | | | {refused} | | |"
+    r, error, seconds = (np.array([row[key] for row in found]) for key in ("r", "error", "seconds"))
+    return (
+        f"| {path.name} | {len(poses)} | {r.min():.5f} | {np.median(r):.5f} | {int((r < WANTED).sum())} "
+        f"| {refused} | {error.max():.1f} | {upright['seconds']:.1f} / {seconds.mean():.1f} |"
+    )
+
+
+def main() -> None:
+    """Measure what is missing and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("folder", type=Path, help="where what is finished is kept")
+    parser.add_argument("t1", type=Path, nargs="+")
+    parser.add_argument("--rotations", type=int, default=30)
+    parser.add_argument("--model", default="tspo-demo")
+    arguments = parser.parse_args()
+    arguments.folder.mkdir(parents=True, exist_ok=True)
+    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
+    bundle = find_bundle(arguments.model)
+    print(f"| T1 | rotations | smallest r | median r | r below {WANTED} | refused ", end="")
+    print("| largest error, degrees | CPU-s, as it is / turned |")
+    print("|---|---|---|---|---|---|---|---|", flush=True)
+    for path in arguments.t1:
+        print(table_row(path, poses_of(path, bundle, arguments.rotations, arguments.folder)), flush=True)
+
+
+if __name__ == "__main__":
+    main()
