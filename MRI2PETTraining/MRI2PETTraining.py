@@ -20,6 +20,7 @@ from slicer.ScriptedLoadableModule import (
 )
 from slicer.util import VTKObservationMixin
 
+from MRI2PETLib.core.options import PRECISIONS
 from MRI2PETLib.jobs.child_process import child_python
 from MRI2PETTrainingLib.scene.session import TrainingSession
 from MRI2PETTrainingLib.training_run import Request, default_run, missing
@@ -62,7 +63,7 @@ class MRI2PETTrainingParameterNode:
     keepRunning: bool = False
     epochs: Annotated[int, WithinRange(0, 100000), Default(0)]
     batchSize: Annotated[int, WithinRange(0, 256), Default(0)]
-    precision: Annotated[str, Choice(["as in the preset", "32", "bf16", "fp16"])] = "as in the preset"
+    precision: Annotated[str, Choice([_AS_PRESET, *PRECISIONS])] = _AS_PRESET
     init: str = ""
     seed: Annotated[int, WithinRange(0, 2147483647), Default(42)]
     subjectPattern: str = ""

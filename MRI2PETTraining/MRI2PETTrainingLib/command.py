@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from MRI2PETLib.core.options import REALIGN_HELP, REGISTER, REGISTER_HELP, WINDOW_HELP
+from MRI2PETLib.core.options import PRECISIONS, REALIGN_HELP, REGISTER, REGISTER_HELP, WINDOW_HELP
 from MRI2PETLib.core.progress import Reporter
 from MRI2PETLib.models import family_names
 
@@ -75,7 +75,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     training.add_argument("--epochs", type=int)
     training.add_argument("--batch-size", type=int)
     training.add_argument("--learning-rate", type=float)
-    training.add_argument("--precision", choices=("32", "bf16", "fp16"))
+    training.add_argument("--precision", choices=PRECISIONS)
     training.add_argument(
         "--gradient-checkpointing",
         action="store_true",
@@ -149,7 +149,7 @@ def _train(args: argparse.Namespace, reporter: Reporter) -> int:
         epochs=args.epochs,
         batch_size=args.batch_size,
         learning_rate=args.learning_rate,
-        precision=args.precision,
+        precision=_precision(args.precision, args.device),
         gradient_checkpointing=args.gradient_checkpointing,
     )
     check_preset(preset)
@@ -251,6 +251,17 @@ def _pretraining(args: argparse.Namespace, plan: Plan, reporter: Reporter) -> Pl
         )
     options = replace(plan.options, subjects=None, adjust_genotype=False)
     return replace(plan, dataset=pairs / MANIFEST, options=options, folds=pairs / FOLDS, keep_together=())
+
+
+def _precision(wanted: str | None, device: str) -> str | None:
+    """What ``auto`` means on a device: bf16 where a GPU computes with it, else fp32."""
+    if wanted != "auto":
+        return wanted
+    import torch
+
+    from MRI2PETLib.core.devices import pick_device
+
+    return "bf16" if pick_device(device).type == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
 
 
 def _check_packages(error: type[Exception]) -> None:

@@ -66,11 +66,9 @@ def check_hardware(hardware: Hardware, preset: Preset) -> None:
     """Raise before anything is prepared if this machine cannot train so.
 
     :raises DeviceError: if there is no such device.
-    :raises InputError: for fp16 on the CPU, in whose place Lightning would take bf16.
+    :raises InputError: if there are fewer devices than were asked for.
     """
     device = pick_device(hardware.device)
-    if preset.precision == "fp16" and device.type == "cpu":
-        raise InputError("The CPU cannot train with fp16.", "Use --precision 32 or bf16, or a CUDA device.")
     found = torch.cuda.device_count() if device.type == "cuda" else hardware.devices
     if hardware.devices > found:
         raise InputError(

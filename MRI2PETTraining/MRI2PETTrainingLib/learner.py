@@ -75,7 +75,7 @@ class Learner(lightning.LightningModule):
                 raise TrainingError(
                     f"The loss became {loss.item()} in epoch {self.current_epoch}, step {index}.",
                     f"The last complete epoch is kept. Start again with a lower learning rate than "
-                    f"{self._preset.learning_rate:g}, or with precision 32.",
+                    f"{self._preset.learning_rate:g}, or with precision fp32.",
                 )
             self.manual_backward(loss / size)
             if ends:

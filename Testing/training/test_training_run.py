@@ -13,6 +13,7 @@ import pytest
 from MRI2PETLib.core.errors import BundleError, InputError
 from MRI2PETLib.jobs.child_process import Outcome
 from MRI2PETLib.models.bundle import read_bundle
+from MRI2PETTrainingLib import command
 from MRI2PETTrainingLib.command import add_arguments
 from MRI2PETTrainingLib.run_folder import read_run
 from MRI2PETTrainingLib.training_run import (
@@ -170,3 +171,11 @@ def test_what_cannot_be_trained_is_the_state_s_message(tmp_path: Path) -> None:
     assert window.run.state.phase == "failed"
     assert "1 of 3 cases cannot be used" in window.run.state.message
     assert [row["level"] for row in read_run(tmp_path / "run").cases][1] == "refuse"
+
+
+@pytest.mark.parametrize(
+    ("wanted", "chosen"), [(None, None), ("fp32", "fp32"), ("bf16", "bf16"), ("auto", "fp32")]
+)
+def test_precision_has_the_words_of_the_other_commands(wanted: str | None, chosen: str | None) -> None:
+    """What ``auto`` means is settled before the run folder is claimed: on a CPU it is fp32."""
+    assert command._precision(wanted, "cpu") == chosen

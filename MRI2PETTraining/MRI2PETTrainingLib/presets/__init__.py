@@ -16,7 +16,7 @@ from MRI2PETLib.core.errors import BundleError, InputError
 from MRI2PETLib.models.model_space import PRESETS as SPACES
 from MRI2PETLib.models.model_space import ModelSpace
 
-PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
+PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed"}  # as Lightning calls them
 _FOLDER = Path(__file__).resolve().parent
 
 
@@ -55,7 +55,7 @@ class Preset:
     :ivar validate_every: epochs between validations and checkpoints.
     :ivar validation_samples: samples of a stochastic family whose mean is validated.
     :ivar validation_steps: sampling steps in validation, 0 for the network's own.
-    :ivar precision: ``32``, ``bf16`` or ``fp16`` (mixed).
+    :ivar precision: ``fp32`` or ``bf16`` (mixed).
     """
 
     name: str
