@@ -9,6 +9,7 @@ from typing import Any
 from MRI2PETLib.models.bundle import DEMONSTRATION, Bundle, save_bundle
 from MRI2PETLib.models.model_space import ModelSpace
 from MRI2PETLib.synthesis.pipeline import software_versions
+from MRI2PETTrainingLib.warm_start import IMAGES
 from TSPODemoModel import gates, real_donors
 from TSPODemoModel.gates import Gate, Measured
 from TSPODemoModel.training import Trained
@@ -62,6 +63,7 @@ def metadata(
         "training": {
             "members": {name: [stage.to_dict() for stage in stages] for name, stages in members.items()},
             "ablation": ablation,
+            IMAGES: work.images(),
             **software_versions(),
         },
         "uncertainty": uncertainty,

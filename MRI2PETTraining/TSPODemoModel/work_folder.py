@@ -19,10 +19,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import SimpleITK as sitk
 
+from MRI2PETLib.core.checksums import sha256_of_voxels
 from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.core.files import atomic_path, make_folder, write_json
 from MRI2PETLib.core.progress import Reporter
+from MRI2PETLib.images.io import read_image
 from TSPODemoModel.activity_model import ActivityModel, Donor, build_activity, read_donors, training_donors
 from TSPODemoModel.anatomies import (
     VERSION,
@@ -65,6 +68,12 @@ class WorkFolder:
 
     def activity(self, donors: Sequence[Donor]) -> ActivityModel:
         return build_activity(donors, self.tissue)
+
+    def images(self) -> list[str]:
+        """Checksums of the T1s that chose the weights or the epoch, as a bundle's metadata keeps them."""
+        chosen = [*self.split.train, *self.split.validation]
+        t1s = (read_image(self.t1s[subject], kind="t1").image for subject in chosen)
+        return sorted(sha256_of_voxels(sitk.GetArrayViewFromImage(t1)) for t1 in t1s)
 
     def seen_donors(self) -> list[Donor]:
         """Those of the out-of-sample model: two controls and two patients are held out."""

@@ -642,6 +642,7 @@ def test_from_the_data_to_a_measured_bundle(
     before = read_bundle(out)
     assert len(before.networks()) == 2 and before.card() == model_card.NOT_MEASURED
     assert before.metadata["uncertainty"]["sd"]["brainstem"] > 0
+    assert len(before.metadata["training"]["images"]) == 13  # 9 train, 4 validate; no test person
     assert run_command("gates", work.folder, out, "--people", "test", "--write") in (0, 1)
     after = read_bundle(out)
     assert after.sha256 == before.sha256
