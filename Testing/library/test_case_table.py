@@ -25,11 +25,11 @@ def read(folder: Path, text: str, *needed: str, **how: object) -> CaseTable:
 def test_every_column(tmp_path: Path) -> None:
     (row,) = read(
         tmp_path,
-        "Case,SUBJECT,t1,PET,mask,synthetic,unit,group,genotype,site,donor,fold,exclude,age\n"
-        "a_1,a,t.nii,/x/p.nii,m.nii,s.nii,SUV,AD,HAB,Rome,d,0,moved,70\n",
+        "Case,SUBJECT,t1,PET,mask,synthetic,unit,window_min,group,genotype,site,donor,fold,exclude,age\n"
+        "a_1,a,t.nii,/x/p.nii,m.nii,s.nii,SUV,60-90,AD,HAB,Rome,d,0,moved,70\n",
     ).rows
     paths = [tmp_path / name for name in ("t.nii", "/x/p.nii", "m.nii", "s.nii")]
-    assert row == CaseRow("a_1", "a", *paths, "SUV", "AD", "HAB", "Rome", "d", "0", "moved")
+    assert row == CaseRow("a_1", "a", *paths, "SUV", "60-90", "AD", "HAB", "Rome", "d", "0", "moved")
 
 
 def test_empty_cells_in_the_spellings_of_bids_and_spreadsheets(tmp_path: Path) -> None:

@@ -288,7 +288,12 @@ def test_a_run_is_evaluated_with_all_tables(
     )
     names = {p.name for p in (tmp_path / "out").iterdir()}
     csvs = "summary region_statistics groups specificity others paper_table4 scans regions".split()
-    assert names == {f"{n}.csv" for n in csvs} | {"cohort.json", "comparison.png", "report.html"}
+    assert names == {f"{n}.csv" for n in csvs} | {
+        "cohort.json",
+        "comparison.png",
+        "evaluation_status.json",
+        "report.html",
+    }
     for name in csvs:
         assert "nan" not in (tmp_path / "out" / f"{name}.csv").read_text().lower().replace("anatomy", ""), (
             name

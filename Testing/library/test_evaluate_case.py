@@ -78,6 +78,7 @@ def test_a_case_writes_everything_with_the_baselines_beside_the_network(
         f"{n}.{e}" for n in ("normdiff", "difference", "real", "valid_mask") for e in ("nii.gz", "json")
     }
     expected |= {"metrics.json", "regions", "regions.csv", "comparison.png", "report.html"}
+    expected |= {"evaluation_status.json"}
     assert {p.name for p in out.iterdir()} == expected
     content = json.loads((out / "metrics.json").read_text(), parse_constant=pytest.fail)  # NaN would call it
     for scale in ("stated", "scale-free"):
