@@ -36,8 +36,6 @@ _ROTATIONS = 1000
 # Starts that are improved, how many of these to the end, and by how many looks each.
 _IMPROVED, _FINISHED = 20, 4
 _LOOKS, _LAST_LOOKS = 60, 200
-# Of the samples, every which one is looked at to rank the starts, and to improve them.
-_EVERY, _EVERY_IMPROVED = 3, 2
 # Poses further apart are different ones.
 _DISTINCT_START_DEG, DISTINCT_DEG = 17.0, 30.0
 # Of a PET that shows more than a head, only this much from one of its ends is used for a centre.
@@ -210,16 +208,16 @@ class _LookUp:
         self._to_index = np.linalg.inv(to_world)[::-1]
         self._corner = np.array(self.image.GetOrigin()) - to_world.sum(axis=1)
 
-    def information(self, mirror: bool, every: int = 1) -> Objective:
+    def information(self, mirror: bool) -> Objective:
         """Mutual information (nats) of the samples of T1 and PET that were measured, times their share, as a
         function of rotation and position.
 
         Without the share, poses that see only a corner would win.
 
-        :param mirror: of the mirror image of the brain. ``every``: look at every second, third ... sample.
+        :param mirror: of the mirror image of the brain.
         """
-        x, y, z = (self._samples.offsets * np.array([[-1.0 if mirror else 1.0], [1.0], [1.0]]))[:, ::every]
-        row = self._samples.bins[::every] * (BINS + 1)
+        x, y, z = self._samples.offsets * np.array([[-1.0 if mirror else 1.0], [1.0], [1.0]])
+        row = self._samples.bins * (BINS + 1)
 
         def information(rotation: np.ndarray, position: np.ndarray) -> float:
             turn, shift = self._to_index @ rotation, self._to_index @ (position - self._corner)
@@ -300,21 +298,21 @@ def _search(
     look_up: _LookUp, mirror: bool, centres: Sequence[np.ndarray], progress: ProgressCallback
 ) -> list[Pose]:
     """The best poses, best first. The one of the headers (unturned, the first centre) is always improved."""
-    coarse, fair, full = (look_up.information(mirror, n) for n in (_EVERY, _EVERY_IMPROVED, 1))
+    # All samples at once: mutual information of fewer is biased by the bins, and ranks wrong poses first.
+    information = look_up.information(mirror)
     turns = [np.eye(3), *all_rotations().as_matrix()]
-    first, *starts = [Pose(turn, centre, coarse(turn, centre)) for centre in centres for turn in turns]
+    first, *starts = [Pose(turn, centre, information(turn, centre)) for centre in centres for turn in turns]
     starts.sort(key=_rank)
     starts = _distinct([first, *starts], _DISTINCT_START_DEG, _IMPROVED)
     improved = []
     for number, start in enumerate(starts):
         progress(number, len(starts) + _FINISHED, _STAGE)
-        pose = _improve(fair, start, _LOOKS)
-        improved.append(replace(pose, information=full(pose.rotation, pose.position)))
+        improved.append(_improve(information, start, _LOOKS))
     improved.sort(key=_rank)
     finished = []
     for number, pose in enumerate(_distinct(improved, _DISTINCT_START_DEG, _FINISHED)):
         progress(len(starts) + number, len(starts) + _FINISHED, _STAGE)
-        finished.append(_improve(full, pose, _LAST_LOOKS))
+        finished.append(_improve(information, pose, _LAST_LOOKS))
     return sorted([*finished, *improved], key=_rank)
 
 
