@@ -164,7 +164,7 @@ def test_real_pet_and_labels_are_written_for_lookup(
             assert np.count_nonzero(region) == int(row["n_voxels"])
             if region.any():
                 assert pet[region].mean(dtype=np.float64) == pytest.approx(float(row["mean_real"]), rel=1e-6)
-                    point = [float(row[f"{axis}_ras_mm"]) * sign for axis, sign in zip("xyz", (-1, -1, 1))]
+                point = [float(row[f"{axis}_ras_mm"]) * sign for axis, sign in zip("xyz", (-1, -1, 1))]
                 assert image[image.TransformPhysicalPointToIndex(point)] == int(row["label"])
     assert known == {
         1: "grey matter",
