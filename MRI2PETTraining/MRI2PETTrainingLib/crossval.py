@@ -81,7 +81,8 @@ def prepare_run(plan: Plan, reporter: Reporter) -> tuple[Manifest, dict[str, Pre
             keep_together=plan.keep_together,
             leave_one_site_out=plan.leave_one_site_out,
         )
-    write_folds(path, folds)
+    if given != path:  # a file that is there stays as it is, edited or not
+        write_folds(path, folds)
     chosen = [fold for fold in folds.folds if not plan.only or fold.number in plan.only]
     check_unseen(plan.initial, chosen, prepared, reporter)
     listed = [{"case": asdict(e.case), "folder": str(e.folder.resolve())} for e in prepared.values()]
