@@ -25,6 +25,7 @@ from MRI2PETLib.images.formats import (
     sidecar_path,
 )
 from MRI2PETLib.images.grid import Grid
+from MRI2PETLib.images.hot_voxels import mend_hot_voxels
 from MRI2PETLib.images.nifti import is_nifti_pair, open_nifti, write_nifti
 from MRI2PETLib.images.nrrd_metaimage import open_with_itk
 from MRI2PETLib.images.orientation import NiftiForms
@@ -122,6 +123,8 @@ def read_frame_image(raw: RawImage, frame: int, *, kind: Kind) -> tuple[sitk.Ima
     elif kind == "labels":
         values = image_checks.to_labels(values, raw)
     else:
+        values, more = mend_hot_voxels(values, raw.path.name)
+        findings += more
         image_checks.check_contrast(values, raw)
         if kind == "t1":
             findings += image_checks.check_t1_values(values, raw)
