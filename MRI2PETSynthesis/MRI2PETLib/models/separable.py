@@ -69,8 +69,11 @@ def depthwise_conv3d(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     :param x: [batch, channels, k, j, i].
     :param weight: [channels, 1, 3, 3, 3]; ``bias`` [channels].
     """
-    if x.device.type == "cpu" and x.dtype == torch.float32 and torch.is_grad_enabled():
-        return _DepthwiseConv3d.apply(x, weight, bias)
+    if x.device.type == "cpu" and torch.is_grad_enabled():
+        if x.shape[2] < weight.shape[2]:
+            x = x.float()  # PyTorch's own weight gradient of bf16 would be wrong, see models.shallow
+        if x.dtype == torch.float32:
+            return _DepthwiseConv3d.apply(x, weight, bias)
     return F.conv3d(x, weight, bias, padding=1, groups=x.shape[1])
 
 

@@ -4,6 +4,8 @@ PyTorch's CPU library (oneDNN, as of PyTorch 2.13, with AVX-512) reads uninitial
 gradient of a 3-D convolution whose input has fewer slices than its kernel: two slices under 3 x 3 x 3, the
 bottom of a U-Net of four levels on 16^3 voxels. The gradient is then NaN, or a large number, depending on
 what lay in the memory before. Forward pass, input gradient, float32, 2-D and deeper inputs are right.
+
+Depthwise convolutions have it too where the volume is channels-last; :mod:`.separable` sees to these.
 """
 
 from __future__ import annotations
