@@ -47,7 +47,7 @@ STAGES = {
     "read and check": ("MRI2PETLib.synthesis.batch", "read_image"),
     "brain: stripped already?": ("MRI2PETLib.preprocessing.brain_mask", "stripped_mask"),
     "brain: N4": ("MRI2PETLib.preprocessing.brain_mask", "log_bias_field"),
-    "brain: search of the pose": ("MRI2PETLib.preprocessing.template_registration", "search_pose"),
+    "brain: search of the pose": ("MRI2PETLib.preprocessing.template_registration", "search_upright_pose"),
     "brain: affine": ("MRI2PETLib.preprocessing.template_registration", "refine_affine"),
     "brain: quality of the fit": ("MRI2PETLib.preprocessing.template_registration", "measure_fit"),
     "brain: mask from template and tissue": ("MRI2PETLib.preprocessing.brain_mask", "_propagated_mask"),

@@ -30,8 +30,8 @@ from MRI2PETLib.core.progress import ProgressCallback, no_progress, part_of
 from MRI2PETLib.images.grid import Grid, affine_matrix, crop_to, resample
 from MRI2PETLib.images.io import on_grid_of, same_grid
 from MRI2PETLib.preprocessing.pet import PetImage
+from MRI2PETLib.preprocessing.pet_pose import FoundPoses
 from MRI2PETLib.preprocessing.pet_registration import find_poses, judge_sides, register_pet_to_t1
-from MRI2PETLib.preprocessing.pose_search import FoundPoses
 
 # Dice of brain and uptake. Fits of simulated and real PETs reach 0.9 and more.
 MIN_OVERLAP = 0.7

@@ -1,6 +1,6 @@
 """Rigid registration of a PET to the T1 of the same person, in whatever pose its header puts it.
 
-The pose comes from a search over all rotations (:mod:`.pose_search`). From there mutual information (Mattes,
+The pose comes from a search over all rotations (:mod:`.pet_pose`). From there mutual information (Mattes,
 32 bins) between the masked T1 and the PET is improved, as PETPrep registers to the masked T1: regular-step
 gradient descent at 8, 4 and 2 mm. Seeded, on one thread: the same input gives the same transform.
 """
@@ -19,7 +19,7 @@ from MRI2PETLib.core.progress import ProgressCallback, no_progress, part_of
 from MRI2PETLib.images.grid import Grid, antialias, resample
 from MRI2PETLib.images.io import on_grid_of, same_grid
 from MRI2PETLib.preprocessing.morphology import dilate
-from MRI2PETLib.preprocessing.pose_search import RIM_MM, FoundPoses, Pose, search_pose
+from MRI2PETLib.preprocessing.pet_pose import RIM_MM, FoundPoses, Pose, search_pet_pose
 
 logger = logging.getLogger(__name__)
 
@@ -93,7 +93,7 @@ def find_poses(
     *,
     progress: ProgressCallback = no_progress,
 ) -> FoundPoses:
-    """All poses of a PET, see :func:`.pose_search.search_pose`.
+    """All poses of a PET, see :func:`.pet_pose.search_pet_pose`.
 
     :raises InputError: as :func:`register_pet_to_t1`.
     """
@@ -102,7 +102,7 @@ def find_poses(
     values = values if measured is None else values[sitk.GetArrayViewFromImage(measured) > 0]
     if not values.size or values.min() == values.max():
         raise InputError("The PET has a single value.", "It is empty: choose another image.")
-    return search_pose(sitk.Cast(pet, sitk.sitkFloat32), t1, brain, measured, progress=progress)
+    return search_pet_pose(sitk.Cast(pet, sitk.sitkFloat32), t1, brain, measured, progress=progress)
 
 
 def judge_pose(pose: Pose, poses: FoundPoses) -> tuple[Finding, ...]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 import logging
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import cache
 
@@ -22,6 +22,14 @@ from scipy.spatial.transform import Rotation
 from MRI2PETLib.core.progress import ProgressCallback, no_progress
 from MRI2PETLib.images.grid import Grid, resample
 from MRI2PETLib.preprocessing.morphology import dilate
+from MRI2PETLib.preprocessing.pose_search import (
+    all_rotations,
+    best_first,
+    climb,
+    distinct,
+    far_from,
+    mutual_information,
+)
 from MRI2PETLib.templates.icbm152 import load_template
 
 _log = logging.getLogger(__name__)
@@ -39,8 +47,8 @@ _POINT_STEP, _VOXEL_MM = 4, 1.0
 _PITCH = (-40.0, -20.0, 0.0, 20.0, 40.0)
 _ROLL = _YAW = (-25.0, 0.0, 25.0)
 _SHIFT_Y_MM = _SHIFT_Z_MM = (-22.0, 0.0, 22.0)
-# The wide search: this many rotations are 18 degrees apart; centres nearer to each other count as one.
-_ROTATIONS, _DISTINCT_CENTRE_MM = 1000, 15.0
+# The wide search: centres nearer to each other count as one.
+_DISTINCT_CENTRE_MM = 15.0
 # Log of the brain's size over the template's, when ranking and when improving. A template that starts too
 # large is pulled to the scalp of a head with wide CSF spaces, so one size is clearly smaller than a brain.
 _RANKING_SIZE, _SIZES = -0.08, (-0.18, 0.0)
@@ -49,6 +57,7 @@ _DISTINCT_DEG = 15.0
 # Starts that are improved, and how many of these to the end.
 _USUAL, _WIDE = (8, 3), (24, 5)
 _LOOKS, _LAST_LOOKS = 60, 200
+_STEPS = (0.1, 0.1, 0.1, 8.0, 8.0, 8.0, 0.06)  # rad, mm, log of size
 _STAGE = "searching the head's position"
 
 
@@ -67,11 +76,6 @@ class Pose:
     log_size: float
     information: float = 0.0
 
-    def degrees_to(self, other: Pose) -> float:
-        """Angle between the rotations of two poses."""
-        cosine = (np.trace(self.rotation @ other.rotation.T) - 1) / 2
-        return math.degrees(math.acos(float(np.clip(cosine, -1, 1))))
-
     def transform(self) -> sitk.Similarity3DTransform:
         """Maps template points to points of the image (LPS mm)."""
         centre = _samples()[2]
@@ -85,7 +89,7 @@ class Pose:
 Information = Callable[[Pose], float]
 
 
-def search_pose(
+def search_upright_pose(
     image: sitk.Image, centre: np.ndarray, turn: np.ndarray, *, progress: ProgressCallback = no_progress
 ) -> Pose:
     """The best pose near the upright one.
@@ -111,9 +115,9 @@ def search_all_poses(
     starts = (
         Pose(rotation, centre, _RANKING_SIZE)
         for centre in _centres(foreground)
-        for rotation in _all_rotations()
+        for rotation in all_rotations()
     )
-    return _distinct(_search(image, starts, _WIDE, progress), _WIDE[1])
+    return distinct(_search(image, starts, _WIDE, progress), _DISTINCT_DEG, _WIDE[1])
 
 
 def head_centre(foreground: sitk.Image, up: np.ndarray) -> np.ndarray:
@@ -137,7 +141,7 @@ def _centres(foreground: sitk.Image) -> list[np.ndarray]:
     centres: list[np.ndarray] = []
     for up in (*axes, *-axes):
         centre = head_centre(foreground, up)
-        if all(np.linalg.norm(centre - other) > _DISTINCT_CENTRE_MM for other in centres):
+        if far_from(centre, centres, _DISTINCT_CENTRE_MM):
             centres.append(centre)
     return centres
 
@@ -147,75 +151,35 @@ def _rotation(pitch: float, roll: float, yaw: float) -> np.ndarray:
     return Rotation.from_euler("xyz", (pitch, roll, yaw), degrees=True).as_matrix()
 
 
-@cache
-def _all_rotations() -> np.ndarray:
-    """Rotations [n, 3, 3] that cover all of them evenly: super-Fibonacci spirals (Alexa 2022)."""
-    s = np.arange(_ROTATIONS) + 0.5
-    inner, outer = np.sqrt(s / _ROTATIONS), np.sqrt(1 - s / _ROTATIONS)
-    # The two constants of the paper: sqrt(2), and the positive root of psi^4 = psi + 4.
-    a, b = 2 * np.pi * s / math.sqrt(2.0), 2 * np.pi * s / 1.533751168755204288118041
-    quaternions = [inner * np.sin(a), inner * np.cos(a), outer * np.sin(b), outer * np.cos(b)]
-    return Rotation.from_quat(np.stack(quaternions, axis=1)).as_matrix()
-
-
 def _search(
     image: sitk.Image, starts: Iterable[Pose], counts: tuple[int, int], progress: ProgressCallback
 ) -> list[Pose]:
     """All starts are looked at, the best are improved, the best of these to the end: these, best first."""
     information = _mutual_information(image)
-    ranked = sorted((replace(s, information=information(s)) for s in starts), key=_rank)
-    promising = _distinct(ranked, counts[0])
+    ranked = best_first(replace(start, information=information(start)) for start in starts)
+    promising = distinct(ranked, _DISTINCT_DEG, counts[0])
     improved = []
     for number, start in enumerate(promising):
         progress(number, sum(counts), _STAGE)
         improved += [_improve(information, replace(start, log_size=size), _LOOKS) for size in _SIZES]
     finished = []
-    for number, pose in enumerate(sorted(improved, key=_rank)[: counts[1]]):
+    for number, pose in enumerate(best_first(improved)[: counts[1]]):
         progress(counts[0] + number, sum(counts), _STAGE)
         finished.append(_improve(information, pose, _LAST_LOOKS))
-    finished.sort(key=_rank)
+    finished = best_first(finished)
     _log.debug("pose search: mutual information %s", [round(pose.information, 3) for pose in finished])
     return finished
 
 
-def _rank(pose: Pose) -> float:
-    return -pose.information
-
-
-def _distinct(ranked: Sequence[Pose], count: int) -> list[Pose]:
-    """The first poses, no two with nearly the same rotation."""
-    chosen: list[Pose] = []
-    for pose in ranked:
-        if all(pose.degrees_to(other) > _DISTINCT_DEG for other in chosen):
-            chosen.append(pose)
-        if len(chosen) == count:
-            break
-    return chosen
-
-
 def _improve(information: Information, start: Pose, looks: int) -> Pose:
-    """Nelder-Mead over small rotations, shifts and sizes."""
-    from scipy.optimize import minimize
+    """Small rotations, shifts and sizes."""
 
-    units = np.array([0.1, 0.1, 0.1, 8.0, 8.0, 8.0, 0.06])  # rad, mm, log of size
-
-    def moved(parameters: np.ndarray) -> Pose:
-        change = parameters * units
+    def moved(change: np.ndarray) -> Pose:
         rotation = Rotation.from_rotvec(change[:3]).as_matrix() @ start.rotation
         return Pose(rotation, start.position + change[3:6], start.log_size + float(change[6]))
 
-    found = minimize(
-        lambda p: -information(moved(p)),
-        np.zeros(7),
-        method="Nelder-Mead",
-        options={
-            "initial_simplex": np.vstack([np.zeros(7), np.eye(7)]),
-            "maxfev": looks,
-            "xatol": 0.05,
-            "fatol": 1e-4,
-        },
-    )
-    return replace(moved(found.x), information=-float(found.fun))
+    change, reached = climb(lambda c: information(moved(c)), _STEPS, looks, step=0.05, gain=1e-4)
+    return replace(moved(change), information=reached)
 
 
 @cache
@@ -260,10 +224,7 @@ def _mutual_information(image: sitk.Image) -> Information:
         np.clip(index, 0.0, last, out=index)
         pairs = first_of_row + bins.take((strides @ index).astype(np.intp))
         joint = np.bincount(pairs, minlength=HISTOGRAM_BINS**2) / len(pairs)
-        joint = joint.reshape(HISTOGRAM_BINS, HISTOGRAM_BINS)
-        independent = joint.sum(axis=1, keepdims=True) * joint.sum(axis=0, keepdims=True)
-        present = joint > 0
-        return float(np.sum(joint[present] * np.log(joint[present] / independent[present])))
+        return mutual_information(joint.reshape(HISTOGRAM_BINS, HISTOGRAM_BINS))
 
     return information
 

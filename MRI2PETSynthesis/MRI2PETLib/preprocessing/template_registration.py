@@ -18,7 +18,7 @@ from MRI2PETLib.preprocessing.template_pose import (
     metric_mask,
     points_below_top,
     search_all_poses,
-    search_pose,
+    search_upright_pose,
 )
 from MRI2PETLib.templates.icbm152 import load_template
 
@@ -102,7 +102,7 @@ def _register_near(
     centre = head_centre(foreground, up)
     head = crop_to_head(darken_fat(image, centre) if fixed is None else image, foreground, up)
     try:
-        pose = search_pose(head, centre, turn, progress=part_of(progress, 0, 0.3))
+        pose = search_upright_pose(head, centre, turn, progress=part_of(progress, 0, 0.3))
         progress(0.3, 1, ALIGNING)
         affine = refine_affine(head, pose.transform(), fixed=fixed)
         return measure_fit(image, affine, fixed=fixed)

@@ -1,0 +1,320 @@
+"""In which pose the brain of a T1 lies in a PET, when nothing is known of it: every rotation is looked at.
+
+A header may be wrong by any angle, or mirror the head. So about a thousand rotations that cover all of them
+(18 degrees apart) are ranked by mutual information, the best are improved, and the same is done for the
+mirror image of the brain. What comes out are the best pose, the best of all poses that differ from it, and
+the best mirrored one: how much better the first is than the others says how far it can be trusted.
+
+Samples are looked up at the nearest voxel, so that a pose costs a tenth of a millisecond. Nothing is random.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import SimpleITK as sitk
+from scipy.spatial.transform import Rotation
+
+from MRI2PETLib.core.progress import ProgressCallback, no_progress, part_of
+from MRI2PETLib.images.grid import Grid, resample
+from MRI2PETLib.preprocessing.morphology import dilate
+from MRI2PETLib.preprocessing.pose_search import (
+    all_rotations,
+    best_first,
+    climb,
+    degrees_between,
+    distinct,
+    far_from,
+    mutual_information,
+)
+
+_log = logging.getLogger(__name__)
+# Mutual information as a function of rotation (3 x 3) and position (LPS mm), see Pose.
+Objective = Callable[[np.ndarray, np.ndarray], float]
+
+BINS = 32
+# The brain and this rim around it: the edge of the brain is what PET and T1 share best.
+RIM_MM = 10.0
+_SAMPLE_MM, _VOXEL_MM, _SIGMA_MM = 8.0, 2.0, 3.0
+# Starts that are improved, how many of these to the end, and by how many looks each.
+_IMPROVED, _FINISHED = 20, 4
+_LOOKS, _LAST_LOOKS = 60, 200
+_STEPS = (0.15, 0.15, 0.15, 8.0, 8.0, 8.0)  # rad, mm
+# Poses further apart are different ones.
+_DISTINCT_START_DEG, DISTINCT_DEG = 17.0, 30.0
+# Of a PET that shows more than a head, only this much from one of its ends is used for a centre.
+_HEAD_HEIGHT_MM = 180.0
+_DISTINCT_CENTRE_MM = 20.0
+# Fewer samples inside the field of view say nothing.
+_LEAST_SEEN = 0.2
+_STAGE = "searching the position of the PET"
+
+
+@dataclass(frozen=True)
+class Pose:
+    """A brain in a PET.
+
+    :ivar rotation: 3 x 3, turns directions of the T1 (LPS) to directions of the PET.
+    :ivar position: where the middle of the brain lies in the PET (LPS mm).
+    :ivar information: mutual information there in nats, times the share of samples that the PET has.
+    """
+
+    rotation: np.ndarray
+    position: np.ndarray
+    information: float
+
+    def angle_to(self, other: Pose) -> float:
+        """Degrees between two poses."""
+        return degrees_between(self, other)
+
+    def transform(self, brain_centre: np.ndarray) -> sitk.Euler3DTransform:
+        """Maps T1 points to PET points (LPS mm)."""
+        transform = sitk.Euler3DTransform()
+        transform.SetCenter(brain_centre.tolist())
+        transform.SetMatrix(self.rotation.ravel().tolist(), 1e-6)
+        transform.SetTranslation((self.position - brain_centre).tolist())
+        return transform
+
+
+@dataclass(frozen=True)
+class FoundPoses:
+    """What a search found.
+
+    :ivar other: the best pose that differs from ``best`` by 30 degrees and more.
+    :ivar mirrored: the best pose of the mirror image of the brain.
+    :ivar as_it_lies: the pose that the headers state.
+    :ivar brain_centre: the middle of the brain in the T1 (LPS mm).
+    :ivar offsets: points of the brain and its rim from there, [3, n].
+    :ivar objective: mutual information as a function of rotation and position, see :class:`Pose`.
+    """
+
+    best: Pose
+    other: Pose
+    mirrored: Pose
+    as_it_lies: Pose
+    brain_centre: np.ndarray
+    offsets: np.ndarray
+    objective: Objective
+
+    def pose_of(self, transform: sitk.Transform) -> Pose:
+        """The pose that a rigid transform (T1 points to PET points) gives the brain."""
+        position = np.array(transform.TransformPoint(self.brain_centre.tolist()))
+        ends = [transform.TransformPoint((self.brain_centre + axis).tolist()) for axis in np.eye(3)]
+        rotation = np.stack([np.subtract(end, position) for end in ends], axis=1)
+        return Pose(rotation, position, self.objective(rotation, position))
+
+    def distance_mm(self, a: Pose, b: Pose) -> float:
+        """Root mean square distance between where two poses put the brain."""
+        apart = (a.rotation - b.rotation) @ self.offsets + (a.position - b.position)[:, None]
+        return float(np.sqrt(np.square(apart).sum(axis=0).mean()))
+
+
+def search_pet_pose(
+    pet: sitk.Image,
+    t1: sitk.Image,
+    mask: sitk.Image,
+    measured: sitk.Image | None = None,
+    *,
+    progress: ProgressCallback = no_progress,
+) -> FoundPoses:
+    """Search all poses of the brain of a T1 in a PET of the same person.
+
+    :param pet: 3-D, any grid (LPS mm), finite; ``measured``: on its grid, 0 where it says nothing.
+    :param mask: brain mask (uint8, 0 and 1) on the grid of ``t1``.
+    """
+    samples = _samples(t1, mask)
+    look_up = _LookUp(pet, measured, samples)
+    centres = [samples.centre, *_centres(look_up)]
+    found = _search(look_up, False, centres, part_of(progress, 0, 0.5))
+    mirror_images = _search(look_up, True, centres, part_of(progress, 0.5, 1))
+    objective = look_up.information(mirror=False)
+    poses = FoundPoses(
+        best=found[0],
+        other=_best_other(found),
+        mirrored=mirror_images[0],
+        as_it_lies=Pose(np.eye(3), samples.centre, objective(np.eye(3), samples.centre)),
+        brain_centre=samples.centre,
+        offsets=samples.offsets,
+        objective=objective,
+    )
+    told = (poses.best, poses.other, poses.mirrored, poses.as_it_lies)
+    _log.debug("best, other, mirrored, as it lies: %s", [round(pose.information, 3) for pose in told])
+    progress(1, 1, _STAGE)
+    return poses
+
+
+# -- samples of the T1, look-up in the PET ------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Samples:
+    """Points of the brain and its rim: offsets from the middle of the brain [3, n] in mm, histogram bins."""
+
+    offsets: np.ndarray
+    bins: np.ndarray
+    centre: np.ndarray
+
+
+def _samples(t1: sitk.Image, mask: sitk.Image) -> _Samples:
+    inside = sitk.GetArrayViewFromImage(mask) > 0
+    values = sitk.GetArrayViewFromImage(t1)[inside]
+    low, high = (float(v) for v in np.percentile(values, (0.1, 99.9)))  # a hot voxel must not take all bins
+    brain = sitk.Mask(sitk.Clamp(t1, sitk.sitkFloat32, low, high) - low, mask)
+    factors = [max(1, round(_VOXEL_MM / s)) for s in mask.GetSpacing()]
+    brain = sitk.BinShrink(brain, factors)
+    small = sitk.Cast(sitk.BinShrink(sitk.Cast(mask, sitk.sitkFloat32), factors) >= 0.5, sitk.sitkUInt8)
+    room = [math.ceil(RIM_MM / s) + 1 for s in small.GetSpacing()]
+    small = sitk.ConstantPad(small, room, room, 0)
+    brain = sitk.ConstantPad(sitk.SmoothingRecursiveGaussian(brain, [_SIGMA_MM] * 3), room, room, 0.0)
+    near = sitk.GetArrayViewFromImage(dilate(small, RIM_MM)) > 0
+    chosen = np.zeros_like(near)
+    chosen[tuple(slice(None, None, max(1, round(_SAMPLE_MM / s))) for s in small.GetSpacing()[::-1])] = True
+    index = np.argwhere(near & chosen)
+    to_world = np.reshape(small.GetDirection(), (3, 3)) * small.GetSpacing()
+    points = index[:, ::-1] @ to_world.T + np.array(small.GetOrigin())
+    in_brain = sitk.GetArrayViewFromImage(small)[tuple(index.T)] > 0
+    centre = points[in_brain].mean(axis=0)
+    level = sitk.GetArrayViewFromImage(brain)[tuple(index.T)] / max(high - low, 1e-12)
+    bins = np.clip((level * BINS).astype(np.intp), 0, BINS - 1)
+    return _Samples(np.ascontiguousarray((points - centre).T), bins, centre)
+
+
+class _LookUp:
+    """A PET as histogram bins, with a layer of "not measured" around it and wherever it was not measured."""
+
+    def __init__(self, pet: sitk.Image, measured: sitk.Image | None, samples: _Samples) -> None:
+        self._samples = samples
+        self.image, self.seen = _coarse(pet, measured)
+        values = sitk.GetArrayViewFromImage(self.image)
+        bins = np.minimum(values * BINS, BINS - 1).astype(np.uint8)
+        bins[~self.seen] = BINS
+        around = np.full(np.add(bins.shape, 2), BINS, np.uint8)
+        around[1:-1, 1:-1, 1:-1] = bins
+        self._bins, self._last = around.ravel(), np.array(around.shape)[:, None] - 1.0
+        self._strides = np.array(around.strides, dtype=float)
+        to_world = np.reshape(self.image.GetDirection(), (3, 3)) * self.image.GetSpacing()
+        self._to_index = np.linalg.inv(to_world)[::-1]
+        self._corner = np.array(self.image.GetOrigin()) - to_world.sum(axis=1)
+
+    def information(self, mirror: bool) -> Objective:
+        """Mutual information (nats) of the samples of T1 and PET that were measured, times their share, as a
+        function of rotation and position.
+
+        Without the share, poses that see only a corner would win.
+
+        :param mirror: of the mirror image of the brain.
+        """
+        x, y, z = self._samples.offsets * np.array([[-1.0 if mirror else 1.0], [1.0], [1.0]])
+        row = self._samples.bins * (BINS + 1)
+
+        def information(rotation: np.ndarray, position: np.ndarray) -> float:
+            turn, shift = self._to_index @ rotation, self._to_index @ (position - self._corner)
+            # Not "turn @ offsets": its last digits depend on where the arrays lie in memory.
+            index = turn[:, :1] * x + turn[:, 1:2] * y + turn[:, 2:] * z + shift[:, None]
+            np.rint(index, out=index)
+            np.clip(index, 0.0, self._last, out=index)
+            pairs = row + self._bins.take((self._strides @ index).astype(np.intp))
+            joint = np.bincount(pairs, minlength=BINS * (BINS + 1)).reshape(BINS, BINS + 1)[:, :BINS]
+            count = joint.sum()
+            share = float(count) / len(row)
+            if share < _LEAST_SEEN:
+                return 0.0
+            return share * mutual_information(joint / count)
+
+        return information
+
+
+def _coarse(pet: sitk.Image, measured: sitk.Image | None) -> tuple[sitk.Image, np.ndarray]:
+    """A PET on voxels of about 2 mm, smoothed, its square root from 0 to 1; and where it was measured.
+
+    The root keeps bins for a brain beside organs that take up much more.
+    """
+    values = sitk.GetArrayViewFromImage(pet)
+    seen = None if measured is None else sitk.GetArrayViewFromImage(measured) > 0
+    high = float(np.percentile(values if seen is None else values[seen], 99.8))
+    root = sitk.Sqrt(sitk.Clamp(pet, sitk.sitkFloat32, 0.0, max(high, 1e-12)) / max(high, 1e-12))
+    root = _on_2_mm(root if measured is None else sitk.Mask(root, measured))
+    smooth = sitk.SmoothingRecursiveGaussian(root, [_SIGMA_MM] * 3)
+    if measured is None:
+        return smooth, np.ones(smooth.GetSize()[::-1], bool)
+    weight = _on_2_mm(sitk.Cast(measured, sitk.sitkFloat32))
+    share = sitk.SmoothingRecursiveGaussian(weight, [_SIGMA_MM] * 3)
+    return smooth / sitk.Maximum(share, 1e-3), sitk.GetArrayFromImage(weight) >= 0.5
+
+
+def _on_2_mm(image: sitk.Image) -> sitk.Image:
+    """Voxels of about 2 mm: means of smaller ones, larger ones interpolated, as the nearest is looked up."""
+    image = sitk.BinShrink(image, [max(1, round(_VOXEL_MM / s)) for s in image.GetSpacing()])
+    finer = [max(1, math.ceil(s / _VOXEL_MM - 0.25)) for s in image.GetSpacing()]
+    if finer == [1, 1, 1]:
+        return image
+    own = Grid.of(image)
+    i, j, k = ((n - 1) * f + 1 for n, f in zip(own.size, finer))
+    x, y, z = (s / f for s, f in zip(own.spacing_mm, finer))
+    return resample(image, replace(own, size=(i, j, k), spacing_mm=(x, y, z)))
+
+
+def _centres(look_up: _LookUp) -> list[np.ndarray]:
+    """Where the middle of the brain may lie (LPS mm): that of all uptake, and of what lies within the height
+    of a head from each end of the scan, as the head does in a scan of neck, chest or body.
+    """
+    image = look_up.image
+    hot = sitk.GetArrayViewFromImage(sitk.OtsuThreshold(image, 0, 1)) > 0
+    index = np.argwhere(hot & look_up.seen)[:, ::-1]
+    if not len(index):
+        index = np.argwhere(look_up.seen)[:, ::-1]
+    groups = [index]
+    for axis, spacing in enumerate(image.GetSpacing()):
+        along = index[:, axis] * spacing
+        low, high = np.percentile(along, (0.2, 99.8))
+        groups += [index[along < low + _HEAD_HEIGHT_MM], index[along > high - _HEAD_HEIGHT_MM]]
+    centres: list[np.ndarray] = []
+    for group in (g for g in groups if len(g)):
+        middle = np.array(image.TransformContinuousIndexToPhysicalPoint(group.mean(axis=0).tolist()))
+        if far_from(middle, centres, _DISTINCT_CENTRE_MM):
+            centres.append(middle)
+    return centres
+
+
+# -- the search ---------------------------------------------------------------------------------------------
+
+
+def _search(
+    look_up: _LookUp, mirror: bool, centres: Sequence[np.ndarray], progress: ProgressCallback
+) -> list[Pose]:
+    """The best poses, best first. The one of the headers (unturned, the first centre) is always improved."""
+    # All samples at once: mutual information of fewer is biased by the bins, and ranks wrong poses first.
+    information = look_up.information(mirror)
+    turns = [np.eye(3), *all_rotations()]
+    first, *starts = [Pose(turn, centre, information(turn, centre)) for centre in centres for turn in turns]
+    starts = distinct([first, *best_first(starts)], _DISTINCT_START_DEG, _IMPROVED)
+    improved = []
+    for number, start in enumerate(starts):
+        progress(number, len(starts) + _FINISHED, _STAGE)
+        improved.append(_improve(information, start, _LOOKS))
+    improved = best_first(improved)
+    finished = []
+    for number, pose in enumerate(distinct(improved, _DISTINCT_START_DEG, _FINISHED)):
+        progress(len(starts) + number, len(starts) + _FINISHED, _STAGE)
+        finished.append(_improve(information, pose, _LAST_LOOKS))
+    return best_first([*finished, *improved])
+
+
+def _best_other(found: Sequence[Pose]) -> Pose:
+    """The best pose that differs from the first one."""
+    none = replace(found[0], information=0.0)
+    return next((pose for pose in found if pose.angle_to(found[0]) > DISTINCT_DEG), none)
+
+
+def _improve(information: Objective, start: Pose, looks: int) -> Pose:
+    """Small rotations (about the middle of the brain) and shifts."""
+
+    def moved(change: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return Rotation.from_rotvec(change[:3]).as_matrix() @ start.rotation, start.position + change[3:]
+
+    change, reached = climb(lambda c: information(*moved(c)), _STEPS, looks, step=0.02, gain=1e-5)
+    return Pose(*moved(change), reached)
