@@ -16,6 +16,8 @@ from pydicom.dataset import Dataset
 import dicom_series as dcm
 from dicom_series import pet_tags, radiopharmaceutical
 from MRI2PETLib.core.errors import InputError
+from MRI2PETLib.core.resources import resources_dir
+from MRI2PETLib.core.tables import read_table
 from MRI2PETLib.images.dicom_times import Moment, date_time, moment, seconds_between, time_of_day, utc_offset
 from MRI2PETLib.preprocessing.dicom_clock import frame_times_from_dicom
 from MRI2PETLib.preprocessing.dicom_suv import scale_from_dicom
@@ -547,3 +549,16 @@ def test_suv_by_body_surface_is_refused() -> None:
     scale = scale_from_dicom(slices(Units="MLML"))
     assert scale.unit == "unknown"
     assert "Units (0054,1001) is 'MLML'" in scale.findings[0].message
+
+
+def test_codes_of_nuclides_are_those_of_dicom() -> None:
+    """DICOM PS3.16 CID 4020 and its retired SNOMED-RT codes, as pydicom lists them."""
+    from pydicom.sr._snomed_dict import mapping
+    from pydicom.sr.codedict import codes
+
+    listed = {getattr(codes.cid4020, name).value: name for name in codes.cid4020.dir()}
+    for row in read_table(resources_dir() / "PET" / "radionuclides.csv").rows:
+        by_scheme = dict(code.split(":") for code in row["dicom_codes"].split())
+        mass = "".join(c for c in row["nuclide"] if c.isdigit())
+        assert listed[by_scheme["SCT"]] == f"_{mass}{row['element']}"
+        assert mapping["SRT"][by_scheme["SRT"]] == by_scheme["SCT"]
