@@ -183,7 +183,7 @@ def train_model(
     seed: int,
     about: Mapping[str, Any],
     device: str = "cpu",
-    cycles: int = _MOST_CYCLES,
+    cycles: int | None = None,
     minutes: float = math.inf,
     progress: ProgressCallback = no_progress,
 ) -> list[Trained]:
@@ -206,7 +206,7 @@ def train_model(
 
     for stage in stages:
         done.append(run(stage))
-    for number in range(1, cycles + 1):
+    for number in range(1, (_MOST_CYCLES if cycles is None else cycles) + 1):
         cycle = run(further_cycle(stages[-1], number))
         if cycle.error > (1 - _LEAST_GAIN) * done[-1].error:
             return [*done, cycle] if cycle.error < done[-1].error else done
@@ -215,7 +215,7 @@ def train_model(
 
 
 def finished(
-    stages: list[Stage], folder: Path, *, seed: int, about: Mapping[str, Any], cycles: int = _MOST_CYCLES
+    stages: list[Stage], folder: Path, *, seed: int, about: Mapping[str, Any], cycles: int | None = None
 ) -> list[Trained] | None:
     """What :func:`train_model` returns for a training that is finished, or ``None``."""
 

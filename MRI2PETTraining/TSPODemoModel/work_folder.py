@@ -15,6 +15,7 @@ import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,7 +43,7 @@ from TSPODemoModel.average_anatomies import average_anatomies, mean_tissue
 if TYPE_CHECKING:
     from MRI2PETLib.models.bundle import Bundle
     from TSPODemoModel.simulated_pairs import People
-    from TSPODemoModel.training import Stage
+    from TSPODemoModel.training import LoadPeople, Stage
 
 SEED = 20250908  # of the split, the donors held out, the average anatomies
 SOURCES, ANATOMIES, LOOKS = "sources.json", "anatomies", "test_people.json"
@@ -87,16 +88,26 @@ class WorkFolder:
         """Who a model is trained with, for its folder."""
         return {"people": self.split.to_dict(), "donors": [donor.name for donor in donors]}
 
-    def load(self, stage: Stage, donors: Sequence[Donor], device: str) -> tuple[People, People]:
-        """Training people with averages of them, and validation people, for a stage."""
+    def loader(self, donors: Sequence[Donor], device: str) -> LoadPeople:
+        """Training people with averages of them, and validation people, for the stages of one training."""
         from MRI2PETLib.core.devices import pick_device
         from TSPODemoModel.simulated_pairs import load_people
 
-        people = self.people(self.split.train)
-        people += average_anatomies(people, stage.averages, SEED)
-        model, on = self.activity(donors), pick_device(device)
-        validation = self.people(self.split.validation)
-        return load_people(people, model, stage.size, on), load_people(validation, model, stage.size, on)
+        @cache
+        def material() -> tuple[ActivityModel, list[Anatomy], list[Anatomy]]:
+            return self.activity(donors), self.people(self.split.train), self.people(self.split.validation)
+
+        @cache
+        def averages(count: int) -> list[Anatomy]:
+            return average_anatomies(material()[1], count, SEED)
+
+        def load(stage: Stage) -> tuple[People, People]:
+            model, people, validation = material()
+            on = pick_device(device)
+            trained = load_people([*people, *averages(stage.averages)], model, stage.size, on)
+            return trained, load_people(validation, model, stage.size, on)
+
+        return load
 
 
 def prepare_work_folder(folder: Path, t1s: Path, maps: Path, workers: int, reporter: Reporter) -> WorkFolder:

@@ -634,6 +634,7 @@ def test_from_the_data_to_a_measured_bundle(
     """An ensemble of two seeds through all commands; the figures go into the card, the weights stay."""
     stages = {name: replace(small_stage(name, 24, epochs=1), averages=1) for name in ("4mm", "3mm")}
     monkeypatch.setattr(training, "STAGES", stages)
+    monkeypatch.setattr(training, "_MOST_CYCLES", 0)
     for arguments in (["--seed", 1], ["--seed", 2], ["--hold-out-donors"]):
         assert run_command("train", work.folder, "--to", "4mm", *arguments) == 0
     out = tmp_path / "bundle"

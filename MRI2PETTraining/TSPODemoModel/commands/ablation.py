@@ -53,7 +53,7 @@ def _compare(work: WorkFolder, target: Any, epochs: int, reporter: Reporter) -> 
     coarse, model = STAGES["6mm"], work.activity(work.donors)
     people = load_people(work.people(work.split.train), model, coarse.size, torch.device("cpu"))
     baselines, held_out = fit_baselines(people, target), work.people(work.split.validation)
-    rows = []
+    rows, load = [], work.loader(work.donors, "cpu")
     for region in ("brain", "volume"):
         preset = replace(
             coarse.preset,
@@ -64,7 +64,7 @@ def _compare(work: WorkFolder, target: Any, epochs: int, reporter: Reporter) -> 
         )
         done = train_model(
             [Stage(preset)],
-            lambda stage: work.load(stage, work.donors, "cpu"),
+            load,
             work.folder / "ablation",
             seed=1,
             about=work.about(work.donors),

@@ -44,7 +44,7 @@ def run(args: argparse.Namespace, reporter: Reporter) -> int:
     try:
         done = train_model(
             stages_to(args.to),
-            lambda stage: work.load(stage, donors, args.device),
+            work.loader(donors, args.device),
             work.training_folder(args.seed, donors),
             seed=args.seed,
             about=work.about(donors),
