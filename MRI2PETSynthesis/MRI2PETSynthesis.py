@@ -161,7 +161,7 @@ class MRI2PETSynthesisWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._parameterNode.device = device
 
     def onSetupChanged(self) -> None:
-        self.devices.setFound(self.setupPanel.devices())
+        self.devices.setDevices(self.setupPanel.devices())
         self.updateGUI()
 
     def onApplyButton(self) -> None:

@@ -193,9 +193,9 @@ class MRI2PETTrainingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._typing.stop()
         self.ui.logText.clear()
         asked = self.logic.request(node)
-        found = self.session.choose(asked)
-        if found != asked:
-            self.logic.showRequest(node, found)
+        choice = self.session.choose(asked)
+        if choice != asked:
+            self.logic.showRequest(node, choice)
             self._chosen = (node.dataset, node.run, node.subjectPattern)
             self._typing.stop()
         if self.session.is_active:  # found at work

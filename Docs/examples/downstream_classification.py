@@ -58,12 +58,12 @@ def read_table(path: Path, groups: list[str]) -> Scans:
             method = about.setdefault(row["case"], (row["subject"], row["group"], row["method"]))[2]
             if row["role"] == "region" and row["method"] == method and row["suvr"]:
                 scans.setdefault(row["case"], {})[row["region"]] = row["suvr"]
-    regions = sorted(set.intersection(*(set(found) for found in scans.values())))
+    regions = sorted(set.intersection(*(set(suvrs) for suvrs in scans.values())))
     groups += sorted({about[case][1] for case in scans} - set(groups))
     if len(groups) != 2:
         raise SystemExit(f"Two groups are needed, {path} has {', '.join(groups)}.")
     return Scans(
-        np.array([[float(found[r]) for r in regions] for found in scans.values()]),
+        np.array([[float(suvrs[r]) for r in regions] for suvrs in scans.values()]),
         np.array([about[case][0] for case in scans]),
         np.array([groups.index(about[case][1]) for case in scans]),
     )
@@ -107,7 +107,7 @@ def compare(real: Scans, synthetic: Scans, *, seed: int = 0) -> dict[str, dict[s
     from sklearn.model_selection import StratifiedGroupKFold
 
     with_pet = set(real.subject.tolist())
-    found: dict[str, dict[str, list[float]]] = {}
+    aucs: dict[str, dict[str, list[float]]] = {}
     for repeat in range(REPEATS):
         split = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed + repeat)
         for _, test_index in split.split(real.values, real.group, real.subject):
@@ -124,8 +124,8 @@ def compare(real: Scans, synthetic: Scans, *, seed: int = 0) -> dict[str, dict[s
             for arm, (learnt, asked) in arms.items():
                 assert not set(learnt.subject.tolist()) & held_out
                 for subject, score in zip(asked.subject.tolist(), scores(learnt, asked)):
-                    found.setdefault(arm, {}).setdefault(subject, []).append(float(score))
-    return {arm: {s: float(np.mean(v)) for s, v in people.items()} for arm, people in found.items()}
+                    aucs.setdefault(arm, {}).setdefault(subject, []).append(float(score))
+    return {arm: {s: float(np.mean(v)) for s, v in people.items()} for arm, people in aucs.items()}
 
 
 def area(score: np.ndarray, group: np.ndarray) -> float:

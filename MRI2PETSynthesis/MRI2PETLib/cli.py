@@ -30,10 +30,10 @@ _DESCRIPTION = (
 
 def find_commands() -> dict[str, ModuleType]:
     """The modules of all commands by name: those of this library, then those that other packages register."""
-    found = {name: import_module(f"MRI2PETLib.commands.{name}") for name in COMMANDS}
+    modules = {name: import_module(f"MRI2PETLib.commands.{name}") for name in COMMANDS}
     for entry in entry_points(group=ENTRY_POINTS):
-        found.setdefault(entry.name, entry.load())
-    return found
+        modules.setdefault(entry.name, entry.load())
+    return modules
 
 
 def build_parser(

@@ -18,15 +18,15 @@ class DeviceChoice:
         """
         self._combo = combo
         self._onChanged = onChanged
-        self._found = json.loads(slicer.util.settingsValue(_SETTING, "{}"))
+        self._devices = json.loads(slicer.util.settingsValue(_SETTING, "{}"))
         combo.connect("activated(int)", self._onActivated)
         self._fill("auto")
 
-    def setFound(self, devices: dict) -> None:
+    def setDevices(self, devices: dict) -> None:
         """List these devices (name -> what it is); an empty dict tells nothing new."""
-        if devices and devices != self._found:
-            self._found = dict(devices)
-            qt.QSettings().setValue(_SETTING, json.dumps(self._found))
+        if devices and devices != self._devices:
+            self._devices = dict(devices)
+            qt.QSettings().setValue(_SETTING, json.dumps(self._devices))
             self._fill(self._chosen())
 
     def setDevice(self, device: str) -> None:
@@ -38,7 +38,7 @@ class DeviceChoice:
         return str(self._combo.itemData(self._combo.currentIndex))
 
     def _fill(self, chosen: str) -> None:
-        shown = {"auto": _("auto: the fastest"), "cpu": "CPU", **self._found}
+        shown = {"auto": _("auto: the fastest"), "cpu": "CPU", **self._devices}
         shown.setdefault(chosen, _("{device} (not found here)").format(device=chosen))
         self._combo.clear()
         for device, about in shown.items():

@@ -159,11 +159,11 @@ class SetupPanel:
         table, packages = self._ui.setupTable, self.setup.packages
         table.setRowCount(len(packages))
         for row, package in enumerate(packages):
-            found = {"ok": package.installed or _("yes"), "missing": _("missing")}
+            words = {"ok": package.installed or _("yes"), "missing": _("missing")}
             cells = (
                 package.name,
                 package.wanted,
-                found.get(package.state) or _("{version} (too old)").format(version=package.installed),
+                words.get(package.state) or _("{version} (too old)").format(version=package.installed),
                 package.purpose,
                 f"{package.megabytes:g}" if package.megabytes else "",
                 package.source,

@@ -69,10 +69,10 @@ def check_hardware(hardware: Hardware, preset: Preset) -> None:
     :raises InputError: if there are fewer devices than were asked for.
     """
     device = pick_device(hardware.device)
-    found = torch.cuda.device_count() if device.type == "cuda" else hardware.devices
-    if hardware.devices > found:
+    available = torch.cuda.device_count() if device.type == "cuda" else hardware.devices
+    if hardware.devices > available:
         raise InputError(
-            f"{hardware.devices} devices were asked for, {found} found.", f"Use --devices {found}."
+            f"{hardware.devices} devices were asked for, {available} found.", f"Use --devices {available}."
         )
 
 

@@ -140,13 +140,13 @@ class Learner(lightning.LightningModule):
         return {name: part for name, part in parts.items() if any(True for _ in part.parameters())}
 
     def configure_optimizers(self) -> Any:
-        found = []
+        optimizers = []
         for name, part in self._trained().items():
             rate = self._preset.learning_rate * (1.0 if name == NETWORK else self.objective.relative_rate)
             optimiser = torch.optim.Adam(part.parameters(), lr=rate, betas=(self._preset.beta1, 0.999))
             schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, self._rate)
-            found.append({"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule}})
-        return found
+            optimizers.append({"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule}})
+        return optimizers
 
     def _rate(self, step: int) -> float:
         """Share of the learning rate at a step."""

@@ -88,10 +88,10 @@ def claim(plan: Plan) -> None:
         write_json(path, {"settings": settings, "environment": environment(), "started": time.ctime()})
         return
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))["settings"]
+        before = json.loads(path.read_text(encoding="utf-8"))["settings"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path} cannot be read: {error!r}.", "Choose another folder (-o).") from error
-    changed = sorted(_differences(found, settings))
+    changed = sorted(_differences(before, settings))
     if not has_begun(plan.run) and not plan.only:
         if changed:
             (plan.run / FOLDS).unlink(missing_ok=True)

@@ -180,10 +180,10 @@ def _write_pair(
 
 def _is_there(folder: Path, request: dict[str, Any]) -> bool:
     try:
-        found = json.loads(sidecar_path(folder / PET).read_text(encoding="utf-8"))
+        sidecar = json.loads(sidecar_path(folder / PET).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
-    return all((folder / name).is_file() for name in (PET, MASK)) and found.get("Request") == request
+    return all((folder / name).is_file() for name in (PET, MASK)) and sidecar.get("Request") == request
 
 
 def _name(style: Style) -> str:

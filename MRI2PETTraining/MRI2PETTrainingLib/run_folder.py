@@ -157,9 +157,9 @@ def case_columns(view: RunView) -> Columns:
         values = [row.get(name, "") for row in rows]
         if name not in ("site", "donor") or any(values):
             columns[name] = values
-    found = [row.get("pet_unit", "") for row in rows]
-    if any(found):
-        columns["unit found"] = found
+    units = [row.get("pet_unit", "") for row in rows]
+    if any(units):
+        columns["unit found"] = units
     columns["test fold"] = [str(tested.get(row.get("case", ""), "")) for row in rows]
     columns["problem"] = [_WORDS.get(row.get("level", ""), row.get("level", "")) for row in rows]
     columns["what was noticed"] = [row.get("findings", "") for row in rows]

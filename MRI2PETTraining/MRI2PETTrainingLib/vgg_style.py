@@ -36,12 +36,12 @@ class VGGFeatures(nn.Module):
     def forward(self, images: Tensor) -> dict[int, Tensor]:
         mean, sd = (torch.tensor(v, device=images.device)[None, :, None, None] for v in (_MEAN, _SD))
         x = (images.expand(-1, 3, -1, -1) - mean) / sd
-        found = {}
+        features = {}
         for at, *_ in CONVOLUTIONS:
             x = F.max_pool2d(x, 2) if at in _POOLED else x
-            found[at] = x = self.features[str(at)](x)
+            features[at] = x = self.features[str(at)](x)
             x = F.relu(x)
-        return found
+        return features
 
 
 def read_vgg(path: Path) -> VGGFeatures:
@@ -99,9 +99,9 @@ class VGGStyle:
 
         def closure() -> Tensor:
             optimiser.zero_grad()
-            found = self._network(x)
-            style = torch.stack([F.mse_loss(_gram(found[at]), gram) for at, gram in wanted.items()]).sum()
-            loss = _STYLE_OVER_CONTENT * style + F.mse_loss(found[_CONTENT], kept)
+            features = self._network(x)
+            style = torch.stack([F.mse_loss(_gram(features[at]), gram) for at, gram in wanted.items()]).sum()
+            loss = _STYLE_OVER_CONTENT * style + F.mse_loss(features[_CONTENT], kept)
             loss.backward()
             return loss
 

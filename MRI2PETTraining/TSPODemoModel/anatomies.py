@@ -102,16 +102,16 @@ def find_t1s(folder: Path) -> dict[str, Path]:
 
     :raises InputError: if there is none.
     """
-    found: dict[str, Path] = {}
+    t1s: dict[str, Path] = {}
     for path in sorted(folder.rglob("sub-*_T1w*.nii*")):
         subject = re.match(r"sub-[A-Za-z0-9]+", path.name)
         if subject is not None:
-            found.setdefault(subject.group(), path)
-    if not found:
+            t1s.setdefault(subject.group(), path)
+    if not t1s:
         raise InputError(
             f"{folder} holds no sub-*_T1w*.nii.gz.", "Give the folder of the T1-weighted volumes (ds002748)."
         )
-    return found
+    return t1s
 
 
 def prepare(

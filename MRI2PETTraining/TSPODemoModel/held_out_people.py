@@ -143,15 +143,15 @@ def table_of(
         expected = make_pairs(people, [n], TEST_SEED, EXPECTED)
         mask = expected.mask[0, 0].numpy() > 0
         output = predict(expected.source)[0, 0].numpy()
-        found = {NETWORK: output, **baselines.predictions(expected.source[0, 0].numpy(), mask)}
-        found |= {
+        rows = {NETWORK: output, **baselines.predictions(expected.source[0, 0].numpy(), mask)}
+        rows |= {
             AFFINE: on_model_grid(anatomy.from_template(population, demons=False), size),
             WARPED: on_model_grid(anatomy.from_template(population), size),
             ORACLE: expected.target[0, 0].numpy(),
         }
         for name in (AFFINE, WARPED, ORACLE):
-            found[name] = found[name] * (baselines.level / found[name][mask].mean())
-        predictions.append(found)
+            rows[name] = rows[name] * (baselines.level / rows[name][mask].mean())
+        predictions.append(rows)
         masks.append(mask)
         truths.append([])
         for repeat in range(_REPEATS):
@@ -172,8 +172,8 @@ def _row(
     similarities: list[float] = []
     own_first: list[float] = []
     own_best: list[float] = []
-    for person, (found, mask) in enumerate(zip(predictions, masks)):
-        output, windows = found[name], Windows(mask)
+    for person, (prediction, mask) in enumerate(zip(predictions, masks)):
+        output, windows = prediction[name], Windows(mask)
         for noisy, clean in truths[person]:
             truth = noisy[mask].astype(np.float64)
             raw_errors.append(float(np.mean((output[mask] - truth) ** 2)))
@@ -186,7 +186,7 @@ def _row(
         gains = [
             np.mean([_r(output, y, m) - _r(other[name], y, m) for y, _ in truths[person]])
             for other, other_mask in zip(predictions, masks)
-            if other is not found
+            if other is not prediction
             for m in [mask & other_mask]
         ]
         own_first.append(float(np.mean(gains) > 0))

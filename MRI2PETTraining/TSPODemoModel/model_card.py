@@ -237,16 +237,16 @@ def _stages(members: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
 def _coverage(measured: Measured) -> str:
     if measured.coverage is None:
         return "The bundle states no SD of its error."
-    found = measured.coverage
+    coverage = measured.coverage
     return (
         "The SD that the bundle states by region is that of the validation people. Of the voxels of the\n"
-        f"people measured here, {found.one_sd:.0%} lie within one SD of the prediction and\n"
-        f"{found.two_sd:.0%} within two (a normal distribution has 68 % and 95 %), without scanner noise."
+        f"people measured here, {coverage.one_sd:.0%} lie within one SD of the prediction and\n"
+        f"{coverage.two_sd:.0%} within two (a normal distribution has 68 % and 95 %), without scanner noise."
     )
 
 
-def _failed(found: Sequence[Gate]) -> str:
-    failed = [gate.name for gate in found if gate.passed is False]
+def _failed(judged: Sequence[Gate]) -> str:
+    failed = [gate.name for gate in judged if gate.passed is False]
     if not failed:
         return "Every gate that was measured is passed."
     return (
@@ -289,34 +289,34 @@ def _path(path: dict[str, float]) -> str:
     )
 
 
-def render_ablation(found: dict[str, Any]) -> str:
+def render_ablation(ablation: dict[str, Any]) -> str:
     """The figures of ``ablation`` as a Markdown table."""
     lines = ["| target | loss over | predictor | scale-free MSE | MSE | r |", "|---|---|---|---|---|---|"]
     lines += [
         f"| {row['target']} | {row['loss']} | {row['predictor']} | {row['scale_free_mse']:.4f} | "
         f"{row['mse']:.5f} | {row['r']:.3f} |"
-        for row in found["rows"]
+        for row in ablation["rows"]
     ]
     return "\n".join(lines)
 
 
-def _ablation(found: dict[str, Any] | None) -> str:
-    if found is None:
+def _ablation(ablation: dict[str, Any] | None) -> str:
+    if ablation is None:
         return "Not measured."
     return f"""The published target (`minmax`: scaled to its own maximum) and loss (masked, mean over the
 whole volume) against those of this model (`suvr-half`, mean over the brain), in all four combinations: 6 mm,
-{found["epochs"]} epochs each, the same seed, people and test pairs. `minmax` levels are drawn to have the
+{ablation["epochs"]} epochs each, the same seed, people and test pairs. `minmax` levels are drawn to have the
 published mean in the brain (.14 +- .04), because the simulation has none of the hot vessels that set them.
 Scale-free MSE compares within a target only. Mask: as above, at 6 mm.
 
-{render_ablation(found)}
+{render_ablation(ablation)}
 
-{_verdict(found)}"""
+{_verdict(ablation)}"""
 
 
-def _verdict(found: dict[str, Any]) -> str:
+def _verdict(ablation: dict[str, Any]) -> str:
     """Which of the two matters, from the figures."""
-    r = {(row["target"], row["loss"]): row["r"] for row in found["rows"] if row["loss"] != "-"}
+    r = {(row["target"], row["loss"]): row["r"] for row in ablation["rows"] if row["loss"] != "-"}
     target = r["suvr-half", "brain"] - r["minmax", "brain"]
     region = r["suvr-half", "brain"] - r["suvr-half", "volume"]
     larger = "target's scale" if abs(target) > abs(region) else "loss"

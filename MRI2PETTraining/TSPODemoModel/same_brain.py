@@ -25,14 +25,14 @@ def path_agreement(bundle: Bundle, t1s: dict[str, Path], subjects: Sequence[str]
     For one simulated person: the whole 1 mm head against the stripped 2 mm T1. In the brain masks' overlap on
     the 2 mm grid.
     """
-    found: dict[str, float] = {}
+    agreement: dict[str, float] = {}
     for subject in subjects:
         t1 = read_image(t1s[subject], kind="t1").image
-        found[subject] = _agreement(bundle, t1, _turned(t1))
+        agreement[subject] = _agreement(bundle, t1, _turned(t1))
     stripped = simulate_subject(_HEAD_SEED, spacing_mm=2.0).t1
     head = simulate_subject(_HEAD_SEED, spacing_mm=1.0, head=True).t1
-    found["simulated whole head"] = _agreement(bundle, stripped, head)
-    return found
+    agreement["simulated whole head"] = _agreement(bundle, stripped, head)
+    return agreement
 
 
 def _turned(t1: sitk.Image) -> sitk.Image:

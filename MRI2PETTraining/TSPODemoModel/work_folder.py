@@ -116,10 +116,10 @@ def prepare_work_folder(folder: Path, t1s: Path, maps: Path, workers: int, repor
     :param t1s: folder of the T1s; ``maps`` of the real PETs.
     :raises InputError: if the folder was begun with other people or donors.
     """
-    found = find_t1s(t1s)
+    t1_paths = find_t1s(t1s)
     donors = read_donors(maps)
-    prepared = prepare(found, folder / ANATOMIES, workers, reporter.progress)
-    for subject in sorted(set(found) - set(prepared)):
+    prepared = prepare(t1_paths, folder / ANATOMIES, workers, reporter.progress)
+    for subject in sorted(set(t1_paths) - set(prepared)):
         reporter.warning(f"{subject} is left out, see {folder / ANATOMIES / subject}.txt")
     split = split_people(prepared, SEED)
     content = {

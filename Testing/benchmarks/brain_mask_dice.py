@@ -59,8 +59,8 @@ def main() -> None:
         started = time.process_time()
         result = extract_brain(head.t1)
         seconds = time.process_time() - started
-        found, true = (sitk.GetArrayViewFromImage(m) > 0 for m in (result.mask, head.brain))
-        missed, extra = (true & ~found).sum() / true.sum(), (found & ~true).sum() / true.sum()
+        mask, true = (sitk.GetArrayViewFromImage(m) > 0 for m in (result.mask, head.brain))
+        missed, extra = (true & ~mask).sum() / true.sum(), (mask & ~true).sum() / true.sum()
         rows.append((dice(result.mask, head.brain), seconds))
         r, information = (result.measures[f"template_{k}"] for k in ("correlation", "mutual_information"))
         print(

@@ -179,12 +179,12 @@ def uncertainty(
     means: Sequence[np.ndarray], sds: Sequence[np.ndarray | None], people: Sequence[Prepared]
 ) -> float | None:
     """Mean over people of r between the SD of the samples and the absolute error, voxel by voxel."""
-    found = []
+    rows = []
     for mean, sd, case in zip(means, sds, people):
         _, real, mask = volumes(case)
         if sd is not None:
-            found.append(correlation(sd[mask > 0], np.abs(mean - real)[mask > 0]).value)
-    return float(np.mean(found)) if found else None  # type: ignore[arg-type]
+            rows.append(correlation(sd[mask > 0], np.abs(mean - real)[mask > 0]).value)
+    return float(np.mean(rows)) if rows else None  # type: ignore[arg-type]
 
 
 def anatomy_null(case: Prepared) -> np.ndarray:
@@ -306,8 +306,8 @@ def main() -> None:
     full_size = args.output / "full_size.json"
     rows: list[dict[str, Any]] = []
     for folder in folders.values():
-        found = [json.loads(path.read_text()) for path in folder.glob("steps*.json")]
-        rows += sorted(found, key=lambda row: (row["samples"], row["steps"] or 0))
+        measurements = [json.loads(path.read_text()) for path in folder.glob("steps*.json")]
+        rows += sorted(measurements, key=lambda row: (row["samples"], row["steps"] or 0))
     content = {
         "grid": SPACE.grid_text,
         "train_people": N_TRAIN,

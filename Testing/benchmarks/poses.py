@@ -72,11 +72,11 @@ def poses_of(path: Path, bundle: Bundle, rotations: int, folder: Path) -> list[d
 def table_row(path: Path, rows: list[dict[str, Any]]) -> str:
     """One line of the table; the first row of ``rows`` is the head as it is."""
     upright, *poses = rows
-    found = [row for row in poses if "r" in row]
-    refused = f"{len(poses) - len(found)} of {len(poses)}"
-    if not found:
+    registered = [row for row in poses if "r" in row]
+    refused = f"{len(poses) - len(registered)} of {len(poses)}"
+    if not registered:
         return f"| {path.name} | | | | | {refused} | | |"
-    r, error, seconds = (np.array([row[key] for row in found]) for key in ("r", "error", "seconds"))
+    r, error, seconds = (np.array([row[key] for row in registered]) for key in ("r", "error", "seconds"))
     return (
         f"| {path.name} | {len(poses)} | {r.min():.5f} | {np.median(r):.5f} | {int((r < WANTED).sum())} "
         f"| {refused} | {error.max():.1f} | {upright['seconds']:.1f} / {seconds.mean():.1f} |"

@@ -63,16 +63,16 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
         sizes, counts = [64, 96, 128], [1, 10, 100]
     if args.quick:
         sizes, size, counts, args.repeats = [16, 24], 24, [1, 2], 1
-    found: dict[str, Any] = {"machine": machine()}
+    measurements: dict[str, Any] = {"machine": machine()}
     if args.again:
-        found |= json.loads((args.output / "speed.json").read_text())
+        measurements |= json.loads((args.output / "speed.json").read_text())
 
     def keep(name: str, measure_part: Callable[[], Any]) -> None:
         if args.again and name not in args.again:
             return
-        found[name] = measure_part()
-        (args.output / "speed.json").write_text(json.dumps(found, indent=2) + "\n")
-        (args.output / "speed.md").write_text(tables(found))
+        measurements[name] = measure_part()
+        (args.output / "speed.json").write_text(json.dumps(measurements, indent=2) + "\n")
+        (args.output / "speed.md").write_text(tables(measurements))
         print(f"{time.perf_counter() - began:6.0f} s  {name} measured", flush=True)
 
     began = time.perf_counter()
@@ -101,7 +101,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     if torch.cuda.is_available():
         keep("network_cuda", lambda: speed_network.measure(sizes, size, args.repeats, "cuda"))
     shutil.rmtree(work, ignore_errors=True)
-    return found
+    return measurements
 
 
 def main() -> None:

@@ -115,7 +115,7 @@ def loading(size: int, folder: Path) -> Callable[[], None]:
 
 def floor(device: str, repeats: int, precisions: list[str]) -> dict[str, float]:
     """What the machine can do at best: matrix products in GFLOP/s, copies in GB/s (read and written)."""
-    found = {"threads": float(torch.get_num_threads())}
+    seconds = {"threads": float(torch.get_num_threads())}
     for name in precisions:
         a = torch.rand(GEMM_SIZE, GEMM_SIZE).to(device, VARIANTS[f"ours {name}"])
 
@@ -124,7 +124,7 @@ def floor(device: str, repeats: int, precisions: list[str]) -> dict[str, float]:
             wait_for(device)
 
         times = interleaved({name: multiply}, repeats)[name]
-        found[f"gemm_{name}_gflops"] = 2 * GEMM_SIZE**3 / min(times.wall) / 1e9
+        seconds[f"gemm_{name}_gflops"] = 2 * GEMM_SIZE**3 / min(times.wall) / 1e9
     block = torch.rand(COPY_FLOATS, device=device)
     other = torch.empty_like(block)
 
@@ -132,8 +132,8 @@ def floor(device: str, repeats: int, precisions: list[str]) -> dict[str, float]:
         other.copy_(block)
         wait_for(device)
 
-    found["copy_gb_per_s"] = 8 * COPY_FLOATS / min(interleaved({"copy": copy}, repeats)["copy"].wall) / 1e9
-    return found
+    seconds["copy_gb_per_s"] = 8 * COPY_FLOATS / min(interleaved({"copy": copy}, repeats)["copy"].wall) / 1e9
+    return seconds
 
 
 def gigaflops(size: int) -> float:
@@ -146,8 +146,8 @@ def gigaflops(size: int) -> float:
 def compare(times: dict[str, Times], reference: str = PUBLISHED) -> list[dict[str, Any]]:
     """One row a variant, with how many times faster than the reference it is."""
     return [
-        {"variant": name, **found.summary(), "times_faster": ratio(times[reference], found)}
-        for name, found in times.items()
+        {"variant": name, **samples.summary(), "times_faster": ratio(times[reference], samples)}
+        for name, samples in times.items()
     ]
 
 
@@ -193,8 +193,8 @@ def measure(sizes: list[int], main_size: int, repeats: int, device: str) -> dict
         batch = interleaved({"batch": loading(main_size, Path(folder))}, repeats)["batch"].summary()
     growth: dict[str, Any] = {}
     for name in (PUBLISHED, OURS):
-        found = [interleaved({name: forward(name, n, device)}, repeats)[name].summary() for n in sizes]
-        seconds = [row["median_s"] for row in found]
+        summaries = [interleaved({name: forward(name, n, device)}, repeats)[name].summary() for n in sizes]
+        seconds = [row["median_s"] for row in summaries]
         memory = [in_child(Path(__file__), name, "forward", n, device)["peak_mb"] for n in sizes]
         growth[name] = {
             "sizes": sizes,

@@ -76,15 +76,15 @@ class Inline(batch.OneAhead):
 def make_inputs(folder: Path, coarse: bool) -> dict[str, Path]:
     """A simulated whole head of 1 mm and a simulated stripped brain of 0.87 mm; or both of 3 mm."""
     folder.mkdir(parents=True, exist_ok=True)
-    found = {}
+    inputs = {}
     for name, spacing_mm in (("whole head", 1.0), ("stripped brain", 0.87)):
         spacing_mm = 3.0 if coarse else spacing_mm
         path = folder / f"{name.split()[1]}-{spacing_mm:g}mm_T1w.nii.gz"
         if not path.is_file():
             person = simulate_subject(7, spacing_mm=spacing_mm, head=name == "whole head")
             write_image(person.t1, path)
-        found[f"{name}, {spacing_mm:g} mm"] = path
-    return found
+        inputs[f"{name}, {spacing_mm:g} mm"] = path
+    return inputs
 
 
 def make_model(folder: Path, size: int) -> Path:
@@ -145,7 +145,7 @@ def measure_imports(repeats: int) -> dict[str, Any]:
         repeats,
     )
     bare = float(np.median(times["python"].wall))
-    return {name: float(np.median(found.wall)) - bare * (name != "python") for name, found in times.items()}
+    return {name: float(np.median(timing.wall)) - bare * (name != "python") for name, timing in times.items()}
 
 
 @contextmanager
@@ -229,8 +229,8 @@ def measure_batches(t1: Path, model: Path, folder: Path, counts: list[int], devi
         for mode in ("inline", "ahead"):
             if mode == "inline" and count > 10:
                 continue
-            found = in_child(Path(__file__), mode, device, model, folder / f"{mode}-{count}", images)
-            row[f"{mode}_s"], row[f"{mode}_peak_mb"] = found["seconds"][0], found["peak_mb"]
+            batch = in_child(Path(__file__), mode, device, model, folder / f"{mode}-{count}", images)
+            row[f"{mode}_s"], row[f"{mode}_peak_mb"] = batch["seconds"][0], batch["peak_mb"]
         rows.append(row)
         shutil.rmtree(folder)
     measured = {"rows": rows}

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 
-def tables(found: dict[str, Any]) -> str:
+def tables(figures: dict[str, Any]) -> str:
     """Markdown; what was not measured (yet) is left out."""
-    parts = [_machine(found["machine"])]
+    parts = [_machine(figures["machine"])]
     makers = {
         "network_cpu": _network,
         "network_cuda": _network,
@@ -17,7 +17,7 @@ def tables(found: dict[str, Any]) -> str:
         "imports": _imports,
         "batches": _batches,
     }
-    parts += [make(found[name]) for name, make in makers.items() if name in found]
+    parts += [make(figures[name]) for name, make in makers.items() if name in figures]
     return "\n".join(parts)
 
 
@@ -43,8 +43,8 @@ def _times(row: dict[str, Any]) -> str:
     return f"{faster['median']:.2f} ({faster['q1']:.2f}-{faster['q3']:.2f})"
 
 
-def _network(found: dict[str, Any]) -> str:
-    size, floor = found["size"], found["floor"]
+def _network(figures: dict[str, Any]) -> str:
+    size, floor = figures["size"], figures["floor"]
     head = ["variant", "s, median (quartiles)", "CPU-s", "times faster", "times faster, CPU"]
     head += ["s, huge pages", "peak MB"]
 
@@ -64,7 +64,7 @@ def _network(found: dict[str, Any]) -> str:
 
     forward = [
         [*line, f"{row['max_abs_difference']:.1e}"]
-        for line, row in zip(lines(found["forward"]), found["forward"])
+        for line, row in zip(lines(figures["forward"]), figures["forward"])
     ]
     growth = [
         [
@@ -72,25 +72,25 @@ def _network(found: dict[str, Any]) -> str:
             *(f"{s:.3f} s, {mb:.0f} MB" for s, mb in zip(row["median_s"], row["peak_mb"])),
             f"{row['exponent_of_voxels']:.2f}",
         ]
-        for name, row in found["growth"].items()
+        for name, row in figures["growth"].items()
     ]
-    sizes = next(iter(found["growth"].values()))["sizes"]
+    sizes = next(iter(figures["growth"].values()))["sizes"]
     bf16 = f"; bf16 {floor['gemm_bf16_gflops']:.0f}" if "gemm_bf16_gflops" in floor else ""
-    ours, step = (next(r for r in found[k] if r["variant"] == "ours fp32") for k in ("forward", "training"))
-    batch = found["batch"]
+    ours, step = (next(r for r in figures[k] if r["variant"] == "ours fp32") for k in ("forward", "training"))
+    batch = figures["batch"]
     return (
-        f"Network on {found['device']}, one volume of {size}^3, forward:\n\n"
+        f"Network on {figures['device']}, one volume of {size}^3, forward:\n\n"
         + _table([*head, "largest difference"], forward)
         + "".join(
             f"\n{name} was left out: {factor:.0f} times slower than fp32 on a small volume.\n"
-            for name, factor in found["left_out"].items()
+            for name, factor in figures["left_out"].items()
         )
         + f"\nFloor: {floor['gflop']:.1f} GFLOP at {floor['gemm_fp32_gflops']:.0f} GFLOP/s (fp32{bf16}) are "
         f"{floor['floor_fp32_s']:.3f} s, copies run at "
         f"{floor['copy_gb_per_s']:.0f} GB/s. Ours is {ours['median_s'] / floor['floor_fp32_s']:.1f} times "
         "above that floor.\n\n"
         f"One training step (forward, backward, Adam), {size}^3:\n\n"
-        + _table(head, lines(found["training"]))
+        + _table(head, lines(figures["training"]))
         + f"\nA training batch of one volume (read from the cache, turned, scaled, noise added) takes "
         f"{batch['median_s']:.2f} s ({batch['cpu_s']:.2f} CPU-s), "
         f"{100 * batch['median_s'] / step['median_s']:.1f} % of our step.\n"
@@ -110,25 +110,25 @@ def _end_to_end(rows: list[dict[str, Any]]) -> str:
     )
 
 
-def _stages(found: dict[str, Any]) -> str:
-    names = list(dict.fromkeys(stage for stages in found.values() for stage in stages))
-    head = ["stage", *(f"{case}: s (CPU-s)" for case in found)]
+def _stages(figures: dict[str, Any]) -> str:
+    names = list(dict.fromkeys(stage for stages in figures.values() for stage in stages))
+    head = ["stage", *(f"{case}: s (CPU-s)" for case in figures)]
 
     def cell(stages: dict[str, Any], name: str) -> str:
         return f"{stages[name]['median_s']:.2f} ({stages[name]['cpu_s']:.2f})" if name in stages else "-"
 
     return "Stages in a warm process:\n\n" + _table(
-        head, ([name, *(cell(stages, name) for stages in found.values())] for name in names)
+        head, ([name, *(cell(stages, name) for stages in figures.values())] for name in names)
     )
 
 
-def _imports(found: dict[str, float]) -> str:
+def _imports(figures: dict[str, float]) -> str:
     return "Imports, beyond Python's own start:\n\n" + _table(
-        ["what", "s"], ([name, f"{seconds:.2f}"] for name, seconds in found.items())
+        ["what", "s"], ([name, f"{seconds:.2f}"] for name, seconds in figures.items())
     )
 
 
-def _batches(found: dict[str, Any]) -> str:
+def _batches(figures: dict[str, Any]) -> str:
     head = [
         "cases",
         "next case ahead, s",
@@ -149,7 +149,7 @@ def _batches(found: dict[str, Any]) -> str:
             "-" if plain is None else f"{row['inline_peak_mb']:.0f}",
         ]
 
-    text = "Batches of stripped brains:\n\n" + _table(head, map(line, found["rows"]))
-    if "exponent_of_cases" in found:
-        text += f"\nTime ~ cases^e, e = {found['exponent_of_cases']:.2f}.\n"
+    text = "Batches of stripped brains:\n\n" + _table(head, map(line, figures["rows"]))
+    if "exponent_of_cases" in figures:
+        text += f"\nTime ~ cases^e, e = {figures['exponent_of_cases']:.2f}.\n"
     return text

@@ -120,8 +120,8 @@ def _text_field(rng: Rng, content: bytes) -> bytes:
     lines, rest = content[:end].split(b"\n"), content[end:]
     n = int(rng.integers(len(lines)))
     for separator in (b" = ", b": "):
-        key, found, _ = lines[n].partition(separator)
-        if found:
+        key, separated, _ = lines[n].partition(separator)
+        if separated:
             value = _HOSTILE[rng.integers(len(_HOSTILE))].encode("latin-1")
             words = lines[n][len(key + separator) :].split(b" ")
             if rng.random() < 0.5:

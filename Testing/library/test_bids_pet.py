@@ -151,9 +151,9 @@ def test_missing_injection_start_is_told(tmp_path: Path) -> None:
     ],
 )
 def test_spellings_of_the_unit(text: str, unit: str, factor: float) -> None:
-    found = parse_unit(text)
-    assert (found.unit, found.factor) == (unit, pytest.approx(factor, rel=1e-12))
-    assert bool(found.note) == (text in ("mBq/mL", "mL/cm3", "arbitrary"))
+    result = parse_unit(text)
+    assert (result.unit, result.factor) == (unit, pytest.approx(factor, rel=1e-12))
+    assert bool(result.note) == (text in ("mBq/mL", "mL/cm3", "arbitrary"))
 
 
 @pytest.mark.parametrize(
@@ -244,13 +244,13 @@ def test_units_of_body_weight(
     (tmp_path / "participants.tsv").write_text(f"participant_id\t{column}\nsub-01\t{value}\n")
     if units is not None:
         (tmp_path / "participants.json").write_text(json.dumps({column: {"Units": units}}))
-    found = body_weight(path, {})
-    assert found.kg == (None if kg is None else pytest.approx(kg, rel=1e-6))
-    assert bool(found.reason) == (kg is None)
+    result = body_weight(path, {})
+    assert result.kg == (None if kg is None else pytest.approx(kg, rel=1e-6))
+    assert bool(result.reason) == (kg is None)
     if kg is not None:
         assert centre(read_pet(path).image) == pytest.approx(5000 * PLAIN * HOUR * kg / 70, rel=1e-5)
     else:
-        assert found.reason in read_pet(path).verdict.reasons()[0]
+        assert result.reason in read_pet(path).verdict.reasons()[0]
 
 
 def test_weight_of_the_sidecar_wins(tmp_path: Path) -> None:
@@ -302,9 +302,9 @@ def test_sidecars_further_up_are_inherited(tmp_path: Path) -> None:
         "FrameTimesStart": [3600, 4500],
         "FrameDuration": [900, 900],
     }
-    found = read_pet(path)
-    assert found.unit == "SUV"
-    assert centre(found.image) == pytest.approx(2, rel=1e-5)
+    result = read_pet(path)
+    assert result.unit == "SUV"
+    assert centre(result.image) == pytest.approx(2, rel=1e-5)
 
 
 def test_two_sidecars_of_one_level_must_agree(tmp_path: Path) -> None:

@@ -38,9 +38,9 @@ def outcomes(cases: list[object], reporter: Reporter) -> list[CaseOutcome]:
 def test_the_rest_goes_on(caplog: pytest.LogCaptureFixture) -> None:
     listener = Listener()
     with caplog.at_level(logging.ERROR):
-        found = outcomes(["a", InputError("no T1.", "Give one."), ValueError("odd"), "d"], listener)
-    assert [done.result for done in found] == ["did a", None, None, "did d"]
-    assert [None if d.error is None else str(d.error) for d in found] == [
+        result = outcomes(["a", InputError("no T1.", "Give one."), ValueError("odd"), "d"], listener)
+    assert [done.result for done in result] == ["did a", None, None, "did d"]
+    assert [None if d.error is None else str(d.error) for d in result] == [
         None,
         "no T1. Give one.",
         "Unexpected ValueError: odd Please report this.",
@@ -53,7 +53,7 @@ def test_the_rest_goes_on(caplog: pytest.LogCaptureFixture) -> None:
     # Only what nobody foresaw has a traceback in the log.
     assert [record.exc_info is not None for record in caplog.records] == [True]
     assert listener.heard[0] == (0.5, 4, "<a>: half") and listener.heard[-1] == (3.5, 4, "<d>: half")
-    assert all(done.seconds >= 0 for done in found)
+    assert all(done.seconds >= 0 for done in result)
 
 
 @pytest.mark.parametrize("stop", [Cancelled("stop"), OutputError("disk full"), KeyboardInterrupt()])

@@ -55,9 +55,9 @@ def test_pairs_are_drawn_uniformly_among_all_that_do_not_overlap() -> None:
     mask = np.zeros((3, 4, 14), dtype=bool)
     mask[:, :, :] = True  # 11 origins in a row; pairs need a distance of 4
     pairs = box_pairs(mask, MM_2, n=72_000, seed=0)
-    found, counts = np.unique(np.c_[pairs.first[:, 2], pairs.second[:, 2]], axis=0, return_counts=True)
+    distinct, counts = np.unique(np.c_[pairs.first[:, 2], pairs.second[:, 2]], axis=0, return_counts=True)
     expected = [(a, b) for a in range(11) for b in range(11) if abs(a - b) >= 4]
-    assert [tuple(row) for row in found.tolist()] == expected
+    assert [tuple(row) for row in distinct.tolist()] == expected
     rate = 72_000 / len(expected)
     assert np.all(np.abs(counts - rate) < 5 * np.sqrt(rate))  # five standard deviations
 

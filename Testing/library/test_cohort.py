@@ -225,10 +225,10 @@ def smooth_noise(seed: int) -> np.ndarray:
 def test_own_pets_are_recognised_and_the_gain_is_over_the_anatomy_null(tmp_path: Path) -> None:
     real = [smooth_noise(i) for i in range(4)]
     synthetic = [1 + 0.5 * (r - 1) for r in real]
-    found = specificity(
+    result = specificity(
         store_of(tmp_path, synthetic, real), list("abcd"), ["network", "cubic of T1", "anatomy null"]
     )
-    network, cubic, null = found
+    network, cubic, null = result
     assert network.top1 == 1 and network.auc == 1 and network.rank == 1 and network.n_ranked == 4
     assert network.gap is not None and network.gap > 0.5
     # One map for everybody is nobody's.

@@ -441,8 +441,8 @@ def test_table_of_nuclides() -> None:
     ],
 )
 def test_spellings_of_a_nuclide(text: str) -> None:
-    found = find_radionuclide(text)
-    assert found is not None and found.name == "C11"
+    result = find_radionuclide(text)
+    assert result is not None and result.name == "C11"
 
 
 @pytest.mark.parametrize("text", ["", "C", "11", "C12", "18C", "FDG", "C11C", "n/a", "Tc99m"])

@@ -153,10 +153,10 @@ def test_the_pyramid_sees_patterns_and_no_constant(shape: tuple[int, ...], dims:
 
 def test_the_pyramid_has_five_levels_and_gives_the_image_back() -> None:
     x = torch.rand(1, 1, 64, 64)
-    found = list(bands(x))
-    assert [band.shape[-1] for band in found] == [64, 32, 16, 8, 4]
+    result = list(bands(x))
+    assert [band.shape[-1] for band in result] == [64, 32, 16, 8, 4]
     rest = F.avg_pool2d(x, 32)
-    for band in reversed(found):
+    for band in reversed(result):
         rest = band + F.interpolate(rest, size=band.shape[2:], mode="bilinear", align_corners=False)
     torch.testing.assert_close(rest, x)
 

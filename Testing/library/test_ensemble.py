@@ -38,12 +38,12 @@ def encoded(bundle: Bundle) -> Encoded:
 def test_mean_and_sd_of_the_members(tmp_path: Path) -> None:
     bundle = ensemble(tmp_path / "e")
     one = encoded(bundle)
-    found = predict_encoded(bundle, bundle.networks(), one, device="cpu")
+    result = predict_encoded(bundle, bundle.networks(), one, device="cpu")
     with torch.inference_mode():
         each = [n(torch.from_numpy(one.source)[None, None])[0, 0].numpy() for n in bundle.networks()]
-    np.testing.assert_allclose(found.mean, np.mean(each, axis=0), atol=1e-6)
-    assert found.sd is not None
-    np.testing.assert_allclose(found.sd, np.std(each, axis=0, ddof=1), atol=1e-6)
+    np.testing.assert_allclose(result.mean, np.mean(each, axis=0), atol=1e-6)
+    assert result.sd is not None
+    np.testing.assert_allclose(result.sd, np.std(each, axis=0, ddof=1), atol=1e-6)
 
 
 def test_an_ensemble_travels_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -270,13 +270,13 @@ def test_registration_brings_a_moved_pet_back(tmp_path: Path) -> None:
     paths = CasePaths(folder["synthetic"], tmp_path / "moved.nii.gz", folder["T1"])
     case = load_case(paths, EvaluationSettings(register="rigid"))
     assert case.provenance["alignment"]["overlap"] > 0.8
-    found = register_pet_to_t1(moved, fine.t1, fine.brain_mask).transform
+    result = register_pet_to_t1(moved, fine.t1, fine.brain_mask).transform
     back = motion.GetInverse()
     points = np.argwhere(sitk.GetArrayViewFromImage(fine.brain_mask) > 0)[::997]
     errors = []
     for k, j, i in points.tolist():
         native = fine.t1.TransformIndexToPhysicalPoint((i, j, k))
-        errors.append(np.linalg.norm(np.subtract(back.TransformPoint(found.TransformPoint(native)), native)))
+        errors.append(np.linalg.norm(np.subtract(back.TransformPoint(result.TransformPoint(native)), native)))
     assert np.mean(errors) <= 1.0
 
 

@@ -64,10 +64,10 @@ def test_any_linear_unit_becomes_suvr(
         load_case(CasePaths(files["synthetic"], real))
     case = load_case(CasePaths(files["synthetic"], real), SCALED)
     assert case.unit == "SUVR" and case.to_synthetic_unit
-    found = inside(case.real, case.mask)
-    assert found.mean(dtype=np.float64) == pytest.approx(1, abs=1e-6)
+    result = inside(case.real, case.mask)
+    assert result.mean(dtype=np.float64) == pytest.approx(1, abs=1e-6)
     original = inside(subject.pet, case.mask)
-    assert np.allclose(found, original / original.mean(dtype=np.float64), rtol=1e-5)
+    assert np.allclose(result, original / original.mean(dtype=np.float64), rtol=1e-5)
     record = case.provenance["rescaling"]
     assert record["from"] == "unknown" and record["to"] == "SUVR"
     assert record["divided_by"] == pytest.approx(factor * original.mean(dtype=np.float64), rel=1e-5)
@@ -82,9 +82,9 @@ def test_a_normalised_synthetic_pet_asks_for_minimum_to_maximum(
         like(values / values.max(), subject.t1), tmp_path / "n.nii.gz", sidecar(subject, "normalised")
     )
     case = load_case(CasePaths(synthetic, files["suv"]), SCALED)
-    found, original = inside(case.real, case.mask), inside(subject.pet, case.mask)
-    assert (found.min(), found.max()) == (0, 1)
-    assert np.allclose(found, (original - original.min()) / np.ptp(original), atol=1e-5)
+    result, original = inside(case.real, case.mask), inside(subject.pet, case.mask)
+    assert (result.min(), result.max()) == (0, 1)
+    assert np.allclose(result, (original - original.min()) / np.ptp(original), atol=1e-5)
     assert case.provenance["rescaling"]["maximum"] == pytest.approx(float(original.max()))
 
 
@@ -112,10 +112,10 @@ def test_registration_and_unit_work_together(subject: SimulatedSubject, tmp_path
     real = write_image(moved, tmp_path / "moved.nii.gz")
     case = load_case(CasePaths(files["synthetic"], real, files["T1"]), replace(SCALED, register="rigid"))
     assert case.unit == "SUVR" and "rigid" in case.provenance["alignment"]["method"]
-    found = inside(case.real, case.mask)
-    assert found.mean(dtype=np.float64) == pytest.approx(1, abs=1e-6)
+    result = inside(case.real, case.mask)
+    assert result.mean(dtype=np.float64) == pytest.approx(1, abs=1e-6)
     expected = real_suvr(person)[sitk.GetArrayViewFromImage(case.mask) > 0]
-    assert np.corrcoef(found, expected)[0, 1] > 0.9
+    assert np.corrcoef(result, expected)[0, 1] > 0.9
 
 
 # --- files ---------------------------------------------------------------------------------------
@@ -188,10 +188,10 @@ def test_labels_that_do_not_fit_into_16_bits_stay_themselves() -> None:
     labels = np.array([[[0, 7, 70000, 9]]], dtype=np.int32)
     brain = sitk.GetImageFromArray(np.array([[[1, 1, 1, 0]]], dtype=np.uint8))
     for names, kind in (({7: "a", 70000: "b", 9: "c"}, sitk.sitkInt32), ({7: "a"}, sitk.sitkUInt16)):
-        found = native_part(Parcellation("x", brain, names, "mni", "test"), labels, brain)
-        assert found.labels.GetPixelID() == kind and found.space == "native"
+        result = native_part(Parcellation("x", brain, names, "mni", "test"), labels, brain)
+        assert result.labels.GetPixelID() == kind and result.space == "native"
         expected = [0, 7, 70000 if 70000 in names else 0, 0]
-        assert sitk.GetArrayViewFromImage(found.labels).ravel().tolist() == expected
+        assert sitk.GetArrayViewFromImage(result.labels).ravel().tolist() == expected
 
 
 def test_a_folder_of_a_finished_set_is_replaced_as_a_whole_and_kept_when_writing_fails(
@@ -243,12 +243,12 @@ def test_metrics_of_several_images_at_once_are_those_of_each_alone() -> None:
     images.append(np.full(k.shape, 5.0, np.float32))
     smoothed = smooth_in_mask(real, mask, (2.0, 2.0, 2.0), 4.0)
     together = measure_each(images, {AS_IS: real, SMOOTHED: smoothed}, mask)
-    for image, found in zip(images, together):
+    for image, metrics in zip(images, together):
         alone = measure(image, real, mask)
         against = measure(image, smoothed, mask)
-        alone |= {f"smoothed_{n}": v for n, v in against.items() if f"smoothed_{n}" in found}
-        assert found.keys() == alone.keys()
+        alone |= {f"smoothed_{n}": v for n, v in against.items() if f"smoothed_{n}" in metrics}
+        assert metrics.keys() == alone.keys()
         for name, expected in alone.items():
-            assert found[name].reason == expected.reason
+            assert metrics[name].reason == expected.reason
             if expected.value is not None:
-                assert found[name].value == pytest.approx(expected.value, rel=1e-12), name
+                assert metrics[name].value == pytest.approx(expected.value, rel=1e-12), name

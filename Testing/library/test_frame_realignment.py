@@ -71,12 +71,12 @@ def realigned(made: list[np.ndarray]) -> RealignedMean:
 
 @pytest.mark.parametrize("noise", [0.0, 0.1])
 def test_motion_is_found_to_half_a_millimetre_and_half_a_degree(noise: float) -> None:
-    found = realigned(frames(noise))
-    assert found.reference == 2
+    result = realigned(frames(noise))
+    assert result.reference == 2
     rng = np.random.default_rng(7)
     head = CENTRE + rng.uniform(-60, 60, (50, 3))
-    assert [m.frame for m in found.motions] == [0, 1, 3, 4]
-    for one in found.motions:
+    assert [m.frame for m in result.motions] == [0, 1, 3, 4]
+    for one in result.motions:
         truth = motion(MOTIONS[one.frame])
         apart = [np.subtract(one.transform.TransformPoint(p), truth.TransformPoint(p)) for p in head.tolist()]
         assert np.linalg.norm(apart, axis=1).mean() < 0.5
@@ -86,7 +86,7 @@ def test_motion_is_found_to_half_a_millimetre_and_half_a_degree(noise: float) ->
         moved = [np.subtract(truth.TransformPoint(p), p) for p in head.tolist()]
         assert one.displacement_mm == pytest.approx(np.linalg.norm(moved, axis=1).mean(), abs=1.0)
     # Frame 4 only turns, by 4 degrees.
-    assert found.motions[3].rotation_deg == pytest.approx(4, abs=0.5)
+    assert result.motions[3].rotation_deg == pytest.approx(4, abs=0.5)
 
 
 def test_mean_of_realigned_frames_is_that_of_a_still_head() -> None:

@@ -39,12 +39,12 @@ def subject() -> SimulatedSubject:
 def files(subject: SimulatedSubject, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A person's images, and a dynamic PET on the grid of the T1: one pattern at three levels."""
     folder = tmp_path_factory.mktemp("case")
-    found = write_subject(folder, subject)
+    result = write_subject(folder, subject)
     still = like(real_suvr(subject), subject.t1)
     sitk.WriteImage(sitk.JoinSeries([still * level for level in LEVELS]), str(folder / "dynamic.nii.gz"))
     times = {"FrameTimesStart": [3000, 3600, 4500], "FrameDuration": [600, 900, 900]}
     write_json(folder / "dynamic.json", {"Units": "SUVR", "TracerName": "[11C]PBR28", **times})
-    return {**found, "dynamic": folder / "dynamic.nii.gz"}
+    return {**result, "dynamic": folder / "dynamic.nii.gz"}
 
 
 def test_every_command_takes_the_same_options() -> None:

@@ -290,7 +290,7 @@ def test_shear_is_resampled_and_told(tmp_path: Path, suffix: str) -> None:
     image = loaded.image
     direction = np.array(image.GetDirection()).reshape(3, 3)
     np.testing.assert_allclose(direction @ direction.T, np.eye(3), atol=1e-9)
-    found = sitk.GetArrayFromImage(image)
+    result = sitk.GetArrayFromImage(image)
     to_index = np.linalg.inv(np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine)
     checked = 0
     for index in np.random.default_rng(3).integers(0, image.GetSize(), (500, 3)):
@@ -298,7 +298,7 @@ def test_shear_is_resampled_and_told(tmp_path: Path, suffix: str) -> None:
         source = to_index[:3, :3] @ point + to_index[:3, 3]
         if (source >= 0).all() and (source <= np.array(SIZE) - 1).all():
             x, y, z = point
-            assert found[tuple(index[::-1])] == pytest.approx(x + 2 * y + 3 * z + 2000, abs=0.01)
+            assert result[tuple(index[::-1])] == pytest.approx(x + 2 * y + 3 * z + 2000, abs=0.01)
             checked += 1
     assert checked > 250
 

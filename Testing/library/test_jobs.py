@@ -76,14 +76,14 @@ def pump_until(job: Job, condition: Callable[[], bool]) -> None:
 
 def members(job: Job) -> list[psutil.Process]:
     """All processes that carry the job's name, zombies aside."""
-    found = []
+    processes = []
     for process in psutil.process_iter():
         try:
             if process.environ().get(JOB_VARIABLE) == job.name and process.is_running():
-                found.append(process)
+                processes.append(process)
         except psutil.Error:
             pass
-    return found
+    return processes
 
 
 def test_progress_and_messages_arrive_in_order(tmp_path: Path) -> None:

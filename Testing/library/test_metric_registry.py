@@ -83,14 +83,14 @@ def test_a_new_metric_is_in_the_tables_of_slicer(dummy: Metric, tmp_path: Path) 
     files = write_subject(tmp_path / "case", simulate_subject(4, spacing_mm=6.0))
     pair = ["--synthetic", str(files["synthetic"]), "--pet", str(files["real"]), "--t1", str(files["T1"])]
     assert main(["evaluate", *pair, "-o", str(tmp_path / "out"), "--progress", "none"]) == 0
-    found = read_comparison(listed_files(tmp_path / "out" / RECORD))
+    comparison = read_comparison(listed_files(tmp_path / "out" / RECORD))
     columns = global_columns(
-        found.scales["stated"]["network"], found.scales["stated"]["baselines"], found.unit
+        comparison.scales["stated"]["network"], comparison.scales["stated"]["baselines"], comparison.unit
     )
     where = list(columns["metric"]).index(dummy.label)
     assert columns["unit"][where] == "SUVR²" and columns["better"][where] == "lower"
-    assert columns["network"][where] == found.scales["stated"]["network"][dummy.name]
-    assert f"{dummy.label}, network" in region_columns(found.regions, "stated")
+    assert columns["network"][where] == comparison.scales["stated"]["network"][dummy.name]
+    assert f"{dummy.label}, network" in region_columns(comparison.regions, "stated")
 
 
 def test_entries_are_complete_and_their_names_do_not_meet() -> None:

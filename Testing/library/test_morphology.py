@@ -30,9 +30,9 @@ def test_equals_itk(name: str, spacing_mm: tuple[float, float, float]) -> None:
         mask.SetSpacing(spacing_mm)
         for distance_mm in (0.2, 1.0, 3.0, 5.0, 12.0):
             radius = [max(1, round(distance_mm / s)) for s in spacing_mm]
-            found, expected = ours(mask, distance_mm), itk(mask, radius)
-            assert found.GetPixelID() == expected.GetPixelID() and found.GetSpacing() == spacing_mm
-            np.testing.assert_array_equal(*map(sitk.GetArrayFromImage, (found, expected)))
+            result, expected = ours(mask, distance_mm), itk(mask, radius)
+            assert result.GetPixelID() == expected.GetPixelID() and result.GetSpacing() == spacing_mm
+            np.testing.assert_array_equal(*map(sitk.GetArrayFromImage, (result, expected)))
 
 
 @pytest.mark.parametrize("share", [0.3, 0.6, 0.7])
@@ -40,9 +40,9 @@ def test_holes_and_largest_part_equal_itk(share: float) -> None:
     """At 0.6 and 0.7 the voxels percolate: holes within, and one part that is much the largest."""
     mask = sitk.GetImageFromArray((np.random.default_rng(1).random((12, 23, 30)) < share).astype(np.uint8))
     mask.SetSpacing((1.0, 2.0, 1.5))
-    found, expected = fill_holes(mask), sitk.BinaryFillhole(mask)
-    assert found.GetSpacing() == mask.GetSpacing() and np.any(sitk.GetArrayFromImage(expected - mask))
-    np.testing.assert_array_equal(*map(sitk.GetArrayFromImage, (found, expected)))
+    result, expected = fill_holes(mask), sitk.BinaryFillhole(mask)
+    assert result.GetSpacing() == mask.GetSpacing() and np.any(sitk.GetArrayFromImage(expected - mask))
+    np.testing.assert_array_equal(*map(sitk.GetArrayFromImage, (result, expected)))
     largest = sitk.RelabelComponent(sitk.ConnectedComponent(mask)) == 1
     inside = sitk.GetArrayFromImage(mask) > 0
     assert largest_component(inside).sum() == np.count_nonzero(sitk.GetArrayFromImage(largest))

@@ -117,9 +117,9 @@ def test_dynamic_file_is_averaged(tmp_path: Path) -> None:
     ],
 )
 def test_window_of_the_tracer(tracer: str, window: tuple[float, float]) -> None:
-    found = frame_window(None, tracer)
-    assert (found.start_min, found.end_min) == window
-    assert found.tracer and "20" in found.why and not found.is_stated
+    result = frame_window(None, tracer)
+    assert (result.start_min, result.end_min) == window
+    assert result.tracer and "20" in result.why and not result.is_stated
     assert frame_window((10, 20), tracer) == FrameWindow(10, 20)
 
 

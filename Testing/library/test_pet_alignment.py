@@ -65,10 +65,10 @@ def test_auto_keeps_what_lies_on_the_grid_of_the_t1_and_registers_the_rest(perso
     kept = align_pet_to_t1(as_pet(person.pet), person.t1, person.brain_mask)
     assert kept.method == "grid" and kept.coverage == 1 and kept.overlap > 0.9
     assert np.array_equal(sitk.GetArrayViewFromImage(kept.image), sitk.GetArrayViewFromImage(person.pet))
-    found = align_pet_to_t1(as_pet(moved(person.pet)), person.t1, person.brain_mask)
-    assert found.method == "rigid" and found.overlap > 0.9
+    result = align_pet_to_t1(as_pet(moved(person.pet)), person.t1, person.brain_mask)
+    assert result.method == "rigid" and result.overlap > 0.9
     brain = sitk.GetArrayViewFromImage(person.brain_mask) > 0
-    pets = [sitk.GetArrayViewFromImage(image)[brain] for image in (kept.image, found.image)]
+    pets = [sitk.GetArrayViewFromImage(image)[brain] for image in (kept.image, result.image)]
     assert np.corrcoef(*pets)[0, 1] > 0.9
     always = align_pet_to_t1(as_pet(person.pet), person.t1, person.brain_mask, register="rigid")
     assert always.method == "rigid" and always.record()["t1_to_pet_lps"] != kept.record()["t1_to_pet_lps"]
@@ -76,10 +76,10 @@ def test_auto_keeps_what_lies_on_the_grid_of_the_t1_and_registers_the_rest(perso
 
 def test_header_never_registers(person: SimulatedSubject) -> None:
     turned = sitk.DICOMOrient(person.pet, "PIR")
-    found = align_pet_to_t1(as_pet(turned), person.t1, person.brain_mask, register="header")
-    assert found.method == "header"
+    result = align_pet_to_t1(as_pet(turned), person.t1, person.brain_mask, register="header")
+    assert result.method == "header"
     assert np.allclose(
-        sitk.GetArrayViewFromImage(found.image), sitk.GetArrayViewFromImage(person.pet), atol=1e-5
+        sitk.GetArrayViewFromImage(result.image), sitk.GetArrayViewFromImage(person.pet), atol=1e-5
     )
     far = sitk.Image(person.pet)
     far.SetOrigin([v + 500 for v in far.GetOrigin()])
@@ -99,9 +99,9 @@ def test_a_pet_on_the_grid_that_does_not_lie_on_the_t1_is_registered_and_told(
     motion.SetRotation(0.17, 0.0, 0.05)
     motion.SetTranslation((4.0, 9.0, 8.0))
     off = sitk.Resample(person.pet, person.t1, motion, sitk.sitkLinear, 0.0)
-    found = align_pet_to_t1(as_pet(off), person.t1, person.brain_mask)
-    assert found.method == "rigid" and [f.code for f in found.verdict.findings] == ["pet-apart"]
-    assert np.allclose(affine_matrix(found.t1_to_pet), affine_matrix(motion.GetInverse()), atol=1.0)
+    result = align_pet_to_t1(as_pet(off), person.t1, person.brain_mask)
+    assert result.method == "rigid" and [f.code for f in result.verdict.findings] == ["pet-apart"]
+    assert np.allclose(affine_matrix(result.t1_to_pet), affine_matrix(motion.GetInverse()), atol=1.0)
     kept = align_pet_to_t1(as_pet(off), person.t1, person.brain_mask, register="header")
     assert kept.method == "grid" and [f.code for f in kept.verdict.findings] == ["pet-apart"]
 
@@ -161,22 +161,22 @@ def answers(
     def read(pattern: str) -> dict[str, Any]:
         return json.loads(next(root.glob(pattern)).read_text())
 
-    found: dict[str, Any] = {}
+    result: dict[str, Any] = {}
     run("synthesize", t1, "--mask", mask, "--pet", real, "--model", root / "tiny", "--device", "cpu")
-    found["synthesize"] = read("synthesize/**/*_metrics.json")["Alignment"]
+    result["synthesize"] = read("synthesize/**/*_metrics.json")["Alignment"]
     pair = ("--synthetic", synthetic, "--pet", real, "--t1", t1, "--mask", mask)
     run("evaluate", *pair, "--to-synthetic-unit")  # as Slicer's child process does
-    found["evaluate"] = read("evaluate/metrics.json")["provenance"]["alignment"]
+    result["evaluate"] = read("evaluate/metrics.json")["provenance"]["alignment"]
     loaded = read_pet(real)
     normalisation = by_real_mr(loaded, person.t1, mask=person.brain_mask)
-    found["suvr"] = normalisation.record["pet_to_t1"]
+    result["suvr"] = normalisation.record["pet_to_t1"]
     space = ModelSpace(size=(32, 32, 32), spacing_mm=6.0)
     arguments = (root / "manifest.csv", root, root / "cache", space, DatasetOptions())
     prepare_dataset(*arguments, workers=1, reporter=QuietReporter())
-    found["train"] = read("cache/*/real.json")["Alignment"]
+    result["train"] = read("cache/*/real.json")["Alignment"]
     checks = {check.name: check for check in full_checks(t1, CaseInputs(mask, real))}
-    found["check"] = checks["overlap of T1 and PET"].message
-    return found
+    result["check"] = checks["overlap of T1 and PET"].message
+    return result
 
 
 def test_five_roads_give_one_answer(answers: dict[str, Any]) -> None:

@@ -51,9 +51,9 @@ def scale(start: dict[str, Any], **tags: Any) -> float:
     for name, value in pet_tags(info, **tags).items():
         if value is not None:
             setattr(data, name, value)
-    found = scale_from_dicom([data])
-    assert found.unit == "SUV", found.findings
-    return found.factor
+    result = scale_from_dicom([data])
+    assert result.unit == "SUV", result.findings
+    return result.factor
 
 
 # Whole hours and minutes are rare among all microseconds, and have the shortest spellings.
@@ -77,14 +77,14 @@ def test_every_spelling_of_a_time_is_that_time(time: datetime) -> None:
 def test_a_time_is_read_or_refused(text: str) -> None:
     """Whatever is read lies within the day, and is what its longest spelling says."""
     try:
-        found = time_of_day(text)
+        result = time_of_day(text)
     except ValueError:
         return
-    assert timedelta(0) <= found <= timedelta(days=1)
+    assert timedelta(0) <= result <= timedelta(days=1)
     digits = text.strip().replace(":", "")
     assert len(digits.split(".")[0]) in (2, 4, 6)
     if len(text.strip()) >= 6 and ":" not in text and not digits.startswith("2359"):
-        assert (datetime(2000, 1, 1) + found).strftime("%H%M") == digits[:4]
+        assert (datetime(2000, 1, 1) + result).strftime("%H%M") == digits[:4]
 
 
 @quick
@@ -107,14 +107,14 @@ def test_one_suv_for_every_spelling_with_and_without_midnight(
     expected = PLAIN * 2 ** (seconds / half_life)
     starts, scans = spellings(start), spellings(scan)
     first, second = starts[pick % len(starts)], scans[pick % len(scans)]
-    found = []
+    result = []
     for date in (scan.strftime("%Y%m%d"), None):
         tags = {"SeriesDate": date, "AcquisitionDate": date, "SeriesTime": second, "AcquisitionTime": second}
         info = {"RadionuclideHalfLife": half_life}
-        found.append(scale({**info, "RadiopharmaceuticalStartTime": first}, **tags))
+        result.append(scale({**info, "RadiopharmaceuticalStartTime": first}, **tags))
         dated = start.strftime("%Y%m%d") + starts[0]
-        found.append(scale({**info, "RadiopharmaceuticalStartDateTime": dated}, **tags))
-    assert found == pytest.approx([expected] * 4, rel=1e-6)
+        result.append(scale({**info, "RadiopharmaceuticalStartDateTime": dated}, **tags))
+    assert result == pytest.approx([expected] * 4, rel=1e-6)
 
 
 @quick
@@ -181,8 +181,8 @@ def test_weights_of_frames(starts: list[float], share: float, window: tuple[floa
 )
 def test_concentrations_in_any_spelling(prefix: str, volume: str, between: str) -> None:
     factor = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9}[prefix]
-    found = parse_unit(f"{prefix}Bq{between}{volume}")
-    assert (found.unit, found.factor) == ("Bq/mL", pytest.approx(factor))
+    result = parse_unit(f"{prefix}Bq{between}{volume}")
+    assert (result.unit, result.factor) == ("Bq/mL", pytest.approx(factor))
     assert activity_bq(f"{prefix}Bq") == pytest.approx(factor)
 
 
@@ -190,11 +190,11 @@ def test_concentrations_in_any_spelling(prefix: str, volume: str, between: str) 
 @given(text=st.text(max_size=20))
 def test_any_text_is_a_unit_a_refusal_or_unknown(text: str) -> None:
     try:
-        found = parse_unit(text)
+        result = parse_unit(text)
     except InputError as error:
         assert text.strip() in error.message
         return
-    assert found.factor > 0
+    assert result.factor > 0
     activity_bq(text)
     find_radionuclide(text)
 
@@ -211,5 +211,5 @@ def test_nuclides_in_any_spelling(name: str, form: str) -> None:
     )
     text = form.format(e=element, m=mass, n=radionuclides()[name].element)
     for variant in (text, text.upper(), text.lower()):
-        found = find_radionuclide(variant)
-        assert found is not None and found.name == name
+        result = find_radionuclide(variant)
+        assert result is not None and result.name == name

@@ -52,13 +52,13 @@ def simulate_pet(
     return pet + speckle * (noise * 2.0 / sd)
 
 
-def target_error(found: sitk.Transform, true: sitk.Transform, mask: sitk.Image) -> np.ndarray:
+def target_error(transform: sitk.Transform, true: sitk.Transform, mask: sitk.Image) -> np.ndarray:
     """Distances in mm between where both transforms put points of the brain."""
     points = [
         mask.TransformIndexToPhysicalPoint(index.tolist()[::-1])
         for index in np.argwhere(sitk.GetArrayViewFromImage(mask) > 0)[::1009]
     ]
-    return np.array([math.dist(found.TransformPoint(p), true.TransformPoint(p)) for p in points])
+    return np.array([math.dist(transform.TransformPoint(p), true.TransformPoint(p)) for p in points])
 
 
 def template_activity(scalp: float = 0.0) -> sitk.Image:
@@ -75,14 +75,14 @@ def test_known_pose_is_found(seed: int, noise: float, scalp: float) -> None:
     template = load_template()
     true = pose(seed, (0.0, 0.0, 0.0))
     pet = simulate_pet(template_activity(scalp), true, noise=noise, seed=seed)
-    found = register_pet_to_t1(pet, template.t1, template.mask)
-    errors = target_error(found.transform, true, template.mask)
+    result = register_pet_to_t1(pet, template.t1, template.mask)
+    errors = target_error(result.transform, true, template.mask)
     assert errors.mean() <= MAX_TRE_MM
     assert errors.max() <= 1.5
     # The template is symmetric, so its mirror image fits as well, and that is said.
-    assert [f.code for f in found.verdict.findings] == ["pet-sides"]
+    assert [f.code for f in result.verdict.findings] == ["pet-sides"]
     # The transform resamples the PET on the T1's grid; the noise alone takes r down to 0.75.
-    on_t1 = sitk.GetArrayFromImage(sitk.Resample(pet, template.t1, found.transform))
+    on_t1 = sitk.GetArrayFromImage(sitk.Resample(pet, template.t1, result.transform))
     mask = sitk.GetArrayFromImage(template.mask) > 0
     truth = sitk.GetArrayFromImage(smooth_fwhm(template_activity(scalp), FWHM_MM))
     assert np.corrcoef(on_t1[mask], truth[mask])[0, 1] > 0.7
@@ -126,9 +126,9 @@ def test_pet_that_shows_no_brain_is_refused() -> None:
         pet = sitk.GetImageFromArray(array)
         pet.SetSpacing([2.0] * 3)
         pet.SetOrigin([-100.0, -100.0, -80.0])
-        found = register_pet_to_t1(pet, template.t1, template.mask)
-        assert found.verdict.level == "refuse"
-        assert "fits nearly as well" in found.verdict.reasons()[0]
+        result = register_pet_to_t1(pet, template.t1, template.mask)
+        assert result.verdict.level == "refuse"
+        assert "fits nearly as well" in result.verdict.reasons()[0]
 
 
 # --- any pose ------------------------------------------------------------------------------------
@@ -147,11 +147,11 @@ def with_header(image: sitk.Image, matrix: np.ndarray) -> sitk.Image:
     return turned
 
 
-def error_of(found: sitk.Transform, matrix: np.ndarray, mask: sitk.Image) -> tuple[float, float]:
+def error_of(transform: sitk.Transform, matrix: np.ndarray, mask: sitk.Image) -> tuple[float, float]:
     """Degrees, and the largest distance (mm), from the header's own motion over brain points."""
     true = sitk.AffineTransform(matrix.ravel().tolist(), (0.0, 0.0, 0.0))
-    rotation = np.reshape(affine_matrix(found), (4, 4))[:3, :3]
-    return angle_deg(rotation @ matrix.T), float(target_error(found, true, mask).max())
+    rotation = np.reshape(affine_matrix(transform), (4, 4))[:3, :3]
+    return angle_deg(rotation @ matrix.T), float(target_error(transform, true, mask).max())
 
 
 POSES = {
@@ -168,19 +168,19 @@ POSES = {
 @pytest.mark.parametrize("name", POSES)
 def test_a_pet_in_any_pose_is_found(person: SimulatedSubject, name: str) -> None:
     matrix = Rotation.from_euler("xyz", POSES[name], degrees=True).as_matrix()
-    found = register_pet_to_t1(with_header(person.pet, matrix), person.t1, person.brain_mask)
-    degrees, mm = error_of(found.transform, matrix, person.brain_mask)
+    result = register_pet_to_t1(with_header(person.pet, matrix), person.t1, person.brain_mask)
+    degrees, mm = error_of(result.transform, matrix, person.brain_mask)
     assert degrees < 1 and mm < 2
-    assert [f.code for f in found.verdict.findings] == ["pet-rotation"]
+    assert [f.code for f in result.verdict.findings] == ["pet-rotation"]
 
 
 @pytest.mark.parametrize("axis", [0, 2])
 def test_a_mirrored_pet_is_refused(person: SimulatedSubject, axis: int) -> None:
     """Whatever axis the header mirrors: a rotation makes it a mirror from left to right."""
     mirror = np.diag([-1.0 if n == axis else 1.0 for n in range(3)])
-    found = register_pet_to_t1(with_header(person.pet, mirror), person.t1, person.brain_mask)
-    assert found.verdict.level == "refuse"
-    assert "swaps left and right" in found.verdict.reasons()[0]
+    result = register_pet_to_t1(with_header(person.pet, mirror), person.t1, person.brain_mask)
+    assert result.verdict.level == "refuse"
+    assert "swaps left and right" in result.verdict.reasons()[0]
 
 
 def test_rotations_cover_all_poses() -> None:
@@ -220,9 +220,9 @@ def test_eight_real_heads(shared_data: Path) -> None:
         centre = t1.TransformContinuousIndexToPhysicalPoint([n / 2 for n in t1.GetSize()])
         true = pose(100 + seed, centre)
         pet = simulate_pet(_tissue_activity(t1, mask), true, noise=(0.05, 0.12)[seed % 2], seed=seed)
-        found = register_pet_to_t1(pet, t1, mask)
-        assert found.verdict.level == "ok"
-        means.append(target_error(found.transform, true, mask).mean())
+        result = register_pet_to_t1(pet, t1, mask)
+        assert result.verdict.level == "ok"
+        means.append(target_error(result.transform, true, mask).mean())
     assert len(means) == 8
     assert max(means) <= MAX_TRE_MM, means
 

@@ -23,8 +23,8 @@ def brain_pet() -> sitk.Image:
 def test_the_edge_of_uptake_is_the_edge_of_the_brain() -> None:
     truth = sitk.GetArrayViewFromImage(load_template().mask) > 0
     wide = dilate(load_template().mask, 8.0)
-    found = sitk.GetArrayFromImage(uptake_mask(brain_pet() * 13.0, wide)) > 0  # the unit cancels
-    dice = 2 * (found & truth).sum() / (found.sum() + truth.sum())
+    result = sitk.GetArrayFromImage(uptake_mask(brain_pet() * 13.0, wide)) > 0  # the unit cancels
+    dice = 2 * (result & truth).sum() / (result.sum() + truth.sum())
     assert dice > 0.97
     assert (
         2
@@ -33,7 +33,7 @@ def test_the_edge_of_uptake_is_the_edge_of_the_brain() -> None:
         < 0.9
     )
     k, j, i = (n // 2 for n in truth.shape)
-    assert found[k, j, i]  # a hole is part of the brain
+    assert result[k, j, i]  # a hole is part of the brain
 
 
 def test_without_uptake_the_wide_mask_stays() -> None:

@@ -53,9 +53,9 @@ def test_good_images_are_green_and_what_needs_the_brain_is_not_checked() -> None
 
 
 def test_without_a_pet_its_checks_say_so() -> None:
-    found = by_name(quick_checks(box()))
+    by_check = by_name(quick_checks(box()))
     for name in ("PET image", "PET unit", "overlap of T1 and PET"):
-        assert found[name].level == "not checked" and found[name].message == "No PET was chosen."
+        assert by_check[name].level == "not checked" and by_check[name].message == "No PET was chosen."
 
 
 def changed(values: float, voxels: int) -> sitk.Image:
@@ -82,15 +82,15 @@ def changed(values: float, voxels: int) -> sitk.Image:
     ],
 )
 def test_an_unusable_t1_is_named(image: sitk.Image, check: str, level: str, words: str) -> None:
-    found = by_name(quick_checks(image))[check]
-    assert found.level == level and words in found.message
+    by_check = by_name(quick_checks(image))[check]
+    assert by_check.level == level and words in by_check.message
 
 
 def test_a_header_in_metres_is_recognised() -> None:
     image = box()
     image.SetSpacing((0.005,) * 3)
-    found = by_name(quick_checks(image))["T1 image"]
-    assert found.level == "refuse" and "header is in m" in found.message and "1000" in found.hint
+    by_check = by_name(quick_checks(image))["T1 image"]
+    assert by_check.level == "refuse" and "header is in m" in by_check.message and "1000" in by_check.hint
 
 
 def test_a_unit_is_asked_for_and_a_doubtful_one_questioned() -> None:
@@ -103,8 +103,8 @@ def test_a_unit_is_asked_for_and_a_doubtful_one_questioned() -> None:
 @pytest.mark.parametrize(("t1", "pet", "word"), [(True, False, "T1"), (False, True, "PET")])
 def test_a_synthetic_image_is_not_taken_as_real(t1: bool, pet: bool, word: str) -> None:
     checks = quick_checks(box(), box(), t1_synthetic=t1, pet_synthetic=pet, pet_unit="SUV")
-    found = by_name(checks)["synthetic input"]
-    assert found.level == "refuse" and f"The {word} says of itself" in found.message
+    by_check = by_name(checks)["synthetic input"]
+    assert by_check.level == "refuse" and f"The {word} says of itself" in by_check.message
     error = refusal(checks)
     assert error is not None and error.exit_code == 3 and word in error.hint
 
@@ -134,22 +134,24 @@ def check(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, 
     events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     result = next(event for event in events if event["event"] == "result")
     error = next((event for event in events if event["event"] == "error"), None)
-    found = {one["name"]: Check(**one) for one in result["checks"]}
-    return code, found, result["level"], "" if error is None else f"{error['code']}: {error['message']}"
+    by_check = {one["name"]: Check(**one) for one in result["checks"]}
+    return code, by_check, result["level"], "" if error is None else f"{error['code']}: {error['message']}"
 
 
 def test_a_good_pair(subject: SimulatedSubject, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     t1 = write_image(subject.t1, tmp_path / "T1 ä.nii.gz", {"Simulated": True})
     pet = write_image(subject.pet, tmp_path / "pet.nii.gz", {"Units": "SUV", "Simulated": True})
-    code, found, level, error = check(capsys, t1, "--pet", pet)
+    code, by_check, level, error = check(capsys, t1, "--pet", pet)
     assert code == 0 and error == "" and level in ("ok", "warn")
-    assert list(found) == list(preflight.NAMES)
-    assert not [c for c in found.values() if c.level in ("refuse", "not checked")]
-    assert "with a T1 template" in found["T1 contrast"].message and found["skull"].message == "Whole head."
-    assert " mL (template)" in found["brain"].message or found["brain"].level == "warn"
-    assert "Dice of the brains" in found["overlap of T1 and PET"].message
-    code, found, _, _ = check(capsys, t1, "--pet", pet, "--pet-unit", "normalised")
-    assert code == 0 and found["PET unit"].level == "ok" and "normalised" in found["PET unit"].message
+    assert list(by_check) == list(preflight.NAMES)
+    assert not [c for c in by_check.values() if c.level in ("refuse", "not checked")]
+    assert (
+        "with a T1 template" in by_check["T1 contrast"].message and by_check["skull"].message == "Whole head."
+    )
+    assert " mL (template)" in by_check["brain"].message or by_check["brain"].level == "warn"
+    assert "Dice of the brains" in by_check["overlap of T1 and PET"].message
+    code, by_check, _, _ = check(capsys, t1, "--pet", pet, "--pet-unit", "normalised")
+    assert code == 0 and by_check["PET unit"].level == "ok" and "normalised" in by_check["PET unit"].message
 
 
 def test_a_stripped_brain_and_its_inversion(
@@ -161,32 +163,34 @@ def test_a_stripped_brain_and_its_inversion(
         image = sitk.GetImageFromArray(array.astype(np.float32))
         image.CopyInformation(subject.t1)
         write_image(image, tmp_path / f"{name}.nii.gz")
-    code, found, _, _ = check(capsys, tmp_path / "stripped.nii.gz")
-    assert code == 0 and "Already stripped" in found["skull"].message
-    assert found["PET image"].level == "not checked"
-    code, found, level, error = check(capsys, tmp_path / "inverted.nii.gz")
+    code, by_check, _, _ = check(capsys, tmp_path / "stripped.nii.gz")
+    assert code == 0 and "Already stripped" in by_check["skull"].message
+    assert by_check["PET image"].level == "not checked"
+    code, by_check, level, error = check(capsys, tmp_path / "inverted.nii.gz")
     assert code == 4 and level == "refuse" and error.startswith("quality: The contrast is inverted")
-    assert found["T1 contrast"].level == "refuse" and "inverted" in found["T1 contrast"].message
+    assert by_check["T1 contrast"].level == "refuse" and "inverted" in by_check["T1 contrast"].message
     mask = write_image(subject.brain_mask, tmp_path / "mask.nii.gz")
-    code, found, _, _ = check(capsys, tmp_path / "stripped.nii.gz", "--mask", mask)
-    assert code == 0 and "given" in found["brain"].message and "mask was given" in found["skull"].message
+    code, by_check, _, _ = check(capsys, tmp_path / "stripped.nii.gz", "--mask", mask)
+    assert (
+        code == 0 and "given" in by_check["brain"].message and "mask was given" in by_check["skull"].message
+    )
 
 
 def test_unreadable_and_synthetic_files(
     subject: SimulatedSubject, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    code, found, level, error = check(capsys, tmp_path / "nothing.nii.gz", "--pet", tmp_path / "no.nii.gz")
+    code, by_check, level, error = check(capsys, tmp_path / "nothing.nii.gz", "--pet", tmp_path / "no.nii.gz")
     assert code == 3 and level == "refuse" and "does not exist" in error
-    assert found["T1 image"].level == found["PET image"].level == "refuse"
-    assert found["brain"].level == found["overlap of T1 and PET"].level == "not checked"
+    assert by_check["T1 image"].level == by_check["PET image"].level == "refuse"
+    assert by_check["brain"].level == by_check["overlap of T1 and PET"].level == "not checked"
     t1 = write_image(subject.t1, tmp_path / "t1.nii.gz")
     pet = write_image(subject.pet, tmp_path / "s.nii.gz", {"Units": "SUVR", "Synthetic": True})
-    code, found, _, error = check(capsys, t1, "--pet", pet)
-    assert code == 3 and "The PET says of itself" in error and found["brain"].level != "not checked"
+    code, by_check, _, error = check(capsys, t1, "--pet", pet)
+    assert code == 3 and "The PET says of itself" in error and by_check["brain"].level != "not checked"
     write_json(tmp_path / "t1.json", {"Synthetic": True})
-    code, found, _, error = check(capsys, t1, "--pet", tmp_path / "no.nii.gz")
+    code, by_check, _, error = check(capsys, t1, "--pet", tmp_path / "no.nii.gz")
     assert code == 3 and "The T1 says of itself" in error
-    assert "because the PET cannot be used" in found["PET unit"].message
+    assert "because the PET cannot be used" in by_check["PET unit"].message
 
 
 def test_the_lines_for_a_person(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -32,8 +32,8 @@ def test_what_was_there_already_is_no_speed(clock: list[float]) -> None:
     left.after(60, 100)
     for step in range(61, 64):
         clock[0] += 10
-        found = left.after(step, 100)
-    assert found == pytest.approx(10 * (100 - 63))
+        result = left.after(step, 100)
+    assert result == pytest.approx(10 * (100 - 63))
 
 
 def test_the_speed_of_late_counts(clock: list[float]) -> None:
@@ -43,9 +43,9 @@ def test_the_speed_of_late_counts(clock: list[float]) -> None:
         clock[0] += 1
     for step in range(11, 31):  # then ten times slower
         clock[0] += 9
-        found = left.after(step, 1000)
+        result = left.after(step, 1000)
         clock[0] += 1
-    assert found == pytest.approx(10 * 970, rel=0.01)
+    assert result == pytest.approx(10 * 970, rel=0.01)
 
 
 def test_without_a_terminal_logs_are_lines(capsys: pytest.CaptureFixture[str]) -> None:

@@ -52,8 +52,8 @@ def test_the_paper_has_21_regions_and_ours_lie_on_the_side_of_their_name() -> No
     bare = {name.removeprefix("left ").removeprefix("right ") for name in paper.names.values()}
     assert all(name in PAPER21 for name in bare) and len(bare) == 11
     assert "which they are not" in paper.source
-    found = np.unique(sitk.GetArrayViewFromImage(paper.labels))
-    assert set(paper.names) == set(found.tolist()) - {0}
+    result = np.unique(sitk.GetArrayViewFromImage(paper.labels))
+    assert set(paper.names) == set(result.tolist()) - {0}
 
 
 def test_left_and_right_are_mirror_images() -> None:
@@ -162,9 +162,9 @@ def test_region_voxels_are_those_of_the_label_inside_the_brain() -> None:
     labels = sitk.GetArrayFromImage(parcellation.labels)
     brain = np.ones(labels.shape, dtype=bool)
     brain[labels == 2] = False
-    found = {r.name: r.index for r in region_voxels(parcellation, labels, brain)}
-    assert np.array_equal(np.sort(found["a"]), np.flatnonzero(labels == 1))
-    assert not found["b"].size and not found["not there"].size
+    result = {r.name: r.index for r in region_voxels(parcellation, labels, brain)}
+    assert np.array_equal(np.sort(result["a"]), np.flatnonzero(labels == 1))
+    assert not result["b"].size and not result["not there"].size
 
 
 TABLES = {
@@ -252,8 +252,8 @@ def test_a_label_map_finds_its_table_beside_it_or_says_that_there_is_none(tmp_pa
     with pytest.raises(InputError, match="label map without names"):
         read_parcellation(tmp_path / "atlas.nii.gz", space="mni")
     (tmp_path / "atlas.csv").write_text("0,background\n1,Left thing\n9,absent\n")
-    found = read_parcellation(tmp_path / "atlas.nii.gz", space="mni")
-    assert found.names == {1: "Left thing", 2: "label 2"}
+    result = read_parcellation(tmp_path / "atlas.nii.gz", space="mni")
+    assert result.names == {1: "Left thing", 2: "label 2"}
     (tmp_path / "other.csv").write_text("8,a\n9,b\n")
     with pytest.raises(InputError, match="names none of the 2 labels"):
         read_parcellation(tmp_path / "atlas.nii.gz", tmp_path / "other.csv", space="mni")
@@ -266,8 +266,8 @@ def test_a_slicer_segmentation_brings_its_names(tmp_path: Path) -> None:
         image.SetMetaData(f"Segment{number}_LabelValue", str(label))
     path = tmp_path / "Segmentation.seg.nrrd"
     sitk.WriteImage(image, str(path))
-    found = read_parcellation(path, space="native")
-    assert found.names == {1: "Left thing", 2: "Right thing"} and found.name == "Segmentation"
+    result = read_parcellation(path, space="native")
+    assert result.names == {1: "Left thing", 2: "Right thing"} and result.name == "Segmentation"
 
 
 def test_a_probability_map_is_no_label_map(tmp_path: Path) -> None:

@@ -161,27 +161,27 @@ class Page(HTMLParser):
 
 @pytest.mark.parametrize("name", ["one", "cohort"])
 def test_a_report_stands_on_its_own(reports: dict[str, Path], name: str) -> None:
-    found = Page(reports[name])
-    assert not {"script", "link", "iframe", "object"} & set(found.tags)
-    for tag, attributes in found.attributes:
+    page = Page(reports[name])
+    assert not {"script", "link", "iframe", "object"} & set(page.tags)
+    for tag, attributes in page.attributes:
         for key in ("src", "href"):
             assert attributes.get(key, "#").startswith(("#", "data:image/png;base64,")), (tag, attributes)
-    assert "url(" not in found.text and "@import" not in found.text
+    assert "url(" not in page.text and "@import" not in page.text
 
 
 @pytest.mark.parametrize("name", ["one", "cohort"])
 def test_a_report_can_be_read_by_keyboard_and_screen_reader(reports: dict[str, Path], name: str) -> None:
-    found = Page(reports[name])
-    assert found.tags.count("h1") == 1 and {"main", "nav", "header"} <= set(found.tags)
-    assert '<html lang="en">' in found.text
-    assert all(len(a.get("alt", "")) > 20 for t, a in found.attributes if t == "img")
-    identifiers = {a["id"] for _, a in found.attributes if "id" in a}
-    links = [a["href"][1:] for t, a in found.attributes if t == "a"]
+    page = Page(reports[name])
+    assert page.tags.count("h1") == 1 and {"main", "nav", "header"} <= set(page.tags)
+    assert '<html lang="en">' in page.text
+    assert all(len(a.get("alt", "")) > 20 for t, a in page.attributes if t == "img")
+    identifiers = {a["id"] for _, a in page.attributes if "id" in a}
+    links = [a["href"][1:] for t, a in page.attributes if t == "a"]
     assert links and set(links) <= identifiers
-    assert found.tags.count("caption") == found.tags.count("table") > 0
-    assert all(a.get("scope") in ("row", "col") for t, a in found.attributes if t == "th")
-    assert "@media print" in found.text
-    assert all(a.get("tabindex") == "0" for _, a in found.attributes if a.get("class") == "scroll")
+    assert page.tags.count("caption") == page.tags.count("table") > 0
+    assert all(a.get("scope") in ("row", "col") for t, a in page.attributes if t == "th")
+    assert "@media print" in page.text
+    assert all(a.get("tabindex") == "0" for _, a in page.attributes if a.get("class") == "scroll")
 
 
 @pytest.mark.parametrize("name", ["one", "cohort"])
@@ -229,12 +229,12 @@ def test_what_comes_from_outside_is_shown_and_never_obeyed(name: str, tmp_path: 
     content = {"x": name, "t": table, "p": picture, "quality": "warn", **lists}
     html = page.render("page.html", name, folder=tmp_path, **content)
     (tmp_path / "shown.html").write_text(html, encoding="utf-8")
-    found = Page(tmp_path / "shown.html")
+    parts = Page(tmp_path / "shown.html")
     tags = "html head meta title style body a header h1 nav ul li main section h2 div table caption thead "
     tags += "tbody tr th td span figure img figcaption p dl dt dd footer"
-    assert set(found.tags) <= set(tags.split())
+    assert set(parts.tags) <= set(tags.split())
     keys = "src alt href id class role tabindex scope lang charset name content aria-label aria-labelledby"
-    assert {key for _, a in found.attributes for key in a} <= set(keys.split())
+    assert {key for _, a in parts.attributes for key in a} <= set(keys.split())
     assert html.count(escaped(name)) >= 15 and "49" not in html
     assert 'aria-label="not available"' in html and "\N{MINUS SIGN}0.5" in html
 
@@ -287,10 +287,10 @@ def test_the_cubic_of_t1_comes_from_the_metadata_of_the_bundle() -> None:
 
 @pytest.fixture(scope="module")
 def chromium() -> str:
-    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if found is None:
+    browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if browser is None:
         pytest.skip("needs Chromium to render the report (apt-get install chromium)")
-    return found
+    return browser
 
 
 def browse(chromium: str, profile: Path, *arguments: str) -> None:

@@ -54,8 +54,8 @@ def fast() -> Any:
     """The work of seconds becomes arithmetic on what it would have used."""
 
     def prepare(t1: sitk.Image, bundle: Bundle, settings: Any, *, mask: Any, progress: Any) -> Prepared:
-        found = t1 > 1 if mask is None else mask
-        return Prepared(BrainExtraction(found, None, "given", Verdict(), {}), t1, {})  # type: ignore[arg-type]
+        brain = t1 > 1 if mask is None else mask
+        return Prepared(BrainExtraction(brain, None, "given", Verdict(), {}), t1, {})  # type: ignore[arg-type]
 
     def complete(prepared: Prepared, load: Any, settings: Any, progress: Any) -> SynthesisResult:
         mask = sitk.Cast(prepared.extraction.mask, sitk.sitkFloat32)
@@ -123,20 +123,20 @@ def run(root: Path, given: object = None, output: str = "out") -> int:
 
 def contents(folder: Path) -> dict[str, Any]:
     """Every file; of JSON without what differs between any two runs."""
-    found: dict[str, Any] = {}
+    result: dict[str, Any] = {}
     for path in sorted(p for p in folder.rglob("*") if p.is_file()):
-        found[path.name] = path.read_bytes().replace(str(folder).encode(), b"OUT")
+        result[path.name] = path.read_bytes().replace(str(folder).encode(), b"OUT")
         if path.name.endswith("status.json"):
             record = json.loads(path.read_text())
             about = {**record["about"], "seconds": ""}
-            found[path.name] = {
+            result[path.name] = {
                 **record,
                 "about": about,
                 "outputs": sorted(record["outputs"]),
                 "checksum": "",
             }
-    found.pop(batch.STATUS_FILE, None)
-    return found
+    result.pop(batch.STATUS_FILE, None)
+    return result
 
 
 def edit_json(path: Path, **changes: Any) -> None:

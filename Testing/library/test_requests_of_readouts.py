@@ -163,9 +163,9 @@ def test_suvr_after_any_change(name: str, root: Path) -> None:
 def test_suvr_is_kept_and_of_one_pet(root: Path) -> None:
     measure(root, "out")
     written = (root / "out" / files.TABLE).stat().st_mtime_ns
-    found = measure(root, "out")
+    result = measure(root, "out")
     assert (root / "out" / files.TABLE).stat().st_mtime_ns == written
-    assert found.files["labels"]["real MR"]["image"] == root / "out" / files.labels_file("real MR")
+    assert result.files["labels"]["real MR"]["image"] == root / "out" / files.labels_file("real MR")
     (root / "elsewhere").mkdir()
     for path in root.glob("other.*"):
         shutil.copy(path, root / "elsewhere" / path.name.replace("other", "PET"))
@@ -210,13 +210,13 @@ def evaluate(root: Path, folder: str, **given: Any) -> dict[str, Any]:
         (staging / "regions" / f"{atlases[0].name}.nii.gz").write_text(said)
         return {"scales": {}}
 
-    class Found:
+    class Answer:
         model: dict[str, Any] = {}
         verdict = Verdict()
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(evaluation, "load_case", lambda *_, **__: Found())
-        patch.setattr(evaluation, "evaluate_case", lambda *_, **__: Found())
+        patch.setattr(evaluation, "load_case", lambda *_, **__: Answer())
+        patch.setattr(evaluation, "evaluate_case", lambda *_, **__: Answer())
         patch.setattr(evaluation, "write_comparison", write)
         settings = EvaluationSettings(**given)
         return evaluation.evaluate_pair(paths, settings, atlases, root / folder, Reporter())
@@ -252,10 +252,10 @@ def test_evaluation_after_any_change(name: str, root: Path) -> None:
 
 
 def test_evaluation_is_kept_and_of_one_pair(root: Path) -> None:
-    found = evaluate(root, "out")
+    result = evaluate(root, "out")
     written = (root / "out" / "report.html").stat().st_mtime_ns
-    assert evaluate(root, "out") == found and (root / "out" / "report.html").stat().st_mtime_ns == written
-    assert found["files"]["labels"]["halves"]["image"] == root / "out/regions/halves.nii.gz"
+    assert evaluate(root, "out") == result and (root / "out" / "report.html").stat().st_mtime_ns == written
+    assert result["files"]["labels"]["halves"]["image"] == root / "out/regions/halves.nii.gz"
     with pytest.raises(InputError, match="would replace it"):
         evaluate(root, "out", pet="other.nii.gz")
 

@@ -135,9 +135,9 @@ def test_a_known_point_is_found_again() -> None:
     lesion = made.truth["lesion"]
     change = array(made.pet_true) - array(plain.pet_true)
     centre = np.array(ndimage.center_of_mass(change))[::-1]
-    found = made.pet.TransformContinuousIndexToPhysicalPoint(centre.tolist())
+    result = made.pet.TransformContinuousIndexToPhysicalPoint(centre.tolist())
     # Half a voxel, and the focus is weighted by the tissue under it.
-    assert np.linalg.norm(np.array(found) - lesion["centre_lps_mm"]) < 2.5
+    assert np.linalg.norm(np.array(result) - lesion["centre_lps_mm"]) < 2.5
     np.testing.assert_allclose(lesion["centre_ras_mm"], np.array(lesion["centre_lps_mm"]) * [-1, -1, 1])
     volume = array(made.lesion_mask).sum() * 2.0**3
     assert volume == pytest.approx(4 / 3 * np.pi * lesion["radius_mm"] ** 3, rel=0.1)

@@ -35,9 +35,9 @@ def whole(parts: list[Tensor], norm: nn.GroupNorm, convolution: DepthwiseSeparab
     depthwise, pointwise = convolution.double().depthwise_separable_conv
     x = F.silu(norm.double()(x))
     x = F.conv3d(x, depthwise.weight, depthwise.bias, padding=1, groups=x.shape[1])
-    found = F.conv3d(x, pointwise.weight, pointwise.bias)
+    result = F.conv3d(x, pointwise.weight, pointwise.bias)
     convolution.float(), norm.float()
-    return found
+    return result
 
 
 @pytest.mark.parametrize("slices", [1, 2, 3, 5, 100])
@@ -52,9 +52,9 @@ def test_equal_to_the_whole(
     with torch.inference_mode():
         expected = whole(parts, norm, convolution)
         kept = [p.clone() for p in parts]
-        found = slabs.convolve_in_slabs(parts, norm, convolution)
-    torch.testing.assert_close(found.double(), expected, atol=2e-5, rtol=0)
-    assert found.is_contiguous(memory_format=torch.channels_last_3d)
+        result = slabs.convolve_in_slabs(parts, norm, convolution)
+    torch.testing.assert_close(result.double(), expected, atol=2e-5, rtol=0)
+    assert result.is_contiguous(memory_format=torch.channels_last_3d)
     assert all(torch.equal(a, b) for a, b in zip(parts, kept))
 
 
@@ -66,9 +66,9 @@ def test_in_place(monkeypatch: pytest.MonkeyPatch, slices: int) -> None:
     x = volume(2, 8, 10, 5, 7)
     with torch.inference_mode():
         expected = slabs.convolve_in_slabs([x], norm, convolution)
-        found = slabs.convolve_in_slabs([x], norm, convolution, in_place=True)
-    assert torch.equal(found, expected)
-    assert found.data_ptr() == x.data_ptr()
+        result = slabs.convolve_in_slabs([x], norm, convolution, in_place=True)
+    assert torch.equal(result, expected)
+    assert result.data_ptr() == x.data_ptr()
 
 
 def test_bf16_keeps_its_precision() -> None:
@@ -78,8 +78,8 @@ def test_bf16_keeps_its_precision() -> None:
     x = volume(1, 8, 16, 16, 16)
     with torch.inference_mode():
         expected = slabs.convolve_in_slabs([x], norm, convolution)
-        found = slabs.convolve_in_slabs([x.bfloat16()], norm.bfloat16(), convolution.bfloat16())
-    torch.testing.assert_close(found.float(), expected, atol=0.06, rtol=0.05)
+        result = slabs.convolve_in_slabs([x.bfloat16()], norm.bfloat16(), convolution.bfloat16())
+    torch.testing.assert_close(result.float(), expected, atol=0.06, rtol=0.05)
 
 
 def test_training_does_without() -> None:

@@ -45,10 +45,10 @@ def widgets(path: Path) -> dict[str, ElementTree.Element]:
 
 
 def all_widgets(module: str) -> dict[str, ElementTree.Element]:
-    found: dict[str, ElementTree.Element] = {}
+    every: dict[str, ElementTree.Element] = {}
     for path in ui_files(module):
-        found |= widgets(path)
-    return found
+        every |= widgets(path)
+    return every
 
 
 def test_there_is_a_module() -> None:

@@ -126,9 +126,9 @@ def test_names_that_differ_in_their_last_part_are_pointed_out(line: str) -> None
     cases = line.split()
     keys = subject_keys(cases)
     assert keys[cases[0]] != keys[cases[1]]
-    found = similar_subjects(keys)
-    assert set(found) == {keys[cases[0]], keys[cases[1]]}
-    assert all(f.level == "warn" and "differ in their last part only" in f.message for f in found.values())
+    result = similar_subjects(keys)
+    assert set(result) == {keys[cases[0]], keys[cases[1]]}
+    assert all(f.level == "warn" and "differ in their last part only" in f.message for f in result.values())
 
 
 @pytest.mark.parametrize("line", [line for line in ONE_PERSON if not line.startswith("Smith2019")])
@@ -185,7 +185,7 @@ def test_no_visit_of_anybody_goes_unnoticed(
     """Whatever the names look like: two scans of a person have one subject, or both are pointed out."""
     cases = {f"{person.format(p)}_{visit.format(v)}": p for p in people for v in visits}
     keys = subject_keys(cases)
-    found = similar_subjects(keys)
+    result = similar_subjects(keys)
     for p in people:
         own = {keys[case] for case, who in cases.items() if who == p}
-        assert len(own) == 1 or own <= set(found)
+        assert len(own) == 1 or own <= set(result)

@@ -201,13 +201,13 @@ def test_agreement_over_people_by_hand() -> None:
         ("d", "NC", [row(REAL_MR, 1.4), row(PET_TEMPLATE, 1.45)]),
     ]
     rows = person_rows(scans)
-    (found,) = agreement_table(rows)
+    (result,) = agreement_table(rows)
     difference = np.array([0.1, -0.1, 0.3, 0.1])
-    assert (found.method, found.n_people) == (PET_TEMPLATE, 4)
-    assert found.mae == pytest.approx(0.15) and found.mae_sd == pytest.approx(0.1)
-    assert found.bias == pytest.approx(0.1)
-    assert found.upper == pytest.approx(0.1 + 1.96 * difference.std(ddof=1))
-    assert found.p == pytest.approx(stats.ttest_1samp(difference, 0).pvalue)
+    assert (result.method, result.n_people) == (PET_TEMPLATE, 4)
+    assert result.mae == pytest.approx(0.15) and result.mae_sd == pytest.approx(0.1)
+    assert result.bias == pytest.approx(0.1)
+    assert result.upper == pytest.approx(0.1 + 1.96 * difference.std(ddof=1))
+    assert result.p == pytest.approx(stats.ttest_1samp(difference, 0).pvalue)
     levels = {(level.group, level.method): level.mean for level in level_table(rows)}
     assert levels["AD", REAL_MR] == pytest.approx(1.3) and levels["NC", PET_TEMPLATE] == pytest.approx(1.65)
     assert agreement_table([r for r in rows if r.method != REAL_MR]) == []
@@ -346,10 +346,10 @@ def test_suvr_through_the_persons_mri_is_within_2_percent(cohort: tuple[Path, di
     import json
 
     content = json.loads((cohort[0] / "out/one/suvr.json").read_text())
-    found = {
+    result = {
         r["region"]: r["suvr"] for r in content["Table"] if (r["method"], r["role"]) == (REAL_MR, "region")
     }
-    assert found == pytest.approx(CEREBELLUM_SUVR, rel=0.02)
+    assert result == pytest.approx(CEREBELLUM_SUVR, rel=0.02)
 
 
 @pytest.mark.slow

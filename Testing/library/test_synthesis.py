@@ -278,10 +278,10 @@ def test_real_pet_beside_it(person: SimulatedSubject, bundle: Bundle, t1_path: P
         str(pet),
     ]
     assert main([*command, "--device", "cpu", "--progress", "none"]) == 0
-    found = json.loads(next(output.glob("*metrics.json")).read_text())
-    assert found["Alignment"]["method"] == "rigid registration" and found["Simulated"] is True
+    result = json.loads(next(output.glob("*metrics.json")).read_text())
+    assert result["Alignment"]["method"] == "rigid registration" and result["Simulated"] is True
     for name in ("mse", "normdiff_mean", "pearson_r", "cnr_real_median_abs", "cnr_synthetic_median_abs"):
-        assert isinstance(found["Metrics"][name], float)
+        assert isinstance(result["Metrics"][name], float)
     real = sitk.ReadImage(str(next(output.glob("*desc-real_pet.nii.gz"))))
     inside = sitk.GetArrayFromImage(person.brain_mask) > 0
     a, b = (sitk.GetArrayFromImage(i)[inside] for i in (real, person.pet))
@@ -311,9 +311,9 @@ def test_bad_requests_end_with_a_message(
     arguments = [str(t1_path) if a == "T1" else a for a in arguments]
     if "--model" not in arguments:
         arguments += ["--model", str(bundle.folder)]
-    found = main(["synthesize", *arguments, "-o", str(tmp_path / "out")])
+    result = main(["synthesize", *arguments, "-o", str(tmp_path / "out")])
     message = capsys.readouterr().err
-    assert found == code if code is not None else found > 0
+    assert result == code if code is not None else result > 0
     assert "error:" in message and "Traceback" not in message and "Unexpected" not in message
 
 

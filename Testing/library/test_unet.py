@@ -142,8 +142,8 @@ def test_depthwise_gradients_equal_those_of_the_library() -> None:
     assert torch.allclose(ours.double(), theirs, atol=1e-5)
     (ours * torch.sin(ours)).sum().backward()
     (theirs * torch.sin(theirs)).sum().backward()
-    for found, wanted in zip(arguments, exact):
-        assert torch.allclose(found.grad.double(), wanted.grad, rtol=1e-4, atol=1e-4)
+    for own, wanted in zip(arguments, exact):
+        assert torch.allclose(own.grad.double(), wanted.grad, rtol=1e-4, atol=1e-4)
 
 
 def fill_free_memory_with_nan() -> None:
@@ -172,9 +172,9 @@ def test_shallow_convolutions_have_right_weight_gradients_in_bf16(depth: int, ke
         exact = copy.deepcopy(convolution).double()
         exact.zero_grad()
         (F.conv3d(x.double(), exact.weight, exact.bias, padding=exact.padding) * weights).sum().backward()
-        found, wanted = convolution.weight.grad, exact.weight.grad
-        assert found is not None and wanted is not None
-        assert float((found.double() - wanted).abs().max() / wanted.abs().max()) < 0.01
+        gradient, wanted = convolution.weight.grad, exact.weight.grad
+        assert gradient is not None and wanted is not None
+        assert float((gradient.double() - wanted).abs().max() / wanted.abs().max()) < 0.01
 
 
 def test_protection_leaves_names_copies_and_deep_volumes_alone() -> None:
@@ -206,8 +206,8 @@ def test_gradients_under_autocast_are_close() -> None:
             (out.float() * x).mean().backward()
             gradients.append([p.grad for p in built.parameters() if p.grad is not None])
         assert all(gradient.isfinite().all() for gradient in gradients[1]), seed
-        exact, found = (torch.cat([g.ravel() for g in of_all]) for of_all in gradients)
-        assert torch.cosine_similarity(exact, found, dim=0) > 0.99, seed
+        exact, coarse = (torch.cat([g.ravel() for g in of_all]) for of_all in gradients)
+        assert torch.cosine_similarity(exact, coarse, dim=0) > 0.99, seed
 
 
 def test_training_keeps_few_volumes() -> None:

@@ -152,9 +152,9 @@ def test_world_ramp_survives_scene_library_and_files(
 def test_voxel_types(scene: Any, kind: str) -> None:
     values = np.arange(24, dtype=kind).reshape(2, 3, 4)
     node = add_volume(scene, sitk.GetImageFromArray(values), "x", labels=kind == "uint8")
-    found = sitk.GetArrayFromImage(image_of(node))
-    assert np.array_equal(found, values)
-    assert found.dtype == (np.int32 if kind in ("int64", "uint64") else values.dtype)
+    result = sitk.GetArrayFromImage(image_of(node))
+    assert np.array_equal(result, values)
+    assert result.dtype == (np.int32 if kind in ("int64", "uint64") else values.dtype)
 
 
 def test_what_a_volume_node_cannot_hold(scene: Any) -> None:
@@ -459,9 +459,9 @@ def test_results_are_read_back_from_their_files(tmp_path: Path) -> None:
         read_synthetic(files)
     about = {"Units": "SUVR", "Description": "n", "Provenance": PROVENANCE, "TracerName": "PBR28"}
     write_json(Path(files["sidecar"]), about)
-    found = read_synthetic(files)
-    assert found.unit == "SUVR" and found.sd is None and found.provenance == PROVENANCE
-    for a, b in ((found.pet, result.pet), (found.mask, result.mask), (found.real, result.real)):
+    outcome = read_synthetic(files)
+    assert outcome.unit == "SUVR" and outcome.sd is None and outcome.provenance == PROVENANCE
+    for a, b in ((outcome.pet, result.pet), (outcome.mask, result.mask), (outcome.real, result.real)):
         assert a is not None and same_grid(a, b)
         assert np.array_equal(sitk.GetArrayViewFromImage(a), sitk.GetArrayViewFromImage(b))
 
@@ -584,8 +584,8 @@ def test_bland_altman_and_scatter_hold_the_numbers(scene: Any) -> None:
     assert cells(points.GetTableNode(), points.GetYColumnName()) == [0, 1, 2]
     assert cells(points.GetTableNode(), points.GetLabelColumnName()) == names
     levels = [chart.GetNthPlotSeriesNode(n) for n in (1, 2, 3)]
-    found = [cells(s.GetTableNode(), s.GetYColumnName())[0] for s in levels]
-    assert found == pytest.approx([1, -0.96, 2.96])
+    result = [cells(s.GetTableNode(), s.GetYColumnName())[0] for s in levels]
+    assert result == pytest.approx([1, -0.96, 2.96])
     assert levels[0].GetName() == "bias +1"
     chart = add_scatter(scene, "scatter", real, synthetic, names, "SUVR")
     line = chart.GetNthPlotSeriesNode(1)

@@ -65,9 +65,9 @@ def test_choosing_the_folder_of_a_run_takes_its_settings(scene: Any, tmp_path: P
     }
     (tmp_path / "run" / "run.json").write_text(json.dumps({"settings": settings}))
     session = TrainingSession(scene)
-    found = session.choose(Request("", str(tmp_path / "run"), device="cpu"))
-    assert (found.dataset, found.preset, found.folds, found.seed) == (str(root), "smoke", 2, 7)
-    assert found.exclude_bad and found.keep_together == ("subject",) and found.device == "cpu"
+    result = session.choose(Request("", str(tmp_path / "run"), device="cpu"))
+    assert (result.dataset, result.preset, result.folds, result.seed) == (str(root), "smoke", 2, 7)
+    assert result.exclude_bad and result.keep_together == ("subject",) and result.device == "cpu"
     assert session.view is not None and session.view.begun
     assert session.nodes.node("MRI2PETTrainingLoss").GetNumberOfPlotSeriesNodes() == 1
     assert not session.is_active and session.problem == ""

@@ -96,8 +96,8 @@ def test_the_cubic_of_a_fold_is_the_least_squares_fit(dataset: Path, cache: Path
         y.append(real[inside])
     weights = np.concatenate([np.full(len(v), len(v) ** -0.5) for v in x])
     expected = np.polynomial.polynomial.polyfit(np.concatenate(x), np.concatenate(y), 3, w=weights)
-    found = cubic_coefficients([entries["s1"], entries["s2"]])
-    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+    result = cubic_coefficients([entries["s1"], entries["s2"]])
+    np.testing.assert_allclose(result, expected, rtol=1e-4, atol=1e-5)
 
 
 def bad_dataset(root: Path, kind: str) -> tuple[Path, str]:

@@ -83,7 +83,7 @@ def donors() -> list[Donor]:
     """Eight maps of known origin: the tissue model with random smooth variation, at the maps' resolution."""
     rng = np.random.default_rng(0)
     grid = load_template().mask
-    found = []
+    made = []
     for n in range(8):
         noise = sitk.GetImageFromArray(rng.standard_normal((8, 8, 8)).astype(np.float32))
         noise.SetOrigin(grid.GetOrigin())
@@ -94,8 +94,8 @@ def donors() -> list[Donor]:
             activity_model.template_tissue() * np.exp(0.1 * field), activity_model.MAP_FWHM_MM
         )
         values = values / values[activity_model.template_brain()].mean()
-        found.append(Donor(f"sub-{'control' if n < 4 else 'patient'}{n}", n < 4, values.astype(np.float32)))
-    return found
+        made.append(Donor(f"sub-{'control' if n < 4 else 'patient'}{n}", n < 4, values.astype(np.float32)))
+    return made
 
 
 @pytest.fixture(scope="module")
@@ -458,9 +458,9 @@ def test_the_cubic_sees_the_t1_at_the_resolution_of_the_pet(loaded: People) -> N
         y.append(target[mask > 0])
     fit = np.polynomial.polynomial.polyfit(np.concatenate(x).astype(float), np.concatenate(y), 3)
     probe = np.linspace(0.2, 0.9, 8)
-    found = held_out_people.fit_baselines(loaded).cubic
+    result = held_out_people.fit_baselines(loaded).cubic
     polyval = np.polynomial.polynomial.polyval
-    np.testing.assert_allclose(polyval(probe, found), polyval(probe, fit), atol=0.01)
+    np.testing.assert_allclose(polyval(probe, result), polyval(probe, fit), atol=0.01)
 
 
 def random_model(seed: int = 0) -> held_out_people.Predictor:
@@ -542,13 +542,13 @@ def _real(share: float, error: float, of_people: float | None = None) -> gates.U
 def test_gates_by_hand() -> None:
     """.020 / .030 = .67; .020 / .021 = .95; half the gap; r + .10; SSIM + .02; 60 % of a cavity."""
     space = with_grid(ModelSpace(), 48, 4.0)
-    found = gates.judge(space, ROWS, _real(0.5, 0.1), 0.6, {"a": 0.97})
-    assert {g.name: g.value for g in found}["G2"] == "0.50"
-    assert all(gate.passed for gate in found)
+    result = gates.judge(space, ROWS, _real(0.5, 0.1), 0.6, {"a": 0.97})
+    assert {g.name: g.value for g in result}["G2"] == "0.50"
+    assert all(gate.passed for gate in result)
     worse = ROWS | {held_out_people.NETWORK: Row(0.029, 0.83, 0.825, 0.9, 0.9, 0.0)}
-    found = gates.judge(space, worse, _real(0.2, -0.2), 0.3, {"a": 0.97, "b": 0.94})
-    assert not any(gate.passed for gate in found)
-    assert "FAIL" in gates.render(worse, found)
+    result = gates.judge(space, worse, _real(0.2, -0.2), 0.3, {"a": 0.97, "b": 0.94})
+    assert not any(gate.passed for gate in result)
+    assert "FAIL" in gates.render(worse, result)
     unmeasured = gates.judge(space, ROWS, None, 0.6, {"a": 1.0})
     assert [g.name for g in unmeasured if g.passed is None] == ["G6"]
 
@@ -556,8 +556,8 @@ def test_gates_by_hand() -> None:
 def test_regional_ratios_are_judged_on_the_template_and_on_people() -> None:
     """.09 on the ICBM T1 hides .21 on people's T1s no more."""
     space = with_grid(ModelSpace(), 48, 4.0)
-    found = gates.judge(space, ROWS, _real(0.5, 0.09, of_people=0.21), 0.6, {"a": 0.97})
-    assert {g.name: g.passed for g in found if g.name in ("G6b", "G6c")} == {"G6b": True, "G6c": False}
+    result = gates.judge(space, ROWS, _real(0.5, 0.09, of_people=0.21), 0.6, {"a": 0.97})
+    assert {g.name: g.passed for g in result if g.name in ("G6b", "G6c")} == {"G6b": True, "G6c": False}
 
 
 def test_fine_models_meet_stricter_limits() -> None:

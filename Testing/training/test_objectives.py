@@ -104,15 +104,15 @@ def test_what_the_objective_trains_has_an_optimiser_of_its_own(
 def gradients(
     cases: list[Any], folder: Path, preset: Preset, patch: pytest.MonkeyPatch
 ) -> list[list[Tensor]]:
-    found: list[list[Tensor]] = []
+    of_steps: list[list[Tensor]] = []
 
     def keep(self: Learner, optimizer: torch.optim.Optimizer) -> None:
         group = optimizer.param_groups[0]["params"]
-        found.append([p.grad.clone() for p in group if p.grad is not None])
+        of_steps.append([p.grad.clone() for p in group if p.grad is not None])
 
     patch.setattr(Learner, "on_before_optimizer_step", keep)
     fit_fold(folder, cases, cases[:1], preset, seed=3, hardware=CPU)
-    return found
+    return of_steps
 
 
 def test_accumulated_batches_have_the_gradients_of_one(

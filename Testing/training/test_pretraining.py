@@ -168,8 +168,8 @@ def vgg_file(path: Path, **changes: torch.Tensor) -> Path:
 
 def test_vgg_weights_are_read_as_torchvision_names_them(tmp_path: Path) -> None:
     network = read_vgg(vgg_file(tmp_path / "vgg19.pth"))
-    found = network(torch.rand(2, 1, 16, 12))
-    assert [tuple(f.shape[1:]) for f in found.values()] == [
+    result = network(torch.rand(2, 1, 16, 12))
+    assert [tuple(f.shape[1:]) for f in result.values()] == [
         (64, 16, 12),
         (64, 16, 12),
         (128, 8, 6),

@@ -51,12 +51,12 @@ def test_a_request_is_what_the_command_reads() -> None:
         exclude_bad=True,
         init="tspo-demo",
     )
-    found = parsed(request, "check", resume=True)
-    assert (found.dataset, found.output) == (Path("/data/é"), Path("run 1"))
-    assert (found.preset, found.folds, found.seed, found.epochs) == ("smoke", 3, 7, 4)
-    assert found.batch_size is None and found.precision is None and found.adjust_genotype is False
-    assert found.keep_together == ["subject", "site"] and found.subject_pattern == "(?P<subject>p.).*"
-    assert found.check and found.resume and found.exclude_bad and found.progress == "json"
+    result = parsed(request, "check", resume=True)
+    assert (result.dataset, result.output) == (Path("/data/é"), Path("run 1"))
+    assert (result.preset, result.folds, result.seed, result.epochs) == ("smoke", 3, 7, 4)
+    assert result.batch_size is None and result.precision is None and result.adjust_genotype is False
+    assert result.keep_together == ["subject", "site"] and result.subject_pattern == "(?P<subject>p.).*"
+    assert result.check and result.resume and result.exclude_bad and result.progress == "json"
 
 
 def test_what_is_missing_is_said(tmp_path: Path) -> None:

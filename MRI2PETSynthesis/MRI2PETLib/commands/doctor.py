@@ -56,15 +56,15 @@ def run(args: argparse.Namespace, reporter: Reporter) -> int:
     if not problems:
         reporter.progress(len(packages), len(packages) + 2, "Timing the network")
         try:
-            found = _devices(args.device, DEFAULT_MODEL)
+            rows = _devices(args.device, DEFAULT_MODEL)
         except MRI2PETError as error:
             problems.append(str(error))
     if problems:
         raise DependencyError(
             "\n".join(problems), "Install what is missing: section Setup in Slicer, or pip install mri2pet."
         )
-    reporter.say(f"device:        {found['speed']}\nEverything that is needed is there.")
-    reporter.result({"packages": {p.name: p.installed for p in packages}, **found})
+    reporter.say(f"device:        {rows['speed']}\nEverything that is needed is there.")
+    reporter.result({"packages": {p.name: p.installed for p in packages}, **rows})
     return 0
 
 

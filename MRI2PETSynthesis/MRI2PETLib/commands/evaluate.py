@@ -61,14 +61,14 @@ def _atlases(settings: EvaluationSettings, reporter: Reporter) -> list[Parcellat
 
     if settings.labels is not None and len(settings.atlas) != 1:
         raise InputError("--labels belongs to one --atlas.", "Put the tables of several atlases beside them.")
-    found = []
+    atlases = []
     for name in settings.atlas:
         if name.lower() == HARVARD_OXFORD:
-            found.append(fetch_harvard_oxford())
-            reporter.warning(found[-1].source)
+            atlases.append(fetch_harvard_oxford())
+            reporter.warning(atlases[-1].source)
         else:
-            found.append(read_parcellation(Path(name), settings.labels, space=settings.atlas_space))
-    return found
+            atlases.append(read_parcellation(Path(name), settings.labels, space=settings.atlas_space))
+    return atlases
 
 
 def _one(
@@ -76,11 +76,11 @@ def _one(
 ) -> int:
     from MRI2PETLib.reports.evaluation import evaluate_pair
 
-    found = evaluate_pair(CasePaths.of(args), settings, atlases, args.output, reporter)
+    result = evaluate_pair(CasePaths.of(args), settings, atlases, args.output, reporter)
     reporter.progress(1, 1, "done")
     reporter.close()
-    reporter.say(f"Report: {found['files']['report']}")
-    reporter.result(found)
+    reporter.say(f"Report: {result['files']['report']}")
+    reporter.result(result)
     return 0
 
 
@@ -94,12 +94,12 @@ def _cohort(
     table = args.run_folder / PREDICTIONS if is_run else args.pairs
     cases = read_run(args.run_folder, reporter) if is_run else read_pairs(table, reporter)
     title = f"Cohort {table.parent.resolve().name}"
-    found = evaluate_table(table, title, cases, settings, atlases, args.output, reporter)
+    cohort = evaluate_table(table, title, cases, settings, atlases, args.output, reporter)
     reporter.close()
-    for line in found.pop("lines"):
+    for line in cohort.pop("lines"):
         reporter.say(line)
-    reporter.say(f"Report: {found['files']['report']}")
-    code: int = found.pop("exit_code")
+    reporter.say(f"Report: {cohort['files']['report']}")
+    code: int = cohort.pop("exit_code")
     if not code:
-        reporter.result(found)
+        reporter.result(cohort)
     return code

@@ -53,16 +53,16 @@ def _one(args: argparse.Namespace, setup: SuvrSetup, reporter: Reporter) -> int:
 
     paths, output = SuvrPaths.of(args, pet=args.pet), output_folder(args.output)
     title = f"{args.pet.resolve().parent.name} {args.pet.name.split('.')[0]}: SUVR"
-    found = measure_case(title, paths, setup, output, write_suvr, reporter, reporter.progress)
+    result = measure_case(title, paths, setup, output, write_suvr, reporter, reporter.progress)
     reporter.progress(1, 1, "done")
     reporter.close()
-    content = found.content
+    content = result.content
     for method, value in content["Composite"].items():
         shown = "not available" if value is None else f"{value:.3f}"
         reporter.say(f"{method}: composite SUVR {shown}")
-    reporter.say(f"Report: {found.files['report']}")
+    reporter.say(f"Report: {result.files['report']}")
     chosen = {name.lower(): content[name] for name in ("Method", "Composite", "Failed")}
-    reporter.result({"files": found.files, **chosen})
+    reporter.result({"files": result.files, **chosen})
     return 0
 
 

@@ -44,12 +44,12 @@ def available_devices() -> dict[str, str]:
     """The devices that can be chosen here and what they are called, fastest first; the CPU is always one."""
     import torch
 
-    found = {}
+    devices = {}
     if torch.cuda.is_available():
-        found = {f"cuda:{n}": torch.cuda.get_device_name(n) for n in range(torch.cuda.device_count())}
+        devices = {f"cuda:{n}": torch.cuda.get_device_name(n) for n in range(torch.cuda.device_count())}
     if torch.backends.mps.is_available():
-        found["mps"] = "Apple MPS"
-    return {**found, "cpu": "CPU"}
+        devices["mps"] = "Apple MPS"
+    return {**devices, "cpu": "CPU"}
 
 
 def describe_device(device: torch.device) -> str:

@@ -50,10 +50,10 @@ def _is_left(path: Path, name: re.Match[str]) -> bool:
 
 def _remove(folder: Path, is_meant: Callable[[Path, re.Match[str]], bool], *, below: bool = True) -> None:
     for parent, folders, files in os.walk(folder):
-        for found in [name for name in map(_NAME.match, (*folders, *files)) if name is not None]:
-            path = Path(parent, found.string)
+        for match in [name for name in map(_NAME.match, (*folders, *files)) if name is not None]:
+            path = Path(parent, match.string)
             with suppress(OSError):  # gone meanwhile, or not ours to remove
-                if not is_meant(path, found):
+                if not is_meant(path, match):
                     continue
                 if path.is_dir() and not path.is_symlink():
                     folders.remove(path.name)

@@ -73,4 +73,4 @@ def check_file(path: Path) -> None:
 def printable(text: str) -> str:
     """``text`` without what a terminal would obey: control characters, and what is no text, as escapes."""
     text = text.encode("utf-8", "backslashreplace").decode("utf-8")
-    return _CONTROLS.sub(lambda found: ascii(found.group())[1:-1], text)
+    return _CONTROLS.sub(lambda match: ascii(match.group())[1:-1], text)

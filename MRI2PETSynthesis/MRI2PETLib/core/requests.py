@@ -86,14 +86,14 @@ class Result:
 
     def finished(self, request: Request) -> dict[str, Any] | None:
         """What is known about the finished result of this request, or ``None``."""
-        found = read_record(self.path)
-        if found is None or found["status"] != "done" or found["request"] != request.checksum:
+        record = read_record(self.path)
+        if record is None or record["status"] != "done" or record["request"] != request.checksum:
             return None
-        outputs = found["outputs"]
+        outputs = record["outputs"]
         foreign = (name for name in self.possible if name not in outputs and (self.folder / name).exists())
         if any(foreign) or not all(self._is_sound(name, checksum) for name, checksum in outputs.items()):
             return None
-        return dict(found["about"])
+        return dict(record["about"])
 
     def check_owner(self, request: Request) -> None:
         """Refuse to replace the result of another input.
@@ -166,10 +166,10 @@ class Result:
 
     def _before(self) -> _Before:
         """What is known of the result that is there, even from an edited record."""
-        found: Any = {}
+        record: Any = {}
         with suppress(InputError):
-            found = read_json(self.path)
-        return _Before(*(_entries(found, part) for part in ("whose", "inputs", "outputs")))
+            record = read_json(self.path)
+        return _Before(*(_entries(record, part) for part in ("whose", "inputs", "outputs")))
 
     def _is_sound(self, name: str, checksum: str) -> bool:
         try:
@@ -201,18 +201,18 @@ def listed_files(record: Path) -> dict[str, Any]:
 
     :raises InputError: if there is no whole record.
     """
-    found = read_record(record)
-    if found is None or "files" not in found["about"]:
+    content = read_record(record)
+    if content is None or "files" not in content["about"]:
         raise InputError(f"{record} is no record of a finished result.", "Run the command again.")
-    return located(record.parent, found["about"]["files"])
+    return located(record.parent, content["about"]["files"])
 
 
 def read_record(path: Path) -> dict[str, Any] | None:
     """A record as this program wrote it, or ``None``."""
     with suppress(InputError):
-        found = read_json(path)
-        if isinstance(found, dict) and found.pop("checksum", None) == sha256_of_value(found):
-            return found
+        content = read_json(path)
+        if isinstance(content, dict) and content.pop("checksum", None) == sha256_of_value(content):
+            return content
     return None
 
 
@@ -241,8 +241,8 @@ class _Before:
 
 
 def _entries(record: Any, part: str) -> dict[str, Any]:
-    found = record.get(part) if isinstance(record, dict) else None
-    entries = found.items() if isinstance(found, dict) else ()
+    part_entries = record.get(part) if isinstance(record, dict) else None
+    entries = part_entries.items() if isinstance(part_entries, dict) else ()
     return {name: entry for name, entry in entries if part == "outputs" or isinstance(entry, dict)}
 
 

@@ -179,7 +179,7 @@ def _regions(
     brain = sitk.GetArrayViewFromImage(case.mask) != 0
     whole = Parcellation("brain", case.mask, {1: WHOLE_BRAIN}, "native", "The brain mask.")
     parcellations = [native_part(whole, brain.astype(np.uint8), case.mask)]
-    found = [RegionVoxels("brain", 1, WHOLE_BRAIN, np.flatnonzero(brain))]
+    regions = [RegionVoxels("brain", 1, WHOLE_BRAIN, np.flatnonzero(brain))]
     findings: tuple[Finding, ...] = ()
     chosen = list(atlases)
     own = {atlas.name for atlas in atlases}
@@ -193,15 +193,15 @@ def _regions(
         if parcellation.name in own:
             findings += parcellation.findings + check_sides(parcellation)
             check_overlap(parcellation, labels, brain)
-        found += region_voxels(parcellation, labels, brain)
+        regions += region_voxels(parcellation, labels, brain)
         parcellations.append(native_part(parcellation, labels, case.mask))
-    empty = [f"{r.name} ({r.parcellation})" for r in found if not r.index.size]
+    empty = [f"{r.name} ({r.parcellation})" for r in regions if not r.index.size]
     if empty:
         message = f"{len(empty)} regions have no voxel inside the brain: {', '.join(empty[:5])}"
         findings += (Finding("warn", "empty-region", message + ("." if len(empty) <= 5 else ", ...")),)
-    if not any(r.index.size for r in found[1:]) and atlases:
+    if not any(r.index.size for r in regions[1:]) and atlases:
         raise InputError("No region of the atlas has a voxel inside the brain.", "Check the atlas.")
-    return parcellations, found, findings
+    return parcellations, regions, findings
 
 
 def _largest_difference(

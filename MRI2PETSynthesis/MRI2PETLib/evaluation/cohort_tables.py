@@ -116,10 +116,10 @@ class PaperRow(NamedTuple):
 
 def scans_by_person(scans: Sequence[Scan]) -> dict[str, list[int]]:
     """Person -> indices of the scans."""
-    found: dict[str, list[int]] = {}
+    by_person: dict[str, list[int]] = {}
     for index, scan in enumerate(scans):
-        found.setdefault(scan.case.subject, []).append(index)
-    return found
+        by_person.setdefault(scan.case.subject, []).append(index)
+    return by_person
 
 
 def _average(values: Iterable[float | None]) -> float | None:

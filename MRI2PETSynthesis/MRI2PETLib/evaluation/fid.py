@@ -94,7 +94,7 @@ def slice_features(volumes: Sequence[np.ndarray], top: float, network: torch.nn.
     """
     import torch
 
-    found = []
+    features = []
     mean, sd = (torch.tensor(v).view(1, 3, 1, 1) for v in (_MEAN, _SD))
     for volume in volumes:
         kept = volume[np.any(volume != 0, axis=(1, 2))]
@@ -102,10 +102,10 @@ def slice_features(volumes: Sequence[np.ndarray], top: float, network: torch.nn.
             grey = torch.from_numpy(np.clip(kept[first : first + _AT_ONCE] / top, 0, 1).astype(np.float32))
             large = torch.nn.functional.interpolate(grey[:, None], (INPUT_SIZE,) * 2, mode="bilinear")
             with torch.inference_mode():
-                found.append(network((large.expand(-1, 3, -1, -1) - mean) / sd).flatten(1).numpy())
-    if not found:
+                features.append(network((large.expand(-1, 3, -1, -1) - mean) / sd).flatten(1).numpy())
+    if not features:
         raise InputError("The volumes hold no slice with signal.", "Check the images.")
-    return np.concatenate(found)
+    return np.concatenate(features)
 
 
 def fid(synthetic: Sequence[np.ndarray], real: Sequence[np.ndarray], network: torch.nn.Module) -> float:

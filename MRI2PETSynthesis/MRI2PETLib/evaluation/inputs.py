@@ -82,7 +82,7 @@ def load_case(
     if t1 is not None:
         t1 = replace(t1, image=on_grid_of(t1.image, grid))
     progress(0.1, 1, "finding the brain")
-    mask, transform, found = _brain(paths, grid, t1, sidecar)
+    mask, transform, findings = _brain(paths, grid, t1, sidecar)
     progress(0.5, 1, "aligning the real PET")
     rescaled: tuple[Finding, ...] = ()
     _check_values(grid, mask, paths.synthetic)
@@ -106,7 +106,7 @@ def load_case(
         t1=None if t1 is None else t1.image,
         unit=unit,
         template_to_native=transform,
-        verdict=verdict + found + placed.verdict + rescaled,
+        verdict=verdict + findings + placed.verdict + rescaled,
         model=_provenance(sidecar, "model") or {},
         provenance=provenance,
         to_synthetic_unit=settings.to_synthetic_unit,

@@ -106,8 +106,10 @@ def shown_columns(rows: Sequence[RegionRow]) -> dict[str, list[Any]]:
         for predictor in dict.fromkeys(row.predictor for row in rows):
             if predictor != NETWORK and metric.regions != "all":
                 continue
-            found = {(r.parcellation, r.label): r.metrics.get(name) for r in rows if r.predictor == predictor}
-            values = [found.get((row.parcellation, row.label)) for row in network]
+            value_of = {
+                (r.parcellation, r.label): r.metrics.get(name) for r in rows if r.predictor == predictor
+            }
+            values = [value_of.get((row.parcellation, row.label)) for row in network]
             if predictor == NETWORK or any(value is not None for value in values):
                 columns[region_heading(metric, predictor)] = values
     return columns
@@ -162,8 +164,8 @@ def _positions(
         points["mni_"] = template_to_native.GetInverse().TransformPoint(point)
     return {
         f"{space}{axis}_ras_mm": sign * value
-        for space, found in points.items()
-        for axis, sign, value in zip("xyz", (-1, -1, 1), found)
+        for space, centres in points.items()
+        for axis, sign, value in zip("xyz", (-1, -1, 1), centres)
     }
 
 

@@ -208,7 +208,7 @@ def _one(name: str, people: np.ndarray, mse: np.ndarray, r: np.ndarray) -> Speci
             continue
         auc = area_under_curve(np.array([own]), other)
         rank = 1 + np.count_nonzero(other < own) + 0.5 * np.count_nonzero(other == own)
-        found = {
+        result = {
             "own": own,
             "other": other.mean(),
             "rank": rank,
@@ -217,8 +217,8 @@ def _one(name: str, people: np.ndarray, mse: np.ndarray, r: np.ndarray) -> Speci
         }
         other_r = r[i, people != person]
         if np.isfinite(r[i, i]) and np.isfinite(other_r).any():
-            found |= {"own_r": r[i, i], "other_r": np.nanmean(other_r)}
-        for key, value in (found | {"auc": auc if auc is not None else np.nan}).items():
+            result |= {"own_r": r[i, i], "other_r": np.nanmean(other_r)}
+        for key, value in (result | {"auc": auc if auc is not None else np.nan}).items():
             columns.setdefault(key, []).append((person, float(value)))
     if not columns:
         return _empty(name, 0, "no scan could be compared with another person's")

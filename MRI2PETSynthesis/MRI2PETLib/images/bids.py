@@ -104,8 +104,8 @@ def _from_participants(table: Path, subject: str) -> BodyWeight:
     stated = about.get("Units") if isinstance(about, dict) else None
     match = _WEIGHT_COLUMN.fullmatch(column)
     unit = str(stated or (match and match[1]) or "kg")
-    found = _in_kg(stated_weight, unit, f"{column} of sub-{subject} in {table.name}")
-    return BodyWeight(found.kg, found.reason, people.findings)
+    weight = _in_kg(stated_weight, unit, f"{column} of sub-{subject} in {table.name}")
+    return BodyWeight(weight.kg, weight.reason, people.findings)
 
 
 def _in_kg(text: str, unit: str, what: str) -> BodyWeight:

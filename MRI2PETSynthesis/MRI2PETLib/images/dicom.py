@@ -144,11 +144,11 @@ def list_series(folder: Path | str) -> list[DicomSeries]:
             group.append(tags)
     if not groups:
         _refuse_folder(folder, files, multi_frame)
-    found = [_series(part) for group in groups for part in _acquisitions(group)]
-    uids = [one.uid for one in found]
+    series = [_series(part) for group in groups for part in _acquisitions(group)]
+    uids = [one.uid for one in series]
     return [
         replace(one, part=uids[: n + 1].count(one.uid)) if uids.count(one.uid) > 1 else one
-        for n, one in enumerate(found)
+        for n, one in enumerate(series)
     ]
 
 

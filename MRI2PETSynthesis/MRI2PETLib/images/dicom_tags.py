@@ -24,16 +24,16 @@ def tag_name(keyword: str) -> str:
 def value(data: pydicom.Dataset, keyword: str) -> Any:
     """The value of a tag; ``None`` when it is missing, empty or cannot be decoded."""
     try:
-        found = data.get(keyword)
+        element = data.get(keyword)
     except (ValueError, TypeError, OverflowError, NotImplementedError):  # pydicom's for a malformed value
         return None
-    return None if found is None or str(found).strip() == "" else found
+    return None if element is None or str(element).strip() == "" else element
 
 
 def text(data: pydicom.Dataset, keyword: str) -> str:
     """A tag as text without blanks around it; empty when it is missing."""
-    found = value(data, keyword)
-    return "" if found is None else str(found).strip()
+    content = value(data, keyword)
+    return "" if content is None else str(content).strip()
 
 
 def number(data: pydicom.Dataset, keyword: str) -> float:
@@ -41,15 +41,15 @@ def number(data: pydicom.Dataset, keyword: str) -> float:
 
     :raises TagError: when it is missing or no number.
     """
-    found = value(data, keyword)
-    if found is None:
+    content = value(data, keyword)
+    if content is None:
         raise TagError(f"{tag_name(keyword)} is missing")
     try:
-        result = float(found)
+        result = float(content)
     except (TypeError, ValueError):
         result = math.nan
     if not math.isfinite(result):
-        raise TagError(f"{tag_name(keyword)} is {found}")
+        raise TagError(f"{tag_name(keyword)} is {content}")
     return result
 
 

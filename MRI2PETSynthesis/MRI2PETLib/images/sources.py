@@ -44,8 +44,8 @@ def _file_checksum(path: Path, kind: Kind) -> str:
 
 def _weight(path: Path) -> list[Any]:
     try:
-        found = bids.body_weight(path, bids.read_sidecar(path))
-        return [found.kg, found.reason]
+        weight = bids.body_weight(path, bids.read_sidecar(path))
+        return [weight.kg, weight.reason]
     except InputError as error:  # the sidecars themselves are in the checksum
         return [None, error.message]
 

@@ -118,8 +118,8 @@ def plan_install(packages: Sequence[Package]) -> InstallPlan:
     wrong = [package for package in packages if package.state != "ok"]
     own = [p for p in wrong if p.source == SLICER]
     if own:
-        found = ", ".join(f"{p.name} {p.installed or 'missing'} (wanted {p.wanted})" for p in own)
-        raise DependencyError(f"This Slicer is too old: {found}.", "Use Slicer 5.10 or newer.")
+        versions = ", ".join(f"{p.name} {p.installed or 'missing'} (wanted {p.wanted})" for p in own)
+        raise DependencyError(f"This Slicer is too old: {versions}.", "Use Slicer 5.10 or newer.")
     torch = next((p for p in wrong if p.source == PYTORCH), None)
     pip = [p for p in wrong if p is not torch and (torch is None or p.group == "synthesis")]
     return InstallPlan(torch, tuple(pip))
@@ -136,10 +136,10 @@ def constraints_text(upgraded: Sequence[Package] = ()) -> str:
 
     free = {canonicalize_name(package.name) for package in upgraded}
     lines = set()
-    for found in metadata.distributions():
-        name = canonicalize_name(found.metadata["Name"] or "")
+    for distribution in metadata.distributions():
+        name = canonicalize_name(distribution.metadata["Name"] or "")
         try:
-            version = Version(found.version)
+            version = Version(distribution.version)
         except (InvalidVersion, TypeError):  # a damaged installation that pip cannot name either
             continue
         if name and name not in free:

@@ -105,10 +105,10 @@ def child_python() -> str:
     if "python" in here.name.lower():
         return str(here)
     name = "PythonSlicer.exe" if sys.platform == "win32" else "PythonSlicer"
-    found = here.with_name(name) if here.with_name(name).is_file() else shutil.which(name)
-    if not found:
+    python = here.with_name(name) if here.with_name(name).is_file() else shutil.which(name)
+    if not python:
         raise DependencyError(f"{name} was not found near {here}.", "Reinstall Slicer.")
-    return str(found)
+    return str(python)
 
 
 def child_environment(base: Mapping[str, str], name: str) -> dict[str, str]:

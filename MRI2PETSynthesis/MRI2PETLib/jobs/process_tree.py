@@ -85,12 +85,12 @@ def _strangers(name: str) -> list[int]:
     A brain extractor runs in a session of its own, so the process group does not hold it.
     """
     mark = f"{JOB_VARIABLE}={name}".encode()
-    found = []
+    strangers = []
     for folder in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
             if mark in (folder / "environ").read_bytes().split(b"\0") and int(folder.name) != os.getpid():
-                found.append(int(folder.name))
-    return found
+                strangers.append(int(folder.name))
+    return strangers
 
 
 def end_with_parent() -> None:

@@ -152,10 +152,10 @@ class Bundle:
                 f"The weights of {self.id} are {path.stat().st_size / 1e9:.1f} GB, too large to load."
             )
         content = path.read_bytes()
-        found = hashlib.sha256(content).hexdigest()
-        if found != sha256:
+        digest = hashlib.sha256(content).hexdigest()
+        if digest != sha256:
             raise BundleError(
-                f"The weights of {self.id} ({name}) have checksum {found[:12]}…, "
+                f"The weights of {self.id} ({name}) have checksum {digest[:12]}…, "
                 f"its metadata says {sha256[:12]}….",
                 "The file was altered or is incomplete: get the bundle again from where it came from.",
             )

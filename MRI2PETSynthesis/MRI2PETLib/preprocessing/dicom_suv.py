@@ -131,8 +131,8 @@ def _nuclide(info: pydicom.Dataset) -> Radionuclide | None:
         code = first_item(info, "RadionuclideCodeSequence")
     except TagError:
         return None
-    found = radionuclide_of_code(text(code, "CodingSchemeDesignator"), text(code, "CodeValue"))
-    return found or find_radionuclide(text(code, "CodeMeaning"))
+    nuclide = radionuclide_of_code(text(code, "CodingSchemeDesignator"), text(code, "CodeValue"))
+    return nuclide or find_radionuclide(text(code, "CodeMeaning"))
 
 
 def _decay_s(slices: Sequence[pydicom.Dataset], half_life_s: float, findings: list[Finding]) -> float:
@@ -148,8 +148,8 @@ def _decay_s(slices: Sequence[pydicom.Dataset], half_life_s: float, findings: li
 
 
 def _private_number(data: pydicom.Dataset, group: int, element: int) -> float | None:
-    found: Any = data.get((group, element))
+    content: Any = data.get((group, element))
     try:
-        return float(found.value) if found is not None and float(found.value) > 0 else None
+        return float(content.value) if content is not None and float(content.value) > 0 else None
     except (TypeError, ValueError):
         return None

@@ -120,11 +120,11 @@ def align_pet_to_t1(
     elif register == "auto" and on_grid and not apart:
         findings = judge_sides(poses.best, poses)
     else:
-        found = register_pet_to_t1(
+        registration = register_pet_to_t1(
             pet.image, t1, brain, pet.measured, poses=poses, progress=part_of(progress, 0.4, 1)
         )
-        method, transform = "rigid", found.transform
-        findings = found.verdict.findings + (apart if on_grid else ())
+        method, transform = "rigid", registration.transform
+        findings = registration.verdict.findings + (apart if on_grid else ())
     image, measured = _on_t1(pet, t1, transform)
     coverage = float(sitk.GetArrayViewFromImage(measured)[sitk.GetArrayViewFromImage(brain) > 0].mean())
     findings += _judge_coverage(coverage)

@@ -129,12 +129,12 @@ def search_pet_pose(
     samples = _samples(t1, mask)
     look_up = _LookUp(pet, measured, samples)
     centres = [samples.centre, *_centres(look_up)]
-    found = _search(look_up, False, centres, part_of(progress, 0, 0.5))
+    heads = _search(look_up, False, centres, part_of(progress, 0, 0.5))
     mirror_images = _search(look_up, True, centres, part_of(progress, 0.5, 1))
     objective = look_up.information(mirror=False)
     poses = FoundPoses(
-        best=found[0],
-        other=_best_other(found),
+        best=heads[0],
+        other=_best_other(heads),
         mirrored=mirror_images[0],
         as_it_lies=Pose(np.eye(3), samples.centre, objective(np.eye(3), samples.centre)),
         brain_centre=samples.centre,
@@ -304,10 +304,10 @@ def _search(
     return best_first([*finished, *improved])
 
 
-def _best_other(found: Sequence[Pose]) -> Pose:
+def _best_other(poses: Sequence[Pose]) -> Pose:
     """The best pose that differs from the first one."""
-    none = replace(found[0], information=0.0)
-    return next((pose for pose in found if pose.angle_to(found[0]) > DISTINCT_DEG), none)
+    none = replace(poses[0], information=0.0)
+    return next((pose for pose in poses if pose.angle_to(poses[0]) > DISTINCT_DEG), none)
 
 
 def _improve(information: Objective, start: Pose, looks: int) -> Pose:

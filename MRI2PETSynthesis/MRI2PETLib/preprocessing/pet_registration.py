@@ -77,12 +77,12 @@ def register_pet_to_t1(
     moving, seen = _around_brain(pet, measured, grid, start)
     method = _method(rim, seen)
     transform = _optimise(method, fixed, moving, start, part_of(progress, 0.4, 1))
-    found = poses.pose_of(transform)
-    if found.information < _LEAST_KEPT * poses.best.information:
+    pose = poses.pose_of(transform)
+    if pose.information < _LEAST_KEPT * poses.best.information:
         logger.warning("PET to T1: the fine registration lost the position, that of the search is used")
-        transform, found = start, poses.best
+        transform, pose = start, poses.best
     progress(1, 1, _STAGE)
-    return PetRegistration(transform, Verdict(judge_pose(found, poses)))
+    return PetRegistration(transform, Verdict(judge_pose(pose, poses)))
 
 
 def find_poses(

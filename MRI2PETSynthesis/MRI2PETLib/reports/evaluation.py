@@ -46,7 +46,7 @@ def evaluate_pair(
     about = {}
     with result.attempt(request, reporter.warning):
         case = load_case(paths, settings, progress=part_of(reporter.progress, 0, 0.5))
-        found = evaluate_case(
+        evaluation = evaluate_case(
             case,
             atlases=atlases,
             cubic=cubic_coefficients(bundle_of(case.model)),
@@ -54,11 +54,11 @@ def evaluate_pair(
             fwhm_mm=settings.fwhm_mm,
             progress=part_of(reporter.progress, 0.5, 0.9),
         )
-        reporter.tell(found.verdict)
+        reporter.tell(evaluation.verdict)
         reporter.progress(0.9, 1, "writing the report")
         title = f"{paths.synthetic.name.split('.')[0]}: synthetic against real PET"
         with result.make(request, about) as staging:
-            summary = write_comparison(staging, title, case, found, atlases)
+            summary = write_comparison(staging, title, case, evaluation, atlases)
             about |= {"scales": summary["scales"], "files": _files_of_pair(staging)}
     return _with_paths(output, about)
 

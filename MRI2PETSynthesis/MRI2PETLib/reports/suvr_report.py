@@ -74,7 +74,7 @@ def write_suvr_cohort(
     :return: the agreement of the methods with the real MR over people, every region.
     :raises OutputError: if the folder cannot be written to; then nothing is left in it.
     """
-    rows = person_rows([(case.subject, case.group, found.rows) for case, found in measured])
+    rows = person_rows([(case.subject, case.group, result.rows) for case, result in measured])
     agreement, levels = agreement_table(rows), level_table(rows)
     content = {
         "regions": files.describe_plan(setup.plan),
@@ -100,7 +100,7 @@ def write_suvr_cohort(
         levels=_levels(rows),
         provenance=provenance_lines({}, {}),
     )
-    scans = ((case.case, case.subject, case.group, *row) for case, found in measured for row in found.rows)
+    scans = ((case.case, case.subject, case.group, *row) for case, result in measured for row in result.rows)
     with staged_folder(folder, last=REPORT) as staging:
         write_table(staging / files.TABLE, ("case", "subject", "group", *SuvrRow._fields), scans)
         write_rows(staging / "levels.csv", levels)

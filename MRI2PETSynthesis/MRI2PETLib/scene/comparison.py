@@ -128,14 +128,14 @@ def color_names(scene: slicer.vtkMRMLScene, title: str, names: Mapping[int, str]
 
 def _comparison_ids(scene: slicer.vtkMRMLScene, pet: Any) -> list[str]:
     """All nodes of the present comparison: also series and tables of its charts, display and storage."""
-    found = result_nodes(scene, pet.GetID())
-    ids = [getattr(found, role) for role in _REPLACED]
+    nodes = result_nodes(scene, pet.GetID())
+    ids = [getattr(nodes, role) for role in _REPLACED]
     for n in range(pet.GetNumberOfNodeReferences(LABELS)):
         labels = pet.GetNthNodeReference(LABELS, n)
         if labels is not None:
             ids += [labels.GetID(), labels.GetDisplayNode().GetColorNodeID()]
     for role in ("scatter", "bland_altman"):
-        chart = scene.GetNodeByID(getattr(found, role)) if getattr(found, role) else None
+        chart = scene.GetNodeByID(getattr(nodes, role)) if getattr(nodes, role) else None
         if chart is not None:
             for n in range(chart.GetNumberOfPlotSeriesNodes()):
                 series = chart.GetNthPlotSeriesNode(n)
@@ -146,9 +146,9 @@ def _comparison_ids(scene: slicer.vtkMRMLScene, pet: Any) -> list[str]:
 
 def _own_ids(node: Any) -> list[str]:
     """Display and storage nodes of a node: the scene would keep them."""
-    found = []
+    ids = []
     if node.IsA("vtkMRMLDisplayableNode"):
-        found += [node.GetNthDisplayNodeID(n) for n in range(node.GetNumberOfDisplayNodes())]
+        ids += [node.GetNthDisplayNodeID(n) for n in range(node.GetNumberOfDisplayNodes())]
     if node.IsA("vtkMRMLStorableNode"):
-        found += [node.GetNthStorageNodeID(n) for n in range(node.GetNumberOfStorageNodes())]
-    return [i for i in found if i]
+        ids += [node.GetNthStorageNodeID(n) for n in range(node.GetNumberOfStorageNodes())]
+    return [i for i in ids if i]

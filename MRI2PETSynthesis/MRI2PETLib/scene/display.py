@@ -76,9 +76,9 @@ def normdiff_color_node(scene: slicer.vtkMRMLScene) -> Any:
     islands, for slice views know no partial opacity of a colour. Slicer's own diverging table is a file that
     not every installation has.
     """
-    found = scene.GetFirstNodeByName(NORMDIFF_COLORS)
-    if found is not None and found.IsA("vtkMRMLColorTableNode"):
-        return found
+    colors = scene.GetFirstNodeByName(NORMDIFF_COLORS)
+    if colors is not None and colors.IsA("vtkMRMLColorTableNode"):
+        return colors
     node = scene.AddNewNodeByClass("vtkMRMLColorTableNode", NORMDIFF_COLORS)
     node.SetTypeToUser()
     node.SetAttribute("Category", "MRI2PET")

@@ -153,8 +153,8 @@ def write_synthetic(node: Any, path: Path) -> None:
     :param path: of a NIfTI file.
     :raises InputError: if the node is not one of ours.
     """
-    found = node.GetAttribute(PREFIX + "Provenance")
-    if not is_synthetic(node) or found is None:
+    provenance = node.GetAttribute(PREFIX + "Provenance")
+    if not is_synthetic(node) or provenance is None:
         raise InputError(f"{node.GetName()} was not synthesised here.", "Choose a synthetic PET.")
     about = {
         "Synthetic": True,
@@ -163,6 +163,6 @@ def write_synthetic(node: Any, path: Path) -> None:
         "Units": node.GetAttribute(PREFIX + "Unit"),
         "TracerName": node.GetAttribute(PREFIX + "Result"),
         "Simulated": is_simulated(node),
-        "Provenance": json.loads(found),
+        "Provenance": json.loads(provenance),
     }
     write_image(image_of(node), path, about)

@@ -77,12 +77,12 @@ def set_unit(node: Any, unit: str, meaning: str = "") -> None:
         node.SetVoxelValueUnits(_coded(_UNITS[unit]))
 
 
-def set_provenance(node: Any, unit: str, found: Mapping[str, Any], notes: Sequence[str] = ()) -> None:
+def set_provenance(node: Any, unit: str, provenance: Mapping[str, Any], notes: Sequence[str] = ()) -> None:
     """Write what made a synthetic image into the node's attributes.
 
-    :param found: ``Provenance`` of the sidecar; ``notes``: what was noticed, such as a change of device.
+    :param provenance: ``Provenance`` of the sidecar; ``notes``: what was noticed, such as a change of device.
     """
-    model = found.get("model") or {}
+    model = provenance.get("model") or {}
     short = {
         "Synthetic": "true",
         "Unit": unit,
@@ -90,11 +90,11 @@ def set_provenance(node: Any, unit: str, found: Mapping[str, Any], notes: Sequen
         "ModelVersion": model.get("version"),
         "ModelSha256": model.get("sha256"),
         "ModelIntendedUse": model.get("intended_use"),
-        "Version": found.get("version"),
-        "Device": found.get("device"),
-        "Seconds": (found.get("seconds") or {}).get("total"),
+        "Version": provenance.get("version"),
+        "Device": provenance.get("device"),
+        "Seconds": (provenance.get("seconds") or {}).get("total"),
         "Notes": "\n".join(notes) or None,
-        "Provenance": json.dumps(found, ensure_ascii=False),
+        "Provenance": json.dumps(provenance, ensure_ascii=False),
     }
     for name, value in short.items():
         if value is not None:

@@ -36,14 +36,14 @@ def jump_to(scene: slicer.vtkMRMLScene, point_ras: Sequence[float]) -> None:
 def regions_at(scene: slicer.vtkMRMLScene, pet_id: str, point_ras: Sequence[float]) -> list[tuple[str, str]]:
     """Parcellation and region that hold a point, one a parcellation; empty outside of all regions."""
     pet = scene.GetNodeByID(pet_id)
-    found = []
+    regions = []
     for n in range(pet.GetNumberOfNodeReferences(LABELS) if pet is not None else 0):
         labels = pet.GetNthNodeReference(LABELS, n)
         value = _voxel(labels, point_ras)
         if value:
             names = labels.GetDisplayNode().GetColorNode()
-            found.append((labels.GetAttribute(PREFIX + "Parcellation"), names.GetColorName(int(value))))
-    return found
+            regions.append((labels.GetAttribute(PREFIX + "Parcellation"), names.GetColorName(int(value))))
+    return regions
 
 
 def readout_at_point(scene: slicer.vtkMRMLScene, pet_id: str | None, point_ras: Sequence[float]) -> str:
@@ -129,16 +129,16 @@ def _masks(node: Any, reference: sitk.Image) -> Iterator[tuple[str, sitk.Image]]
         yield name, mask_of_segment(node, segment_id, reference)
 
 
-def _line(name: str, found: RoiReadout) -> str:
-    unit = found.unit
+def _line(name: str, roi: RoiReadout) -> str:
+    unit = roi.unit
     parts = [
-        f"{found.volume_ml:.3g} mL",
-        f"synthetic {found.mean_synthetic:.3g} {unit}, real {found.mean_real:.3g} {unit}",
-        *(f"{m.heading} {_number(found.metrics[name])}" for name, m in region_metrics(shown=True).items()),
-        f"contrast to the rest of the brain {_number(found.cnr_synthetic)}, real {_number(found.cnr_real)}",
+        f"{roi.volume_ml:.3g} mL",
+        f"synthetic {roi.mean_synthetic:.3g} {unit}, real {roi.mean_real:.3g} {unit}",
+        *(f"{m.heading} {_number(roi.metrics[name])}" for name, m in region_metrics(shown=True).items()),
+        f"contrast to the rest of the brain {_number(roi.cnr_synthetic)}, real {_number(roi.cnr_real)}",
     ]
-    if found.outside_ml > 0:
-        parts.append(f"{found.outside_ml:.3g} mL outside the brain left out")
+    if roi.outside_ml > 0:
+        parts.append(f"{roi.outside_ml:.3g} mL outside the brain left out")
     return f"{name}: " + "; ".join(parts)
 
 

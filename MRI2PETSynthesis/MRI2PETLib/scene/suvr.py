@@ -157,9 +157,9 @@ def add_suvr(scene: slicer.vtkMRMLScene, files: Mapping[str, Any], pet: Any = No
             join_study(scene, node, pet)
             if content["Simulated"]:
                 node.SetAttribute(PREFIX + "Simulated", "true")
-    found = suvr_nodes(scene, regions.GetID())
-    assert found is not None
-    return found
+    own_nodes = suvr_nodes(scene, regions.GetID())
+    assert own_nodes is not None
+    return own_nodes
 
 
 def suvr_summary(scene: slicer.vtkMRMLScene, nodes: SuvrNodes) -> str:

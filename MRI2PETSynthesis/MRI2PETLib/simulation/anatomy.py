@@ -82,12 +82,12 @@ def _near_brain(grid: Grid, deformation: Deformation) -> NDArray[np.bool_]:
     coarse = Grid((i, j, k), (x, y, z), grid.origin)
     wide, template_grid = _wide_mask()
     points = deformation.to_template(coarse.points())
-    found = (sample(wide, template_grid.index(points)) > 0.5).reshape(coarse.shape)
+    near = (sample(wide, template_grid.index(points)) > 0.5).reshape(coarse.shape)
     for axis in range(3):
-        found = np.repeat(found, stride, axis)
+        near = np.repeat(near, stride, axis)
     # A coarse sample stands for the voxels that follow it, so centre its block.
-    found = np.roll(found, -(stride // 2), (0, 1, 2))
-    result: NDArray[np.bool_] = found[tuple(slice(n) for n in grid.shape)]
+    near = np.roll(near, -(stride // 2), (0, 1, 2))
+    result: NDArray[np.bool_] = near[tuple(slice(n) for n in grid.shape)]
     return result
 
 

@@ -158,17 +158,17 @@ def _claim(folder: Path, settings: Mapping[str, Any]) -> None:
     description = folder / "dataset_description.json"
     if description.is_file():
         try:
-            found = json.loads(description.read_text(encoding="utf-8")).get("SimulationSettings")
+            settings_before = json.loads(description.read_text(encoding="utf-8")).get("SimulationSettings")
         except (ValueError, AttributeError):
-            found = None
-        if found is None:
+            settings_before = None
+        if settings_before is None:
             raise InputError(f"{folder} holds another dataset.", "Choose another output folder.")
-        if found != settings:
-            keys = [*settings, *(k for k in found if k not in settings)]
+        if settings_before != settings:
+            keys = [*settings, *(k for k in settings_before if k not in settings)]
             differing = [
-                f"{k} {found.get(k)} there, {settings.get(k)} now"
+                f"{k} {settings_before.get(k)} there, {settings.get(k)} now"
                 for k in keys
-                if found.get(k) != settings.get(k)
+                if settings_before.get(k) != settings.get(k)
             ]
             raise InputError(
                 f"{folder} was simulated with other settings: {'; '.join(differing)}.",

@@ -70,7 +70,7 @@ def person_rows(scans: Sequence[tuple[str, str, Sequence[SuvrRow]]]) -> list[Per
             if row.suvr is not None and row.role != REFERENCE:
                 key = (subject, group, row.method, row.region, row.role)
                 values.setdefault(key, []).append(row.suvr)
-    return [PersonRow(*key, float(np.mean(found))) for key, found in values.items()]
+    return [PersonRow(*key, float(np.mean(suvrs))) for key, suvrs in values.items()]
 
 
 def agreement_table(rows: Sequence[PersonRow]) -> list[AgreementRow]:
@@ -105,17 +105,17 @@ def level_table(rows: Sequence[PersonRow]) -> list[LevelRow]:
         for (role, region), by_method in _by_region([r for r in rows if r.group == group]).items():
             for method in METHODS:
                 if method in by_method:
-                    found = mean_sd(list(by_method[method].values()))
-                    table.append(LevelRow(group, region, role, method, found.n, found.mean, found.sd))
+                    level = mean_sd(list(by_method[method].values()))
+                    table.append(LevelRow(group, region, role, method, level.n, level.mean, level.sd))
     return table
 
 
 def _by_region(rows: Sequence[PersonRow]) -> dict[tuple[str, str], dict[str, dict[str, float]]]:
     """(role, region) -> method -> subject -> SUVR."""
-    found: dict[tuple[str, str], dict[str, dict[str, float]]] = {}
+    regions: dict[tuple[str, str], dict[str, dict[str, float]]] = {}
     for row in rows:
-        found.setdefault((row.role, row.region), {}).setdefault(row.method, {})[row.subject] = row.suvr
-    return found
+        regions.setdefault((row.role, row.region), {}).setdefault(row.method, {})[row.subject] = row.suvr
+    return regions
 
 
 def _paired(own: Mapping[str, float], real: Mapping[str, float]) -> np.ndarray:

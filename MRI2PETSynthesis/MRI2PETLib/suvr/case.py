@@ -107,13 +107,13 @@ def quantify(paths: SuvrPaths, setup: SuvrSetup, *, progress: ProgressCallback =
     for number, (name, step) in enumerate(steps.items()):
         part = part_of(progress, 0.02 + 0.98 * number / len(steps), 0.02 + 0.98 * (number + 1) / len(steps))
         try:
-            found = step(part)
-            labels = pull_atlas(setup.plan, pet.image, found.pet_to_template)
+            answer = step(part)
+            labels = pull_atlas(setup.plan, pet.image, answer.pet_to_template)
             rows = regional_suvr(
                 pet.image,
                 labels,
                 setup.plan,
-                found.template_to_pet,
+                answer.template_to_pet,
                 method=name,
                 measured=pet.measured,
             )
@@ -123,8 +123,8 @@ def quantify(paths: SuvrPaths, setup: SuvrSetup, *, progress: ProgressCallback =
             failed[name] = error.message
             verdict += (Finding("warn", "suvr-method", f"{name}: {error.message}", error.hint),)
             continue
-        methods[name] = Quantified(found, labels, rows)
-        verdict += (replace(f, message=f"{name}: {f.message}") for f in found.verdict.findings)
+        methods[name] = Quantified(answer, labels, rows)
+        verdict += (replace(f, message=f"{name}: {f.message}") for f in answer.verdict.findings)
     progress(1, 1, "measured")
     return CaseSuvr(pet, t1, methods, failed, verdict)
 

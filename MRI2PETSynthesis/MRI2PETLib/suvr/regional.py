@@ -95,7 +95,7 @@ def plan_regions(
 
 
 def _chosen(atlas: Parcellation, wanted: str, role: str) -> tuple[int, ...]:
-    found: list[int] = []
+    labels: list[int] = []
     for word in (w.strip() for w in wanted.split(",")):
         matching = [
             label
@@ -109,8 +109,8 @@ def _chosen(atlas: Parcellation, wanted: str, role: str) -> tuple[int, ...]:
                 f"The atlas {atlas.name!r} has no region {word!r} (for the {role} region).",
                 f"Regions are named like: {', '.join(close)}. Patterns such as '*cerebellum*' work too.",
             )
-        found += [label for label in matching if label not in found]
-    return tuple(found)
+        labels += [label for label in matching if label not in labels]
+    return tuple(labels)
 
 
 def _grey_matter_only(atlas: Parcellation) -> Parcellation:

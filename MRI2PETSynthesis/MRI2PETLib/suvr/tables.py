@@ -19,13 +19,13 @@ def region_columns(rows: Sequence[SuvrRow]) -> dict[str, list[Any]]:
     real MR.
     """
     methods = [m for m in METHODS if any(row.method == m for row in rows)]
-    found = {(row.method, (row.role, row.region)): row for row in rows}
+    by_place = {(row.method, (row.role, row.region)): row for row in rows}
     keys = list(dict.fromkeys((row.role, row.region) for row in rows))
     columns: dict[str, list[Any]] = {
         "region": [f"{region} (reference)" if role == REFERENCE else region for role, region in keys],
-        "volume (mL)": [found[methods[0], key].volume_ml for key in keys],
+        "volume (mL)": [by_place[methods[0], key].volume_ml for key in keys],
     }
-    values = {m: [found[m, key].suvr for key in keys] for m in methods}
+    values = {m: [by_place[m, key].suvr for key in keys] for m in methods}
     columns |= {f"SUVR, {m}": values[m] for m in methods}
     if REAL_MR in methods:
         for method in methods[1:]:
@@ -34,7 +34,8 @@ def region_columns(rows: Sequence[SuvrRow]) -> dict[str, list[Any]]:
                 for own, gold in zip(values[method], values[REAL_MR])
             ]
     reasons = [
-        "; ".join(dict.fromkeys(row.reason for m in methods if (row := found[m, key]).reason)) for key in keys
+        "; ".join(dict.fromkeys(row.reason for m in methods if (row := by_place[m, key]).reason))
+        for key in keys
     ]
     return columns | ({"remark": reasons} if any(reasons) else {})
 

@@ -44,17 +44,17 @@ def find_cases(inputs: Sequence[Path | str]) -> list[Case]:
 
     :raises InputError: if a path does not exist or a folder holds nothing that can be used.
     """
-    found: list[tuple[Path, Path]] = []
+    images: list[tuple[Path, Path]] = []
     for item in map(Path, inputs):
         if item.is_dir():
-            found += _in_folder(item)
+            images += _in_folder(item)
         else:
             check_regular(item)
             if part := _complex_part(item):
                 message = f"{item} is the {part} of a complex image (part-{part}), not a T1."
                 raise InputError(message, "Give the magnitude.")
-            found.append((item, Path(".")))
-    unique = list({(t1.absolute(), folder): (t1, folder) for t1, folder in found}.values())
+            images.append((item, Path(".")))
+    unique = list({(t1.absolute(), folder): (t1, folder) for t1, folder in images}.values())
     names = _tell_apart(
         [_name(t1) for t1, _ in unique], [file_name(t1.resolve().parent.name) for t1, _ in unique]
     )

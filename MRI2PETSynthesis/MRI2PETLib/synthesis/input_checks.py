@@ -164,8 +164,8 @@ _UNIT_CODES = (
 
 def worst_level(checks: Sequence[Check]) -> CheckLevel:
     """The light of all checks together; *not checked* counts as ok."""
-    found = {check.level for check in checks}
-    return "refuse" if "refuse" in found else "warn" if "warn" in found else "ok"
+    levels = {check.level for check in checks}
+    return "refuse" if "refuse" in levels else "warn" if "warn" in levels else "ok"
 
 
 def refusal(checks: Sequence[Check]) -> MRI2PETError | None:
@@ -190,9 +190,9 @@ def _share_inside(a: sitk.Image, b: sitk.Image) -> float:
     steps = [(np.arange(_LATTICE) + 0.5) / _LATTICE * n - 0.5 for n in a.GetSize()]
     index = np.stack(np.meshgrid(*steps, indexing="ij")).reshape(3, -1)
     points = to_world @ index + (origin - origin_b)[:, None]
-    found = np.linalg.solve(to_world_b, points)
+    inside = np.linalg.solve(to_world_b, points)
     size = np.array(b.GetSize())[:, None]
-    return float(((found >= -0.5) & (found <= size - 0.5)).all(axis=0).mean())
+    return float(((inside >= -0.5) & (inside <= size - 0.5)).all(axis=0).mean())
 
 
 def _index_to_world(image: sitk.Image) -> tuple[np.ndarray, np.ndarray]:
@@ -219,8 +219,8 @@ def _values(raw: RawImage, kind: Kind) -> Iterable[Finding]:
 
 
 def _field_of_view(raw: RawImage, t1: sitk.Image) -> Iterable[Finding]:
-    found = judge_field_of_view(t1)
-    return found if found else image_checks.check_field_of_view(raw, "t1")
+    finding = judge_field_of_view(t1)
+    return finding if finding else image_checks.check_field_of_view(raw, "t1")
 
 
 def _unit(pet: sitk.Image, unit: str | None) -> Iterable[Finding]:
@@ -231,12 +231,12 @@ def _unit(pet: sitk.Image, unit: str | None) -> Iterable[Finding]:
 
 
 def _synthetic(t1: bool, pet: bool) -> list[Finding]:
-    found = []
+    findings = []
     for is_so, what in ((t1, "T1"), (pet, "PET")):
         if is_so:
             message = f"The {what} says of itself that a model made it: it is no measurement."
-            found.append(Finding("refuse", "synthetic-input", message, f"Choose a measured {what}."))
-    return found
+            findings.append(Finding("refuse", "synthetic-input", message, f"Choose a measured {what}."))
+    return findings
 
 
 def _overlap(share: float) -> list[Finding]:
@@ -259,28 +259,28 @@ def _check_brain(
     from MRI2PETLib.preprocessing.brain_mask import extract_brain
 
     end = 1.0 if pet is None else 0.6
-    found = checks.read(BRAIN, lambda: extract_brain(t1, mask=mask, progress=part_of(progress, 0, end)))
-    if found is None:
+    extraction = checks.read(BRAIN, lambda: extract_brain(t1, mask=mask, progress=part_of(progress, 0, end)))
+    if extraction is None:
         return
     by_check: dict[str, list[Finding]] = {CONTRAST: [], FIELD: [], BRAIN: []}
-    for finding in found.verdict.findings:
+    for finding in extraction.verdict.findings:
         by_check[_CHECK_OF.get(finding.code, BRAIN)].append(finding)
-    correlation = found.measures.get("template_correlation")
+    correlation = extraction.measures.get("template_correlation")
     if correlation is not None and not any(f.level == "refuse" for f in by_check[BRAIN]):
         checks.add(CONTRAST, by_check[CONTRAST], f"T1-weighted (r = {correlation:.2f} with a T1 template).")
     elif by_check[CONTRAST]:
         checks.add(CONTRAST, by_check[CONTRAST])
     checks.merge(FIELD, by_check[FIELD])
-    checks.add(BRAIN, by_check[BRAIN], f"{found.measures['volume_ml']:.0f} mL ({found.method}).")
-    stripped = found.method == "stripped"
+    checks.add(BRAIN, by_check[BRAIN], f"{extraction.measures['volume_ml']:.0f} mL ({extraction.method}).")
+    stripped = extraction.method == "stripped"
     checks.set(STRIPPED, "ok", "Already stripped: its own outline is used." if stripped else "Whole head.")
-    if found.method == "given":
+    if extraction.method == "given":
         checks.set(STRIPPED, "not checked", "A brain mask was given.")
-    if pet is not None and found.verdict.level != "refuse":
+    if pet is not None and extraction.verdict.level != "refuse":
         aligned = checks.read(
             OVERLAP,
             lambda: align_pet_to_t1(
-                pet, t1, found.mask, register=register, progress=part_of(progress, 0.6, 1)
+                pet, t1, extraction.mask, register=register, progress=part_of(progress, 0.6, 1)
             ),
         )
         if aligned is not None:
@@ -296,13 +296,13 @@ class _Checks:
     """The lights while they are being set."""
 
     def __init__(self) -> None:
-        self._found: dict[str, Check] = {}
+        self._by_name: dict[str, Check] = {}
 
     def set(self, name: str, level: CheckLevel, message: str = "", hint: str = "") -> None:
-        self._found[name] = Check(name, level, message, hint)
+        self._by_name[name] = Check(name, level, message, hint)
 
     def level(self, name: str) -> CheckLevel:
-        return self._found[name].level if name in self._found else "not checked"
+        return self._by_name[name].level if name in self._by_name else "not checked"
 
     def add(self, name: str, findings: Iterable[Finding], message: str = "") -> None:
         """The light of a check that ran; ``message`` when nothing was found."""
@@ -320,9 +320,9 @@ class _Checks:
 
     def run(self, name: str, check: Any, message: str) -> None:
         """Run a check that returns findings or raises."""
-        found = self.read(name, lambda: tuple(check()))
-        if found is not None:
-            self.add(name, found, message)
+        results = self.read(name, lambda: tuple(check()))
+        if results is not None:
+            self.add(name, results, message)
 
     def read(self, name: str, action: Any) -> Any:
         """The result of an action, or ``None`` with the light on *refuse* when it says that it cannot."""
@@ -336,8 +336,8 @@ class _Checks:
         """Checks from elsewhere; what refuses already stays."""
         for check in checks:
             if self.level(check.name) != "refuse":
-                self._found[check.name] = check
+                self._by_name[check.name] = check
 
     def in_order(self, otherwise: str = "") -> list[Check]:
         """One check for each name."""
-        return [self._found.get(name, Check(name, "not checked", otherwise)) for name in NAMES]
+        return [self._by_name.get(name, Check(name, "not checked", otherwise)) for name in NAMES]

@@ -34,16 +34,16 @@ def read_parcellation(path: Path | str, labels: Path | str | None = None, *, spa
     path = Path(path)
     loaded = read_image(path, kind="labels")
     values = [int(v) for v in np.unique(sitk.GetArrayViewFromImage(loaded.image)) if v != 0]
-    found = _segment_names(path) if labels is None else read_label_table(labels)
+    region_names = _segment_names(path) if labels is None else read_label_table(labels)
     table = labels
-    if found is None:
-        table, found = _table_beside(path)
-        if found is None:
+    if region_names is None:
+        table, region_names = _table_beside(path)
+        if region_names is None:
             raise InputError(
                 f"{path} is a label map without names: there is no label table beside it.",
                 "Give one with --labels (CSV, TSV, JSON, or the table of FreeSurfer, Slicer or ITK-SNAP).",
             )
-    names, findings = found.names, found.findings
+    names, findings = region_names.names, region_names.findings
     if not set(values) & set(names):
         raise InputError(
             f"The label table {table or path} names none of the {len(values)} labels of {path} "

@@ -257,13 +257,13 @@ def _centres_x(image: sitk.Image) -> dict[int, float]:
     """RAS x (mm) of the centre of every label but 0."""
     array = sitk.GetArrayViewFromImage(image)
     where = np.nonzero(array)
-    found, index = np.unique(array[where], return_inverse=True)
+    labels, index = np.unique(array[where], return_inverse=True)
     count = np.bincount(index)
     k, j, i = (np.bincount(index, weights=axis) / count for axis in where)
     points = (
         image.TransformContinuousIndexToPhysicalPoint(p) for p in zip(i.tolist(), j.tolist(), k.tolist())
     )
-    return {int(label): -point[0] for label, point in zip(found, points)}
+    return {int(label): -point[0] for label, point in zip(labels, points)}
 
 
 def region_voxels(

@@ -72,10 +72,10 @@ class Manifest:
 
     def noting(self, more: Mapping[str, Sequence[Finding]]) -> Manifest:
         """The same manifest with more findings."""
-        found = {name: tuple(items) for name, items in self.findings.items()}
+        findings = {name: tuple(items) for name, items in self.findings.items()}
         for name, items in more.items():
-            found[name] = found.get(name, ()) + tuple(items)
-        return replace(self, findings=found)
+            findings[name] = findings.get(name, ()) + tuple(items)
+        return replace(self, findings=findings)
 
     def with_window(self, window_min: tuple[float, float]) -> Manifest:
         """The same manifest with a window for the cases that state none."""
@@ -111,17 +111,19 @@ def read_dataset(
         cases = [_case(row, table.parent) for row in listed.rows]
         return Manifest(_sorted(cases), about=listed.findings, names_people=listed.names_people)
     is_bids = any(dataset.glob("sub-*/anat")) or any(dataset.glob("sub-*/ses-*/anat"))
-    found = _from_bids(dataset) if is_bids else Manifest(tuple(_from_folders(dataset)), names_people=False)
-    names = [case.case for case in found.cases]
+    manifest = _from_bids(dataset) if is_bids else Manifest(tuple(_from_folders(dataset)), names_people=False)
+    names = [case.case for case in manifest.cases]
     if not names:
         raise InputError(
             f"{dataset} holds no case.",
             "Expected: a manifest.csv, a BIDS dataset, or folders that hold T1.nii.gz and PET.nii.gz.",
         )
     check_case_names(names, str(dataset))
-    named = {case.case: case.subject for case in found.cases if case.subject}
+    named = {case.case: case.subject for case in manifest.cases if case.subject}
     keys = subject_keys(names, subject_pattern, {**named, **(overrides or {})})
-    return replace(found, cases=_sorted([replace(case, subject=keys[case.case]) for case in found.cases]))
+    return replace(
+        manifest, cases=_sorted([replace(case, subject=keys[case.case]) for case in manifest.cases])
+    )
 
 
 def _sorted(cases: Sequence[TrainingCase]) -> tuple[TrainingCase, ...]:
@@ -139,11 +141,11 @@ def write_manifest(
     extra = sorted({column for row in (prepared or {}).values() for column in row})
     rows = []
     for case in manifest.cases:
-        found = manifest.findings.get(case.case, ())
-        worst = max((f.level for f in found), key=("ok", "warn", "refuse").index, default="ok")
+        findings = manifest.findings.get(case.case, ())
+        worst = max((f.level for f in findings), key=("ok", "warn", "refuse").index, default="ok")
         values = [getattr(case, name) for name in names]
         values = [v.resolve() if isinstance(v, Path) else v for v in values]
-        told = " ".join(f"{f.message} {f.hint}".strip() for f in found)
+        told = " ".join(f"{f.message} {f.hint}".strip() for f in findings)
         row = (prepared or {}).get(case.case, {})
         rows.append([*values, worst, told, *(row.get(column) for column in extra)])
     return write_table(path, [*names, "level", "findings", *extra], rows)
@@ -222,9 +224,9 @@ def _pick(folder: Path, exact: str, loose: str) -> list[Path]:
     """The images (or DICOM folders) whose name is ``exact``, or else those that match ``loose``."""
     entries = sorted(p for p in folder.iterdir() if p.is_dir() or (is_image(p) and not is_output(p)))
     for test in (rf"^{exact}$", loose):
-        found = [p for p in entries if re.search(test, image_stem(p), re.IGNORECASE)]
-        if found:
-            return found
+        matching = [p for p in entries if re.search(test, image_stem(p), re.IGNORECASE)]
+        if matching:
+            return matching
     return []
 
 
@@ -232,8 +234,8 @@ def _images(folder: Path, pattern: str) -> list[Path]:
     return sorted(p for p in folder.glob(pattern) if is_image(p) and not is_output(p))
 
 
-def _ambiguous(found: Sequence[Path], what: str) -> str:
-    if len(found) < 2:
+def _ambiguous(paths: Sequence[Path], what: str) -> str:
+    if len(paths) < 2:
         return ""
-    names = ", ".join(p.name for p in found[:3])
-    return f"{len(found)} images could be the {what} ({names}): name one in a manifest"
+    names = ", ".join(p.name for p in paths[:3])
+    return f"{len(paths)} images could be the {what} ({names}): name one in a manifest"

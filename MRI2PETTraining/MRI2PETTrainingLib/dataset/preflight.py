@@ -178,7 +178,7 @@ def check_copies(prepared: Sequence[Prepared]) -> None:
 def _volume_findings(prepared: Sequence[Prepared]) -> dict[str, list[Finding]]:
     """Warn about scans of one person whose brains differ in size."""
     first: dict[str, Prepared] = {}
-    found: dict[str, list[Finding]] = defaultdict(list)
+    findings: dict[str, list[Finding]] = defaultdict(list)
     for entry in sorted(prepared, key=lambda p: p.case.case):
         reference = first.setdefault(entry.case.subject, entry)
         a, b = reference.about["brain_ml"], entry.about["brain_ml"]
@@ -188,8 +188,8 @@ def _volume_findings(prepared: Sequence[Prepared]) -> dict[str, list[Finding]]:
                 f"{entry.case.subject!r} {a:.0f} mL: two people under one id?"
             )
             hint = "Look at both T1s and correct the subject."
-            found[entry.case.case].append(Finding("warn", "brain-volume", message, hint))
-    return found
+            findings[entry.case.case].append(Finding("warn", "brain-volume", message, hint))
+    return findings
 
 
 def _refused(manifest: Manifest) -> dict[str, str]:

@@ -115,12 +115,12 @@ def preset_names() -> list[str]:
 
 def _by_name() -> dict[str, tuple[Path, str]]:
     """File and family of each shipped preset."""
-    found = {}
+    presets = {}
     for path in _FOLDER.glob("*.json"):
         content = json.loads(path.read_text(encoding="utf-8"))
         for family in content.get("families", {content["family"]: {}}):
-            found[_name(path.stem, family, content["family"])] = (path, family)
-    return found
+            presets[_name(path.stem, family, content["family"])] = (path, family)
+    return presets
 
 
 def _name(stem: str, family: str, default: str) -> str:

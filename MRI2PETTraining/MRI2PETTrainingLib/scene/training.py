@@ -154,8 +154,8 @@ class TrainingNodes:
     def _charts(self, view: RunView) -> None:
         """Charts of the folds that have curves."""
         for tag, (column, title, axis, legend) in _CHARTS.items():
-            found = [self.node(f"{tag} {status.fold.number}") for status in view.folds]
-            series = [one for one in found if one is not None]
+            tables = [self.node(f"{tag} {status.fold.number}") for status in view.folds]
+            series = [one for one in tables if one is not None]
             if not series:
                 continue
             chart = self.node(tag)
