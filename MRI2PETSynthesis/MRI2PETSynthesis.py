@@ -15,7 +15,7 @@ from slicer.ScriptedLoadableModule import (
 )
 from slicer.util import VTKObservationMixin
 
-from MRI2PETLib.jobs.run_state import RunState, shown
+from MRI2PETLib.jobs.run_state import RunState, window_state
 from MRI2PETLib.scene.job import Finished
 from MRI2PETLib.scene.run import Request
 from MRI2PETSynthesisUI.logic import MRI2PETSynthesisLogic, MRI2PETSynthesisParameterNode
@@ -231,7 +231,7 @@ class MRI2PETSynthesisWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if self._parameterNode is None:
             return
         missing = self.setupPanel.missingMessage() or self.logic.missing(self._parameterNode)
-        window = shown(self._state, missing)
+        window = window_state(self._state, missing)
         apply, compare = self.ui.applyButton, self.ui.compareButton
         apply.text = _("Cancel") if self._state.is_busy else _("Apply")
         apply.enabled = window.may_start or window.may_cancel

@@ -192,9 +192,9 @@ class MRI2PETTrainingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._chosen = (node.dataset, node.run, node.subjectPattern)
         self._typing.stop()
         self.ui.logText.clear()
-        asked = self.logic.request(node)
-        choice = self.session.choose(asked)
-        if choice != asked:
+        request = self.logic.request(node)
+        choice = self.session.choose(request)
+        if choice != request:
             self.logic.showRequest(node, choice)
             self._chosen = (node.dataset, node.run, node.subjectPattern)
             self._typing.stop()
@@ -247,25 +247,25 @@ class MRI2PETTrainingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if self._parameterNode is None:
             return
         missing = self.setupPanel.missingMessage() or self.logic.missing(self._parameterNode)
-        shown = window(self.session.state, self.session.view, missing)
+        view = window(self.session.state, self.session.view, missing)
         ui = self.ui
         texts = {"Start": _("Start"), "Resume": _("Resume"), "Stop": _("Stop")}
-        ui.startButton.text = texts[shown.primary]
-        ui.startButton.enabled = shown.primary_enabled
-        ui.startButton.toolTip = shown.primary_tip
-        ui.checkButton.enabled = shown.may_check
-        ui.checkButton.toolTip = shown.check_tip
+        ui.startButton.text = texts[view.primary]
+        ui.startButton.enabled = view.primary_enabled
+        ui.startButton.toolTip = view.primary_tip
+        ui.checkButton.enabled = view.may_check
+        ui.checkButton.toolTip = view.check_tip
         settings = (ui.presetComboBox, ui.foldsSpinBox, ui.datasetEdit, ui.datasetFolderButton)
         for control in (*settings, ui.datasetTableButton, ui.initComboBox, ui.advancedButton):
-            control.enabled = shown.inputs_enabled
+            control.enabled = view.inputs_enabled
         for control in (ui.runEdit, ui.runFolderButton, ui.deviceComboBox):
-            control.enabled = shown.folder_enabled
-        ui.reportButton.enabled = shown.has_report
-        ui.useButton.enabled = shown.may_use
-        ui.progressBar.visible = shown.common.bar_visible
-        ui.progressBar.maximum = 0 if shown.common.percent is None else 100
-        ui.progressBar.value = shown.common.percent or 0
-        ui.statusLabel.text = shown.common.status
+            control.enabled = view.folder_enabled
+        ui.reportButton.enabled = view.has_report
+        ui.useButton.enabled = view.may_use
+        ui.progressBar.visible = view.common.bar_visible
+        ui.progressBar.maximum = 0 if view.common.percent is None else 100
+        ui.progressBar.value = view.common.percent or 0
+        ui.statusLabel.text = view.common.status
         self.dataset.show(self.session)
         self.results.show(self.session)
 
@@ -290,8 +290,8 @@ class MRI2PETTrainingLogic(ScriptedLoadableModuleLogic):
     def open(self, onState=None, onLog=None, onFinished=None) -> TrainingSession:
         """The session that this logic watches."""
         callbacks = {"on_state": onState, "on_log": onLog, "on_finished": onFinished}
-        given = {name: call for name, call in callbacks.items() if call is not None}
-        self.session = TrainingSession(slicer.mrmlScene, python=child_python(), **given)
+        listeners = {name: call for name, call in callbacks.items() if call is not None}
+        self.session = TrainingSession(slicer.mrmlScene, python=child_python(), **listeners)
         return self.session
 
     def start(self, node: MRI2PETTrainingParameterNode, task: str) -> None:

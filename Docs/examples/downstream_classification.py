@@ -38,9 +38,9 @@ class Scans:
     subject: np.ndarray
     group: np.ndarray
 
-    def of(self, people: set[str], wanted: bool = True) -> Scans:
+    def of(self, people: set[str], positive: bool = True) -> Scans:
         """The scans of these people, or of all others."""
-        chosen = np.array([(s in people) == wanted for s in self.subject])
+        chosen = np.array([(s in people) == positive for s in self.subject])
         return Scans(self.values[chosen], self.subject[chosen], self.group[chosen])
 
 
@@ -121,9 +121,9 @@ def compare(real: Scans, synthetic: Scans, *, seed: int = 0) -> dict[str, dict[s
                 "synthetic -> real": (own, test),
                 "augmented -> real": (joined(train, without_pet), test),
             }
-            for arm, (learnt, asked) in arms.items():
+            for arm, (learnt, test_scans) in arms.items():
                 assert not set(learnt.subject.tolist()) & held_out
-                for subject, score in zip(asked.subject.tolist(), scores(learnt, asked)):
+                for subject, score in zip(test_scans.subject.tolist(), scores(learnt, test_scans)):
                     aucs.setdefault(arm, {}).setdefault(subject, []).append(float(score))
     return {arm: {s: float(np.mean(v)) for s, v in people.items()} for arm, people in aucs.items()}
 

@@ -38,13 +38,13 @@ class DeviceChoice:
         return str(self._combo.itemData(self._combo.currentIndex))
 
     def _fill(self, chosen: str) -> None:
-        shown = {"auto": _("auto: the fastest"), "cpu": "CPU", **self._devices}
-        shown.setdefault(chosen, _("{device} (not found here)").format(device=chosen))
+        labels = {"auto": _("auto: the fastest"), "cpu": "CPU", **self._devices}
+        labels.setdefault(chosen, _("{device} (not found here)").format(device=chosen))
         self._combo.clear()
-        for device, about in shown.items():
+        for device, about in labels.items():
             label = about if device in ("auto", "cpu") or device in about else f"{device}: {about}"
             self._combo.addItem(label, device)
-        self._combo.setCurrentIndex(list(shown).index(chosen))
+        self._combo.setCurrentIndex(list(labels).index(chosen))
 
     def _onActivated(self, _index) -> None:
         self._onChanged(self._chosen())

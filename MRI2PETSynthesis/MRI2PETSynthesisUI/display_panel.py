@@ -43,7 +43,7 @@ class DisplayPanel:
         set_layout(slicer.mrmlScene, layout)
         before = _backgrounds()
         show_result(slicer.mrmlScene, nodes, self._ui.opacitySlider.value)
-        views = [view for view, shown in _backgrounds().items() if before.get(view) != shown]
+        views = [view for view, background in _backgrounds().items() if before.get(view) != background]
         qt.QTimer.singleShot(0, lambda: _fit(views))  # at once, a new view would return to 0 mm
         show_crosshair(slicer.mrmlScene)
         self._readWindow(nodes)

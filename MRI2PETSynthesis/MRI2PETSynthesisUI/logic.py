@@ -165,8 +165,8 @@ class MRI2PETSynthesisLogic(ScriptedLoadableModuleLogic):
     ) -> SceneRun | SuvrRun:
         """Start a run and return at once; a timer of the main thread delivers what it tells."""
         callbacks = {"on_state": onState, "on_log": onLog, "on_finished": onFinished}
-        given = {name: call for name, call in callbacks.items() if call is not None}
-        run = self._run(request, **given)
+        listeners = {name: call for name, call in callbacks.items() if call is not None}
+        run = self._run(request, **listeners)
         self._runs.append(run)
         if self._timer is None:
             self._timer = qt.QTimer()
@@ -252,7 +252,7 @@ class MRI2PETSynthesisLogic(ScriptedLoadableModuleLogic):
         return checks_of_nodes(node.t1, node.pet, _unit(node))
 
 
-def _settings(kind, node, prefix="", **given):
+def _settings(kind, node, prefix="", **values):
     """Settings from the parameters of their names: ``grey_matter`` is ``greyMatter``, with a prefix
     ``suvrGreyMatter``; a setting without a parameter keeps its default.
     """
@@ -261,10 +261,10 @@ def _settings(kind, node, prefix="", **given):
         own = words[0] + "".join(map(str.capitalize, words[1:]))
         prefixed = prefix + own[0].upper() + own[1:]
         parameter = prefixed if prefix and hasattr(node, prefixed) else own
-        if name not in given and hasattr(node, parameter):
+        if name not in values and hasattr(node, parameter):
             value = getattr(node, parameter)
-            given[name] = None if about.optional and value == "" else value
-    return kind(**given)
+            values[name] = None if about.optional and value == "" else value
+    return kind(**values)
 
 
 def _unit(node):

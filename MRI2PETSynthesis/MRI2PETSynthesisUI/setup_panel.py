@@ -33,7 +33,7 @@ class SetupPanel:
         self._ui = slicer.util.childWidgetVariables(self.widget)
         self._more = tuple(more)
         self._logged = 0
-        self._told = None
+        self._lastState = None
         self._timer = qt.QTimer(self.widget)
         self._timer.setInterval(_PUMP_MS)
         self._timer.connect("timeout()", self._pump)
@@ -88,8 +88,8 @@ class SetupPanel:
             qt.QSettings().setValue(_SETTING, folder)
             self._install(folder)
 
-    def _onDiffusion(self, wanted: bool) -> None:
-        self.setup.need((*self._more, *(("diffusion",) if wanted else ())))
+    def _onDiffusion(self, isOn: bool) -> None:
+        self.setup.need((*self._more, *(("diffusion",) if isOn else ())))
 
     def _install(self, folder) -> None:
         if slicer.app.testingEnabled():
@@ -150,8 +150,8 @@ class SetupPanel:
             ui.setupLogText.appendPlainText(line)
         self._logged = len(setup.log)
         now = (self.isReady(), self.missingMessage(), self.devices())
-        if now != self._told:
-            self._told = now
+        if now != self._lastState:
+            self._lastState = now
             if self._onChanged is not None:
                 self._onChanged()
 
@@ -162,7 +162,7 @@ class SetupPanel:
             words = {"ok": package.installed or _("yes"), "missing": _("missing")}
             cells = (
                 package.name,
-                package.wanted,
+                package.version_range,
                 words.get(package.state) or _("{version} (too old)").format(version=package.installed),
                 package.purpose,
                 f"{package.megabytes:g}" if package.megabytes else "",

@@ -22,7 +22,7 @@ class SlicerInstaller:
                 _("Install PyTorch in the Extensions Manager (menu View), restart Slicer, come back here."),
             ) from error
         PyTorchUtils.PyTorchUtilsLogic().installTorch(
-            askConfirmation=False, torchVersionRequirement=package.wanted
+            askConfirmation=False, torchVersionRequirement=package.version_range
         )
 
     def pip_install(self, arguments, log, finished) -> None:

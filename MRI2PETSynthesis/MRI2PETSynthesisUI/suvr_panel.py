@@ -6,7 +6,7 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from MRI2PETLib.jobs.run_state import RunState, shown
+from MRI2PETLib.jobs.run_state import RunState, window_state
 from MRI2PETLib.models.store import find_bundle, list_bundles
 from MRI2PETLib.scene.layout import set_layout, show_table_and_plot
 from MRI2PETLib.scene.suvr import show_suvr, suvr_nodes, suvr_summary
@@ -37,7 +37,7 @@ class SuvrPanel:
         self.run = None
         self._state = RunState()
         self._log = []
-        self._shown = None
+        self._result = None
         self._inputs = (
             ui.suvrPetSelector,
             ui.suvrT1Selector,
@@ -78,7 +78,7 @@ class SuvrPanel:
         if isNew:
             self._fillModels(node.suvrModel)
         ui, missing = self._ui, notReady or self._logic.missingForSuvr(node)
-        window = shown(self._state, missing)
+        window = window_state(self._state, missing)
         ui.suvrBox.visible = self.isChosen
         ui.taskComboBox.enabled = not (self._state.is_busy or otherIsBusy)
         ui.measureButton.text = _("Cancel") if self._state.is_busy else _("Measure SUVR")
@@ -91,8 +91,8 @@ class SuvrPanel:
         ui.suvrProgressBar.value = window.percent or 0
         ui.suvrStatusLabel.text = window.status
         result = node.suvrResult.GetID() if node.suvrResult and self.isChosen else None
-        if result != self._shown:
-            self._shown = result
+        if result != self._result:
+            self._result = result
             self._showResult()
 
     # -- what the user does --------------------------------------------------------------------------------
@@ -160,7 +160,7 @@ class SuvrPanel:
         combo.setCurrentIndex(list(models).index(chosen))
 
     def _nodes(self):
-        return suvr_nodes(slicer.mrmlScene, self._shown)
+        return suvr_nodes(slicer.mrmlScene, self._result)
 
     def _showResult(self) -> None:
         nodes = self._nodes()

@@ -133,8 +133,8 @@ class Ticker(lightning.Callback):
     ) -> None:
         if trainer.is_global_zero:
             done = trainer.current_epoch + (batch_idx + 1) / max(1, int(trainer.num_training_batches))
-            told = f"{self._label}, epoch {trainer.current_epoch + 1}/{self._epochs}"
-            self._progress(done, self._epochs, told)
+            stage = f"{self._label}, epoch {trainer.current_epoch + 1}/{self._epochs}"
+            self._progress(done, self._epochs, stage)
 
 
 def write_curves(path: Path, history: list[dict[str, float]]) -> Path:

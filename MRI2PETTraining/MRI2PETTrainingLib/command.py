@@ -253,10 +253,10 @@ def _pretraining(args: argparse.Namespace, plan: Plan, reporter: Reporter) -> Pl
     return replace(plan, dataset=pairs / MANIFEST, options=options, folds=pairs / FOLDS, keep_together=())
 
 
-def _precision(wanted: str | None, device: str) -> str | None:
+def _precision(precision: str | None, device: str) -> str | None:
     """What ``auto`` means on a device: bf16 where a GPU computes with it, else fp32."""
-    if wanted != "auto":
-        return wanted
+    if precision != "auto":
+        return precision
     import torch
 
     from MRI2PETLib.core.devices import pick_device

@@ -69,9 +69,9 @@ def prepare_run(plan: Plan, reporter: Reporter) -> tuple[Manifest, dict[str, Pre
     )
     cases = [entry.case for entry in prepared.values()]
     path = plan.run / FOLDS
-    given = path if path.is_file() else plan.folds
-    if given is not None:
-        folds = read_folds(given)
+    source = path if path.is_file() else plan.folds
+    if source is not None:
+        folds = read_folds(source)
         check_leakage(folds, cases, plan.keep_together)
     else:
         folds = make_folds(
@@ -81,7 +81,7 @@ def prepare_run(plan: Plan, reporter: Reporter) -> tuple[Manifest, dict[str, Pre
             keep_together=plan.keep_together,
             leave_one_site_out=plan.leave_one_site_out,
         )
-    if given != path:  # a file that is there stays as it is, edited or not
+    if source != path:  # a file that is there stays as it is, edited or not
         write_folds(path, folds)
     chosen = [fold for fold in folds.folds if not plan.only or fold.number in plan.only]
     check_unseen(plan.initial, chosen, prepared, reporter)
@@ -181,11 +181,11 @@ def _train_fold(
     if not first:
         return
     reporter.progress(0.95, 1, f"fold {fold.number}: predicting {len(test)} cases")
-    seen = [*train, *validation]
+    cases = [*train, *validation]
     details = {"fold": fold.number, "seed": plan.seed + fold.number, "init_from": initial and initial.sha256}
     name = outcome.model_id(plan.run, f"fold{fold.number}")
-    bundle = outcome.save_fold_bundle(folder, name, fitted, plan.preset, seen, details)
-    outcome.write_training_mean(folder / outcome.MEAN_PET, seen)
+    bundle = outcome.save_fold_bundle(folder, name, fitted, plan.preset, cases, details)
+    outcome.write_training_mean(folder / outcome.MEAN_PET, cases)
     rows = outcome.predict_cases(plan.run, fold.number, bundle, test, plan.device)
     cost = fitted.cost
     write_json(

@@ -139,11 +139,11 @@ def fit(
     :raises InputError: if the checkpoint cannot be read.
     """
     hardware = hardware or Hardware()
-    kept = folder / "checkpoints"
+    checkpoints = folder / "checkpoints"
     batches = math.ceil(math.ceil(len(train) / hardware.processes) / preset.batch_size)
     per_epoch = math.ceil(batches / preset.accumulate)
     learner = Learner(preset, per_epoch * preset.epochs, seed, initial)
-    keeper = Keeper(kept, preset.patience)
+    keeper = Keeper(checkpoints, preset.patience)
     trainer = _trainer(folder, preset, hardware, [keeper, Ticker(progress, preset.epochs, label)])
     device = pick_device(hardware.device)
     if device.type == "cuda":
@@ -166,7 +166,7 @@ def fit(
                     processes=trainer.world_size,
                 ),
                 loader(validation, seed=seed, batch_size=1, shuffle=False, workers=hardware.workers),
-                ckpt_path=_checkpoint(kept),
+                ckpt_path=_checkpoint(checkpoints),
                 weights_only=True,
             )
     except (RuntimeError, MemoryError) as error:
@@ -179,7 +179,7 @@ def fit(
         ) from error
     network = learner.evaluated
     if preset.select == "best":
-        network = _with_best_weights(kept / BEST, preset)
+        network = _with_best_weights(checkpoints / BEST, preset)
     epoch = int(keeper.best["epoch"] if preset.select == "best" else keeper.history[-1]["epoch"])
     cost = _cost(keeper.history, len(train), preset, device, time.perf_counter() - started)
     return Fitted(network.cpu().eval(), keeper.history, epoch, cost)
@@ -231,9 +231,9 @@ def _logger(folder: Path) -> Any:
     return TensorBoardLogger(folder, name="tensorboard", version="")
 
 
-def _checkpoint(kept: Path) -> Path | None:
+def _checkpoint(checkpoints: Path) -> Path | None:
     """The checkpoint to go on from, checked, or ``None`` to begin."""
-    path = kept / LAST
+    path = checkpoints / LAST
     if not path.is_file():
         return None
     try:
@@ -249,10 +249,10 @@ def _checkpoint(kept: Path) -> Path | None:
 def _initial_state(initial: Bundle | None, preset: Preset) -> dict[str, torch.Tensor] | None:
     if initial is None:
         return None
-    wanted = get_family(preset.family).build(dict(preset.network)).state_dict()
+    required = get_family(preset.family).build(dict(preset.network)).state_dict()
     state = initial.network().state_dict()
-    differs = [k for k in wanted if k not in state or state[k].shape != wanted[k].shape]
-    if initial.family != preset.family or differs or len(state) != len(wanted):
+    differs = [k for k in required if k not in state or state[k].shape != required[k].shape]
+    if initial.family != preset.family or differs or len(state) != len(required):
         raise BundleError(
             f"Training cannot start from {initial.id}: it is another network than that of {preset.name}.",
             f"{initial.id} has {initial.family} {initial.metadata['network']}; the preset has "

@@ -166,9 +166,9 @@ def moving_average(network: nn.Module, decay: float) -> AveragedModel:
     so that the beginning does not stay in the average.
     """
 
-    def update(kept: Any, new: Any, count: Any) -> None:
+    def update(average: Any, new: Any, count: Any) -> None:
         n = int(count)
-        get_ema_multi_avg_fn(min(decay, (1 + n) / (10 + n)))(kept, new, count)
+        get_ema_multi_avg_fn(min(decay, (1 + n) / (10 + n)))(average, new, count)
 
     return AveragedModel(network, multi_avg_fn=update).requires_grad_(False)
 

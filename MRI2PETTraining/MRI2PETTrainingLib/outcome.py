@@ -196,16 +196,16 @@ def _common(preset: Preset, cases: Sequence[Prepared]) -> dict[str, Any]:
 
 def _people(cases: Sequence[Prepared]) -> str:
     simulated = sum(bool(entry.about["simulated"]) for entry in cases)
-    told = f"{len(cases)} T1/PET pairs of {len({e.case.subject for e in cases})} people"
-    return f"{told}, {simulated} of them SIMULATED" if simulated else told
+    text = f"{len(cases)} T1/PET pairs of {len({e.case.subject for e in cases})} people"
+    return f"{text}, {simulated} of them SIMULATED" if simulated else text
 
 
 def _card(metadata: Mapping[str, Any]) -> str:
     training = metadata["training"]
     validation = training.get("validation")
-    told = ""
+    text = ""
     if validation:
-        told = (
+        text = (
             f"\n## Validation\nEpoch {training['epoch'] + 1} of {training['epochs']} was kept. On the "
             f"validation people of this fold: normalised MSE {validation['nmse']:.3f} (1 is their mean), "
             f"r {validation['r']:.3f}, in the brain, in model space. They chose the epoch, so this flatters; "
@@ -224,7 +224,7 @@ def _card(metadata: Mapping[str, Any]) -> str:
         f"A synthetic {target} is computed from the {source} alone: it is not a measurement, it cannot show "
         f"what the {source} does not show, and it is not for clinical use.\n\n"
         f"## Input and output\nA {source}; a {target}, {space.output_unit}, on a grid of {space.grid_text}, "
-        f"brought back to the grid of the input.\n{told}"
+        f"brought back to the grid of the input.\n{text}"
     )
 
 

@@ -62,8 +62,8 @@ def histogram_style(
     """
     blurred = smooth_in_mask(mri, mask, spacing_mm, PSF_MM)
     ranks = np.linspace(0, 1, 1001)
-    own, wanted = np.quantile(blurred[mask > 0], ranks), np.quantile(pet[pet_mask > 0], ranks)
-    return (np.interp(blurred, own, wanted) * (mask > 0)).astype(np.float32)
+    own, target = np.quantile(blurred[mask > 0], ranks), np.quantile(pet[pet_mask > 0], ranks)
+    return (np.interp(blurred, own, target) * (mask > 0)).astype(np.float32)
 
 
 def write_pairs(
@@ -117,14 +117,14 @@ def assign_styles(
     :param people: subject of each MRI.
     """
     owner = {image: name for name, entry in sorted(pets.items()) for image in entry.about["images"][:1]}
-    known = {
+    choices_before = {
         people[case.name]: owner[digest] for case in mris for digest in [_digest(case)] if digest in owner
     }
     rng = np.random.default_rng(folds.seed)
     shuffled = [list(rng.permutation(sorted(fold.test))) for fold in folds.folds]
     in_turn = [str(name) for row in zip_longest(*shuffled) for name in row if name is not None]
-    others = sorted(set(people.values()) - set(known))
-    chosen = known | {subject: in_turn[n % len(in_turn)] for n, subject in enumerate(others)}
+    others = sorted(set(people.values()) - set(choices_before))
+    chosen = choices_before | {subject: in_turn[n % len(in_turn)] for n, subject in enumerate(others)}
     return {case.name: chosen[people[case.name]] for case in mris}
 
 

@@ -84,15 +84,15 @@ def person_table(cohort: Cohort) -> list[dict[str, Any]]:
         for predictor in cohort.predictors:
             for metric in _METRICS:
                 values = [scan.metrics[SCALE_FREE, predictor].get(metric) for scan in own]
-                known = [v for v in values if v is not None]
-                row[f"{predictor}: {metric}"] = math.fsum(known) / len(known) if known else None
+                present = [v for v in values if v is not None]
+                row[f"{predictor}: {metric}"] = math.fsum(present) / len(present) if present else None
         rows.append(row)
     return rows
 
 
 def _mean(people: Sequence[Mapping[str, Any]], column: str) -> float | None:
-    known = [row[column] for row in people if row[column] is not None]
-    return math.fsum(known) / len(known) if known else None
+    present = [row[column] for row in people if row[column] is not None]
+    return math.fsum(present) / len(present) if present else None
 
 
 def _not_beaten(cohort: Cohort, people: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -134,8 +134,8 @@ def _folds(manifest: Manifest, results: Sequence[FoldResult]) -> Table:
             people = len({by_name[n].subject for n in names})
             cells.append(people_and_scans(people, len(names)) + (f" ({counts})" if counts else ""))
         chosen = next(row for row in result.history if row["epoch"] == result.epoch)
-        kept = f"{result.epoch + 1} of {result.cost['epochs']}"
-        rows.append([*cells, kept, chosen["val_nmse"], chosen["val_r"]])
+        epoch = f"{result.epoch + 1} of {result.cost['epochs']}"
+        rows.append([*cells, epoch, chosen["val_nmse"], chosen["val_r"]])
     header = ["", "training", "validation", "test", "epoch kept", "validation 1 - R²", "validation r"]
     return Table(header, rows, "Who was where; validation figures chose the epoch", lead=())
 
@@ -171,11 +171,12 @@ def curves_png(histories: Mapping[str, Sequence[Mapping[str, float]]]) -> bytes:
 
 def _subjects(people: Sequence[Mapping[str, Any]]) -> Table:
     columns = [key for key in people[0] if key == f"{NETWORK}: pearson_r" or key.endswith(": mse")]
-    known = [c for c in columns if any(row[c] is not None for row in people)]
+    present = [c for c in columns if any(row[c] is not None for row in people)]
     rows: list[list[Cell]] = [
-        [row["subject"], row["group"], row["fold"], row["scans"], *(row[c] for c in known)] for row in people
+        [row["subject"], row["group"], row["fold"], row["scans"], *(row[c] for c in present)]
+        for row in people
     ]
-    headings = (f"{name}: {METRICS[metric].heading}" for name, metric in (c.split(": ") for c in known))
+    headings = (f"{name}: {METRICS[metric].heading}" for name, metric in (c.split(": ") for c in present))
     header = ["subject", "group", "fold", "scans", *headings]
     return Table(header, rows, f"Scale-free, in the brain; all columns in {SUBJECTS}", lead=())
 

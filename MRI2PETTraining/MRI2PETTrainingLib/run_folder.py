@@ -45,8 +45,8 @@ class FoldStatus:
     @property
     def best(self) -> Mapping[str, float] | None:
         """The epoch with the lowest validation error so far."""
-        known = [row for row in self.curves if "val_nmse" in row]
-        return min(known, key=lambda row: row["val_nmse"], default=None)
+        validated = [row for row in self.curves if "val_nmse" in row]
+        return min(validated, key=lambda row: row["val_nmse"], default=None)
 
 
 @dataclass(frozen=True)
@@ -141,7 +141,7 @@ def _is_number(text: str | None) -> bool:
 Columns = dict[str, list[Any]]
 # Columns of the table of cases that may be edited; the others follow from the files.
 EDITABLE = ("subject", "group", "genotype", "site", "donor", "exclude", "unit")
-_SHOWN = ("case", "subject", "group", "genotype", "site", "donor", "unit", "exclude")
+_LISTED = ("case", "subject", "group", "genotype", "site", "donor", "unit", "exclude")
 _WORDS = {"ok": "", "warn": "noticed", "refuse": "cannot be used"}
 
 
@@ -153,7 +153,7 @@ def case_columns(view: RunView) -> Columns:
     tested = {name: status.fold.number for status in view.folds for name in status.fold.test}
     rows = view.cases
     columns: Columns = {}
-    for name in _SHOWN:
+    for name in _LISTED:
         values = [row.get(name, "") for row in rows]
         if name not in ("site", "donor") or any(values):
             columns[name] = values
@@ -177,26 +177,26 @@ def people_and_scans(people: int, scans: int) -> str:
 def fold_columns(view: RunView) -> Columns:
     """The table of folds: how far each is, its best validation, and who is where."""
     columns: Columns = {"fold": [str(s.fold.number) for s in view.folds]}
-    states, epochs, kept, errors, correlations = [], [], [], [], []
+    states, epochs, bests, errors, correlations = [], [], [], [], []
     for status in view.folds:
         best, done = status.best, len(status.curves)
         states.append("finished" if status.finished else "begun" if done else "waiting")
         epochs.append(f"{done} of {view.epochs}" if view.epochs else str(done))
-        kept.append("" if best is None else f"{best['epoch'] + 1:.0f}")
+        bests.append("" if best is None else f"{best['epoch'] + 1:.0f}")
         errors.append("" if best is None else f"{best['val_nmse']:.3f}")
         correlations.append("" if best is None or "val_r" not in best else f"{best['val_r']:.3f}")
-    columns |= {"state": states, "epochs": epochs, "best epoch": kept}
+    columns |= {"state": states, "epochs": epochs, "best epoch": bests}
     columns |= {"validation 1 - R²": errors, "validation r": correlations}
     by_name = {row.get("case", ""): row for row in view.cases}
     for side in ("train", "validation", "test"):
-        told = []
+        texts = []
         for status in view.folds:
             names: Sequence[str] = getattr(status.fold, side)
             people = {by_name.get(n, {}).get("subject", n) for n in names}
             groups = Counter(by_name.get(n, {}).get("group", "") for n in names)
             split = ", ".join(f"{n} {group}" for group, n in sorted(groups.items()) if group)
-            told.append(people_and_scans(len(people), len(names)) + (f" ({split})" if split else ""))
-        columns[{"train": "training"}.get(side, side)] = told
+            texts.append(people_and_scans(len(people), len(names)) + (f" ({split})" if split else ""))
+        columns[{"train": "training"}.get(side, side)] = texts
     return columns
 
 
@@ -228,13 +228,13 @@ def preset_of(view: RunView) -> str:
     """What ``--preset`` must be given to go on with a run: the name of a shipped one, or, when the run's
     settings are others, the path of a copy that is written into the run folder.
     """
-    wanted = dict(view.settings.get("preset", {}))
-    name = str(wanted.get("name", ""))
+    preset = dict(view.settings.get("preset", {}))
+    name = str(preset.get("name", ""))
     try:
-        if json.loads(json.dumps(read_preset(name).to_dict())) == wanted:
+        if json.loads(json.dumps(read_preset(name).to_dict())) == preset:
             return name
     except InputError:
         pass
     path = view.run / PRESETS / f"{name or 'preset'}.json"
     path.parent.mkdir(exist_ok=True)
-    return str(write_json(path, wanted))
+    return str(write_json(path, preset))

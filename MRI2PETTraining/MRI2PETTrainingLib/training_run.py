@@ -46,7 +46,7 @@ class Request:
 
     def arguments(self, task: Task, *, resume: bool = False) -> list[str]:
         """Arguments of ``python -m MRI2PETTrainingLib``."""
-        given = {
+        values = {
             "--output": self.run,
             "--preset": self.preset,
             "--folds": self.folds,
@@ -67,7 +67,7 @@ class Request:
             "--resume": resume,
         }
         arguments = [self.dataset]
-        for name, value in given.items():
+        for name, value in values.items():
             arguments += [f"{name}={value}"] if value not in (None, "") else []
         for column in self.keep_together:
             arguments.append(f"--keep-together={column}")
@@ -107,13 +107,13 @@ def list_cases(request: Request) -> RunView:
     rows = []
     for case in manifest.cases:
         row = {key: str(value or "") for key, value in asdict(case).items()}
-        told = [f"{f.message} {f.hint}" for f in manifest.findings.get(case.case, ())]
-        if told and not case.exclude:
-            row |= {"level": "warn", "findings": " ".join(told)}
+        notes = [f"{f.message} {f.hint}" for f in manifest.findings.get(case.case, ())]
+        if notes and not case.exclude:
+            row |= {"level": "warn", "findings": " ".join(notes)}
         absent = [name.upper() for name in ("t1", "pet") if not Path(row[name]).exists()]
         if absent and not case.exclude:
             reason = f"There is no {' and no '.join(absent)}."
-            row |= {"level": "refuse", "findings": " ".join([reason, *told])}
+            row |= {"level": "refuse", "findings": " ".join([reason, *notes])}
         rows.append(row)
     return RunView(Path(request.run), {}, tuple(rows), (), False, None, None, tuple(about))
 
@@ -259,7 +259,7 @@ class TrainingRun:
             self._on_log(str(outcome.error))
             self._set(RunState("failed", message=str(outcome.error)))
         else:
-            self._set(RunState(message=told(outcome)))
+            self._set(RunState(message=closing_words(outcome)))
         self._on_finished(outcome)
 
     def _set(self, state: RunState) -> None:
@@ -267,7 +267,7 @@ class TrainingRun:
         self._on_state(state)
 
 
-def told(outcome: Outcome) -> str:
+def closing_words(outcome: Outcome) -> str:
     """What a job that went well says of itself."""
     result = outcome.result or {}
     if "report" in result:

@@ -50,10 +50,10 @@ def read_vgg(path: Path) -> VGGFeatures:
     :raises InputError: if the file is not that.
     """
     network = VGGFeatures()
-    wanted = network.state_dict()
+    required = network.state_dict()
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-        network.load_state_dict({name: state[name] for name in wanted}, strict=True)
+        network.load_state_dict({name: state[name] for name in required}, strict=True)
     except Exception as error:  # noqa: BLE001  a wrong file makes the unpickler raise anything
         raise InputError(
             f"{path} does not hold the weights of a VGG19: {type(error).__name__}.",
@@ -82,26 +82,28 @@ class VGGStyle:
         spacing_mm: tuple[float, float, float],
     ) -> np.ndarray:
         with torch.no_grad():
-            wanted = self._style(self._slices(pet * (pet_mask > 0), pet_mask))
+            style = self._style(self._slices(pet * (pet_mask > 0), pet_mask))
         out = np.zeros(mri.shape, np.float32)
         rows = np.flatnonzero((mask > 0).any(axis=(1, 2)))
         for start in range(0, len(rows), _SLICES):
             some = rows[start : start + _SLICES]
             content = torch.from_numpy(np.asarray(mri[some], np.float32))[:, None].to(self._device)
-            out[some] = self._transfer(content, wanted)[:, 0].cpu().numpy()
+            out[some] = self._transfer(content, style)[:, 0].cpu().numpy()
         return np.clip(out, 0, 1) * (mask > 0)
 
-    def _transfer(self, content: Tensor, wanted: dict[int, Tensor]) -> Tensor:
+    def _transfer(self, content: Tensor, style_grams: dict[int, Tensor]) -> Tensor:
         with torch.no_grad():
-            kept = self._network(content)[_CONTENT]
+            content_features = self._network(content)[_CONTENT]
         x = content.clone().requires_grad_(True)
         optimiser = torch.optim.LBFGS([x], max_iter=self._steps)
 
         def closure() -> Tensor:
             optimiser.zero_grad()
             features = self._network(x)
-            style = torch.stack([F.mse_loss(_gram(features[at]), gram) for at, gram in wanted.items()]).sum()
-            loss = _STYLE_OVER_CONTENT * style + F.mse_loss(features[_CONTENT], kept)
+            style = torch.stack(
+                [F.mse_loss(_gram(features[at]), gram) for at, gram in style_grams.items()]
+            ).sum()
+            loss = _STYLE_OVER_CONTENT * style + F.mse_loss(features[_CONTENT], content_features)
             loss.backward()
             return loss
 

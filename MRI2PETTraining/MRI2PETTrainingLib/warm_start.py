@@ -70,12 +70,12 @@ def check_unseen(
         bundle = initial_bundle(initial, fold.number)
         if bundle is None:
             return
-        known = bundle.metadata.get("training", {}).get(IMAGES)
-        if known is None:
+        images = bundle.metadata.get("training", {}).get(IMAGES)
+        if images is None:
             silent[bundle.id] = bundle
             continue
         for name in fold.test:
-            if set(prepared[name].about.get(IMAGES, ())) & set(known):
+            if set(prepared[name].about.get(IMAGES, ())) & set(images):
                 raise InputError(
                     f"{bundle.id} was trained with an image of {name!r}, whom fold {fold.number} tests.",
                     "Start from a model that has not seen the test people. After a pre-training with "

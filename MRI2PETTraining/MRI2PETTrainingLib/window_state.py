@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from MRI2PETLib.jobs.run_state import RunState, Shown, shown
+from MRI2PETLib.jobs.run_state import RunState, WindowState, window_state
 from MRI2PETTrainingLib.run_folder import RunView
 
 _CHECKED = "This run has begun: its dataset was checked."
@@ -28,7 +28,7 @@ class Window:
     folder_enabled: bool
     has_report: bool
     may_use: bool
-    common: Shown
+    common: WindowState
 
 
 def window(state: RunState, view: RunView | None, missing: str) -> Window:
@@ -43,7 +43,7 @@ def window(state: RunState, view: RunView | None, missing: str) -> Window:
         missing = "This run is finished. Choose another folder for a new one."
     elif begun and not missing and not state.message:
         state = RunState(state.phase, state.stage, state.fraction, state.eta_s, _stopped(view))
-    common = shown(state, missing)
+    common = window_state(state, missing)
     if state.is_busy:
         primary, tip = "Stop", "Stop the training. Finished epochs are kept."
     elif begun and not finished:

@@ -220,11 +220,11 @@ def training_donors(donors: Sequence[Donor], seed: int) -> list[Donor]:
 
     :raises InputError: if fewer than two of each would be left.
     """
-    kept: list[Donor] = []
+    chosen: list[Donor] = []
     for is_control in (True, False):
         group = [donor for donor in donors if donor.is_control == is_control]
         if len(group) < 4:
             raise InputError(f"{len(group)} donors of a group are too few to hold two out.", "Give all maps.")
         out = np.random.default_rng(seed).permutation(len(group))[:2]
-        kept += [donor for n, donor in enumerate(group) if n not in out]
-    return kept
+        chosen += [donor for n, donor in enumerate(group) if n not in out]
+    return chosen

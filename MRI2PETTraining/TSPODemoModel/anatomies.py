@@ -226,11 +226,11 @@ def _segment(t1: np.ndarray, warp: Anatomy) -> np.ndarray:
     """
     template = load_template()
     maps = np.stack([warp.from_template(getattr(template, name)) for name in _TISSUES])
-    known = maps.sum(0)
+    covered = maps.sum(0)
     # Where the template ends before the brain does: cortex and CSF near it, no brain farther away.
-    distance = ndimage.distance_transform_edt(known < 0.5, sampling=warp.grid.spacing_mm)
+    distance = ndimage.distance_transform_edt(covered < 0.5, sampling=warp.grid.spacing_mm)
     near = np.clip(1 - distance / 8, 0, 1)
-    prior = maps + np.clip(1 - known, 0, 1) * near * np.array([0.4, 0.1, 0.5])[:, None, None, None]
+    prior = maps + np.clip(1 - covered, 0, 1) * near * np.array([0.4, 0.1, 0.5])[:, None, None, None]
     inside = warp.mask & (prior.sum(0) > 0.05)
     total = np.minimum(prior.sum(0), 1)[inside]
     weights = prior[:, inside] / prior.sum(0)[inside] * 0.97 + 0.01

@@ -248,8 +248,8 @@ def unseen_donors(work: WorkFolder, held_out: Sequence[str]) -> Unseen | None:
     """
     from TSPODemoModel.training import finished, stages_to
 
-    seen = work.seen_donors()
-    folder, about = work.training_folder(SEED_OF_SECOND, seen), work.about(seen)
+    training = work.seen_donors()
+    folder, about = work.training_folder(SEED_OF_SECOND, training), work.about(training)
     for last in ("3mm", "4mm"):
         done = finished(stages_to(last), folder, seed=SEED_OF_SECOND, about=about)
         if done is not None:
@@ -257,11 +257,11 @@ def unseen_donors(work: WorkFolder, held_out: Sequence[str]) -> Unseen | None:
     else:
         return None
     predict, stage = mean_of([done[-1].network]), done[-1].stage
-    unseen = [donor for donor in work.donors if donor not in seen]
-    people = real_donors.predict_people(predict, stage.size, work.people(held_out), work.activity(seen))
+    unseen = [donor for donor in work.donors if donor not in training]
+    people = real_donors.predict_people(predict, stage.size, work.people(held_out), work.activity(training))
     return Unseen(
-        compare_with_real(predict, stage.preset.space, unseen, seen),
-        real_donors.check_real(*people, unseen, seen),
+        compare_with_real(predict, stage.preset.space, unseen, training),
+        real_donors.check_real(*people, unseen, training),
         stage.preset.name,
         [donor.name for donor in unseen],
     )

@@ -19,7 +19,7 @@ T1_SOURCE = "OpenNeuro ds002748 v1.0.5 (doi:10.18112/openneuro.ds002748.v1.0.5),
 PET_SOURCE = "Lois et al. 2018, hookerlab/huntington-with-pbr28 (doi:10.5281/zenodo.1174364), public domain"
 TEMPLATE_SOURCE = "ICBM 152 2009a nonlinear symmetric (Fonov et al. 2011), free with its notice"
 NOT_MEASURED = "Not measured yet.\n"
-_SEEN = (
+_OWN_DONORS = (
     "This model, in sample: against each control that it was built from, mean r; donors' mean of the others"
 )
 
@@ -256,7 +256,7 @@ def _failed(judged: Sequence[Gate]) -> str:
 
 
 def _against_real(measured: Measured) -> str:
-    own = gates.render_real(_SEEN, measured.own_donors)
+    own = gates.render_real(_OWN_DONORS, measured.own_donors)
     unseen = measured.unseen
     if unseen is None:
         return f"The out-of-sample model (two controls and two patients held out) was not trained.\n\n{own}"

@@ -250,9 +250,9 @@ def _train_stage(
     progress: ProgressCallback,
 ) -> Trained:
     settings = json.loads(json.dumps({**stage.to_dict(), "seed": seed, **about}))
-    known = _known(folder / STAGE, settings)
-    if known is not None:
-        return Trained(stage, _read_network(folder / WEIGHTS), **known)
+    earlier = _earlier_result(folder / STAGE, settings)
+    if earlier is not None:
+        return Trained(stage, _read_network(folder / WEIGHTS), **earlier)
     people, validation = load(stage)
     write_json(make_folder(folder) / STAGE, {"settings": settings})
     fitted = fit(
@@ -282,7 +282,7 @@ def _result(fitted: Fitted) -> dict[str, Any]:
     }
 
 
-def _known(path: Path, settings: Mapping[str, Any]) -> dict[str, Any] | None:
+def _earlier_result(path: Path, settings: Mapping[str, Any]) -> dict[str, Any] | None:
     """The result of a finished stage; its file is there, without one, from the beginning of the stage.
 
     :raises InputError: if the stage was begun with other settings.
@@ -309,12 +309,12 @@ def stop_after(deadline: float, progress: ProgressCallback) -> ProgressCallback:
     It is told 0 and the epoch to begin with, then every step: a whole number is the end of an epoch, which is
     saved when the next step comes.
     """
-    told: list[float] = []
+    steps: list[float] = []
 
     def inner(done: float, total: float, stage: str) -> None:
         progress(done, total, stage)
-        saved = len(told) > 2 and told[-1] % 1 == 0
-        told.append(done)
+        saved = len(steps) > 2 and steps[-1] % 1 == 0
+        steps.append(done)
         if saved and time.monotonic() > deadline:
             raise TimeIsUp
 

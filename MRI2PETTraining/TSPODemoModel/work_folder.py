@@ -178,7 +178,7 @@ def note_look(folder: Path, bundle: Bundle) -> list[str]:
     A choice between models after such a look would make their figures too good.
     """
     path = folder / LOOKS
-    known: dict[str, str] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    known.setdefault(bundle.sha256, time.strftime("%Y-%m-%d %H:%M"))
-    write_json(path, known)
-    return [f"{sha256[:12]} ({when})" for sha256, when in known.items()]
+    looks: dict[str, str] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    looks.setdefault(bundle.sha256, time.strftime("%Y-%m-%d %H:%M"))
+    write_json(path, looks)
+    return [f"{sha256[:12]} ({when})" for sha256, when in looks.items()]

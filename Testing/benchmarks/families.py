@@ -218,10 +218,10 @@ def baselines(train: Sequence[Prepared], test: Sequence[Prepared]) -> dict[str, 
 
 
 def measure_model(folder: Path, name: str, train: Sequence[Prepared], test: Sequence[Prepared]) -> None:
-    base, changes, epochs, wanted = MODELS[name]
+    base, changes, epochs, measured = MODELS[name]
     preset = preset_of(base, changes, epochs)
     training = trained(folder, preset, train)
-    for steps, samples, count in wanted:
+    for steps, samples, count in measured:
         path = folder / f"steps{steps}_samples{samples}.json"
         if path.is_file():
             continue

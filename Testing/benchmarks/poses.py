@@ -29,7 +29,7 @@ from MRI2PETLib.synthesis.pipeline import synthesize
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "library"))
 from head_poses import degrees_between, random_rotation, turned  # noqa: E402
 
-WANTED = 0.99
+LEAST_R = 0.99
 
 
 def measure(t1: sitk.Image, bundle: Bundle, upright: Any, rotation: np.ndarray) -> dict[str, Any]:
@@ -55,8 +55,8 @@ def measure(t1: sitk.Image, bundle: Bundle, upright: Any, rotation: np.ndarray) 
 
 def poses_of(path: Path, bundle: Bundle, rotations: int, folder: Path) -> list[dict[str, Any]]:
     """All poses of one T1; those in ``folder`` are not measured again."""
-    kept = folder / f"{path.name.split('.')[0]}.json"
-    rows: list[dict[str, Any]] = json.loads(kept.read_text()) if kept.is_file() else []
+    cached = folder / f"{path.name.split('.')[0]}.json"
+    rows: list[dict[str, Any]] = json.loads(cached.read_text()) if cached.is_file() else []
     rng = np.random.default_rng(0)
     turns = [np.eye(3), *(random_rotation(rng) for _ in range(rotations))]
     if len(rows) >= len(turns):
@@ -65,7 +65,7 @@ def poses_of(path: Path, bundle: Bundle, rotations: int, folder: Path) -> list[d
     upright = synthesize(t1, bundle, device="cpu")
     for turn in turns[len(rows) :]:
         rows.append(measure(t1, bundle, upright, turn))
-        write_json(kept, rows)
+        write_json(cached, rows)
     return rows
 
 
@@ -78,7 +78,7 @@ def table_row(path: Path, rows: list[dict[str, Any]]) -> str:
         return f"| {path.name} | | | | | {refused} | | |"
     r, error, seconds = (np.array([row[key] for row in registered]) for key in ("r", "error", "seconds"))
     return (
-        f"| {path.name} | {len(poses)} | {r.min():.5f} | {np.median(r):.5f} | {int((r < WANTED).sum())} "
+        f"| {path.name} | {len(poses)} | {r.min():.5f} | {np.median(r):.5f} | {int((r < LEAST_R).sum())} "
         f"| {refused} | {error.max():.1f} | {upright['seconds']:.1f} / {seconds.mean():.1f} |"
     )
 
@@ -94,7 +94,7 @@ def main() -> None:
     arguments.folder.mkdir(parents=True, exist_ok=True)
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
     bundle = find_bundle(arguments.model)
-    print(f"| T1 | rotations | smallest r | median r | r below {WANTED} | refused ", end="")
+    print(f"| T1 | rotations | smallest r | median r | r below {LEAST_R} | refused ", end="")
     print("| largest error, degrees | CPU-s, as it is / turned |")
     print("|---|---|---|---|---|---|---|---|", flush=True)
     for path in arguments.t1:

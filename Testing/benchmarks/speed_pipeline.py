@@ -136,11 +136,13 @@ def run_command(arguments: Sequence[str]) -> None:
 
 def measure_imports(repeats: int) -> dict[str, Any]:
     """Seconds of a Python process that imports and ends, without those of Python itself."""
-    known = {n: code for n, code in IMPORTS.items() if "monai" not in n or importlib.util.find_spec("monai")}
+    available = {
+        n: code for n, code in IMPORTS.items() if "monai" not in n or importlib.util.find_spec("monai")
+    }
     times = interleaved(
         {
             n: lambda code=code: subprocess.run([sys.executable, "-c", code], check=True)
-            for n, code in known.items()
+            for n, code in available.items()
         },
         repeats,
     )

@@ -78,11 +78,11 @@ def test_transform_maps_template_to_native() -> None:
 
 
 def test_registration_is_deterministic_and_reports_rising_progress() -> None:
-    seen: list[float] = []
-    again = extract_brain(_head().t1, progress=lambda done, total, stage: seen.append(done / total))
+    fractions: list[float] = []
+    again = extract_brain(_head().t1, progress=lambda done, total, stage: fractions.append(done / total))
     assert again.measures == _extracted().measures
     assert dice(again.mask, _extracted().mask) == 1.0
-    assert seen == sorted(seen) and seen[0] == 0 and seen[-1] == 1
+    assert fractions == sorted(fractions) and fractions[0] == 0 and fractions[-1] == 1
 
 
 def test_progress_callback_can_cancel() -> None:

@@ -64,7 +64,7 @@ def test_what_concerns_all_cases_stops_them(stop: BaseException) -> None:
 
 @pytest.mark.parametrize("error", [InputError("no T1."), ValueError("odd")])
 def test_the_only_case_is_told_of_and_then_raises(error: Exception) -> None:
-    listener, seen = Listener(), []
+    listener, calls = Listener(), []
 
     def work(case: str, progress: ProgressCallback) -> None:
         progress(0, 1, "reading")
@@ -72,6 +72,6 @@ def test_the_only_case_is_told_of_and_then_raises(error: Exception) -> None:
 
     with pytest.raises(type(error)):
         for done in each_case(["a"], work, name=str, reporter=listener):
-            seen.append(done)
-    assert len(seen) == 1 and isinstance(seen[0].error, MRI2PETError)
+            calls.append(done)
+    assert len(calls) == 1 and isinstance(calls[0].error, MRI2PETError)
     assert not listener.warnings and listener.heard == [(0, 1, "reading")]

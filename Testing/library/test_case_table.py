@@ -63,8 +63,8 @@ def test_paths_are_relative_to_the_table_with_either_slash(
 
 
 def test_people_come_from_a_column_or_from_the_names(tmp_path: Path) -> None:
-    named = read(tmp_path, "case,participant_id,pet\nx1,sub-01,p\nx2,sub-01,q\n")
-    assert [row.subject for row in named.rows] == ["sub-01", "sub-01"] and named.names_people
+    table = read(tmp_path, "case,participant_id,pet\nx1,sub-01,p\nx2,sub-01,q\n")
+    assert [row.subject for row in table.rows] == ["sub-01", "sub-01"] and table.names_people
     by_name = read(tmp_path, "case,pet\nHC01_ses-1,p\nHC01_ses-2,q\n")
     assert [row.subject for row in by_name.rows] == ["HC01", "HC01"] and not by_name.names_people
     chosen = read(tmp_path, "case,pet\nHC01_x,p\nHC01_y,q\n", subject_pattern=r"(?P<subject>\w+)_.")

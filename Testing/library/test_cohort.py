@@ -281,10 +281,10 @@ def test_a_run_is_evaluated_with_all_tables(
     coefficients = {"cubic_of_t1": {"coefficients": [0.3, 1.5, 0.0, -0.8]}}
     (run / "baselines.json").write_text(json.dumps({"folds": {"0": coefficients, "1": coefficients}}))
     assert main(["evaluate", "--run", str(run), "-o", str(tmp_path / "out"), "--progress", "bar"]) == 0
-    said = capsys.readouterr()
+    streams = capsys.readouterr()
     assert (
-        "s a case" in said.out + said.err
-        and "Caution: groups are compared on synthetic PET" in said.out + said.err
+        "s a case" in streams.out + streams.err
+        and "Caution: groups are compared on synthetic PET" in streams.out + streams.err
     )
     names = {p.name for p in (tmp_path / "out").iterdir()}
     csvs = "summary region_statistics groups specificity others paper_table4 scans regions".split()

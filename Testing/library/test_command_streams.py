@@ -58,15 +58,15 @@ def test_what_a_terminal_would_obey_is_shown(capsys: pytest.CaptureFixture[str])
     reporter.say("\x1b]0;title\x07card")
     reporter.warning("\x1b[31mred")
     reporter.error(errors.InputError("\x1b[2J", "\x1b[3J"))
-    shown = capsys.readouterr()
-    assert "\x1b" not in shown.out + shown.err and "card" in shown.out
+    streams = capsys.readouterr()
+    assert "\x1b" not in streams.out + streams.err and "card" in streams.out
 
 
 @pytest.fixture
 def signals() -> object:
-    known = [s for s in (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", None)) if s is not None]
-    before = {number: signal.getsignal(number) for number in known}
-    yield known
+    available = [s for s in (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", None)) if s is not None]
+    before = {number: signal.getsignal(number) for number in available}
+    yield available
     for number, handler in before.items():
         signal.signal(number, handler)
     cancellation._requested = False

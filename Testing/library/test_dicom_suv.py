@@ -361,8 +361,8 @@ def test_frames_that_contradict_the_series_are_told() -> None:
     inside = mean_activity_s(1800, C11)
     tags = {"FrameReferenceTime": 1000 * (600 + inside)}
     assert factor(**tags) == pytest.approx(PLAIN * HOUR, rel=1e-9)
-    told = scale_from_dicom(slices(**tags)).findings[0]
-    assert told.level == "warn" and "decay reference" in told.message
+    finding = scale_from_dicom(slices(**tags)).findings[0]
+    assert finding.level == "warn" and "decay reference" in finding.message
     assert codes(FrameReferenceTime=1000 * inside) == []
 
 
@@ -410,14 +410,14 @@ def test_table_of_nuclides() -> None:
     """The codes against pydicom's dictionary of context group 4020; half-lives against published ones."""
     from pydicom.sr.codedict import codes as dictionary
 
-    known = {
+    published = {
         code.value: code.meaning
         for code in (getattr(dictionary.CID4020, n) for n in dictionary.CID4020.dir())
     }
     for one in radionuclides().values():
         mass = one.name.lstrip(string.ascii_letters)
         sct = next(code for code in one.codes if code.startswith("SCT:"))[4:]
-        assert known[sct] == f"^{mass}^{one.element}"
+        assert published[sct] == f"^{mass}^{one.element}"
     minutes = {"C11": 20.4, "N13": 9.97, "O15": 2.04, "F18": 109.8, "Ga68": 67.7, "Cu64": 762, "Zr89": 4705}
     for name, expected in minutes.items():
         assert radionuclides()[name].half_life_s / 60 == pytest.approx(expected, rel=2e-3)

@@ -80,16 +80,16 @@ def test_the_published_sampler_takes_all_steps() -> None:
     """DDPM adds noise on its way: other states in between, the same end."""
     truth = torch.rand(1, 1, 4, 4, 4)
     network = knowing(tiny("eps", timesteps=60, beta_end=0.2), 2 * truth - 1)
-    told: list[float] = []
+    calls: list[float] = []
     mean, _ = diffusion.predict(
         network,
         torch.rand(1, 1, 4, 4, 4),
         samples=1,
         steps=1000,
         seed=3,
-        progress=lambda done, total, stage: told.append(done),
+        progress=lambda done, total, stage: calls.append(done),
     )
-    assert len(told) == 60
+    assert len(calls) == 60
     torch.testing.assert_close(mean, truth, atol=2e-3, rtol=0)
 
 
@@ -122,16 +122,16 @@ def test_a_seed_gives_the_same_and_samples_are_those_of_the_next_seeds() -> None
 
 
 def test_it_can_be_stopped_between_steps_and_tells_the_time_left() -> None:
-    told: list[str] = []
+    stages: list[str] = []
 
     def stop(done: float, total: float, stage: str) -> None:
-        told.append(stage)
+        stages.append(stage)
         if done == 2:
             raise Cancelled("stopped")
 
     with pytest.raises(Cancelled):
         diffusion.predict(tiny("x0"), torch.rand(1, 1, 4, 4, 4), samples=4, steps=5, seed=0, progress=stop)
-    assert len(told) == 2 and told[0].startswith("step 1 of 20, ") and told[0].endswith(" s left")
+    assert len(stages) == 2 and stages[0].startswith("step 1 of 20, ") and stages[0].endswith(" s left")
 
 
 def test_half_precision_weights() -> None:

@@ -46,8 +46,8 @@ def trained(
         torch.nn.utils.clip_grad_norm_(network.parameters(), 0.5)
         optimiser.step()
         with torch.no_grad():
-            for kept, new in zip(average.parameters(), network.parameters()):
-                kept.lerp_(new, 1 - min(0.98, (1 + step) / (10 + step)))
+            for own, new in zip(average.parameters(), network.parameters()):
+                own.lerp_(new, 1 - min(0.98, (1 + step) / (10 + step)))
     return average.eval()
 
 

@@ -32,12 +32,12 @@ def test_every_link_to_a_file_leads_to_one() -> None:
 
 def test_every_file_that_a_page_names_exists() -> None:
     """A path in back ticks that begins with one of the repository's folders."""
-    named = re.compile(r"`((?:Docs|Testing|Resources|MRI2PET\w+)/[\w./-]+)`")
+    pattern = re.compile(r"`((?:Docs|Testing|Resources|MRI2PET\w+)/[\w./-]+)`")
     missing = [
         f"{page.relative_to(REPOSITORY)}: {path}"
         for page in pages()
         if page.name != "CHANGELOG.md"
-        for path in named.findall(page.read_text(encoding="utf-8"))
+        for path in pattern.findall(page.read_text(encoding="utf-8"))
         if not (REPOSITORY / path).exists() and not (REPOSITORY / "MRI2PETSynthesis" / path).exists()
     ]
     assert missing == []

@@ -46,9 +46,9 @@ def evaluate(out: Path, *arguments: object) -> int:
 def refused(out: Path, capsys: pytest.CaptureFixture[str], message: str, *arguments: object) -> None:
     """The command fails with this message and a hint, no traceback, and leaves nothing."""
     code = evaluate(out, *arguments)
-    said = capsys.readouterr().err
-    assert code not in (0, 1), said
-    assert message in said and "hint:" in said and "Traceback" not in said, said
+    error = capsys.readouterr().err
+    assert code not in (0, 1), error
+    assert message in error and "hint:" in error and "Traceback" not in error, error
     assert not out.exists() or not list(out.iterdir())
 
 

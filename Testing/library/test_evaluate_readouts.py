@@ -150,23 +150,23 @@ def test_real_pet_and_labels_are_written_for_lookup(
     assert inside(real, brain).mean(dtype=np.float64) == pytest.approx(1, abs=1e-6)
     rows = [row for row in read_table(out / "regions.csv") if row["predictor"] == "network"]
     content = json.loads((out / "metrics.json").read_text())
-    shown = next(iter(content["scales"]))
+    scale = next(iter(content["scales"]))
     for name in names:
         image = sitk.ReadImage(str(out / "regions" / f"{name}.nii.gz"))
         assert image.GetPixelID() == sitk.sitkUInt16 and same_grid(image, grid)
         labels, pet = sitk.GetArrayFromImage(image), sitk.GetArrayFromImage(real)
         assert not labels[sitk.GetArrayViewFromImage(brain) == 0].any()
-        known = {int(r["label"]): r["region"] for r in read_table(out / "regions" / f"{name}.csv")}
-        assert set(np.unique(labels).tolist()) <= {0, *known}
-        for row in (r for r in rows if (r["parcellation"], r["scale"]) == (name, shown)):
+        names_of = {int(r["label"]): r["region"] for r in read_table(out / "regions" / f"{name}.csv")}
+        assert set(np.unique(labels).tolist()) <= {0, *names_of}
+        for row in (r for r in rows if (r["parcellation"], r["scale"]) == (name, scale)):
             region = labels == int(row["label"])
-            assert known[int(row["label"])] == row["region"]
+            assert names_of[int(row["label"])] == row["region"]
             assert np.count_nonzero(region) == int(row["n_voxels"])
             if region.any():
                 assert pet[region].mean(dtype=np.float64) == pytest.approx(float(row["mean_real"]), rel=1e-6)
                 point = [float(row[f"{axis}_ras_mm"]) * sign for axis, sign in zip("xyz", (-1, -1, 1))]
                 assert image[image.TransformPhysicalPointToIndex(point)] == int(row["label"])
-    assert known == {
+    assert names_of == {
         1: "grey matter",
         2: "white matter",
         3: "label 3",

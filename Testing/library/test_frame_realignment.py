@@ -129,8 +129,8 @@ def test_read_pet_tells_the_motion(tmp_path: Path) -> None:
     assert [frame["frame"] for frame in about["frames"]] == [0, 1, 3, 4]
     assert about["frames"][3]["rotation_deg"] == pytest.approx(4, abs=0.5)
     assert about["mean_displacement_mm"] > 3
-    (told,) = [f for f in pet.verdict.findings if f.code == "frames-realigned"]
-    assert told.level == "warn" and "4 frames were realigned to frame 2" in told.message
+    (finding,) = [f for f in pet.verdict.findings if f.code == "frames-realigned"]
+    assert finding.level == "warn" and "4 frames were realigned to frame 2" in finding.message
     # A window of one frame: nothing to realign, the frame as it is.
     one = read_pet(path, window_min=(70, 80), realign_frames=True)
     np.testing.assert_allclose(sitk.GetArrayFromImage(one.image), made[2], rtol=1e-5)

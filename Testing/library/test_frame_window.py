@@ -76,8 +76,8 @@ def test_evaluation(
     assert sitk.GetArrayFromImage(case.real)[inside].mean() == pytest.approx(level, rel=1e-4)
     about = case.provenance["real"]
     assert about["window_min"] == list(window or (60, 90))
-    told = [f.code for f in case.verdict.findings if f.code == "window-default"]
-    assert told == (["window-default"] if window is None else [])
+    codes = [f.code for f in case.verdict.findings if f.code == "window-default"]
+    assert codes == (["window-default"] if window is None else [])
     assert ("Ferrante" if window is None else "stated") in about["window_from"]
 
 

@@ -118,12 +118,12 @@ def par_header() -> str:
     return "\n".join([*lines, "# === END OF DATA DESCRIPTION FILE", ""])
 
 
-@pytest.mark.parametrize("given", ["t1.PAR", "t1.REC"])
-def test_philips_par_rec(tmp_path: Path, given: str) -> None:
+@pytest.mark.parametrize("name", ["t1.PAR", "t1.REC"])
+def test_philips_par_rec(tmp_path: Path, name: str) -> None:
     stored = np.rint(ARRAY.T).astype("<u2")
     (tmp_path / "t1.PAR").write_text(par_header())
     (tmp_path / "t1.REC").write_bytes(stored.tobytes())
-    image = read_image(tmp_path / given, kind="t1").image
+    image = read_image(tmp_path / name, kind="t1").image
     assert image.GetSpacing() == pytest.approx((8, 8, 8))
     np.testing.assert_array_equal(np.sort(sitk.GetArrayFromImage(image).ravel()), np.sort(stored.ravel()))
     (tmp_path / "t1.REC").write_bytes(stored.tobytes()[:-2])
@@ -167,8 +167,8 @@ def test_nrrd_in_every_space(tmp_path: Path, space: str, signs: tuple[int, int, 
     )
     path.write_bytes(header.encode() + ARRAY.tobytes(order="F"))
     image = read_image(path, kind="t1").image
-    stated = OBLIQUE[:3] @ [3, 4, 5, 1]
-    np.testing.assert_allclose(world(image, (3, 4, 5)), stated * signs, atol=1e-4)
+    position = OBLIQUE[:3] @ [3, 4, 5, 1]
+    np.testing.assert_allclose(world(image, (3, 4, 5)), position * signs, atol=1e-4)
 
 
 def test_nrrd_of_several_volumes_says_how_to_get_one(tmp_path: Path) -> None:

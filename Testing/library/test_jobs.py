@@ -32,7 +32,7 @@ ENDED_WITHIN_S = 2.0  # what the interface promises for Cancel
 posix = pytest.mark.skipif(os.name != "posix", reason="signals and process groups are POSIX")
 
 
-class Seen:
+class Messages:
     """Everything a job told, in order."""
 
     def __init__(self) -> None:
@@ -87,20 +87,22 @@ def members(job: Job) -> list[psutil.Process]:
 
 
 def test_progress_and_messages_arrive_in_order(tmp_path: Path) -> None:
-    seen = Seen()
+    messages = Messages()
     code = """
     for n in range(200):
         say.progress(n, 200, "stage é")
     say.log("a log"); say.warning("a warning")
     say.result({"pet": "ä b.nii.gz"})
     """
-    outcome = Job(script(tmp_path, code), seen.callbacks).start().wait()
+    outcome = Job(script(tmp_path, code), messages.callbacks).start().wait()
     assert outcome.state == "done" and outcome.exit_code == 0 and outcome.error is None
-    assert [p.done for p in seen.all("progress")] == list(range(200))
-    assert isinstance(seen.all("progress")[0], Progress) and seen.all("progress")[0].stage == "stage é"
-    assert seen.all("progress")[0].eta_s is None and seen.all("progress")[9].eta_s >= 0
-    assert [kind for kind, _ in seen.events[200:]] == ["log", "warning", "result", "finished"]
-    assert outcome.result == {"pet": "ä b.nii.gz"} == seen.all("result")[0]
+    assert [p.done for p in messages.all("progress")] == list(range(200))
+    assert (
+        isinstance(messages.all("progress")[0], Progress) and messages.all("progress")[0].stage == "stage é"
+    )
+    assert messages.all("progress")[0].eta_s is None and messages.all("progress")[9].eta_s >= 0
+    assert [kind for kind, _ in messages.events[200:]] == ["log", "warning", "result", "finished"]
+    assert outcome.result == {"pet": "ä b.nii.gz"} == messages.all("result")[0]
 
 
 def test_callbacks_come_only_from_pump(tmp_path: Path) -> None:
@@ -115,20 +117,20 @@ def test_callbacks_come_only_from_pump(tmp_path: Path) -> None:
 
 
 def test_an_error_of_the_child_keeps_its_class_message_and_hint(tmp_path: Path) -> None:
-    seen = Seen()
+    messages = Messages()
     code = """
     from MRI2PETLib.core.errors import QualityError
     say.error(QualityError("No brain.", "Check the contrast."))
     sys.exit(4)
     """
-    outcome = Job(script(tmp_path, code), seen.callbacks).start().wait()
+    outcome = Job(script(tmp_path, code), messages.callbacks).start().wait()
     assert outcome.state == "failed" and outcome.exit_code == 4
     assert isinstance(outcome.error, QualityError) and outcome.error.hint == "Check the contrast."
-    assert [kind for kind, _ in seen.events] == ["error", "finished"]
+    assert [kind for kind, _ in messages.events] == ["error", "finished"]
 
 
 def test_garbage_on_stdout_becomes_a_log(tmp_path: Path) -> None:
-    seen = Seen()
+    messages = Messages()
     code = r"""
     lines = [b"\xff\xfe not text", b"[1, 2]", b'"text"', b'{"event": "?"}', b'{"event": "progress"}',
              b'{"event": "progress", "done": "x", "total": 0, "stage": ""}', b"[" * 20000, b"null",
@@ -138,10 +140,10 @@ def test_garbage_on_stdout_becomes_a_log(tmp_path: Path) -> None:
     say.progress(1, 2, "fine")
     sys.stdout.buffer.write(b"no end of line")
     """
-    outcome = Job(script(tmp_path, code), seen.callbacks).start().wait()
+    outcome = Job(script(tmp_path, code), messages.callbacks).start().wait()
     assert outcome.state == "done"
-    assert len(seen.all("log")) == 13 and "\N{REPLACEMENT CHARACTER}" in seen.all("log")[0]
-    assert [p.stage for p in seen.all("progress")] == ["fine"]
+    assert len(messages.all("log")) == 13 and "\N{REPLACEMENT CHARACTER}" in messages.all("log")[0]
+    assert [p.stage for p in messages.all("progress")] == ["fine"]
 
 
 @pytest.mark.parametrize(
@@ -184,12 +186,12 @@ with staged_folder(out / "sub-1", last="x") as staging, atomic_path(out / "big.n
 
 def test_cancel_ends_a_deaf_child_its_children_and_removes_its_temporary_files(tmp_path: Path) -> None:
     """The child ignores SIGTERM, and one of its children sits in a session of its own."""
-    seen, out = Seen(), tmp_path / "out put é"
+    messages, out = Messages(), tmp_path / "out put é"
     others = [f".mri2pet+{job}+here+1+ab" for job in ("job-000", "other")]
     for name in others:
         (out / "sub-1" / name).mkdir(parents=True)
-    job = Job([*script(tmp_path, STUBBORN), str(out)], seen.callbacks, output=out).start()
-    pump_until(job, lambda: bool(seen.all("progress")))
+    job = Job([*script(tmp_path, STUBBORN), str(out)], messages.callbacks, output=out).start()
+    pump_until(job, lambda: bool(messages.all("progress")))
     assert len(members(job)) == 3
     assert any(name.startswith(f".mri2pet+{job.name}+") for name in os.listdir(out / "sub-1"))
     started = time.monotonic()
@@ -201,7 +203,7 @@ def test_cancel_ends_a_deaf_child_its_children_and_removes_its_temporary_files(t
     assert until(lambda: not members(job), 1.0)
     left = sorted(str(p.relative_to(out)) for p in out.rglob("*"))
     assert left == ["sub-1", *(f"sub-1/{name}" for name in others)]  # of others: untouched
-    assert seen.all("error") == [] and len(seen.all("finished")) == 1
+    assert messages.all("error") == [] and len(messages.all("finished")) == 1
 
 
 def test_what_a_child_leaves_running_ends_with_it(tmp_path: Path) -> None:
@@ -310,30 +312,30 @@ def t1_and_model(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return write_image(person.t1, folder / "anna ß_T1w.nii.gz"), folder / "tiny"
 
 
-def run_synthesis(t1: Path, model: Path, out: Path, seen: Seen) -> Job:
+def run_synthesis(t1: Path, model: Path, out: Path, messages: Messages) -> Job:
     settings = ["--model", model, "--mask", t1.parent / "mask.nii.gz", "--device", "cpu"]
     command = mri2pet_command(["synthesize", t1, "-o", out, *settings])
     env = {**os.environ, "OMP_NUM_THREADS": "1", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS": "1"}
-    return Job(command, seen.callbacks, output=out, env=env).start()
+    return Job(command, messages.callbacks, output=out, env=env).start()
 
 
 def test_a_synthesis_in_a_child(t1_and_model: tuple[Path, Path], tmp_path: Path) -> None:
-    seen, out = Seen(), tmp_path / "out put é"
-    outcome: Outcome = run_synthesis(*t1_and_model, out, seen).wait()
+    messages, out = Messages(), tmp_path / "out put é"
+    outcome: Outcome = run_synthesis(*t1_and_model, out, messages).wait()
     assert outcome.state == "done", outcome
     assert outcome.result is not None and Path(outcome.result["cases"][0]["pet"]).is_file()
-    done = [p.done / p.total for p in seen.all("progress")]
+    done = [p.done / p.total for p in messages.all("progress")]
     assert len(done) > 5 and done == sorted(done) and done[0] == 0
-    assert {"reading", "network", "writing"} <= {p.stage for p in seen.all("progress")}
+    assert {"reading", "network", "writing"} <= {p.stage for p in messages.all("progress")}
 
 
 @pytest.mark.parametrize("stage", ["reading", "writing"])
 def test_a_synthesis_is_cancelled_in_time(
     t1_and_model: tuple[Path, Path], tmp_path: Path, stage: str
 ) -> None:
-    seen, out = Seen(), tmp_path / "out put é"
-    job = run_synthesis(*t1_and_model, out, seen)
-    pump_until(job, lambda: any(p.stage == stage for p in seen.all("progress")))
+    messages, out = Messages(), tmp_path / "out put é"
+    job = run_synthesis(*t1_and_model, out, messages)
+    pump_until(job, lambda: any(p.stage == stage for p in messages.all("progress")))
     started = time.monotonic()
     job.cancel()
     outcome = job.wait()

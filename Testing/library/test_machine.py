@@ -40,8 +40,8 @@ def test_itk_obeys() -> None:
         "print(sitk.ProcessObject.GetGlobalDefaultNumberOfThreads(), cores())"
     )
     environment = {k: v for k, v in os.environ.items() if "NUMBER_OF_THREADS" not in k}
-    said = subprocess.run(
+    output = subprocess.run(
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
     )
-    threads, allowed = map(int, said.stdout.split())
+    threads, allowed = map(int, output.stdout.split())
     assert threads <= allowed

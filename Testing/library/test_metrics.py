@@ -97,8 +97,8 @@ def test_flips_and_transpositions_change_nothing() -> None:
     before = measure(s, r, mask, names)
     for turn in (lambda a: a[::-1], lambda a: a[:, :, ::-1], lambda a: a.transpose(2, 0, 1)):
         after = measure(turn(s), turn(r), turn(mask), names)
-        for name, known in before.items():
-            assert after[name].value == pytest.approx(known.value, rel=1e-9), name
+        for name, expected in before.items():
+            assert after[name].value == pytest.approx(expected.value, rel=1e-9), name
 
 
 def test_swapping_the_images_flips_the_sign_of_normdiff() -> None:

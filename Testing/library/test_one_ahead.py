@@ -61,7 +61,7 @@ def test_never_more_than_one_ahead_and_errors_in_their_place() -> None:
 
 
 def test_progress_is_told_in_the_thread_of_the_taker() -> None:
-    told: list[tuple[str, threading.Thread]] = []
+    calls: list[tuple[str, threading.Thread]] = []
 
     def work(item: int, progress: ProgressCallback) -> int:
         progress(1, 2, "half")
@@ -69,8 +69,8 @@ def test_progress_is_told_in_the_thread_of_the_taker() -> None:
         return item
 
     with OneAhead([1], work) as ahead:
-        ahead.take(lambda done, total, stage: told.append((stage, threading.current_thread())))
-    assert told and set(told) == {("half", threading.current_thread())}
+        ahead.take(lambda done, total, stage: calls.append((stage, threading.current_thread())))
+    assert calls and set(calls) == {("half", threading.current_thread())}
 
 
 def test_leaving_cancels_the_item_in_work() -> None:

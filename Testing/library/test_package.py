@@ -70,7 +70,7 @@ def test_rooms() -> None:
     scope.
     """
     for path in LIBRARY.rglob("*.py"):
-        assert not imports(path) & {"qt", "ctk", "MRI2PETTrainingLib", "print"}, path
+        assert not imports(path) & {"qt", "ctk", "MRI2PETTrainingLib"}, path
         if "scene" not in path.parts:
             assert not imports(path) & {"slicer", "vtk"}, path
         light = {"monai", "lightning", "nibabel", "pandas", "matplotlib", "pydicom"}
@@ -115,6 +115,32 @@ def test_codes_of_findings_have_one_spelling() -> None:
     codes = set().union(*map(finding_codes, REPOSITORY.glob("MRI2PET*/**/*.py")))
     assert len(codes) > 40 and {"no-fit", "decay-time-assumed", "two-spellings"} <= codes
     assert [code for code in codes if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", code)] == []
+
+
+def bound_names(path: Path) -> set[str]:
+    """All names that a file binds: of variables, parameters, attributes, functions and classes."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, (ast.Name, ast.Attribute)) and isinstance(node.ctx, ast.Store):
+            names.add(node.id if isinstance(node, ast.Name) else node.attr)
+        elif isinstance(node, ast.arg):
+            names.add(node.arg)
+        elif isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            names.add(node.name)
+        elif isinstance(node, ast.alias) and node.asname:
+            names.add(node.asname)
+    return names
+
+
+def test_names_say_what_a_thing_is_not_what_was_done_to_it() -> None:
+    """``findings`` or ``messages``, not ``told``; ``unit``, not ``stated``."""
+    participles = set("asked found given kept known said seen shown stated told wanted".split())
+    tracked = subprocess.run(
+        ["git", "ls-files", "-z", "*.py"], capture_output=True, text=True, cwd=REPOSITORY
+    )
+    paths = [REPOSITORY / name for name in tracked.stdout.split("\0") if name]
+    names = {(path.name, name) for path in paths if path.is_file() for name in bound_names(path)}
+    assert [use for use in sorted(names) if use[1].strip("_").lower() in participles] == []
 
 
 def test_resources_are_found_and_licensed() -> None:

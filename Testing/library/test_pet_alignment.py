@@ -62,16 +62,16 @@ def as_pet(image: sitk.Image) -> PetImage:
 
 
 def test_auto_keeps_what_lies_on_the_grid_of_the_t1_and_registers_the_rest(person: SimulatedSubject) -> None:
-    kept = align_pet_to_t1(as_pet(person.pet), person.t1, person.brain_mask)
-    assert kept.method == "grid" and kept.coverage == 1 and kept.overlap > 0.9
-    assert np.array_equal(sitk.GetArrayViewFromImage(kept.image), sitk.GetArrayViewFromImage(person.pet))
+    aligned = align_pet_to_t1(as_pet(person.pet), person.t1, person.brain_mask)
+    assert aligned.method == "grid" and aligned.coverage == 1 and aligned.overlap > 0.9
+    assert np.array_equal(sitk.GetArrayViewFromImage(aligned.image), sitk.GetArrayViewFromImage(person.pet))
     result = align_pet_to_t1(as_pet(moved(person.pet)), person.t1, person.brain_mask)
     assert result.method == "rigid" and result.overlap > 0.9
     brain = sitk.GetArrayViewFromImage(person.brain_mask) > 0
-    pets = [sitk.GetArrayViewFromImage(image)[brain] for image in (kept.image, result.image)]
+    pets = [sitk.GetArrayViewFromImage(image)[brain] for image in (aligned.image, result.image)]
     assert np.corrcoef(*pets)[0, 1] > 0.9
     always = align_pet_to_t1(as_pet(person.pet), person.t1, person.brain_mask, register="rigid")
-    assert always.method == "rigid" and always.record()["t1_to_pet_lps"] != kept.record()["t1_to_pet_lps"]
+    assert always.method == "rigid" and always.record()["t1_to_pet_lps"] != aligned.record()["t1_to_pet_lps"]
 
 
 def test_header_never_registers(person: SimulatedSubject) -> None:
@@ -102,16 +102,16 @@ def test_a_pet_on_the_grid_that_does_not_lie_on_the_t1_is_registered_and_told(
     result = align_pet_to_t1(as_pet(off), person.t1, person.brain_mask)
     assert result.method == "rigid" and [f.code for f in result.verdict.findings] == ["pet-apart"]
     assert np.allclose(affine_matrix(result.t1_to_pet), affine_matrix(motion.GetInverse()), atol=1.0)
-    kept = align_pet_to_t1(as_pet(off), person.t1, person.brain_mask, register="header")
-    assert kept.method == "grid" and [f.code for f in kept.verdict.findings] == ["pet-apart"]
+    aligned = align_pet_to_t1(as_pet(off), person.t1, person.brain_mask, register="header")
+    assert aligned.method == "grid" and [f.code for f in aligned.verdict.findings] == ["pet-apart"]
 
 
 def test_a_mirrored_pet_is_refused_unless_its_header_is_declared_right(person: SimulatedSubject) -> None:
     mirrored = like(sitk.GetArrayFromImage(person.pet)[:, :, ::-1].copy(), person.pet)
     with pytest.raises(InputError, match="swaps left and right"):
         align_pet_to_t1(as_pet(mirrored), person.t1, person.brain_mask)
-    kept = align_pet_to_t1(as_pet(mirrored), person.t1, person.brain_mask, register="header")
-    assert "pet-mirrored" in [f.code for f in kept.verdict.findings] and kept.verdict.level == "warn"
+    aligned = align_pet_to_t1(as_pet(mirrored), person.t1, person.brain_mask, register="header")
+    assert "pet-mirrored" in [f.code for f in aligned.verdict.findings] and aligned.verdict.level == "warn"
 
 
 def test_uptake_outside_the_brain_does_not_count_as_brain(person: SimulatedSubject) -> None:
@@ -180,7 +180,7 @@ def answers(
 
 
 def test_five_roads_give_one_answer(answers: dict[str, Any]) -> None:
-    said = answers.pop("check")
+    of_check = answers.pop("check")
     first = answers["synthesize"]
     assert first["overlap"] > 0.9 and first["coverage"] == 1
     for answer in answers.values():
@@ -189,4 +189,4 @@ def test_five_roads_give_one_answer(answers: dict[str, Any]) -> None:
         assert answer["overlap"] == pytest.approx(first["overlap"], abs=1e-3)
         # Files round positions to float32, and a search that starts from there ends a hair beside.
         assert np.allclose(answer["t1_to_pet_lps"], first["t1_to_pet_lps"], atol=0.05)
-    assert f"Dice of the brains {first['overlap']:.2f} ({first['method']})" in said
+    assert f"Dice of the brains {first['overlap']:.2f} ({first['method']})" in of_check

@@ -93,12 +93,12 @@ def test_unmeasured_voxels_do_not_leak_into_others(person: SimulatedSubject, tmp
     mask = sitk.Image(person.brain_mask)
     mask.CopyInformation(shifted)
     aligned = align_pet_to_t1(pet, shifted, mask, register="header")
-    result, seen = sitk.GetArrayFromImage(aligned.image), sitk.GetArrayFromImage(aligned.measured) > 0
+    result, inside = sitk.GetArrayFromImage(aligned.image), sitk.GetArrayFromImage(aligned.measured) > 0
     whole = sitk.GetArrayFromImage(person.pet)
     brain = sitk.GetArrayViewFromImage(person.brain_mask) > 0
-    edge = brain[slices] & seen[slices]
+    edge = brain[slices] & inside[slices]
     assert edge.any() and result[slices][edge].mean() > 0.9 * whole[slices][edge].mean()
-    assert not result[~seen].any()
+    assert not result[~inside].any()
 
 
 def test_nan_around_a_t1_is_background_and_inside_it_is_damage(

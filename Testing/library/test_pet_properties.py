@@ -160,17 +160,17 @@ def test_weights_of_frames(starts: list[float], share: float, window: tuple[floa
     gaps = [b - a for a, b in zip(starts, [*starts[1:], starts[-1] + 20.0])]
     assume(min(gaps) > 0.01)
     times = FrameTimes(tuple(60 * s for s in starts), tuple(60 * share * g for g in gaps))
-    asked = FrameWindow(window[0], window[0] + window[1])
+    requested_window = FrameWindow(window[0], window[0] + window[1])
     try:
-        weights = frame_weights(times, asked)
+        weights = frame_weights(times, requested_window)
     except InputError:
         return
     assert weights.sum() == pytest.approx(1)
     for start, gap, weight in zip(starts, gaps, weights):
-        outside = start >= asked.end_min or start + share * gap <= asked.start_min
+        outside = start >= requested_window.end_min or start + share * gap <= requested_window.start_min
         assert weight >= 0 and (weight == 0) == outside or math.isclose(weight, 0, abs_tol=1e-9)
     turned = FrameTimes(times.start_s[::-1], times.duration_s[::-1])
-    assert frame_weights(turned, asked)[::-1] == pytest.approx(weights)
+    assert frame_weights(turned, requested_window)[::-1] == pytest.approx(weights)
 
 
 @quick

@@ -44,9 +44,9 @@ def test_a_patch_of_the_critic_is_as_wide_as_it_says(layers: int, width: int) ->
     """The voxels that one logit depends on; with 3 layers that is the published 70 x 70."""
     torch.manual_seed(0)
     # Instance norm couples all voxels through its mean: left out here, the patch is that of the convolutions.
-    kept = [m for m in pix2pix.Critic(2, 4, layers) if "Norm" not in type(m).__name__]
+    layers_of_critic = [m for m in pix2pix.Critic(2, 4, layers) if "Norm" not in type(m).__name__]
     image = torch.rand(1, 2, 128, 128, requires_grad=True)
-    logits = torch.nn.Sequential(*kept)(image)
+    logits = torch.nn.Sequential(*layers_of_critic)(image)
     logits[0, 0, logits.shape[2] // 2, logits.shape[3] // 2].backward()
     assert image.grad is not None
     touched = image.grad.abs().sum(dim=(0, 1)).nonzero()
@@ -114,7 +114,7 @@ def test_each_loss_trains_what_it_says_and_nothing_else(adversarial: str, dims: 
     torch.manual_seed(0)
     network = pix2pix.build({**TINY, "dims": dims})
     objective = pix2pix.objective({"dims": dims, "adversarial": adversarial, "slices": 3, **CRITIC})
-    seen = []
+    moved_parts = []
     for part, loss in objective.losses(network, *batch()):
         network.zero_grad()
         objective.zero_grad()
@@ -123,8 +123,8 @@ def test_each_loss_trains_what_it_says_and_nothing_else(adversarial: str, dims: 
         for name, module in trained.items():
             gradients = [p.grad for p in module.parameters()]
             assert all((g is not None) == (name == part) for g in gradients), (part, name)
-        seen.append(part)
-    assert seen == [OBJECTIVE, NETWORK]
+        moved_parts.append(part)
+    assert moved_parts == [OBJECTIVE, NETWORK]
 
 
 def test_a_step_looks_at_some_slices_with_brain() -> None:

@@ -248,8 +248,8 @@ def test_a_template_that_uses_what_nobody_gave_is_an_error(tmp_path: Path) -> No
 
 
 def test_numbers_are_shown_as_a_reader_expects() -> None:
-    shown = [page.number(v) for v in (0.0, -0.123456, 12345.6, 0.00034567)]
-    assert shown == ["0", "\N{MINUS SIGN}0.123", "12346", "0.000346"]
+    texts = [page.number(v) for v in (0.0, -0.123456, 12345.6, 0.00034567)]
+    assert texts == ["0", "\N{MINUS SIGN}0.123", "12346", "0.000346"]
     assert page.spread(-0.00004, 0.02) == "0.000 \N{PLUS-MINUS SIGN} 0.020"
     assert page.spread(0.94512, 0.0231) == "0.945 \N{PLUS-MINUS SIGN} 0.023"
     assert [page.p_value(p) for p in (None, 0.0002, 0.0421)] == [None, "< 0.001", "0.042"]

@@ -116,8 +116,8 @@ def without_pet(root: Path) -> list[str]:
     return [f"{root}/data/{T1}.nii.gz", f"--model={root / 'model'}", "--device=cpu"]
 
 
-def run(root: Path, given: object = None, output: str = "out") -> int:
-    chosen = given if isinstance(given, list) else arguments(root)
+def run(root: Path, inputs: object = None, output: str = "out") -> int:
+    chosen = inputs if isinstance(inputs, list) else arguments(root)
     return main(["synthesize", *chosen, "-o", str(root / output), "--progress=none"])
 
 
@@ -235,9 +235,9 @@ CHANGES: dict[str, Change] = {
 
 @pytest.mark.parametrize("name", CHANGES)
 def test_after_any_change_a_folder_holds_what_an_empty_one_would(name: str, root: Path) -> None:
-    given = CHANGES[name](root)
-    assert run(root, given) == 0
-    assert run(root, given, "fresh") == 0
+    inputs = CHANGES[name](root)
+    assert run(root, inputs) == 0
+    assert run(root, inputs, "fresh") == 0
     assert contents(root / "out") == contents(root / "fresh")
     rows = [
         (folder / batch.STATUS_FILE).read_text().replace(str(folder), "OUT")
@@ -256,7 +256,7 @@ def reorder(name: str) -> Change:
     return change
 
 
-KEPT: dict[str, Change] = {
+WITHOUT_EFFECT: dict[str, Change] = {
     "nothing": lambda root: None,
     "the weight of another person": text("data/participants.tsv", "80", "81"),
     "the card of the model": append("model/docs/README.md"),
@@ -267,12 +267,12 @@ KEPT: dict[str, Change] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", KEPT)
+@pytest.mark.parametrize("name", WITHOUT_EFFECT)
 def test_what_decides_nothing_makes_nothing_again(name: str, root: Path) -> None:
-    given = KEPT[name](root)
+    inputs = WITHOUT_EFFECT[name](root)
     pet = root / "out" / OUTPUTS[0]
     written = pet.stat().st_mtime_ns
-    assert run(root, given) == 0 and pet.stat().st_mtime_ns == written
+    assert run(root, inputs) == 0 and pet.stat().st_mtime_ns == written
 
 
 def test_another_version_makes_everything_again(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -305,11 +305,11 @@ def test_the_data_file_of_a_header_counts(root: Path) -> None:
     sitk.WriteImage(ball(1), str(root / "head.mhd"))
     (root / "head.raw").rename(root / "voxels.bin")
     text("head.mhd", "head.raw", "voxels.bin")(root)
-    given = [str(root / "head.mhd"), *without_pet(root)[1:]]
-    assert run(root, given, "raw") == 0
+    inputs = [str(root / "head.mhd"), *without_pet(root)[1:]]
+    assert run(root, inputs, "raw") == 0
     before = contents(root / "raw")
     (root / "voxels.bin").write_bytes(sitk.GetArrayFromImage(ball(2)).tobytes())
-    assert run(root, given, "raw") == 0 and contents(root / "raw") != before
+    assert run(root, inputs, "raw") == 0 and contents(root / "raw") != before
 
 
 # --- whose result it is -------------------------------------------------------------------------------------
@@ -321,8 +321,8 @@ def test_the_result_of_another_input_is_not_replaced(root: Path, capsys: pytest.
     write_image(ball(5), other)
     there = contents(root / "out")
     assert run(root, [str(other), *arguments(root)[1:]]) == InputError.exit_code
-    said = capsys.readouterr().err
-    assert str(other.resolve()) in said and f"{root.resolve()}/data/{T1}.nii.gz" in said and "-o" in said
+    error = capsys.readouterr().err
+    assert str(other.resolve()) in error and f"{root.resolve()}/data/{T1}.nii.gz" in error and "-o" in error
     assert contents(root / "out") == there
     table = (root / "out" / batch.STATUS_FILE).read_text()
     assert table.count("\n") == 3 and "would replace it" in table
@@ -340,11 +340,11 @@ def test_two_inputs_of_one_name_in_one_run_get_names_of_their_own(root: Path) ->
         (root / folder).mkdir(parents=True)
         write_image(ball(number), root / folder / "a.nii.gz")
     write_image(ball(9), root / "P_a-1.nii.gz")
-    given = [
+    inputs = [
         *(str(root / name) for name in ("x/P/a.nii.gz", "y/P/a.nii.gz", "P_a-1.nii.gz")),
         *without_pet(root)[1:],
     ]
-    assert run(root, given, "three") == 0
+    assert run(root, inputs, "three") == 0
     made = sorted(path.name.split("_trc")[0] for path in (root / "three").glob("*synthetic_pet.nii.gz"))
     assert made == ["P_a-1", "P_a-2", "P_a-3"]
 
@@ -376,9 +376,9 @@ def test_a_row_that_another_process_finished_meanwhile_is_in_the_table(
     image = root / "more.nii.gz"
     write_image(ball(7), image)
 
-    def write_table(*given: Any) -> Any:
+    def write_table(*arguments: Any) -> Any:
         status.write_bytes(held)
-        return plain(*given)
+        return plain(*arguments)
 
     monkeypatch.setattr(batch, "write_table", write_table)
     assert run(root, [str(image), *without_pet(root)[1:]]) == 0

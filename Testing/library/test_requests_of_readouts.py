@@ -81,8 +81,8 @@ def delete(name: str) -> Change:
     return change
 
 
-def other(**given: Any) -> Change:
-    return lambda root: given
+def other(**changes: Any) -> Change:
+    return lambda root: changes
 
 
 def contents(folder: Path) -> dict[str, Any]:
@@ -92,10 +92,10 @@ def contents(folder: Path) -> dict[str, Any]:
 # --- suvr ---------------------------------------------------------------------------------------------------
 
 
-def setup(**given: Any) -> SuvrSetup:
-    own = atlas(given.pop("shift", 0), given.pop("name", "here"))
-    template, plan = given.pop("template", noise(5)), RegionPlan(own, (1,), given.pop("composite", (2,)))
-    return SuvrSetup(SuvrSettings("file", "here", device="cpu", **given), plan, template, "given")
+def setup(**changes: Any) -> SuvrSetup:
+    own = atlas(changes.pop("shift", 0), changes.pop("name", "here"))
+    template, plan = changes.pop("template", noise(5)), RegionPlan(own, (1,), changes.pop("composite", (2,)))
+    return SuvrSetup(SuvrSettings("file", "here", device="cpu", **changes), plan, template, "given")
 
 
 class Case:
@@ -103,14 +103,19 @@ class Case:
 
 
 def measure(
-    root: Path, folder: str, t1: str | None = "T1.nii.gz", unit: Any = None, window: Any = None, **given: Any
+    root: Path,
+    folder: str,
+    t1: str | None = "T1.nii.gz",
+    unit: Any = None,
+    window: Any = None,
+    **changes: Any,
 ) -> Any:
     """The real request and record around a table that sums up what it was made from."""
     paths = SuvrPaths(root / "PET.nii.gz", None if t1 is None else root / t1, None, unit, window)
 
     def write(staging: Path, title: str, paths: SuvrPaths, own: SuvrSetup, case: Any) -> None:
-        said = [total(paths.pet, paths.t1), own.settings.to_dict(), own.plan.composite, own.plan.atlas.names]
-        content = {"Table": [], "said": [*said, total_of(own.template), total_of(own.plan.atlas.labels)]}
+        text = [total(paths.pet, paths.t1), own.settings.to_dict(), own.plan.composite, own.plan.atlas.names]
+        content = {"Table": [], "said": [*text, total_of(own.template), total_of(own.plan.atlas.labels)]}
         (staging / files.SIDECAR).write_text(json.dumps(content))
         for name in (files.TABLE, files.PICTURE, files.REPORT, files.SUVR):
             (staging / name).write_text(str(content))
@@ -122,7 +127,9 @@ def measure(
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(run, "quantify", lambda *_, **__: Case())
-        return run.measure_case("x", paths, setup(**given), root / folder, write, Reporter(), lambda *_: None)
+        return run.measure_case(
+            "x", paths, setup(**changes), root / folder, write, Reporter(), lambda *_: None
+        )
 
 
 OF_SUVR: dict[str, Change] = {
@@ -154,9 +161,9 @@ OF_SUVR: dict[str, Change] = {
 @pytest.mark.parametrize("name", OF_SUVR)
 def test_suvr_after_any_change(name: str, root: Path) -> None:
     measure(root, "out")
-    given = OF_SUVR[name](root)
-    measure(root, "out", **given)
-    measure(root, "fresh", **given)
+    inputs = OF_SUVR[name](root)
+    measure(root, "out", **inputs)
+    measure(root, "fresh", **inputs)
     assert contents(root / "out") == contents(root / "fresh")
 
 
@@ -197,17 +204,17 @@ def test_the_template_that_is_built_in_has_a_checksum() -> None:
 # --- evaluate -----------------------------------------------------------------------------------------------
 
 
-def evaluate(root: Path, folder: str, **given: Any) -> dict[str, Any]:
-    paths = CasePaths(root / "synthetic.nii.gz", root / given.pop("pet", "PET.nii.gz"), root / "T1.nii.gz")
-    atlases = [given.pop("atlas", atlas())]
+def evaluate(root: Path, folder: str, **changes: Any) -> dict[str, Any]:
+    paths = CasePaths(root / "synthetic.nii.gz", root / changes.pop("pet", "PET.nii.gz"), root / "T1.nii.gz")
+    atlases = [changes.pop("atlas", atlas())]
 
     def write(staging: Path, title: str, case: Any, result: Any, atlases: Any) -> dict[str, Any]:
-        said = str([total(paths.synthetic, paths.pet, paths.t1), given, atlases[0].names])
+        text = str([total(paths.synthetic, paths.pet, paths.t1), changes, atlases[0].names])
         names = ("report.html", "metrics.json", "comparison.png", "regions.csv", "real.nii.gz")
         for name in names:
-            (staging / name).write_text(said)
+            (staging / name).write_text(text)
         (staging / "regions").mkdir()
-        (staging / "regions" / f"{atlases[0].name}.nii.gz").write_text(said)
+        (staging / "regions" / f"{atlases[0].name}.nii.gz").write_text(text)
         return {"scales": {}}
 
     class Answer:
@@ -218,7 +225,7 @@ def evaluate(root: Path, folder: str, **given: Any) -> dict[str, Any]:
         patch.setattr(evaluation, "load_case", lambda *_, **__: Answer())
         patch.setattr(evaluation, "evaluate_case", lambda *_, **__: Answer())
         patch.setattr(evaluation, "write_comparison", write)
-        settings = EvaluationSettings(**given)
+        settings = EvaluationSettings(**changes)
         return evaluation.evaluate_pair(paths, settings, atlases, root / folder, Reporter())
 
 
@@ -245,9 +252,9 @@ OF_EVALUATION: dict[str, Change] = {
 @pytest.mark.parametrize("name", OF_EVALUATION)
 def test_evaluation_after_any_change(name: str, root: Path) -> None:
     evaluate(root, "out")
-    given = OF_EVALUATION[name](root)
-    evaluate(root, "out", **given)
-    evaluate(root, "fresh", **given)
+    inputs = OF_EVALUATION[name](root)
+    evaluate(root, "out", **inputs)
+    evaluate(root, "fresh", **inputs)
     assert contents(root / "out") == contents(root / "fresh")
 
 
@@ -264,5 +271,5 @@ def test_the_command_line_refuses_the_folder_of_another_pair(root: Path, capsys:
     evaluate(root, "out")
     arguments = ["--synthetic", root / "synthetic.nii.gz", "--pet", root / "other.nii.gz", "-o", root / "out"]
     assert main(["evaluate", *map(str, arguments), "--progress=none"]) == InputError.exit_code
-    said = capsys.readouterr().err
-    assert str(root / "PET.nii.gz") in said and str(root / "other.nii.gz") in said and "-o" in said
+    error = capsys.readouterr().err
+    assert str(root / "PET.nii.gz") in error and str(root / "other.nii.gz") in error and "-o" in error

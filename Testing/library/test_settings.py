@@ -50,7 +50,7 @@ def test_what_is_rendered_is_parsed_back(settings: Every) -> None:
 def test_the_help_ends_each_option_with_its_default() -> None:
     parser = Parser()
     Every.add_to(parser)
-    shown = " ".join(parser.format_help().split())
+    text = " ".join(parser.format_help().split())
     for line in (
         "--count COUNT how many (default: 2)",
         "--fwhm-mm FWHM_MM width (default: 4.0)",
@@ -58,7 +58,7 @@ def test_the_help_ends_each_option_with_its_default() -> None:
         "--atlas ATLAS repeatable --kind",
         "--fast quickly",
     ):
-        assert line in shown
+        assert line in text
 
 
 @pytest.mark.parametrize(
@@ -82,9 +82,9 @@ def test_all_commands_show_the_settings_of_a_synthesis() -> None:
     rendered = [*settings.arguments(), *inputs.arguments()]
     parsed = build_parser().parse_args(["synthesize", "T1.nii", "-o", "out", *rendered])
     assert SynthesisSettings.of(parsed) == settings and CaseInputs.of(parsed) == inputs
-    shown = inspect.signature(synthesize).parameters
-    assert set(SynthesisSettings.options()) <= set(shown) and "settings" not in shown
-    assert shown["samples"].default == 1
+    parameters = inspect.signature(synthesize).parameters
+    assert set(SynthesisSettings.options()) <= set(parameters) and "settings" not in parameters
+    assert parameters["samples"].default == 1
     assert ":param steps: sampling steps" in (synthesize.__doc__ or "")
     with pytest.raises(TypeError, match="sampels"):
         synthesize("T1.nii", sampels=3)

@@ -37,8 +37,8 @@ ALL = read_packages("diffusion", "training")
 
 def with_versions(**versions: str | None) -> tuple[Package, ...]:
     """The table with other versions installed."""
-    known = {package.name.replace("-", "_"): package for package in ALL}
-    return tuple(replace(p, installed=versions.get(name, p.installed)) for name, p in known.items())
+    packages = {package.name.replace("-", "_"): package for package in ALL}
+    return tuple(replace(p, installed=versions.get(name, p.installed)) for name, p in packages.items())
 
 
 # -- what is needed ----------------------------------------------------------------------------------------
@@ -48,12 +48,12 @@ def test_the_table_is_that_of_the_package() -> None:
     tomllib = pytest.importorskip("tomllib", reason="needs Python 3.11 to read pyproject.toml")
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"]
-    stated = {
+    needs = {
         "synthesis": set(project["dependencies"]),
         "diffusion": set(extras["diffusion"]),
         "training": set(extras["train"]) - {"mri2pet[diffusion]"},
     }
-    for group, requirements in stated.items():
+    for group, requirements in needs.items():
         assert {p.requirement for p in ALL if p.group == group} == requirements
 
 
@@ -135,7 +135,7 @@ def test_with_torch_pip_gets_the_rest() -> None:
 
 
 def test_what_slicer_brings_is_not_replaced() -> None:
-    with pytest.raises(DependencyError, match=r"too old: numpy 1\.20\.0 \(wanted >=1\.26\)"):
+    with pytest.raises(DependencyError, match=r"too old: numpy 1\.20\.0 \(>=1\.26 is needed\)"):
         plan_install(with_versions(numpy="1.20.0"))
 
 

@@ -326,11 +326,11 @@ def test_a_pet_is_simulated_for_a_given_t1(tmp_path: Path, capsys: pytest.Captur
     assert row["case"] == "sub-x" and Path(row["t1"]).is_file()
     truth = json.loads((folder / "sub-x" / "truth.json").read_text())
     pet = sitk.ReadImage(str(folder / "sub-x" / "PET_true.nii.gz"))
-    seen = array(sitk.Resample(pet, tissue, sitk.Transform(), sitk.sitkLinear, 0.0))
-    gm, wm, csf = (float(seen[array(tissue) == label].mean()) for label in (1, 2, 3))
+    mean_of = array(sitk.Resample(pet, tissue, sitk.Transform(), sitk.sitkLinear, 0.0))
+    gm, wm, csf = (float(mean_of[array(tissue) == label].mean()) for label in (1, 2, 3))
     assert gm > 1.1 * wm > 1.3 * csf
-    assert float(seen[array(tissue) > 0].mean()) == pytest.approx(truth["suv_level"], rel=0.15)
-    assert seen[array(tissue) == 0].mean() < 0.1 * gm
+    assert float(mean_of[array(tissue) > 0].mean()) == pytest.approx(truth["suv_level"], rel=0.15)
+    assert mean_of[array(tissue) == 0].mean() < 0.1 * gm
     written = (folder / "sub-x" / "PET.nii.gz").stat().st_mtime_ns
     assert main(arguments) == 0
     assert "0 simulated PETs" in capsys.readouterr().err

@@ -51,11 +51,11 @@ def test_equal_to_the_whole(
     parts = [volume(batch, 8, depth, 5, 7) for _ in range(count)]
     with torch.inference_mode():
         expected = whole(parts, norm, convolution)
-        kept = [p.clone() for p in parts]
+        copies = [p.clone() for p in parts]
         result = slabs.convolve_in_slabs(parts, norm, convolution)
     torch.testing.assert_close(result.double(), expected, atol=2e-5, rtol=0)
     assert result.is_contiguous(memory_format=torch.channels_last_3d)
-    assert all(torch.equal(a, b) for a, b in zip(parts, kept))
+    assert all(torch.equal(a, b) for a, b in zip(parts, copies))
 
 
 @pytest.mark.parametrize("slices", [2, 3, 100])

@@ -58,10 +58,10 @@ def test_there_is_a_module() -> None:
 @pytest.mark.parametrize("module", MODULES)
 def test_every_widget_that_is_used_exists(module: str) -> None:
     """Widgets only: Slicer's ``childWidgetVariables`` leaves out empty layouts."""
-    known = set(all_widgets(module))
+    names = set(all_widgets(module))
     for path in python_files(module):
         used = set(re.findall(r"\b_?ui\.(\w+)", path.read_text(encoding="utf-8")))
-        assert used <= known, (path.name, used - known)
+        assert used <= names, (path.name, used - names)
 
 
 @pytest.mark.parametrize("module", MODULES)
@@ -88,12 +88,12 @@ def parameters(module: str) -> dict[str, str]:
 
 @pytest.mark.parametrize("module", MODULES)
 def test_every_binding_names_a_parameter_of_a_fitting_type(module: str) -> None:
-    known, bound = parameters(module), 0
+    types, bound = parameters(module), 0
     for name, widget in all_widgets(module).items():
         for entry in widget.findall("property[@name='SlicerParameterName']"):
             parameter = "".join(entry.itertext()).strip()
-            assert parameter in known, (name, parameter)
-            assert known[parameter] in BINDINGS[widget.get("class", "")], (name, known[parameter])
+            assert parameter in types, (name, parameter)
+            assert types[parameter] in BINDINGS[widget.get("class", "")], (name, types[parameter])
             bound += 1
     assert bound
 

@@ -130,9 +130,9 @@ def test_regions_are_chosen_by_name_pattern_or_label() -> None:
 
 def test_an_empty_reference_region_is_refused() -> None:
     atlas = balls()
-    named = Parcellation("balls", atlas.labels, {**atlas.names, 9: "pons"}, "mni", "")
+    parcellation = Parcellation("balls", atlas.labels, {**atlas.names, 9: "pons"}, "mni", "")
     with pytest.raises(InputError, match="reference region is empty.*pons"):
-        plan_regions(named, "pons")
+        plan_regions(parcellation, "pons")
 
 
 def test_grey_matter_only_keeps_fewer_voxels() -> None:
@@ -320,10 +320,10 @@ def cohort(person: SimulatedSubject, tmp_path_factory: pytest.TempPathFactory) -
     folder = tmp_path_factory.mktemp("suvr")
     pet = sitk.Resample(phantom(), person.t1, person.template_to_native.GetInverse(), sitk.sitkLinear, 0.0)
     write_image(pet, folder / "PET.nii.gz", {"Units": "SUV", "Simulated": True})
-    stated = seen_by_nibabel(folder / "PET.nii.gz")
-    turned = affine((3, 0, 0), corner=(3, 0, 0), zooms=(1, 1, 1)) @ stated
+    values = seen_by_nibabel(folder / "PET.nii.gz")
+    turned = affine((3, 0, 0), corner=(3, 0, 0), zooms=(1, 1, 1)) @ values
     array = sitk.GetArrayFromImage(pet).T
-    write_nifti_header(folder / "PET.nii.gz", array, sform=(stated, 2), qform=(turned, 1))
+    write_nifti_header(folder / "PET.nii.gz", array, sform=(values, 2), qform=(turned, 1))
     write_image(person.t1, folder / "T1.nii.gz")
     (folder / "broken.nii.gz").write_bytes(b"no image")
     cases = [

@@ -131,7 +131,7 @@ def test_a_device_that_is_not_there(person: SimulatedSubject, bundle: Bundle) ->
 
 
 @pytest.mark.parametrize(
-    ("error", "said"),
+    ("error", "reason"),
     [
         ("CUDA out of memory", "meta ran out of memory"),
         ("cuDNN error: CUDNN_STATUS_ALLOC_FAILED", "meta ran out of memory"),
@@ -139,7 +139,7 @@ def test_a_device_that_is_not_there(person: SimulatedSubject, bundle: Bundle) ->
     ],
 )
 def test_a_device_that_fails_leaves_the_case_to_the_cpu(
-    person: SimulatedSubject, bundle: Bundle, monkeypatch: pytest.MonkeyPatch, error: str, said: str
+    person: SimulatedSubject, bundle: Bundle, monkeypatch: pytest.MonkeyPatch, error: str, reason: str
 ) -> None:
     """In fp32, with weights that bf16 has not rounded. The device boundary is replaced: a "meta" device
     stands for a GPU.
@@ -163,7 +163,7 @@ def test_a_device_that_fails_leaves_the_case_to_the_cpu(
     result = synthesize(person.t1, bundle, mask=person.brain_mask, precision="bf16")
     assert dtypes == [("meta", torch.bfloat16), ("cpu", torch.float32)]
     assert (result.provenance["device"], result.provenance["precision"]) == ("cpu", "fp32")
-    assert f"{said}: the network ran on the CPU instead." in result.verdict.reasons("warn")
+    assert f"{reason}: the network ran on the CPU instead." in result.verdict.reasons("warn")
     arrays = [sitk.GetArrayViewFromImage(r.pet) for r in (result, expected)]
     np.testing.assert_array_equal(*arrays)
 

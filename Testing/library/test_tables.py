@@ -207,8 +207,8 @@ def test_any_text_reads_back(tmp_path_factory: pytest.TempPathFactory, rows: lis
     columns = tuple(f"c{n}" for n in range(len(rows[0])))
     write_table(path, columns, rows)
     table = read_table(path)
-    wanted = [tuple(as_read(cell) for cell in row) for row in rows]
-    assert [tuple(row.values()) for row in table.rows] == [row for row in wanted if any(row)]
+    expected = [tuple(as_read(cell) for cell in row) for row in rows]
+    assert [tuple(row.values()) for row in table.rows] == [row for row in expected if any(row)]
     assert table.columns == columns and not table.findings
 
 

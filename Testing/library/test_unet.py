@@ -142,8 +142,8 @@ def test_depthwise_gradients_equal_those_of_the_library() -> None:
     assert torch.allclose(ours.double(), theirs, atol=1e-5)
     (ours * torch.sin(ours)).sum().backward()
     (theirs * torch.sin(theirs)).sum().backward()
-    for own, wanted in zip(arguments, exact):
-        assert torch.allclose(own.grad.double(), wanted.grad, rtol=1e-4, atol=1e-4)
+    for own, expected in zip(arguments, exact):
+        assert torch.allclose(own.grad.double(), expected.grad, rtol=1e-4, atol=1e-4)
 
 
 def fill_free_memory_with_nan() -> None:
@@ -172,9 +172,9 @@ def test_shallow_convolutions_have_right_weight_gradients_in_bf16(depth: int, ke
         exact = copy.deepcopy(convolution).double()
         exact.zero_grad()
         (F.conv3d(x.double(), exact.weight, exact.bias, padding=exact.padding) * weights).sum().backward()
-        gradient, wanted = convolution.weight.grad, exact.weight.grad
-        assert gradient is not None and wanted is not None
-        assert float((gradient.double() - wanted).abs().max() / wanted.abs().max()) < 0.01
+        gradient, expected = convolution.weight.grad, exact.weight.grad
+        assert gradient is not None and expected is not None
+        assert float((gradient.double() - expected).abs().max() / expected.abs().max()) < 0.01
 
 
 def test_protection_leaves_names_copies_and_deep_volumes_alone() -> None:
@@ -215,16 +215,16 @@ def test_training_keeps_few_volumes() -> None:
     measured, and 56 for the published formulation.
     """
     built, x = network("spatial"), torch.rand(1, 1, 16, 16, 16)
-    kept: dict[int, int] = {}
+    sizes: dict[int, int] = {}
 
     def pack(tensor: torch.Tensor) -> torch.Tensor:
         storage = tensor.untyped_storage()
-        kept[storage.data_ptr()] = storage.nbytes()
+        sizes[storage.data_ptr()] = storage.nbytes()
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         built(x)
-    assert sum(kept.values()) < 20 * 32 * x.numel() * 4
+    assert sum(sizes.values()) < 20 * 32 * x.numel() * 4
 
 
 def test_published_code_mixes_the_volumes_of_a_batch_and_ours_does_not() -> None:
@@ -286,8 +286,8 @@ def test_no_layout_changes_a_prediction(separable: bool, batch: int) -> None:
     for layout in (torch.contiguous_format, torch.channels_last_3d):
         built = built.to(memory_format=layout)
         with torch.no_grad():
-            for given in (x, x.transpose(2, 4).contiguous().transpose(2, 4)):
-                assert (built(given) - expected).abs().max() < 1e-5
+            for variant in (x, x.transpose(2, 4).contiguous().transpose(2, 4)):
+                assert (built(variant) - expected).abs().max() < 1e-5
 
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last_3d])
@@ -308,9 +308,9 @@ def test_slabs_take_any_layout(layout: torch.memory_format, in_place: bool) -> N
     x = torch.randn(2, 16, 5, 6, 7)
     with torch.no_grad():
         expected = convolution([F.silu(norm(x))])
-        given = x.clone().contiguous(memory_format=layout)
+        variant = x.clone().contiguous(memory_format=layout)
         assert torch.allclose(
-            convolve_in_slabs([given], norm, convolution, in_place=in_place), expected, atol=1e-5
+            convolve_in_slabs([variant], norm, convolution, in_place=in_place), expected, atol=1e-5
         )
 
 

@@ -242,7 +242,7 @@ def result_on(grid: Grid, **changes: Any) -> Synthetic:
         "mask": grid.image(inside.astype(np.uint8)),
         "real": grid.image(real),
     }
-    known: dict[str, Any] = {
+    provenance: dict[str, Any] = {
         "unit": "SUVR",
         "note": "Synthetic PET: not a measurement.",
         "tracer": "PBR28",
@@ -250,7 +250,7 @@ def result_on(grid: Grid, **changes: Any) -> Synthetic:
         **images,
         **changes,
     }
-    return Synthetic(**known)
+    return Synthetic(**provenance)
 
 
 def t1_on(scene: Any, grid: Grid) -> Any:
@@ -389,14 +389,14 @@ def test_the_overlay_lies_where_the_pet_is(
     pixels(application, view)
     logic.GetSliceNode().JumpSliceByCentering(*(CENTRE * (-1, -1, 1)))
     logic.UpdatePipeline()
-    shown = _current(logic).astype(int)
-    distance = np.linalg.norm(pixel_points(application, view, shown.shape) - CENTRE[:, None, None], axis=0)
-    colored = np.ptp(shown, axis=2) > 20
+    picture = _current(logic).astype(int)
+    distance = np.linalg.norm(pixel_points(application, view, picture.shape) - CENTRE[:, None, None], axis=0)
+    colored = np.ptp(picture, axis=2) > 20
     voxel = max(grid.spacing_mm)
     assert colored[distance < 16 - voxel].all() and np.count_nonzero(distance < 16 - voxel) > 200
     assert not colored[distance > 16 + voxel].any()
-    inside_t1 = (shown.max(axis=2) > 0) & (distance > 16 + voxel)
-    assert abs(shown[inside_t1].mean() - 127) < 3  # half of the window
+    inside_t1 = (picture.max(axis=2) > 0) & (distance > 16 + voxel)
+    assert abs(picture[inside_t1].mean() - 127) < 3  # half of the window
 
 
 def _current(logic: Any) -> np.ndarray:
@@ -417,13 +417,13 @@ def test_normdiff_is_red_above_blue_below_and_clear_outside(application: Applica
     pixels(application, "Green")
     logic.GetSliceNode().JumpSliceByCentering(*(CENTRE * (-1, -1, 1)))
     logic.UpdatePipeline()
-    shown = _current(logic).astype(int)
-    offset = pixel_points(application, "Green", shown.shape) - CENTRE[:, None, None]
+    picture = _current(logic).astype(int)
+    offset = pixel_points(application, "Green", picture.shape) - CENTRE[:, None, None]
     distance = np.linalg.norm(offset, axis=0)
-    above, below = (shown[(distance < 13) & (sign * offset[2] > 3)] for sign in (1, -1))
+    above, below = (picture[(distance < 13) & (sign * offset[2] > 3)] for sign in (1, -1))
     assert len(above) > 100 and np.all(above[:, 2] > above[:, 0] + 60)  # real is twice: blue
     assert len(below) > 100 and np.all(below[:, 0] > below[:, 2] + 60)
-    assert np.ptp(shown[distance > 19], axis=1).max() == 0
+    assert np.ptp(picture[distance > 19], axis=1).max() == 0
     display = scene.GetNodeByID(nodes.normdiff).GetDisplayNode()
     assert display.GetWindowLevelMin() == pytest.approx(-NORMDIFF_LIMIT)
 
@@ -541,14 +541,14 @@ def test_a_saved_scene_brings_everything_back(saved: tuple[Application, ResultNo
 
 
 def row(region: str, predictor: str, normdiff: float | None, **more: Any) -> RegionRow:
-    known: dict[str, Any] = {
+    values: dict[str, Any] = {
         "parcellation": "p",
         "label": ord(region),
         "region": region,
         "predictor": predictor,
     }
-    known |= {"scale": "stated", "unit": "SUVR", "n_voxels": 9, "volume_ml": 0.5}
-    return RegionRow(**{**known, **more, "metrics": {"normdiff_median": normdiff}})
+    values |= {"scale": "stated", "unit": "SUVR", "n_voxels": 9, "volume_ml": 0.5}
+    return RegionRow(**{**values, **more, "metrics": {"normdiff_median": normdiff}})
 
 
 def cells(node: Any, column: str) -> list[Any]:

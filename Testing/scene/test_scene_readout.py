@@ -43,16 +43,16 @@ def image(values: np.ndarray) -> sitk.Image:
 
 
 def row(label: int, region: str, predictor: str, normdiff: float | None) -> RegionRow:
-    known: dict[str, Any] = {
+    values: dict[str, Any] = {
         "parcellation": "halves",
         "label": label,
         "region": region,
         "predictor": predictor,
     }
-    known |= {"scale": "stated", "unit": "SUVR", "n_voxels": 9, "volume_ml": 0.5}
-    known |= {"mean_real": 1.0, "mean_predicted": 1.5}
-    known["metrics"] = {"normdiff_median": normdiff, "roi_cnr_bias": -0.25, "percent_difference": 50.0}
-    return RegionRow(**known)
+    values |= {"scale": "stated", "unit": "SUVR", "n_voxels": 9, "volume_ml": 0.5}
+    values |= {"mean_real": 1.0, "mean_predicted": 1.5}
+    values["metrics"] = {"normdiff_median": normdiff, "roi_cnr_bias": -0.25, "percent_difference": 50.0}
+    return RegionRow(**values)
 
 
 @pytest.fixture

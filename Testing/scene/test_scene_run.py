@@ -126,10 +126,10 @@ def test_synthesis_comparison_and_everything_that_follows(
     assert swipe.node.GetDisplayNode().GetUpperThreshold() == pytest.approx(highest)  # nothing is cut out
     for share in (1.0, 0.3, 0.8, 0.5):  # the person's right is at the end of j, see TURNED
         swipe.set_position(share)
-        shown = slicer.util.arrayFromVolume(swipe.node)
-        first = shown.shape[1] - round(share * shown.shape[1])
+        voxels = slicer.util.arrayFromVolume(swipe.node)
+        first = voxels.shape[1] - round(share * voxels.shape[1])
         for side, source in ((slice(first, None), real), (slice(first), pet)):
-            assert np.array_equal(shown[:, side], slicer.util.arrayFromVolume(source)[:, side])
+            assert np.array_equal(voxels[:, side], slicer.util.arrayFromVolume(source)[:, side])
     swipe.remove(scene)
     assert scene.GetNodeByID(swipe.node.GetID() or "") is None
 
@@ -234,8 +234,8 @@ def test_checks_of_nodes_and_of_a_child_agree_on_what_both_see(
     scene = application.scene
     quick = {c.name: c for c in checks_of_nodes(inputs["t1"], inputs["pet"], "SUV")}
     assert quick["brain"].level == "not checked" and quick["overlap of T1 and PET"].level == "ok"
-    wanted = request(inputs, model, pet=inputs["pet"].GetID(), pet_unit="SUV", check_only=True)
-    finished = SceneRun(scene, wanted, folder=tmp_path).start().wait()
+    check_request = request(inputs, model, pet=inputs["pet"].GetID(), pet_unit="SUV", check_only=True)
+    finished = SceneRun(scene, check_request, folder=tmp_path).start().wait()
     full = {c.name: c for c in finished.checks}
     assert list(full) == list(quick) and full["brain"].level in ("ok", "warn")
     assert finished.nodes is None and temporary(tmp_path) == []

@@ -37,8 +37,8 @@ def cases(session: TrainingSession) -> int:
 def test_choosing_a_dataset_lists_it_and_a_bad_one_says_why(scene: Any, tmp_path: Path) -> None:
     root = write_dataset(tmp_path / "ds", ["p1", "p2", "p3"])
     session = TrainingSession(scene)
-    asked = Request(str(root), str(tmp_path / "run"))
-    assert session.choose(asked) == asked and cases(session) == 3 and session.problem == ""
+    request = Request(str(root), str(tmp_path / "run"))
+    assert session.choose(request) == request and cases(session) == 3 and session.problem == ""
     session.choose(Request(str(tmp_path / "nothing"), ""))
     assert "does not exist" in session.problem and cases(session) == 0
     session.choose(Request("", ""))

@@ -72,9 +72,9 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_table(root, rows)
     # One T1 with two orientations: readers differ in which one they take.
     t1 = root / NAMES[-1] / "T1.nii.gz"
-    stated, array = seen_by_nibabel(t1), sitk.GetArrayFromImage(sitk.ReadImage(str(t1))).T
-    turned = affine((3, 0, 0), corner=(3, 0, 0), zooms=(1, 1, 1)) @ stated
-    write_nifti_header(t1, array, sform=(stated, 2), qform=(turned, 1))
+    values, array = seen_by_nibabel(t1), sitk.GetArrayFromImage(sitk.ReadImage(str(t1))).T
+    turned = affine((3, 0, 0), corner=(3, 0, 0), zooms=(1, 1, 1)) @ values
+    write_nifti_header(t1, array, sform=(values, 2), qform=(turned, 1))
     return root
 
 
@@ -132,8 +132,8 @@ def test_a_prediction_is_what_the_fold_s_bundle_synthesises(run: Path) -> None:
     t1 = read_image(run / row["t1"], kind="t1").image
     mask = read_image(run / row["mask"], kind="mask").image
     result = synthesize(t1, read_bundle(run / f"fold_{row['fold']}" / "bundle"), mask=mask, device="cpu")
-    kept = sitk.GetArrayFromImage(sitk.ReadImage(str(run / row["synthetic"])))
-    np.testing.assert_allclose(sitk.GetArrayFromImage(result.pet), kept, atol=1e-5)
+    prediction = sitk.GetArrayFromImage(sitk.ReadImage(str(run / row["synthetic"])))
+    np.testing.assert_allclose(sitk.GetArrayFromImage(result.pet), prediction, atol=1e-5)
 
 
 def test_the_ensemble_synthesises_with_an_sd_map(run: Path, dataset: Path, tmp_path: Path) -> None:
@@ -179,9 +179,9 @@ def test_folds_one_by_one_equal_all_at_once(
     for k in range(3):
         assert not (other / "ensemble").exists()
         assert main(["train", *map(str, common), "-o", str(other), "--fold", str(k)], COMMANDS) == 0
-        told = capsys.readouterr().err  # no terminal: what is needed to plan is in a job's log file
-        assert "s a case to prepare" in told
-        assert f"Fold {k}: 2 epochs" in told and "s a step" in told and "s a case and epoch" in told
+        error = capsys.readouterr().err  # no terminal: what is needed to plan is in a job's log file
+        assert "s a case to prepare" in error
+        assert f"Fold {k}: 2 epochs" in error and "s a step" in error and "s a case and epoch" in error
     for k in range(3):
         ids = [read_bundle(folder / f"fold_{k}" / "bundle").sha256 for folder in (run, other)]
         assert ids[0] == ids[1]

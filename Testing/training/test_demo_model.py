@@ -116,10 +116,13 @@ def test_the_way_to_the_template_is_found(people: list[Anatomy], simulated: list
     for person, truth in zip(people, simulated):
         brain = np.argwhere(sitk.GetArrayViewFromImage(truth.brain_mask))[::997, ::-1]
         native = [truth.brain_mask.TransformIndexToPhysicalPoint(p) for p in brain.tolist()]
-        known = truth.template_to_native.GetInverse()
+        truth_to_template = truth.template_to_native.GetInverse()
         errors = {
             name: np.median(
-                [np.linalg.norm(np.subtract(way.TransformPoint(p), known.TransformPoint(p))) for p in native]
+                [
+                    np.linalg.norm(np.subtract(way.TransformPoint(p), truth_to_template.TransformPoint(p)))
+                    for p in native
+                ]
             )
             for name, way in (("demons", person.to_template()), ("affine", person.affine_to_template()))
         }
@@ -196,9 +199,9 @@ def test_components_are_one_sd_of_the_donors(donors: list[Donor], model: Activit
 
 
 def test_held_out_donors_leave_no_trace(donors: list[Donor]) -> None:
-    seen = activity_model.training_donors(donors, 5)
-    assert sum(d.is_control for d in seen) == 2 and len(seen) == 4
-    changed = [d if d in seen else replace(d, values=d.values * 2 + 1) for d in donors]
+    training = activity_model.training_donors(donors, 5)
+    assert sum(d.is_control for d in training) == 2 and len(training) == 4
+    changed = [d if d in training else replace(d, values=d.values * 2 + 1) for d in donors]
     a, b = (
         activity_model.build_activity(
             activity_model.training_donors(maps, 5), activity_model.template_tissue()
@@ -269,10 +272,10 @@ def test_the_people_for_whom_it_was_made_look_like_the_donors_on_average(
 
 def test_a_known_map_is_recognised(donors: list[Donor]) -> None:
     """The unseen controls' own mean has r 1, above the seen donors' mean, and their regional ratios."""
-    seen = activity_model.training_donors(donors, 5)
-    unseen = [donor for donor in donors if donor not in seen]
+    training = activity_model.training_donors(donors, 5)
+    unseen = [donor for donor in donors if donor not in training]
     truth = activity_model.mean_map([donor for donor in unseen if donor.is_control])
-    check = real_donors.check_real(truth, truth, unseen, seen)
+    check = real_donors.check_real(truth, truth, unseen, training)
     assert check.r == pytest.approx(1) and check.inner_r == pytest.approx(1) and check.share >= 1
     assert check.largest_ratio_error == 0
     lone = real_donors.check_real(truth, truth, donors, None)
@@ -338,8 +341,8 @@ def test_blur_has_the_width_it_says() -> None:
         variance = (image.sum((1, 2)) * offset**2).sum()
         torch.testing.assert_close(variance.sqrt() * 2.3548, width, rtol=0.03, atol=0)
     white = torch.randn(2, 1, 40, 40, 40, generator=torch.Generator().manual_seed(0))
-    kept = simulated_pairs._blur(white, fwhm)[:, 0, 6:-6, 6:-6, 6:-6].flatten(1).std(1)
-    torch.testing.assert_close(kept, simulated_pairs._blur_norm(fwhm), rtol=0.05, atol=0)
+    contrast = simulated_pairs._blur(white, fwhm)[:, 0, 6:-6, 6:-6, 6:-6].flatten(1).std(1)
+    torch.testing.assert_close(contrast, simulated_pairs._blur_norm(fwhm), rtol=0.05, atol=0)
 
 
 def small_stage(name: str, size: int, **changes: Any) -> Stage:
@@ -380,8 +383,8 @@ def test_a_stopped_training_goes_on_exactly(
     assert stops >= 2
     assert weights(tmp_path / "whole") == weights(tmp_path / "parts")
     assert [t.error for t in whole] == [t.error for t in parts]
-    known = training.finished(SMALL, tmp_path / "parts", seed=3, about=ABOUT, cycles=1)
-    assert known is not None and [t.epoch for t in known] == [t.epoch for t in whole]
+    earlier = training.finished(SMALL, tmp_path / "parts", seed=3, about=ABOUT, cycles=1)
+    assert earlier is not None and [t.epoch for t in earlier] == [t.epoch for t in whole]
     assert training.finished(SMALL, tmp_path / "nothing", seed=3, about=ABOUT) is None
     assert not (tmp_path / "nothing").exists()
     with pytest.raises(InputError, match="other settings"):

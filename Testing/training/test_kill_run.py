@@ -76,7 +76,9 @@ def test_cancelling_ends_with_its_exit_code_and_keeps_the_epochs(tmp_path: Path)
     dataset = write_dataset(tmp_path / "ds", NAMES)
     preset = tmp_path / "tiny.json"
     preset.write_text(json.dumps({**PRESET, "epochs": 200}))
-    status, said = kill_after(start(dataset, preset, tmp_path / "run"), "fold 0, epoch 3", 0, signal.SIGTERM)
-    assert status == 130 and b"--resume" in said.splitlines()[-1]
+    status, output = kill_after(
+        start(dataset, preset, tmp_path / "run"), "fold 0, epoch 3", 0, signal.SIGTERM
+    )
+    assert status == 130 and b"--resume" in output.splitlines()[-1]
     files = {p.name for p in (tmp_path / "run" / "fold_0" / "checkpoints").iterdir()}
     assert files == {"last.ckpt", "best.safetensors", CURVES}

@@ -192,8 +192,8 @@ def test_validation_figures_need_no_double_precision_on_the_device() -> None:
         def cpu(self) -> torch.Tensor:
             return self.as_subclass(torch.Tensor)
 
-    given = [torch.tensor(values).as_subclass(NoDouble) for values in ([1.0, 2.0, 3.0], [1.0, 2.0, 4.0])]
-    nmse, r = nmse_and_r(*given)
+    arguments = [torch.tensor(values).as_subclass(NoDouble) for values in ([1.0, 2.0, 3.0], [1.0, 2.0, 4.0])]
+    nmse, r = nmse_and_r(*arguments)
     assert nmse == pytest.approx((1 / 3) / (14 / 9)) and r == pytest.approx(3 / 28**0.5 * 3**0.5)
 
 

@@ -52,14 +52,14 @@ class TwoParts(Objective):
     def __init__(self) -> None:
         super().__init__()
         self.level = nn.Parameter(torch.zeros(()))
-        self.seen: list[tuple[float, float]] = []
+        self.levels: list[tuple[float, float]] = []
 
     def losses(
         self, network: nn.Module, source: Tensor, target: Tensor, mask: Tensor
     ) -> Iterator[tuple[str, Tensor]]:
         before = float(self.level.detach())
         yield OBJECTIVE, (self.level - target.mean()).square()
-        self.seen.append((before, float(self.level.detach())))
+        self.levels.append((before, float(self.level.detach())))
         with frozen(self):
             blind = (self.level * 0).sum()
         assert not blind.requires_grad and self.level.requires_grad
@@ -84,13 +84,13 @@ def test_what_the_objective_trains_has_an_optimiser_of_its_own(
     monkeypatch.setattr(learner_module, "get_family", two_parts)
     both = fit(tmp_path / "both", cases, preset)
     # The network is the same to the last bit, and what is kept holds nothing of the objective.
-    kept = both.network.state_dict()
-    assert kept.keys() == alone.network.state_dict().keys()
-    assert all(torch.equal(kept[name], value) for name, value in alone.network.state_dict().items())
+    state = both.network.state_dict()
+    assert state.keys() == alone.network.state_dict().keys()
+    assert all(torch.equal(state[name], value) for name, value in alone.network.state_dict().items())
     objective = made[-1].objective
     assert isinstance(objective, TwoParts)
     # Six steps, each before the network's; Adam's first steps are as long as its rate, .05, after warm-up.
-    assert len(objective.seen) == 6 and all(before < after for before, after in objective.seen)
+    assert len(objective.levels) == 6 and all(before < after for before, after in objective.levels)
     assert float(objective.level.detach()) > 0.1
     # Interrupted and resumed, the objective goes on too.
     with pytest.raises(Interrupted):

@@ -149,9 +149,9 @@ def test_a_model_that_makes_mris_is_not_pretrained_so(tmp_path: Path, mris: list
     pets = dataset_of(tmp_path / "pets", ["a", "b", "c"])
     backwards = ModelSpace(source="suvr-half", target="mask-p1-p99")
     for arguments in ((mris, pets, backwards), ([], pets, SPACE), (mris, {}, SPACE)):
-        given, of, space = arguments
+        source, of, space = arguments
         with pytest.raises(InputError, match="Pre-training needs"):
-            write_pairs(given, of, three_folds(["a", "b", "c"]), space, tmp_path / "pairs")
+            write_pairs(source, of, three_folds(["a", "b", "c"]), space, tmp_path / "pairs")
 
 
 def vgg_file(path: Path, **changes: torch.Tensor) -> Path:

@@ -32,9 +32,9 @@ def write_run(run: Path) -> None:
     (run / "run.json").write_text(json.dumps({"settings": settings}))
     (run / "cases.csv").write_text(CASES)
     write_folds(run / "folds.json", FOLDS)
-    kept = run / "fold_0" / "checkpoints"
-    kept.mkdir(parents=True)
-    (kept / "metrics.csv").write_text(
+    checkpoints = run / "fold_0" / "checkpoints"
+    checkpoints.mkdir(parents=True)
+    (checkpoints / "metrics.csv").write_text(
         "epoch,step,train_loss,val_nmse,val_r,seconds\n0,2,0.9,0.80,0.5,1\n1,4,0.7,0.55,0.7,1\n2,6,0.6,,,1\n"
     )
 

@@ -43,23 +43,23 @@ def model(folder: Path, *images: str) -> str:
 
 
 def test_a_model_that_knows_a_test_person_is_refused(tmp_path: Path, cases: dict[str, Prepared]) -> None:
-    told = Listening()
-    check_unseen(model(tmp_path / "fine", "t1 b", "pet b"), FOLD_SIDES, cases, told)
-    check_unseen("", FOLD_SIDES, cases, told)
-    assert told.warnings == []
+    reporter = Listening()
+    check_unseen(model(tmp_path / "fine", "t1 b", "pet b"), FOLD_SIDES, cases, reporter)
+    check_unseen("", FOLD_SIDES, cases, reporter)
+    assert reporter.warnings == []
     with pytest.raises(
         InputError, match="tiny was trained with an image of 'c', whom fold 0 tests"
     ) as caught:
-        check_unseen(model(tmp_path / "leaky", "pet c"), FOLD_SIDES, cases, told)
+        check_unseen(model(tmp_path / "leaky", "pet c"), FOLD_SIDES, cases, reporter)
     assert "--init RUN" in caught.value.hint
     # Only the folds that are trained matter.
-    check_unseen(model(tmp_path / "leaky", "pet c"), FOLD_SIDES[1:], cases, told)
+    check_unseen(model(tmp_path / "leaky", "pet c"), FOLD_SIDES[1:], cases, reporter)
 
 
 def test_a_model_that_says_nothing_is_asked_about(tmp_path: Path, cases: dict[str, Prepared]) -> None:
-    told = Listening()
-    check_unseen(str(tiny_bundle(tmp_path / "old").folder), FOLD_SIDES, cases, told)
-    assert len(told.warnings) == 1 and "does not say which images" in told.warnings[0]
+    reporter = Listening()
+    check_unseen(str(tiny_bundle(tmp_path / "old").folder), FOLD_SIDES, cases, reporter)
+    assert len(reporter.warnings) == 1 and "does not say which images" in reporter.warnings[0]
 
 
 def test_each_fold_starts_from_its_own_fold_of_a_run(tmp_path: Path, cases: dict[str, Prepared]) -> None:

@@ -52,8 +52,8 @@ def test_a_person_under_two_names_is_a_warning_before_any_training(tmp_path: Pat
     warnings = prepare(names(tmp_path / "ds", *VISITS), tmp_path / "run")
     (line,) = [w for w in warnings if "differ in their last part" in w]
     assert "'P01_d0129' and 'P01_d2430'" in line and "--subject-pattern" in line
-    told = [row["findings"] for row in read_table(tmp_path / "run" / CASES).rows]
-    assert ["differ in their last part" in text for text in told] == [True, True, False]
+    findings = [row["findings"] for row in read_table(tmp_path / "run" / CASES).rows]
+    assert ["differ in their last part" in text for text in findings] == [True, True, False]
 
 
 def test_many_such_warnings_are_few_lines(tmp_path: Path) -> None:

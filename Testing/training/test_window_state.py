@@ -16,38 +16,38 @@ FINISHED = RunView(Path("run"), {}, (), FOLDS, True, Path("report.html"), Path("
 
 
 def test_nothing_chosen() -> None:
-    shown = window(RunState(), None, "Choose a dataset.")
-    assert (shown.primary, shown.primary_enabled, shown.primary_tip) == ("Start", False, "Choose a dataset.")
-    assert not shown.may_check and shown.inputs_enabled and not shown.may_use
-    assert shown.common.status == "Choose a dataset."
+    view = window(RunState(), None, "Choose a dataset.")
+    assert (view.primary, view.primary_enabled, view.primary_tip) == ("Start", False, "Choose a dataset.")
+    assert not view.may_check and view.inputs_enabled and not view.may_use
+    assert view.common.status == "Choose a dataset."
 
 
 def test_ready() -> None:
-    shown = window(RunState(), NEW, "")
-    assert shown.primary == "Start" and shown.primary_enabled and shown.may_check and shown.folder_enabled
+    view = window(RunState(), NEW, "")
+    assert view.primary == "Start" and view.primary_enabled and view.may_check and view.folder_enabled
 
 
 def test_training() -> None:
     state = RunState("running", "fold 0, epoch 3/30", 0.25, 600)
-    shown = window(state, BEGUN, "")
-    assert shown.primary == "Stop" and shown.primary_enabled
-    assert not shown.inputs_enabled and not shown.folder_enabled and not shown.may_check
-    assert shown.common.percent == 25 and shown.common.status == "Fold 0, epoch 3/30, 10 min left"
+    view = window(state, BEGUN, "")
+    assert view.primary == "Stop" and view.primary_enabled
+    assert not view.inputs_enabled and not view.folder_enabled and not view.may_check
+    assert view.common.percent == 25 and view.common.status == "Fold 0, epoch 3/30, 10 min left"
     assert not window(state.cancelling(), BEGUN, "").primary_enabled
 
 
 def test_a_stopped_run() -> None:
-    shown = window(RunState(), BEGUN, "")
-    assert shown.primary == "Resume" and shown.primary_enabled and not shown.may_check
-    assert not shown.inputs_enabled and shown.folder_enabled
-    assert shown.common.status == "This folder holds a run that was stopped: 1 of 2 folds are finished."
+    view = window(RunState(), BEGUN, "")
+    assert view.primary == "Resume" and view.primary_enabled and not view.may_check
+    assert not view.inputs_enabled and view.folder_enabled
+    assert view.common.status == "This folder holds a run that was stopped: 1 of 2 folds are finished."
     failed = RunState("failed", message="The disk is full.")
     assert window(failed, BEGUN, "").common.status == "The disk is full."
     assert window(failed, BEGUN, "").primary == "Resume"
 
 
 def test_a_finished_run() -> None:
-    shown = window(RunState(message="Finished."), FINISHED, "")
-    assert not shown.primary_enabled and "finished" in shown.primary_tip
-    assert shown.has_report and shown.may_use and shown.common.status == "Finished."
+    view = window(RunState(message="Finished."), FINISHED, "")
+    assert not view.primary_enabled and "finished" in view.primary_tip
+    assert view.has_report and view.may_use and view.common.status == "Finished."
     assert "finished" in window(RunState(), FINISHED, "").common.status

@@ -73,7 +73,7 @@ def _problem(package: Any) -> str:
     from importlib import import_module
 
     if package.state != "ok":
-        return f"{package.name} is {package.state} ({package.wanted} is needed)."
+        return f"{package.name} is {package.state} ({package.version_range} is needed)."
     try:
         module = import_module(package.module)
         if package.name == "torch":

@@ -41,7 +41,7 @@ def run(args: argparse.Namespace, reporter: Reporter) -> int:
 
     settings = DatasetSettings(args.seed, args.spacing_mm, args.head, args.lesion_share)
     if args.t1 is None:
-        made, kept = write_dataset(args.output, args.number, settings, reporter.progress)
+        made, earlier = write_dataset(args.output, args.number, settings, reporter.progress)
         what = "subjects"
     else:
         from MRI2PETLib.synthesis.cases import find_cases
@@ -51,8 +51,8 @@ def run(args: argparse.Namespace, reporter: Reporter) -> int:
                 "--spacing-mm, --head and --lesion-share are for simulated people.", "Leave them out."
             )
         t1s = {case.name: case.t1 for case in find_cases(args.t1)}
-        made, kept = write_pets(args.output, t1s, args.seed, reporter.progress)
+        made, earlier = write_pets(args.output, t1s, args.seed, reporter.progress)
         what = "PETs"
-    reporter.log(f"{made} simulated {what} written to {args.output}, {kept} were there already.")
-    reporter.result({"folder": args.output, "made": made, "kept": kept, "simulated": True})
+    reporter.log(f"{made} simulated {what} written to {args.output}, {earlier} were there already.")
+    reporter.result({"folder": args.output, "made": made, "kept": earlier, "simulated": True})
     return 0

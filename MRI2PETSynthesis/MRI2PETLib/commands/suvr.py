@@ -58,8 +58,8 @@ def _one(args: argparse.Namespace, setup: SuvrSetup, reporter: Reporter) -> int:
     reporter.close()
     content = result.content
     for method, value in content["Composite"].items():
-        shown = "not available" if value is None else f"{value:.3f}"
-        reporter.say(f"{method}: composite SUVR {shown}")
+        text = "not available" if value is None else f"{value:.3f}"
+        reporter.say(f"{method}: composite SUVR {text}")
     reporter.say(f"Report: {result.files['report']}")
     chosen = {name.lower(): content[name] for name in ("Method", "Composite", "Failed")}
     reporter.result({"files": result.files, **chosen})

@@ -37,9 +37,9 @@ def run(args: argparse.Namespace, reporter: Reporter) -> int:
     if bundle.is_demonstration:
         reporter.warning(f"{bundle.id} is a DEMONSTRATION model: {bundle.metadata['description']}")
     cases = find_cases(args.t1)
-    given = [flag(name) for name, value in vars(inputs).items() if value != getattr(CaseInputs, name)]
-    if given and len(cases) > 1:
-        message = f"{given[0]} belongs to one T1, and there are {len(cases)}."
+    options = [flag(name) for name, value in vars(inputs).items() if value != getattr(CaseInputs, name)]
+    if options and len(cases) > 1:
+        message = f"{options[0]} belongs to one T1, and there are {len(cases)}."
         raise InputError(message, "Run them one by one.")
     cases = [replace(case, inputs=inputs) for case in cases]
     report = CaseReport(bundle, reporter)

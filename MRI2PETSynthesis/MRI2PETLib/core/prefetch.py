@@ -48,25 +48,25 @@ class OneAhead(Generic[_Item, _Result]):
         self._thread.shutdown(wait=True, cancel_futures=True)
 
     def _start_next(self) -> None:
-        said: list[tuple[float, float, str]] = []
+        steps: list[tuple[float, float, str]] = []
 
         def progress(done: float, total: float, stage: str) -> None:
             if self._cancelled.is_set():
                 raise Cancelled("Cancelled.")
-            said.append((done, total, stage))
+            steps.append((done, total, stage))
 
         for item in self._items:
             self._next: Future[_Result] = self._thread.submit(self._function, item, progress)
-            self._said = said
+            self._steps = steps
             return
 
     def take(self, progress: ProgressCallback) -> _Result:
         """The result of the next item, or what its function raised. The item after that is started."""
-        pending, said, told = self._next, self._said, 0
+        pending, steps, n_steps = self._next, self._steps, 0
         while not wait([pending], _POLL_S).done:
-            if len(said) > told:
-                told = len(said)
-                progress(*said[told - 1])
+            if len(steps) > n_steps:
+                n_steps = len(steps)
+                progress(*steps[n_steps - 1])
         self._start_next()
         return pending.result()
 

@@ -58,8 +58,8 @@ class Request:
     @property
     def checksum(self) -> str:
         """Of the content of all inputs, the settings and the version of this program, not of any path."""
-        given = {**self.whose, **self.inputs}
-        content = {role: None if source is None else source.checksum for role, source in given.items()}
+        sources = {**self.whose, **self.inputs}
+        content = {role: None if source is None else source.checksum for role, source in sources.items()}
         return sha256_of_value({"inputs": content, "settings": self.settings, "version": __version__})
 
     def to_dict(self) -> dict[str, Any]:
@@ -103,11 +103,13 @@ class Result:
         before = self._before()
         if not any((self.folder / name).exists() for name in before.outputs):
             return
-        known, given = before.whose, request.whose
-        if known.keys() == given.keys() and all(given[role].is_that_of(known[role]) for role in given):
+        earlier, new_inputs = before.whose, request.whose
+        if earlier.keys() == new_inputs.keys() and all(
+            new_inputs[role].is_that_of(earlier[role]) for role in new_inputs
+        ):
             return
-        there = ", ".join(str(source.get("path")) for source in known.values())
-        new = ", ".join(source.path for source in given.values())
+        there = ", ".join(str(source.get("path")) for source in earlier.values())
+        new = ", ".join(source.path for source in new_inputs.values())
         raise InputError(
             f"{self.path} is the result of {there}: that of {new} would replace it.",
             "Choose another output folder (-o), rename one of the two inputs, or remove that result.",
@@ -142,8 +144,8 @@ class Result:
         except OutputError:
             raise
         except Exception as error:
-            known = error if isinstance(error, MRI2PETError) else MRI2PETError(str(error))
-            if self.path.exists() and self.fail(request, {"message": known.message, "hint": known.hint}):
+            failure = error if isinstance(error, MRI2PETError) else MRI2PETError(str(error))
+            if self.path.exists() and self.fail(request, {"message": failure.message, "hint": failure.hint}):
                 tell(f"{self.folder}: the earlier result was of other inputs and has been removed.")
             raise
 
@@ -155,10 +157,10 @@ class Result:
         :returns: whether anything was removed.
         """
         before = self._before()
-        given = {**request.whose, **request.inputs}
+        sources = {**request.whose, **request.inputs}
         is_changed = any(
             source is not None and source.checksum and source.checksum != before.checksum_of(role)
-            for role, source in given.items()
+            for role, source in sources.items()
         )
         removed = is_changed and self._remove(before.outputs)
         _write_record(self.path, "failed", request, {} if is_changed else before.outputs, about)

@@ -165,11 +165,11 @@ def keywords_of(settings: type[Settings]) -> Callable[[_Function], _Function]:
 
     def decorate(function: _Function) -> _Function:
         own = inspect.signature(function)
-        given = [p for p in own.parameters.values() if p.kind is not inspect.Parameter.VAR_KEYWORD]
+        parameters = [p for p in own.parameters.values() if p.kind is not inspect.Parameter.VAR_KEYWORD]
         more = [f for f in fields(settings) if f.name not in own.parameters]
         kind = inspect.Parameter.KEYWORD_ONLY
-        given += [inspect.Parameter(f.name, kind, default=f.default, annotation=f.type) for f in more]
-        function.__signature__ = own.replace(parameters=given)  # type: ignore[attr-defined]
+        parameters += [inspect.Parameter(f.name, kind, default=f.default, annotation=f.type) for f in more]
+        function.__signature__ = own.replace(parameters=parameters)  # type: ignore[attr-defined]
         lines = [f":param {f.name}: {settings.options()[f.name].help}." for f in more]
         function.__doc__ = inspect.cleandoc(function.__doc__ or "").replace(":settings:", "\n".join(lines))
         return function
@@ -189,8 +189,8 @@ class _Help(argparse.HelpFormatter):
         default = action.default
         if default is None or default is False or default in ("", [], argparse.SUPPRESS):
             return action.help
-        shown = " ".join(map(str, default)) if isinstance(default, tuple) else str(default)
-        return f"{action.help} (default: {shown.replace('%', '%%')})"
+        text = " ".join(map(str, default)) if isinstance(default, tuple) else str(default)
+        return f"{action.help} (default: {text.replace('%', '%%')})"
 
 
 def _kind(hint: Any) -> Kind:

@@ -151,16 +151,16 @@ def read_lines(path: Path | str) -> tuple[list[Line], tuple[Finding, ...]]:
     """
     path = Path(path)
     text, findings = read_text(path)
-    stated = re.match(r"sep=([,;\t])\r?\n", text)  # Excel's own first line
-    text = text[stated.end() :] if stated else text
-    delimiter = stated[1] if stated else _delimiter(text, path)
+    separator_line = re.match(r"sep=([,;\t])\r?\n", text)  # Excel's own first line
+    text = text[separator_line.end() :] if separator_line else text
+    delimiter = separator_line[1] if separator_line else _delimiter(text, path)
     if path.suffix.lower() == ".tsv" and delimiter != "\t":
         message = f"{path.name} is called TSV, but {delimiter!r} separates its columns."
         findings += (Finding("warn", "table-separator", message, "Check that the columns are right."),)
     reader = csv.reader(
         chain(io.StringIO(text, newline=""), (_END,)), delimiter=delimiter, skipinitialspace=True
     )
-    first = start = 2 if stated else 1
+    first = start = 2 if separator_line else 1
     lines: list[Line] = []
     row: list[str] = []
     try:

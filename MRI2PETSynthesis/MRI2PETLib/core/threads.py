@@ -22,11 +22,11 @@ def settle() -> None:
 
 def cores() -> int:
     """Physical cores, at most as many as this process may run on."""
-    known = [os.cpu_count() or 1]
+    counts = [os.cpu_count() or 1]
     with suppress(ImportError):  # `mri2pet doctor` is there to say so
         import psutil
 
-        known.append(psutil.cpu_count(logical=False) or known[0])
+        counts.append(psutil.cpu_count(logical=False) or counts[0])
     with suppress(AttributeError):  # macOS and Windows
-        known.append(len(os.sched_getaffinity(0)))
-    return min(known)
+        counts.append(len(os.sched_getaffinity(0)))
+    return min(counts)

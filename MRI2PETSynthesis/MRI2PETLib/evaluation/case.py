@@ -39,7 +39,7 @@ from MRI2PETLib.templates.regions import (
     region_voxels,
 )
 
-STATED = "stated"
+STATED_UNIT = "stated"
 SCALE_FREE = "scale-free"
 SCALE_FREE_UNIT = "PET / in-brain mean"
 # A region this small says little and a single voxel of it could lead the eye.
@@ -117,7 +117,7 @@ def evaluate_case(
     scales: dict[str, dict[str, Any]] = {}
     table: list[RegionRow] = []
     shown_smoothed = real
-    steps = [(STATED, small.unit)] if small.unit is not None else []
+    steps = [(STATED_UNIT, small.unit)] if small.unit is not None else []
     steps += [(SCALE_FREE, SCALE_FREE_UNIT)]
     for number, (scale, unit) in enumerate(steps):
         progress(number, len(steps), "comparing")
@@ -142,8 +142,8 @@ def evaluate_case(
         scales[scale] = result
         predicted = list(zip(rows, images))
         table += region_rows(regions, facts, predicted, real_scaled, smoothed, scale=scale, unit=str(unit))
-    shown = steps[0][0]
-    largest, point_mm = _largest_difference(table, regions, shown, small.mask)
+    main_scale = steps[0][0]
+    largest, point_mm = _largest_difference(table, regions, main_scale, small.mask)
     progress(1, 1, "compared")
     return CaseResult(
         scales=scales,
@@ -154,7 +154,7 @@ def evaluate_case(
         smoothed=shown_smoothed,
         fwhm_mm=fwhm_mm,
         shown_unit=str(steps[0][1]),
-        **_maps(case, free=shown == SCALE_FREE),
+        **_maps(case, free=main_scale == SCALE_FREE),
         point_mm=point_mm,
         largest=largest,
         verdict=case.verdict + findings,
@@ -237,14 +237,14 @@ def _maps(case: CaseImages, *, free: bool) -> dict[str, sitk.Image]:
     synthetic, real = arrays
     normdiff, valid = normdiff_map(synthetic, real, mask)
     difference = np.where(mask, synthetic - real, 0).astype(np.float32)
-    named = {
+    by_name = {
         "synthetic": synthetic,
         "real": real,
         "normdiff": normdiff,
         "difference": difference,
         "valid": valid.astype(np.uint8),
     }
-    images = {name: sitk.GetImageFromArray(values) for name, values in named.items()}
+    images = {name: sitk.GetImageFromArray(values) for name, values in by_name.items()}
     for image in images.values():
         image.CopyInformation(case.mask)
     return images

@@ -15,7 +15,7 @@ from MRI2PETLib.core.errors import EXIT_PARTIAL, InputError
 from MRI2PETLib.core.progress import ProgressCallback, Reporter
 from MRI2PETLib.core.tables import open_table
 from MRI2PETLib.evaluation.baselines import NETWORK, cubic_coefficients
-from MRI2PETLib.evaluation.case import SCALE_FREE, STATED, CaseResult, evaluate_case
+from MRI2PETLib.evaluation.case import SCALE_FREE, STATED_UNIT, CaseResult, evaluate_case
 from MRI2PETLib.evaluation.cohort_cases import CohortCase
 from MRI2PETLib.evaluation.inputs import CaseImages, load_case
 from MRI2PETLib.evaluation.metrics import AS_IS, METRICS, SMOOTHED, brain_metrics
@@ -177,7 +177,7 @@ class _Frame:
     def of(cls, result: CaseResult) -> _Frame:
         return cls(
             unit=result.shown_unit,
-            scale=STATED if STATED in result.scales else SCALE_FREE,
+            scale=STATED_UNIT if STATED_UNIT in result.scales else SCALE_FREE,
             predictors=[p.name for p in result.predictors],
             uses={p.name: p.uses for p in result.predictors},
             regions=_region_names(result),
@@ -219,14 +219,14 @@ def _scan(case: CohortCase, result: CaseResult, frame: _Frame, seconds: float) -
     for scale, content in result.scales.items():
         for name, values in {NETWORK: content["network"], **content["baselines"]}.items():
             metrics[scale, name] = {key: values.get(key) for key in brain_metrics()}
-    kept = region_numbers()
-    shape = (len(frame.predictors), len(frame.regions), len(kept))
+    own_numbers = region_numbers()
+    shape = (len(frame.predictors), len(frame.regions), len(own_numbers))
     numbers = np.full(shape, np.nan)
     predictor = {name: n for n, name in enumerate(frame.predictors)}
     region = {key: n for n, key in enumerate(frame.regions)}
     for row in result.regions:
         if row.scale == frame.scale:
-            values = [row.record()[name] for name in kept]
+            values = [row.record()[name] for name in own_numbers]
             where = predictor[row.predictor], region[row.parcellation, row.region]
             numbers[where] = [np.nan if v is None else v for v in values]
     return Scan(case, metrics, numbers, round(seconds, 2), tuple(result.verdict.reasons("warn")))

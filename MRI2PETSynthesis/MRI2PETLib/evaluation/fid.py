@@ -97,9 +97,9 @@ def slice_features(volumes: Sequence[np.ndarray], top: float, network: torch.nn.
     features = []
     mean, sd = (torch.tensor(v).view(1, 3, 1, 1) for v in (_MEAN, _SD))
     for volume in volumes:
-        kept = volume[np.any(volume != 0, axis=(1, 2))]
-        for first in range(0, len(kept), _AT_ONCE):
-            grey = torch.from_numpy(np.clip(kept[first : first + _AT_ONCE] / top, 0, 1).astype(np.float32))
+        slices = volume[np.any(volume != 0, axis=(1, 2))]
+        for first in range(0, len(slices), _AT_ONCE):
+            grey = torch.from_numpy(np.clip(slices[first : first + _AT_ONCE] / top, 0, 1).astype(np.float32))
             large = torch.nn.functional.interpolate(grey[:, None], (INPUT_SIZE,) * 2, mode="bilinear")
             with torch.inference_mode():
                 features.append(network((large.expand(-1, 3, -1, -1) - mean) / sd).flatten(1).numpy())

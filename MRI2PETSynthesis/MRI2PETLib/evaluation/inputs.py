@@ -174,18 +174,18 @@ def _check_can_rescale(synthetic: PetImage, real: PetImage, paths: CasePaths, sc
 
 
 def _rescale(
-    real: sitk.Image, mask: sitk.Image, unit: str, wanted: str
+    real: sitk.Image, mask: sitk.Image, unit: str, target: str
 ) -> tuple[sitk.Image, dict[str, Any], tuple[Finding, ...]]:
     """The aligned real PET in the unit of the synthetic one, the record of it, and what to tell."""
     inside = sitk.GetArrayViewFromImage(real)[sitk.GetArrayViewFromImage(mask) != 0].astype(np.float64)
     mean, low, high = (float(v) for v in (inside.mean(), inside.min(), inside.max()))
-    if wanted == "SUVR":
+    if target == "SUVR":
         how, record = f"divided by its mean in the brain ({mean:.4g})", {"divided_by": mean}
     else:
         how, record = f"scaled from {low:.4g} to {high:.4g} in the brain", {"minimum": low, "maximum": high}
-    message = f"The real PET (unit: {unit}) was {how} to {wanted}: differences of the level are not seen."
-    about = {"from": unit, "to": wanted, "where": "brain mask within the field of view of the PET", **record}
-    return to_unit(real, mask, wanted), about, (Finding("ok", "real-rescaled", message),)
+    message = f"The real PET (unit: {unit}) was {how} to {target}: differences of the level are not seen."
+    about = {"from": unit, "to": target, "where": "brain mask within the field of view of the PET", **record}
+    return to_unit(real, mask, target), about, (Finding("ok", "real-rescaled", message),)
 
 
 def _brain(
@@ -193,21 +193,21 @@ def _brain(
 ) -> tuple[sitk.Image, sitk.Transform | None, Verdict]:
     """Brain mask and the transform from MNI; recorded ones before new ones."""
     transform = _recorded_transform(sidecar)
-    given = None
+    mask = None
     if paths.mask is not None:
-        given = read_image(paths.mask, kind="mask").image
-        if not same_grid(given, grid):
+        mask = read_image(paths.mask, kind="mask").image
+        if not same_grid(mask, grid):
             raise InputError(
-                f"The mask {paths.mask} ({_size(given)}) is not on the grid of the synthetic PET "
+                f"The mask {paths.mask} ({_size(mask)}) is not on the grid of the synthetic PET "
                 f"({_size(grid)}).",
                 "Resample it (nearest neighbour).",
             )
-        given = on_grid_of(given, grid)
+        mask = on_grid_of(mask, grid)
     elif transform is not None:
         # A synthesis leaves 0 outside the brain mask and where the model's field of view ends.
-        given = sitk.Cast(grid != 0, sitk.sitkUInt8)
-    if given is not None and (transform is not None or t1 is None):
-        return given, transform, Verdict()
+        mask = sitk.Cast(grid != 0, sitk.sitkUInt8)
+    if mask is not None and (transform is not None or t1 is None):
+        return mask, transform, Verdict()
     if t1 is None:
         raise InputError(
             f"There is no brain mask for {paths.synthetic}.",
@@ -216,7 +216,7 @@ def _brain(
         )
     from MRI2PETLib.preprocessing.brain_mask import extract_brain
 
-    extraction = extract_brain(t1.image, mask=given)
+    extraction = extract_brain(t1.image, mask=mask)
     if extraction.verdict.level == "refuse":
         raise InputError(
             f"No brain was found in {paths.t1}: {' '.join(extraction.verdict.reasons('refuse'))}",

@@ -38,7 +38,7 @@ class Metric:
     or :data:`PET_SQUARED`. ``better``: which values are; empty for what only describes. ``note``: a sentence
     for the reader, printed below the tables.
 
-    ``against``: which real PETs it is computed against. ``shown``: for which of those the tables of the
+    ``against``: which real PETs it is computed against. ``columns``: for which of those the tables of the
     whole brain have a column; files hold all. ``regions``: whether tables of regions show it, for the network
     or for all predictors; ``file``: only in the CSV file; ``no``: not computed, it needs the whole image.
     ``paper``: its name in Table 4 of Ferrante et al. 2025, and what it is divided by for the sign and unit
@@ -52,7 +52,7 @@ class Metric:
     function: Callable[..., Measure]
     note: str = ""
     against: tuple[str, ...] = (AS_IS, SMOOTHED)
-    shown: tuple[str, ...] = (AS_IS,)
+    columns: tuple[str, ...] = (AS_IS,)
     regions: Literal["no", "file", "network", "all"] = "file"
     paper: tuple[str, float] | None = None
 
@@ -97,7 +97,7 @@ def metric(label: str, *, unit: str = "", better: Better = "", **more: Any) -> C
     "r",
     better="higher",
     note="r: Pearson correlation over voxels. It depends on the mask: here the brain, without background.",
-    shown=(AS_IS, SMOOTHED),
+    columns=(AS_IS, SMOOTHED),
 )
 def pearson_r(pair: Pair) -> Measure:
     """Pearson correlation over M. Not defined for n < 3 or a constant image.
@@ -118,7 +118,7 @@ def mse(pair: Pair) -> Measure:
     unit=PET_SQUARED,
     better="lower",
     note="MSE, median: what the published code calls MSE. It ignores the worst half of the voxels.",
-    shown=(),
+    columns=(),
     paper=("MSE", 1.0),
 )
 def mse_median(pair: Pair) -> Measure:
@@ -173,7 +173,7 @@ def ssim(pair: VolumePair) -> Measure:
     better="near 0",
     note="NormDiff = (synthetic - real) / (synthetic + real), within -1 to 1, positive where the synthetic "
     "PET is higher; voxels where both are zero are left out and counted.",
-    shown=(),
+    columns=(),
 )
 def normdiff_mean(pair: Pair) -> Measure:
     """Mean of :func:`~MRI2PETLib.evaluation.normdiff.normdiff_map` over its defined voxels."""
@@ -192,7 +192,7 @@ def normdiff_sd(pair: Pair) -> Measure:
     return pair.normdiff["sd"]
 
 
-@metric("NormDiff, share left out", shown=())
+@metric("NormDiff, share left out", columns=())
 def normdiff_excluded_fraction(pair: Pair) -> Measure:
     """Share of M where NormDiff is not defined."""
     return pair.normdiff["excluded_fraction"]
@@ -225,7 +225,7 @@ def percent_difference(pair: Pair) -> Measure:
     better="near 0",
     note="ROI CNR bias = (mean real - mean synthetic) / SD of both together: what Table 4 of Ferrante et al. "
     "2025 calls CNR.",
-    shown=(),
+    columns=(),
     regions="network",
     paper=("CNR", 1.0),
 )
@@ -249,7 +249,7 @@ def roi_cnr_bias(pair: Pair) -> Measure:
     better="near 1",
     note="Slope of the synthetic on the real PET over voxels, and SD ratio (synthetic over real): below 1 "
     "the synthetic PET is too flat (regression to the mean).",
-    shown=(SMOOTHED,),
+    columns=(SMOOTHED,),
 )
 def slope(pair: Pair) -> Measure:
     """Least-squares slope of the synthetic on the real PET over M, no unit.
@@ -260,7 +260,7 @@ def slope(pair: Pair) -> Measure:
     return regression_slope(pair.r, pair.s)
 
 
-@metric("SD ratio", better="near 1", shown=(SMOOTHED,))
+@metric("SD ratio", better="near 1", columns=(SMOOTHED,))
 def sd_ratio(pair: Pair) -> Measure:
     """SD of the synthetic over SD of the real PET over M, no unit; below 1 the synthetic PET is too flat."""
     if pair.s.size < 2:
@@ -282,7 +282,7 @@ def cnr_synthetic_median_abs(pair: VolumePair) -> Measure:
     return pair.synthetic.cnr["median_abs"]
 
 
-@metric("CNR, signed", against=(AS_IS,), shown=(), regions="no")
+@metric("CNR, signed", against=(AS_IS,), columns=(), regions="no")
 def cnr_synthetic_median_signed(pair: VolumePair) -> Measure:
     """Signed median of the CNR of the synthetic PET; it tends to 0 for any image."""
     return pair.synthetic.cnr["median_signed"]
@@ -294,39 +294,39 @@ def cnr_real_median_abs(pair: VolumePair) -> Measure:
     return pair.real.cnr["median_abs"]
 
 
-@metric("CNR of real, signed", shown=(), regions="no")
+@metric("CNR of real, signed", columns=(), regions="no")
 def cnr_real_median_signed(pair: VolumePair) -> Measure:
     """Signed median of the CNR of the real PET."""
     return pair.real.cnr["median_signed"]
 
 
-@metric("mean", unit=PET, against=(AS_IS,), shown=(), regions="no")
+@metric("mean", unit=PET, against=(AS_IS,), columns=(), regions="no")
 def mean_synthetic(pair: Pair) -> Measure:
     """Mean of the synthetic PET over M."""
     return Measure(float(pair.s.mean())) if pair.s.size else Measure(None, EMPTY)
 
 
-@metric("mean of real", unit=PET, against=(AS_IS,), shown=(), regions="no")
+@metric("mean of real", unit=PET, against=(AS_IS,), columns=(), regions="no")
 def mean_real(pair: Pair) -> Measure:
     """Mean of the real PET over M."""
     return Measure(float(pair.r.mean())) if pair.r.size else Measure(None, EMPTY)
 
 
-def brain_metrics(*, shown: bool = False) -> dict[str, Metric]:
+def brain_metrics(*, in_reports: bool = False) -> dict[str, Metric]:
     """The numbers of the whole brain by name, against the real PET and then against the smoothed one.
 
-    :param shown: only those with a column in the reports and windows, in the order of their metrics.
+    :param in_reports: only those with a column in the reports and windows, in the order of their metrics.
     """
-    if shown:
-        columns = [m.with_prefix(prefix) for m in METRICS.values() for prefix in m.shown]
+    if in_reports:
+        columns = [m.with_prefix(prefix) for m in METRICS.values() for prefix in m.columns]
     else:
         columns = [m.with_prefix(p) for p in (AS_IS, SMOOTHED) for m in METRICS.values() if p in m.against]
     return {column.name: column for column in columns}
 
 
-def region_metrics(*, shown: bool = False) -> dict[str, Metric]:
-    """The numbers of a region by name; ``shown``: only those with a column in the reports and windows."""
-    if shown:
+def region_metrics(*, in_reports: bool = False) -> dict[str, Metric]:
+    """The numbers of a region by name; ``in_reports``: those with a column in the reports and windows."""
+    if in_reports:
         return {name: m for name, m in METRICS.items() if m.regions in ("network", "all")}
     return {name: m for name, m in brain_metrics().items() if m.regions != "no"}
 

@@ -51,8 +51,8 @@ class RegionRow:
 
     def record(self) -> dict[str, Any]:
         """The row as a line of ``regions.csv``, by the names of :func:`record_fields`."""
-        known = vars(self) | {name: self.metrics.get(name) for name in region_metrics()}
-        return {name: known[name] for name in record_fields()}
+        values = vars(self) | {name: self.metrics.get(name) for name in region_metrics()}
+        return {name: values[name] for name in record_fields()}
 
 
 def record_fields() -> list[str]:
@@ -102,7 +102,7 @@ def shown_columns(rows: Sequence[RegionRow]) -> dict[str, list[Any]]:
     for space, prefix in (("", ""), ("MNI ", "mni_")):
         for letter, axis in zip("RAS", "xyz"):
             columns[f"{space}{letter} (mm)"] = [getattr(row, f"{prefix}{axis}_ras_mm") for row in network]
-    for name, metric in region_metrics(shown=True).items():
+    for name, metric in region_metrics(in_reports=True).items():
         for predictor in dict.fromkeys(row.predictor for row in rows):
             if predictor != NETWORK and metric.regions != "all":
                 continue
@@ -128,10 +128,10 @@ def native_part(parcellation: Parcellation, labels: np.ndarray, brain: sitk.Imag
     parcellation never overlap; the layers of a segmentation with overlapping segments are parcellations of
     their own.
     """
-    named = np.isin(labels, list(parcellation.names)) & (sitk.GetArrayViewFromImage(brain) != 0)
+    is_region = np.isin(labels, list(parcellation.names)) & (sitk.GetArrayViewFromImage(brain) != 0)
     fits = all(0 <= label <= np.iinfo(np.uint16).max for label in parcellation.names)
     kind = np.uint16 if fits else np.int32
-    image = sitk.GetImageFromArray(np.where(named, labels, 0).astype(kind))
+    image = sitk.GetImageFromArray(np.where(is_region, labels, 0).astype(kind))
     image.CopyInformation(brain)
     return replace(parcellation, labels=image, space="native")
 
@@ -211,11 +211,11 @@ def region_rows(
     :param facts: see :func:`region_facts`. ``predictors``: with their image, ``None`` without a prediction.
     """
     table: list[list[RegionRow]] = [[] for _ in predictors]
-    for region, known in zip(regions, facts):
+    for region, about in zip(regions, facts):
         r, r_smoothed = real.ravel()[region.index], smoothed.ravel()[region.index]
         means = {"mean_real": _mean(r), "mean_real_smoothed": _mean(r_smoothed)}
         for rows, (predictor, image) in zip(table, predictors):
-            row = known | {"predictor": predictor.name, "scale": scale, "unit": unit}
+            row = about | {"predictor": predictor.name, "scale": scale, "unit": unit}
             if image is None:
                 row |= {"mean_t1": None, "reason": predictor.reason}
             else:

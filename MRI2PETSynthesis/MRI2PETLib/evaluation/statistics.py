@@ -121,8 +121,8 @@ def false_discovery_rate(p_values: Sequence[float | None]) -> list[float | None]
     """Benjamini-Hochberg adjusted p values in the order given; ``None`` stays ``None`` and is not counted."""
     from scipy import stats
 
-    known = [p for p in p_values if p is not None]
-    adjusted = iter(stats.false_discovery_control(known).tolist() if known else ())
+    present = [p for p in p_values if p is not None]
+    adjusted = iter(stats.false_discovery_control(present).tolist() if present else ())
     return [None if p is None else next(adjusted) for p in p_values]
 
 

@@ -43,10 +43,10 @@ def sidecar_files(path: Path) -> list[Path]:
     """
     path = path.absolute()
     own = sidecar_path(path)
-    named = _entities(own.stem)
+    entities = _entities(own.stem)
     files: list[Path] = []
-    for folder in reversed(_folders(path)) if named is not None else ():
-        fitting = [file for file in folder.glob("*.json") if file != own and _fits(file, named)]
+    for folder in reversed(_folders(path)) if entities is not None else ():
+        fitting = [file for file in folder.glob("*.json") if file != own and _fits(file, entities)]
         files += sorted(fitting, key=lambda file: (file.name.count("_"), file.name))
     return [*files, own] if own.is_file() else files
 
@@ -79,8 +79,8 @@ def body_weight(path: Path, sidecar: dict[str, Any]) -> BodyWeight:
     the column ``weight`` of the nearest ``participants.tsv`` (kg, or the Units of ``participants.json``).
     """
     if sidecar.get("PatientWeight") is not None:
-        stated = str(sidecar.get("PatientWeightUnits") or "kg")
-        return _in_kg(str(sidecar["PatientWeight"]), stated, "PatientWeight of the sidecar")
+        unit = str(sidecar.get("PatientWeightUnits") or "kg")
+        return _in_kg(str(sidecar["PatientWeight"]), unit, "PatientWeight of the sidecar")
     subject = re.findall(r"sub-([A-Za-z0-9]+)", path.as_posix())
     tables = (folder / PARTICIPANTS for folder in path.absolute().parents[:_LEVELS])
     table = next((t for t in tables if t.is_file()), None)
@@ -101,9 +101,9 @@ def _from_participants(table: Path, subject: str) -> BodyWeight:
     described = table.with_suffix(".json")
     columns = _read_json(described) if described.is_file() else {}
     about = next((value for name, value in columns.items() if column_name(name) == column), None)
-    stated = about.get("Units") if isinstance(about, dict) else None
+    own_unit = about.get("Units") if isinstance(about, dict) else None
     match = _WEIGHT_COLUMN.fullmatch(column)
-    unit = str(stated or (match and match[1]) or "kg")
+    unit = str(own_unit or (match and match[1]) or "kg")
     weight = _in_kg(stated_weight, unit, f"{column} of sub-{subject} in {table.name}")
     return BodyWeight(weight.kg, weight.reason, people.findings)
 
@@ -116,10 +116,10 @@ def _in_kg(text: str, unit: str, what: str) -> BodyWeight:
         weight = math.nan
     if match is None or not math.isfinite(weight):
         return BodyWeight(None, f"{what} is '{text}', not a number")
-    stated = str(match[2]) or unit
-    factor = _KG.get(stated.strip().lower())
+    own_unit = str(match[2]) or unit
+    factor = _KG.get(own_unit.strip().lower())
     if factor is None:
-        return BodyWeight(None, f"the unit of {what} is '{stated}', not kg, lb or g")
+        return BodyWeight(None, f"the unit of {what} is '{own_unit}', not kg, lb or g")
     return BodyWeight(weight * factor)
 
 
@@ -151,5 +151,5 @@ def _entities(stem: str) -> tuple[frozenset[str], str] | None:
 
 
 def _fits(file: Path, image: tuple[frozenset[str], str] | None) -> bool:
-    named = _entities(file.stem)
-    return named is not None and image is not None and named[1] == image[1] and named[0] <= image[0]
+    entities = _entities(file.stem)
+    return entities is not None and image is not None and entities[1] == image[1] and entities[0] <= image[0]

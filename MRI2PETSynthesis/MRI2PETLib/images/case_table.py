@@ -109,8 +109,8 @@ class CaseTable:
         """What a user should be told: findings, possible repeats of a person, cases left out."""
         keys = {row.case: row.subject for row in self.used}
         similar = similar_subjects(keys, by_name=not self.names_people).values()
-        told = dict.fromkeys(f"{f.message} {f.hint}".strip() for f in (*self.findings, *similar))
-        return [*told, *(f"{row.case} is left out: {row.exclude}" for row in self.rows if row.exclude)]
+        texts = dict.fromkeys(f"{f.message} {f.hint}".strip() for f in (*self.findings, *similar))
+        return [*texts, *(f"{row.case} is left out: {row.exclude}" for row in self.rows if row.exclude)]
 
 
 def read_case_table(
@@ -155,8 +155,8 @@ def read_case_table(
     if not rows:
         raise InputError(f"The table {path} has no row.", "List at least one case.")
     check_case_names([row.case for row in rows], str(path))
-    named = {row.case: row.subject for row in rows if row.subject}
-    keys = subject_keys([row.case for row in rows], subject_pattern, {**named, **(overrides or {})})
+    subjects = {row.case: row.subject for row in rows if row.subject}
+    keys = subject_keys([row.case for row in rows], subject_pattern, {**subjects, **(overrides or {})})
     rows = [replace(row, subject=keys[row.case]) for row in rows]
     return CaseTable(
         table.path, tuple(rows), (*table.findings, *findings), names_people="subject" in table.columns
@@ -168,20 +168,22 @@ def check_case_names(names: Sequence[str], source: str) -> None:
 
     :raises InputError: naming both, or a name that is too long.
     """
-    seen: dict[str, str] = {}
+    earlier: dict[str, str] = {}
     for name in names:
         key = file_name(name).casefold()
         if len(key.encode()) > _LONGEST:
             raise InputError(f"The case {name[:40]!r}... of {source} has too long a name.", "Shorten it.")
-        if key in seen:
+        if key in earlier:
             twice = (
-                f"the case {name!r} twice" if seen[key] == name else f"the cases {seen[key]!r} and {name!r}"
+                f"the case {name!r} twice"
+                if earlier[key] == name
+                else f"the cases {earlier[key]!r} and {name!r}"
             )
             raise InputError(
                 f"{source} lists {twice}: their files would have one name.",
                 "Give every scan a case name of its own; scans of one person share the subject column.",
             )
-        seen[key] = name
+        earlier[key] = name
 
 
 def _renamed(table: Table) -> Table:
@@ -200,8 +202,8 @@ def _similar_columns(columns: Sequence[str]) -> Iterator[tuple[str, str]]:
     for column in columns:
         if column in ours or not column:
             continue
-        known = [name for name in absent if column in _OTHER_NAMES.get(name, ())]
-        for name in known or get_close_matches(column, absent, 1, 0.8):
+        similar = [name for name in absent if column in _OTHER_NAMES.get(name, ())]
+        for name in similar or get_close_matches(column, absent, 1, 0.8):
             yield column, name
 
 

@@ -121,13 +121,13 @@ def clean_values(array: np.ndarray, raw: RawImage) -> tuple[np.ndarray, tuple[Fi
         return values, ()
     n_inside = n_bad - int(_reaching_border(np.isnan(values)).sum())
     share = n_bad / values.size
-    told = f"{n_bad} voxels ({100 * share:.2g} %) of {raw.path.name} are not finite (NaN or infinite)"
+    message = f"{n_bad} voxels ({100 * share:.2g} %) of {raw.path.name} are not finite (NaN or infinite)"
     if n_inside / values.size >= _MAX_NON_FINITE_SHARE:
-        raise InputError(f"{told}.", "Find the step that made them, or replace them with 0 on purpose.")
+        raise InputError(f"{message}.", "Find the step that made them, or replace them with 0 on purpose.")
     values = np.where(bad, np.float32(0), values)
     if not n_inside:
-        return values, (Finding("ok", "non-finite-background", f"{told}, all of them background."),)
-    return values, (Finding("warn", "non-finite", f"{told}; set to 0."),)
+        return values, (Finding("ok", "non-finite-background", f"{message}, all of them background."),)
+    return values, (Finding("warn", "non-finite", f"{message}; set to 0."),)
 
 
 def check_t1_values(values: np.ndarray, raw: RawImage) -> tuple[Finding, ...]:

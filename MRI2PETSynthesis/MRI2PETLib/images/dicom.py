@@ -118,7 +118,7 @@ def list_series(folder: Path | str) -> list[DicomSeries]:
 
     folder = Path(folder)
     groups: list[list[dict[str, Any]]] = []
-    seen: set[str] = set()
+    instances: set[str] = set()
     files = sorted(f for f in folder.rglob("*") if f.is_file())
     multi_frame = 0
     for file in files:
@@ -133,9 +133,9 @@ def list_series(folder: Path | str) -> list[DicomSeries]:
                 f"The DICOM file {file} cannot be read: it is damaged.", "Export the series again."
             ) from error
         multi_frame += number(tags, "NumberOfFrames") > 1
-        if not _is_slice(tags) or str(tags.get("SOPInstanceUID")) in seen:
+        if not _is_slice(tags) or str(tags.get("SOPInstanceUID")) in instances:
             continue
-        seen.add(str(tags.get("SOPInstanceUID")))
+        instances.add(str(tags.get("SOPInstanceUID")))
         tags["file"] = file
         group = next((g for g in groups if _same_stack(g[0], tags)), None)
         if group is None:

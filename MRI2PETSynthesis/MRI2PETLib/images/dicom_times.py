@@ -34,8 +34,8 @@ class Moment:
     dated: bool
 
     def __str__(self) -> str:
-        shown = "%Y-%m-%d %H:%M:%S" if self.dated else "%H:%M:%S"
-        return self.time.strftime(shown)
+        pattern = "%Y-%m-%d %H:%M:%S" if self.dated else "%H:%M:%S"
+        return self.time.strftime(pattern)
 
 
 def time_of_day(text: str) -> timedelta:

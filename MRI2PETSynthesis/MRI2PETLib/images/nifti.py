@@ -138,12 +138,12 @@ def _header(path: Path, compressed: bool) -> Any:
             raise EOFError("the file ends within its header")
         return content
 
-    stated = start(4)
+    size = start(4)
     for kind, n_bytes, magics in (
         (nib.Nifti1Header, 348, (b"n+1", b"ni1")),
         (nib.Nifti2Header, 540, (b"n+2", b"ni2")),
     ):
-        if n_bytes in (int.from_bytes(stated, "little"), int.from_bytes(stated, "big")):
+        if n_bytes in (int.from_bytes(size, "little"), int.from_bytes(size, "big")):
             header = kind(start(n_bytes), check=False)
             if header["magic"].item()[:3] in magics:
                 return header

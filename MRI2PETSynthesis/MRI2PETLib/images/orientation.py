@@ -247,9 +247,9 @@ def _contradictions(
             hint = "ITK and Slicer may take the qform. Images made from it carry both. Check the overlay."
             findings.append(Finding("warn", "sform-qform", message, hint))
     if sform is not None:
-        own, stated = np.linalg.norm(sform[:3, :3], axis=0), np.abs(np.asarray(header["pixdim"][1:4], float))
-        if not np.abs((own - stated) * size).max() <= max(_SAME_MM, 1e-3 * float((own * size).max())):
-            own_mm, stated_mm = (" x ".join(f"{s:.4g}" for s in sizes) for sizes in (own, stated))
+        own, pixdim = np.linalg.norm(sform[:3, :3], axis=0), np.abs(np.asarray(header["pixdim"][1:4], float))
+        if not np.abs((own - pixdim) * size).max() <= max(_SAME_MM, 1e-3 * float((own * size).max())):
+            own_mm, stated_mm = (" x ".join(f"{s:.4g}" for s in sizes) for sizes in (own, pixdim))
             message = (
                 f"The sform of {name} has voxels of {own_mm}, its pixdim {stated_mm}; the sform is used, as "
                 f"by nibabel, FSL and SPM."
@@ -279,8 +279,8 @@ def _unit(
 
 def _pixdim(header: Any) -> tuple[float, float, float]:
     """As it stands; 1 where it is not a number, as the NIfTI library takes it."""
-    stated = np.asarray(header["pixdim"][1:4], float)
-    x, y, z = np.where(np.isfinite(stated), stated, 1.0).tolist()
+    spacing = np.asarray(header["pixdim"][1:4], float)
+    x, y, z = np.where(np.isfinite(spacing), spacing, 1.0).tolist()
     return x, y, z
 
 

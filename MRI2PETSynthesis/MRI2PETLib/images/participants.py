@@ -37,16 +37,16 @@ class Participants:
         :raises InputError: if two lines of the person contradict each other.
         """
         for column in columns:
-            said = {row.get(column, "") for row in self._rows_of(person)}
-            said = {text for text in said if text.lower() not in _EMPTY}
-            if len(said) > 1:
-                first, second = sorted(said)[:2]
+            values = {row.get(column, "") for row in self._rows_of(person)}
+            values = {text for text in values if text.lower() not in _EMPTY}
+            if len(values) > 1:
+                first, second = sorted(values)[:2]
                 raise InputError(
                     f"{self.path} lists {person} twice, with the {column} {first!r} and {second!r}.",
                     "Keep one line a person, or give different people ids of their own.",
                 )
-            if said:
-                return said.pop()
+            if values:
+                return values.pop()
         return ""
 
     def _rows_of(self, person: str) -> list[dict[str, str]]:

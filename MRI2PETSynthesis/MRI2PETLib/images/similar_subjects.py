@@ -58,9 +58,9 @@ def similar_subjects(keys: Mapping[str, str], *, by_name: bool = True) -> dict[s
     pattern = joining_pattern(keys, groups) if by_name else None
     option = "" if pattern is None else f"--subject-pattern '{pattern}', "
     for group in groups:
-        named = " and ".join(repr(name) for name in group.subjects[:2])
+        examples = " and ".join(repr(name) for name in group.subjects[:2])
         more = f" (and {len(group.subjects) - 2} more)" if len(group.subjects) > 2 else ""
-        message = f"The subjects {named}{more} differ in their last part only: scans of one person?"
+        message = f"The subjects {examples}{more} differ in their last part only: scans of one person?"
         hint = f"If they are, join them: {option}--subjects, or the column subject of a manifest."
         for subject in group.subjects:
             findings.setdefault(subject, Finding("warn", LAST_PART, message, hint))
@@ -152,7 +152,7 @@ def joining_pattern(keys: Mapping[str, str], groups: Sequence[Group]) -> str | N
     ends = "|".join(shapes)
     letters = "|".join(shape for shape in shapes if shape[0].isalpha())
     behind_number = rf"|(?<=\d)(?:{letters})" if letters else ""
-    wanted = _joined(keys, groups)
+    target = _joined(keys, groups)
     for pattern in (
         rf"(?P<subject>.+?)(?:[_. -]+(?:{ends}))?",
         rf"(?P<subject>.+?)(?:[_. -]+(?:{ends}){behind_number})?",
@@ -162,7 +162,7 @@ def joining_pattern(keys: Mapping[str, str], groups: Sequence[Group]) -> str | N
             made = subject_keys(keys, pattern)
         except InputError:
             continue
-        if _partition(made) == wanted:
+        if _partition(made) == target:
             return pattern
     return None
 

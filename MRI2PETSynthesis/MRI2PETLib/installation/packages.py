@@ -49,7 +49,7 @@ class Package:
         return self.requirement.partition(">=")[0]
 
     @property
-    def wanted(self) -> str:
+    def version_range(self) -> str:
         return self.requirement[len(self.name) :]
 
     @property
@@ -57,7 +57,7 @@ class Package:
         if self.installed is None:
             return "missing"
         # A version that nobody states is not known to be too old; the check by import has the last word.
-        return "ok" if not self.installed or _satisfies(self.installed, self.wanted) else "too old"
+        return "ok" if not self.installed or _satisfies(self.installed, self.version_range) else "too old"
 
 
 def read_packages(*more: Group) -> tuple[Package, ...]:
@@ -81,13 +81,13 @@ def _installed(name: str, module: str) -> str | None:
         return "" if find_spec(module) is not None else None
 
 
-def _satisfies(version: str, wanted: str) -> bool:
+def _satisfies(version: str, version_range: str) -> bool:
     from packaging.specifiers import SpecifierSet
     from packaging.version import InvalidVersion, Version
 
     try:
         # Slicer 5.10 builds its own SimpleITK, which may state a pre-release.
-        return SpecifierSet(wanted).contains(Version(version), prereleases=True)
+        return SpecifierSet(version_range).contains(Version(version), prereleases=True)
     except InvalidVersion:
         return True
 
@@ -118,7 +118,9 @@ def plan_install(packages: Sequence[Package]) -> InstallPlan:
     wrong = [package for package in packages if package.state != "ok"]
     own = [p for p in wrong if p.source == SLICER]
     if own:
-        versions = ", ".join(f"{p.name} {p.installed or 'missing'} (wanted {p.wanted})" for p in own)
+        versions = ", ".join(
+            f"{p.name} {p.installed or 'missing'} ({p.version_range} is needed)" for p in own
+        )
         raise DependencyError(f"This Slicer is too old: {versions}.", "Use Slicer 5.10 or newer.")
     torch = next((p for p in wrong if p.source == PYTORCH), None)
     pip = [p for p in wrong if p is not torch and (torch is None or p.group == "synthesis")]

@@ -49,7 +49,7 @@ class DetachedJob(Job):
         super().__init__(command, callbacks, output=folder, env=env)
         self._folder = Path(folder)
         self._pid: int | None = None
-        self._said = -9  # exit code as far as what it said tells: killed, as long as it said no end
+        self._exit_code = -9  # exit code as far as what it said tells: killed, as long as it said no end
         self._left = threading.Event()
 
     @classmethod
@@ -144,7 +144,7 @@ class DetachedJob(Job):
                 self._left.wait(_FOLLOW_S)
         if self._left.is_set():
             return
-        code = self._said
+        code = self._exit_code
         if self._child is not None and self._pid is not None:
             code = self._child.returncode
             kill_tree(self._pid, self.name)  # of an older job the number may be another's by now
@@ -161,7 +161,7 @@ class DetachedJob(Job):
                 self._tell(text)
                 with suppress(ValueError, AttributeError):
                     kind = json.loads(text).get("event")
-                    self._said = {"result": 0, "error": 1}.get(kind, self._said)
+                    self._exit_code = {"result": 0, "error": 1}.get(kind, self._exit_code)
             elif text:
                 self._keep(text)
         return part

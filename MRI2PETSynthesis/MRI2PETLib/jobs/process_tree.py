@@ -75,8 +75,8 @@ def is_running(pid: int, name: str) -> bool:
         except OSError:
             pass
         return False
-    shown = subprocess.run(["ps", "-Eww", "-o", "command=", "-p", str(pid)], capture_output=True, text=True)
-    return mark in shown.stdout.split()
+    listing = subprocess.run(["ps", "-Eww", "-o", "command=", "-p", str(pid)], capture_output=True, text=True)
+    return mark in listing.stdout.split()
 
 
 def _strangers(name: str) -> list[int]:

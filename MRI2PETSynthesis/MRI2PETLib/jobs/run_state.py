@@ -41,7 +41,7 @@ class RunState:
 
 
 @dataclass(frozen=True)
-class Shown:
+class WindowState:
     """What the window shows. ``percent`` of the bar, ``None`` for one that only moves."""
 
     may_start: bool
@@ -53,7 +53,7 @@ class Shown:
     is_error: bool
 
 
-def shown(state: RunState, missing: str = "") -> Shown:
+def window_state(state: RunState, missing: str = "") -> WindowState:
     """What to show for a state.
 
     :param missing: why nothing can be started now ("Choose a T1."), empty when it can.
@@ -66,7 +66,7 @@ def shown(state: RunState, missing: str = "") -> Shown:
         status = f"{_sentence(state.stage) or 'Preparing'}{left}"
     else:
         status = state.message or missing
-    return Shown(
+    return WindowState(
         may_start=not busy and not missing,
         may_cancel=busy and state.phase != "cancelling",
         inputs_enabled=not busy,

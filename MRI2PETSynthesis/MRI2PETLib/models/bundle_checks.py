@@ -147,8 +147,8 @@ def check_weights(
     """
 
     def fits(name: str) -> bool:
-        given, wanted = state[name], expected[name]
-        return given.shape == wanted.shape and given.is_floating_point() == wanted.is_floating_point()
+        own, required = state[name], expected[name]
+        return own.shape == required.shape and own.is_floating_point() == required.is_floating_point()
 
     wrong = [name for name in expected if name not in state or not fits(name)]
     wrong += [name for name in state if name not in expected]

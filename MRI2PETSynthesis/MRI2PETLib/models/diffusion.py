@@ -120,8 +120,8 @@ class Diffusion(nn.Module):
             noise = timesteps.float() / self.timesteps
             signal = 1 - noise
         else:
-            kept = self.schedule().alphas_cumprod.to(timesteps.device)[timesteps.long()]
-            signal, noise = kept.sqrt(), (1 - kept).sqrt()
+            share_of_signal = self.schedule().alphas_cumprod.to(timesteps.device)[timesteps.long()]
+            signal, noise = share_of_signal.sqrt(), (1 - share_of_signal).sqrt()
         return signal[:, None, None, None, None], noise[:, None, None, None, None]
 
     def clean(self, output: Tensor, noisy: Tensor, signal: Tensor, noise: Tensor) -> Tensor:
@@ -190,8 +190,8 @@ class Denoising(Objective):
         signal, noise = network.signal_and_noise(levels)
         noisy = signal * clean + noise * drawn
         output = network(noisy, condition, levels)
-        wanted = {"rflow": clean - drawn, "x0": clean, "eps": drawn}[network.objective]
-        loss = F.mse_loss(output, wanted)
+        aim = {"rflow": clean - drawn, "x0": clean, "eps": drawn}[network.objective]
+        loss = F.mse_loss(output, aim)
         if self._weight:
             errors = laplacian_loss(network.clean(output, noisy, signal, noise), clean, self._dims)
             if self._weighting == "snr":
@@ -226,7 +226,7 @@ def predict(
     steps = min(steps or network.steps, network.timesteps)
     total, done, started = len(source) * samples * steps, 0, time.perf_counter()
 
-    def told() -> None:
+    def count_step() -> None:
         nonlocal done
         done += 1
         left = (time.perf_counter() - started) / done * (total - done)
@@ -236,17 +236,17 @@ def predict(
     for volume in source:
         drawn = []
         for number in range(samples):
-            sample = _sample(network, 2 * volume[None].float() - 1, steps, seed + number, told)
+            sample = _sample(network, 2 * volume[None].float() - 1, steps, seed + number, count_step)
             drawn.append(((sample + 1) / 2).clamp(0, 1)[0])
         stack = torch.stack(drawn)
         means.append(stack.mean(dim=0))
         sds.append(stack.std(dim=0, correction=1) if samples > 1 else None)
     mean = torch.stack(means).to(source.device)
-    known = [sd for sd in sds if sd is not None]
-    return mean, torch.stack(known).to(source.device) if known else None
+    present = [sd for sd in sds if sd is not None]
+    return mean, torch.stack(present).to(source.device) if present else None
 
 
-def _sample(network: Diffusion, source: Tensor, steps: int, seed: int, told: Any) -> Tensor:
+def _sample(network: Diffusion, source: Tensor, steps: int, seed: int, step_done: Any) -> Tensor:
     """One sample, [1, 1, k, j, i] from -1 to 1, on the CPU."""
     generator = torch.Generator().manual_seed(seed)
     x = torch.randn(source.shape, generator=generator)
@@ -267,7 +267,7 @@ def _sample(network: Diffusion, source: Tensor, steps: int, seed: int, told: Any
             x, _ = schedule.step(output, level, x, generator=generator)
         else:
             x = _ddim_step(network, output, x, level, following)
-        told()
+        step_done()
     return x
 
 

@@ -99,8 +99,8 @@ class ModelSpace:
     @property
     def grid_text(self) -> str:
         """Size and spacing for a table or a sentence."""
-        given = self.spacing_mm if isinstance(self.spacing_mm, tuple) else (self.spacing_mm,)
-        return f"{' x '.join(map(str, self.size))} voxels of {' x '.join(f'{s:g}' for s in given)} mm"
+        spacing = self.spacing_mm if isinstance(self.spacing_mm, tuple) else (self.spacing_mm,)
+        return f"{' x '.join(map(str, self.size))} voxels of {' x '.join(f'{s:g}' for s in spacing)} mm"
 
     @property
     def source_modality(self) -> str:
@@ -285,11 +285,11 @@ def _normalised(values: np.ndarray, inside: np.ndarray, covered: np.ndarray, kin
             )
         scaled = (values - low) / (high - low)
         return (np.clip(scaled, 0, 1) * inside if kind == "mask-p1-p99" else scaled).astype(np.float32)
-    known = (inside > 0) & (covered > 0)
-    if not known.any():
+    covered_brain = (inside > 0) & (covered > 0)
+    if not covered_brain.any():
         raise InputError("The PET does not cover the brain mask.", "Check that PET and T1 are of one person.")
     if kind == "suvr-half":
-        mean = float(values[known].mean())
+        mean = float(values[covered_brain].mean())
         if not mean > 0:
             raise InputError(f"The PET's mean in the brain is {mean:g}.", "Check the PET and its unit.")
         return np.clip(values / mean * 0.5, 0, 1).astype(np.float32)

@@ -186,8 +186,8 @@ class Translation(Objective):
         if self.critic is None:
             yield NETWORK, error
             return
-        shown = mask if self.loss_region == "brain" else torch.ones_like(mask)
-        real, translated = (self._pair(source, t * shown) for t in (target, fake))
+        region = mask if self.loss_region == "brain" else torch.ones_like(mask)
+        real, translated = (self._pair(source, t * region) for t in (target, fake))
         verdicts = self.critic(translated.detach()), self.critic(real)
         yield OBJECTIVE, 0.5 * (self._against(verdicts[0], 0.0) + self._against(verdicts[1], 1.0))
         with frozen(self.critic):
@@ -206,10 +206,10 @@ class Translation(Objective):
         return pair.transpose(1, 2).flatten(0, 1) if self.dims == 2 else pair
 
     def _against(self, verdict: Tensor, label: float) -> Tensor:
-        wanted = torch.full_like(verdict, label)
+        target = torch.full_like(verdict, label)
         if self.adversarial == "bce":
-            return F.binary_cross_entropy_with_logits(verdict, wanted)
-        return F.mse_loss(verdict, wanted)
+            return F.binary_cross_entropy_with_logits(verdict, target)
+        return F.mse_loss(verdict, target)
 
 
 def _some_slices(mask: Tensor, count: int) -> Tensor:

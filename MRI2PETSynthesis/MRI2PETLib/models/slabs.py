@@ -98,15 +98,15 @@ def _activated_slabs(
     depth = len(volume)
     buffer = volume.new_empty(thickness + 2, *volume.shape[1:])
     buffer[0] = 0
-    known = 1  # slices at the front of the buffer that are there: the zeros before the first
+    n_ready = 1  # slices at the front of the buffer that are there: the zeros before the first
     for start in range(0, depth, thickness):
         stop = min(start + thickness, depth)
-        fresh = volume[start - 1 + known : stop + 1]
-        target = buffer[known : known + len(fresh)]
+        fresh = volume[start - 1 + n_ready : stop + 1]
+        target = buffer[n_ready : n_ready + len(fresh)]
         torch.addcmul(shift, fresh, scale, out=target)
         F.silu(target, inplace=True)
         if stop == depth:
             buffer[stop - start + 1] = 0
         yield start, stop, buffer[: stop - start + 2]
         buffer[:2] = buffer[thickness:]
-        known = 2
+        n_ready = 2

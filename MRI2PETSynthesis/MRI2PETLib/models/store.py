@@ -24,9 +24,9 @@ _LARGEST_RATIO, _SMALL = 20, 5_000_000
 
 def user_folder() -> Path:
     """Folder of imported bundles: ``$MRI2PET_MODELS``, or ``~/.mri2pet/models``."""
-    given = os.environ.get("MRI2PET_MODELS")
+    folder = os.environ.get("MRI2PET_MODELS")
     try:
-        return Path(given) if given else Path.home() / ".mri2pet" / "models"
+        return Path(folder) if folder else Path.home() / ".mri2pet" / "models"
     except RuntimeError as error:
         raise OutputError(
             "There is no home folder to keep models in.", "Name a folder in the variable MRI2PET_MODELS."
@@ -64,8 +64,8 @@ def find_bundle(reference: str | Path) -> Bundle:
                 return read_bundle(parent / reference)
     if Path(reference).is_dir():
         return read_bundle(reference)
-    known = ", ".join(b.id for b in list_bundles()[0]) or "none"
-    hint = f"Known models: {known}. Or give a bundle's folder."
+    names = ", ".join(b.id for b in list_bundles()[0]) or "none"
+    hint = f"Known models: {names}. Or give a bundle's folder."
     raise BundleError(f"There is no model {str(reference)!r}.", hint)
 
 

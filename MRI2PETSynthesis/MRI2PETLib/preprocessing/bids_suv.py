@@ -54,20 +54,20 @@ def _dose_bq(sidecar: dict[str, Any], reasons: list[str]) -> float | None:
     unit = sidecar.get("InjectedRadioactivityUnits")
     bq = activity_bq(str(unit)) if unit is not None else None
     if bq is None and dose is not None:
-        stated = "missing" if unit is None else f"'{unit}'"
-        reasons.append(f"InjectedRadioactivityUnits is {stated}, not MBq, kBq, GBq, Bq, mCi or uCi")
+        text = "missing" if unit is None else f"'{unit}'"
+        reasons.append(f"InjectedRadioactivityUnits is {text}, not MBq, kBq, GBq, Bq, mCi or uCi")
     return None if dose is None or bq is None else dose * bq
 
 
 def _half_life_s(sidecar: dict[str, Any], reasons: list[str]) -> float | None:
-    stated = sidecar.get("TracerRadionuclide")
-    nuclide = None if stated is None else find_radionuclide(str(stated))
+    nuclide_name = sidecar.get("TracerRadionuclide")
+    nuclide = None if nuclide_name is None else find_radionuclide(str(nuclide_name))
     if nuclide is not None:
         return nuclide.half_life_s
-    if stated is None:
+    if nuclide_name is None:
         reasons.append("the sidecar has no TracerRadionuclide")
     else:
-        reasons.append(f"TracerRadionuclide is '{stated}', none of {', '.join(radionuclides())}")
+        reasons.append(f"TracerRadionuclide is '{nuclide_name}', none of {', '.join(radionuclides())}")
     return None
 
 

@@ -159,10 +159,10 @@ def _run(command: list[str], folder: Path, name: str, progress: ProgressCallback
         finally:
             if child.poll() is None:
                 _end(child)
-    said = log_path.read_text(encoding="utf-8", errors="replace").strip()[-500:]
+    log_end = log_path.read_text(encoding="utf-8", errors="replace").strip()[-500:]
     if child.returncode != 0:
-        raise MRI2PETError(f"{name} failed with exit code {child.returncode}.", f"It said: {said}")
-    return said
+        raise MRI2PETError(f"{name} failed with exit code {child.returncode}.", f"It said: {log_end}")
+    return log_end
 
 
 def _end(child: subprocess.Popen[bytes]) -> None:

@@ -77,36 +77,36 @@ def extract_brain(
     t1 = sitk.Cast(t1, sitk.sitkFloat32)
     findings = quality.judge_field_of_view(t1)
     progress(0, 1, "looking at the image")
-    known, method, more = _known_mask(t1, mask, backend, part_of(progress, 0, 0.3))
+    brain, method, more = _known_mask(t1, mask, backend, part_of(progress, 0, 0.3))
     findings += more
     coarse = shrink_to(t1, WORKING_SPACING_MM)
     progress(0.3 if method == backend != "template" else 0.05, 1, "correcting the bias field")
-    if known is not None:
-        foreground = _nearest(known, coarse)
+    if brain is not None:
+        foreground = _nearest(brain, coarse)
         log_field = None
     else:
         foreground = head_mask(coarse)
         log_field = log_bias_field(coarse, foreground)
         coarse = remove_bias(coarse, log_field)
     fit = register_to_template(coarse, foreground, progress=part_of(progress, 0.4, 0.75))
-    if known is None:
+    if brain is None:
         if fit is None or log_field is None:
             raise QualityError("The image could not be aligned with a brain template.", "Give a brain mask.")
         progress(0.75, 1, "fitting the brain mask")
-        known = _propagated_mask(t1, log_field, fit)
+        brain = _propagated_mask(t1, log_field, fit)
     in_image = method in ("template", "stripped")
     if fit is None:
         findings += (_no_fit("refuse" if in_image else "warn"),)
     else:
         findings += quality.judge_fit(fit, "image" if in_image else "other")
-    findings += quality.judge_mask(known)
+    findings += quality.judge_mask(brain)
     progress(1, 1, "brain mask done")
     return BrainExtraction(
-        mask=known,
+        mask=brain,
         template_to_native=fit.transform if fit is not None and quality.recognised(fit) else None,
         method=method,
         verdict=Verdict(findings),
-        measures=quality.measures(fit, known),
+        measures=quality.measures(fit, brain),
     )
 
 

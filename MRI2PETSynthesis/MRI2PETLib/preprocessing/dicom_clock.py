@@ -119,8 +119,8 @@ def decay_reference_s(
     by_frames = _by_frames(slices, starts, half_life_s)
     series = None
     if text(slices[0], "SeriesTime"):
-        stated = _moment(slices[0], "Series")
-        series = first - seconds_between(stated, moments[int(starts.argmin())])
+        series_time = _moment(slices[0], "Series")
+        series = first - seconds_between(series_time, moments[int(starts.argmin())])
     if series is not None and series <= first + 1.0:
         return series, _contradiction(series, by_frames)
     scan = slices[0].get((0x0009, 0x100D))  # GE: PET scan_datetime
@@ -184,9 +184,9 @@ def _moment(data: pydicom.Dataset, what: str) -> Moment:
 
 
 def _zone(data: pydicom.Dataset) -> timedelta | None:
-    stated = text(data, "TimezoneOffsetFromUTC")
+    offset = text(data, "TimezoneOffsetFromUTC")
     try:
-        return utc_offset(stated) if stated else None
+        return utc_offset(offset) if offset else None
     except ValueError as error:
         raise TagError(f"{tag_name('TimezoneOffsetFromUTC')}: {error}") from None
 

@@ -88,8 +88,8 @@ def _suv(slices: Sequence[pydicom.Dataset], factor: float, correction: str) -> S
             return None
 
     if correction not in ("START", "ADMIN"):
-        stated = f"'{correction}', not START or ADMIN" if correction else "missing"
-        reasons.append(f"{tag_name('DecayCorrection')} is {stated}")
+        words = f"'{correction}', not START or ADMIN" if correction else "missing"
+        reasons.append(f"{tag_name('DecayCorrection')} is {words}")
     weight = ask(lambda: number(data, "PatientWeight"))
     info = ask(lambda: first_item(data, "RadiopharmaceuticalInformationSequence"))
     dose = half_life = None
@@ -112,18 +112,20 @@ def _half_life_s(info: pydicom.Dataset, findings: list[Finding]) -> float:
     """RadionuclideHalfLife (0018,1075), else that of the nuclide in RadionuclideCodeSequence (0054,0300)."""
     nuclide = _nuclide(info)
     try:
-        stated = number(info, "RadionuclideHalfLife")
+        from_header = number(info, "RadionuclideHalfLife")
     except TagError as error:
         if nuclide is None:
             raise TagError(f"{error} and {tag_name('RadionuclideCodeSequence')} names no nuclide") from None
         message = f"{error}; that of {nuclide.name} is used ({nuclide.half_life_s:g} s)."
         findings.append(Finding("ok", "half-life-of-nuclide", message))
         return nuclide.half_life_s
-    if nuclide is not None and abs(stated / nuclide.half_life_s - 1) > _SAME_HALF_LIFE:
-        message = f"{tag_name('RadionuclideHalfLife')} is {stated:g} s, but the nuclide is {nuclide.name} "
+    if nuclide is not None and abs(from_header / nuclide.half_life_s - 1) > _SAME_HALF_LIFE:
+        message = (
+            f"{tag_name('RadionuclideHalfLife')} is {from_header:g} s, but the nuclide is {nuclide.name} "
+        )
         message += f"({nuclide.half_life_s:g} s); the stated one is used."
         findings.append(Finding("warn", "half-life-doubtful", message, "Check the tags of the tracer."))
-    return stated
+    return from_header
 
 
 def _nuclide(info: pydicom.Dataset) -> Radionuclide | None:
@@ -137,13 +139,13 @@ def _nuclide(info: pydicom.Dataset) -> Radionuclide | None:
 
 def _decay_s(slices: Sequence[pydicom.Dataset], half_life_s: float, findings: list[Finding]) -> float:
     """Seconds from the injection to the time that DecayCorrection START refers to."""
-    start, told = injection(slices[0])
+    start, notes = injection(slices[0])
     dated = start.dated and acquisition(slices[0]).dated
     if half_life_s > _LONG_LIVED_S and not dated:
         missing = "AcquisitionDate" if start.dated else "RadiopharmaceuticalStartDateTime"
         raise TagError(f"{tag_name(missing)} is missing, so the days since the injection are not known")
     reference, more = decay_reference_s(slices, start, half_life_s)
-    findings += [*told, *more]
+    findings += [*notes, *more]
     return reference
 
 

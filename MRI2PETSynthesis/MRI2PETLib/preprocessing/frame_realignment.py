@@ -86,12 +86,12 @@ class RealignedMean:
         message += f"displacement of the head was {worst.displacement_mm:.1f} mm (frame {worst.frame})."
         level = "warn" if worst.displacement_mm > _TOLD_MM else "ok"
         hint = "Attenuation correction does not follow the head: look at the PET." if level == "warn" else ""
-        told = [Finding(level, "frames-realigned", message, hint)]  # type: ignore[arg-type]
+        items = [Finding(level, "frames-realigned", message, hint)]  # type: ignore[arg-type]
         for motion in (m for m in self.motions if not m.used):
             message = f"Frame {motion.frame} did not fit the others ({motion.translation_mm:.0f} mm, "
             message += f"{motion.rotation_deg:.0f} degrees): it is averaged where it was."
-            told.append(Finding("warn", "frame-not-realigned", message, "Look at that frame."))
-        return tuple(told)
+            items.append(Finding("warn", "frame-not-realigned", message, "Look at that frame."))
+        return tuple(items)
 
 
 def realigned_mean(
@@ -113,8 +113,8 @@ def realigned_mean(
     reference = max(used, key=lambda t: (durations_s[t], -abs(t - middle)))
     fixed = _Frame.read(read_frame(reference), spacing_mm)
     head = _head(fixed.blurred(_FWHMS_MM[-1])[0])
-    total = np.where(fixed.seen, fixed.values, 0.0) * weights[reference]
-    weight = fixed.seen * float(weights[reference])
+    total = np.where(fixed.in_view, fixed.values, 0.0) * weights[reference]
+    weight = fixed.in_view * float(weights[reference])
     motions = []
     for t in used:
         if t == reference:
@@ -123,9 +123,9 @@ def realigned_mean(
         transform = _register(fixed, frame, head)
         motion = _motion(t, transform, head)
         motions.append(motion)
-        values, seen = frame.moved(transform if motion.used else sitk.Transform(3, sitk.sitkIdentity))
-        total += np.where(seen, values, 0.0) * weights[t]
-        weight += seen * float(weights[t])
+        values, inside = frame.moved(transform if motion.used else sitk.Transform(3, sitk.sitkIdentity))
+        total += np.where(inside, values, 0.0) * weights[t]
+        weight += inside * float(weights[t])
     with np.errstate(invalid="ignore", divide="ignore"):
         mean = np.where(weight > 0, total / weight, np.nan)
     return RealignedMean(mean.astype(np.float32), reference, tuple(motions))
@@ -133,34 +133,34 @@ def realigned_mean(
 
 @dataclass(frozen=True)
 class _Frame:
-    """A frame in mm along its own axes. ``seen`` is where it was measured."""
+    """A frame in mm along its own axes. ``in_view`` is where it was measured."""
 
     values: np.ndarray
-    seen: np.ndarray
+    in_view: np.ndarray
     image: sitk.Image
 
     @staticmethod
     def read(values: np.ndarray, spacing_mm: Sequence[float]) -> _Frame:
-        seen = np.isfinite(values)
-        image = sitk.GetImageFromArray(np.where(seen, values, 0.0).astype(np.float32))
+        inside = np.isfinite(values)
+        image = sitk.GetImageFromArray(np.where(inside, values, 0.0).astype(np.float32))
         image.SetSpacing([float(s) for s in spacing_mm])
-        return _Frame(values, seen, image)
+        return _Frame(values, inside, image)
 
     def mask(self) -> sitk.Image:
         """Where it was measured, uint8."""
-        seen = sitk.GetImageFromArray(self.seen.astype(np.uint8))
-        seen.CopyInformation(self.image)
-        return seen
+        image = sitk.GetImageFromArray(self.in_view.astype(np.uint8))
+        image.CopyInformation(self.image)
+        return image
 
     def blurred(self, fwhm_mm: float) -> tuple[sitk.Image, sitk.Image]:
         """Coarse and without hot voxels, for the fit, and where it and its gradient were measured (1.0)."""
-        high = float(np.percentile(self.values[self.seen], 99.8)) if self.seen.any() else 0.0
+        high = float(np.percentile(self.values[self.in_view], 99.8)) if self.in_view.any() else 0.0
         clipped = sitk.Clamp(self.image, sitk.sitkFloat32, 0.0, high) if high > 0 else self.image
         bins = [max(1, int(_GRID_MM / s)) for s in self.image.GetSpacing()]
         # Not Shrink: it takes a voxel for the middle of two.
         smooth = sitk.BinShrink(smooth_fwhm(clipped, fwhm_mm, self.mask()), bins)
-        seen = sitk.BinShrink(sitk.Cast(self.mask(), sitk.sitkFloat32), bins) > _MEASURED
-        return smooth, sitk.Cast(sitk.BinaryErode(seen, [1] * 3, sitk.sitkBox), sitk.sitkFloat32)
+        mask = sitk.BinShrink(sitk.Cast(self.mask(), sitk.sitkFloat32), bins) > _MEASURED
+        return smooth, sitk.Cast(sitk.BinaryErode(mask, [1] * 3, sitk.sitkBox), sitk.sitkFloat32)
 
     def moved(self, transform: sitk.Transform) -> tuple[np.ndarray, np.ndarray]:
         """The frame on the grid of the reference, by one cubic interpolation, and where it was measured."""
@@ -195,8 +195,8 @@ def _register(fixed: _Frame, moving: _Frame, head: sitk.Image) -> sitk.Euler3DTr
         )
         own = sitk.GetArrayViewFromImage(reference[1])[inside] > _MEASURED
         for _ in range(_STEPS):
-            moved, seen = (sitk.Resample(i, head, transform, sitk.sitkLinear, 0.0) for i in image)
-            use = own & (sitk.GetArrayViewFromImage(seen)[inside] > _MEASURED)
+            moved, in_view = (sitk.Resample(i, head, transform, sitk.sitkLinear, 0.0) for i in image)
+            use = own & (sitk.GetArrayViewFromImage(in_view)[inside] > _MEASURED)
             values = sitk.GetArrayViewFromImage(moved)[inside][use]
             level = float(truth[use] @ values) / max(float(values @ values), 1e-30)
             both = (slope[use] + level * _gradient(moved)[inside][use]) / 2

@@ -50,9 +50,9 @@ def frame_window(window_min: tuple[float, float] | None, tracer: str = "") -> Fr
             )
         return FrameWindow(start, end)
     plain = _plain(tracer)
-    named = [(name, window) for name, window in _windows() if name in plain]
-    if named:
-        return max(named, key=lambda pair: len(pair[0]))[1]
+    matches = [(name, window) for name, window in _windows() if name in plain]
+    if matches:
+        return max(matches, key=lambda pair: len(pair[0]))[1]
     return FrameWindow(*DEFAULT_WINDOW_MIN, why="the tracer is not known, so that of the TSPO protocol")
 
 

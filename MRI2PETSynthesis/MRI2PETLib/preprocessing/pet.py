@@ -61,7 +61,7 @@ class PetImage:
     measured: sitk.Image | None = None
 
 
-class _Stated(NamedTuple):
+class _Description(NamedTuple):
     """What the files of a PET say beside its voxels. ``tracer`` is any text that may name it."""
 
     times: FrameTimes | None
@@ -126,9 +126,9 @@ def read_pet(
     values = np.asarray(raw.read_frame(0))
     raw = replace(raw, read_frame=lambda t: values)
     image, more = read_frame_image(raw, 0, kind="pet")
-    seen = measured_voxels(values)
-    measured = None if seen.all() else to_image(seen.astype(np.uint8), raw.affine, nearest=True)[0]
-    metadata["measured_share"] = round(float(seen.mean()), 4)
+    inside = measured_voxels(values)
+    measured = None if inside.all() else to_image(inside.astype(np.uint8), raw.affine, nearest=True)[0]
+    metadata["measured_share"] = round(float(inside.mean()), 4)
     image = image * scale.factor
     metadata |= {"unit": scale.unit, "factor": scale.factor, **grid_metadata(image)}
     return PetImage(
@@ -142,7 +142,7 @@ def read_pet(
     )
 
 
-def _from_sidecar(raw: RawImage, unit: str | None) -> _Stated:
+def _from_sidecar(raw: RawImage, unit: str | None) -> _Description:
     sidecar = bids.read_sidecar(raw.path)
     times = None
     if raw.n_frames > 1 or {"FrameTimesStart", "FrameDuration"} <= sidecar.keys():
@@ -150,15 +150,17 @@ def _from_sidecar(raw: RawImage, unit: str | None) -> _Stated:
     if raw.n_frames > 1 and sidecar.get("ImageDecayCorrected") is False:
         raise InputError(f"The frames of {raw.path} are not decay-corrected.", "Give decay-corrected frames.")
     tracer = str(sidecar.get("TracerName") or "") or " ".join(re.findall(r"trc-[A-Za-z0-9]+", raw.path.name))
-    stated = parse_unit(unit if unit is not None else str(sidecar.get("Units", "")))
-    if stated.unit == "Bq/mL":
+    stated_unit = parse_unit(unit if unit is not None else str(sidecar.get("Units", "")))
+    if stated_unit.unit == "Bq/mL":
         weight = bids.body_weight(raw.path, sidecar)
-        return _Stated(times, scale_from_bids(sidecar, weight, factor=stated.factor), tracer)
-    told = (Finding("warn", "unit-not-known", f"In Units {stated.note}."),) if stated.note else ()
-    return _Stated(times, SuvScale(stated.factor, stated.unit, told), tracer)
+        return _Description(times, scale_from_bids(sidecar, weight, factor=stated_unit.factor), tracer)
+    findings = (
+        (Finding("warn", "unit-not-known", f"In Units {stated_unit.note}."),) if stated_unit.note else ()
+    )
+    return _Description(times, SuvScale(stated_unit.factor, stated_unit.unit, findings), tracer)
 
 
-def _from_dicom(raw: RawImage, unit: str | None) -> _Stated:
+def _from_dicom(raw: RawImage, unit: str | None) -> _Description:
     import pydicom
 
     slices = [pydicom.dcmread(file, stop_before_pixels=True, force=True) for file in raw.files]
@@ -171,12 +173,12 @@ def _from_dicom(raw: RawImage, unit: str | None) -> _Stated:
         if raw.n_frames > 1:
             message = f"{raw.path} has {raw.n_frames} frames without times: {error}."
             raise InputError(message, "Give the averaged PET, or export the series with its times.") from None
-    stated = None if unit is None else parse_unit(unit)
-    if stated is not None and stated.unit != "Bq/mL":
-        scale = SuvScale(stated.factor, stated.unit)
+    own_unit = None if unit is None else parse_unit(unit)
+    if own_unit is not None and own_unit.unit != "Bq/mL":
+        scale = SuvScale(own_unit.factor, own_unit.unit)
     else:
         scale = scale_from_dicom(slices)
-    return _Stated(times, scale, tracer_of(slices[0]))
+    return _Description(times, scale, tracer_of(slices[0]))
 
 
 def check_unit(image: sitk.Image, unit: Unit) -> tuple[Finding, ...]:

@@ -147,9 +147,9 @@ def _on_t1(pet: PetImage, t1: sitk.Image, transform: sitk.Transform) -> tuple[si
         return on_grid_of(image, t1), on_grid_of(measured, t1)
     grid = Grid.of(t1)
     share = resample(sitk.Cast(measured, sitk.sitkFloat32), grid, transform)
-    seen = share >= 0.5
+    covered = share >= 0.5
     on_t1 = resample(sitk.Mask(image, measured), grid, transform) / sitk.Maximum(share, 0.5)
-    return sitk.Mask(on_t1, seen), sitk.Cast(seen, sitk.sitkUInt8)
+    return sitk.Mask(on_t1, covered), sitk.Cast(covered, sitk.sitkUInt8)
 
 
 def _is_identity(transform: sitk.Transform) -> bool:
@@ -191,8 +191,8 @@ def _judge_overlap(overlap: float) -> tuple[Finding, ...]:
 
 def mark_unmeasured(image: sitk.Image, measured: sitk.Image) -> sitk.Image:
     """An image as it is written: NaN where the PET was not measured (0 in ``measured``, on the same grid)."""
-    seen = sitk.Cast(measured > 0, sitk.sitkUInt8)
-    return sitk.Mask(sitk.Cast(image, sitk.sitkFloat32), seen, outsideValue=float("nan"))
+    in_view = sitk.Cast(measured > 0, sitk.sitkUInt8)
+    return sitk.Mask(sitk.Cast(image, sitk.sitkFloat32), in_view, outsideValue=float("nan"))
 
 
 def brain_overlap(pet: sitk.Image, mask: sitk.Image, measured: sitk.Image | None = None) -> float:
@@ -212,8 +212,8 @@ def brain_overlap(pet: sitk.Image, mask: sitk.Image, measured: sitk.Image | None
     )
     distance = sitk.SignedMaurerDistanceMap(inside, squaredDistance=False, useImageSpacing=True)
     near = sitk.Cast(distance <= _OVERLAP_RIM_MM, sitk.sitkUInt8)
-    for seen in rest:
-        near, inside = near * seen, inside * seen
+    for area in rest:
+        near, inside = near * area, inside * area
     values = sitk.GetArrayViewFromImage(small)[sitk.GetArrayViewFromImage(near) > 0]
     if not values.size or values.min() == values.max():
         return 0.0

@@ -101,12 +101,12 @@ def window_findings(times: FrameTimes, window: FrameWindow) -> tuple[Finding, ..
     """What to tell about the averaged frames: a window that nobody stated, frames that stick out of it."""
     findings: list[Finding] = []
     if not window.is_stated:
-        known = bool(window.tracer)
+        has_tracer = bool(window.tracer)
         message = f"The frames of {window} are averaged: " + (
-            f"the window of {window.tracer} ({window.why})." if known else f"{window.why} is taken."
+            f"the window of {window.tracer} ({window.why})." if has_tracer else f"{window.why} is taken."
         )
         hint = "Another one: --window START END, in min."
-        findings.append(Finding("ok" if known else "warn", "window-default", message, hint))
+        findings.append(Finding("ok" if has_tracer else "warn", "window-default", message, hint))
     inside = overlap_s(times, window)
     whole = np.array(times.duration_s)
     cut = (inside > 0) & (whole - inside > 1.0)

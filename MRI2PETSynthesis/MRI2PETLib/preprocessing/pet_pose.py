@@ -141,8 +141,8 @@ def search_pet_pose(
         offsets=samples.offsets,
         objective=objective,
     )
-    told = (poses.best, poses.other, poses.mirrored, poses.as_it_lies)
-    _log.debug("best, other, mirrored, as it lies: %s", [round(pose.information, 3) for pose in told])
+    candidates = (poses.best, poses.other, poses.mirrored, poses.as_it_lies)
+    _log.debug("best, other, mirrored, as it lies: %s", [round(pose.information, 3) for pose in candidates])
     progress(1, 1, _STAGE)
     return poses
 
@@ -188,10 +188,10 @@ class _LookUp:
 
     def __init__(self, pet: sitk.Image, measured: sitk.Image | None, samples: _Samples) -> None:
         self._samples = samples
-        self.image, self.seen = _coarse(pet, measured)
+        self.image, self.in_view = _coarse(pet, measured)
         values = sitk.GetArrayViewFromImage(self.image)
         bins = np.minimum(values * BINS, BINS - 1).astype(np.uint8)
-        bins[~self.seen] = BINS
+        bins[~self.in_view] = BINS
         around = np.full(np.add(bins.shape, 2), BINS, np.uint8)
         around[1:-1, 1:-1, 1:-1] = bins
         self._bins, self._last = around.ravel(), np.array(around.shape)[:, None] - 1.0
@@ -234,8 +234,8 @@ def _coarse(pet: sitk.Image, measured: sitk.Image | None) -> tuple[sitk.Image, n
     The root keeps bins for a brain beside organs that take up much more.
     """
     values = sitk.GetArrayViewFromImage(pet)
-    seen = None if measured is None else sitk.GetArrayViewFromImage(measured) > 0
-    high = float(np.percentile(values if seen is None else values[seen], 99.8))
+    in_view = None if measured is None else sitk.GetArrayViewFromImage(measured) > 0
+    high = float(np.percentile(values if in_view is None else values[in_view], 99.8))
     root = sitk.Sqrt(sitk.Clamp(pet, sitk.sitkFloat32, 0.0, max(high, 1e-12)) / max(high, 1e-12))
     root = _on_2_mm(root if measured is None else sitk.Mask(root, measured))
     smooth = sitk.SmoothingRecursiveGaussian(root, [_SIGMA_MM] * 3)
@@ -264,9 +264,9 @@ def _centres(look_up: _LookUp) -> list[np.ndarray]:
     """
     image = look_up.image
     hot = sitk.GetArrayViewFromImage(sitk.OtsuThreshold(image, 0, 1)) > 0
-    index = np.argwhere(hot & look_up.seen)[:, ::-1]
+    index = np.argwhere(hot & look_up.in_view)[:, ::-1]
     if not len(index):
-        index = np.argwhere(look_up.seen)[:, ::-1]
+        index = np.argwhere(look_up.in_view)[:, ::-1]
     groups = [index]
     for axis, spacing in enumerate(image.GetSpacing()):
         along = index[:, axis] * spacing

@@ -74,8 +74,8 @@ def register_pet_to_t1(
     fixed = resample(antialias(masked_t1, (_GRID_MM,) * 3), grid)
     rim = dilate(resample(brain, grid, interpolator=sitk.sitkNearestNeighbor), RIM_MM)
     start = poses.best.transform(poses.brain_centre)
-    moving, seen = _around_brain(pet, measured, grid, start)
-    method = _method(rim, seen)
+    moving, view = _around_brain(pet, measured, grid, start)
+    method = _method(rim, view)
     transform = _optimise(method, fixed, moving, start, part_of(progress, 0.4, 1))
     pose = poses.pose_of(transform)
     if pose.information < _LEAST_KEPT * poses.best.information:
@@ -175,20 +175,20 @@ def _around_brain(
     high = np.clip(np.ceil(index.max(axis=0) + room), 0, last).astype(int)
     box = (high - low + 1).tolist(), low.tolist()
     around = sitk.RegionOfInterest(sitk.Cast(pet, sitk.sitkFloat32), *box)
-    seen = None if measured is None else sitk.RegionOfInterest(measured, *box)
+    view = None if measured is None else sitk.RegionOfInterest(measured, *box)
     values = sitk.GetArrayViewFromImage(around)
     high_value = float(np.percentile(values, 99.8))
     if high_value > 0:
         around = sitk.Clamp(around, sitk.sitkFloat32, min(0.0, float(values.min())), high_value)
-    return around, seen
+    return around, view
 
 
-def _method(rim: sitk.Image, seen: sitk.Image | None) -> sitk.ImageRegistrationMethod:
+def _method(rim: sitk.Image, view: sitk.Image | None) -> sitk.ImageRegistrationMethod:
     method = sitk.ImageRegistrationMethod()
     method.SetMetricAsMattesMutualInformation(_BINS)
     method.SetMetricFixedMask(rim)
-    if seen is not None:
-        method.SetMetricMovingMask(seen)
+    if view is not None:
+        method.SetMetricMovingMask(view)
     method.SetMetricSamplingStrategy(method.RANDOM)
     method.SetMetricSamplingPercentage(_SAMPLING, _SEED)
     method.SetInterpolator(sitk.sitkLinear)

@@ -77,10 +77,10 @@ def parse_unit(text: str) -> StatedUnit:
 
 def plain_unit(text: str) -> str | None:
     """A unit as the settings name it (``SUVbw`` is ``SUV``), or as it is; ``None`` when none is stated."""
-    stated = parse_unit(text)
-    if stated.unit == "unknown" and not stated.note:
+    reading = parse_unit(text)
+    if reading.unit == "unknown" and not reading.note:
         return None
-    return stated.unit if stated.unit != "unknown" and stated.factor == 1 else text
+    return reading.unit if reading.unit != "unknown" and reading.factor == 1 else text
 
 
 def activity_bq(text: str) -> float | None:

@@ -66,5 +66,5 @@ def to_suv(
 def no_suv(reason: str, factor: float = 1.0, findings: tuple[Finding, ...] = ()) -> SuvScale:
     """Stay at Bq/mL, and tell why, before what else was noticed."""
     hint = "Correct it where it is stated, or use SUVR."
-    told = Finding("warn", "no-suv", f"Left in Bq/mL: {reason}", hint)
-    return SuvScale(factor, "Bq/mL", (told, *findings))
+    finding = Finding("warn", "no-suv", f"Left in Bq/mL: {reason}", hint)
+    return SuvScale(factor, "Bq/mL", (finding, *findings))

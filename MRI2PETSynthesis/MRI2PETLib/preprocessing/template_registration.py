@@ -129,10 +129,10 @@ def refine_affine(
 def crop_to_head(t1: sitk.Image, foreground: sitk.Image, up: np.ndarray) -> sitk.Image:
     """Cut away air and neck: the optimiser takes the gradient of every voxel of the moving image."""
     index, below_top = points_below_top(foreground, up)
-    kept = index[below_top < CROP_HEIGHT_MM]
+    rows = index[below_top < CROP_HEIGHT_MM]
     margin = CROP_MARGIN_MM / np.array(t1.GetSpacing())
-    low = np.floor(np.percentile(kept, 0.05, axis=0) - margin).astype(int)
-    high = np.ceil(np.percentile(kept, 99.95, axis=0) + margin).astype(int)
+    low = np.floor(np.percentile(rows, 0.05, axis=0) - margin).astype(int)
+    high = np.ceil(np.percentile(rows, 99.95, axis=0) + margin).astype(int)
     low, high = np.maximum(low, 0), np.minimum(high, np.array(t1.GetSize()) - 1)
     return sitk.RegionOfInterest(t1, (high - low + 1).tolist(), low.tolist())
 
@@ -237,10 +237,10 @@ def measure_fit(
     # Both in one grid; a value below all of the image's marks what lies outside its field of view.
     lowest = float(sitk.GetArrayViewFromImage(image).min())
     warped = sitk.GetArrayFromImage(resample(image, Grid.of(fixed), transform, outside=lowest - 1.0))
-    seen = warped >= lowest - 0.5
+    in_view = warped >= lowest - 0.5
     brain = sitk.GetArrayViewFromImage(template.mask) > 0
     inner, trend = _inner_brain()
-    use, trend = inner & seen, trend[seen[inner]]
+    use, trend = inner & in_view, trend[in_view[inner]]
     correlation = 0.0
     if len(trend) > 1000 and warped[use].std() > 0:
         correlation = _correlation(warped[use], sitk.GetArrayViewFromImage(fixed)[use], trend)
@@ -250,5 +250,5 @@ def measure_fit(
         mutual_information=float(mutual_information),
         correlation=correlation,
         scales=(float(scales[0]), float(scales[1]), float(scales[2])),
-        coverage=float(seen[brain].mean()),
+        coverage=float(in_view[brain].mean()),
     )

@@ -13,7 +13,7 @@ from MRI2PETLib import __version__
 from MRI2PETLib.core.files import make_folder, write_json, write_text
 from MRI2PETLib.core.tables import write_rows, write_table
 from MRI2PETLib.evaluation.baselines import ANATOMY_NULL, NETWORK
-from MRI2PETLib.evaluation.case import SCALE_FREE, STATED, CaseResult, RegionRow
+from MRI2PETLib.evaluation.case import SCALE_FREE, STATED_UNIT, CaseResult, RegionRow
 from MRI2PETLib.evaluation.inputs import CaseImages
 from MRI2PETLib.evaluation.metrics import Metric, brain_metrics, metric_facts, metric_notes
 from MRI2PETLib.evaluation.region_table import record_fields, shown_columns
@@ -122,9 +122,9 @@ def _summary(
 
 
 def _page(title: str, note: str, case: CaseImages, result: CaseResult, picture: Path) -> str:
-    shown = STATED if STATED in result.scales else SCALE_FREE
-    network = result.scales[shown]["network"]
-    rows = [row for row in result.regions if row.scale == shown]
+    main_scale = STATED_UNIT if STATED_UNIT in result.scales else SCALE_FREE
+    network = result.scales[main_scale]["network"]
+    rows = [row for row in result.regions if row.scale == main_scale]
     names, regions = _region_table(result, rows)
     return render(
         "case.html",
@@ -169,14 +169,14 @@ def _side_by_side(png: Path, result: CaseResult, network: dict[str, Any]) -> Pic
 
 def _brain(scale: str, content: dict[str, Any]) -> dict[str, Any]:
     """The table of one scale, and the baselines that are better than the network at something."""
-    columns = brain_metrics(shown=True)
+    columns = brain_metrics(in_reports=True)
     network = content["network"]
     predicted = {NETWORK: network, **content["baselines"]}
     rows: list[list[Cell]] = [
         [name, *(metric_cell(m, values.get(key)) for key, m in columns.items())]
         for name, values in predicted.items()
     ]
-    meaning = "in the stated unit" if scale == STATED else "each image over its own in-brain mean"
+    meaning = "in the stated unit" if scale == STATED_UNIT else "each image over its own in-brain mean"
     caption = f"Inside the brain, {meaning} ({content['unit']})"
     header = ["predictor", *(metric.heading for metric in columns.values())]
     return {"table": Table(header, rows, caption), "better": better_than_network(predicted)}
@@ -190,11 +190,11 @@ def better_than_network(predicted: Mapping[str, Mapping[str, Any]]) -> str:
     :param predicted: predictor -> metric -> value.
     """
     network = predicted[NETWORK]
-    judged = {name: m for name, m in brain_metrics(shown=True).items() if m.better != "near 0"}
+    judged = {name: m for name, m in brain_metrics(in_reports=True).items() if m.better != "near 0"}
     remarks = []
     for predictor, values in predicted.items():
-        known = {n: m for n, m in judged.items() if None not in (values.get(n), network.get(n))}
-        wins = [m.label for n, m in known.items() if m.is_better(values[n], network[n])]
+        comparable = {n: m for n, m in judged.items() if None not in (values.get(n), network.get(n))}
+        wins = [m.label for n, m in comparable.items() if m.is_better(values[n], network[n])]
         remarks += [f"{predictor} ({'; '.join(wins)})"] if wins else []
     return ", ".join(remarks)
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from MRI2PETLib.evaluation import cohort_tables
 from MRI2PETLib.evaluation.baselines import ANATOMY_NULL, NETWORK
-from MRI2PETLib.evaluation.case import SCALE_FREE, STATED
+from MRI2PETLib.evaluation.case import SCALE_FREE, STATED_UNIT
 from MRI2PETLib.evaluation.cohort import Cohort, region_numbers
 from MRI2PETLib.evaluation.cohort_tables import EVERYONE, GlobalRow, GroupRow, RegionStatistics
 from MRI2PETLib.evaluation.metrics import METRICS, Metric, brain_metrics
@@ -26,7 +26,7 @@ def brain_tables(cohort: Cohort, summary: Sequence[GlobalRow]) -> list[dict[str,
     """Whole brain by scale: over people and, where there are folds, over the means of the folds; and what is
     better than the network.
     """
-    columns = brain_metrics(shown=True)
+    columns = brain_metrics(in_reports=True)
     by_key = {(row.scale, row.predictor, row.metric): row for row in summary}
     tables = []
     for scale in dict.fromkeys(row.scale for row in summary):
@@ -37,7 +37,7 @@ def brain_tables(cohort: Cohort, summary: Sequence[GlobalRow]) -> list[dict[str,
                 [name, *(_cell(m, by_key.get((scale, name, key)), folds) for key, m in columns.items())]
                 for name in cohort.predictors
             ]
-            meaning = cohort.unit if scale == STATED else "each image over its own in-brain mean"
+            meaning = cohort.unit if scale == STATED_UNIT else "each image over its own in-brain mean"
             over = "mean \N{PLUS-MINUS SIGN} SD over the means of the folds" if folds else "over people"
             header = ["predictor", *(metric.heading for metric in columns.values())]
             means = {
@@ -142,9 +142,9 @@ def _most_off(rows: Sequence[RegionStatistics], parcellation: str) -> list[tuple
     chosen = [row for row in rows if row.parcellation == parcellation and row.bias is not None]
     chosen.sort(key=lambda row: -abs(row.percent_difference or 0.0))
     one_side = {re.sub(r"^(left|right) ", "", row.region): row for row in reversed(chosen)}
-    shown = [row for row in rows[:1] if row.r is not None]
-    shown += [row for row in chosen if row in one_side.values()][:2]
-    return [(row.parcellation, row.region) for row in shown]
+    examples = [row for row in rows[:1] if row.r is not None]
+    examples += [row for row in chosen if row in one_side.values()][:2]
+    return [(row.parcellation, row.region) for row in examples]
 
 
 def _people_plot(cohort: Cohort, region: int) -> Picture | None:

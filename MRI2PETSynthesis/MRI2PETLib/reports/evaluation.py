@@ -113,15 +113,15 @@ def request_of_cohort(
 ) -> Request:
     """What decides the evaluation of a cohort: all of its images, and what the table says of each."""
     inputs: dict[str, Source | None] = {}
-    said = []
+    lines = []
     for case in cases:
         own = request_of_pair(case.paths, case.own(settings), ())
         inputs |= {f"{case.case}: {role}": s for role, s in {**own.whose, **own.inputs}.items()}
         inputs[f"{case.case}: training mean"] = optional_source(case.training_mean, "pet")
         about = (case.case, case.subject, case.fold, case.group, case.genotype, case.site)
-        said.append([*about, case.cubic, own.settings])
+        lines.append([*about, case.cubic, own.settings])
     return Request(
-        {"table": source_of(table, "labels")}, inputs, {**_settings(settings, atlases), "cases": said}
+        {"table": source_of(table, "labels")}, inputs, {**_settings(settings, atlases), "cases": lines}
     )
 
 

@@ -114,13 +114,13 @@ def comparison_figure(
         pets = [synthetic] if real is None else [synthetic, real]
         for axis, pet in zip(axes[row, 1:], pets):
             # Voxels as they are: interpolation would mix the rim with the zeros outside the brain.
-            shown = np.ma.masked_array(cut(pet, nearest=True), ~inside)
-            pet_artist = axis.imshow(shown, cmap=PET_COLORS, vmin=0, vmax=top, alpha=PET_OPACITY, **style)
+            picture = np.ma.masked_array(cut(pet, nearest=True), ~inside)
+            pet_artist = axis.imshow(picture, cmap=PET_COLORS, vmin=0, vmax=top, alpha=PET_OPACITY, **style)
         if difference is not None:
             values, valid = difference
-            shown = np.ma.masked_array(cut(values, nearest=True), ~(cut(valid, nearest=True) > 0))
+            picture = np.ma.masked_array(cut(values, nearest=True), ~(cut(valid, nearest=True) > 0))
             difference_artist = axes[row, 3].imshow(
-                shown, cmap=NORMDIFF_COLORS, vmin=-limit, vmax=limit, alpha=0.9, **style
+                picture, cmap=NORMDIFF_COLORS, vmin=-limit, vmax=limit, alpha=0.9, **style
             )
     for axis, name in zip(axes[0], columns):
         axis.set_title(name, fontsize=13)

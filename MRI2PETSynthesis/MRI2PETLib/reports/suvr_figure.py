@@ -52,9 +52,9 @@ def suvr_figure(case: CaseSuvr, plan: RegionPlan, path: Path, *, title: str, not
             grey = figures.cut_plane(image, plane.normal, point, lower, upper)
             axis.imshow(grey, cmap="gray", extent=extent, origin=origin, vmin=0, vmax=_top(image))
         for axis, method in zip(axes[row, len(mris) :], case.methods.values()):
-            shown = figures.cut_plane(pet, plane.normal, point, lower, upper)
+            picture = figures.cut_plane(pet, plane.normal, point, lower, upper)
             artist = axis.imshow(
-                shown, cmap=figures.PET_COLORS, vmin=0, vmax=top, extent=extent, origin=origin
+                picture, cmap=figures.PET_COLORS, vmin=0, vmax=top, extent=extent, origin=origin
             )
             labels = sitk.GetArrayViewFromImage(method.labels)
             for chosen, color in ((plan.composite, COMPOSITE_COLOR), (plan.reference, REFERENCE_COLOR)):

@@ -34,7 +34,7 @@ def write_suvr_report(folder: Path, title: str, content: Mapping[str, Any], rows
     quality, regions = content["Quality"], content["Regions"]
     columns = region_columns(rows)
     methods = ", ".join(content["Composite"])
-    shown = f"PET with outlines of the composite and the reference region by {methods}."
+    figure_text = f"PET with outlines of the composite and the reference region by {methods}."
     caption = "Outlines that miss the cortex or the cerebellum make the numbers above wrong."
     page = render(
         "suvr.html",
@@ -44,7 +44,7 @@ def write_suvr_report(folder: Path, title: str, content: Mapping[str, Any], rows
         regions=regions,
         pet_template=content["PetTemplate"],
         failed=content["Failed"],
-        outlines=Picture(folder / files.PICTURE, alt=shown, caption=caption),
+        outlines=Picture(folder / files.PICTURE, alt=figure_text, caption=caption),
         quality=quality["level"],
         remarks=[f"{f['message']} {f['hint']}".strip() for f in quality["findings"]],
         provenance=_provenance(content),
@@ -53,8 +53,8 @@ def write_suvr_report(folder: Path, title: str, content: Mapping[str, Any], rows
 
 
 def _about(content: Mapping[str, Any]) -> str:
-    said = "The person is SIMULATED: nobody was scanned. " if content.get("Simulated") else ""
-    return f"{said}{content.get('Description', '')}".strip()
+    text = "The person is SIMULATED: nobody was scanned. " if content.get("Simulated") else ""
+    return f"{text}{content.get('Description', '')}".strip()
 
 
 def _provenance(content: Mapping[str, Any]) -> dict[str, str]:

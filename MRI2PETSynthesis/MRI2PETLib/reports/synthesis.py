@@ -45,12 +45,12 @@ class CaseReport:
         from MRI2PETLib.preprocessing.pet import check_uptake, read_pet
 
         if case.inputs.pet is not None:
-            given = case.inputs
+            inputs = case.inputs
             pet = read_pet(
                 case.inputs.pet,
-                unit=given.pet_unit,
-                window_min=given.window,
-                realign_frames=given.realign_frames,
+                unit=inputs.pet_unit,
+                window_min=inputs.window,
+                realign_frames=inputs.realign_frames,
             )
             check_uptake(pet)
             self._pets[case] = pet
@@ -86,8 +86,8 @@ class CaseReport:
 
         aligned = align_pet_to_t1(pet, t1.image, result.mask, register=case.inputs.register)
         self._reporter.tell(pet.verdict + aligned.verdict, case.name)
-        seen = sitk.And(sitk.Cast(result.mask != 0, sitk.sitkUInt8), aligned.measured)
-        real = to_unit(aligned.image, seen, result.unit)
+        region = sitk.And(sitk.Cast(result.mask != 0, sitk.sitkUInt8), aligned.measured)
+        real = to_unit(aligned.image, region, result.unit)
         about: dict[str, Any] = {
             **GENERATED_BY,
             "Units": result.unit,
@@ -96,7 +96,7 @@ class CaseReport:
             "Alignment": aligned.record(),
         }
         write_image(mark_unmeasured(real, aligned.measured), files.real, about, forms=t1.forms)
-        table = compare_predictors(self._bundle, t1.image, result, real, seen)
+        table = compare_predictors(self._bundle, t1.image, result, real, region)
         note = {
             "Description": synthetic_note(self._bundle),
             "Where": "brain mask where the PET was measured, T1 grid",
@@ -107,7 +107,7 @@ class CaseReport:
 
 
 def compare_predictors(
-    bundle: Bundle, t1: sitk.Image, result: SynthesisResult, real: sitk.Image, seen: sitk.Image
+    bundle: Bundle, t1: sitk.Image, result: SynthesisResult, real: sitk.Image, region: sitk.Image
 ) -> dict[str, Any]:
     """``Metrics`` of the synthetic PET against the real one, and ``Baselines``: what others reach on the
     same case.
@@ -120,8 +120,8 @@ def compare_predictors(
     from MRI2PETLib.evaluation.compare import compare, measure
     from MRI2PETLib.images.grid import crop_to
 
-    mask = crop_to(seen, seen, 0.0)
-    pet, truth, anatomy = (crop_to(image, seen, 0.0) for image in (result.pet, real, t1))
+    mask = crop_to(region, region, 0.0)
+    pet, truth, anatomy = (crop_to(image, region, 0.0) for image in (result.pet, real, t1))
     brain, synthetic, measured = (sitk.GetArrayViewFromImage(i) for i in (mask, pet, truth))
     cubic = bundle.metadata.get("baselines", {}).get("cubic_of_t1", {}).get("coefficients")
     rows = predictors(synthetic, mask, anatomy, result.extraction.template_to_native, cubic=cubic)
@@ -141,15 +141,15 @@ def compare_predictors(
 def _summary(table: dict[str, Any]) -> str:
     """One line: the network's figures and the r of the baselines."""
     metrics = table["Metrics"]
-    shown = {
+    values = {
         "r": metrics["pearson_r"],
         "MSE": metrics["mse"],
         "NormDiff": metrics["normdiff_median"],
         "CNR": metrics["cnr_synthetic_median_abs"],
         "CNR of the real PET": metrics["cnr_real_median_abs"],
     }
-    shown |= {f"r of {name}": row.get("pearson_r") for name, row in table["Baselines"].items()}
-    return ", ".join(f"{name} {value:.3f}" for name, value in shown.items() if value is not None)
+    values |= {f"r of {name}": row.get("pearson_r") for name, row in table["Baselines"].items()}
+    return ", ".join(f"{name} {value:.3f}" for name, value in values.items() if value is not None)
 
 
 def _draw(

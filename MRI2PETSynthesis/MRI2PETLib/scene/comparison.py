@@ -112,7 +112,7 @@ def add_report(scene: slicer.vtkMRMLScene, name: str, html: str) -> Any:
 
 def color_names(scene: slicer.vtkMRMLScene, title: str, names: Mapping[int, str]) -> Any:
     """A colour table that names labels; a label map has no other place for names."""
-    known = scene.GetNodeByID("vtkMRMLColorTableNodeLabels")
+    labels = scene.GetNodeByID("vtkMRMLColorTableNodeLabels")
     node = scene.AddNewNodeByClass("vtkMRMLColorTableNode", f"{title} names")
     node.SetTypeToUser()
     node.SetHideFromEditors(True)
@@ -120,8 +120,8 @@ def color_names(scene: slicer.vtkMRMLScene, title: str, names: Mapping[int, str]
     node.SetColor(0, "", 0.0, 0.0, 0.0, 0.0)
     for label, name in names.items():
         color = [0.5, 0.5, 0.5, 1.0]
-        if known is not None:
-            known.GetColor(1 + label % (known.GetNumberOfColors() - 1), color)
+        if labels is not None:
+            labels.GetColor(1 + label % (labels.GetNumberOfColors() - 1), color)
         node.SetColor(label, name, *color[:3], 1.0)
     return node
 

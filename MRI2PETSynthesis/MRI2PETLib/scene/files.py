@@ -65,8 +65,12 @@ def write_pet(node: Any, path: Path, unit: str | None) -> None:
     if is_synthetic(node):
         raise InputError(f"{node.GetName()} is a synthetic PET.", "Choose a measured PET.")
     _write(image_of(node), path)
-    stated = unit or unit_of(node)
-    about = {"Modality": "PET", "Simulated": is_simulated(node), **({"Units": stated} if stated else {})}
+    unit_to_write = unit or unit_of(node)
+    about = {
+        "Modality": "PET",
+        "Simulated": is_simulated(node),
+        **({"Units": unit_to_write} if unit_to_write else {}),
+    }
     write_json(path.with_suffix(".json"), about)
 
 
@@ -142,8 +146,8 @@ def _color_names(node: Any, labels: np.ndarray) -> dict[int, str]:
     colors = node.GetDisplayNode().GetColorNode() if node.GetDisplayNode() is not None else None
     names = {}
     for label in (int(v) for v in labels if v != 0):
-        known = colors is not None and label < colors.GetNumberOfColors() and colors.GetColorName(label)
-        names[label] = str(known or f"label {label}")
+        has_name = colors is not None and label < colors.GetNumberOfColors() and colors.GetColorName(label)
+        names[label] = str(has_name or f"label {label}")
     return names
 
 

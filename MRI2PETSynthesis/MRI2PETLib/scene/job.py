@@ -219,13 +219,13 @@ class SceneJob(Generic[Nodes]):
     # -- ends ------------------------------------------------------------------------------------------------
 
     def _fail(self, error: BaseException, nodes: Nodes | None = None) -> None:
-        known = error if isinstance(error, Explained) else MRI2PETError(str(error))
-        known = type(known)(self._told(known.message), self._told(known.hint))
-        message = f"{self.partly} {known}" if nodes else str(known)
-        self._on_log(str(known))
-        self._finish(Finished("failed", nodes, known), RunState("failed", message=message))
+        failure = error if isinstance(error, Explained) else MRI2PETError(str(error))
+        failure = type(failure)(self._without_folder(failure.message), self._without_folder(failure.hint))
+        message = f"{self.partly} {failure}" if nodes else str(failure)
+        self._on_log(str(failure))
+        self._finish(Finished("failed", nodes, failure), RunState("failed", message=message))
 
-    def _told(self, text: str) -> str:
+    def _without_folder(self, text: str) -> str:
         """A message of a child without the temporary folder, which says nothing to anybody."""
         return text if self._folder is None else text.replace(f"{self._folder}{os.sep}", "")
 

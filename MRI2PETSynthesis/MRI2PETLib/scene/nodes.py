@@ -32,7 +32,7 @@ _UNITS = {
 @contextmanager
 def all_or_nothing(scene: slicer.vtkMRMLScene) -> Iterator[None]:
     """Add nodes as one step; on any exception those are removed and the slice views show what they showed."""
-    known = {scene.GetNthNode(n).GetID() for n in range(scene.GetNumberOfNodes())}
+    before = {scene.GetNthNode(n).GetID() for n in range(scene.GetNumberOfNodes())}
     views = {node.GetID(): layers_of(node) for node in composites(scene)}
     scene.StartState(slicer.vtkMRMLScene.BatchProcessState)
     try:
@@ -42,7 +42,7 @@ def all_or_nothing(scene: slicer.vtkMRMLScene) -> Iterator[None]:
             if composite.GetID() in views:
                 set_layers(composite, views[composite.GetID()])
         added = [scene.GetNthNode(n) for n in range(scene.GetNumberOfNodes())]
-        for node in reversed([n for n in added if n.GetID() not in known]):
+        for node in reversed([n for n in added if n.GetID() not in before]):
             scene.RemoveNode(node)
         raise
     finally:

@@ -55,7 +55,7 @@ def readout_at_point(scene: slicer.vtkMRMLScene, pet_id: str | None, point_ras: 
     if nodes is None:
         return ""
     unit = scene.GetNodeByID(nodes.pet).GetAttribute(PREFIX + "Unit")
-    values = {name: _value_at(scene, node_id, point_ras) for name, node_id in _shown(nodes)}
+    values = {name: _value_at(scene, node_id, point_ras) for name, node_id in _volumes(nodes)}
     if values["synthetic"] is None:
         return ""
     parts = [
@@ -134,7 +134,7 @@ def _line(name: str, roi: RoiReadout) -> str:
     parts = [
         f"{roi.volume_ml:.3g} mL",
         f"synthetic {roi.mean_synthetic:.3g} {unit}, real {roi.mean_real:.3g} {unit}",
-        *(f"{m.heading} {_number(roi.metrics[name])}" for name, m in region_metrics(shown=True).items()),
+        *(f"{m.heading} {_number(roi.metrics[name])}" for name, m in region_metrics(in_reports=True).items()),
         f"contrast to the rest of the brain {_number(roi.cnr_synthetic)}, real {_number(roi.cnr_real)}",
     ]
     if roi.outside_ml > 0:
@@ -146,7 +146,7 @@ def _number(measure: Measure) -> str:
     return f"- ({measure.reason})" if measure.value is None else f"{measure.value:+.3f}"
 
 
-def _shown(nodes: ResultNodes) -> list[tuple[str, str | None]]:
+def _volumes(nodes: ResultNodes) -> list[tuple[str, str | None]]:
     return [("synthetic", nodes.pet), ("real", nodes.real), ("NormDiff", nodes.normdiff)]
 
 
@@ -182,7 +182,7 @@ def _region_figures(scene: Any, nodes: ResultNodes, parcellation: str, region: s
     cells = {title: _cell(column.GetValue(row)) for title, column in columns.items()}
     unit = scene.GetNodeByID(nodes.pet).GetAttribute(PREFIX + "Unit")
     parts = [f"synthetic {cells[f'synthetic ({unit})']} {unit}, real {cells[f'real ({unit})']} {unit}"]
-    for metric in region_metrics(shown=True).values():
+    for metric in region_metrics(in_reports=True).values():
         own, start = region_heading(metric), region_heading(metric, "")
         others = [
             f"{title.removeprefix(start)} {cell}"

@@ -182,12 +182,12 @@ def add_real(
     mask = slicer.util.arrayFromVolume(pet.GetNodeReference(PREFIX + "mask"))
     normdiff = sitk.GetImageFromArray(normdiff_map(synthetic, measured, mask)[0])
     normdiff.CopyInformation(real)
-    shown = put(scene, pet, "normdiff", normdiff, named("NormDiff", whose), note, t1)
+    normdiff_node = put(scene, pet, "normdiff", normdiff, named("NormDiff", whose), note, t1)
     for attribute in pet.GetAttributeNames():
         if attribute.startswith(PREFIX) and attribute != PREFIX + "Result":
-            shown.SetAttribute(attribute, pet.GetAttribute(attribute))
-    shown.SetAttribute(PREFIX + "Unit", "none")
-    show_normdiff(scene, shown)
+            normdiff_node.SetAttribute(attribute, pet.GetAttribute(attribute))
+    normdiff_node.SetAttribute(PREFIX + "Unit", "none")
+    show_normdiff(scene, normdiff_node)
 
 
 def put(

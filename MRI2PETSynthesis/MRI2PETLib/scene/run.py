@@ -124,7 +124,12 @@ class SceneRun(SceneJob[ResultNodes]):
     def _ended(self, outcome: Outcome) -> None:
         if self._request.check_only and outcome.result is not None and outcome.state != "cancelled":
             checks = tuple(
-                Check(row["name"], row["level"], self._told(row["message"]), self._told(row["hint"]))
+                Check(
+                    row["name"],
+                    row["level"],
+                    self._without_folder(row["message"]),
+                    self._without_folder(row["hint"]),
+                )
                 for row in outcome.result["checks"]
             )
             self._finish(Finished("done", checks=checks), RunState(message="The inputs were checked."))

@@ -38,14 +38,14 @@ class Swipe:
         self.node.SetDescription(f"Left: real PET. Right: synthetic PET. {pet.GetDescription()}")
         display = self.node.GetDisplayNode()  # its own; above the upper threshold it would be transparent
         display.SetThreshold(display.GetLowerThreshold(), float(max(self._synthetic.max(), self._real.max())))
-        self._shown = slicer.util.arrayFromVolume(self.node)
+        self._voxels = slicer.util.arrayFromVolume(self.node)
         self._split = 0  # all synthetic, like its clone
 
     def set_position(self, share: float) -> None:
         """Show the real PET in this share (0..1) of the volume, from the side of the screen where an axial
         view shows the person's right, and the synthetic PET in the rest.
         """
-        count = self._shown.shape[self._axis]
+        count = self._voxels.shape[self._axis]
         split = round(min(1.0, max(0.0, share)) * count)
         low, high = sorted((self._split, split))
         if low == high:
@@ -54,7 +54,7 @@ class Swipe:
         # The left of an axial view is the person's right, where R is largest.
         where = slice(count - high, count - low) if self._increasing else slice(low, high)
         index = (slice(None),) * self._axis + (where,)
-        self._shown[index] = source[index]
+        self._voxels[index] = source[index]
         self._split = split
         slicer.util.arrayFromVolumeModified(self.node)
 

@@ -55,8 +55,8 @@ def brain_activity(rng: np.random.Generator, anatomy: Anatomy) -> tuple[FloatArr
         * sample(levels, FIELD_GRID.index(anatomy.template_points))
         / np.float32(population_mean(TRACER))
     )
-    named = {region.name: float(np.exp(f)) for region, f in zip(uptake_regions(TRACER), factors)}
-    return np.asarray(activity, np.float32), {"regional_factors": named, "field_sd": field_sd}
+    by_name = {region.name: float(np.exp(f)) for region, f in zip(uptake_regions(TRACER), factors)}
+    return np.asarray(activity, np.float32), {"regional_factors": by_name, "field_sd": field_sd}
 
 
 def acquire_pet(

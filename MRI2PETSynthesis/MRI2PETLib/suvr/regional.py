@@ -94,9 +94,9 @@ def plan_regions(
     return RegionPlan(atlas, reference_labels, composite_labels)
 
 
-def _chosen(atlas: Parcellation, wanted: str, role: str) -> tuple[int, ...]:
+def _chosen(atlas: Parcellation, terms: str, role: str) -> tuple[int, ...]:
     labels: list[int] = []
-    for word in (w.strip() for w in wanted.split(",")):
+    for word in (w.strip() for w in terms.split(",")):
         matching = [
             label
             for label, name in atlas.names.items()
@@ -116,9 +116,9 @@ def _chosen(atlas: Parcellation, wanted: str, role: str) -> tuple[int, ...]:
 def _grey_matter_only(atlas: Parcellation) -> Parcellation:
     identity = sitk.Transform(3, sitk.sitkIdentity)
     grey = resample(load_template().gm, Grid.of(atlas.labels), identity)
-    kept = sitk.Mask(atlas.labels, sitk.Cast(grey > _GREY_MATTER, sitk.sitkUInt8))
+    grey_labels = sitk.Mask(atlas.labels, sitk.Cast(grey > _GREY_MATTER, sitk.sitkUInt8))
     return replace(
-        atlas, labels=kept, source=f"{atlas.source} Cut to the grey matter of the ICBM 152 template."
+        atlas, labels=grey_labels, source=f"{atlas.source} Cut to the grey matter of the ICBM 152 template."
     )
 
 
@@ -183,11 +183,11 @@ def regional_suvr(
 
 def _inside_view(plan: RegionPlan, measured: sitk.Image, template_to_pet: sitk.Transform) -> dict[int, float]:
     """Share of every label's atlas voxels that the PET measured."""
-    seen = sitk.Resample(measured, plan.atlas.labels, template_to_pet, sitk.sitkNearestNeighbor, 0)
+    in_view = sitk.Resample(measured, plan.atlas.labels, template_to_pet, sitk.sitkNearestNeighbor, 0)
     atlas = sitk.GetArrayViewFromImage(plan.atlas.labels).ravel()
     total = np.bincount(atlas[atlas > 0], minlength=max(plan.atlas.names) + 1)
     covered = np.bincount(
-        atlas[(atlas > 0) & (sitk.GetArrayViewFromImage(seen).ravel() > 0)], minlength=len(total)
+        atlas[(atlas > 0) & (sitk.GetArrayViewFromImage(in_view).ravel() > 0)], minlength=len(total)
     )
     return {label: float(covered[label] / max(1, total[label])) for label in plan.atlas.names}
 

@@ -99,27 +99,27 @@ def measure_cohort(
     return measured, failed
 
 
-def read_cases(table: Path, reporter: Reporter, given: SuvrPaths | None = None) -> list[SuvrCase]:
+def read_cases(table: Path, reporter: Reporter, defaults: SuvrPaths | None = None) -> list[SuvrCase]:
     """The PETs of a table of cases (columns ``case`` and ``pet``; see :mod:`MRI2PETLib.images.case_table`).
 
     :param reporter: is told what was noticed and who is left out.
-    :param given: how PETs are read whose line does not say it.
+    :param defaults: how PETs are read whose line does not say it.
     :raises InputError: see :func:`.case_table.read_case_table`; all cases excluded.
     """
     listed = read_case_table(table, ("case", "pet"))
-    given = given or SuvrPaths(table)
+    defaults = defaults or SuvrPaths(table)
     for note in listed.notes():
         reporter.warning(note)
     cases = []
     for row in listed.used:
         assert row.pet is not None
         paths = replace(
-            given,
+            defaults,
             pet=row.pet,
             t1=row.t1,
             mask=row.mask,
-            pet_unit=plain_unit(row.unit) or given.pet_unit,
-            window=parse_window(row.window_min) or given.window,
+            pet_unit=plain_unit(row.unit) or defaults.pet_unit,
+            window=parse_window(row.window_min) or defaults.window,
         )
         cases.append(SuvrCase(row.case, row.subject, paths, row.group))
     if not cases:

@@ -157,17 +157,17 @@ class Ready:
 
 def request_of(case: Case, bundle: Bundle, settings: SynthesisSettings) -> Request:
     """What decides the result of a case."""
-    given = case.inputs
+    inputs = case.inputs
     kind: Kind = "pet" if bundle.space.source_modality == "PET" else "t1"
     return Request(
         {"t1": source_of(case.t1, kind)},
         {
-            "mask": optional_source(given.mask, "mask"),
-            "pet": optional_source(given.pet, "pet"),
+            "mask": optional_source(inputs.mask, "mask"),
+            "pet": optional_source(inputs.pet, "pet"),
         },
         {
             "model": bundle.checksum,
-            **given.to_dict(by_content=False),
+            **inputs.to_dict(by_content=False),
             **settings.to_dict(by_content=False),
         },
     )
@@ -188,18 +188,18 @@ def _prepare_case(
         return _status(files.folder, {**about, "status": "kept", "t1": case.t1})
     result.check_owner(request)
 
-    def told(done: float, total: float, stage: str) -> None:
+    def report(done: float, total: float, stage: str) -> None:
         if stage in (ALIGNING, ENCODING):
             import_early("torch", "matplotlib.figure", "matplotlib.backends.backend_agg")
         progress(done, total, stage)
 
-    given = case.inputs
+    inputs = case.inputs
     if addition is not None:
         addition.read(case)
-    t1 = read_source(case.t1, bundle, given.series)
-    brain = None if given.mask is None else read_image(given.mask, kind="mask").image
+    t1 = read_source(case.t1, bundle, inputs.series)
+    brain = None if inputs.mask is None else read_image(inputs.mask, kind="mask").image
     try:
-        prepared = prepare(t1.image, bundle, settings, mask=brain, progress=part_of(told, 0.04, 0.65))
+        prepared = prepare(t1.image, bundle, settings, mask=brain, progress=part_of(report, 0.04, 0.65))
     except QualityError as error:  # what was odd about the file may be why
         raise QualityError(" ".join((error.message, *t1.verdict.reasons("warn"))), error.hint) from error
     return Ready(files, t1, prepared, request)

@@ -110,7 +110,7 @@ def full_checks(
     own = inputs or CaseInputs()
     mask, pet = own.mask, own.pet
     image = checks.read(T1, lambda: read_image(t1, kind="t1", series_uid=own.series))
-    given = checks.read(BRAIN, lambda: read_image(mask, kind="mask")) if mask is not None else None
+    brain = checks.read(BRAIN, lambda: read_image(mask, kind="mask")) if mask is not None else None
     real = checks.read(PET, lambda: _real_pet(pet, own)) if pet is not None else None
     synthetic = (is_synthetic(t1), pet is not None and is_synthetic(pet))
     if image is None:
@@ -133,14 +133,14 @@ def full_checks(
         checks.merge(UNIT, [f for f in real.verdict.findings if f.code in _UNIT_CODES])
         checks.merge(PET, [f for f in real.verdict.findings if f.code not in _UNIT_CODES])
     if checks.level(BRAIN) != "refuse":
-        masked = None if given is None else given.image
+        masked = None if brain is None else brain.image
         _check_brain(checks, image.image, masked, real, own.register, progress)
     progress(1, 1, "checked")
     return checks.in_order()
 
 
-def _real_pet(path: Path, given: CaseInputs) -> PetImage:
-    pet = read_pet(path, unit=given.pet_unit, window_min=given.window, realign_frames=given.realign_frames)
+def _real_pet(path: Path, inputs: CaseInputs) -> PetImage:
+    pet = read_pet(path, unit=inputs.pet_unit, window_min=inputs.window, realign_frames=inputs.realign_frames)
     check_uptake(pet)
     return pet
 
@@ -224,10 +224,10 @@ def _field_of_view(raw: RawImage, t1: sitk.Image) -> Iterable[Finding]:
 
 
 def _unit(pet: sitk.Image, unit: str | None) -> Iterable[Finding]:
-    known = "unknown" if unit is None else parse_unit(unit).unit
+    unit_name = "unknown" if unit is None else parse_unit(unit).unit
     steps = [max(1, n // _UNIT_VOXELS) for n in pet.GetSize()]
     coarse = sitk.GetArrayViewFromImage(pet)[:: steps[2], :: steps[1], :: steps[0]]
-    return check_unit(sitk.GetImageFromArray(np.nan_to_num(coarse.astype(np.float32))), known)
+    return check_unit(sitk.GetImageFromArray(np.nan_to_num(coarse.astype(np.float32))), unit_name)
 
 
 def _synthetic(t1: bool, pet: bool) -> list[Finding]:
@@ -308,8 +308,8 @@ class _Checks:
         """The light of a check that ran; ``message`` when nothing was found."""
         verdict = Verdict(tuple(findings))
         worst = [f for f in verdict.findings if f.level == verdict.level]
-        told = " ".join(f.message for f in worst) or message
-        self.set(name, verdict.level, told, " ".join(dict.fromkeys(f.hint for f in worst if f.hint)))
+        text = " ".join(f.message for f in worst) or message
+        self.set(name, verdict.level, text, " ".join(dict.fromkeys(f.hint for f in worst if f.hint)))
 
     def merge(self, name: str, findings: Iterable[Finding]) -> None:
         """More findings of a check that ran: they count when they are worse than what is known."""

@@ -92,9 +92,9 @@ class Prepared:
 
         image = sitk.ReadImage(str(self.folder / REAL), sitk.sitkFloat32)
         values = np.asarray(nib.load(self.folder / REAL).dataobj, dtype=np.float32).T  # type: ignore[attr-defined]
-        seen = np.isfinite(values)
+        inside = np.isfinite(values)
         grid = Grid.of(image)
-        return grid.image(np.where(seen, values, np.float32(0))), grid.image(seen.astype(np.float32))
+        return grid.image(np.where(inside, values, np.float32(0))), grid.image(inside.astype(np.float32))
 
     @property
     def findings(self) -> tuple[Finding, ...]:
@@ -241,8 +241,8 @@ def _prepare(case: TrainingCase, folder: Path, space: ModelSpace, how: Preparati
     window = parse_window(case.window_min)
     pet = read_pet(case.pet, unit=case.unit or None, window_min=window, realign_frames=how.realign_frames)
     check_uptake(pet)
-    given = None if case.mask is None else read_image(case.mask, kind="mask").image
-    extraction = extract_brain(t1.image, mask=given)
+    brain = None if case.mask is None else read_image(case.mask, kind="mask").image
+    extraction = extract_brain(t1.image, mask=brain)
     if extraction.verdict.level == "refuse":
         raise InputError(f"No brain was found in {case.t1}: {' '.join(extraction.verdict.reasons('refuse'))}")
     mask, fit = extraction.mask, extraction.template_to_native
@@ -255,12 +255,12 @@ def _prepare(case: TrainingCase, folder: Path, space: ModelSpace, how: Preparati
         t1.image, pet.image, mask, extraction.axes, space, aligned.t1_to_pet, pet.measured
     )
     # Loss, statistics and baselines see what was measured.
-    seen = sitk.And(sitk.Cast(mask != 0, sitk.sitkUInt8), aligned.measured)
+    region = sitk.And(sitk.Cast(mask != 0, sitk.sitkUInt8), aligned.measured)
     measured = resample(aligned.measured, encoded.grid, interpolator=sitk.sitkNearestNeighbor)
     counted = encoded.mask * (sitk.GetArrayViewFromImage(measured) > 0)
     from_pet = space.source_modality == "PET"
     source = aligned.image if from_pet else t1.image
-    real = real_image(t1.image if from_pet else aligned.image, seen, space)
+    real = real_image(t1.image if from_pet else aligned.image, region, space)
     about: dict[str, Any] = {
         "case": case.case,
         "unit": pet.unit,
@@ -273,7 +273,7 @@ def _prepare(case: TrainingCase, folder: Path, space: ModelSpace, how: Preparati
         ],
         "simulated": bool(pet.metadata.get("simulated")) or bool(_sidecar(case.pet).get("Simulated")),
         "tracer": _sidecar(case.pet).get("TracerName", ""),
-        "cubic": cubic_sums(source, real, seen),
+        "cubic": cubic_sums(source, real, region),
         "model_grid": asdict(encoded.grid),
         "overlap": round(aligned.overlap, 4),
         "coverage": round(aligned.coverage, 4),

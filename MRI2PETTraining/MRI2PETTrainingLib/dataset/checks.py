@@ -61,10 +61,10 @@ def check_people(cases: Sequence[TrainingCase]) -> None:
     :raises InputError: naming the subject and both values.
     """
     for column in _OF_A_PERSON:
-        seen: dict[str, TrainingCase] = {}
+        earlier: dict[str, TrainingCase] = {}
         for case in cases:
             value = getattr(case, column)
-            first = seen.setdefault(case.subject, case)
+            first = earlier.setdefault(case.subject, case)
             before = getattr(first, column)
             if value.casefold() != before.casefold():
                 raise InputError(

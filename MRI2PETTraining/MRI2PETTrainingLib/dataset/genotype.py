@@ -54,8 +54,8 @@ def genotype_difference(train: Sequence[Prepared]) -> tuple[sitk.Image, float]:
     people: dict[tuple[str, str], list[np.ndarray]] = defaultdict(list)
     grid = Grid.of(load_template().t1)
     for entry in train:
-        values, seen = (sitk.GetArrayFromImage(resample(i, grid, _transform(entry))) for i in entry.real())
-        values = np.where(seen >= 0.5, values / np.maximum(seen, 0.5), np.nan)
+        values, inside = (sitk.GetArrayFromImage(resample(i, grid, _transform(entry))) for i in entry.real())
+        values = np.where(inside >= 0.5, values / np.maximum(inside, 0.5), np.nan)
         people[entry.case.genotype.upper(), entry.case.subject].append(values)
     means = {}
     for genotype in ("HAB", "MAB"):

@@ -119,8 +119,8 @@ def read_dataset(
             "Expected: a manifest.csv, a BIDS dataset, or folders that hold T1.nii.gz and PET.nii.gz.",
         )
     check_case_names(names, str(dataset))
-    named = {case.case: case.subject for case in manifest.cases if case.subject}
-    keys = subject_keys(names, subject_pattern, {**named, **(overrides or {})})
+    subjects = {case.case: case.subject for case in manifest.cases if case.subject}
+    keys = subject_keys(names, subject_pattern, {**subjects, **(overrides or {})})
     return replace(
         manifest, cases=_sorted([replace(case, subject=keys[case.case]) for case in manifest.cases])
     )
@@ -145,17 +145,17 @@ def write_manifest(
         worst = max((f.level for f in findings), key=("ok", "warn", "refuse").index, default="ok")
         values = [getattr(case, name) for name in names]
         values = [v.resolve() if isinstance(v, Path) else v for v in values]
-        told = " ".join(f"{f.message} {f.hint}".strip() for f in findings)
+        text = " ".join(f"{f.message} {f.hint}".strip() for f in findings)
         row = (prepared or {}).get(case.case, {})
-        rows.append([*values, worst, told, *(row.get(column) for column in extra)])
+        rows.append([*values, worst, text, *(row.get(column) for column in extra)])
     return write_table(path, [*names, "level", "findings", *extra], rows)
 
 
 def _case(row: CaseRow, folder: Path) -> TrainingCase:
     """A line of a table; a case that is left out need not have images."""
     missing = folder / "missing"
-    given = {f.name: getattr(row, f.name) for f in fields(TrainingCase)}
-    return TrainingCase(**{**given, "t1": row.t1 or missing, "pet": row.pet or missing})
+    values = {f.name: getattr(row, f.name) for f in fields(TrainingCase)}
+    return TrainingCase(**{**values, "t1": row.t1 or missing, "pet": row.pet or missing})
 
 
 def _from_bids(root: Path) -> Manifest:

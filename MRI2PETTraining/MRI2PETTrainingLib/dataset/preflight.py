@@ -96,8 +96,8 @@ def prepare_dataset(
     }
     write_manifest(run / CASES, manifest, table)
     for case in manifest.cases:
-        told = [f for f in manifest.findings.get(case.case, ()) if f.level == "warn"]
-        for finding in told:
+        warnings = [f for f in manifest.findings.get(case.case, ()) if f.level == "warn"]
+        for finding in warnings:
             reporter.log(f"{case.case}: {finding.message} {finding.hint}".strip())
     if bad and not options.exclude_bad:
         name, reason = next(iter(bad.items()))
@@ -116,8 +116,10 @@ def prepare_dataset(
 def _warn_of_people(manifest: Manifest, reporter: Reporter) -> None:
     """Say before anything is computed who may be one person: a leak that nothing later would notice."""
     of_people = (TWO_SPELLINGS, LAST_PART)
-    told = [f for case in manifest.used for f in manifest.findings.get(case.case, ()) if f.code in of_people]
-    lines = list(dict.fromkeys(f"{f.message} {f.hint}" for f in told))
+    warnings = [
+        f for case in manifest.used for f in manifest.findings.get(case.case, ()) if f.code in of_people
+    ]
+    lines = list(dict.fromkeys(f"{f.message} {f.hint}" for f in warnings))
     for line in lines[:_MOST_LINES]:
         reporter.warning(line)
     if len(lines) > _MOST_LINES:
@@ -148,12 +150,12 @@ def check_units(prepared: Sequence[Prepared]) -> None:
     """
     units = Counter(str(entry.about["unit"]) for entry in prepared)
     if len(units) > 1:
-        told = ", ".join(
+        text = ", ".join(
             f"{n} without a stated unit" if unit == "unknown" else f"{n} in {unit}"
             for unit, n in units.most_common()
         )
         raise InputError(
-            f"The PETs are in different units: {told}.",
+            f"The PETs are in different units: {text}.",
             "Bring all into one unit, or state the unit of each in the manifest (column unit).",
         )
 
@@ -227,16 +229,16 @@ def _tell(manifest: Manifest, used: Mapping[str, Prepared], reporter: Reporter) 
 
 def _tell_windows(prepared: Sequence[Prepared], reporter: Reporter) -> None:
     """Warn when the PETs show different minutes after the injection."""
-    shown = {
+    window_of = {
         entry.case.case: entry.about.get("window_min") or entry.about.get("frame_min") for entry in prepared
     }
-    known = {name: window for name, window in shown.items() if window}
-    apart = [max(ends) - min(ends) for ends in zip(*known.values())]
+    windows = {name: window for name, window in window_of.items() if window}
+    apart = [max(ends) - min(ends) for ends in zip(*windows.values())]
     if not apart or max(apart) <= _SAME_WINDOW_MIN:
         return
-    counts = Counter(f"{start:.0f} to {end:.0f} min" for start, end in known.values())
-    told = ", ".join(f"{n} {window}" for window, n in counts.most_common(_MOST_LINES))
+    counts = Counter(f"{start:.0f} to {end:.0f} min" for start, end in windows.values())
+    text = ", ".join(f"{n} {window}" for window, n in counts.most_common(_MOST_LINES))
     reporter.warning(
-        f"The PETs show different minutes after the injection: {told}. Give one window (--window, or the "
+        f"The PETs show different minutes after the injection: {text}. Give one window (--window, or the "
         "column window_min), or train on each of them alone."
     )

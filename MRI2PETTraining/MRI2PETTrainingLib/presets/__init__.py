@@ -160,7 +160,7 @@ def read_preset(reference: str | Path, family: str | None = None, **overrides: A
     :raises InputError: if there is no such preset, it is not for ``family``, or a setting is missing, unknown
         or out of range.
     """
-    path, named = _by_name().get(str(reference), (Path(reference), None))
+    path, family_of_name = _by_name().get(str(reference), (Path(reference), None))
     if not path.is_file():
         raise InputError(
             f"There is no preset {str(reference)!r}.",
@@ -169,7 +169,7 @@ def read_preset(reference: str | Path, family: str | None = None, **overrides: A
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         families, default = content.pop("families", {}), content["family"]
-        chosen = family or named or default
+        chosen = family or family_of_name or default
         if chosen not in families and chosen != default:
             others = ", ".join(sorted(families)) or default
             raise InputError(f"The preset {path.stem} is for {others}, not {chosen}.", "Leave out --family.")

@@ -48,7 +48,7 @@ class TrainingNodes:
     def __init__(self, scene: slicer.vtkMRMLScene) -> None:
         self._scene = scene
         self._ids: dict[str, str] = {}
-        self._shown: dict[str, Any] = {}
+        self._tables: dict[str, Any] = {}
 
     def update(self, view: RunView) -> None:
         """Show a run: tables that changed, and what came to the curves."""
@@ -66,7 +66,7 @@ class TrainingNodes:
             if node is not None:
                 self._scene.RemoveNode(node)
         self._ids.clear()
-        self._shown.clear()
+        self._tables.clear()
 
     def node(self, name: str) -> Any:
         """A node by its name here (``cases``, ``folds``, tag of a plot view), ``None`` if there is none."""
@@ -132,9 +132,9 @@ class TrainingNodes:
             node = self._keep(key, add_table(self._scene, name, columns))
             node.SetLocked(not editable)
             self.fill_views()
-        elif self._shown.get(key) != columns:
+        elif self._tables.get(key) != columns:
             fill_table(node, columns)
-        self._shown[key] = columns
+        self._tables[key] = columns
 
     def _curves(self, fold: int, curves: Sequence[Mapping[str, float]]) -> None:
         """A series in every chart, from two points on. Epochs without validation are no points of it."""
@@ -168,18 +168,18 @@ class TrainingNodes:
             for one in series:
                 if not chart.HasPlotSeriesNodeID(one.GetID()):
                     chart.AddAndObservePlotSeriesNodeID(one.GetID())
-            shown = [row for status in view.folds for row in status.curves if column in row]
-            _set_ranges(chart, shown, column, view.epochs)
+            rows = [row for status in view.folds for row in status.curves if column in row]
+            _set_ranges(chart, rows, column, view.epochs)
 
 
-def _set_ranges(chart: Any, shown: Sequence[Mapping[str, float]], column: str, epochs: int) -> None:
+def _set_ranges(chart: Any, rows: Sequence[Mapping[str, float]], column: str, epochs: int) -> None:
     """Room for all values, and for epochs to come: an automatic range does not follow curves that grow."""
-    values = [row[column] for row in shown]
+    values = [row[column] for row in rows]
     margin = 0.05 * (max(values) - min(values)) or 0.05 * abs(max(values)) or 1.0
     chart.SetYAxisRangeAuto(False)
     chart.SetYAxisRange(min(values) - margin, max(values) + margin)
     end = 10
-    while end <= max(row["epoch"] for row in shown):
+    while end <= max(row["epoch"] for row in rows):
         end *= 2
     chart.SetXAxisRangeAuto(False)
     chart.SetXAxisRange(0, min(end, epochs or end))

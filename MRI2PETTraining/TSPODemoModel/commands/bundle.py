@@ -45,8 +45,8 @@ def run(args: argparse.Namespace, reporter: Reporter) -> int:
     reporter.progress(0, 1, "SD of the validation people")
     uncertainty = calibrate(mean_of(list(networks.values())), size, work.activity(work.donors), people)
     ablation = args.work / RESULT
-    known = json.loads(ablation.read_text(encoding="utf-8")) if ablation.is_file() else None
-    content = metadata(work, members, uncertainty, known)
+    ablation_rows = json.loads(ablation.read_text(encoding="utf-8")) if ablation.is_file() else None
+    content = metadata(work, members, uncertainty, ablation_rows)
     network = networks if len(networks) > 1 else next(iter(networks.values()))
     bundle = save_bundle(args.output, network, content, NOT_MEASURED)
     reporter.close()

@@ -184,7 +184,7 @@ class MRI2PETTrainingUserPathTest(WindowDriver, unittest.TestCase):
         self.check(twins)
         self.assertIn("one person under two ids", self.errors[-1])
 
-        told = len(self.errors)
+        count = len(self.errors)
         bare = Path(shutil.copytree(good, Path(self.folder, "bare")))
         sidecar = bare / "subject_003" / "PET.json"
         about = json.loads(sidecar.read_text())
@@ -192,7 +192,7 @@ class MRI2PETTrainingUserPathTest(WindowDriver, unittest.TestCase):
         sidecar.write_text(json.dumps(about))
         self.check(bare)
         self.assertIn(
-            "The PETs are in different units: 3 in SUV, 1 without a stated unit.", self.errors[told]
+            "The PETs are in different units: 3 in SUV, 1 without a stated unit.", self.errors[count]
         )
         self.shot("unit-missing")
 
