@@ -16,8 +16,8 @@ from slicer.ScriptedLoadableModule import (
 from slicer.util import VTKObservationMixin
 
 from MRI2PETLib.jobs.run_state import RunState, window_state
-from MRI2PETLib.scene.job import Finished
-from MRI2PETLib.scene.run import Request
+from MRI2PETLib.scene.job import RunEnd
+from MRI2PETLib.scene.run import SynthesisRequest
 from MRI2PETSynthesisUI.logic import MRI2PETSynthesisLogic, MRI2PETSynthesisParameterNode
 
 # Those of the task T1 to PET; the other task has a panel of its own.
@@ -177,7 +177,7 @@ class MRI2PETSynthesisWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def onCheckButton(self) -> None:
         self._start(self.logic.request(self._parameterNode, checkOnly=True))
 
-    def _start(self, request: Request) -> None:
+    def _start(self, request: SynthesisRequest) -> None:
         self.ui.logText.clear()
         with slicer.util.tryWithErrorDisplay(_("The run could not be started."), waitCursor=True):
             self.run = self.logic.start(
@@ -191,7 +191,7 @@ class MRI2PETSynthesisWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._state = state
         self.updateGUI()
 
-    def onFinished(self, finished: Finished) -> None:
+    def onFinished(self, finished: RunEnd) -> None:
         if finished.checks:
             self.inputs.showChecks(finished.checks)
         if finished.nodes is not None:

@@ -24,7 +24,7 @@ from MRI2PETLib.core.options import PRECISIONS
 from MRI2PETLib.jobs.child_process import child_python
 from MRI2PETTrainingLib.scene.session import TrainingSession
 from MRI2PETTrainingLib.training_run import Request, default_run, missing
-from MRI2PETTrainingLib.window_state import window
+from MRI2PETTrainingLib.window_state import training_window
 
 _PUMP_MS = 200
 _TYPING_MS = 500  # a path that is being typed is not looked at
@@ -247,7 +247,7 @@ class MRI2PETTrainingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if self._parameterNode is None:
             return
         missing = self.setupPanel.missingMessage() or self.logic.missing(self._parameterNode)
-        view = window(self.session.state, self.session.view, missing)
+        view = training_window(self.session.state, self.session.view, missing)
         ui = self.ui
         texts = {"Start": _("Start"), "Resume": _("Resume"), "Stop": _("Stop")}
         ui.startButton.text = texts[view.primary]

@@ -5,12 +5,12 @@ import slicer
 from slicer.i18n import tr as _
 
 from MRI2PETLib.core.files import write_text
-from MRI2PETLib.scene.tables import table_text
+from MRI2PETLib.scene.tables import node_text
 
 
 def copyTable(table) -> None:
     """Put a table node on the clipboard, with tabs, as spreadsheets take it."""
-    slicer.app.clipboard().setText(table_text(table, "\t"))
+    slicer.app.clipboard().setText(node_text(table, "\t"))
     slicer.util.showStatusMessage(_("The table is on the clipboard."), 3000)
 
 
@@ -21,7 +21,7 @@ def saveTable(table) -> None:
     )
     if path:
         with slicer.util.tryWithErrorDisplay(_("The table cannot be saved.")):
-            write_text(path, table_text(table, ","))
+            write_text(path, node_text(table, ","))
 
 
 def openReport(html: str) -> None:

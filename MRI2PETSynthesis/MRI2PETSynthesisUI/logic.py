@@ -10,7 +10,7 @@ from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 
 from MRI2PETLib.core.options import PET_UNITS
 from MRI2PETLib.jobs.child_process import child_python
-from MRI2PETLib.scene.run import Request, SceneRun
+from MRI2PETLib.scene.run import SceneRun, SynthesisRequest
 from MRI2PETLib.scene.suvr import DEFAULT_REFERENCE, SuvrRequest, SuvrRun
 from MRI2PETLib.suvr.settings import SuvrSettings
 from MRI2PETLib.synthesis.settings import SynthesisSettings
@@ -93,12 +93,12 @@ class MRI2PETSynthesisLogic(ScriptedLoadableModuleLogic):
         :param window: start and end in min after the injection, as for ``--window``.
         :param settings: fields of :class:`MRI2PETLib.synthesis.settings.SynthesisSettings`, such as
             ``device="cpu"``.
-        :param onFinished: called with a :class:`MRI2PETLib.scene.run.Finished` when all is done; then this
+        :param onFinished: called with a :class:`MRI2PETLib.scene.job.RunEnd` when all is done; then this
             returns the run at once. Without it this waits.
         :return: IDs of the result's nodes (:class:`MRI2PETLib.scene.results.ResultNodes`), or the run.
         :raises MRI2PETError: (when waiting) why there is no result.
         """
-        request = Request(
+        request = SynthesisRequest(
             t1Node.GetID(),
             SynthesisSettings(**settings),
             mask=_nodeId(maskNode),
@@ -161,7 +161,7 @@ class MRI2PETSynthesisLogic(ScriptedLoadableModuleLogic):
         return kind(slicer.mrmlScene, request, python=child_python(), **callbacks)
 
     def start(
-        self, request: Request | SuvrRequest, onState=None, onLog=None, onFinished=None
+        self, request: SynthesisRequest | SuvrRequest, onState=None, onLog=None, onFinished=None
     ) -> SceneRun | SuvrRun:
         """Start a run and return at once; a timer of the main thread delivers what it tells."""
         callbacks = {"on_state": onState, "on_log": onLog, "on_finished": onFinished}
@@ -192,9 +192,9 @@ class MRI2PETSynthesisLogic(ScriptedLoadableModuleLogic):
             self._timer.stop()
 
     @staticmethod
-    def request(node: MRI2PETSynthesisParameterNode, compareOnly=False, checkOnly=False) -> Request:
+    def request(node: MRI2PETSynthesisParameterNode, compareOnly=False, checkOnly=False) -> SynthesisRequest:
         """What the parameter node asks for."""
-        return Request(
+        return SynthesisRequest(
             t1=_nodeId(node.t1),
             settings=_settings(SynthesisSettings, node),
             mask=_nodeId(node.mask),

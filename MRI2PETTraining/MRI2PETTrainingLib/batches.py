@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from MRI2PETTrainingLib.presets import Augmentation
 
 if TYPE_CHECKING:
-    from MRI2PETTrainingLib.dataset.cache import Prepared
+    from MRI2PETTrainingLib.dataset.cache import PreparedCase
 
 Batch = dict[str, torch.Tensor]
 
@@ -31,7 +31,7 @@ class PairsByEpoch(Protocol):
     def __getitem__(self, key: tuple[int, int]) -> Batch: ...
 
 
-class Pairs(Dataset[Batch]):
+class CasePairs(Dataset[Batch]):
     """Cases by (epoch, index): ``source``, ``target`` and ``mask``, float32 [1, k, j, i].
 
     Files stay mapped, not loaded: memory is bounded by the batch.
@@ -39,7 +39,7 @@ class Pairs(Dataset[Batch]):
     :param augmentation: ``None`` for validation.
     """
 
-    def __init__(self, cases: Sequence[Prepared], augmentation: Augmentation | None, seed: int) -> None:
+    def __init__(self, cases: Sequence[PreparedCase], augmentation: Augmentation | None, seed: int) -> None:
         self._cases, self._augmentation, self._seed = list(cases), augmentation, seed
 
     def __len__(self) -> int:

@@ -212,7 +212,7 @@ def _pretraining(args: argparse.Namespace, plan: Plan, reporter: Reporter) -> Pl
     from MRI2PETTrainingLib.crossval import is_first_process
     from MRI2PETTrainingLib.dataset.preflight import prepare_dataset
     from MRI2PETTrainingLib.folds import make_folds
-    from MRI2PETTrainingLib.pretraining import MANIFEST, histogram_style, write_pairs
+    from MRI2PETTrainingLib.pretraining import STYLED_MANIFEST, histogram_style, write_pairs
     from MRI2PETTrainingLib.run_folder import FOLDS
 
     cache = plan.cache or plan.run / "cache"
@@ -250,7 +250,9 @@ def _pretraining(args: argparse.Namespace, plan: Plan, reporter: Reporter) -> Pl
             progress=reporter.progress,
         )
     options = replace(plan.options, subjects=None, adjust_genotype=False)
-    return replace(plan, dataset=pairs / MANIFEST, options=options, folds=pairs / FOLDS, keep_together=())
+    return replace(
+        plan, dataset=pairs / STYLED_MANIFEST, options=options, folds=pairs / FOLDS, keep_together=()
+    )
 
 
 def _precision(precision: str | None, device: str) -> str | None:

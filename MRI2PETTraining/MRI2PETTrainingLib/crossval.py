@@ -31,24 +31,24 @@ from MRI2PETLib.core.leftovers import sweep
 from MRI2PETLib.core.progress import Reporter, part_of
 from MRI2PETLib.core.tables import write_table
 from MRI2PETTrainingLib import outcome
-from MRI2PETTrainingLib.dataset.cache import Prepared
+from MRI2PETTrainingLib.dataset.cache import PreparedCase
 from MRI2PETTrainingLib.dataset.manifest import Manifest, TrainingCase
 from MRI2PETTrainingLib.dataset.preflight import prepare_dataset
 from MRI2PETTrainingLib.folds import Fold, Folds, check_leakage, make_folds, read_folds, write_folds
 from MRI2PETTrainingLib.plan import Plan, claim, settings_of
-from MRI2PETTrainingLib.run_folder import FOLD, FOLDS, REPORT, RUN, FoldResult, fold_folder
+from MRI2PETTrainingLib.run_folder import ENSEMBLE, FOLD, FOLDS, RUN, RUN_REPORT, FoldResult, fold_folder
 from MRI2PETTrainingLib.warm_start import check_unseen, initial_bundle
 
 if TYPE_CHECKING:
     from MRI2PETTrainingLib.fit import Hardware
 
-READY = "ready.json"
+READY_FILE = "ready.json"
 PREDICTIONS_CSV, EVALUATION = "predictions.csv", "evaluation"
 _WAIT_S = 24 * 3600.0  # of the other processes for the first one's preparation
 _TRAINED = 0.9  # share of the folds in the bar; preparing the cases has a whole bar before
 
 
-def prepare_run(plan: Plan, reporter: Reporter) -> tuple[Manifest, dict[str, Prepared], Folds]:
+def prepare_run(plan: Plan, reporter: Reporter) -> tuple[Manifest, dict[str, PreparedCase], Folds]:
     """Everything before training: checks, cache, folds. Repeating it is cheap.
 
     :raises InputError: for a dataset that cannot be used, or another run in the folder.
@@ -57,7 +57,7 @@ def prepare_run(plan: Plan, reporter: Reporter) -> tuple[Manifest, dict[str, Pre
     make_folder(plan.run)
     claim(plan)
     sweep(plan.run, below=True)
-    (plan.run / READY).unlink(missing_ok=True)
+    (plan.run / READY_FILE).unlink(missing_ok=True)
     manifest, prepared = prepare_dataset(
         plan.dataset,
         plan.run,
@@ -86,7 +86,7 @@ def prepare_run(plan: Plan, reporter: Reporter) -> tuple[Manifest, dict[str, Pre
     chosen = [fold for fold in folds.folds if not plan.only or fold.number in plan.only]
     check_unseen(plan.initial, chosen, prepared, reporter)
     listed = [{"case": asdict(e.case), "folder": str(e.folder.resolve())} for e in prepared.values()]
-    write_json(plan.run / READY, {"settings": settings_of(plan), "cases": listed})
+    write_json(plan.run / READY_FILE, {"settings": settings_of(plan), "cases": listed})
     return manifest, prepared, folds
 
 
@@ -128,7 +128,7 @@ def run_training(plan: Plan, reporter: Reporter) -> dict[str, Any]:
         return summary
     assert manifest is not None
     report = _finish(plan, manifest, prepared, folds, finished, _Part(reporter, _TRAINED, 1))
-    return {**summary, "ensemble": plan.run / outcome.ENSEMBLE, "report": report}
+    return {**summary, "ensemble": plan.run / ENSEMBLE, "report": report}
 
 
 def read_fold(run: Path, fold: Fold) -> FoldResult | None:
@@ -154,7 +154,7 @@ def is_first_process() -> bool:
 
 
 def _train_fold(
-    plan: Plan, fold: Fold, prepared: Mapping[str, Prepared], reporter: _Part, first: bool
+    plan: Plan, fold: Fold, prepared: Mapping[str, PreparedCase], reporter: _Part, first: bool
 ) -> None:
     from MRI2PETTrainingLib.fit import fit_fold
 
@@ -222,7 +222,7 @@ def _tell_cost(fold: int, cost: Mapping[str, Any]) -> str:
 def _finish(
     plan: Plan,
     manifest: Manifest,
-    prepared: Mapping[str, Prepared],
+    prepared: Mapping[str, PreparedCase],
     folds: Folds,
     results: Sequence[FoldResult],
     reporter: _Part,
@@ -230,16 +230,16 @@ def _finish(
     """Ensemble, table of predictions, evaluation and report of a run whose folds are all finished."""
     from MRI2PETLib.core.files import staged_folder
     from MRI2PETLib.evaluation.cohort import evaluate_cohort
-    from MRI2PETLib.evaluation.cohort_cases import read_run
+    from MRI2PETLib.evaluation.cohort_cases import read_run_scans
     from MRI2PETLib.evaluation.settings import EvaluationSettings
-    from MRI2PETLib.reports.case_report import REPORT as COHORT_REPORT
+    from MRI2PETLib.reports.case_report import REPORT_FILE as COHORT_REPORT
     from MRI2PETLib.reports.cohort_report import write_cohort
     from MRI2PETTrainingLib.report import write_report
 
     numbers = [result.fold.number for result in results]
     bundles = outcome.read_bundles(plan.run, numbers)
     ensemble = outcome.save_ensemble(
-        plan.run / outcome.ENSEMBLE,
+        plan.run / ENSEMBLE,
         outcome.model_id(plan.run, "ensemble"),
         bundles,
         plan.preset,
@@ -249,31 +249,31 @@ def _finish(
     rows = sorted((row for result in results for row in result.rows), key=lambda row: row["case"])
     write_table(plan.run / PREDICTIONS_CSV, list(rows[0]), rows)
     with staged_folder(plan.run / EVALUATION, last=COHORT_REPORT) as staging:
-        cases = read_run(plan.run, Reporter())
+        cases = read_run_scans(plan.run, Reporter())
         cohort = evaluate_cohort(cases, EvaluationSettings(seed=plan.seed), staging, reporter)
         write_cohort(staging, f"{plan.run.resolve().name}: people left out of training", cohort)
     run = json.loads((plan.run / RUN).read_text(encoding="utf-8"))
-    return write_report(plan.run / REPORT, run, manifest, folds, results, cohort, ensemble)
+    return write_report(plan.run / RUN_REPORT, run, manifest, folds, results, cohort, ensemble)
 
 
-def _wait_for_first(plan: Plan) -> tuple[dict[str, Prepared], Folds]:
+def _wait_for_first(plan: Plan) -> tuple[dict[str, PreparedCase], Folds]:
     """What the first process prepared, for the others of a distributed training."""
     deadline = time.monotonic() + _WAIT_S
     settings = settings_of(plan)
     while time.monotonic() < deadline:
         try:
-            content = json.loads((plan.run / READY).read_text(encoding="utf-8"))
+            content = json.loads((plan.run / READY_FILE).read_text(encoding="utf-8"))
         except (OSError, ValueError):
             content = {}
         if content.get("settings") == settings:
-            prepared: dict[str, Prepared] = {}
+            prepared: dict[str, PreparedCase] = {}
             for row in content["cases"]:
                 fields: dict[str, Any] = {
                     k: Path(v) if k in ("t1", "pet", "mask") and v else v for k, v in row["case"].items()
                 }
                 folder = Path(row["folder"])
                 about = json.loads((folder / "entry.json").read_text(encoding="utf-8"))
-                prepared[fields["case"]] = Prepared(TrainingCase(**fields), folder, about)
+                prepared[fields["case"]] = PreparedCase(TrainingCase(**fields), folder, about)
             return prepared, read_folds(plan.run / FOLDS)
         time.sleep(1.0)
     raise InputError(f"The first process did not prepare {plan.run}.", "See its messages.")

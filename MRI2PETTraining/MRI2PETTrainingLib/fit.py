@@ -22,11 +22,11 @@ from MRI2PETLib.core.progress import ProgressCallback, no_progress
 from MRI2PETLib.core.threads import cores
 from MRI2PETLib.models import get_family
 from MRI2PETLib.models.bundle import Bundle
-from MRI2PETTrainingLib.batches import Pairs, PairsByEpoch, loader
+from MRI2PETTrainingLib.batches import CasePairs, PairsByEpoch, loader
 from MRI2PETTrainingLib.checkpoints import BEST, LAST, AtomicCheckpointIO, Keeper, Ticker
-from MRI2PETTrainingLib.dataset.cache import Prepared
+from MRI2PETTrainingLib.dataset.cache import PreparedCase
 from MRI2PETTrainingLib.learner import Learner
-from MRI2PETTrainingLib.presets import PRECISIONS, Preset
+from MRI2PETTrainingLib.presets import LIGHTNING_PRECISIONS, Preset
 
 _MOST_LOADERS = 8
 _log = logging.getLogger(__name__)
@@ -88,8 +88,8 @@ class Fitted:
 
 def fit_fold(
     folder: Path,
-    train: Sequence[Prepared],
-    validation: Sequence[Prepared],
+    train: Sequence[PreparedCase],
+    validation: Sequence[PreparedCase],
     preset: Preset,
     *,
     seed: int,
@@ -105,8 +105,8 @@ def fit_fold(
     """
     return fit(
         folder,
-        Pairs(train, preset.augmentation, seed),
-        Pairs(validation, None, seed),
+        CasePairs(train, preset.augmentation, seed),
+        CasePairs(validation, None, seed),
         preset,
         seed=seed,
         hardware=hardware,
@@ -205,7 +205,7 @@ def _trainer(
         num_nodes=hardware.nodes,
         # The published attention leaves parameters without gradient.
         strategy="ddp_find_unused_parameters_true" if hardware.processes > 1 else "auto",
-        precision=PRECISIONS[preset.precision],  # type: ignore[arg-type]
+        precision=LIGHTNING_PRECISIONS[preset.precision],  # type: ignore[arg-type]
         max_epochs=preset.epochs,
         # A divisor of the epochs, so that the last one is validated, too.
         check_val_every_n_epoch=math.gcd(preset.validate_every, preset.epochs),

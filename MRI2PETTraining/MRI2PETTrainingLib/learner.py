@@ -20,7 +20,7 @@ from torch.utils.checkpoint import checkpoint
 from MRI2PETLib.core.errors import TrainingError
 from MRI2PETLib.core.progress import no_progress
 from MRI2PETLib.models import get_family
-from MRI2PETLib.models.objective import NETWORK, OBJECTIVE
+from MRI2PETLib.models.objective import NETWORK_STATE, OBJECTIVE_STATE
 from MRI2PETLib.models.shallow import protect_shallow_convolutions
 from MRI2PETTrainingLib.batches import Batch
 from MRI2PETTrainingLib.presets import Preset
@@ -80,7 +80,7 @@ class Learner(lightning.LightningModule):
             self.manual_backward(loss / size)
             if ends:
                 self._update(part)
-            name = "train_loss" if part == NETWORK else f"train_loss_of_{part}"
+            name = "train_loss" if part == NETWORK_STATE else f"train_loss_of_{part}"
             self.log(name, loss.detach(), on_step=False, on_epoch=True, batch_size=len(batch["source"]))
         if ends:
             self.end_step()
@@ -136,13 +136,15 @@ class Learner(lightning.LightningModule):
 
     def _trained(self) -> dict[str, nn.Module]:
         """What has parameters to train."""
-        parts: dict[str, nn.Module] = {NETWORK: self.network, OBJECTIVE: self.objective}
+        parts: dict[str, nn.Module] = {NETWORK_STATE: self.network, OBJECTIVE_STATE: self.objective}
         return {name: part for name, part in parts.items() if any(True for _ in part.parameters())}
 
     def configure_optimizers(self) -> Any:
         optimizers = []
         for name, part in self._trained().items():
-            rate = self._preset.learning_rate * (1.0 if name == NETWORK else self.objective.relative_rate)
+            rate = self._preset.learning_rate * (
+                1.0 if name == NETWORK_STATE else self.objective.relative_rate
+            )
             optimiser = torch.optim.Adam(part.parameters(), lr=rate, betas=(self._preset.beta1, 0.999))
             schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, self._rate)
             optimizers.append({"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule}})

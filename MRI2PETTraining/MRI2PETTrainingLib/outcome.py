@@ -26,14 +26,14 @@ from MRI2PETLib.synthesis.case_files import CaseFiles, case_files, write_case
 from MRI2PETLib.synthesis.cases import Case
 from MRI2PETLib.synthesis.pipeline import synthesize
 from MRI2PETLib.templates.icbm152 import load_template
-from MRI2PETTrainingLib.dataset.cache import MASK, REAL, SOURCE, Prepared, cubic_coefficients
+from MRI2PETTrainingLib.dataset.cache import MASK, REAL, SOURCE, PreparedCase, fit_cubic
 from MRI2PETTrainingLib.fit import Fitted
 from MRI2PETTrainingLib.presets import Preset
 from MRI2PETTrainingLib.run_folder import BUNDLE
 from MRI2PETTrainingLib.warm_start import IMAGES, images_of
 
 _MODALITY = {"MR": "T1-weighted MRI", "PET": "PET"}
-MEAN_PET, ENSEMBLE, PREDICTIONS = "mean_pet.nii.gz", "ensemble", "predictions"
+MEAN_PET, PREDICTIONS_FOLDER = "mean_pet.nii.gz", "predictions"
 
 
 def save_fold_bundle(
@@ -41,7 +41,7 @@ def save_fold_bundle(
     model_id: str,
     fitted: Fitted,
     preset: Preset,
-    train: Sequence[Prepared],
+    train: Sequence[PreparedCase],
     details: Mapping[str, Any],
 ) -> Bundle:
     """Write the bundle of a fold.
@@ -63,13 +63,17 @@ def save_fold_bundle(
             "validation": {"nmse": chosen["val_nmse"], "r": chosen["val_r"]},
             "cost": fitted.cost,
         },
-        "baselines": {"cubic_of_t1": {"coefficients": cubic_coefficients(train)}},
+        "baselines": {"cubic_of_t1": {"coefficients": fit_cubic(train)}},
     }
     return save_bundle(folder / BUNDLE, fitted.network, metadata, _card(metadata))
 
 
 def save_ensemble(
-    folder: Path, model_id: str, bundles: Mapping[str, Bundle], preset: Preset, all_cases: Sequence[Prepared]
+    folder: Path,
+    model_id: str,
+    bundles: Mapping[str, Bundle],
+    preset: Preset,
+    all_cases: Sequence[PreparedCase],
 ) -> Bundle:
     """Write the bundle of all folds together: a prediction is their mean, with their SD."""
     metadata = {
@@ -83,13 +87,13 @@ def save_ensemble(
             "folds": {name: b.sha256 for name, b in bundles.items()},
             IMAGES: images_of(all_cases),
         },
-        "baselines": {"cubic_of_t1": {"coefficients": cubic_coefficients(all_cases)}},
+        "baselines": {"cubic_of_t1": {"coefficients": fit_cubic(all_cases)}},
     }
     networks = {name: bundle.network() for name, bundle in bundles.items()}
     return save_bundle(folder, networks, metadata, _card(metadata))
 
 
-def write_training_mean(path: Path, train: Sequence[Prepared]) -> Path:
+def write_training_mean(path: Path, train: Sequence[PreparedCase]) -> Path:
     """The mean target of the training cases in MNI space, in the model's unit: each placed by its affine."""
     template = load_template()
     grid = Grid.of(template.t1)
@@ -112,7 +116,7 @@ def write_training_mean(path: Path, train: Sequence[Prepared]) -> Path:
 
 
 def predict_cases(
-    run: Path, fold: int, bundle: Bundle, cases: Sequence[Prepared], device: str
+    run: Path, fold: int, bundle: Bundle, cases: Sequence[PreparedCase], device: str
 ) -> list[dict[str, str]]:
     """Synthesise the target of every test case as ``mri2pet synthesize`` does; lay the real one beside it.
 
@@ -135,7 +139,7 @@ def predict_cases(
             image = read_image(entry.folder / SOURCE, kind="pet").image
             image.CopyInformation(t1.image)
         result = synthesize(image, bundle, extraction=extraction, device=device)
-        files = case_files(case, bundle, run / PREDICTIONS)
+        files = case_files(case, bundle, run / PREDICTIONS_FOLDER)
         with staged_folder(make_folder(files.folder), last=files.sidecar.name) as staging:
             staged = replace(files, folder=staging)
             write_case(staged, case, t1, bundle, result)
@@ -146,7 +150,7 @@ def predict_cases(
     return rows
 
 
-def _row(run: Path, fold: int, entry: Prepared, files: CaseFiles) -> dict[str, str]:
+def _row(run: Path, fold: int, entry: PreparedCase, files: CaseFiles) -> dict[str, str]:
     case = entry.case
     t1 = case.t1.resolve()
     inside = t1.is_relative_to(run.resolve())
@@ -170,7 +174,7 @@ def model_id(run: Path, suffix: str) -> str:
     return f"{stem}-{suffix}"
 
 
-def _common(preset: Preset, cases: Sequence[Prepared]) -> dict[str, Any]:
+def _common(preset: Preset, cases: Sequence[PreparedCase]) -> dict[str, Any]:
     simulated = any(entry.about["simulated"] for entry in cases)
     space = preset.space
     tracers = Counter(re.sub(r"[^A-Za-z0-9]", "", str(e.about["tracer"])) for e in cases)
@@ -194,7 +198,7 @@ def _common(preset: Preset, cases: Sequence[Prepared]) -> dict[str, Any]:
     }
 
 
-def _people(cases: Sequence[Prepared]) -> str:
+def _people(cases: Sequence[PreparedCase]) -> str:
     simulated = sum(bool(entry.about["simulated"]) for entry in cases)
     text = f"{len(cases)} T1/PET pairs of {len({e.case.subject for e in cases})} people"
     return f"{text}, {simulated} of them SIMULATED" if simulated else text

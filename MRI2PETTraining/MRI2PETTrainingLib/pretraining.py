@@ -38,11 +38,11 @@ from MRI2PETLib.images.subjects import subject_keys
 from MRI2PETLib.models.model_space import ModelSpace, decode, encode
 from MRI2PETLib.preprocessing.brain_mask import extract_brain
 from MRI2PETLib.synthesis.cases import Case
-from MRI2PETTrainingLib.dataset.cache import DERIVED_FROM, Prepared
+from MRI2PETTrainingLib.dataset.cache import DERIVED_FROM, PreparedCase
 from MRI2PETTrainingLib.folds import Fold, Folds, write_folds
 from MRI2PETTrainingLib.run_folder import FOLDS
 
-MANIFEST, PET, MASK = "manifest.csv", "PET.nii.gz", "brain_mask.nii.gz"
+STYLED_MANIFEST, STYLED_PET, STYLED_MASK = "manifest.csv", "PET.nii.gz", "brain_mask.nii.gz"
 PSF_MM = 6.0  # a usual resolution of reconstructed brain PET
 
 # MRI, its mask, PET and its mask in model space, [k, j, i], and the spacing (k, j, i): the pseudo-PET.
@@ -68,7 +68,7 @@ def histogram_style(
 
 def write_pairs(
     mris: Sequence[Case],
-    pets: Mapping[str, Prepared],
+    pets: Mapping[str, PreparedCase],
     folds: Folds,
     space: ModelSpace,
     folder: Path,
@@ -99,15 +99,15 @@ def write_pairs(
         request = {"style": _name(style), "pet": chosen.folder.name, "space": space.to_dict()}
         if not _is_there(own, request):
             _write_pair(case, chosen, space, own, style, request)
-        files = f"{case.name}/{PET}", f"{case.name}/{MASK}"
+        files = f"{case.name}/{STYLED_PET}", f"{case.name}/{STYLED_MASK}"
         rows.append((case.name, people[case.name], chosen.case.subject, case.t1.resolve(), *files))
     progress(1, 1, "pseudo-PETs")
     write_folds(folder / FOLDS, follow(folds, styles))
-    return write_table(folder / MANIFEST, ("case", "subject", "donor", "t1", "pet", "mask"), rows)
+    return write_table(folder / STYLED_MANIFEST, ("case", "subject", "donor", "t1", "pet", "mask"), rows)
 
 
 def assign_styles(
-    mris: Sequence[Case], people: Mapping[str, str], pets: Mapping[str, Prepared], folds: Folds
+    mris: Sequence[Case], people: Mapping[str, str], pets: Mapping[str, PreparedCase], folds: Folds
 ) -> dict[str, str]:
     """Which PET each MRI imitates, by case names.
 
@@ -154,7 +154,7 @@ def _digest(case: Case) -> str:
 
 
 def _write_pair(
-    case: Case, pet: Prepared, space: ModelSpace, folder: Path, style: Style, request: dict[str, Any]
+    case: Case, pet: PreparedCase, space: ModelSpace, folder: Path, style: Style, request: dict[str, Any]
 ) -> None:
     t1 = read_image(case.t1, kind="t1", series_uid=case.inputs.series)
     brain = case.inputs.mask
@@ -173,17 +173,20 @@ def _write_pair(
         DERIVED_FROM: pet.about["images"],
         "Request": request,
     }
-    with staged_folder(make_folder(folder), last=PET) as staging:
-        write_image(extraction.mask, staging / MASK, forms=t1.forms)
-        write_image(decode(made, encoded, extraction.mask), staging / PET, about, forms=t1.forms)
+    with staged_folder(make_folder(folder), last=STYLED_PET) as staging:
+        write_image(extraction.mask, staging / STYLED_MASK, forms=t1.forms)
+        write_image(decode(made, encoded, extraction.mask), staging / STYLED_PET, about, forms=t1.forms)
 
 
 def _is_there(folder: Path, request: dict[str, Any]) -> bool:
     try:
-        sidecar = json.loads(sidecar_path(folder / PET).read_text(encoding="utf-8"))
+        sidecar = json.loads(sidecar_path(folder / STYLED_PET).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
-    return all((folder / name).is_file() for name in (PET, MASK)) and sidecar.get("Request") == request
+    return (
+        all((folder / name).is_file() for name in (STYLED_PET, STYLED_MASK))
+        and sidecar.get("Request") == request
+    )
 
 
 def _name(style: Style) -> str:

@@ -16,7 +16,7 @@ from MRI2PETLib.evaluation.case import SCALE_FREE
 from MRI2PETLib.evaluation.cohort import Cohort
 from MRI2PETLib.evaluation.metrics import METRICS
 from MRI2PETLib.models.bundle import Bundle
-from MRI2PETLib.reports.page import Cell, Picture, Table, render
+from MRI2PETLib.reports.page import Cell, Picture, ReportTable, render
 from MRI2PETTrainingLib.dataset.manifest import Manifest
 from MRI2PETTrainingLib.folds import Folds
 from MRI2PETTrainingLib.run_folder import FoldResult, people_and_scans
@@ -102,7 +102,7 @@ def _not_beaten(cohort: Cohort, people: Sequence[Mapping[str, Any]]) -> list[str
     return [name for name, error in errors.items() if error is not None and not error > network]
 
 
-def _outcome(cohort: Cohort, people: Sequence[Mapping[str, Any]]) -> Table:
+def _outcome(cohort: Cohort, people: Sequence[Mapping[str, Any]]) -> ReportTable:
     rows: list[list[Cell]] = []
     for predictor in cohort.predictors:
         better = [
@@ -114,7 +114,7 @@ def _outcome(cohort: Cohort, people: Sequence[Mapping[str, Any]]) -> Table:
         means = (_mean(people, f"{predictor}: {metric}") for metric in _METRICS)
         rows.append([predictor, cohort.uses[predictor], *means, share])
     headings = [METRICS[name].heading for name in _METRICS]
-    return Table(
+    return ReportTable(
         ["predictor", "knows", *headings, "people better predicted by the network"],
         rows,
         "Mean over people, in the brain, each PET divided by its own mean there (scale-free)",
@@ -122,7 +122,7 @@ def _outcome(cohort: Cohort, people: Sequence[Mapping[str, Any]]) -> Table:
     )
 
 
-def _folds(manifest: Manifest, results: Sequence[FoldResult]) -> Table:
+def _folds(manifest: Manifest, results: Sequence[FoldResult]) -> ReportTable:
     by_name = {case.case: case for case in manifest.used}
     rows: list[list[Cell]] = []
     for result in results:
@@ -137,7 +137,7 @@ def _folds(manifest: Manifest, results: Sequence[FoldResult]) -> Table:
         epoch = f"{result.epoch + 1} of {result.cost['epochs']}"
         rows.append([*cells, epoch, chosen["val_nmse"], chosen["val_r"]])
     header = ["", "training", "validation", "test", "epoch kept", "validation 1 - R²", "validation r"]
-    return Table(header, rows, "Who was where; validation figures chose the epoch", lead=())
+    return ReportTable(header, rows, "Who was where; validation figures chose the epoch", lead=())
 
 
 def _curves(results: Sequence[FoldResult]) -> Picture:
@@ -169,7 +169,7 @@ def curves_png(histories: Mapping[str, Sequence[Mapping[str, float]]]) -> bytes:
     return buffer.getvalue()
 
 
-def _subjects(people: Sequence[Mapping[str, Any]]) -> Table:
+def _subjects(people: Sequence[Mapping[str, Any]]) -> ReportTable:
     columns = [key for key in people[0] if key == f"{NETWORK}: pearson_r" or key.endswith(": mse")]
     present = [c for c in columns if any(row[c] is not None for row in people)]
     rows: list[list[Cell]] = [
@@ -178,14 +178,14 @@ def _subjects(people: Sequence[Mapping[str, Any]]) -> Table:
     ]
     headings = (f"{name}: {METRICS[metric].heading}" for name, metric in (c.split(": ") for c in present))
     header = ["subject", "group", "fold", "scans", *headings]
-    return Table(header, rows, f"Scale-free, in the brain; all columns in {SUBJECTS}", lead=())
+    return ReportTable(header, rows, f"Scale-free, in the brain; all columns in {SUBJECTS}", lead=())
 
 
-def _cost(results: Sequence[FoldResult]) -> Table:
+def _cost(results: Sequence[FoldResult]) -> ReportTable:
     keys = ("device", "epochs", "seconds", "seconds_per_step", "seconds_per_case", "peak_memory_gb")
     rows: list[list[Cell]] = [[f"fold {r.fold.number}", *(r.cost.get(key) for key in keys)] for r in results]
     header = ["", "device", "epochs", "seconds", "s a step", "s a case and epoch", "peak memory (GB)"]
-    return Table(header, rows, "Training, with its validation", lead=())
+    return ReportTable(header, rows, "Training, with its validation", lead=())
 
 
 def _flat(content: Mapping[str, Any], name: str = "") -> dict[str, str]:

@@ -16,8 +16,8 @@ from MRI2PETTrainingLib.folds import Fold, Folds, read_folds
 from MRI2PETTrainingLib.presets import read_preset
 
 RUN, CASES, FOLDS, FOLD = "run.json", "cases.csv", "folds.json", "fold.json"
-CURVES, REPORT, ENSEMBLE = "metrics.csv", "report.html", "ensemble"
-CHECKPOINTS, PRESETS, BUNDLE = "checkpoints", "preset", "bundle"
+CURVES, RUN_REPORT, ENSEMBLE = "metrics.csv", "report.html", "ensemble"
+CHECKPOINTS, PRESET_FOLDER, BUNDLE = "checkpoints", "preset", "bundle"
 
 
 def fold_folder(run: Path, number: int) -> Path:
@@ -96,7 +96,7 @@ def read_run(run: Path) -> RunView:
         folds = None
     statuses = tuple(_status(run, fold) for fold in (folds.folds if folds else ()))
     finished = bool(statuses) and all(status.finished for status in statuses)
-    report, ensemble = run / REPORT, run / ENSEMBLE
+    report, ensemble = run / RUN_REPORT, run / ENSEMBLE
     return RunView(
         run,
         settings if isinstance(settings, dict) else {},
@@ -138,21 +138,21 @@ def _is_number(text: str | None) -> bool:
 
 # -- tables --------------------------------------------------------------------------------------------------
 
-Columns = dict[str, list[Any]]
+RunColumns = dict[str, list[Any]]
 # Columns of the table of cases that may be edited; the others follow from the files.
 EDITABLE = ("subject", "group", "genotype", "site", "donor", "exclude", "unit")
 _LISTED = ("case", "subject", "group", "genotype", "site", "donor", "unit", "exclude")
 _WORDS = {"ok": "", "warn": "noticed", "refuse": "cannot be used"}
 
 
-def case_columns(view: RunView) -> Columns:
+def case_columns(view: RunView) -> RunColumns:
     """The table of cases: whose they are, what was noticed, in which fold each is tested, and its files.
 
     ``site`` and ``donor`` are left out where nobody has any.
     """
     tested = {name: status.fold.number for status in view.folds for name in status.fold.test}
     rows = view.cases
-    columns: Columns = {}
+    columns: RunColumns = {}
     for name in _LISTED:
         values = [row.get(name, "") for row in rows]
         if name not in ("site", "donor") or any(values):
@@ -174,9 +174,9 @@ def people_and_scans(people: int, scans: int) -> str:
     return f"{first}, 1 scan" if scans == 1 else f"{first}, {scans} scans"
 
 
-def fold_columns(view: RunView) -> Columns:
+def fold_columns(view: RunView) -> RunColumns:
     """The table of folds: how far each is, its best validation, and who is where."""
-    columns: Columns = {"fold": [str(s.fold.number) for s in view.folds]}
+    columns: RunColumns = {"fold": [str(s.fold.number) for s in view.folds]}
     states, epochs, bests, errors, correlations = [], [], [], [], []
     for status in view.folds:
         best, done = status.best, len(status.curves)
@@ -235,6 +235,6 @@ def preset_of(view: RunView) -> str:
             return name
     except InputError:
         pass
-    path = view.run / PRESETS / f"{name or 'preset'}.json"
+    path = view.run / PRESET_FOLDER / f"{name or 'preset'}.json"
     path.parent.mkdir(exist_ok=True)
     return str(write_json(path, preset))

@@ -14,7 +14,7 @@ from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.core.progress import Reporter
 from MRI2PETLib.models.bundle import Bundle, read_bundle
 from MRI2PETLib.models.store import find_bundle
-from MRI2PETTrainingLib.dataset.cache import Prepared
+from MRI2PETTrainingLib.dataset.cache import PreparedCase
 from MRI2PETTrainingLib.folds import Fold, read_folds
 from MRI2PETTrainingLib.run_folder import BUNDLE, FOLDS, RUN, fold_folder
 
@@ -51,13 +51,13 @@ def describe(initial: str) -> str | dict[str, Any] | None:
     return {"run": str(Path(initial).resolve()), "folds": sums}
 
 
-def images_of(cases: Sequence[Prepared]) -> list[str]:
+def images_of(cases: Sequence[PreparedCase]) -> list[str]:
     """Checksums of the images that cases are made of, as a bundle's metadata keeps them."""
     return sorted({image for entry in cases for image in entry.about.get(IMAGES, ())})
 
 
 def check_unseen(
-    initial: str, folds: Sequence[Fold], prepared: Mapping[str, Prepared], reporter: Reporter
+    initial: str, folds: Sequence[Fold], prepared: Mapping[str, PreparedCase], reporter: Reporter
 ) -> None:
     """Refuse to start a fold from a model that was trained with an image of its test people.
 

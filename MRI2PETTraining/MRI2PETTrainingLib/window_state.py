@@ -31,7 +31,7 @@ class Window:
     common: WindowState
 
 
-def window(state: RunState, view: RunView | None, missing: str) -> Window:
+def training_window(state: RunState, view: RunView | None, missing: str) -> Window:
     """What to show.
 
     :param view: of the chosen run folder, ``None`` when there is none.

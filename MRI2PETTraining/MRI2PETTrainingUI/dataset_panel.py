@@ -7,7 +7,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from MRI2PETLib.models.store import list_bundles
-from MRI2PETLib.scene.tables import table_text
+from MRI2PETLib.scene.tables import node_text
 from MRI2PETTrainingLib.presets import preset_names, read_preset
 from MRI2PETTrainingLib.run_folder import summary
 from MRI2PETTrainingLib.scene.training import write_edited
@@ -110,5 +110,5 @@ class DatasetPanel:
                 )
 
     def _onCopy(self) -> None:
-        slicer.app.clipboard().setText(table_text(self._session.nodes.node("cases"), "\t"))
+        slicer.app.clipboard().setText(node_text(self._session.nodes.node("cases"), "\t"))
         slicer.util.showStatusMessage(_("The table is on the clipboard."), 3000)

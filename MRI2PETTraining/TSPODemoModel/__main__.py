@@ -5,8 +5,8 @@ from importlib import import_module
 
 from MRI2PETLib.cli import main
 
-COMMANDS = ("prepare", "train", "bundle", "gates", "ablation")
+RECIPE_COMMANDS = ("prepare", "train", "bundle", "gates", "ablation")
 
 if __name__ == "__main__":
-    modules = {name: import_module(f"TSPODemoModel.commands.{name}") for name in COMMANDS}
+    modules = {name: import_module(f"TSPODemoModel.commands.{name}") for name in RECIPE_COMMANDS}
     sys.exit(main(commands=modules, program="python -m TSPODemoModel"))

@@ -191,7 +191,7 @@ def _continued(values: np.ndarray, valid: np.ndarray) -> np.ndarray:
     return np.asarray(values[tuple(nearest)], np.float32)
 
 
-def correlation(a: np.ndarray, b: np.ndarray, where: np.ndarray) -> float:
+def correlation_in(a: np.ndarray, b: np.ndarray, where: np.ndarray) -> float:
     """Pearson r over ``where``."""
     return float(np.corrcoef(a[where], b[where])[0, 1])
 
@@ -210,7 +210,7 @@ def leave_one_out(donors: Sequence[Donor], tissue: np.ndarray) -> list[dict[str,
         model = _blur(tissue * tissue_correction(mean, tissue), MAP_FWHM_MM)
         where = template_brain() & (donor.values > _LEVEL)
         predictions = {"activity": model, "mean": mean, "tissue": alone}
-        r = {name: correlation(values, donor.values, where) for name, values in predictions.items()}
+        r = {name: correlation_in(values, donor.values, where) for name, values in predictions.items()}
         rows.append({"donor": donor.name, **r})
     return rows
 

@@ -40,7 +40,7 @@ _TISSUES = ("gm", "wm", "csf")
 
 
 @dataclass(frozen=True)
-class Anatomy:
+class PersonAnatomy:
     """A person on the 96^3 grid of 2 mm (arrays [k, j, i], see :data:`SOURCE_SPACE`).
 
     ``t1`` is float32 in the scanner's units, 0 outside ``mask`` (bool); ``gm``, ``wm``, ``csf`` are fractions
@@ -114,7 +114,7 @@ def find_t1s(folder: Path) -> dict[str, Path]:
     return t1s
 
 
-def prepare(
+def prepare_anatomies(
     t1s: dict[str, Path], cache: Path, workers: int, progress: ProgressCallback = no_progress
 ) -> dict[str, Path]:
     """Make what is missing in ``cache``: one file a person, whose path is returned for those that worked.
@@ -133,7 +133,7 @@ def prepare(
 
 
 def anatomy_file(cache: Path, subject: str) -> Path:
-    """Where :func:`prepare` keeps a person."""
+    """Where :func:`prepare_anatomies` keeps a person."""
     return cache / f"{subject}.v{VERSION}.npz"
 
 
@@ -143,14 +143,14 @@ def _prepare_one(job: tuple[str, Path, Path]) -> tuple[str, Path | None]:
     path = anatomy_file(cache, subject)
     if not path.is_file():
         try:
-            save_anatomy(make_anatomy(subject, source), path)
+            save_anatomy(make_person_anatomy(subject, source), path)
         except MRI2PETError as error:
             (cache / f"{subject}.txt").write_text(f"{source}: {error}\n", encoding="utf-8")
             return subject, None
     return subject, path
 
 
-def make_anatomy(subject: str, path: Path) -> Anatomy:
+def make_person_anatomy(subject: str, path: Path) -> PersonAnatomy:
     """Mask, align and segment one T1."""
     t1 = read_image(path, kind="t1").image
     extraction = extract_brain(t1)
@@ -164,9 +164,9 @@ def make_anatomy(subject: str, path: Path) -> Anatomy:
     corrected = sitk.GetArrayFromImage(flat) * inside
     displacement = _demons(corrected, inside, grid, affine)
     nothing = np.zeros(0, np.float32)
-    warp = Anatomy(subject, grid, values, inside > 0, nothing, nothing, nothing, displacement, affine)
+    warp = PersonAnatomy(subject, grid, values, inside > 0, nothing, nothing, nothing, displacement, affine)
     gm, wm, csf = _segment(corrected, warp)
-    return Anatomy(subject, grid, values, inside > 0, gm, wm, csf, displacement, affine)
+    return PersonAnatomy(subject, grid, values, inside > 0, gm, wm, csf, displacement, affine)
 
 
 def _matrix(transform: sitk.Transform) -> np.ndarray:
@@ -218,7 +218,7 @@ def _demons(t1: np.ndarray, inside: np.ndarray, grid: Grid, affine: np.ndarray) 
     return np.moveaxis(sitk.GetArrayFromImage(nodes), -1, 0).astype(np.float32)
 
 
-def _segment(t1: np.ndarray, warp: Anatomy) -> np.ndarray:
+def _segment(t1: np.ndarray, warp: PersonAnatomy) -> np.ndarray:
     """Tissue fractions [gm wm csf, k, j, i]: warped template maps times the likelihood of the intensity.
 
     Expectation maximisation of three Gaussians; in the deep nuclei (see :data:`_DEEP`) the likelihood has no
@@ -256,7 +256,7 @@ def _deep_nuclei() -> sitk.Image:
     return grid.image(np.clip(1.6 * weight, 0, 1).astype(np.float32))
 
 
-def save_anatomy(anatomy: Anatomy, path: Path) -> None:
+def save_anatomy(anatomy: PersonAnatomy, path: Path) -> None:
     """Write a compact file (about .6 MB): T1 in 16 bits, fractions in 8, displacement in .01 mm."""
     top = float(anatomy.t1.max())
     with atomic_path(path) as temporary:
@@ -274,7 +274,7 @@ def save_anatomy(anatomy: Anatomy, path: Path) -> None:
         )
 
 
-def load_anatomy(path: Path) -> Anatomy:
+def load_anatomy(path: Path) -> PersonAnatomy:
     """Read a file of :func:`save_anatomy`; the T1's units are arbitrary from then on."""
     with np.load(path, allow_pickle=False) as file:
         t1 = file["t1"].astype(np.float32)
@@ -283,11 +283,11 @@ def load_anatomy(path: Path) -> Anatomy:
         mask = np.unpackbits(file["mask"], count=t1.size).reshape(t1.shape) > 0
         gm, wm, csf = (file[name].astype(np.float32) / 255 for name in _TISSUES)
         displacement = file["displacement"].astype(np.float32) / 100
-        return Anatomy(str(file["subject"]), grid, t1, mask, gm, wm, csf, displacement, file["affine"])
+        return PersonAnatomy(str(file["subject"]), grid, t1, mask, gm, wm, csf, displacement, file["affine"])
 
 
 @dataclass(frozen=True)
-class Split:
+class PeopleSplit:
     """Who is used for what: sorted subject labels; no person is in two lists."""
 
     train: list[str]
@@ -298,7 +298,7 @@ class Split:
         return asdict(self)
 
 
-def split_people(subjects: Iterable[str], seed: int) -> Split:
+def split_people(subjects: Iterable[str], seed: int) -> PeopleSplit:
     """At least 12 people, or a quarter, for the test, 4 for validation, the rest for training.
 
     :raises InputError: for fewer than 24 people.
@@ -310,4 +310,4 @@ def split_people(subjects: Iterable[str], seed: int) -> Split:
     people.sort(key=lambda s: hashlib.sha256(f"{seed}:{s}".encode()).hexdigest())
     n_test = max(12, len(people) // 4)
     test, validation, train = people[:n_test], people[n_test : n_test + 4], people[n_test + 4 :]
-    return Split(sorted(train), sorted(validation), sorted(test))
+    return PeopleSplit(sorted(train), sorted(validation), sorted(test))

@@ -14,12 +14,12 @@ from MRI2PETLib.images.grid import RAS_AXES, Grid
 from MRI2PETLib.models.model_space import model_grid
 from MRI2PETLib.templates.icbm152 import load_template
 from TSPODemoModel.activity_model import OTHER_WEIGHT, tissue_activity
-from TSPODemoModel.anatomies import FIELD_SIZE, SOURCE_SPACE, Anatomy
+from TSPODemoModel.anatomies import FIELD_SIZE, SOURCE_SPACE, PersonAnatomy
 
 SMALLEST_GROUP, LARGEST_GROUP = 3, 24
 
 
-def average_anatomies(people: Sequence[Anatomy], n: int, seed: int) -> list[Anatomy]:
+def average_anatomies(people: Sequence[PersonAnatomy], n: int, seed: int) -> list[PersonAnatomy]:
     """``n`` averages of random groups of ``people``: 3 to 24 of them, small groups as often as large ones.
 
     They lie in MNI space, T1s scaled by their 99th percentile, and are used like people.
@@ -36,18 +36,20 @@ def average_anatomies(people: Sequence[Anatomy], n: int, seed: int) -> list[Anat
         mask = share > 0.5
         t1, gm, wm, csf = (np.divide(v, share, out=np.zeros_like(v), where=mask) for v in (t1, gm, wm, csf))
         nowhere = np.zeros((3, *(FIELD_SIZE,) * 3), np.float32)
-        averages.append(Anatomy(f"average-{number:02d}", grid, t1, mask, gm, wm, csf, nowhere, np.eye(4)))
+        averages.append(
+            PersonAnatomy(f"average-{number:02d}", grid, t1, mask, gm, wm, csf, nowhere, np.eye(4))
+        )
     return averages
 
 
-def tissue_of(person: Anatomy) -> np.ndarray:
+def tissue_of(person: PersonAnatomy) -> np.ndarray:
     """Activity of a person's tissue before any correction, 0 outside the brain: [k, j, i] on their grid."""
     tissue = tissue_activity(person.gm, person.wm, person.csf)
     other = np.clip(person.mask - person.gm - person.wm - person.csf, 0, 1)
     return np.asarray((tissue + OTHER_WEIGHT * other) * person.mask, np.float32)
 
 
-def mean_tissue(people: Sequence[Anatomy]) -> np.ndarray:
+def mean_tissue(people: Sequence[PersonAnatomy]) -> np.ndarray:
     """Mean of :func:`tissue_of` over ``people`` in MNI space: [k, j, i] on the template's grid, 0 where fewer
     than half of them have brain.
     """
@@ -60,7 +62,7 @@ def mean_tissue(people: Sequence[Anatomy]) -> np.ndarray:
     return np.divide(tissue, share, out=np.zeros_like(tissue), where=share > 0.5)
 
 
-def _in_mni(person: Anatomy, grid: Grid) -> np.ndarray:
+def _in_mni(person: PersonAnatomy, grid: Grid) -> np.ndarray:
     """Mask, T1 and tissue fractions x mask on an MNI grid: float16 [5, k, j, i]."""
     inside = person.mask.astype(np.float32)
     t1 = person.t1 / np.percentile(person.t1[person.mask], 99)

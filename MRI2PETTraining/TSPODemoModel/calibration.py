@@ -18,9 +18,9 @@ from MRI2PETLib.images.grid import resample
 from MRI2PETLib.models.bundle import Bundle
 from MRI2PETLib.templates.regions import built_in_parcellations
 from TSPODemoModel.activity_model import ActivityModel
-from TSPODemoModel.anatomies import Anatomy, cube_over
-from TSPODemoModel.held_out_people import Predictor
-from TSPODemoModel.simulated_pairs import AS_IS, load_people, make_pairs
+from TSPODemoModel.anatomies import PersonAnatomy, cube_over
+from TSPODemoModel.held_out_people import PredictFunction
+from TSPODemoModel.simulated_pairs import NO_VARIATION, load_people, make_pairs
 
 PARCELLATION = "paper21"
 ELSEWHERE = "elsewhere"
@@ -40,7 +40,7 @@ class Coverage:
 
 
 def calibrate(
-    predict: Predictor, size: int, model: ActivityModel, people: Sequence[Anatomy]
+    predict: PredictFunction, size: int, model: ActivityModel, people: Sequence[PersonAnatomy]
 ) -> dict[str, Any]:
     """Root mean square of truth minus prediction (SUVR) by region, for a bundle's metadata.
 
@@ -64,7 +64,7 @@ def calibrate(
 
 
 def coverage_of(
-    bundle: Bundle, predict: Predictor, model: ActivityModel, people: Sequence[Anatomy]
+    bundle: Bundle, predict: PredictFunction, model: ActivityModel, people: Sequence[PersonAnatomy]
 ) -> Coverage | None:
     """Measure the calibrated SD of a bundle on people who did not make it."""
     sd = bundle.metadata.get("uncertainty", {}).get("sd")
@@ -80,12 +80,12 @@ def coverage_of(
 
 
 def _residuals(
-    predict: Predictor, size: int, model: ActivityModel, people: Sequence[Anatomy]
+    predict: PredictFunction, size: int, model: ActivityModel, people: Sequence[PersonAnatomy]
 ) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
     """Truth minus prediction of each PET (SUVR), and where each region lies, [k, j, i]."""
     ready = load_people(people, model, size, torch.device("cpu"))
     for n, person in enumerate(people):
-        pairs = [make_pairs(ready, [n], _SEED + _DRAWS * n + draw, AS_IS) for draw in range(_DRAWS)]
+        pairs = [make_pairs(ready, [n], _SEED + _DRAWS * n + draw, NO_VARIATION) for draw in range(_DRAWS)]
         mask = pairs[0].mask[0, 0].numpy() > 0
         regions = _regions(person, size, mask)
         prediction = predict(pairs[0].source)[0, 0].numpy()
@@ -93,7 +93,7 @@ def _residuals(
             yield _SUVR * (pair.clean[0, 0].numpy() - prediction), regions
 
 
-def _regions(person: Anatomy, size: int, mask: np.ndarray) -> dict[str, np.ndarray]:
+def _regions(person: PersonAnatomy, size: int, mask: np.ndarray) -> dict[str, np.ndarray]:
     """Masks of the regions by name, and of the rest of the brain."""
     parcellation = next(p for p in built_in_parcellations() if p.name == PARCELLATION)
     image = resample(

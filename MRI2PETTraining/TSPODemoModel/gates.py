@@ -14,17 +14,17 @@ from MRI2PETLib.models.bundle import Bundle
 from MRI2PETLib.models.model_space import ModelSpace
 from TSPODemoModel import held_out_people, real_donors
 from TSPODemoModel.activity_model import ActivityModel, Donor, leave_one_out
-from TSPODemoModel.anatomies import Anatomy
+from TSPODemoModel.anatomies import PersonAnatomy
 from TSPODemoModel.calibration import Coverage, coverage_of
 from TSPODemoModel.held_out_people import (
     AFFINE,
     FIVE,
-    NETWORK,
+    NETWORK_ROW,
     ORACLE,
     UNWARPED,
     WARPED,
     Baselines,
-    Predictor,
+    PredictFunction,
     Row,
     mean_of,
 )
@@ -82,7 +82,7 @@ class Unseen:
 
 
 @dataclass(frozen=True)
-class Measured:
+class Measurements:
     """Everything that the card prints.
 
     :ivar people: who was measured.
@@ -115,7 +115,7 @@ def judge(
     path: dict[str, float],
 ) -> list[Gate]:
     """The gates G1 to G9 (there is no G5: the published error on min-max scale decides nothing)."""
-    limits, net = limits_of(space), table[NETWORK]
+    limits, net = limits_of(space), table[NETWORK_ROW]
     best = min(table[name].scale_free_mse for name in UNWARPED)
     warped = min(table[name].scale_free_mse for name in (AFFINE, WARPED))
     five, oracle = table[FIVE], table[ORACLE]
@@ -152,7 +152,7 @@ def judge(
     return gates
 
 
-def render(table: dict[str, Row], gates: Sequence[Gate]) -> str:
+def render_gates(table: dict[str, Row], gates: Sequence[Gate]) -> str:
     """Both tables as Markdown."""
     lines = [
         "| predictor | scale-free MSE | r, noisy target | SSIM, noise-free | own first | own best |",
@@ -165,7 +165,7 @@ def render(table: dict[str, Row], gates: Sequence[Gate]) -> str:
     ]
     lines += [
         "",
-        f"Mask: {held_out_people.MASK}.",
+        f"Mask: {held_out_people.T1_MASK}.",
         "",
         "| gate | what | measured | limit | |",
         "|---|---|---|---|---|",
@@ -182,7 +182,7 @@ def render_real(title: str, check: RealCheck) -> str:
     )
     return (
         f"{title}: r {check.r:.3f}; tissue weights alone {check.r_tissue:.3f}, training donors' mean "
-        f"{check.r_donors:.3f}: {check.share:.0%} of the way. Mask: {real_donors.MASK}. "
+        f"{check.r_donors:.3f}: {check.share:.0%} of the way. Mask: {real_donors.TEMPLATE_MASK}. "
         f"In {real_donors.INNER_MASK}: r {check.inner_r:.3f}, tissue weights {check.inner_tissue:.3f}, "
         f"donors' mean {check.inner_donors:.3f}. Smoothed with zeros around the brain as the real maps were; "
         f"smoothed inside the mask only, the prediction has r {check.r_normalised:.3f}.\n\n"
@@ -193,23 +193,23 @@ def render_real(title: str, check: RealCheck) -> str:
 def outcome(table: dict[str, Row], gates: Sequence[Gate]) -> dict[str, Any]:
     """What the bundle's metadata keeps."""
     return {
-        "where": held_out_people.MASK,
+        "where": held_out_people.T1_MASK,
         "table": {name: asdict(row) for name, row in table.items()},
         "gates": [asdict(gate) for gate in gates],
     }
 
 
-def measure(
+def measure_model(
     bundle: Bundle,
     model: ActivityModel,
-    training: Sequence[Anatomy],
-    held_out: Sequence[Anatomy],
+    training: Sequence[PersonAnatomy],
+    held_out: Sequence[PersonAnatomy],
     donors: Sequence[Donor],
     *,
     unseen: Unseen | None,
     t1s: dict[str, Path],
     progress: ProgressCallback = no_progress,
-) -> Measured:
+) -> Measurements:
     """Everything about a bundle.
 
     :param model: activity model of the ``donors``, with which the held-out pairs are made.
@@ -227,7 +227,7 @@ def measure(
     cavity = held_out_people.cavity_response(predict, size, model, held_out)
     progress(0.7, 1, "other versions of the same T1")
     path = path_agreement(bundle, t1s, [person.subject for person in held_out][:2])
-    return Measured(
+    return Measurements(
         people=[person.subject for person in held_out],
         baselines=baselines,
         table=table,
@@ -268,7 +268,7 @@ def unseen_donors(work: WorkFolder, held_out: Sequence[str]) -> Unseen | None:
 
 
 def compare_with_real(
-    predict: Predictor, space: ModelSpace, compared: Sequence[Donor], training: Sequence[Donor] | None
+    predict: PredictFunction, space: ModelSpace, compared: Sequence[Donor], training: Sequence[Donor] | None
 ) -> RealCheck:
     """Predict for the template's T1 and compare with the controls in ``compared``."""
     return real_donors.check_real(*real_donors.predict_template(predict, space), compared, training)

@@ -15,12 +15,12 @@ from MRI2PETLib.evaluation.compare import measure
 from MRI2PETLib.evaluation.scaling import smooth_in_mask
 from MRI2PETLib.evaluation.ssim import Windows, similarity
 from TSPODemoModel.activity_model import ActivityModel
-from TSPODemoModel.anatomies import Anatomy
+from TSPODemoModel.anatomies import PersonAnatomy
 from TSPODemoModel.simulated_pairs import (
-    AS_IS,
     EXPECTED,
     FIELD_MM,
     MEAN_PSF_MM,
+    NO_VARIATION,
     People,
     load_people,
     make_pairs,
@@ -29,19 +29,19 @@ from TSPODemoModel.simulated_pairs import (
 
 TEST_SEED = 10_000
 _REPEATS = 3  # pairs a person: other activity, other noise
-NETWORK, ORACLE, FIVE = "network", "anatomy oracle", "5 parameters: mean map, T1"
+NETWORK_ROW, ORACLE, FIVE = "network", "anatomy oracle", "5 parameters: mean map, T1"
 AFFINE, WARPED = "population map, affine", "population map, affine + demons"
 CUBIC = "cubic of T1 at the PET's resolution"
 UNWARPED = ("constant", "population mean, unregistered", CUBIC, FIVE)
-MASK = "brain mask of the T1 on the model's grid"
+T1_MASK = "brain mask of the T1 on the model's grid"
 _CAVITY_RADIUS_MM = 12.0
 _CAVITY_LEFT_MM = 35.0  # of the middle of the brain
 
 # What predicts: source to prediction, [1, 1, k, j, i] in the 0 to 1 of the model space.
-Predictor = Callable[[Tensor], Tensor]
+PredictFunction = Callable[[Tensor], Tensor]
 
 
-def mean_of(networks: Sequence[nn.Module]) -> Predictor:
+def mean_of(networks: Sequence[nn.Module]) -> PredictFunction:
     """The prediction of a model: that of its network, or the mean of an ensemble's."""
 
     def predict(source: Tensor) -> Tensor:
@@ -101,7 +101,8 @@ def _five(mean_map: np.ndarray, t1: np.ndarray) -> np.ndarray:
 def fit_baselines(people: People, target: str = "suvr-half") -> Baselines:
     """Fit to one pair of every training person; ``people`` on the CPU."""
     pairs = [
-        make_pairs(people, [n], TEST_SEED - 1 - n, AS_IS, target=target) for n in range(len(people.subjects))
+        make_pairs(people, [n], TEST_SEED - 1 - n, NO_VARIATION, target=target)
+        for n in range(len(people.subjects))
     ]
     t1s, targets, masks = (
         np.stack([getattr(p, name)[0, 0].numpy() for p in pairs]) for name in ("source", "target", "mask")
@@ -119,11 +120,11 @@ def fit_baselines(people: People, target: str = "suvr-half") -> Baselines:
 
 
 def table_of(
-    predict: Predictor,
+    predict: PredictFunction,
     size: int,
     model: ActivityModel,
     baselines: Baselines,
-    held_out: Sequence[Anatomy],
+    held_out: Sequence[PersonAnatomy],
     *,
     target: str = "suvr-half",
     progress: ProgressCallback = no_progress,
@@ -143,7 +144,7 @@ def table_of(
         expected = make_pairs(people, [n], TEST_SEED, EXPECTED)
         mask = expected.mask[0, 0].numpy() > 0
         output = predict(expected.source)[0, 0].numpy()
-        rows = {NETWORK: output, **baselines.predictions(expected.source[0, 0].numpy(), mask)}
+        rows = {NETWORK_ROW: output, **baselines.predictions(expected.source[0, 0].numpy(), mask)}
         rows |= {
             AFFINE: on_model_grid(anatomy.from_template(population, demons=False), size),
             WARPED: on_model_grid(anatomy.from_template(population), size),
@@ -155,7 +156,7 @@ def table_of(
         masks.append(mask)
         truths.append([])
         for repeat in range(_REPEATS):
-            pair = make_pairs(people, [n], TEST_SEED + _REPEATS * n + repeat, AS_IS, target=target)
+            pair = make_pairs(people, [n], TEST_SEED + _REPEATS * n + repeat, NO_VARIATION, target=target)
             truths[-1].append((pair.target[0, 0].numpy(), pair.clean[0, 0].numpy()))
     return {name: _row(name, predictions, truths, masks) for name in predictions[0]}
 
@@ -200,7 +201,9 @@ def _r(a: np.ndarray, b: np.ndarray, mask: np.ndarray) -> float:
     return measure(a, b, mask, ("pearson_r",))["pearson_r"].value or 0.0
 
 
-def cavity_response(predict: Predictor, size: int, model: ActivityModel, people: Sequence[Anatomy]) -> float:
+def cavity_response(
+    predict: PredictFunction, size: int, model: ActivityModel, people: Sequence[PersonAnatomy]
+) -> float:
     """How much of the missing uptake a model leaves out where the T1 shows a cavity: mean over ``people``.
 
     The change of the prediction in the cavity over the true change: 0 where the model does not follow the
@@ -219,7 +222,7 @@ def cavity_response(predict: Predictor, size: int, model: ActivityModel, people:
     return float(np.mean(shares))
 
 
-def with_cavity(person: Anatomy) -> tuple[Anatomy, np.ndarray]:
+def with_cavity(person: PersonAnatomy) -> tuple[PersonAnatomy, np.ndarray]:
     """A person with a ball of CSF of 12 mm radius in the left half of the brain, and where it lies.
 
     T1 and tissue change together, as after an old infarction.

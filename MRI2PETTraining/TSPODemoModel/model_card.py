@@ -11,7 +11,7 @@ from MRI2PETLib.models.model_space import ModelSpace
 from MRI2PETLib.synthesis.pipeline import software_versions
 from MRI2PETTrainingLib.warm_start import IMAGES
 from TSPODemoModel import gates, real_donors
-from TSPODemoModel.gates import Gate, Measured
+from TSPODemoModel.gates import Gate, Measurements
 from TSPODemoModel.training import Trained
 from TSPODemoModel.work_folder import WorkFolder
 
@@ -71,7 +71,7 @@ def metadata(
     }
 
 
-def write_figures(bundle: Bundle, measured: Measured, looks: Sequence[str]) -> Bundle:
+def write_figures(bundle: Bundle, measured: Measurements, looks: Sequence[str]) -> Bundle:
     """Put the figures of the test people into a bundle's metadata and card; the weights stay.
 
     :param looks: models that have been measured on these people, this one included.
@@ -84,7 +84,7 @@ def write_figures(bundle: Bundle, measured: Measured, looks: Sequence[str]) -> B
     return save_bundle(bundle.folder, network, content, card(content, measured, looks))
 
 
-def _figures(measured: Measured, looks: Sequence[str]) -> dict[str, Any]:
+def _figures(measured: Measurements, looks: Sequence[str]) -> dict[str, Any]:
     return {
         "people": len(measured.people),
         "models_measured_on_them": list(looks),
@@ -103,13 +103,13 @@ def _figures(measured: Measured, looks: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def figures(measured: Measured) -> str:
+def figures(measured: Measurements) -> str:
     """All tables of a measurement, Markdown."""
-    parts = [gates.render(measured.table, measured.gates), _coverage(measured), _path(measured.path)]
+    parts = [gates.render_gates(measured.table, measured.gates), _coverage(measured), _path(measured.path)]
     return "\n\n".join([*parts, _against_real(measured)])
 
 
-def card(content: Mapping[str, Any], measured: Measured, looks: Sequence[str]) -> str:
+def card(content: Mapping[str, Any], measured: Measurements, looks: Sequence[str]) -> str:
     """The model card (Markdown) from a bundle's metadata and its figures."""
     space = ModelSpace.from_dict(content["model_space"])
     people, training = content["split"]["people"], content["training"]
@@ -135,7 +135,7 @@ It holds no detail finer than that.{_members(training["members"])}
 {len(measured.people)} people whose T1s chose nothing: not trained with, not used to decide how long to train.
 Each as recorded (no deformation), with three simulated PETs. {_failed(measured.gates)}{_looks(looks)}
 
-{gates.render(measured.table, measured.gates)}
+{gates.render_gates(measured.table, measured.gates)}
 
 Scale-free MSE is MSE / mean^2 against the noisy target; SSIM has a range of 2 SUVR and windows of 7 voxels.
 *Own first*: people whose PET is closer (r, in the overlap of the masks) to the prediction from their own T1
@@ -155,7 +155,7 @@ The network predicts for the ICBM 152 T1 (not in the training), smoothed by 6 mm
 {_against_real(measured)}
 
 The activity map without a network, leaving one donor out. Each map is made from the controls only, so no
-patient is ever in it. r in the {real_donors.MASK} of the donor left out:
+patient is ever in it. r in the {real_donors.TEMPLATE_MASK} of the donor left out:
 
 | left out | activity map | mean of the other controls | tissue weights alone |
 |---|---|---|---|
@@ -234,7 +234,7 @@ def _stages(members: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
     return "\n".join(lines)
 
 
-def _coverage(measured: Measured) -> str:
+def _coverage(measured: Measurements) -> str:
     if measured.coverage is None:
         return "The bundle states no SD of its error."
     coverage = measured.coverage
@@ -255,7 +255,7 @@ def _failed(judged: Sequence[Gate]) -> str:
     )
 
 
-def _against_real(measured: Measured) -> str:
+def _against_real(measured: Measurements) -> str:
     own = gates.render_real(_OWN_DONORS, measured.own_donors)
     unseen = measured.unseen
     if unseen is None:

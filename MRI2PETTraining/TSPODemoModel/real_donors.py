@@ -19,22 +19,22 @@ from TSPODemoModel.activity_model import (
     MAP_FWHM_MM,
     ActivityModel,
     Donor,
-    correlation,
+    correlation_in,
     mean_map,
     template_brain,
     template_image,
     template_tissue,
 )
-from TSPODemoModel.anatomies import Anatomy
-from TSPODemoModel.held_out_people import Predictor
+from TSPODemoModel.anatomies import PersonAnatomy
+from TSPODemoModel.held_out_people import PredictFunction
 from TSPODemoModel.simulated_pairs import EXPECTED, load_people, make_pairs
 
 OUTPUT_FWHM_MM = 6.0
-MASK = "template (nilearn MNI) brain mask where the real mean exceeds .2 of its brain mean"
+TEMPLATE_MASK = "template (nilearn MNI) brain mask where the real mean exceeds .2 of its brain mean"
 # How fast an image falls off at the brain's edge makes much of an r in the whole mask.
 INNER_MASK = "the same, 8 mm and more from its edge"
 _INNER_VOXELS = 4
-REGIONS = {
+DONOR_REGIONS = {
     "thalamus": "thalamus",
     "caudate": "caudate",
     "putamen": "putamen",
@@ -74,7 +74,7 @@ class RealCheck:
         return max(abs(self.ratios[name] - self.real_ratios[name]) for name in self.ratios)
 
 
-def predict_template(predict: Predictor, space: ModelSpace) -> tuple[np.ndarray, np.ndarray]:
+def predict_template(predict: PredictFunction, space: ModelSpace) -> tuple[np.ndarray, np.ndarray]:
     """A model's prediction for the ICBM 152 T1, smoothed by 6 mm: [k, j, i] on its grid.
 
     With zeros around the brain, as the real maps were smoothed, and with nothing but the brain.
@@ -86,7 +86,7 @@ def predict_template(predict: Predictor, space: ModelSpace) -> tuple[np.ndarray,
 
 
 def predict_people(
-    predict: Predictor, size: int, people: Sequence[Anatomy], model: ActivityModel
+    predict: PredictFunction, size: int, people: Sequence[PersonAnatomy], model: ActivityModel
 ) -> tuple[np.ndarray, np.ndarray]:
     """As :func:`predict_template`, for people's own T1s: predictions brought to MNI by demons, averaged."""
     ready = load_people(people, model, size, torch.device("cpu"))
@@ -130,7 +130,7 @@ def check_real(
     def r_of(values: np.ndarray | None, mask: np.ndarray) -> float:
         """Mean r over the targets; ``None`` stands for the donors' mean."""
         pairs = [(others if values is None else values, target) for target, others in targets]
-        return float(np.mean([correlation(a, b, mask) for a, b in pairs]))
+        return float(np.mean([correlation_in(a, b, mask) for a, b in pairs]))
 
     r, r_tissue, r_donors = r_of(predicted, where), r_of(tissue, where), r_of(None, where)
     return RealCheck(
@@ -159,4 +159,4 @@ def region_ratios(values: np.ndarray) -> dict[str, float]:
         return float(values[np.isin(labels, chosen) & template_brain()].mean())
 
     cortex = mean(_CORTEX)
-    return {name: mean(region) / cortex for name, region in REGIONS.items()}
+    return {name: mean(region) / cortex for name, region in DONOR_REGIONS.items()}

@@ -13,7 +13,7 @@ from MRI2PETLib.images.io import read_image
 from MRI2PETLib.models.bundle import Bundle
 from MRI2PETLib.simulation import simulate_subject
 from MRI2PETLib.synthesis.pipeline import synthesize
-from TSPODemoModel.activity_model import correlation
+from TSPODemoModel.activity_model import correlation_in
 
 _HEAD_SEED = 20_000  # of the simulated whole head
 
@@ -55,4 +55,4 @@ def _agreement(bundle: Bundle, t1: sitk.Image, other: sitk.Image) -> float:
     moved = resample(second.pet, Grid.of(t1))
     mask = resample(second.mask, Grid.of(t1), interpolator=sitk.sitkNearestNeighbor)
     a, b, m, n = (sitk.GetArrayViewFromImage(i) for i in (first.pet, moved, first.mask, mask))
-    return correlation(a, b, (m > 0) & (n > 0))
+    return correlation_in(a, b, (m > 0) & (n > 0))

@@ -19,15 +19,15 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from MRI2PETLib.images.grid import FWHM_PER_SIGMA
+from MRI2PETLib.simulation.scanner import NOISE_FWHM_MM
 from MRI2PETLib.templates.icbm152 import load_template
 from TSPODemoModel.activity_model import ActivityModel
-from TSPODemoModel.anatomies import SOURCE_SPACE, Anatomy
+from TSPODemoModel.anatomies import SOURCE_SPACE, PersonAnatomy
 from TSPODemoModel.average_anatomies import tissue_of
 
 _SMOOTH_SIZE = 48  # voxels an axis of the smooth fields (4 mm)
 _SOURCE_MM = SOURCE_SPACE.spacings_mm[0]
 FIELD_MM = SOURCE_SPACE.size[0] * _SOURCE_MM
-NOISE_FWHM_MM = 3.5
 MEAN_PSF_MM = 5.4  # of the draws below: what the anatomy oracle is blurred by
 # Mean and SD of the in-brain mean after min-max scaling in Table 2 of Ferrante et al. 2025: hot vessels and
 # sinuses, which this simulation has not, set that scale.
@@ -45,7 +45,7 @@ class Variation:
 
 
 # Real anatomy and the person's own T1 as they are: only the PET is drawn, or nothing at all.
-AS_IS = Variation(shape=False, contrast=False)
+NO_VARIATION = Variation(shape=False, contrast=False)
 EXPECTED = Variation(shape=False, contrast=False, activity=False, scanner=False)
 
 
@@ -69,7 +69,7 @@ class People:
 
 
 @dataclass(frozen=True)
-class Pairs:
+class PairBatch:
     """``source``, ``mask``, ``target`` as a model sees them, ``clean`` (the target without noise): float32
     [batch, 1, k, j, i].
     """
@@ -81,7 +81,7 @@ class Pairs:
 
 
 def load_people(
-    anatomies: Sequence[Anatomy], model: ActivityModel, size: int, device: torch.device
+    anatomies: Sequence[PersonAnatomy], model: ActivityModel, size: int, device: torch.device
 ) -> People:
     """Put people on the device for a model of ``size`` voxels an axis."""
     spacing_mm = FIELD_MM / size
@@ -116,7 +116,7 @@ def on_model_grid(volume: np.ndarray, size: int) -> np.ndarray:
     return F.grid_sample(blurred, where, align_corners=False)[0, 0].numpy()
 
 
-def template_positions(anatomy: Anatomy, size: int) -> Tensor:
+def template_positions(anatomy: PersonAnatomy, size: int) -> Tensor:
     """Where the person's voxels lie in the template's volume: [1, k, j, i, 3] (x y z, -1..1)."""
     spacing = anatomy.grid.spacing_mm[0] * anatomy.grid.size[0] / size
     shift = (spacing - anatomy.grid.spacing_mm[0]) / 2
@@ -149,7 +149,7 @@ def make_pairs(
     variation: Variation | None = None,
     *,
     target: str = "suvr-half",
-) -> Pairs:
+) -> PairBatch:
     """Pairs of the people with the indices ``chosen``. The same arguments give the same pairs on a device.
 
     :param target: ``suvr-half`` or ``minmax``, see :class:`MRI2PETLib.models.model_space.ModelSpace`.
@@ -167,7 +167,7 @@ def make_pairs(
     t1 = torch.where(mask > 0, sharp[:, 0:1] / sharp[:, 1:2].clamp(min=0.5), 0)
     source = _normalised(_contrast(draw, t1, mask, people.spacing_mm, variation), mask)
     clean, noisy = _scan(draw, sharp[:, 2:3] * log_activity.exp(), people.spacing_mm, variation)
-    return Pairs(source, *_scaled(draw, noisy, clean, mask, target))
+    return PairBatch(source, *_scaled(draw, noisy, clean, mask, target))
 
 
 class _Draw:

@@ -31,9 +31,9 @@ from MRI2PETTrainingLib.batches import Batch
 from MRI2PETTrainingLib.checkpoints import save_weights
 from MRI2PETTrainingLib.fit import Fitted, Hardware, fit
 from MRI2PETTrainingLib.presets import Augmentation, Preset, read_preset
-from TSPODemoModel.simulated_pairs import AS_IS, FIELD_MM, People, make_pairs
+from TSPODemoModel.simulated_pairs import FIELD_MM, NO_VARIATION, People, make_pairs
 
-STAGE, WEIGHTS = "stage.json", "network.safetensors"
+STAGE, STAGE_WEIGHTS = "stage.json", "network.safetensors"
 VALIDATION_SEED = 5_000
 _VALIDATION_DRAWS = 3  # pairs a validation person: other activity
 _LEAST_GAIN = 0.005  # of a further cycle, relative to the validation error before it
@@ -142,7 +142,7 @@ class ValidationPairs:
     def __getitem__(self, key: tuple[int, int]) -> Batch:
         _, index = key
         person = index // _VALIDATION_DRAWS
-        pairs = make_pairs(self._people, [person], VALIDATION_SEED + index, AS_IS, target=self._target)
+        pairs = make_pairs(self._people, [person], VALIDATION_SEED + index, NO_VARIATION, target=self._target)
         return {"source": pairs.source[0], "target": pairs.clean[0], "mask": pairs.mask[0]}
 
 
@@ -252,7 +252,7 @@ def _train_stage(
     settings = json.loads(json.dumps({**stage.to_dict(), "seed": seed, **about}))
     earlier = _earlier_result(folder / STAGE, settings)
     if earlier is not None:
-        return Trained(stage, _read_network(folder / WEIGHTS), **earlier)
+        return Trained(stage, _read_network(folder / STAGE_WEIGHTS), **earlier)
     people, validation = load(stage)
     write_json(make_folder(folder) / STAGE, {"settings": settings})
     fitted = fit(
@@ -266,7 +266,7 @@ def _train_stage(
         label=stage.preset.name,
         progress=progress,
     )
-    save_weights(fitted.network, folder / WEIGHTS)
+    save_weights(fitted.network, folder / STAGE_WEIGHTS)
     result = _result(fitted)
     write_json(folder / STAGE, {"settings": settings, "result": result})
     return Trained(stage, fitted.network, **result)

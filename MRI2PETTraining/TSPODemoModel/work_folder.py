@@ -30,12 +30,12 @@ from MRI2PETLib.images.io import read_image
 from TSPODemoModel.activity_model import ActivityModel, Donor, build_activity, read_donors, training_donors
 from TSPODemoModel.anatomies import (
     VERSION,
-    Anatomy,
-    Split,
+    PeopleSplit,
+    PersonAnatomy,
     anatomy_file,
     find_t1s,
     load_anatomy,
-    prepare,
+    prepare_anatomies,
     split_people,
 )
 from TSPODemoModel.average_anatomies import average_anatomies, mean_tissue
@@ -60,11 +60,11 @@ class WorkFolder:
     folder: Path
     t1s: dict[str, Path]
     anatomies: dict[str, Path]
-    split: Split
+    split: PeopleSplit
     donors: list[Donor]
     tissue: np.ndarray
 
-    def people(self, subjects: Sequence[str]) -> list[Anatomy]:
+    def people(self, subjects: Sequence[str]) -> list[PersonAnatomy]:
         return [load_anatomy(self.anatomies[subject]) for subject in subjects]
 
     def activity(self, donors: Sequence[Donor]) -> ActivityModel:
@@ -94,11 +94,11 @@ class WorkFolder:
         from TSPODemoModel.simulated_pairs import load_people
 
         @cache
-        def material() -> tuple[ActivityModel, list[Anatomy], list[Anatomy]]:
+        def material() -> tuple[ActivityModel, list[PersonAnatomy], list[PersonAnatomy]]:
             return self.activity(donors), self.people(self.split.train), self.people(self.split.validation)
 
         @cache
-        def averages(count: int) -> list[Anatomy]:
+        def averages(count: int) -> list[PersonAnatomy]:
             return average_anatomies(material()[1], count, SEED)
 
         def load(stage: Stage) -> tuple[People, People]:
@@ -118,7 +118,7 @@ def prepare_work_folder(folder: Path, t1s: Path, maps: Path, workers: int, repor
     """
     t1_paths = find_t1s(t1s)
     donors = read_donors(maps)
-    prepared = prepare(t1_paths, folder / ANATOMIES, workers, reporter.progress)
+    prepared = prepare_anatomies(t1_paths, folder / ANATOMIES, workers, reporter.progress)
     for subject in sorted(set(t1_paths) - set(prepared)):
         reporter.warning(f"{subject} is left out, see {folder / ANATOMIES / subject}.txt")
     split = split_people(prepared, SEED)
@@ -150,7 +150,7 @@ def open_work_folder(folder: Path) -> WorkFolder:
     if not path.is_file():
         raise InputError(f"{folder} is no prepared work folder.", "Begin with `prepare`.")
     content = json.loads(path.read_text(encoding="utf-8"))
-    split = Split(**content["people"])
+    split = PeopleSplit(**content["people"])
     people = [*split.train, *split.validation, *split.test]
     anatomies = {subject: anatomy_file(folder / ANATOMIES, subject) for subject in people}
     tissue = folder / TISSUE
@@ -161,7 +161,7 @@ def open_work_folder(folder: Path) -> WorkFolder:
     return WorkFolder(folder, find_t1s(Path(content["t1"])), anatomies, split, donors, mean)
 
 
-def check_unseen(bundle: Bundle, people: Sequence[str]) -> None:
+def check_held_out(bundle: Bundle, people: Sequence[str]) -> None:
     """Refuse to measure a model on people whom it was trained with.
 
     :raises InputError: naming the first of them.

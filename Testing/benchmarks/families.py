@@ -35,7 +35,7 @@ from MRI2PETLib.models import get_family
 from MRI2PETLib.models.model_space import ModelSpace, encode_pair
 from MRI2PETLib.preprocessing.brain_mask import extract_brain
 from MRI2PETLib.simulation import simulate_subject
-from MRI2PETTrainingLib.dataset.cache import ARRAYS, Prepared
+from MRI2PETTrainingLib.dataset.cache import ARRAYS, PreparedCase
 from MRI2PETTrainingLib.dataset.manifest import TrainingCase
 from MRI2PETTrainingLib.fit import Hardware, fit_fold
 from MRI2PETTrainingLib.presets import Augmentation, Preset, read_preset
@@ -89,7 +89,7 @@ def preset_of(base: str, changes: dict[str, Any], epochs: int) -> Preset:
     )
 
 
-def person(seed: int, folder: Path) -> Prepared:
+def person(seed: int, folder: Path) -> PreparedCase:
     """Source, target, mask and noise-free target of one person, kept on disk."""
     entry = folder / f"{seed:04d}"
     if not (entry / ARRAYS).is_file():
@@ -101,14 +101,14 @@ def person(seed: int, folder: Path) -> Prepared:
         np.save(entry / "clean.npy", clean)
         np.save(entry / ARRAYS, np.stack([encoded.source, target, encoded.mask]).astype(np.float16))
     case = TrainingCase(str(seed), str(seed), entry / "T1", entry / "PET")
-    return Prepared(case, entry, {"findings": [], "template_to_t1_lps": None})
+    return PreparedCase(case, entry, {"findings": [], "template_to_t1_lps": None})
 
 
-def volumes(case: Prepared) -> np.ndarray:
+def volumes(case: PreparedCase) -> np.ndarray:
     return np.array(case.arrays(), dtype=np.float32)
 
 
-def trained(folder: Path, preset: Preset, people: Sequence[Prepared]) -> dict[str, Any]:
+def trained(folder: Path, preset: Preset, people: Sequence[PreparedCase]) -> dict[str, Any]:
     """Train once; the weights stay in ``folder``."""
     if not (folder / "training.json").is_file():
         started = time.process_time()
@@ -161,7 +161,7 @@ def in_own_process(*arguments: Any) -> Any:
         return pool.submit(predict_all, *arguments).result()
 
 
-def closeness(predicted: Sequence[np.ndarray], people: Sequence[Prepared]) -> dict[str, Any]:
+def closeness(predicted: Sequence[np.ndarray], people: Sequence[PreparedCase]) -> dict[str, Any]:
     """Mean and SD over people of r, MSE of images divided by their means, and SSIM."""
     rows = []
     for image, case in zip(predicted, people):
@@ -176,7 +176,7 @@ def closeness(predicted: Sequence[np.ndarray], people: Sequence[Prepared]) -> di
 
 
 def uncertainty(
-    means: Sequence[np.ndarray], sds: Sequence[np.ndarray | None], people: Sequence[Prepared]
+    means: Sequence[np.ndarray], sds: Sequence[np.ndarray | None], people: Sequence[PreparedCase]
 ) -> float | None:
     """Mean over people of r between the SD of the samples and the absolute error, voxel by voxel."""
     rows = []
@@ -187,7 +187,7 @@ def uncertainty(
     return float(np.mean(rows)) if rows else None  # type: ignore[arg-type]
 
 
-def anatomy_null(case: Prepared) -> np.ndarray:
+def anatomy_null(case: PreparedCase) -> np.ndarray:
     """The population's activity map placed over a person by an affine, in model space; kept on disk."""
     path = case.folder / "null.npy"
     if not path.is_file():
@@ -202,7 +202,7 @@ def anatomy_null(case: Prepared) -> np.ndarray:
     return np.load(path)
 
 
-def baselines(train: Sequence[Prepared], test: Sequence[Prepared]) -> dict[str, Any]:
+def baselines(train: Sequence[PreparedCase], test: Sequence[PreparedCase]) -> dict[str, Any]:
     """What needs no network, and what no method can exceed."""
     t1, pet, mask = (np.stack([volumes(case)[n] for case in train]) for n in range(3))
     inside = mask > 0
@@ -217,7 +217,9 @@ def baselines(train: Sequence[Prepared], test: Sequence[Prepared]) -> dict[str, 
     return {name: closeness(images, test) for name, images in predicted.items()}
 
 
-def measure_model(folder: Path, name: str, train: Sequence[Prepared], test: Sequence[Prepared]) -> None:
+def measure_model(
+    folder: Path, name: str, train: Sequence[PreparedCase], test: Sequence[PreparedCase]
+) -> None:
     base, changes, epochs, measured = MODELS[name]
     preset = preset_of(base, changes, epochs)
     training = trained(folder, preset, train)

@@ -96,15 +96,15 @@ def training(variant: str, size: int, device: str) -> Callable[[], None]:
 def loading(size: int, folder: Path) -> Callable[[], None]:
     """A function that makes one training batch of one volume, as a training with the default preset does:
     read from the cache, turned, scaled, shifted, noise added."""
-    from MRI2PETTrainingLib.batches import Pairs, loader
-    from MRI2PETTrainingLib.dataset.cache import ARRAYS, Prepared
+    from MRI2PETTrainingLib.batches import CasePairs, loader
+    from MRI2PETTrainingLib.dataset.cache import ARRAYS, PreparedCase
     from MRI2PETTrainingLib.presets import default_preset, read_preset
 
     generator = np.random.default_rng(0)
     np.save(folder / ARRAYS, generator.random((3, size, size, size), dtype=np.float32).astype(np.float16))
     augmentation = read_preset(default_preset("unet")).augmentation
-    cases = [Prepared(None, folder, {})]  # type: ignore[arg-type]
-    batches = loader(Pairs(cases, augmentation, 0), seed=0, batch_size=1, shuffle=True)
+    cases = [PreparedCase(None, folder, {})]  # type: ignore[arg-type]
+    batches = loader(CasePairs(cases, augmentation, 0), seed=0, batch_size=1, shuffle=True)
 
     def run() -> None:
         for _ in batches:

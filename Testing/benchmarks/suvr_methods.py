@@ -29,7 +29,7 @@ from MRI2PETLib.images.io import write_image
 from MRI2PETLib.models import get_family
 from MRI2PETLib.models.bundle import Bundle, read_bundle, save_bundle
 from MRI2PETLib.models.model_space import ModelSpace, encode_pair
-from MRI2PETLib.models.objective import NETWORK
+from MRI2PETLib.models.objective import NETWORK_STATE
 from MRI2PETLib.preprocessing.brain_mask import extract_brain
 from MRI2PETLib.preprocessing.pet_template import built_in_pet_template, read_pet_template
 from MRI2PETLib.reports.suvr_files import write_suvr
@@ -121,7 +121,7 @@ def train(folder: Path, tracer: str, count: int, steps: int) -> tuple[Bundle, si
         left = 0.5 * (1 + np.cos(np.pi * step / steps))
         source, target, mask = pairs[np.random.default_rng([step]).integers(count)]
         for part, loss in objective.losses(network, source, target, mask):
-            optimiser = optimisers[part == NETWORK]
+            optimiser = optimisers[part == NETWORK_STATE]
             optimiser.param_groups[0]["lr"] = LEARNING_RATE * max(0.01, left)
             optimiser.zero_grad()
             loss.backward()

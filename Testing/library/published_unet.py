@@ -16,7 +16,7 @@ from MRI2PETLib.models.unet import (
     DepthwiseSeparableConv3d,
     Downsample,
     ResidualBlock,
-    Stage,
+    ResidualStage,
     TSPOUNet,
     Upsample,
 )
@@ -51,7 +51,7 @@ def attend(block: AttentionBlock, x: Tensor) -> Tensor:
 def published_forward(network: TSPOUNet, x: Tensor) -> Tensor:
     """The published function of [batch, 1, k, j, i]; axes must be multiples of 8."""
 
-    def stage(block: Stage, h: Tensor) -> Tensor:
+    def stage(block: ResidualStage, h: Tensor) -> Tensor:
         h = residual(block.res, h)
         return attend(block.attn, h) if isinstance(block.attn, AttentionBlock) else h
 

@@ -17,8 +17,7 @@ from MRI2PETLib.core.errors import Cancelled, DependencyError, InputError, MRI2P
 from MRI2PETLib.core.findings import Verdict
 from MRI2PETLib.images.grid import Grid, resample
 from MRI2PETLib.images.io import same_grid
-from MRI2PETLib.preprocessing import brain_extractors as extractors
-from MRI2PETLib.preprocessing import fit_quality as quality
+from MRI2PETLib.preprocessing import brain_extractors, fit_quality
 from MRI2PETLib.preprocessing.brain_mask import BrainExtraction, extract_brain
 from MRI2PETLib.preprocessing.mask_refinement import refine_mask
 from MRI2PETLib.preprocessing.stripped_brain import stripped_mask
@@ -196,10 +195,10 @@ def test_refinement_without_a_core_raises() -> None:
 
 
 def test_verdict_thresholds() -> None:
-    fit = quality.TemplateFit(sitk.AffineTransform(3), 0.40, 0.55, (1.0, 0.95, 0.9), 1.0)
+    fit = fit_quality.TemplateFit(sitk.AffineTransform(3), 0.40, 0.55, (1.0, 0.95, 0.9), 1.0)
 
-    def level(source: quality.MaskSource = "image", **changes: object) -> str:
-        findings = quality.judge_fit(replace(fit, **changes), source)  # type: ignore[arg-type]
+    def level(source: fit_quality.MaskSource = "image", **changes: object) -> str:
+        findings = fit_quality.judge_fit(replace(fit, **changes), source)  # type: ignore[arg-type]
         return Verdict(findings).level
 
     assert level() == "ok"
@@ -217,7 +216,7 @@ def test_verdict_thresholds() -> None:
 
 def test_backends_that_are_missing_say_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    states = extractors.available_backends()
+    states = brain_extractors.available_backends()
     assert states["template"] == "ready"
     assert "not installed" in states["hd-bet"] and "not installed" in states["synthstrip"]
     with pytest.raises(DependencyError) as caught:
@@ -248,10 +247,10 @@ def test_hd_bet_needs_its_weights_and_runs_as_a_child(
     )
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(Path, "home", lambda: tmp_path)
-    assert "weights missing" in extractors.available_backends()["hd-bet"]
+    assert "weights missing" in brain_extractors.available_backends()["hd-bet"]
     with pytest.raises(DependencyError):
-        extractors.run_backend("hd-bet", _head().t1)
-    weights = extractors.BACKENDS["hd-bet"].weights("hd-bet")
+        brain_extractors.run_backend("hd-bet", _head().t1)
+    weights = brain_extractors.BACKENDS["hd-bet"].weights("hd-bet")
     assert weights is not None
     weights.parent.mkdir(parents=True)
     weights.touch()
@@ -266,7 +265,7 @@ def test_failing_or_cancelled_backend(monkeypatch: pytest.MonkeyPatch, tmp_path:
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("FREESURFER_HOME", raising=False)
     with pytest.raises(MRI2PETError, match="exit code 1") as caught:
-        extractors.run_backend("synthstrip", _stripped())
+        brain_extractors.run_backend("synthstrip", _stripped())
     assert "no memory left" in caught.value.hint
 
     _fake_program(tmp_path, "mri_synthstrip", "import time\ntime.sleep(60)")
@@ -275,7 +274,7 @@ def test_failing_or_cancelled_backend(monkeypatch: pytest.MonkeyPatch, tmp_path:
         raise Cancelled("Cancelled.")
 
     with pytest.raises(Cancelled):
-        extractors.run_backend("synthstrip", _stripped(), progress=stop)
+        brain_extractors.run_backend("synthstrip", _stripped(), progress=stop)
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,7 @@ import torch
 
 from bundles import tiny_bundle, tiny_metadata
 from MRI2PETLib.core.errors import BundleError
-from MRI2PETLib.models import store as model_store
-from MRI2PETLib.models import unet
+from MRI2PETLib.models import store, unet
 from MRI2PETLib.models.bundle import METADATA, WEIGHTS, read_bundle, save_bundle
 
 
@@ -130,16 +129,16 @@ def test_metadata_that_is_not_a_json_object_is_refused(tmp_path: Path, text: str
 
 def test_import_export_remove(tmp_path: Path, user_models: Path) -> None:
     tiny_bundle(tmp_path / "source" / "tiny")
-    imported = model_store.import_bundle(tmp_path / "source" / "tiny")
+    imported = store.import_bundle(tmp_path / "source" / "tiny")
     assert imported.folder == user_models / "tiny"
-    assert model_store.find_bundle("tiny").sha256 == imported.sha256
-    archive = model_store.export_bundle("tiny", tmp_path)
+    assert store.find_bundle("tiny").sha256 == imported.sha256
+    archive = store.export_bundle("tiny", tmp_path)
     with pytest.raises(BundleError, match="already there"):
-        model_store.import_bundle(archive)
-    assert model_store.import_bundle(archive, replace=True).sha256 == imported.sha256
-    model_store.remove_bundle("tiny")
+        store.import_bundle(archive)
+    assert store.import_bundle(archive, replace=True).sha256 == imported.sha256
+    store.remove_bundle("tiny")
     with pytest.raises(BundleError, match="There is no model 'tiny'"):
-        model_store.find_bundle("tiny")
+        store.find_bundle("tiny")
     assert list(user_models.iterdir()) == []
 
 
@@ -154,7 +153,7 @@ def test_an_archive_that_leaves_its_folder_is_refused(tmp_path: Path, user_model
             opened.write(bundle.folder / path, f"tiny/{path}")
         opened.writestr(name, "x")
     with pytest.raises(BundleError, match="unsafe path"):
-        model_store.import_bundle(archive)
+        store.import_bundle(archive)
     assert list(user_models.iterdir()) == []
 
 
@@ -162,14 +161,14 @@ def test_import_takes_only_the_files_of_a_bundle(tmp_path: Path, user_models: Pa
     bundle = tiny_bundle(tmp_path / "tiny")
     (bundle.folder / "configs" / "inference.json").write_text('{"x": "$__import__(\'os\')"}')
     (bundle.folder / "models" / "model.pt").write_bytes(b"pickle")
-    folder = model_store.import_bundle(bundle.folder).folder
+    folder = store.import_bundle(bundle.folder).folder
     names = sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
     assert names == ["configs/metadata.json", "docs/README.md", "models/model.safetensors"]
 
 
 def test_shipped_models_load_and_are_small() -> None:
-    bundles, problems = model_store.list_bundles()
-    shipped = [b for b in bundles if b.folder.parent == model_store.bundled_folder()]
+    bundles, problems = store.list_bundles()
+    shipped = [b for b in bundles if b.folder.parent == store.bundled_folder()]
     assert problems == []
     assert [b.id for b in shipped] == ["pet-to-mr-amyloid-demo", "tspo-demo"]
     for bundle in shipped:
@@ -180,7 +179,7 @@ def test_shipped_models_load_and_are_small() -> None:
 
 def test_shipped_model_beats_its_baselines_on_held_out_people() -> None:
     """As measured when it was built (real anatomies, simulated PET)."""
-    table = model_store.find_bundle("tspo-demo").metadata["baselines"]["table"]
+    table = store.find_bundle("tspo-demo").metadata["baselines"]["table"]
     network, oracle = table.pop("network"), table.pop("anatomy oracle")
     assert {"constant", "population mean, unregistered", "cubic of T1"} <= set(table)
     for row in table.values():
@@ -190,7 +189,7 @@ def test_shipped_model_beats_its_baselines_on_held_out_people() -> None:
 
 def test_pet_to_mr_model_beats_the_pet_template() -> None:
     """As measured on people that were simulated for it."""
-    measured = model_store.find_bundle("pet-to-mr-amyloid-demo").metadata["baselines"]
+    measured = store.find_bundle("pet-to-mr-amyloid-demo").metadata["baselines"]
     error = {row["method"]: row["mae"] for row in measured["agreement"] if row["role"] == "composite"}
     assert error["synthetic MR"] < error["PET template"]
     truth = measured["mae_to_truth"]

@@ -16,7 +16,7 @@ from MRI2PETLib.core.errors import EXIT_PARTIAL, InputError
 from MRI2PETLib.core.progress import Reporter
 from MRI2PETLib.evaluation import cohort_tables, statistics
 from MRI2PETLib.evaluation.cohort import Cohort, Scan, evaluate_cohort, region_numbers
-from MRI2PETLib.evaluation.cohort_cases import CohortCase, read_pairs, read_run
+from MRI2PETLib.evaluation.cohort_cases import CohortCase, read_pairs, read_run_scans
 from MRI2PETLib.evaluation.inputs import CaseImages, load_case
 from MRI2PETLib.evaluation.metrics import brain_metrics
 from MRI2PETLib.evaluation.settings import CasePaths, EvaluationSettings
@@ -341,7 +341,7 @@ def test_an_error_that_nobody_foresaw_does_not_lose_the_other_cases(
         return load_case(paths, settings)
 
     monkeypatch.setattr("MRI2PETLib.evaluation.cohort.load_case", stumble)
-    cohort = evaluate_cohort(read_run(run, Reporter())[:3], EvaluationSettings(), tmp_path, Reporter())
+    cohort = evaluate_cohort(read_run_scans(run, Reporter())[:3], EvaluationSettings(), tmp_path, Reporter())
     assert [scan.case.case for scan in cohort.scans] == ["case000", "case002"]
     assert [f.message for f in cohort.failed] == ["Unexpected ValueError: odd"]
     assert {row["case"] for row in table(tmp_path / "regions.csv")} == {"case000", "case002"}
@@ -366,11 +366,11 @@ def test_a_run_that_cannot_be_evaluated_leaves_nothing(
         with pytest.raises(InputError, match=message):
             read_pairs(tmp_path / name, Reporter())
     with pytest.raises(InputError, match="no predictions.csv"):
-        read_run(tmp_path, Reporter())
+        read_run_scans(tmp_path, Reporter())
     (tmp_path / "predictions.csv").write_text("case,subject,synthetic,pet\nx,s,a,b\n")
     (tmp_path / "baselines.json").write_text('{"folds": []}')
     with pytest.raises(InputError, match="baselines.json cannot be used"):
-        read_run(tmp_path, Reporter())
+        read_run_scans(tmp_path, Reporter())
 
 
 def test_one_person_is_described_without_a_statistic(tmp_path: Path) -> None:

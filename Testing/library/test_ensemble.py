@@ -12,8 +12,7 @@ import torch
 from bundles import tiny_metadata
 from MRI2PETLib.core.errors import BundleError
 from MRI2PETLib.images.grid import RAS_AXES, Grid
-from MRI2PETLib.models import store as model_store
-from MRI2PETLib.models import unet
+from MRI2PETLib.models import store, unet
 from MRI2PETLib.models.bundle import METADATA, Bundle, read_bundle, save_bundle
 from MRI2PETLib.models.model_space import Encoded
 from MRI2PETLib.synthesis.pipeline import predict_encoded
@@ -49,11 +48,11 @@ def test_mean_and_sd_of_the_members(tmp_path: Path) -> None:
 def test_an_ensemble_travels_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MRI2PET_MODELS", str(tmp_path / "models"))
     bundle = ensemble(tmp_path / "e")
-    imported = model_store.import_bundle(bundle.folder)
+    imported = store.import_bundle(bundle.folder)
     assert imported.sha256 == bundle.sha256 and len(imported.networks()) == 3
-    archive = model_store.export_bundle("tiny-ensemble", tmp_path / "out")
-    model_store.remove_bundle("tiny-ensemble")
-    assert len(model_store.import_bundle(archive).networks()) == 3
+    archive = store.export_bundle("tiny-ensemble", tmp_path / "out")
+    store.remove_bundle("tiny-ensemble")
+    assert len(store.import_bundle(archive).networks()) == 3
     with pytest.raises(BundleError, match="ensemble of 3 networks"):
         bundle.network()
 

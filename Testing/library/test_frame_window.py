@@ -19,7 +19,7 @@ from MRI2PETLib.evaluation.settings import CasePaths, EvaluationSettings
 from MRI2PETLib.reports.synthesis import CaseReport
 from MRI2PETLib.simulation import SimulatedSubject, simulate_subject
 from MRI2PETLib.suvr.case import quantify
-from MRI2PETLib.suvr.files import request_of
+from MRI2PETLib.suvr.files import suvr_request
 from MRI2PETLib.suvr.settings import SuvrPaths, SuvrSettings
 from MRI2PETLib.suvr.setup import read_setup
 from MRI2PETLib.synthesis.cases import Case
@@ -100,7 +100,7 @@ def test_suvr(files: dict[str, Path]) -> None:
     with pytest.raises(InputError, match="only 10.0 of the 20 min from 40 to 60 min"):
         quantify(SuvrPaths(files["dynamic"], window=(40.0, 60.0)), setup)
     plain, other, realigned = (
-        request_of(SuvrPaths(files["dynamic"], **about), setup).checksum
+        suvr_request(SuvrPaths(files["dynamic"], **about), setup).checksum
         for about in cast(list[dict[str, Any]], [{}, {"window": (50, 60)}, {"realign_frames": True}])
     )
     assert plain != other and plain != realigned  # none of them is kept for the other

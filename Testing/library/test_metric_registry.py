@@ -17,7 +17,7 @@ from MRI2PETLib.evaluation.measure import Measure
 from MRI2PETLib.evaluation.metrics import METRICS, PET_SQUARED, Metric, brain_metrics, metric_notes
 from MRI2PETLib.evaluation.pair import Pair
 from MRI2PETLib.reports.case_files import read_comparison
-from MRI2PETLib.reports.evaluation import RECORD
+from MRI2PETLib.reports.evaluation import EVALUATION_RECORD
 from MRI2PETLib.simulation import simulate_subject
 
 
@@ -60,7 +60,7 @@ def test_a_new_metric_is_in_every_file_of_a_case(dummy: Metric, tmp_path: Path) 
     assert (
         f">{dummy.label}</th>" in page and f">{dummy.label}, anatomy null</th>" in page and dummy.note in page
     )
-    read = read_comparison(listed_files(out / RECORD))
+    read = read_comparison(listed_files(out / EVALUATION_RECORD))
     assert read.regions[0].metrics[dummy.name] == pytest.approx(network[dummy.name])
 
 
@@ -83,7 +83,7 @@ def test_a_new_metric_is_in_the_tables_of_slicer(dummy: Metric, tmp_path: Path) 
     files = write_subject(tmp_path / "case", simulate_subject(4, spacing_mm=6.0))
     pair = ["--synthetic", str(files["synthetic"]), "--pet", str(files["real"]), "--t1", str(files["T1"])]
     assert main(["evaluate", *pair, "-o", str(tmp_path / "out"), "--progress", "none"]) == 0
-    comparison = read_comparison(listed_files(tmp_path / "out" / RECORD))
+    comparison = read_comparison(listed_files(tmp_path / "out" / EVALUATION_RECORD))
     columns = global_columns(
         comparison.scales["stated"]["network"], comparison.scales["stated"]["baselines"], comparison.unit
     )

@@ -8,7 +8,7 @@ import pytest
 from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.evaluation.compare import compare, measure
 from MRI2PETLib.evaluation.measure import Measure, correlation, regression_slope
-from MRI2PETLib.evaluation.metrics import METRICS, PET, PET_SQUARED, brain_metrics
+from MRI2PETLib.evaluation.metrics import METRICS, PET_SQUARED, PET_UNIT, brain_metrics
 from MRI2PETLib.evaluation.normdiff import normdiff_map, normdiff_summary
 from MRI2PETLib.evaluation.scaling import divide_by_mean, smooth_in_mask
 
@@ -83,7 +83,7 @@ def test_normdiff_is_bounded_with_negative_voxels() -> None:
 def test_joint_scaling_changes_only_metrics_with_a_unit(factor: float) -> None:
     s, r, mask = random_pair()
     before, after = (compare(f * s, f * r, mask, (2.0, 2.0, 2.0)) for f in (1.0, factor))
-    powers = {PET: 1, PET_SQUARED: 2}
+    powers = {PET_UNIT: 1, PET_SQUARED: 2}
     for name, metric in brain_metrics().items():
         scale = factor ** powers.get(metric.unit, 0)  # smoothed images are float32
         assert after[name] == pytest.approx(before[name] * scale, rel=1e-6, abs=1e-5 * scale), name

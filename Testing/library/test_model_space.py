@@ -13,7 +13,7 @@ from MRI2PETLib.core.errors import BundleError, QualityError
 from MRI2PETLib.images.axes import Axes, head_axes
 from MRI2PETLib.images.grid import RAS_AXES, Grid, antialias, extent_along, resample
 from MRI2PETLib.models.model_space import (
-    PRESETS,
+    SPACES,
     ModelSpace,
     decode,
     encode,
@@ -171,7 +171,7 @@ def test_reference_preset_is_the_published_crop() -> None:
     values = np.zeros(size[::-1], np.float32)
     values[20:80, 30:100, 20:90] = rng.uniform(50, 400, (60, 70, 70))
     t1 = grid.image(values)
-    encoded = encode(t1, t1 > 0, random_axes(2), PRESETS["reference"])
+    encoded = encode(t1, t1 > 0, random_axes(2), SPACES["reference"])
     start = [n // 2 - 48 for n in values.shape]
     crop = values[tuple(slice(s, s + 96) for s in start)]
     low, high = np.percentile(crop, [1, 99])
@@ -184,7 +184,7 @@ def test_published_crop_is_saved_where_it_was() -> None:
     crop.
     """
     grid = Grid((128, 128, 128), (2.0, 2.0, 2.0), (0.0, 0.0, 0.0), (-1, 0, 0, 0, -1, 0, 0, 0, 1))
-    placed, _ = model_grid(ball(grid), random_axes(2), PRESETS["reference"])
+    placed, _ = model_grid(ball(grid), random_axes(2), SPACES["reference"])
     shift = np.array(placed.origin) - np.array(grid.origin)
     assert np.abs(np.abs(shift) - 32.0).max() < 1e-6
 
@@ -212,7 +212,7 @@ def test_minmax_target_spans_0_to_1() -> None:
     native = random_grid(4)
     mask = ball(native)
     pet = native.image((1 + np.abs(world(native)[1])).astype(np.float32))
-    encoded = encode(pet, mask, RAS_AXES, PRESETS["reference"])
+    encoded = encode(pet, mask, RAS_AXES, SPACES["reference"])
     target = encode_target(pet, mask, encoded)
     assert target.min() == 0 and target.max() == 1
 
@@ -223,7 +223,7 @@ def test_brain_outside_the_field_of_view_is_marked() -> None:
     values[30:70, 30:70, 5:60] = 1
     mask = grid.image(values)
     t1 = grid.image(np.random.default_rng(0).uniform(1, 2, values.shape).astype(np.float32))
-    encoded = encode(t1, mask, RAS_AXES, PRESETS["reference"])
+    encoded = encode(t1, mask, RAS_AXES, SPACES["reference"])
     marked = sitk.GetArrayFromImage(not_predicted(encoded, mask))
     assert marked[50, 50, 10] == 1 and marked[50, 50, 50] == 0
     assert np.all(marked <= values)

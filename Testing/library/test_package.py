@@ -143,6 +143,33 @@ def test_names_say_what_a_thing_is_not_what_was_done_to_it() -> None:
     assert [use for use in sorted(names) if use[1].strip("_").lower() in participles] == []
 
 
+def public_names(path: Path) -> set[str]:
+    """What a file defines at its top level and does not begin with an underscore."""
+    names: set[str] = set()
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            names.add(node.name)
+        targets = [node.target] if isinstance(node, ast.AnnAssign) else getattr(node, "targets", [])
+        names |= {t.id for target in targets for t in ast.walk(target) if isinstance(t, ast.Name)}
+    return {name for name in names if not name.startswith("_")}
+
+
+def test_a_public_name_means_one_thing() -> None:
+    """Exceptions: what each command and each model family has, by contract; ``Request`` of the training,
+    which becomes its settings.
+    """
+    contract = {"commands": {"HELP", "add_arguments", "run"}, "MRI2PETTrainingLib": {"Request"}}
+    contract["models"] = {"PRESET", "STOCHASTIC", "build", "objective", "predict"}
+    files: dict[str, set[str]] = {}
+    for package in ("MRI2PETLib", "MRI2PETTrainingLib", "TSPODemoModel"):
+        for path in REPOSITORY.glob(f"MRI2PET*/{package}/**/*.py"):
+            of_command = contract["commands"] if path.name == "command.py" else set()
+            for name in public_names(path) - contract.get(path.parent.name, set()) - of_command:
+                files.setdefault(name, set()).add(f"{package}/{path.name}")
+    assert len(files) > 800
+    assert {name: sorted(where) for name, where in files.items() if len(where) > 1} == {}
+
+
 def test_resources_are_found_and_licensed() -> None:
     folder = resources_dir() / "Templates"
     assert (folder / "LICENSE-ICBM152.txt").is_file()

@@ -13,7 +13,7 @@ from MRI2PETLib.core.progress import no_progress
 from MRI2PETLib.models import get_family, pix2pix
 from MRI2PETLib.models.bundle import read_bundle, save_bundle
 from MRI2PETLib.models.model_space import ModelSpace
-from MRI2PETLib.models.objective import NETWORK, OBJECTIVE
+from MRI2PETLib.models.objective import NETWORK_STATE, OBJECTIVE_STATE
 
 TINY = {"channels": 8, "levels": 2}
 FLAT = {**TINY, "dims": 2, "upsampling": "transposed"}
@@ -101,7 +101,7 @@ def test_lambda_adv_0_is_the_regression_step_bit_for_bit() -> None:
                 loss = (2 * (network(source) - target).abs() * mask).sum() / mask.sum()
             else:
                 ((part, loss),) = objective.losses(network, source, target, mask)
-                assert part == NETWORK
+                assert part == NETWORK_STATE
             loss.backward()
             optimiser.step()
         networks.append(network.state_dict())
@@ -119,12 +119,12 @@ def test_each_loss_trains_what_it_says_and_nothing_else(adversarial: str, dims: 
         network.zero_grad()
         objective.zero_grad()
         loss.backward()
-        trained = {NETWORK: network, OBJECTIVE: objective}
+        trained = {NETWORK_STATE: network, OBJECTIVE_STATE: objective}
         for name, module in trained.items():
             gradients = [p.grad for p in module.parameters()]
             assert all((g is not None) == (name == part) for g in gradients), (part, name)
         moved_parts.append(part)
-    assert moved_parts == [OBJECTIVE, NETWORK]
+    assert moved_parts == [OBJECTIVE_STATE, NETWORK_STATE]
 
 
 def test_a_step_looks_at_some_slices_with_brain() -> None:

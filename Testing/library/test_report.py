@@ -14,9 +14,10 @@ import SimpleITK as sitk
 
 from evaluation_cases import like, write_run, write_subject
 from MRI2PETLib.cli import main
-from MRI2PETLib.evaluation.baselines import cubic_coefficients
+from MRI2PETLib.evaluation.baselines import cubic_of_bundle
 from MRI2PETLib.models.store import bundle_of
 from MRI2PETLib.reports import charts, figures, page, texts
+from MRI2PETLib.reports.colors import normdiff_colors
 from MRI2PETLib.reports.figures import comparison_figure, cut_plane
 from MRI2PETLib.simulation import SimulatedSubject, simulate_subject
 
@@ -218,7 +219,7 @@ def escaped(text: str) -> str:
 @pytest.mark.parametrize("name", HOSTILE)
 def test_what_comes_from_outside_is_shown_and_never_obeyed(name: str, tmp_path: Path) -> None:
     """As title, remark, heading, cell, caption, alternative text, term and list item of a page."""
-    table = page.Table([name, name], [[name, name], [name, None], [name, -0.5]], name)
+    table = page.ReportTable([name, name], [[name, name], [name, None], [name, -0.5]], name)
     picture = page.Picture(b"png", alt=name, caption=name)
     (tmp_path / "page.html").write_text(
         "{% extends 'sections.html' %}{% from 'pieces.html' import note, picture, table %}"
@@ -248,7 +249,7 @@ def test_a_template_that_uses_what_nobody_gave_is_an_error(tmp_path: Path) -> No
 
 
 def test_numbers_are_shown_as_a_reader_expects() -> None:
-    texts = [page.number(v) for v in (0.0, -0.123456, 12345.6, 0.00034567)]
+    texts = [page.number_text(v) for v in (0.0, -0.123456, 12345.6, 0.00034567)]
     assert texts == ["0", "\N{MINUS SIGN}0.123", "12346", "0.000346"]
     assert page.spread(-0.00004, 0.02) == "0.000 \N{PLUS-MINUS SIGN} 0.020"
     assert page.spread(0.94512, 0.0231) == "0.945 \N{PLUS-MINUS SIGN} 0.023"
@@ -277,9 +278,9 @@ def test_the_cubic_of_t1_comes_from_the_metadata_of_the_bundle() -> None:
     from types import SimpleNamespace
 
     metadata = {"baselines": {"cubic_of_t1": {"coefficients": [0.1, 1, -2.0, 0.5]}}}
-    assert cubic_coefficients(SimpleNamespace(metadata=metadata)) == [0.1, 1.0, -2.0, 0.5]  # type: ignore[arg-type]
+    assert cubic_of_bundle(SimpleNamespace(metadata=metadata)) == [0.1, 1.0, -2.0, 0.5]  # type: ignore[arg-type]
     for broken in ({}, {"baselines": []}, {"baselines": {"cubic_of_t1": {"coefficients": "x"}}}):
-        assert cubic_coefficients(SimpleNamespace(metadata=broken)) is None  # type: ignore[arg-type]
+        assert cubic_of_bundle(SimpleNamespace(metadata=broken)) is None  # type: ignore[arg-type]
 
 
 # --- in a browser ------------------------------------------------------------------------------
@@ -336,3 +337,11 @@ def test_the_report_prints_and_nothing_is_wider_than_the_window(
     assert (
         picture(narrow)[:, -3:].min() > 0.9
     )  # the right edge stays white: wide tables scroll in their own box
+
+
+def test_colours_of_normdiff_are_blue_white_and_red() -> None:
+    colors = normdiff_colors(5)
+    assert colors.shape == (5, 3) and colors.min() >= 0 and colors.max() <= 1
+    lower, middle, higher = colors[0], colors[2], colors[4]
+    assert lower[2] > 0.6 > lower[0] and higher[0] > 0.6 > higher[2]
+    assert middle.tolist() == [0.97, 0.97, 0.97] and np.allclose(colors[1], (lower + middle) / 2)

@@ -28,7 +28,7 @@ from MRI2PETLib.models.bundle import Bundle
 from MRI2PETLib.preprocessing.brain_mask import BrainExtraction
 from MRI2PETLib.reports import synthesis as report
 from MRI2PETLib.synthesis import batch
-from MRI2PETLib.synthesis.pipeline import Prepared, SynthesisResult
+from MRI2PETLib.synthesis.pipeline import PreparedImage, SynthesisResult
 
 GRID = Grid((34, 34, 34), (4.0, 4.0, 4.0), (0.0, 0.0, 0.0), (1, 0, 0, 0, 1, 0, 0, 0, 1))
 T1, PET, MASK = "sub-01/anat/sub-01_T1w", "sub-01/pet/sub-01_pet", "mask.nii.gz"
@@ -53,11 +53,11 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def fast() -> Any:
     """The work of seconds becomes arithmetic on what it would have used."""
 
-    def prepare(t1: sitk.Image, bundle: Bundle, settings: Any, *, mask: Any, progress: Any) -> Prepared:
+    def prepare(t1: sitk.Image, bundle: Bundle, settings: Any, *, mask: Any, progress: Any) -> PreparedImage:
         brain = t1 > 1 if mask is None else mask
-        return Prepared(BrainExtraction(brain, None, "given", Verdict(), {}), t1, {})  # type: ignore[arg-type]
+        return PreparedImage(BrainExtraction(brain, None, "given", Verdict(), {}), t1, {})  # type: ignore[arg-type]
 
-    def complete(prepared: Prepared, load: Any, settings: Any, progress: Any) -> SynthesisResult:
+    def complete(prepared: PreparedImage, load: Any, settings: Any, progress: Any) -> SynthesisResult:
         mask = sitk.Cast(prepared.extraction.mask, sitk.sitkFloat32)
         image = prepared.encoded * mask * (1.0 + settings.seed + 10 * settings.samples)
         about = {"settings": settings.to_dict(by_content=False)}

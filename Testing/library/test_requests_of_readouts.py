@@ -117,7 +117,7 @@ def measure(
         text = [total(paths.pet, paths.t1), own.settings.to_dict(), own.plan.composite, own.plan.atlas.names]
         content = {"Table": [], "said": [*text, total_of(own.template), total_of(own.plan.atlas.labels)]}
         (staging / files.SIDECAR).write_text(json.dumps(content))
-        for name in (files.TABLE, files.PICTURE, files.REPORT, files.SUVR):
+        for name in (files.TABLE, files.SUVR_PICTURE, files.SUVR_REPORT, files.SUVR):
             (staging / name).write_text(str(content))
         if paths.t1 is not None:
             (staging / files.labels_file("real MR")).write_text("labels")
@@ -148,12 +148,15 @@ OF_SUVR: dict[str, Change] = {
     "template": other(template=noise(6)),
     "seed": other(seed=3),
     "alignment": other(register="header"),
-    **{f"deleted {n}": delete(f"out/{n}") for n in (files.TABLE, files.PICTURE, files.REPORT, files.SUVR)},
+    **{
+        f"deleted {n}": delete(f"out/{n}")
+        for n in (files.TABLE, files.SUVR_PICTURE, files.SUVR_REPORT, files.SUVR)
+    },
     "deleted sidecar": delete(f"out/{files.SIDECAR}"),
-    "deleted record": delete(f"out/{files.RECORD}"),
+    "deleted record": delete(f"out/{files.SUVR_RECORD}"),
     "edited table": text(f"out/{files.TABLE}", "e", "f"),
-    "edited picture": text(f"out/{files.PICTURE}", "e", "f"),
-    "edited record": text(f"out/{files.RECORD}", '"done"', '"odd"'),
+    "edited picture": text(f"out/{files.SUVR_PICTURE}", "e", "f"),
+    "edited record": text(f"out/{files.SUVR_RECORD}", '"done"', '"odd"'),
     "an MR from elsewhere": image(f"out/{files.MR}"),
 }
 
@@ -193,11 +196,11 @@ def test_a_pet_that_became_unusable_leaves_no_suvr(root: Path, monkeypatch: pyte
     paths = SuvrPaths(root / "PET.nii.gz", root / "T1.nii.gz")
     with pytest.raises(InputError):
         run.measure_case("x", paths, setup(), root / "out", lambda *_: None, Reporter(), lambda *_: None)
-    assert list(contents(root / "out")) == [files.RECORD]
+    assert list(contents(root / "out")) == [files.SUVR_RECORD]
 
 
 def test_the_template_that_is_built_in_has_a_checksum() -> None:
-    request = files.request_of(SuvrPaths(Path("none.nii")), setup(template=built_in_pet_template()))
+    request = files.suvr_request(SuvrPaths(Path("none.nii")), setup(template=built_in_pet_template()))
     assert request.checksum == request.checksum and not request.whose["pet"].checksum
 
 
@@ -245,7 +248,7 @@ OF_EVALUATION: dict[str, Change] = {
     "edited metrics": text("out/metrics.json", "h", "i"),
     "deleted labels": delete("out/regions/halves.nii.gz"),
     "edited labels": text("out/regions/halves.nii.gz", "h", "i"),
-    "deleted record": delete(f"out/{evaluation.RECORD}"),
+    "deleted record": delete(f"out/{evaluation.EVALUATION_RECORD}"),
 }
 
 

@@ -18,10 +18,9 @@ import pytest
 import MRI2PETLib
 from MRI2PETLib.core.devices import available_devices
 from MRI2PETLib.core.errors import DependencyError
-from MRI2PETLib.installation import setup as setup_run
 from MRI2PETLib.installation.packages import (
-    Group,
     Package,
+    PackageGroup,
     constraints_text,
     pip_arguments,
     pip_failure,
@@ -33,6 +32,8 @@ from MRI2PETLib.jobs.child_process import Job, mri2pet_command
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 ALL = read_packages("diffusion", "training")
+
+COMMAND = "MRI2PETLib.installation.setup.mri2pet_command"
 
 
 def with_versions(**versions: str | None) -> tuple[Package, ...]:
@@ -61,7 +62,7 @@ def test_the_table_is_that_of_the_package() -> None:
     ("folder", "more"),
     [("MRI2PETSynthesis/MRI2PETLib", "diffusion"), ("MRI2PETTraining/MRI2PETTrainingLib", "training")],
 )
-def test_the_table_names_everything_that_is_imported(folder: str, more: Group) -> None:
+def test_the_table_names_everything_that_is_imported(folder: str, more: PackageGroup) -> None:
     imported = set()
     for path in (REPOSITORY / folder).rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -95,10 +96,10 @@ def test_state_of_a_package(installed: str | None, state: str) -> None:
 
 
 def test_what_is_not_installed_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    from MRI2PETLib.installation import packages as setup_state
+    from MRI2PETLib.installation import packages
 
-    monkeypatch.setattr(setup_state.metadata, "version", raises(setup_state.metadata.PackageNotFoundError()))
-    monkeypatch.setattr(setup_state, "find_spec", lambda module: None if module == "torch" else object())
+    monkeypatch.setattr(packages.metadata, "version", raises(packages.metadata.PackageNotFoundError()))
+    monkeypatch.setattr(packages, "find_spec", lambda module: None if module == "torch" else object())
     states = {package.name: package.state for package in read_packages()}
     assert states.pop("torch") == "missing" and set(states.values()) == {"ok"}
 
@@ -260,11 +261,11 @@ def table(monkeypatch: pytest.MonkeyPatch) -> dict[str, str | None]:
     def read(*more: str) -> tuple[Package, ...]:
         return tuple(p for p in with_versions(**table) if p.group in ("synthesis", *more))
 
-    monkeypatch.setattr(setup_run, "read_packages", read)
+    monkeypatch.setattr("MRI2PETLib.installation.setup.read_packages", read)
     child = (
         'import json; print(json.dumps({"event": "result", "speed": "cpu: 1 s", "devices": {"cpu": "CPU"}}))'
     )
-    monkeypatch.setattr(setup_run, "mri2pet_command", lambda *_: [sys.executable, "-c", child])
+    monkeypatch.setattr(COMMAND, lambda *_: [sys.executable, "-c", child])
     return table
 
 
@@ -363,7 +364,8 @@ def test_an_old_slicer_is_told(table: dict[str, str | None]) -> None:
 
 def test_a_failed_check_is_not_ready(table: dict[str, str | None], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        setup_run, "mri2pet_command", lambda *_: [sys.executable, "-c", "import os; os.abort()"]
+        COMMAND,
+        lambda *_: [sys.executable, "-c", "import os; os.abort()"],
     )
     setup = Setup(FakeInstaller(table), sys.executable, lambda: None)
     assert setup.is_ready  # nothing says otherwise yet

@@ -32,7 +32,7 @@ from MRI2PETLib.suvr.regional import (
     pull_atlas,
     regional_suvr,
 )
-from MRI2PETLib.suvr.run import Measured, SuvrCase, measure_cohort, read_cases
+from MRI2PETLib.suvr.run import CaseMeasurement, SuvrCase, measure_cohort, read_cases
 from MRI2PETLib.suvr.settings import SuvrPaths, SuvrSettings
 from MRI2PETLib.templates.icbm152 import load_template
 from MRI2PETLib.templates.regions import Parcellation
@@ -234,7 +234,7 @@ def test_the_reports_hold_every_table_and_say_what_failed(tmp_path: Path) -> Non
     for words in ("SIMULATED", "It is &lt;odd&gt;. Look.", "synthetic MR could not be used: no model", "1.2"):
         assert words in page, words
     people = [
-        (SuvrCase(s, s, SuvrPaths(tmp_path)), Measured(tables(1 + n / 5), content, {}))
+        (SuvrCase(s, s, SuvrPaths(tmp_path)), CaseMeasurement(tables(1 + n / 5), content, {}))
         for n, s in enumerate("abc")
     ]
     agreement = write_suvr_cohort(tmp_path / "all", setup(plan()), people, {"broken": "no image"})

@@ -25,13 +25,8 @@ from MRI2PETLib.core.requests import listed_files  # noqa: E402
 from MRI2PETLib.evaluation.case import RegionRow  # noqa: E402
 from MRI2PETLib.images.grid import Grid  # noqa: E402
 from MRI2PETLib.images.io import read_image, same_grid, write_image  # noqa: E402
-from MRI2PETLib.scene.display import (  # noqa: E402
-    NORMDIFF_LIMIT,
-    PET_COLORS,
-    normdiff_color_node,
-    set_pet_window,
-    show_overlay,
-)
+from MRI2PETLib.reports.colors import NORMDIFF_LIMIT, PET_IN_SLICER  # noqa: E402
+from MRI2PETLib.scene.display import normdiff_color_node, set_pet_window, show_overlay  # noqa: E402
 from MRI2PETLib.scene.images import add_volume, image_of, mask_of_segment  # noqa: E402
 from MRI2PETLib.scene.nodes import all_or_nothing  # noqa: E402
 from MRI2PETLib.scene.results import ResultNodes, Synthetic, add_result, read_synthetic  # noqa: E402
@@ -298,7 +293,7 @@ def test_real_and_synthetic_share_one_window_and_colours(scene: Any) -> None:
     nodes = add_result(scene, result_on(GRIDS["RAS"]))
     displays = [scene.GetNodeByID(i).GetDisplayNode() for i in (nodes.pet, nodes.real)]
     for display in displays:
-        assert display.GetColorNodeID() == PET_COLORS
+        assert display.GetColorNodeID() == PET_IN_SLICER
         assert (display.GetWindowLevelMin(), display.GetWindowLevelMax()) == pytest.approx((0, 2))
         assert display.GetApplyThreshold() and display.GetLowerThreshold() == pytest.approx(0.1)
     set_pet_window(scene, (nodes.pet, nodes.real), 3.0, transparent_below=0.7)
@@ -524,7 +519,7 @@ def test_a_saved_scene_brings_everything_back(saved: tuple[Application, ResultNo
     assert "not a measurement" in pet.GetDescription()
     assert json.loads(pet.GetAttribute("MRI2PET.Provenance")) == PROVENANCE
     assert pet.GetVoxelValueUnits().GetCodeValue() == "{SUVR}"
-    assert pet.GetDisplayNode().GetColorNodeID() == PET_COLORS
+    assert pet.GetDisplayNode().GetColorNodeID() == PET_IN_SLICER
     assert pet.GetDisplayNode().GetWindowLevelMax() == pytest.approx(2)
     assert pet.GetDisplayNode().GetLowerThreshold() == pytest.approx(0.1)
     colors = scene.GetFirstNodeByName("NormDiff of anna").GetDisplayNode().GetColorNode()

@@ -22,9 +22,9 @@ from MRI2PETLib.scene.images import add_volume, image_of  # noqa: E402
 from MRI2PETLib.scene.inputs import checks_of_nodes  # noqa: E402
 from MRI2PETLib.scene.layout import set_foreground, show_result  # noqa: E402
 from MRI2PETLib.scene.results import result_nodes  # noqa: E402
-from MRI2PETLib.scene.run import Request, SceneRun  # noqa: E402
+from MRI2PETLib.scene.run import SceneRun, SynthesisRequest  # noqa: E402
 from MRI2PETLib.scene.swipe import Swipe  # noqa: E402
-from MRI2PETLib.scene.tables import region_point_ras, report_html, table_text  # noqa: E402
+from MRI2PETLib.scene.tables import node_text, region_point_ras, report_html  # noqa: E402
 from MRI2PETLib.simulation import simulate_subject  # noqa: E402
 from MRI2PETLib.synthesis.settings import SynthesisSettings  # noqa: E402
 
@@ -65,9 +65,9 @@ def inputs(application: Application, person: Any) -> dict[str, Any]:
     }
 
 
-def request(inputs: dict[str, Any], model: str, **more: Any) -> Request:
+def request(inputs: dict[str, Any], model: str, **more: Any) -> SynthesisRequest:
     settings = SynthesisSettings(model=model, device="cpu")
-    return Request(inputs["t1"].GetID(), settings, **{"mask": inputs["mask"].GetID(), **more})
+    return SynthesisRequest(inputs["t1"].GetID(), settings, **{"mask": inputs["mask"].GetID(), **more})
 
 
 def node_names(scene: Any) -> set[str]:
@@ -106,7 +106,7 @@ def test_synthesis_comparison_and_everything_that_follows(
 
     regions, metrics = scene.GetNodeByID(nodes.regions), scene.GetNodeByID(nodes.metrics)
     assert regions.GetNumberOfRows() > 20 and metrics.GetNumberOfRows() > 8
-    titles = table_text(regions, "\t").splitlines()[0].split("\t")
+    titles = node_text(regions, "\t").splitlines()[0].split("\t")
     assert "NormDiff, median, network" in titles and any("anatomy" in t for t in titles)
     point = region_point_ras(regions, 3)
     assert point is not None
@@ -152,7 +152,7 @@ def test_synthesis_comparison_and_everything_that_follows(
     assert back is not None
     assert None not in [v for k, v in vars(back).items() if k not in ("sd", "unpredicted")]
     assert report_html(other, back) == report_html(scene, second.nodes)
-    assert table_text(other.GetNodeByID(back.regions), ",") == table_text(
+    assert node_text(other.GetNodeByID(back.regions), ",") == node_text(
         scene.GetNodeByID(second.nodes.regions), ","
     )
 
@@ -203,7 +203,7 @@ def test_bad_inputs_end_the_run_with_their_reason(
     empty = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "empty")
     inputs["pet"].SetAttribute("MRI2PET.Synthetic", "true")
     cases = {
-        "has no voxels": Request(empty.GetID(), SynthesisSettings(model=model)),
+        "has no voxels": SynthesisRequest(empty.GetID(), SynthesisSettings(model=model)),
         "is a synthetic PET": request(inputs, model, pet=inputs["pet"].GetID()),
         "no longer in the scene": request(inputs, model, mask="vtkMRMLLabelMapVolumeNode99"),
         "There is no model": request(inputs, "nowhere"),

@@ -15,8 +15,8 @@ from bootstrap import bootstrap  # noqa: E402
 from MRI2PETLib.cli import build_parser, main  # noqa: E402
 from MRI2PETLib.core.errors import InputError  # noqa: E402
 from MRI2PETLib.images.io import read_image, same_grid  # noqa: E402
-from MRI2PETLib.scene.display import PET_COLORS  # noqa: E402
-from MRI2PETLib.scene.files import is_simulated, unit_of  # noqa: E402
+from MRI2PETLib.reports.colors import PET_IN_SLICER  # noqa: E402
+from MRI2PETLib.scene.files import is_simulated_node, unit_of  # noqa: E402
 from MRI2PETLib.scene.images import image_of  # noqa: E402
 from MRI2PETLib.scene.sample_data import add_phantom, phantom_arguments, phantom_files  # noqa: E402
 
@@ -42,7 +42,7 @@ def test_t1_and_pet_say_that_they_are_simulated(files: tuple[Path, Path], tmp_pa
     t1, pet = add_phantom(application.scene, *files)
     for node in (t1, pet):
         assert "simulated" in node.GetName() and node.GetDescription().startswith("SIMULATED")
-        assert is_simulated(node)
+        assert is_simulated_node(node)
     assert unit_of(pet) == "SUV" and unit_of(t1) is None
     assert pet.GetVoxelValueUnits().GetCodeValue() == "{SUVbw}g/ml"
     assert pet.GetVoxelValueQuantity().GetCodeValue() == "126400"
@@ -50,7 +50,7 @@ def test_t1_and_pet_say_that_they_are_simulated(files: tuple[Path, Path], tmp_pa
     assert same_grid(image_of(t1), written)
     top = pet.GetDisplayNode().GetWindowLevelMax()
     values = slicer.util.arrayFromVolume(pet)
-    assert pet.GetDisplayNode().GetColorNodeID() == PET_COLORS
+    assert pet.GetDisplayNode().GetColorNodeID() == PET_IN_SLICER
     assert np.mean(values > top) < 0.005  # the colours reach as far as nearly all of the uptake
 
 

@@ -25,7 +25,7 @@ from MRI2PETLib.models.model_space import ModelSpace  # noqa: E402
 from MRI2PETLib.scene.comparison import LABELS  # noqa: E402
 from MRI2PETLib.scene.images import add_volume, image_of  # noqa: E402
 from MRI2PETLib.scene.suvr import SuvrRequest, SuvrRun, show_suvr, suvr_nodes  # noqa: E402
-from MRI2PETLib.scene.tables import table_text  # noqa: E402
+from MRI2PETLib.scene.tables import node_text  # noqa: E402
 from MRI2PETLib.simulation import simulate_subject  # noqa: E402
 from MRI2PETLib.suvr.regional import plan_regions, pull_atlas, regional_suvr  # noqa: E402
 from MRI2PETLib.suvr.settings import SuvrSettings  # noqa: E402
@@ -103,7 +103,7 @@ def node_names(scene: Any) -> set[str]:
 
 
 def columns(node: Any) -> dict[str, list[str]]:
-    lines = [line.split("\t") for line in table_text(node, "\t").splitlines()]
+    lines = [line.split("\t") for line in node_text(node, "\t").splitlines()]
     return {title: [line[n] for line in lines[1:]] for n, title in enumerate(lines[0])}
 
 

@@ -91,7 +91,7 @@ def prepared_cases(folder: Path, names: Sequence[str], size: int = 16) -> list[A
     """Entries of the cache with made-up volumes of ``size`` voxels: PET is a smooth function of the T1."""
     from scipy import ndimage
 
-    from MRI2PETTrainingLib.dataset.cache import ARRAYS, Prepared
+    from MRI2PETTrainingLib.dataset.cache import ARRAYS, PreparedCase
     from MRI2PETTrainingLib.dataset.manifest import TrainingCase
 
     cases = []
@@ -105,7 +105,7 @@ def prepared_cases(folder: Path, names: Sequence[str], size: int = 16) -> list[A
         entry.mkdir(parents=True)
         np.save(entry / ARRAYS, np.stack([t1 * mask, pet * mask, mask]).astype(np.float16))
         case = TrainingCase(name, name, entry / "T1.nii.gz", entry / "PET.nii.gz")
-        cases.append(Prepared(case, entry, {"findings": [], "template_to_t1_lps": None}))
+        cases.append(PreparedCase(case, entry, {"findings": [], "template_to_t1_lps": None}))
     return cases
 
 

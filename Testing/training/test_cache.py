@@ -12,7 +12,7 @@ import SimpleITK as sitk
 from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.core.progress import QuietReporter
 from MRI2PETLib.models.model_space import ModelSpace
-from MRI2PETTrainingLib.dataset.cache import ARRAYS, ENTRY, REAL, Prepared, cubic_coefficients, prepare_cases
+from MRI2PETTrainingLib.dataset.cache import ARRAYS, ENTRY, REAL, PreparedCase, fit_cubic, prepare_cases
 from MRI2PETTrainingLib.dataset.checks import check_manifest
 from MRI2PETTrainingLib.dataset.manifest import read_dataset
 from MRI2PETTrainingLib.dataset.preflight import CASES, DatasetOptions, prepare_dataset
@@ -31,14 +31,14 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("cache")
 
 
-def prepare(root: Path, cache: Path, space: ModelSpace = SPACE, workers: int = 1) -> dict[str, Prepared]:
+def prepare(root: Path, cache: Path, space: ModelSpace = SPACE, workers: int = 1) -> dict[str, PreparedCase]:
     manifest, hashes = check_manifest(read_dataset(root))
     prepared, failed = prepare_cases(manifest.used, hashes, space, cache, workers=workers)
     assert not failed
     return prepared
 
 
-def times(prepared: dict[str, Prepared]) -> dict[str, int]:
+def times(prepared: dict[str, PreparedCase]) -> dict[str, int]:
     return {name: (entry.folder / ENTRY).stat().st_mtime_ns for name, entry in prepared.items()}
 
 
@@ -96,7 +96,7 @@ def test_the_cubic_of_a_fold_is_the_least_squares_fit(dataset: Path, cache: Path
         y.append(real[inside])
     weights = np.concatenate([np.full(len(v), len(v) ** -0.5) for v in x])
     expected = np.polynomial.polynomial.polyfit(np.concatenate(x), np.concatenate(y), 3, w=weights)
-    result = cubic_coefficients([entries["s1"], entries["s2"]])
+    result = fit_cubic([entries["s1"], entries["s2"]])
     np.testing.assert_allclose(result, expected, rtol=1e-4, atol=1e-5)
 
 

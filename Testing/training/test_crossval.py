@@ -191,7 +191,7 @@ def test_folds_one_by_one_equal_all_at_once(
 def test_genotypes_are_adjusted_on_training_people_only(common: list[object], tmp_path: Path) -> None:
     from MRI2PETLib.core.progress import QuietReporter
     from MRI2PETTrainingLib.crossval import prepare_run
-    from MRI2PETTrainingLib.dataset.cache import Prepared
+    from MRI2PETTrainingLib.dataset.cache import PreparedCase
     from MRI2PETTrainingLib.dataset.genotype import adjust
     from MRI2PETTrainingLib.dataset.preflight import DatasetOptions
     from MRI2PETTrainingLib.plan import Plan
@@ -210,7 +210,7 @@ def test_genotypes_are_adjusted_on_training_people_only(common: list[object], tm
     test_cases = [prepared[name] for name in NAMES[5:]]
     a, _, tested = adjust(tmp_path / "a", train_cases, [], test_cases)
 
-    def group_gap(entries: list[Prepared]) -> float:
+    def group_gap(entries: list[PreparedCase]) -> float:
         """Mean absolute difference of the group means, in model space."""
         sides = []
         for genotype in ("HAB", "MAB"):

@@ -35,13 +35,13 @@ from TSPODemoModel import (
     work_folder,
 )
 from TSPODemoModel.activity_model import ActivityModel, Donor
-from TSPODemoModel.anatomies import Anatomy
+from TSPODemoModel.anatomies import PersonAnatomy
 from TSPODemoModel.commands import bundle as bundle_command
 from TSPODemoModel.commands import gates as gates_command
 from TSPODemoModel.commands import prepare as prepare_command
 from TSPODemoModel.commands import train as train_command
 from TSPODemoModel.held_out_people import CUBIC, Row, mean_of
-from TSPODemoModel.simulated_pairs import AS_IS, EXPECTED, People
+from TSPODemoModel.simulated_pairs import EXPECTED, NO_VARIATION, People
 from TSPODemoModel.training import Stage, train_model
 from TSPODemoModel.work_folder import WorkFolder
 
@@ -66,14 +66,16 @@ def simulated() -> list[SimulatedSubject]:
 
 
 @pytest.fixture(scope="module")
-def people(simulated: list[SimulatedSubject], tmp_path_factory: pytest.TempPathFactory) -> list[Anatomy]:
+def people(
+    simulated: list[SimulatedSubject], tmp_path_factory: pytest.TempPathFactory
+) -> list[PersonAnatomy]:
     """Two simulated people as stage 1 makes and stores them."""
     folder = tmp_path_factory.mktemp("t1")
     t1s = {}
     for number, person in enumerate(simulated):
         t1s[f"sub-{number}"] = folder / f"sub-{number}_T1w.nii.gz"
         sitk.WriteImage(person.t1, str(t1s[f"sub-{number}"]))
-    made = anatomies.prepare(anatomies.find_t1s(folder), folder / "cache", workers=1)
+    made = anatomies.prepare_anatomies(anatomies.find_t1s(folder), folder / "cache", workers=1)
     assert list(made) == list(t1s)
     return [anatomies.load_anatomy(path) for path in made.values()]
 
@@ -104,11 +106,13 @@ def model(donors: list[Donor]) -> ActivityModel:
 
 
 @pytest.fixture(scope="module")
-def loaded(people: list[Anatomy], model: ActivityModel) -> People:
+def loaded(people: list[PersonAnatomy], model: ActivityModel) -> People:
     return simulated_pairs.load_people(people, model, 48, CPU)
 
 
-def test_the_way_to_the_template_is_found(people: list[Anatomy], simulated: list[SimulatedSubject]) -> None:
+def test_the_way_to_the_template_is_found(
+    people: list[PersonAnatomy], simulated: list[SimulatedSubject]
+) -> None:
     """Median error of where a native point lies in MNI space: affine + demons, against the known truth.
 
     Measured 1.4 to 1.9 mm; the affine alone has about 3 mm.
@@ -130,7 +134,7 @@ def test_the_way_to_the_template_is_found(people: list[Anatomy], simulated: list
         assert errors["demons"] < errors["affine"]
 
 
-def test_tissue_follows_the_person(people: list[Anatomy], simulated: list[SimulatedSubject]) -> None:
+def test_tissue_follows_the_person(people: list[PersonAnatomy], simulated: list[SimulatedSubject]) -> None:
     """Dice of the most probable tissue with the simulated one: grey and white matter."""
     for person, truth in zip(people, simulated):
         total = person.gm + person.wm + person.csf
@@ -144,7 +148,7 @@ def test_tissue_follows_the_person(people: list[Anatomy], simulated: list[Simula
             assert dice / np.sum((best == tissue).astype(int) + (labels == tissue)) > 0.75
 
 
-def test_a_stored_anatomy_keeps_its_precision(people: list[Anatomy], tmp_path: Path) -> None:
+def test_a_stored_anatomy_keeps_its_precision(people: list[PersonAnatomy], tmp_path: Path) -> None:
     anatomies.save_anatomy(people[0], tmp_path / "a.npz")
     again = anatomies.load_anatomy(tmp_path / "a.npz")
     assert (tmp_path / "a.npz").stat().st_size < 1.5e6
@@ -157,7 +161,7 @@ def test_a_stored_anatomy_keeps_its_precision(people: list[Anatomy], tmp_path: P
 
 def test_an_unusable_t1_is_left_out_with_its_reason(tmp_path: Path) -> None:
     sitk.WriteImage(sitk.Image(90, 90, 90, sitk.sitkFloat32), str(tmp_path / "sub-x_T1w.nii.gz"))
-    assert anatomies.prepare(anatomies.find_t1s(tmp_path), tmp_path / "cache", 1) == {}
+    assert anatomies.prepare_anatomies(anatomies.find_t1s(tmp_path), tmp_path / "cache", 1) == {}
     assert "sub-x_T1w" in (tmp_path / "cache" / "sub-x.txt").read_text()
 
 
@@ -183,7 +187,7 @@ def test_correction_makes_tissue_look_like_the_real_mean(donors: list[Donor]) ->
         tissue * activity_model.tissue_correction(mean, tissue), activity_model.MAP_FWHM_MM
     )
     where = activity_model.template_brain() & (mean > 0.2)
-    assert activity_model.correlation(image, mean, where) > 0.99
+    assert activity_model.correlation_in(image, mean, where) > 0.99
 
 
 def test_components_are_one_sd_of_the_donors(donors: list[Donor], model: ActivityModel) -> None:
@@ -213,7 +217,7 @@ def test_held_out_donors_leave_no_trace(donors: list[Donor]) -> None:
     np.testing.assert_array_equal(a.focal, b.focal)
 
 
-def test_positions_equal_the_transform_of_simpleitk(people: list[Anatomy]) -> None:
+def test_positions_equal_the_transform_of_simpleitk(people: list[PersonAnatomy]) -> None:
     """A linear ramp of MNI coordinates sampled both ways, in mm."""
     template = load_template().mask
     k, j, i = np.indices(template.GetSize()[::-1])
@@ -228,7 +232,7 @@ def test_positions_equal_the_transform_of_simpleitk(people: list[Anatomy]) -> No
     np.testing.assert_allclose(sampled[inside], people[0].from_template(ramp)[inside], atol=0.02)
 
 
-def test_there_and_back(people: list[Anatomy]) -> None:
+def test_there_and_back(people: list[PersonAnatomy]) -> None:
     """Native to MNI to native: the numerical inverse on 6 mm nodes, median .1 mm at most."""
     person = people[0]
     there, back = person.to_template(), person.from_mni_points()
@@ -238,7 +242,7 @@ def test_there_and_back(people: list[Anatomy]) -> None:
     assert np.median(away) < 0.1 and np.percentile(away, 95) < 1.0
 
 
-def test_averages_lie_in_mni_space_and_lose_what_differs(people: list[Anatomy]) -> None:
+def test_averages_lie_in_mni_space_and_lose_what_differs(people: list[PersonAnatomy]) -> None:
     """Of one person: that person in MNI space. Of two: a smaller SD, tissue that still sums to 1."""
     (alone,) = average_anatomies.average_anatomies([people[0]] * 3, 1, seed=0)
     there = alone.onto(alone.grid, alone.gm)[0]
@@ -257,7 +261,7 @@ def test_averages_lie_in_mni_space_and_lose_what_differs(people: list[Anatomy]) 
 
 
 def test_the_people_for_whom_it_was_made_look_like_the_donors_on_average(
-    people: list[Anatomy], donors: list[Donor]
+    people: list[PersonAnatomy], donors: list[Donor]
 ) -> None:
     """Their mean tissue, corrected, is closer to the control mean than when the template's was corrected."""
     mean = activity_model.mean_map(donors[:4])
@@ -266,8 +270,10 @@ def test_the_people_for_whom_it_was_made_look_like_the_donors_on_average(
         activity_model._blur(tissue * activity_model.tissue_correction(mean, of), activity_model.MAP_FWHM_MM)
         for of in (tissue, activity_model.template_tissue())
     )
-    assert activity_model.correlation(own, mean, where) > activity_model.correlation(template, mean, where)
-    assert activity_model.correlation(own, mean, where) > 0.98
+    assert activity_model.correlation_in(own, mean, where) > activity_model.correlation_in(
+        template, mean, where
+    )
+    assert activity_model.correlation_in(own, mean, where) > 0.98
 
 
 def test_a_known_map_is_recognised(donors: list[Donor]) -> None:
@@ -283,7 +289,7 @@ def test_a_known_map_is_recognised(donors: list[Donor]) -> None:
 
 
 def test_source_is_what_the_program_feeds_the_network(
-    loaded: People, people: list[Anatomy], simulated: list[SimulatedSubject]
+    loaded: People, people: list[PersonAnatomy], simulated: list[SimulatedSubject]
 ) -> None:
     """Against ``encode`` of the T1 itself, on the overlap of the masks; the pair is sampled once more."""
     pair = simulated_pairs.make_pairs(loaded, [0], 0, EXPECTED)
@@ -361,7 +367,7 @@ def weights(folder: Path) -> dict[str, bytes]:
 
 
 def test_a_stopped_training_goes_on_exactly(
-    people: list[Anatomy], model: ActivityModel, tmp_path: Path
+    people: list[PersonAnatomy], model: ActivityModel, tmp_path: Path
 ) -> None:
     """The same bytes from the same seed: unbroken, and stopped after every epoch, over all stages."""
 
@@ -435,7 +441,7 @@ def test_every_epoch_shows_everyone_in_another_way_and_validation_the_same(loade
     assert torch.equal(validation[(0, 3)]["source"], validation[(0, 5)]["source"])  # of one person
 
 
-def test_table_ranks_what_is_known(people: list[Anatomy], model: ActivityModel, loaded: People) -> None:
+def test_table_ranks_what_is_known(people: list[PersonAnatomy], model: ActivityModel, loaded: People) -> None:
     """The oracle beats the warped maps, these the constant."""
     predict = random_model()
     baselines = held_out_people.fit_baselines(loaded)
@@ -452,7 +458,7 @@ def test_the_cubic_sees_the_t1_at_the_resolution_of_the_pet(loaded: People) -> N
     x, y = [], []
     for n in range(2):
         seed = held_out_people.TEST_SEED - 1 - n
-        pair = simulated_pairs.make_pairs(loaded, [n], seed, AS_IS)
+        pair = simulated_pairs.make_pairs(loaded, [n], seed, NO_VARIATION)
         t1, target, mask = (t[0, 0].numpy() for t in (pair.source, pair.target, pair.mask))
         sigma = 5.4 / 2.3548 / 4.0
         weight = ndimage.gaussian_filter(mask, sigma, mode="constant")
@@ -466,12 +472,14 @@ def test_the_cubic_sees_the_t1_at_the_resolution_of_the_pet(loaded: People) -> N
     np.testing.assert_allclose(polyval(probe, result), polyval(probe, fit), atol=0.01)
 
 
-def random_model(seed: int = 0) -> held_out_people.Predictor:
+def random_model(seed: int = 0) -> held_out_people.PredictFunction:
     torch.manual_seed(seed)
     return mean_of([unet.build({"n_channels": 8, "n_levels": 2}).eval()])
 
 
-def test_a_cavity_that_the_t1_shows_is_followed_or_not(people: list[Anatomy], model: ActivityModel) -> None:
+def test_a_cavity_that_the_t1_shows_is_followed_or_not(
+    people: list[PersonAnatomy], model: ActivityModel
+) -> None:
     """The truth follows by 1, a model that ignores the T1 by 0; the mask and the rest of the person stay."""
     changed, where = held_out_people.with_cavity(people[0])
     assert 500 < where.sum() < 1000  # 4/3 pi 12^3 mm^3 / 8 = 905 voxels of 2 mm
@@ -500,7 +508,7 @@ def test_a_cavity_that_the_t1_shows_is_followed_or_not(people: list[Anatomy], mo
     assert blind == 0
 
 
-def test_calibrated_sd_is_that_of_the_residuals(people: list[Anatomy], model: ActivityModel) -> None:
+def test_calibrated_sd_is_that_of_the_residuals(people: list[PersonAnatomy], model: ActivityModel) -> None:
     """A prediction that is 1 SUVR too high everywhere has this bias beside what varies."""
     expected = {
         float(pair.source.sum()): pair.clean
@@ -523,7 +531,7 @@ def test_calibrated_sd_is_that_of_the_residuals(people: list[Anatomy], model: Ac
 
 
 ROWS = {
-    held_out_people.NETWORK: Row(0.020, 0.90, 0.85, 1.0, 1.0, 0.0),
+    held_out_people.NETWORK_ROW: Row(0.020, 0.90, 0.85, 1.0, 1.0, 0.0),
     "constant": Row(0.10, 0.0, 0.1, 0.0, 0.0, 0.0),
     held_out_people.UNWARPED[1]: Row(0.05, 0.6, 0.7, 0.0, 0.0, 0.0),
     CUBIC: Row(0.06, 0.6, 0.5, 1.0, 1.0, 0.0),
@@ -548,10 +556,10 @@ def test_gates_by_hand() -> None:
     result = gates.judge(space, ROWS, _real(0.5, 0.1), 0.6, {"a": 0.97})
     assert {g.name: g.value for g in result}["G2"] == "0.50"
     assert all(gate.passed for gate in result)
-    worse = ROWS | {held_out_people.NETWORK: Row(0.029, 0.83, 0.825, 0.9, 0.9, 0.0)}
+    worse = ROWS | {held_out_people.NETWORK_ROW: Row(0.029, 0.83, 0.825, 0.9, 0.9, 0.0)}
     result = gates.judge(space, worse, _real(0.2, -0.2), 0.3, {"a": 0.97, "b": 0.94})
     assert not any(gate.passed for gate in result)
-    assert "FAIL" in gates.render(worse, result)
+    assert "FAIL" in gates.render_gates(worse, result)
     unmeasured = gates.judge(space, ROWS, None, 0.6, {"a": 1.0})
     assert [g.name for g in unmeasured if g.passed is None] == ["G6"]
 
@@ -587,7 +595,9 @@ def test_the_command_names_the_data_and_refuses_an_empty_folder(
 
 
 @pytest.fixture(scope="module")
-def work(tmp_path_factory: pytest.TempPathFactory, people: list[Anatomy], donors: list[Donor]) -> WorkFolder:
+def work(
+    tmp_path_factory: pytest.TempPathFactory, people: list[PersonAnatomy], donors: list[Donor]
+) -> WorkFolder:
     """A prepared work folder of 25 people, who are two in turn."""
     tmp_path = tmp_path_factory.mktemp("recipe")
     t1s, maps = tmp_path / "t1", tmp_path / "maps"

@@ -12,7 +12,7 @@ import torch
 
 from MRI2PETLib.core.errors import BundleError, DeviceError, InputError
 from MRI2PETLib.models import unet
-from MRI2PETTrainingLib.batches import EpochSampler, Pairs, augment
+from MRI2PETTrainingLib.batches import CasePairs, EpochSampler, augment
 from MRI2PETTrainingLib.fit import Hardware, check_hardware, fit_fold
 from MRI2PETTrainingLib.learner import Learner, checkpoint_blocks, nmse_and_r
 from MRI2PETTrainingLib.presets import Augmentation, check_preset, preset_names, read_preset
@@ -102,7 +102,7 @@ def test_the_order_depends_on_seed_and_epoch_and_is_shared_between_processes(tmp
         assert len(list(part)) == len(part) == 4
         parts += [i for _, i in part]
     assert set(parts) == set(range(7))
-    pairs = Pairs(prepared_cases(tmp_path, ["a", "b"]), Augmentation(0.5, 5, 0.05, 1, 0.1, 0.1), seed=1)
+    pairs = CasePairs(prepared_cases(tmp_path, ["a", "b"]), Augmentation(0.5, 5, 0.05, 1, 0.1, 0.1), seed=1)
     assert torch.equal(pairs[(4, 1)]["source"], pairs[(4, 1)]["source"])
     assert not torch.equal(pairs[(4, 1)]["source"], pairs[(5, 1)]["source"])
 

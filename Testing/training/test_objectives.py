@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from MRI2PETLib.models import unet
-from MRI2PETLib.models.objective import NETWORK, OBJECTIVE, Objective, frozen
+from MRI2PETLib.models.objective import NETWORK_STATE, OBJECTIVE_STATE, Objective, frozen
 from MRI2PETTrainingLib import learner as learner_module
 from MRI2PETTrainingLib.fit import Fitted, Hardware, fit_fold
 from MRI2PETTrainingLib.learner import Learner
@@ -58,12 +58,12 @@ class TwoParts(Objective):
         self, network: nn.Module, source: Tensor, target: Tensor, mask: Tensor
     ) -> Iterator[tuple[str, Tensor]]:
         before = float(self.level.detach())
-        yield OBJECTIVE, (self.level - target.mean()).square()
+        yield OBJECTIVE_STATE, (self.level - target.mean()).square()
         self.levels.append((before, float(self.level.detach())))
         with frozen(self):
             blind = (self.level * 0).sum()
         assert not blind.requires_grad and self.level.requires_grad
-        yield NETWORK, unet.loss(network, source, target, mask, {})
+        yield NETWORK_STATE, unet.loss(network, source, target, mask, {})
 
 
 def two_parts(_: str) -> SimpleNamespace:

@@ -18,7 +18,7 @@ from MRI2PETLib.images.io import read_image
 from MRI2PETLib.models.model_space import ModelSpace
 from MRI2PETLib.synthesis.cases import Case
 from MRI2PETLib.synthesis.settings import CaseInputs
-from MRI2PETTrainingLib.dataset.cache import Prepared
+from MRI2PETTrainingLib.dataset.cache import PreparedCase
 from MRI2PETTrainingLib.dataset.manifest import read_dataset
 from MRI2PETTrainingLib.folds import Fold, Folds, check_leakage, read_folds
 from MRI2PETTrainingLib.pretraining import assign_styles, follow, histogram_style, write_pairs
@@ -69,7 +69,7 @@ def mris(tmp_path_factory: pytest.TempPathFactory) -> list[Case]:
     ]
 
 
-def dataset_of(folder: Path, names: list[str], size: int = 16) -> dict[str, Prepared]:
+def dataset_of(folder: Path, names: list[str], size: int = 16) -> dict[str, PreparedCase]:
     """Prepared cases that say which images they are made of."""
     cases = prepared_cases(folder, names, size=size)
     return {

@@ -12,7 +12,7 @@ from bundles import tiny_bundle
 from MRI2PETLib.core.checksums import sha256_of_voxels
 from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.core.progress import Reporter
-from MRI2PETTrainingLib.dataset.cache import Prepared
+from MRI2PETTrainingLib.dataset.cache import PreparedCase
 from MRI2PETTrainingLib.folds import Fold, Folds, write_folds
 from MRI2PETTrainingLib.run_folder import FOLDS, RUN
 from MRI2PETTrainingLib.warm_start import check_unseen, describe, images_of, initial_bundle
@@ -30,7 +30,7 @@ class Listening(Reporter):
 
 
 @pytest.fixture
-def cases(tmp_path: Path) -> dict[str, Prepared]:
+def cases(tmp_path: Path) -> dict[str, PreparedCase]:
     made = prepared_cases(tmp_path / "cache", ["a", "b", "c"])
     return {
         c.case.case: replace(c, about={**c.about, "images": [f"t1 {c.case.case}", f"pet {c.case.case}"]})
@@ -42,7 +42,7 @@ def model(folder: Path, *images: str) -> str:
     return str(tiny_bundle(folder, training={"images": list(images)}).folder)
 
 
-def test_a_model_that_knows_a_test_person_is_refused(tmp_path: Path, cases: dict[str, Prepared]) -> None:
+def test_a_model_that_knows_a_test_person_is_refused(tmp_path: Path, cases: dict[str, PreparedCase]) -> None:
     reporter = Listening()
     check_unseen(model(tmp_path / "fine", "t1 b", "pet b"), FOLD_SIDES, cases, reporter)
     check_unseen("", FOLD_SIDES, cases, reporter)
@@ -56,13 +56,13 @@ def test_a_model_that_knows_a_test_person_is_refused(tmp_path: Path, cases: dict
     check_unseen(model(tmp_path / "leaky", "pet c"), FOLD_SIDES[1:], cases, reporter)
 
 
-def test_a_model_that_says_nothing_is_asked_about(tmp_path: Path, cases: dict[str, Prepared]) -> None:
+def test_a_model_that_says_nothing_is_asked_about(tmp_path: Path, cases: dict[str, PreparedCase]) -> None:
     reporter = Listening()
     check_unseen(str(tiny_bundle(tmp_path / "old").folder), FOLD_SIDES, cases, reporter)
     assert len(reporter.warnings) == 1 and "does not say which images" in reporter.warnings[0]
 
 
-def test_each_fold_starts_from_its_own_fold_of_a_run(tmp_path: Path, cases: dict[str, Prepared]) -> None:
+def test_each_fold_starts_from_its_own_fold_of_a_run(tmp_path: Path, cases: dict[str, PreparedCase]) -> None:
     run = tmp_path / "run"
     model(run / "fold_0" / "bundle", "t1 a")
     model(run / "fold_1" / "bundle", "t1 c")
@@ -79,7 +79,7 @@ def test_each_fold_starts_from_its_own_fold_of_a_run(tmp_path: Path, cases: dict
         check_unseen(str(run / "fold_0" / "bundle"), FOLD_SIDES, cases, Reporter())
 
 
-def test_images_are_known_by_their_voxels(cases: dict[str, Prepared]) -> None:
+def test_images_are_known_by_their_voxels(cases: dict[str, PreparedCase]) -> None:
     """Values as float32 and size count; the type that they were stored in does not."""
     voxels = np.arange(24).reshape(2, 3, 4)
     assert sha256_of_voxels(voxels.astype(np.int16)) == sha256_of_voxels(voxels.astype(np.float64))

@@ -87,12 +87,12 @@ def _one(
 def _cohort(
     args: argparse.Namespace, settings: EvaluationSettings, atlases: list[Parcellation], reporter: Reporter
 ) -> int:
-    from MRI2PETLib.evaluation.cohort_cases import PREDICTIONS, read_pairs, read_run
+    from MRI2PETLib.evaluation.cohort_cases import PREDICTIONS, read_pairs, read_run_scans
     from MRI2PETLib.reports.evaluation import evaluate_table
 
     is_run = args.run_folder is not None
     table = args.run_folder / PREDICTIONS if is_run else args.pairs
-    cases = read_run(args.run_folder, reporter) if is_run else read_pairs(table, reporter)
+    cases = read_run_scans(args.run_folder, reporter) if is_run else read_pairs(table, reporter)
     title = f"Cohort {table.parent.resolve().name}"
     cohort = evaluate_table(table, title, cases, settings, atlases, args.output, reporter)
     reporter.close()

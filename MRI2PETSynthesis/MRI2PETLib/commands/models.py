@@ -26,10 +26,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, reporter: Reporter) -> int:
-    from MRI2PETLib.models import store as model_store
+    from MRI2PETLib.models import store
 
     if args.action == "list":
-        bundles, problems = model_store.list_bundles()
+        bundles, problems = store.list_bundles()
         width = max([20, *(len(bundle.id) for bundle in bundles)])
         reporter.say(f"{'id':<{width}} {'family':<10} {'use':<14} {'grid':<32} name")
         for bundle in bundles:
@@ -40,16 +40,16 @@ def run(args: argparse.Namespace, reporter: Reporter) -> int:
             reporter.warning(problem)
         reporter.result({"models": [bundle.metadata for bundle in bundles]})
     elif args.action == "info":
-        bundle = model_store.find_bundle(args.model)
+        bundle = store.find_bundle(args.model)
         bundle.networks()  # raises if the weights are not sound
         reporter.say(f"{bundle.folder}\nweights sha256 {bundle.sha256} (checked)\n")
         reporter.say(bundle.card() or "This model has no card.")
         reporter.result({"folder": bundle.folder, "metadata": bundle.metadata})
     elif args.action == "import":
-        bundle = model_store.import_bundle(args.source, replace=args.replace)
+        bundle = store.import_bundle(args.source, replace=args.replace)
         reporter.say(f"{bundle.id} -> {bundle.folder}")
     elif args.action == "export":
-        reporter.say(str(model_store.export_bundle(args.model, args.output)))
+        reporter.say(str(store.export_bundle(args.model, args.output)))
     else:
-        reporter.say(f"removed {model_store.remove_bundle(args.model)}")
+        reporter.say(f"removed {store.remove_bundle(args.model)}")
     return 0

@@ -68,7 +68,7 @@ def _one(args: argparse.Namespace, setup: SuvrSetup, reporter: Reporter) -> int:
 
 def _cohort(args: argparse.Namespace, setup: SuvrSetup, reporter: Reporter) -> int:
     from MRI2PETLib.core.errors import EXIT_PARTIAL
-    from MRI2PETLib.reports.case_report import REPORT
+    from MRI2PETLib.reports.case_report import REPORT_FILE
     from MRI2PETLib.reports.suvr_files import write_suvr
     from MRI2PETLib.reports.suvr_report import write_suvr_cohort
     from MRI2PETLib.suvr.regional import COMPOSITE
@@ -85,12 +85,12 @@ def _cohort(args: argparse.Namespace, setup: SuvrSetup, reporter: Reporter) -> i
             f"{row.method}: composite MAE {row.mae:.3f}, bias {row.bias:+.3f} against the real MR, "
             f"{row.n_people} people"
         )
-    reporter.say(f"Report: {args.output / REPORT}")
+    reporter.say(f"Report: {args.output / REPORT_FILE}")
     if failed:
         return EXIT_PARTIAL
     reporter.result(
         {
-            "report": args.output / REPORT,
+            "report": args.output / REPORT_FILE,
             "people": len({case.subject for case, _ in measured}),
             "scans": len(measured),
             "failed": failed,

@@ -43,7 +43,7 @@ def pet_unit(which: str = "real") -> Any:
     )
 
 
-def window() -> Any:
+def window_option() -> Any:
     """See :func:`MRI2PETLib.preprocessing.frame_window.frame_window`."""
     return option(WINDOW_HELP, None, metavar=("START", "END"))
 

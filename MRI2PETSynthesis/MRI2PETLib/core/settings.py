@@ -53,7 +53,7 @@ def option(help: str, default: Any = MISSING, **about: Any) -> Any:
     return field(default=default, metadata={_KEY: Option(help, **about)})
 
 
-class Kind(NamedTuple):
+class ValueType(NamedTuple):
     """The type of a setting: of one value, how many there are, and whether it may be ``None``."""
 
     type: type
@@ -81,7 +81,7 @@ class Settings:
         return {f.name: f.metadata[_KEY] for f in fields(cls) if _KEY in f.metadata}
 
     @classmethod
-    def kinds(cls) -> dict[str, Kind]:
+    def kinds(cls) -> dict[str, ValueType]:
         """The type of each setting, by its name."""
         hints = typing.get_type_hints(cls)
         return {name: _kind(hints[name]) for name in cls.options()}
@@ -193,15 +193,15 @@ class _Help(argparse.HelpFormatter):
         return f"{action.help} (default: {text.replace('%', '%%')})"
 
 
-def _kind(hint: Any) -> Kind:
+def _kind(hint: Any) -> ValueType:
     inner = typing.get_args(hint)
     origin = typing.get_origin(hint)
     if origin in (typing.Union, types.UnionType):
         (own,) = (one for one in inner if one is not type(None))
         return _kind(own)._replace(optional=True)
     if origin is tuple:
-        return Kind(inner[0], None if inner[-1] is Ellipsis else len(inner), False)
-    return Kind(type(inner[0]) if origin is typing.Literal else hint, 1, False)
+        return ValueType(inner[0], None if inner[-1] is Ellipsis else len(inner), False)
+    return ValueType(type(inner[0]) if origin is typing.Literal else hint, 1, False)
 
 
 def _check(name: str, value: Any, about: Option) -> None:

@@ -91,7 +91,7 @@ def predictors(
     ]
 
 
-def cubic_coefficients(bundle: Bundle | None) -> list[float] | None:
+def cubic_of_bundle(bundle: Bundle | None) -> list[float] | None:
     """c0..c3 of the T1 baseline from a bundle's metadata, ``baselines.cubic_of_t1.coefficients``."""
     value: Any = None if bundle is None else bundle.metadata.get("baselines")
     for key in ("cubic_of_t1", "coefficients"):

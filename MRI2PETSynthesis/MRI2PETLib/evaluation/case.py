@@ -14,7 +14,7 @@ from MRI2PETLib.core.findings import Finding, Verdict
 from MRI2PETLib.core.progress import ProgressCallback, no_progress
 from MRI2PETLib.evaluation.baselines import NETWORK, Predictor, normalised_t1, predictors
 from MRI2PETLib.evaluation.cnr import box_pairs
-from MRI2PETLib.evaluation.compare import about, measure_each, plain
+from MRI2PETLib.evaluation.compare import about, measure_each, values_and_reasons
 from MRI2PETLib.evaluation.inputs import CaseImages
 from MRI2PETLib.evaluation.metrics import AS_IS, SMOOTHED
 from MRI2PETLib.evaluation.normdiff import normdiff_map, shared_voxels
@@ -136,9 +136,12 @@ def evaluate_case(
             if image is None:
                 result["baselines"][row.name] = {"not_available": {"all": row.reason}}
             elif row.name == NETWORK:
-                result["network"] = {**about(mask, shared, boxes, fwhm_mm), **plain(next(measures))}
+                result["network"] = {
+                    **about(mask, shared, boxes, fwhm_mm),
+                    **values_and_reasons(next(measures)),
+                }
             else:
-                result["baselines"][row.name] = plain(next(measures))
+                result["baselines"][row.name] = values_and_reasons(next(measures))
         scales[scale] = result
         predicted = list(zip(rows, images))
         table += region_rows(regions, facts, predicted, real_scaled, smoothed, scale=scale, unit=str(unit))

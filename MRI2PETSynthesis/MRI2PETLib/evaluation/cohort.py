@@ -14,7 +14,7 @@ from MRI2PETLib.core.case_loop import each_case
 from MRI2PETLib.core.errors import EXIT_PARTIAL, InputError
 from MRI2PETLib.core.progress import ProgressCallback, Reporter
 from MRI2PETLib.core.tables import open_table
-from MRI2PETLib.evaluation.baselines import NETWORK, cubic_coefficients
+from MRI2PETLib.evaluation.baselines import NETWORK, cubic_of_bundle
 from MRI2PETLib.evaluation.case import SCALE_FREE, STATED_UNIT, CaseResult, evaluate_case
 from MRI2PETLib.evaluation.cohort_cases import CohortCase
 from MRI2PETLib.evaluation.inputs import CaseImages, load_case
@@ -201,7 +201,7 @@ def _evaluate(
     case: CohortCase, settings: EvaluationSettings, atlases: Sequence[Parcellation]
 ) -> tuple[CaseImages, CaseResult]:
     images = load_case(case.paths, case.own(settings))
-    cubic = case.cubic or cubic_coefficients(bundle_of(images.model))
+    cubic = case.cubic or cubic_of_bundle(bundle_of(images.model))
     mean = None if case.training_mean is None else read_image(case.training_mean, kind="pet").image
     result = evaluate_case(
         images,

@@ -62,7 +62,7 @@ class CohortCase:
         )
 
 
-def read_run(run: Path | str, reporter: Reporter) -> list[CohortCase]:
+def read_run_scans(run: Path | str, reporter: Reporter) -> list[CohortCase]:
     """The scans of a cross-validation run with the baselines of their folds.
 
     :raises InputError: no predictions.csv, or see :func:`read_pairs`; an unreadable baselines.json.

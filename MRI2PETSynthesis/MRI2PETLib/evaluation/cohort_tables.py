@@ -13,7 +13,7 @@ from MRI2PETLib.evaluation.cohort import Cohort, Scan, region_numbers
 from MRI2PETLib.evaluation.metrics import AS_IS, METRICS, SMOOTHED, brain_metrics
 from MRI2PETLib.evaluation.statistics import (
     ALPHA,
-    Regression,
+    RegressionLine,
     bland_altman,
     false_discovery_rate,
     mann_whitney,
@@ -208,7 +208,7 @@ def _region(
             reason=f"the real values of the {len(real)} people are equal, by their scaling or by chance"
         )
     split, line = median_split(predicted, real), regression(real, predicted)
-    nothing = Regression(None, None, None)
+    nothing = RegressionLine(None, None, None)
     has_t1 = bool(np.isfinite(t1).all())
     predicted_t1, real_t1 = (regression(t1, y) if has_t1 else nothing for y in (predicted, real))
     return row._replace(

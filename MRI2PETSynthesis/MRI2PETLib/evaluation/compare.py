@@ -41,7 +41,7 @@ def compare(
     smoothed = smooth_in_mask(real, inside, spacing_mm, fwhm_mm)
     boxes = box_pairs(inside, spacing_mm, seed=seed)
     measures = measure_each([synthetic], {AS_IS: real, SMOOTHED: smoothed}, inside, boxes)[0]
-    return {**about(mask, inside, boxes, fwhm_mm), **plain(measures)}
+    return {**about(mask, inside, boxes, fwhm_mm), **values_and_reasons(measures)}
 
 
 def about(mask: np.ndarray, inside: np.ndarray, boxes: BoxPairs, fwhm_mm: float) -> dict[str, Any]:
@@ -104,7 +104,7 @@ def _numbers(pair: Pair, prefix: str, metrics: Mapping[str, Metric]) -> dict[str
     return {prefix + n: m.function(pair) for n, m in metrics.items() if prefix in m.against}
 
 
-def plain(measures: Mapping[str, Measure]) -> dict[str, Any]:
+def values_and_reasons(measures: Mapping[str, Measure]) -> dict[str, Any]:
     """Numbers by name, ready for JSON, and under ``not_available`` the reasons of those that are missing."""
     return {
         **{name: measure.value for name, measure in measures.items()},

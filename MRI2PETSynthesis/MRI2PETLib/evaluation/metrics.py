@@ -25,7 +25,7 @@ from MRI2PETLib.evaluation.ssim import similarity
 
 # Which real PET: as it is, or smoothed (the synthetic PET is never smoothed). The beginning of a name.
 AS_IS, SMOOTHED = "", "smoothed_"
-PET, PET_SQUARED = "PET", "PET²"  # units: that of the images, and its square
+PET_UNIT, PET_SQUARED = "PET", "PET²"  # units: that of the images, and its square
 Better = Literal["higher", "lower", "near 0", "near 1", ""]
 Function = TypeVar("Function", bound=Callable[..., Measure])
 
@@ -34,15 +34,13 @@ Function = TypeVar("Function", bound=Callable[..., Measure])
 class Metric:
     """All that any table says about a number.
 
-    ``name``: key in JSON and CSV. ``label``: heading of a column. ``unit``: empty, ``%``, ``dB``, :data:`PET`
-    or :data:`PET_SQUARED`. ``better``: which values are; empty for what only describes. ``note``: a sentence
-    for the reader, printed below the tables.
-
-    ``against``: which real PETs it is computed against. ``columns``: for which of those the tables of the
-    whole brain have a column; files hold all. ``regions``: whether tables of regions show it, for the network
-    or for all predictors; ``file``: only in the CSV file; ``no``: not computed, it needs the whole image.
-    ``paper``: its name in Table 4 of Ferrante et al. 2025, and what it is divided by for the sign and unit
-    used there.
+    ``name``: key in JSON and CSV. ``label``: heading of a column. ``unit``: empty, ``%``, ``dB``,
+    :data:`PET_UNIT` or :data:`PET_SQUARED`. ``better``: which values are; empty for what only describes.
+    ``note``: a sentence for the reader, printed below the tables. ``against``: which real PETs it is computed
+    against. ``columns``: for which of those the tables of the whole brain have a column; files hold all.
+    ``regions``: whether tables of regions show it, for the network or for all predictors; ``file``: only in
+    the CSV file; ``no``: not computed, it needs the whole image. ``paper``: its name in Table 4 of Ferrante
+    et al. 2025, and what it is divided by for the sign and unit used there.
     """
 
     name: str
@@ -64,7 +62,7 @@ class Metric:
     def unit_of(self, images: str) -> str:
         """The unit of a value of images in the unit ``images``."""
         squared = f"({images})²" if " " in images or "/" in images else f"{images}²"
-        return {PET: images, PET_SQUARED: squared}.get(self.unit, self.unit)
+        return {PET_UNIT: images, PET_SQUARED: squared}.get(self.unit, self.unit)
 
     def is_better(self, one: float, other: float) -> bool:
         """Whether ``one`` is a better value than ``other``; never for what only describes."""
@@ -129,7 +127,7 @@ def mse_median(pair: Pair) -> Measure:
     return Measure(float(np.median(pair.squared))) if pair.s.size else Measure(None, EMPTY)
 
 
-@metric("MAE", unit=PET, better="lower")
+@metric("MAE", unit=PET_UNIT, better="lower")
 def mae(pair: Pair) -> Measure:
     """Mean absolute error, ``mean(|s - r|)`` over M."""
     return Measure(float(np.mean(np.abs(pair.difference)))) if pair.s.size else Measure(None, EMPTY)
@@ -300,13 +298,13 @@ def cnr_real_median_signed(pair: VolumePair) -> Measure:
     return pair.real.cnr["median_signed"]
 
 
-@metric("mean", unit=PET, against=(AS_IS,), columns=(), regions="no")
+@metric("mean", unit=PET_UNIT, against=(AS_IS,), columns=(), regions="no")
 def mean_synthetic(pair: Pair) -> Measure:
     """Mean of the synthetic PET over M."""
     return Measure(float(pair.s.mean())) if pair.s.size else Measure(None, EMPTY)
 
 
-@metric("mean of real", unit=PET, against=(AS_IS,), columns=(), regions="no")
+@metric("mean of real", unit=PET_UNIT, against=(AS_IS,), columns=(), regions="no")
 def mean_real(pair: Pair) -> Measure:
     """Mean of the real PET over M."""
     return Measure(float(pair.r.mean())) if pair.r.size else Measure(None, EMPTY)

@@ -24,7 +24,7 @@ class EvaluationSettings(Settings):
     atlas_space: Literal["mni", "native"] = option("space of the atlas", "mni", choices=("mni", "native"))
     synthetic_unit: str | None = options.pet_unit("synthetic")
     pet_unit: str | None = options.pet_unit()
-    window: tuple[float, float] | None = options.window()
+    window: tuple[float, float] | None = options.window_option()
     realign_frames: bool = options.realign_frames()
     scale_free: bool = option("accept other units: compare patterns only, each over its own mean", False)
     to_synthetic_unit: bool = option(

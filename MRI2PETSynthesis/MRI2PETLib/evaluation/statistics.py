@@ -43,7 +43,7 @@ class BlandAltman(NamedTuple):
     reason: str = ""
 
 
-class Regression(NamedTuple):
+class RegressionLine(NamedTuple):
     """A line over people: its ``slope``, Pearson's ``r`` and the two-sided ``p`` of both (t distribution)."""
 
     slope: float | None
@@ -83,16 +83,16 @@ def bland_altman(synthetic: np.ndarray, real: np.ndarray) -> BlandAltman:
     return BlandAltman(bias, sd, bias - 1.96 * sd, bias + 1.96 * sd, line.slope, line.p, n)
 
 
-def regression(x: np.ndarray, y: np.ndarray) -> Regression:
+def regression(x: np.ndarray, y: np.ndarray) -> RegressionLine:
     """Least-squares line of ``y`` on ``x`` over people; needs three, and neither may be constant."""
     from scipy import stats
 
     if len(x) < MIN_GROUP:
-        return Regression(None, None, None, f"needs {MIN_GROUP} people, there are {len(x)}")
+        return RegressionLine(None, None, None, f"needs {MIN_GROUP} people, there are {len(x)}")
     if is_constant(x) or is_constant(y):
-        return Regression(None, None, None, "one of the two is constant")
+        return RegressionLine(None, None, None, "one of the two is constant")
     line = stats.linregress(x, y)
-    return Regression(float(line.slope), float(line.rvalue), float(line.pvalue))
+    return RegressionLine(float(line.slope), float(line.rvalue), float(line.pvalue))
 
 
 def median_split(synthetic: np.ndarray, real: np.ndarray) -> Split:

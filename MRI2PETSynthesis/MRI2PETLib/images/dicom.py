@@ -96,14 +96,18 @@ class DicomSeries:
         """LPS vector from one slice to the next."""
         if len(self.positions) > 1:
             return (np.array(self.positions[-1]) - self.positions[0]) / (len(self.positions) - 1)
-        return normal(self.tags) * (number(self.tags, "SliceThickness") or 1.0)
+        return normal(self.tags) * (number_or_zero(self.tags, "SliceThickness") or 1.0)
 
     def label(self) -> str:
         """One line for a list: what it is, how large, and what selects it."""
         size = " x ".join(str(n) for n in self.size)
         spacing = " x ".join(f"{s:.2f}" for s in self.spacing_mm)
         frames = f", {self.n_frames} frames" if self.n_frames != 1 else ""
-        echo = f", TE {number(self.tags, 'EchoTime'):g} ms" if number(self.tags, "EchoTime") else ""
+        echo = (
+            f", TE {number_or_zero(self.tags, 'EchoTime'):g} ms"
+            if number_or_zero(self.tags, "EchoTime")
+            else ""
+        )
         scan = self.tags.get("SeriesNumber", "?")
         name = self.description or "no description"
         return f"{scan}: {self.modality} '{name}' {size} at {spacing} mm{echo}{frames}, {self.key}"
@@ -132,7 +136,7 @@ def list_series(folder: Path | str) -> list[DicomSeries]:
             raise InputError(
                 f"The DICOM file {file} cannot be read: it is damaged.", "Export the series again."
             ) from error
-        multi_frame += number(tags, "NumberOfFrames") > 1
+        multi_frame += number_or_zero(tags, "NumberOfFrames") > 1
         if not _is_slice(tags) or str(tags.get("SOPInstanceUID")) in instances:
             continue
         instances.add(str(tags.get("SOPInstanceUID")))
@@ -167,11 +171,11 @@ def _acquisitions(group: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
     """The acquisitions of an MR series, where its positions repeat and the numbers tell them apart; a PET
     with repeated positions is dynamic.
     """
-    numbers = sorted({number(tags, "AcquisitionNumber") for tags in group})
+    numbers = sorted({number_or_zero(tags, "AcquisitionNumber") for tags in group})
     positions = {tuple(tags["ImagePositionPatient"]) for tags in group}
     if group[0].get("Modality") != "MR" or len(numbers) < 2 or len(positions) == len(group):
         return [group]
-    return [[tags for tags in group if number(tags, "AcquisitionNumber") == one] for one in numbers]
+    return [[tags for tags in group if number_or_zero(tags, "AcquisitionNumber") == one] for one in numbers]
 
 
 def _series(group: list[dict[str, Any]]) -> DicomSeries:
@@ -216,7 +220,10 @@ def _in_time_order(images: list[dict[str, Any]]) -> list[dict[str, Any]]:
     past_midnight = max(times) - min(times) > _HALF_DAY_S and max(times) < 2 * _HALF_DAY_S
     if past_midnight:
         times = [t + 2 * _HALF_DAY_S if t < _HALF_DAY_S else t for t in times]
-    rest = [(number(tags, "FrameReferenceTime"), number(tags, "InstanceNumber")) for tags in images]
+    rest = [
+        (number_or_zero(tags, "FrameReferenceTime"), number_or_zero(tags, "InstanceNumber"))
+        for tags in images
+    ]
     order = sorted(range(len(images)), key=lambda n: (times[n], rest[n]))
     return [images[n] for n in order]
 
@@ -234,7 +241,7 @@ def _acquired_s(tags: dict[str, Any]) -> float:
 
 def _is_slice(tags: dict[str, Any]) -> bool:
     """A single-channel, single-frame image with a position that makes sense."""
-    if number(tags, "NumberOfFrames") > 1 or number(tags, "SamplesPerPixel") > 1:
+    if number_or_zero(tags, "NumberOfFrames") > 1 or number_or_zero(tags, "SamplesPerPixel") > 1:
         return False
     lengths = {"PixelSpacing": 2, "ImagePositionPatient": 3, "ImageOrientationPatient": 6}
     try:
@@ -253,7 +260,7 @@ def _same_stack(a: dict[str, Any], b: dict[str, Any]) -> bool:
     close = ("PixelSpacing", "ImageOrientationPatient")
     return (
         all(a.get(key) == b.get(key) for key in same)
-        and _same_echo(number(a, "EchoTime"), number(b, "EchoTime"))
+        and _same_echo(number_or_zero(a, "EchoTime"), number_or_zero(b, "EchoTime"))
         and image_component(a) == image_component(b)
         and all(np.allclose(a[key], b[key], atol=1e-3) for key in close)
     )
@@ -286,7 +293,7 @@ def _refuse_folder(folder: Path, files: list[Path], multi_frame: int) -> None:
     raise InputError(f"{folder} has no DICOM image ({len(files)} files looked at).", hint)
 
 
-def number(tags: dict[str, Any], name: str) -> float:
+def number_or_zero(tags: dict[str, Any], name: str) -> float:
     """A tag as a number; 0 when it is missing or not a number."""
     try:
         value = float(tags.get(name) or 0)

@@ -12,8 +12,8 @@ import numpy as np
 
 from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.core.findings import Finding
-from MRI2PETLib.images.checks import MIN_EXTENT_MM, MIN_SLICES
-from MRI2PETLib.images.dicom import DicomSeries, image_component, normal, number
+from MRI2PETLib.images.dicom import DicomSeries, image_component, normal, number_or_zero
+from MRI2PETLib.images.image_checks import MIN_EXTENT_MM, MIN_SLICES
 
 _T1_WORDS = re.compile(
     r"(?<![a-z0-9])t1(?!\d)|mp-?rage|mp2rage|bravo|spgr|\btfl|\btfe|fl3d|flash|vibe|mdeft|3d[ _-]?tfe", re.I
@@ -98,7 +98,7 @@ def _t1_score(series: DicomSeries) -> float:
 def _t1_contrast(tags: dict[str, Any]) -> float:
     """+2 for T1 weighting, -2 for another one, 0 when the tags do not tell. Times in ms, angle in degrees."""
     te, tr, ti, flip = (
-        number(tags, name) for name in ("EchoTime", "RepetitionTime", "InversionTime", "FlipAngle")
+        number_or_zero(tags, name) for name in ("EchoTime", "RepetitionTime", "InversionTime", "FlipAngle")
     )
     sequence = {str(s) for s in np.atleast_1d(tags.get("ScanningSequence") or [])}
     if te > 25 or ti > 1500:

@@ -16,8 +16,7 @@ from MRI2PETLib.core.checksums import sha256_of_files
 from MRI2PETLib.core.errors import InputError, OutputError
 from MRI2PETLib.core.files import atomic_path, write_json
 from MRI2PETLib.core.findings import Finding, Verdict
-from MRI2PETLib.images import checks as image_checks
-from MRI2PETLib.images.checks import Kind
+from MRI2PETLib.images import image_checks
 from MRI2PETLib.images.formats import (
     WRITABLE_SUFFIXES,
     check_image_file,
@@ -26,6 +25,7 @@ from MRI2PETLib.images.formats import (
 )
 from MRI2PETLib.images.grid import Grid
 from MRI2PETLib.images.hot_voxels import mend_hot_voxels
+from MRI2PETLib.images.image_checks import ImageKind
 from MRI2PETLib.images.nifti import is_nifti_pair, open_nifti, write_nifti
 from MRI2PETLib.images.nrrd_metaimage import open_with_itk
 from MRI2PETLib.images.orientation import NiftiForms
@@ -51,7 +51,7 @@ class LoadedImage:
     forms: NiftiForms | None = None
 
 
-def open_image(path: Path | str, *, kind: Kind, series_uid: str | None = None) -> RawImage:
+def open_image(path: Path | str, *, kind: ImageKind, series_uid: str | None = None) -> RawImage:
     """Open a file or DICOM folder and check its header for what ``kind`` needs; no voxel is read.
 
     :raises InputError: see :func:`read_image`.
@@ -86,7 +86,7 @@ def _open_file(path: Path) -> RawImage:
     return open_with_nibabel(path)
 
 
-def read_image(path: Path | str, *, kind: Kind, series_uid: str | None = None) -> LoadedImage:
+def read_image(path: Path | str, *, kind: ImageKind, series_uid: str | None = None) -> LoadedImage:
     """Read an image file or a DICOM folder as a 3-D image, checked for what ``kind`` needs.
 
     The grid is that of the file; only sheared axes, which ITK cannot hold, are resampled, with a finding.
@@ -111,7 +111,7 @@ def read_image(path: Path | str, *, kind: Kind, series_uid: str | None = None) -
     )
 
 
-def read_frame_image(raw: RawImage, frame: int, *, kind: Kind) -> tuple[sitk.Image, tuple[Finding, ...]]:
+def read_frame_image(raw: RawImage, frame: int, *, kind: ImageKind) -> tuple[sitk.Image, tuple[Finding, ...]]:
     """Read one frame of an opened image, check its values and give it orthonormal axes.
 
     :raises InputError: for values that ``kind`` cannot have.

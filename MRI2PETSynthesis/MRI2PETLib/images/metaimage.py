@@ -26,7 +26,7 @@ _LAST = rb"(?m)^[ \t]*ElementDataFile[ \t]*=[^\r\n]*(\r\n|\r|\n|\Z)"
 _TEXT_BYTES = 250
 
 
-def stored_voxels(path: Path) -> StoredVoxels:
+def voxels_of_metaimage(path: Path) -> StoredVoxels:
     """Where the voxels of a MetaImage are.
 
     :raises InputError: if they are in several files, or in one outside of the folder.

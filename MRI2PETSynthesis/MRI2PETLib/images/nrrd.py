@@ -84,7 +84,7 @@ def _check_fields(fields: dict[str, str], n_axes: int) -> None:
             raise ValueError(f"the field '{key}' in its header is '{value[:40]}'")
 
 
-def stored_voxels(path: Path) -> StoredVoxels:
+def voxels_of_nrrd(path: Path) -> StoredVoxels:
     """Where the voxels of a NRRD are.
 
     :raises InputError: if they are in several files, in one outside of the folder, or of several volumes.

@@ -13,11 +13,11 @@ from MRI2PETLib.core.checksums import sha256_of, sha256_of_files, sha256_of_valu
 from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.core.requests import Source
 from MRI2PETLib.images import bids
-from MRI2PETLib.images.checks import Kind
+from MRI2PETLib.images.image_checks import ImageKind
 from MRI2PETLib.images.io import open_image
 
 
-def source_of(path: Path, kind: Kind) -> Source:
+def source_of(path: Path, kind: ImageKind) -> Source:
     """The image at ``path`` as an input: its files, its sidecars and, of a PET, the weight of the person.
 
     A folder of DICOM files counts with all of its files: one more may change which series is chosen. What
@@ -34,7 +34,7 @@ def source_of(path: Path, kind: Kind) -> Source:
     return Source(str(path.resolve()), sha256_of_value(content))
 
 
-def _file_checksum(path: Path, kind: Kind) -> str:
+def _file_checksum(path: Path, kind: ImageKind) -> str:
     """Of the file, and of the data file of a header that stands alone."""
     files = {path}
     with suppress(InputError):  # reading it will tell
@@ -50,7 +50,7 @@ def _weight(path: Path) -> list[Any]:
         return [None, error.message]
 
 
-def optional_source(path: Path | None, kind: Kind) -> Source | None:
+def optional_source(path: Path | None, kind: ImageKind) -> Source | None:
     """:func:`source_of`, or ``None`` for no image."""
     return None if path is None else source_of(path, kind)
 

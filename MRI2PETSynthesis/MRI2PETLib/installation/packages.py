@@ -16,7 +16,7 @@ from typing import Any, Literal
 from MRI2PETLib.core.errors import DependencyError
 from MRI2PETLib.core.tables import read_table
 
-Group = Literal["synthesis", "diffusion", "training"]
+PackageGroup = Literal["synthesis", "diffusion", "training"]
 SLICER, PYTORCH = "Slicer", "PyTorch extension"
 SIZES_NOTE = (
     "Download in MB with what the package brings along, measured for Python 3.12 on Linux. "
@@ -38,7 +38,7 @@ class Package:
 
     requirement: str
     module: str
-    group: Group
+    group: PackageGroup
     source: str
     megabytes: float
     purpose: str
@@ -60,7 +60,7 @@ class Package:
         return "ok" if not self.installed or _satisfies(self.installed, self.version_range) else "too old"
 
 
-def read_packages(*more: Group) -> tuple[Package, ...]:
+def read_packages(*more: PackageGroup) -> tuple[Package, ...]:
     """All that synthesis, and ``more``, needs, with what is installed now (about 0.1 s)."""
     invalidate_caches()  # so that a package that pip has just added is seen
     every: tuple[dict[str, Any], ...] = read_table(Path(__file__).parent / "packages.csv").rows

@@ -13,9 +13,9 @@ from typing import Any, Literal, Protocol
 
 from MRI2PETLib.core.errors import Explained, MRI2PETError
 from MRI2PETLib.installation.packages import (
-    Group,
     InstallPlan,
     Package,
+    PackageGroup,
     constraints_text,
     pip_arguments,
     pip_failure,
@@ -25,9 +25,9 @@ from MRI2PETLib.installation.packages import (
 )
 from MRI2PETLib.jobs.child_process import Callbacks, Job, Outcome, mri2pet_command
 
-Phase = Literal["idle", "installing", "checking"]
+SetupPhase = Literal["idle", "installing", "checking"]
 Log = Callable[[str], None]
-Finished = Callable[[int], None]
+OnFinished = Callable[[int], None]
 
 
 class Installer(Protocol):
@@ -39,7 +39,7 @@ class Installer(Protocol):
         :raises MRI2PETError: if the extension is not there or fails.
         """
 
-    def pip_install(self, arguments: Sequence[str], log: Log, finished: Finished) -> None:
+    def pip_install(self, arguments: Sequence[str], log: Log, finished: OnFinished) -> None:
         """Start ``pip install`` with these arguments and return. ``log`` gets its lines, ``finished`` its
         exit code, both from the main thread.
         """
@@ -55,7 +55,7 @@ class PipJob:
         self._python = python
         self._job: Job | None = None
 
-    def pip_install(self, arguments: Sequence[str], log: Log, finished: Finished) -> None:
+    def pip_install(self, arguments: Sequence[str], log: Log, finished: OnFinished) -> None:
         callbacks = Callbacks(log=log, finished=lambda outcome: finished(outcome.exit_code))
         self._job = Job([self._python, "-m", "pip", "install", *arguments], callbacks).start()
 
@@ -68,14 +68,18 @@ class Setup:
     """What is there, what is being done about it, and whether work can begin."""
 
     def __init__(
-        self, installer: Installer, python: str, changed: Callable[[], None], more: Sequence[Group] = ()
+        self,
+        installer: Installer,
+        python: str,
+        changed: Callable[[], None],
+        more: Sequence[PackageGroup] = (),
     ) -> None:
         """
         :param python: the interpreter of child processes (``PythonSlicer`` in Slicer).
         :param changed: called after every change of what a panel shows.
         :param more: what has to work besides synthesis.
         """
-        self.phase: Phase = "idle"
+        self.phase: SetupPhase = "idle"
         self.packages = read_packages(*more)
         self.problem: Explained | None = None
         self.checked: dict[str, Any] | None = None  # the doctor's result: devices, speed
@@ -133,7 +137,7 @@ class Setup:
         """
         return plan_install(self.packages)
 
-    def need(self, more: Sequence[Group]) -> None:
+    def need(self, more: Sequence[PackageGroup]) -> None:
         """Change what has to work besides synthesis. Starts nothing."""
         self._more = tuple(more)
         self.problem = self.checked = None
@@ -248,7 +252,7 @@ class Setup:
             self.log.append(str(problem))
         self._set_phase("idle")
 
-    def _set_phase(self, phase: Phase) -> None:
+    def _set_phase(self, phase: SetupPhase) -> None:
         self.phase = phase
         self._changed()
 

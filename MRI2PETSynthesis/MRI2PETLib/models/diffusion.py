@@ -25,7 +25,7 @@ from torch.nn import functional as F
 from MRI2PETLib.core.errors import DependencyError
 from MRI2PETLib.core.progress import ProgressCallback
 from MRI2PETLib.models.laplacian import laplacian_loss
-from MRI2PETLib.models.objective import NETWORK, Between, Objective, check_arguments
+from MRI2PETLib.models.objective import NETWORK_STATE, Between, Objective, check_arguments
 
 STOCHASTIC = True
 PRESET = "rflow"
@@ -197,7 +197,7 @@ class Denoising(Objective):
             if self._weighting == "snr":
                 errors = errors * (signal / noise.clamp(min=1e-6)).square().clamp(max=1).flatten()
             loss = loss + self._weight * errors.mean()
-        yield NETWORK, loss
+        yield NETWORK_STATE, loss
 
 
 def objective(settings: dict[str, Any]) -> Denoising:

@@ -20,7 +20,6 @@ from MRI2PETLib.models.model_space import Encoded
 if TYPE_CHECKING:
     import torch
 
-PRECISIONS = ("auto", "fp32", "bf16")
 # bf16 has to win clearly, because it rounds. The trial is on a third of each axis: a seventh of one run.
 # Without hardware for bf16 that would be long (12 times fp32 and more), which a sixth shows before.
 _GAIN, _SHARE = 1.2, 3

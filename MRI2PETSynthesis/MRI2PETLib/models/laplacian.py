@@ -8,19 +8,20 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-LEVELS = 5  # as published
+PYRAMID_LEVELS = 5  # as published
 
 
 def bands(x: Tensor) -> Iterator[Tensor]:
     """Split images into bands, the finest first; each but the last level halves the axes.
 
     A band is what an average over 2 voxels an axis and linear interpolation back take away, so a constant
-    has none. Axes of 1 voxel are not halved; when there is no other, the bands end before :data:`LEVELS`.
+    has none. Axes of 1 voxel are not halved; when there is no other, the bands end before
+    :data:`PYRAMID_LEVELS`.
 
     :param x: [batch, channel, j, i] or [batch, channel, k, j, i].
     """
     pool, mode = (F.avg_pool2d, "bilinear") if x.ndim == 4 else (F.avg_pool3d, "trilinear")
-    for _ in range(LEVELS):
+    for _ in range(PYRAMID_LEVELS):
         window = [2 if length > 1 else 1 for length in x.shape[2:]]
         if max(window) == 1:
             return

@@ -31,7 +31,7 @@ _MARGIN_MM = 8.0  # brain and field of view: 4 mm on each side
 _WIDEST = 1.15  # of the training spacing: 2.3 mm for 2 mm
 _LARGEST_GRID = 256**3  # voxels: a network of this kind takes some 20 GB for it
 _BORDER_VOXELS = 2  # around the brain: beyond it nothing but zeros takes part in the blur
-Normalisation = Literal["mask-p1-p99", "crop-p1-p99", "suvr-half", "minmax"]
+IntensityScaling = Literal["mask-p1-p99", "crop-p1-p99", "suvr-half", "minmax"]
 
 
 @dataclass(frozen=True)
@@ -52,8 +52,8 @@ class ModelSpace:
     size: tuple[int, int, int] = (96, 96, 96)
     spacing_mm: float | tuple[float, float, float] = 2.0
     placement: Literal["head", "volume"] = "head"
-    source: Normalisation = "mask-p1-p99"
-    target: Normalisation = "suvr-half"
+    source: IntensityScaling = "mask-p1-p99"
+    target: IntensityScaling = "suvr-half"
 
     def __post_init__(self) -> None:
         size_ok = len(self.size) == 3 and all(type(n) is int and 16 <= n <= 512 for n in self.size)
@@ -122,7 +122,7 @@ class ModelSpace:
 
 _MODALITIES = {"mask-p1-p99": "MR", "crop-p1-p99": "MR", "suvr-half": "PET", "minmax": "PET"}
 _CHOICES = {"placement": ("head", "volume"), "source": tuple(_MODALITIES), "target": tuple(_MODALITIES)}
-PRESETS = {
+SPACES = {
     "default": ModelSpace(),
     "reference": ModelSpace(placement="volume", source="crop-p1-p99", target="minmax"),
 }

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from MRI2PETLib.core.errors import BundleError
 
-NETWORK, OBJECTIVE = "network", "objective"
+NETWORK_STATE, OBJECTIVE_STATE = "network", "objective"
 
 
 class Objective(nn.Module):

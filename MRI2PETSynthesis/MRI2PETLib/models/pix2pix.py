@@ -19,7 +19,14 @@ from torch.nn import functional as F
 
 from MRI2PETLib.core.errors import BundleError
 from MRI2PETLib.core.progress import ProgressCallback
-from MRI2PETLib.models.objective import NETWORK, OBJECTIVE, Between, Objective, check_arguments, frozen
+from MRI2PETLib.models.objective import (
+    NETWORK_STATE,
+    OBJECTIVE_STATE,
+    Between,
+    Objective,
+    check_arguments,
+    frozen,
+)
 
 STOCHASTIC = False
 UPSAMPLING = ("linear", "transposed")
@@ -184,15 +191,15 @@ class Translation(Objective):
         fake = network(source)
         error = self.lambda_l1 * self._l1(fake, target, mask)
         if self.critic is None:
-            yield NETWORK, error
+            yield NETWORK_STATE, error
             return
         region = mask if self.loss_region == "brain" else torch.ones_like(mask)
         real, translated = (self._pair(source, t * region) for t in (target, fake))
         verdicts = self.critic(translated.detach()), self.critic(real)
-        yield OBJECTIVE, 0.5 * (self._against(verdicts[0], 0.0) + self._against(verdicts[1], 1.0))
+        yield OBJECTIVE_STATE, 0.5 * (self._against(verdicts[0], 0.0) + self._against(verdicts[1], 1.0))
         with frozen(self.critic):
             verdict = self.critic(translated)
-        yield NETWORK, error + self.lambda_adv * self._against(verdict, 1.0)
+        yield NETWORK_STATE, error + self.lambda_adv * self._against(verdict, 1.0)
 
     def _l1(self, fake: Tensor, target: Tensor, mask: Tensor) -> Tensor:
         error = 2 * (fake.float() - target.float()).abs()  # the span of -1 to 1 is 2

@@ -23,7 +23,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from MRI2PETLib.core.progress import ProgressCallback
-from MRI2PETLib.models.objective import NETWORK, Objective, check_arguments
+from MRI2PETLib.models.objective import NETWORK_STATE, Objective, check_arguments
 from MRI2PETLib.models.separable import DepthwiseSeparableConv3d, pointwise_conv3d
 from MRI2PETLib.models.slabs import convolve_in_slabs, use_slabs
 
@@ -135,7 +135,7 @@ class AttentionBlock(nn.Module):
         return x + out.transpose(1, 2).reshape(x.shape)
 
 
-class Stage(nn.Module):
+class ResidualStage(nn.Module):
     """One residual block of the way down or up, with attention where the level has it."""
 
     def __init__(self, in_channels: int, out_channels: int, separable: bool, attention: str | None) -> None:
@@ -211,12 +211,12 @@ class TSPOUNet(nn.Module):
         up: list[nn.Module] = []
         for level in range(n_levels):
             mode = attention if level == n_levels - 1 else None
-            down += [Stage(c, c, separable, mode) for _ in range(n_blocks)]
+            down += [ResidualStage(c, c, separable, mode) for _ in range(n_blocks)]
             if level < n_levels - 1:
                 down.append(Downsample(c))
         for level in reversed(range(n_levels)):
             mode = attention if level == n_levels - 1 else None
-            up += [Stage(2 * c, c, separable, mode) for _ in range(n_blocks + 1)]
+            up += [ResidualStage(2 * c, c, separable, mode) for _ in range(n_blocks + 1)]
             if level > 0:
                 up.append(Upsample(c))
         self.down = nn.ModuleList(down)
@@ -280,7 +280,7 @@ class Regression(Objective):
     def losses(
         self, network: nn.Module, source: Tensor, target: Tensor, mask: Tensor
     ) -> Iterator[tuple[str, Tensor]]:
-        yield NETWORK, loss(network, source, target, mask, self._settings)
+        yield NETWORK_STATE, loss(network, source, target, mask, self._settings)
 
 
 def objective(settings: dict[str, Any]) -> Regression:

@@ -12,7 +12,7 @@ from MRI2PETLib.core.findings import Finding, Level, Verdict
 from MRI2PETLib.core.progress import ProgressCallback, no_progress, part_of
 from MRI2PETLib.images.axes import Axes, head_axes
 from MRI2PETLib.images.grid import Grid, antialias, resample
-from MRI2PETLib.preprocessing import fit_quality as quality
+from MRI2PETLib.preprocessing import fit_quality
 from MRI2PETLib.preprocessing.bias_field import log_bias_field, remove_bias, shrink_to
 from MRI2PETLib.preprocessing.brain_extractors import run_backend
 from MRI2PETLib.preprocessing.mask_refinement import refine_mask
@@ -26,7 +26,7 @@ REFINE_SPACING_MM = 1.0
 # The template's mask lies tight on the brain; the thresholds of the refinement need CSF around it. Dice rose
 # in 12 of 12 cases from +0 over +2 to +4 mm.
 PRIOR_MARGIN_MM = 4.0
-CROP_MARGIN_MM = 6.0
+MASK_MARGIN_MM = 6.0
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def extract_brain(
     :raises DependencyError: if the backend is not installed.
     """
     t1 = sitk.Cast(t1, sitk.sitkFloat32)
-    findings = quality.judge_field_of_view(t1)
+    findings = fit_quality.judge_field_of_view(t1)
     progress(0, 1, "looking at the image")
     brain, method, more = _known_mask(t1, mask, backend, part_of(progress, 0, 0.3))
     findings += more
@@ -98,21 +98,21 @@ def extract_brain(
     if fit is None:
         findings += (_no_fit("refuse" if in_image else "warn"),)
     else:
-        findings += quality.judge_fit(fit, "image" if in_image else "other")
-    findings += quality.judge_mask(brain)
+        findings += fit_quality.judge_fit(fit, "image" if in_image else "other")
+    findings += fit_quality.judge_mask(brain)
     progress(1, 1, "brain mask done")
     return BrainExtraction(
         mask=brain,
-        template_to_native=fit.transform if fit is not None and quality.recognised(fit) else None,
+        template_to_native=fit.transform if fit is not None and fit_quality.recognised(fit) else None,
         method=method,
         verdict=Verdict(findings),
-        measures=quality.measures(fit, brain),
+        measures=fit_quality.measures(fit, brain),
     )
 
 
 def _no_fit(level: Level) -> Finding:
-    message = f"The brain could not be aligned with the template. {quality.HEADER_AXES}"
-    return Finding(level, "no-fit", message, quality.HEADER_AXES_HINT)
+    message = f"The brain could not be aligned with the template. {fit_quality.HEADER_AXES}"
+    return Finding(level, "no-fit", message, fit_quality.HEADER_AXES_HINT)
 
 
 def head_mask(image: sitk.Image) -> sitk.Image:
@@ -143,8 +143,8 @@ def check_given_mask(mask: sitk.Image, t1: sitk.Image) -> tuple[sitk.Image, tupl
     binary = sitk.Cast(mask > 0, sitk.sitkUInt8)
     if not np.any(sitk.GetArrayViewFromImage(binary)):
         raise InputError("The given brain mask is empty.", "Give a mask of 0 outside and 1 in the brain.")
-    before_ml = quality.mask_volume_ml(binary)
-    low, high = quality.VOLUME_REFUSE_ML
+    before_ml = fit_quality.mask_volume_ml(binary)
+    low, high = fit_quality.VOLUME_REFUSE_ML
     if not low <= before_ml <= high:
         raise InputError(
             f"The given mask holds {before_ml:.0f} mL, which is no brain ({low:.0f} to {high:.0f} mL).",
@@ -154,7 +154,7 @@ def check_given_mask(mask: sitk.Image, t1: sitk.Image) -> tuple[sitk.Image, tupl
         binary.CopyInformation(t1)
         return binary, ()
     resampled = _nearest(binary, t1)
-    share = quality.mask_volume_ml(resampled) / before_ml
+    share = fit_quality.mask_volume_ml(resampled) / before_ml
     if share < 0.5:
         raise InputError(
             f"Only {100 * share:.0f} % of the given brain mask lies inside the T1.",
@@ -186,7 +186,7 @@ def _propagated_mask(t1: sitk.Image, log_field: sitk.Image, fit: TemplateFit) ->
 
 def _fine_grid(t1: sitk.Image, around: sitk.Image) -> Grid:
     """An isotropic grid along the T1's axes over the box around a mask."""
-    margin = CROP_MARGIN_MM
+    margin = MASK_MARGIN_MM
     index = np.argwhere(sitk.GetArrayViewFromImage(around))[:, ::-1]
     spacing = np.array(around.GetSpacing())
     low = index.min(axis=0) * spacing - spacing / 2 - margin

@@ -9,8 +9,8 @@ import SimpleITK as sitk
 
 from MRI2PETLib.core.findings import Finding, Level
 from MRI2PETLib.images.axes import head_axes
-from MRI2PETLib.images.checks import MIN_EXTENT_MM
 from MRI2PETLib.images.grid import extent_along
+from MRI2PETLib.images.image_checks import MIN_EXTENT_MM
 from MRI2PETLib.preprocessing.template_registration import TemplateFit
 
 # Pearson r with the template, a quadratic trend (bias field) taken from both. The trend is what set stripped

@@ -9,7 +9,7 @@ from MRI2PETLib.core.errors import QualityError
 from MRI2PETLib.preprocessing.morphology import close, dilate, erode, fill_holes, open_
 
 # What is brighter than this times white matter is fat, marrow or a vessel with inflow.
-BRIGHT_LIMIT = 1.25
+FAT_LIMIT = 1.25
 OPENING_MM, CORE_MM, CLOSING_MM, SMOOTHING_MM = 3.0, 9.0, 5.0, 3.0
 
 
@@ -46,7 +46,7 @@ def tissue_range(image: sitk.Image, prior: sitk.Image) -> tuple[float, float]:
     otsu.Execute(flat)
     dark, grey_white = otsu.GetThresholds()
     white = float(np.median(inside[inside > grey_white]))
-    return float(dark), BRIGHT_LIMIT * white
+    return float(dark), FAT_LIMIT * white
 
 
 def connected_to(mask: sitk.Image, core: sitk.Image) -> sitk.Image:

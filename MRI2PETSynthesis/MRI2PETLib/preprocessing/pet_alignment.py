@@ -34,7 +34,7 @@ from MRI2PETLib.preprocessing.pet_pose import FoundPoses
 from MRI2PETLib.preprocessing.pet_registration import find_poses, judge_sides, register_pet_to_t1
 
 # Dice of brain and uptake. Fits of simulated and real PETs reach 0.9 and more.
-MIN_OVERLAP = 0.7
+MIN_BRAIN_OVERLAP = 0.7
 # Beyond this rim, uptake (neck, salivary glands) says nothing about the fit of the brain.
 _OVERLAP_RIM_MM, _OVERLAP_SPACING_MM = 20.0, 2.0
 # A PET that lies as close to where it fits best (root mean square over the brain), or fits nearly as well, is
@@ -182,9 +182,11 @@ def _judge_coverage(coverage: float) -> tuple[Finding, ...]:
 
 
 def _judge_overlap(overlap: float) -> tuple[Finding, ...]:
-    if overlap >= MIN_OVERLAP:
+    if overlap >= MIN_BRAIN_OVERLAP:
         return ()
-    message = f"PET and T1 do not overlap (Dice of the brains {overlap:.2f}, at least {MIN_OVERLAP} needed)."
+    message = (
+        f"PET and T1 do not overlap (Dice of the brains {overlap:.2f}, at least {MIN_BRAIN_OVERLAP} needed)."
+    )
     hint = "Check that both are of the same person and that the PET shows the brain."
     return (Finding("refuse", "pet-t1-overlap", message, hint),)
 

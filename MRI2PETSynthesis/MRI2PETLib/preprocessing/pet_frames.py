@@ -13,7 +13,7 @@ from MRI2PETLib.core.findings import Finding
 from MRI2PETLib.preprocessing.frame_window import FrameWindow
 
 # A window counts as covered when frames fill at least this share of it.
-MIN_COVERAGE = 0.9
+MIN_WINDOW_COVERAGE = 0.9
 # Frames that stick out of the window by more than this share of it are told.
 _TOLD_OUTSIDE = 0.05
 
@@ -85,7 +85,7 @@ def frame_weights(times: FrameTimes, window: FrameWindow) -> np.ndarray:
     :raises InputError: when less than 90 % of the window is covered.
     """
     inside = overlap_s(times, window)
-    if inside.sum() < MIN_COVERAGE * _length_s(window):
+    if inside.sum() < MIN_WINDOW_COVERAGE * _length_s(window):
         begin, end = times.range_min
         hint = f"The frames run from {begin:.0f} to {end:.0f} min after injection; choose another window "
         hint += "(--window START END, in min)."
@@ -129,7 +129,7 @@ def check_static_window(times: FrameTimes | None, window: FrameWindow) -> tuple[
         return (Finding("warn", "window-not-checked", message),)
     inside = float(overlap_s(times, window).sum())
     length, whole = _length_s(window), sum(times.duration_s)
-    if inside >= MIN_COVERAGE * length and whole - inside <= (1.0 - MIN_COVERAGE) * length:
+    if inside >= MIN_WINDOW_COVERAGE * length and whole - inside <= (1.0 - MIN_WINDOW_COVERAGE) * length:
         return ()
     begin, end = times.range_min
     message = f"The PET was measured from {begin:.0f} to {end:.0f} min; it covers "

@@ -34,7 +34,7 @@ from MRI2PETLib.preprocessing.pose_search import (
 
 _log = logging.getLogger(__name__)
 # Mutual information as a function of rotation (3 x 3) and position (LPS mm), see Pose.
-Objective = Callable[[np.ndarray, np.ndarray], float]
+PoseScore = Callable[[np.ndarray, np.ndarray], float]
 
 BINS = 32
 # The brain and this rim around it: the edge of the brain is what PET and T1 share best.
@@ -55,7 +55,7 @@ _STAGE = "searching the position of the PET"
 
 
 @dataclass(frozen=True)
-class Pose:
+class PetPose:
     """A brain in a PET.
 
     :ivar rotation: 3 x 3, turns directions of the T1 (LPS) to directions of the PET.
@@ -67,7 +67,7 @@ class Pose:
     position: np.ndarray
     information: float
 
-    def angle_to(self, other: Pose) -> float:
+    def angle_to(self, other: PetPose) -> float:
         """Degrees between two poses."""
         return degrees_between(self, other)
 
@@ -89,25 +89,25 @@ class FoundPoses:
     :ivar as_it_lies: the pose that the headers state.
     :ivar brain_centre: the middle of the brain in the T1 (LPS mm).
     :ivar offsets: points of the brain and its rim from there, [3, n].
-    :ivar objective: mutual information as a function of rotation and position, see :class:`Pose`.
+    :ivar objective: mutual information as a function of rotation and position, see :class:`PetPose`.
     """
 
-    best: Pose
-    other: Pose
-    mirrored: Pose
-    as_it_lies: Pose
+    best: PetPose
+    other: PetPose
+    mirrored: PetPose
+    as_it_lies: PetPose
     brain_centre: np.ndarray
     offsets: np.ndarray
-    objective: Objective
+    objective: PoseScore
 
-    def pose_of(self, transform: sitk.Transform) -> Pose:
+    def pose_of(self, transform: sitk.Transform) -> PetPose:
         """The pose that a rigid transform (T1 points to PET points) gives the brain."""
         position = np.array(transform.TransformPoint(self.brain_centre.tolist()))
         ends = [transform.TransformPoint((self.brain_centre + axis).tolist()) for axis in np.eye(3)]
         rotation = np.stack([np.subtract(end, position) for end in ends], axis=1)
-        return Pose(rotation, position, self.objective(rotation, position))
+        return PetPose(rotation, position, self.objective(rotation, position))
 
-    def distance_mm(self, a: Pose, b: Pose) -> float:
+    def distance_mm(self, a: PetPose, b: PetPose) -> float:
         """Root mean square distance between where two poses put the brain."""
         apart = (a.rotation - b.rotation) @ self.offsets + (a.position - b.position)[:, None]
         return float(np.sqrt(np.square(apart).sum(axis=0).mean()))
@@ -136,7 +136,7 @@ def search_pet_pose(
         best=heads[0],
         other=_best_other(heads),
         mirrored=mirror_images[0],
-        as_it_lies=Pose(np.eye(3), samples.centre, objective(np.eye(3), samples.centre)),
+        as_it_lies=PetPose(np.eye(3), samples.centre, objective(np.eye(3), samples.centre)),
         brain_centre=samples.centre,
         offsets=samples.offsets,
         objective=objective,
@@ -200,7 +200,7 @@ class _LookUp:
         self._to_index = np.linalg.inv(to_world)[::-1]
         self._corner = np.array(self.image.GetOrigin()) - to_world.sum(axis=1)
 
-    def information(self, mirror: bool) -> Objective:
+    def information(self, mirror: bool) -> PoseScore:
         """Mutual information (nats) of the samples of T1 and PET that were measured, times their share, as a
         function of rotation and position.
 
@@ -285,12 +285,14 @@ def _centres(look_up: _LookUp) -> list[np.ndarray]:
 
 def _search(
     look_up: _LookUp, mirror: bool, centres: Sequence[np.ndarray], progress: ProgressCallback
-) -> list[Pose]:
+) -> list[PetPose]:
     """The best poses, best first. The one of the headers (unturned, the first centre) is always improved."""
     # All samples at once: mutual information of fewer is biased by the bins, and ranks wrong poses first.
     information = look_up.information(mirror)
     turns = [np.eye(3), *all_rotations()]
-    first, *starts = [Pose(turn, centre, information(turn, centre)) for centre in centres for turn in turns]
+    first, *starts = [
+        PetPose(turn, centre, information(turn, centre)) for centre in centres for turn in turns
+    ]
     starts = distinct([first, *best_first(starts)], _DISTINCT_START_DEG, _IMPROVED)
     improved = []
     for number, start in enumerate(starts):
@@ -304,17 +306,17 @@ def _search(
     return best_first([*finished, *improved])
 
 
-def _best_other(poses: Sequence[Pose]) -> Pose:
+def _best_other(poses: Sequence[PetPose]) -> PetPose:
     """The best pose that differs from the first one."""
     none = replace(poses[0], information=0.0)
     return next((pose for pose in poses if pose.angle_to(poses[0]) > DISTINCT_DEG), none)
 
 
-def _improve(information: Objective, start: Pose, looks: int) -> Pose:
+def _improve(information: PoseScore, start: PetPose, looks: int) -> PetPose:
     """Small rotations (about the middle of the brain) and shifts."""
 
     def moved(change: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return Rotation.from_rotvec(change[:3]).as_matrix() @ start.rotation, start.position + change[3:]
 
     change, reached = climb(lambda c: information(*moved(c)), _STEPS, looks, step=0.02, gain=1e-5)
-    return Pose(*moved(change), reached)
+    return PetPose(*moved(change), reached)

@@ -19,9 +19,9 @@ from MRI2PETLib.core.progress import ProgressCallback, no_progress, part_of
 from MRI2PETLib.images.grid import Grid, antialias, resample
 from MRI2PETLib.images.io import on_grid_of, same_grid
 from MRI2PETLib.preprocessing.morphology import dilate
-from MRI2PETLib.preprocessing.pet_pose import RIM_MM, FoundPoses, Pose, search_pet_pose
+from MRI2PETLib.preprocessing.pet_pose import RIM_MM, FoundPoses, PetPose, search_pet_pose
 
-logger = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 _GRID_MM = 2.0
 _BINS, _SAMPLING, _SEED = 32, 0.25, 20180621
@@ -79,7 +79,7 @@ def register_pet_to_t1(
     transform = _optimise(method, fixed, moving, start, part_of(progress, 0.4, 1))
     pose = poses.pose_of(transform)
     if pose.information < _LEAST_KEPT * poses.best.information:
-        logger.warning("PET to T1: the fine registration lost the position, that of the search is used")
+        _log.warning("PET to T1: the fine registration lost the position, that of the search is used")
         transform, pose = start, poses.best
     progress(1, 1, _STAGE)
     return PetRegistration(transform, Verdict(judge_pose(pose, poses)))
@@ -105,7 +105,7 @@ def find_poses(
     return search_pet_pose(sitk.Cast(pet, sitk.sitkFloat32), t1, brain, measured, progress=progress)
 
 
-def judge_pose(pose: Pose, poses: FoundPoses) -> tuple[Finding, ...]:
+def judge_pose(pose: PetPose, poses: FoundPoses) -> tuple[Finding, ...]:
     """What speaks against a pose: another one fits nearly as well, the mirror image better, a large turn."""
     if poses.other.information > MAX_OTHER * pose.information:
         message = (
@@ -123,7 +123,7 @@ def judge_pose(pose: Pose, poses: FoundPoses) -> tuple[Finding, ...]:
     return findings
 
 
-def judge_sides(pose: Pose, poses: FoundPoses) -> tuple[Finding, ...]:
+def judge_sides(pose: PetPose, poses: FoundPoses) -> tuple[Finding, ...]:
     """Whether the mirror image of the PET would fit better, or as well."""
     share = poses.mirrored.information / max(pose.information, 1e-12)
     if share > MIRRORED:
@@ -232,7 +232,7 @@ def _optimise(
         method.Execute(fixed, moving)
     except RuntimeError as error:
         if not raised:
-            logger.warning("PET to T1: the optimiser lost the overlap (%s)", str(error).splitlines()[-1])
+            _log.warning("PET to T1: the optimiser lost the overlap (%s)", str(error).splitlines()[-1])
         small.SetIdentity()
     if raised:
         raise raised[0]

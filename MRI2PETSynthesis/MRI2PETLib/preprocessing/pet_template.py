@@ -12,7 +12,7 @@ from MRI2PETLib.core.errors import InputError, QualityError
 from MRI2PETLib.core.findings import Finding, Verdict
 from MRI2PETLib.core.progress import ProgressCallback, no_progress
 from MRI2PETLib.images.grid import Grid, resample
-from MRI2PETLib.preprocessing import fit_quality as quality
+from MRI2PETLib.preprocessing import fit_quality
 from MRI2PETLib.preprocessing.brain_mask import BrainExtraction, check_given_mask
 from MRI2PETLib.preprocessing.morphology import dilate, filled, largest_component
 from MRI2PETLib.preprocessing.smoothing import smooth_fwhm
@@ -23,12 +23,12 @@ from MRI2PETLib.templates.uptake import population_uptake
 # Resolution of the built-in template: that of a brain PET.
 PET_FWHM_MM = 6.0
 # The template's mask lies tight on the brain; PET blurs the brain's edge.
-MASK_MARGIN_MM = 2.0
+TEMPLATE_MARGIN_MM = 2.0
 # A blurred edge lies where half of the uptake is left. On simulated PETs (TSPO): Dice .987 with the truth
 # and its volume, where the template's mask alone has .89 and 1.23 times the volume.
 EDGE_SHARE = 0.5
 # Pearson r with the template in its brain: good fits of simulated PETs reach 0.6 and more, noise has 0.
-CORRELATION_REFUSE = 0.2
+PET_CORRELATION_REFUSE = 0.2
 
 
 @dataclass(frozen=True)
@@ -93,13 +93,13 @@ def register_pet_to_template(
     if fit is None:
         raise QualityError("The PET could not be aligned with the PET template.", "Check the image.")
     affine = fit.transform
-    brain = dilate(load_template().mask, MASK_MARGIN_MM)
+    brain = dilate(load_template().mask, TEMPLATE_MARGIN_MM)
     around = resample(brain, Grid.of(pet), affine.GetInverse(), interpolator=sitk.sitkNearestNeighbor)
     mask = uptake_mask(pet, around)
     correlation = _correlation(pet, template, affine)
     # The mask is mostly the template's, so only an impossible size says something.
-    findings = tuple(f for f in quality.judge_mask(mask) if f.level == "refuse")
-    if correlation < CORRELATION_REFUSE:
+    findings = tuple(f for f in fit_quality.judge_mask(mask) if f.level == "refuse")
+    if correlation < PET_CORRELATION_REFUSE:
         message = f"The PET does not resemble the PET template (r = {correlation:.2f})."
         findings += (Finding("refuse", "pet-template", message, "Check the PET, or give another template."),)
     return PetTemplateFit(affine, mask, around, correlation, Verdict(findings))
@@ -121,8 +121,8 @@ def brain_of_pet(
         transform, reasons = None, [error.message]
     if reasons:
         transform = None
-        message = f"{' '.join(reasons)} {quality.HEADER_AXES}"
-        findings += (Finding("warn", "no-pose", message, quality.HEADER_AXES_HINT),)
+        message = f"{' '.join(reasons)} {fit_quality.HEADER_AXES}"
+        findings += (Finding("warn", "no-pose", message, fit_quality.HEADER_AXES_HINT),)
     return BrainExtraction(checked, transform, "given", Verdict(findings), {})
 
 

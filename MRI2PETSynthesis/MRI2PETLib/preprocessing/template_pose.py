@@ -62,7 +62,7 @@ _STAGE = "searching the head's position"
 
 
 @dataclass(frozen=True)
-class Pose:
+class TemplatePose:
     """The template's brain in an image.
 
     :ivar rotation: 3 x 3, turns directions of the template (LPS) to directions of the image.
@@ -86,12 +86,12 @@ class Pose:
         return transform
 
 
-Information = Callable[[Pose], float]
+Information = Callable[[TemplatePose], float]
 
 
 def search_upright_pose(
     image: sitk.Image, centre: np.ndarray, turn: np.ndarray, *, progress: ProgressCallback = no_progress
-) -> Pose:
+) -> TemplatePose:
     """The best pose near the upright one.
 
     :param image: 3-D, any grid (LPS mm).
@@ -99,7 +99,7 @@ def search_upright_pose(
     :param turn: rotation (3 x 3) from upright to how the head lies in the world of the image.
     """
     starts = (
-        Pose(turn @ _rotation(pitch, roll, yaw), centre + turn @ (0.0, y, z), _RANKING_SIZE)
+        TemplatePose(turn @ _rotation(pitch, roll, yaw), centre + turn @ (0.0, y, z), _RANKING_SIZE)
         for pitch, roll, yaw, y, z in itertools.product(_PITCH, _ROLL, _YAW, _SHIFT_Y_MM, _SHIFT_Z_MM)
     )
     return _search(image, starts, _USUAL, progress)[0]
@@ -107,13 +107,13 @@ def search_upright_pose(
 
 def search_all_poses(
     image: sitk.Image, foreground: sitk.Image, *, progress: ProgressCallback = no_progress
-) -> list[Pose]:
+) -> list[TemplatePose]:
     """The best poses of all rotations, best first, no two alike.
 
     :param foreground: head or brain as uint8 on the grid of the image.
     """
     starts = (
-        Pose(rotation, centre, _RANKING_SIZE)
+        TemplatePose(rotation, centre, _RANKING_SIZE)
         for centre in _centres(foreground)
         for rotation in all_rotations()
     )
@@ -152,8 +152,8 @@ def _rotation(pitch: float, roll: float, yaw: float) -> np.ndarray:
 
 
 def _search(
-    image: sitk.Image, starts: Iterable[Pose], counts: tuple[int, int], progress: ProgressCallback
-) -> list[Pose]:
+    image: sitk.Image, starts: Iterable[TemplatePose], counts: tuple[int, int], progress: ProgressCallback
+) -> list[TemplatePose]:
     """All starts are looked at, the best are improved, the best of these to the end: these, best first."""
     information = _mutual_information(image)
     ranked = best_first(replace(start, information=information(start)) for start in starts)
@@ -171,12 +171,12 @@ def _search(
     return finished
 
 
-def _improve(information: Information, start: Pose, looks: int) -> Pose:
+def _improve(information: Information, start: TemplatePose, looks: int) -> TemplatePose:
     """Small rotations, shifts and sizes."""
 
-    def moved(change: np.ndarray) -> Pose:
+    def moved(change: np.ndarray) -> TemplatePose:
         rotation = Rotation.from_rotvec(change[:3]).as_matrix() @ start.rotation
-        return Pose(rotation, start.position + change[3:6], start.log_size + float(change[6]))
+        return TemplatePose(rotation, start.position + change[3:6], start.log_size + float(change[6]))
 
     change, reached = climb(lambda c: information(moved(c)), _STEPS, looks, step=0.05, gain=1e-4)
     return replace(moved(change), information=reached)
@@ -217,7 +217,7 @@ def _mutual_information(image: sitk.Image) -> Information:
     strides = np.array(bins.strides, dtype=float)
     bins = bins.ravel()
 
-    def information(pose: Pose) -> float:
+    def information(pose: TemplatePose) -> float:
         index = (to_index @ (math.exp(pose.log_size) * pose.rotation)) @ offsets
         index += (to_index @ (pose.position - origin))[:, None]
         np.rint(index, out=index)

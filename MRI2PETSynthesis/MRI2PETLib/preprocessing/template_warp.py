@@ -15,10 +15,10 @@ from MRI2PETLib.core.progress import ProgressCallback, no_progress
 from MRI2PETLib.images.grid import Grid, antialias, resample
 from MRI2PETLib.templates.icbm152 import load_template
 
-logger = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 # Coarse to fine: how much coarser than the template's 2 mm, and iterations of the demons.
-LEVELS = ((4, 40), (2, 30), (1, 8))
+WARP_LEVELS = ((4, 40), (2, 30), (1, 8))
 # SD of the Gaussian that smooths the displacements, in voxels of a level.
 FIELD_SIGMA_VOXELS = 1.5
 _HISTOGRAM_BINS, _MATCH_POINTS = 256, 16
@@ -55,16 +55,16 @@ def warp_to_template(
     person = sitk.HistogramMatching(person, fixed, _HISTOGRAM_BINS, _MATCH_POINTS, True)
     field = sitk.Image(fixed.GetSize(), sitk.sitkVectorFloat64)
     field.CopyInformation(fixed)
-    total = sum(iterations for _, iterations in LEVELS)
+    total = sum(iterations for _, iterations in WARP_LEVELS)
     done = 0
-    for shrink, iterations in LEVELS:
+    for shrink, iterations in WARP_LEVELS:
         progress(done, total, "nonlinear registration")
         here, there = _coarse(person, shrink), _coarse(fixed, shrink)
         demons = sitk.FastSymmetricForcesDemonsRegistrationFilter()
         demons.SetNumberOfIterations(iterations)
         demons.SetStandardDeviations(FIELD_SIGMA_VOXELS)
         field = demons.Execute(here, there, sitk.Resample(field, here))
-        logger.debug("demons at %d: %d iterations, metric %.4g", shrink, iterations, demons.GetMetric())
+        _log.debug("demons at %d: %d iterations, metric %.4g", shrink, iterations, demons.GetMetric())
         done += iterations
     progress(1, 1, "nonlinear registration")
     chain = sitk.CompositeTransform(3)  # the last one added comes first

@@ -24,10 +24,15 @@ from MRI2PETLib.models.store import bundle_of
 from MRI2PETLib.reports import charts, texts
 from MRI2PETLib.reports.case_files import RegionName
 from MRI2PETLib.reports.figures import comparison_figure
-from MRI2PETLib.reports.page import Cell, Picture, Table, number, percent, render
+from MRI2PETLib.reports.page import Cell, Picture, ReportTable, number_text, percent, render
 from MRI2PETLib.templates.regions import Parcellation
 
-REPORT, PICTURE, METRICS, REGIONS = "report.html", "comparison.png", "metrics.json", "regions.csv"
+REPORT_FILE, PICTURE_FILE, METRICS_FILE, REGIONS_FILE = (
+    "report.html",
+    "comparison.png",
+    "metrics.json",
+    "regions.csv",
+)
 
 
 def write_comparison(
@@ -60,22 +65,22 @@ def write_comparison(
     )
     for name, image, more in maps:
         write_image(image, folder / f"{name}.nii.gz", {**about, **more}, forms=case.forms)
-    write_table(folder / REGIONS, record_fields(), [row.record() for row in result.regions])
+    write_table(folder / REGIONS_FILE, record_fields(), [row.record() for row in result.regions])
     _write_regions(make_folder(folder / "regions"), case, result)
     picture = comparison_figure(
         case.t1 if case.t1 is not None else case.synthetic,
         result.synthetic,
         result.real,
         case.mask,
-        folder / PICTURE,
+        folder / PICTURE_FILE,
         title=title,
         unit=result.shown_unit,
         note=note,
         point_mm=result.point_mm,
     )
     summary = _summary(title, note, case, result, atlases)
-    write_json(folder / METRICS, summary)
-    write_text(folder / REPORT, _page(title, note, case, result, picture))
+    write_json(folder / METRICS_FILE, summary)
+    write_text(folder / REPORT_FILE, _page(title, note, case, result, picture))
     return summary
 
 
@@ -160,7 +165,7 @@ def _side_by_side(png: Path, result: CaseResult, network: dict[str, Any]) -> Pic
         f"region of the largest difference ({result.largest})."
     )
     r, normdiff = (
-        "not available" if network[name] is None else number(network[name])
+        "not available" if network[name] is None else number_text(network[name])
         for name in ("pearson_r", "normdiff_median")
     )
     alt = f"{caption} In the brain r is {r}, the median NormDiff {normdiff}."
@@ -179,7 +184,7 @@ def _brain(scale: str, content: dict[str, Any]) -> dict[str, Any]:
     meaning = "in the stated unit" if scale == STATED_UNIT else "each image over its own in-brain mean"
     caption = f"Inside the brain, {meaning} ({content['unit']})"
     header = ["predictor", *(metric.heading for metric in columns.values())]
-    return {"table": Table(header, rows, caption), "better": better_than_network(predicted)}
+    return {"table": ReportTable(header, rows, caption), "better": better_than_network(predicted)}
 
 
 def better_than_network(predicted: Mapping[str, Mapping[str, Any]]) -> str:
@@ -204,7 +209,7 @@ def metric_cell(metric: Metric, value: float | None) -> Cell:
     return percent(value) if metric.unit == "%" else value
 
 
-def _region_table(result: CaseResult, rows: Sequence[RegionRow]) -> tuple[list[str], Table]:
+def _region_table(result: CaseResult, rows: Sequence[RegionRow]) -> tuple[list[str], ReportTable]:
     """Names of the regions, and their table."""
     columns = shown_columns(rows)
     names = [
@@ -221,7 +226,7 @@ def _region_table(result: CaseResult, rows: Sequence[RegionRow]) -> tuple[list[s
     cells = [[percent(v) if "(%)" in k else v for v in values] for k, values in columns.items()]
     lines: list[list[Cell]] = [[name, *line] for name, line in zip(names, zip(*cells))]
     caption = f"Region means in {result.shown_unit} and the error of each predictor"
-    return names, Table(["region", *columns], lines, caption)
+    return names, ReportTable(["region", *columns], lines, caption)
 
 
 def _plots(case: CaseImages, result: CaseResult, rows: Sequence[RegionRow]) -> list[Picture]:
@@ -239,7 +244,7 @@ def _plots(case: CaseImages, result: CaseResult, rows: Sequence[RegionRow]) -> l
         ],
     }
     text = "Distribution of voxel values in the brain."
-    medians = ", ".join(f"{name} {number(float(np.median(v)))}" for name, v in values.items())
+    medians = ", ".join(f"{name} {number_text(float(np.median(v)))}" for name, v in values.items())
     png = charts.distribution_png(values, unit=result.shown_unit, title=text)
     caption = f"{text} A narrower synthetic outline is regression to the mean, and absence of noise."
     return [*pictures, Picture(png, alt=f"{text} Medians: {medians}", caption=caption)]

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 # difference.
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#595959"
 _MARKERS = "osD^vP*X"
-NAMES = ("synthetic PET", "real PET, smoothed")
+AXIS_NAMES = ("synthetic PET", "real PET, smoothed")
 
 
 def agreement_png(
@@ -30,7 +30,7 @@ def agreement_png(
     unit: str,
     title: str,
     groups: Sequence[str] | None = None,
-    names: tuple[str, str] = NAMES,
+    names: tuple[str, str] = AXIS_NAMES,
 ) -> bytes:
     """Scatter with the line of identity beside a Bland-Altman plot; ``points`` says what one point is.
 
@@ -52,7 +52,7 @@ def scatter(
     points: str,
     unit: str,
     groups: Sequence[str] | None = None,
-    names: tuple[str, str] = NAMES,
+    names: tuple[str, str] = AXIS_NAMES,
 ) -> None:
     """Synthetic over real, equal axes, identity dashed, r in the title."""
     _draw_points(axis, real, synthetic, groups)
@@ -77,7 +77,7 @@ def bland_altman_plot(
     points: str,
     unit: str,
     groups: Sequence[str] | None = None,
-    names: tuple[str, str] = NAMES,
+    names: tuple[str, str] = AXIS_NAMES,
 ) -> None:
     """Difference over average with bias and limits of agreement, each labelled with its value."""
     _draw_points(axis, (synthetic + real) / 2, synthetic - real, groups)

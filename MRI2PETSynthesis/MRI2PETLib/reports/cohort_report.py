@@ -18,13 +18,11 @@ from MRI2PETLib.evaluation.cohort import Cohort, Scan
 from MRI2PETLib.evaluation.inputs import load_case
 from MRI2PETLib.evaluation.metrics import brain_metrics, metric_facts, metric_notes
 from MRI2PETLib.models.store import bundle_of
-from MRI2PETLib.reports import cohort_sections as sections
-from MRI2PETLib.reports import texts
-from MRI2PETLib.reports.case_report import REPORT, provenance_lines
+from MRI2PETLib.reports import cohort_sections, texts
+from MRI2PETLib.reports.case_report import PICTURE_FILE, REPORT_FILE, provenance_lines
 from MRI2PETLib.reports.figures import comparison_figure
-from MRI2PETLib.reports.page import Picture, number, render
+from MRI2PETLib.reports.page import Picture, number_text, render
 
-PICTURE = "comparison.png"
 _NAMED = 5  # failed cases whose names the command line shows
 
 
@@ -53,7 +51,7 @@ def write_cohort(folder: Path, title: str, cohort: Cohort) -> None:
     _write_scans(folder / "scans.csv", cohort)
     note = texts.case_note(cohort.model, cohort.simulated)
     typical = _median_scan(cohort)
-    picture = _draw(folder / PICTURE, cohort, typical, note)
+    picture = _draw(folder / PICTURE_FILE, cohort, typical, note)
     cautions = [texts.GROUP_CAUTION] if groups else []
     content: dict[str, Any] = {
         "title": title,
@@ -75,7 +73,7 @@ def write_cohort(folder: Path, title: str, cohort: Cohort) -> None:
         "paper_table4": [row._asdict() for row in paper],
     }
     write_json(folder / "cohort.json", content)
-    group_tables, group_reasons = sections.group_tables(groups)
+    group_tables, group_reasons = cohort_sections.group_tables(groups)
     present = {row.predictor for row in summary}
     page = render(
         "cohort.html",
@@ -85,35 +83,35 @@ def write_cohort(folder: Path, title: str, cohort: Cohort) -> None:
         n_folds=len({scan.case.fold for scan in cohort.scans} - {""}),
         seconds=content["seconds_per_case"],
         remarks=[f"{scan.case.case}: {' '.join(scan.warnings)}" for scan in cohort.scans if scan.warnings],
-        brain=sections.brain_tables(cohort, summary),
+        brain=cohort_sections.brain_tables(cohort, summary),
         predictors=[
             f"{name}: {uses}." + ("" if name in present else " Not available for this cohort.")
             for name, uses in cohort.uses.items()
         ],
         typical=_typical_picture(cohort, typical, picture),
-        regions=sections.region_tables(cohort, regions),
-        plots=sections.plots(cohort, regions),
-        t1=sections.t1_section(regions),
-        specificity=sections.specificity_table(cohort),
+        regions=cohort_sections.region_tables(cohort, regions),
+        plots=cohort_sections.plots(cohort, regions),
+        t1=cohort_sections.t1_section(regions),
+        specificity=cohort_sections.specificity_table(cohort),
         specificity_reasons=[f"{s.predictor}: {s.reason}." for s in cohort.specificity if s.reason],
-        others=sections.others_table(cohort),
+        others=cohort_sections.others_table(cohort),
         groups=group_tables,
         group_reasons=group_reasons,
         group_caution=texts.GROUP_CAUTION,
         synthetic_only=[row for row in groups if row.synthetic_only],
-        paper=sections.paper_table(cohort, paper),
+        paper=cohort_sections.paper_table(cohort, paper),
         cannot_say=texts.CANNOT_SAY,
         meanings=metric_notes(),
         card=texts.card_paragraph(bundle_of(cohort.model)),
         provenance=provenance_lines({}, cohort.model),
     )
-    write_text(folder / REPORT, page)
+    write_text(folder / REPORT_FILE, page)
 
 
 def _typical_picture(cohort: Cohort, scan: Scan, png: Path) -> Picture:
     r = scan.metrics[cohort.scale, NETWORK]["pearson_r"]
     caption = f"{scan.case.case}, the case with the median correlation in the brain"
-    caption += "." if r is None else f" (r = {number(r)})."
+    caption += "." if r is None else f" (r = {number_text(r)})."
     alt = f"T1, synthetic PET, real PET and NormDiff in three planes: {caption}"
     return Picture(png, alt=alt, caption=caption)
 

@@ -17,7 +17,7 @@ from MRI2PETLib.evaluation.metrics import METRICS, Metric, brain_metrics
 from MRI2PETLib.evaluation.statistics import MIN_GROUP
 from MRI2PETLib.reports import charts
 from MRI2PETLib.reports.case_report import better_than_network
-from MRI2PETLib.reports.page import Cell, Picture, Table, number, p_value, percent, spread
+from MRI2PETLib.reports.page import Cell, Picture, ReportTable, number_text, p_value, percent, spread
 
 _ALIKE = "Numbers are in the table of regions."
 
@@ -46,7 +46,7 @@ def brain_tables(cohort: Cohort, summary: Sequence[GlobalRow]) -> list[dict[str,
             }
             better = "" if folds else better_than_network(means)
             tables.append(
-                {"table": Table(header, rows, f"Inside the brain, {meaning}, {over}"), "better": better}
+                {"table": ReportTable(header, rows, f"Inside the brain, {meaning}, {over}"), "better": better}
             )
     return tables
 
@@ -66,7 +66,7 @@ def rows_of(
     return [row for row in regions if (row.stratum, row.predictor) == (stratum, predictor)]
 
 
-def region_tables(cohort: Cohort, regions: Sequence[RegionStatistics]) -> dict[str, list[Table]]:
+def region_tables(cohort: Cohort, regions: Sequence[RegionStatistics]) -> dict[str, list[ReportTable]]:
     """Stratum -> agreement, and order of people."""
     tables = {}
     for stratum in dict.fromkeys(row.stratum for row in regions):
@@ -80,18 +80,18 @@ def _label(row: RegionStatistics) -> str:
     return row.region if row.parcellation == "brain" else f"{row.region} ({row.parcellation})"
 
 
-def _agreement(cohort: Cohort, rows: Sequence[RegionStatistics], who: str) -> Table:
+def _agreement(cohort: Cohort, rows: Sequence[RegionStatistics], who: str) -> ReportTable:
     header = ["region", "people", "real", "synthetic", "difference (%)", "bias", "limits of agreement"]
     lines: list[list[Cell]] = []
     for row in rows:
         limits = None
         if row.lower_limit is not None and row.upper_limit is not None:
-            limits = f"{number(row.lower_limit)} to {number(row.upper_limit)}"
+            limits = f"{number_text(row.lower_limit)} to {number_text(row.upper_limit)}"
         means = spread(row.real_mean, row.real_sd), spread(row.predicted_mean, row.predicted_sd)
         line: list[Cell] = [_label(row), row.n_people, *means, percent(row.percent_difference), row.bias]
         lines.append([*line, limits, row.proportional_slope, p_value(row.proportional_p)])
     header += ["slope of the bias", "p"]
-    return Table(header, lines, f"Agreement of region means in {cohort.unit}, {who}")
+    return ReportTable(header, lines, f"Agreement of region means in {cohort.unit}, {who}")
 
 
 def _order(
@@ -100,7 +100,7 @@ def _order(
     rows: Sequence[RegionStatistics],
     stratum: str,
     who: str,
-) -> Table:
+) -> ReportTable:
     """Does the synthetic PET order people as the real one does, and do the baselines?"""
     others = [name for name in cohort.predictors if name != NETWORK and rows_of(regions, name, stratum)]
     by_key = {(r.predictor, r.parcellation, r.region): r for r in regions if r.stratum == stratum}
@@ -113,7 +113,7 @@ def _order(
             baseline = by_key[name, row.parcellation, row.region]
             line += [percent(baseline.percent_difference), baseline.r]
         lines.append(line)
-    return Table(header, lines, f"Order of people by region means, {who}")
+    return ReportTable(header, lines, f"Order of people by region means, {who}")
 
 
 def plots(cohort: Cohort, regions: Sequence[RegionStatistics]) -> list[Picture]:
@@ -199,11 +199,11 @@ def t1_section(regions: Sequence[RegionStatistics]) -> dict[str, Any] | None:
     header = ["region", "synthetic-real r", "p", "synthetic-T1 r", "p", "real-T1 r", "p"]
     return {
         "picture": Picture(png, alt=f"{text} Numbers are in the table below.", caption=text),
-        "table": Table(header, lines, "Correlations over people (p not corrected)", lead=()),
+        "table": ReportTable(header, lines, "Correlations over people (p not corrected)", lead=()),
     }
 
 
-def specificity_table(cohort: Cohort) -> Table:
+def specificity_table(cohort: Cohort) -> ReportTable:
     """Own real PET against those of other people, by predictor."""
     header = ["predictor", "people", "own MSE", "others' MSE", "gap", "gain over the anatomy null"]
     header += ["own r", "others' r", "rank of own", "of", "own is closest (%)", "AUC", "gain in AUC"]
@@ -213,20 +213,20 @@ def specificity_table(cohort: Cohort) -> Table:
         row: list[Cell] = [s.predictor, s.n_people, s.own_mse, s.other_mse, s.gap, s.gain_gap, s.own_r]
         rows.append([*row, s.other_r, s.rank, s.n_ranked, top, s.auc, s.gain_auc])
     caption = "The person's own real PET against those of other people (MNI space, 6 mm, scale-free)"
-    return Table(header, rows, caption)
+    return ReportTable(header, rows, caption)
 
 
-def others_table(cohort: Cohort) -> Table | None:
+def others_table(cohort: Cohort) -> ReportTable | None:
     """The published Table 5."""
     rows = [
         [METRICS[o.metric].heading, spread(o.own_mean, o.own_sd), spread(o.other_mean, o.other_sd)]
         for o in cohort.others
     ]
     caption = f"The network as in the published Table 5 ({cohort.unit}); no baseline, so no proof"
-    return Table(["metric", "own", "others"], rows, caption, lead=()) if rows else None
+    return ReportTable(["metric", "own", "others"], rows, caption, lead=()) if rows else None
 
 
-def group_tables(groups: Sequence[GroupRow]) -> tuple[list[Table], list[str]]:
+def group_tables(groups: Sequence[GroupRow]) -> tuple[list[ReportTable], list[str]]:
     """A table for every pair of groups, and why the other pairs have none."""
     tables, reasons = [], []
     for pair in dict.fromkeys((g.stratum, g.first, g.second) for g in groups):
@@ -245,13 +245,13 @@ def group_tables(groups: Sequence[GroupRow]) -> tuple[list[Table], list[str]]:
             ]
             for g in tested
         ]
-        tables.append(Table(header, rows, f"Mann-Whitney, {label}", lead=()))
+        tables.append(ReportTable(header, rows, f"Mann-Whitney, {label}", lead=()))
     return tables, reasons
 
 
-def paper_table(cohort: Cohort, paper: Sequence[cohort_tables.PaperRow]) -> Table | None:
+def paper_table(cohort: Cohort, paper: Sequence[cohort_tables.PaperRow]) -> ReportTable | None:
     """The published Table 4."""
     rows: list[list[Cell]] = [[p.metric, p.mean, p.sd, p.n_rows, p.n_missing] for p in paper]
     caption = f"Aggregated as Table 4 of Ferrante et al. 2025 ({cohort.unit})"
     header = ["metric", "mean", "SD over rows", "rows", "without a value"]
-    return Table(header, rows, caption, lead=()) if rows else None
+    return ReportTable(header, rows, caption, lead=()) if rows else None

@@ -9,7 +9,7 @@ from typing import Any
 from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.core.progress import Reporter, part_of
 from MRI2PETLib.core.requests import Request, Result, Source, located
-from MRI2PETLib.evaluation.baselines import cubic_coefficients
+from MRI2PETLib.evaluation.baselines import cubic_of_bundle
 from MRI2PETLib.evaluation.case import evaluate_case
 from MRI2PETLib.evaluation.cohort import evaluate_cohort
 from MRI2PETLib.evaluation.cohort_cases import CohortCase
@@ -18,12 +18,18 @@ from MRI2PETLib.evaluation.settings import CasePaths, EvaluationSettings
 from MRI2PETLib.images.bids import read_sidecar
 from MRI2PETLib.images.sources import optional_source, source_of
 from MRI2PETLib.models.store import bundle_of
-from MRI2PETLib.reports.case_report import METRICS, PICTURE, REGIONS, REPORT, write_comparison
+from MRI2PETLib.reports.case_report import (
+    METRICS_FILE,
+    PICTURE_FILE,
+    REGIONS_FILE,
+    REPORT_FILE,
+    write_comparison,
+)
 from MRI2PETLib.reports.cohort_report import summary_lines, write_cohort
 from MRI2PETLib.templates.atlases import atlas_checksum
 from MRI2PETLib.templates.regions import Parcellation
 
-RECORD = "evaluation_status.json"
+EVALUATION_RECORD = "evaluation_status.json"
 
 
 def evaluate_pair(
@@ -38,7 +44,7 @@ def evaluate_pair(
     :return: for the result event: ``files`` by role and ``scales``, see :func:`.evaluate_case`.
     :raises InputError: see :func:`.load_case`; if the folder holds the evaluation of other images.
     """
-    request, result = request_of_pair(paths, settings, atlases), Result(output, RECORD)
+    request, result = request_of_pair(paths, settings, atlases), Result(output, EVALUATION_RECORD)
     about = result.finished(request)
     if about is not None:
         reporter.log(f"{output}: already there, kept")
@@ -49,7 +55,7 @@ def evaluate_pair(
         evaluation = evaluate_case(
             case,
             atlases=atlases,
-            cubic=cubic_coefficients(bundle_of(case.model)),
+            cubic=cubic_of_bundle(bundle_of(case.model)),
             seed=settings.seed,
             fwhm_mm=settings.fwhm_mm,
             progress=part_of(reporter.progress, 0.5, 0.9),
@@ -78,7 +84,7 @@ def evaluate_table(
         and ``exit_code``.
     :raises InputError: if no case can be evaluated; if the folder holds the evaluation of another table.
     """
-    request, result = request_of_cohort(table, cases, settings, atlases), Result(output, RECORD)
+    request, result = request_of_cohort(table, cases, settings, atlases), Result(output, EVALUATION_RECORD)
     about = result.finished(request)
     if about is not None and not about["exit_code"]:
         reporter.log(f"{output}: already there, kept")
@@ -88,7 +94,7 @@ def evaluate_table(
         cohort = evaluate_cohort(cases, settings, staging, reporter, atlases)
         write_cohort(staging, title, cohort)
         about |= {
-            "files": {"report": REPORT},
+            "files": {"report": REPORT_FILE},
             "people": cohort.n_people,
             "scans": len(cohort.scans),
             "lines": summary_lines(cohort),
@@ -145,10 +151,10 @@ def _files_of_pair(folder: Path) -> dict[str, Any]:
     maps = sorted((folder / "regions").glob("*.nii.gz"))
     stems = [path.name.removesuffix(".nii.gz") for path in maps]
     names = {
-        "report": REPORT,
-        "metrics": METRICS,
-        "picture": PICTURE,
-        "regions": REGIONS,
+        "report": REPORT_FILE,
+        "metrics": METRICS_FILE,
+        "picture": PICTURE_FILE,
+        "regions": REGIONS_FILE,
         "real": "real.nii.gz",
     }
     labels = {s: {"image": f"regions/{s}.nii.gz", "names": f"regions/{s}.csv"} for s in stems}

@@ -12,15 +12,12 @@ import SimpleITK as sitk
 from MRI2PETLib.core.files import atomic_path, make_folder
 from MRI2PETLib.evaluation.normdiff import normdiff_map
 from MRI2PETLib.images.grid import bounding_box
+from MRI2PETLib.reports.colors import PET_IN_REPORTS, normdiff_colors
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Both are safe for the common colour vision deficiencies and exist under these names in Slicer and
-# matplotlib.
-PET_COLORS = "inferno"
-NORMDIFF_COLORS = "RdBu_r"
 PET_OPACITY = 0.8
 _STEP_MM = 1.0
 _MARGIN_MM = 12.0
@@ -75,6 +72,7 @@ def comparison_figure(
     :raises OutputError: if the file cannot be written.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.colors import ListedColormap
     from matplotlib.figure import Figure
 
     path = Path(path)
@@ -115,12 +113,14 @@ def comparison_figure(
         for axis, pet in zip(axes[row, 1:], pets):
             # Voxels as they are: interpolation would mix the rim with the zeros outside the brain.
             picture = np.ma.masked_array(cut(pet, nearest=True), ~inside)
-            pet_artist = axis.imshow(picture, cmap=PET_COLORS, vmin=0, vmax=top, alpha=PET_OPACITY, **style)
+            pet_artist = axis.imshow(
+                picture, cmap=PET_IN_REPORTS, vmin=0, vmax=top, alpha=PET_OPACITY, **style
+            )
         if difference is not None:
             values, valid = difference
             picture = np.ma.masked_array(cut(values, nearest=True), ~(cut(valid, nearest=True) > 0))
             difference_artist = axes[row, 3].imshow(
-                picture, cmap=NORMDIFF_COLORS, vmin=-limit, vmax=limit, alpha=0.9, **style
+                picture, cmap=ListedColormap(normdiff_colors()), vmin=-limit, vmax=limit, alpha=0.9, **style
             )
     for axis, name in zip(axes[0], columns):
         axis.set_title(name, fontsize=13)

@@ -17,7 +17,7 @@ Cell = str | float | int | None
 
 
 @dataclass(frozen=True)
-class Table:
+class ReportTable:
     """A table: the first column heads its rows, rows in ``lead`` stand out, ``None`` is shown as a dash."""
 
     header: Sequence[str]
@@ -55,11 +55,11 @@ def render(template: str, title: str, *, folder: Path = TEMPLATES, **content: An
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["cell"] = lambda value: number(value) if isinstance(value, float) else str(value)
+    environment.filters["cell"] = lambda value: number_text(value) if isinstance(value, float) else str(value)
     return environment.get_template(template).render(title=title, **content)
 
 
-def number(value: float) -> str:
+def number_text(value: float) -> str:
     """Three significant digits, plain numbers from 0.0001 to a million, with a true minus sign."""
     size = abs(value)
     if size < 1e-12:
@@ -83,9 +83,9 @@ def spread(mean: float | None, sd: float | None) -> Cell:
     if mean is None:
         return None
     if sd is None or sd < 1e-12:
-        return number(mean)
+        return number_text(mean)
     decimals = max(0, 1 - math.floor(math.log10(sd)))
     if decimals > 6:
-        return number(mean)
+        return number_text(mean)
     mean = round(mean, decimals) + 0.0  # no minus zero
     return f"{mean:.{decimals}f} \N{PLUS-MINUS SIGN} {sd:.{decimals}f}".replace("-", "\N{MINUS SIGN}")

@@ -11,6 +11,7 @@ import SimpleITK as sitk
 from MRI2PETLib.core.files import atomic_path
 from MRI2PETLib.images.grid import Grid
 from MRI2PETLib.reports import figures
+from MRI2PETLib.reports.colors import PET_IN_REPORTS
 from MRI2PETLib.suvr.case import CaseSuvr
 from MRI2PETLib.suvr.regional import RegionPlan
 from MRI2PETLib.templates.icbm152 import load_template
@@ -53,9 +54,7 @@ def suvr_figure(case: CaseSuvr, plan: RegionPlan, path: Path, *, title: str, not
             axis.imshow(grey, cmap="gray", extent=extent, origin=origin, vmin=0, vmax=_top(image))
         for axis, method in zip(axes[row, len(mris) :], case.methods.values()):
             picture = figures.cut_plane(pet, plane.normal, point, lower, upper)
-            artist = axis.imshow(
-                picture, cmap=figures.PET_COLORS, vmin=0, vmax=top, extent=extent, origin=origin
-            )
+            artist = axis.imshow(picture, cmap=PET_IN_REPORTS, vmin=0, vmax=top, extent=extent, origin=origin)
             labels = sitk.GetArrayViewFromImage(method.labels)
             for chosen, color in ((plan.composite, COMPOSITE_COLOR), (plan.reference, REFERENCE_COLOR)):
                 region = grid.image(np.isin(labels, chosen).astype(np.uint8))

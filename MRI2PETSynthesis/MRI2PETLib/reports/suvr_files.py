@@ -72,7 +72,7 @@ def write_suvr(folder: Path, title: str, paths: SuvrPaths, setup: SuvrSetup, cas
                 {**about, "Synthetic": True, "Modality": "MR", "Units": "normalised"},
                 forms=case.pet.forms,
             )
-    suvr_figure(case, setup.plan, folder / files.PICTURE, title=title, note=note(setup, case))
+    suvr_figure(case, setup.plan, folder / files.SUVR_PICTURE, title=title, note=note(setup, case))
     write_json(folder / files.SIDECAR, content)
     write_suvr_report(folder, title, content, rows)
 

@@ -9,8 +9,8 @@ from typing import Any
 from MRI2PETLib.core.files import staged_folder, write_json, write_text
 from MRI2PETLib.core.tables import write_rows, write_table
 from MRI2PETLib.reports import charts
-from MRI2PETLib.reports.case_report import REPORT, provenance_lines
-from MRI2PETLib.reports.page import Cell, Picture, Table, p_value, render, spread
+from MRI2PETLib.reports.case_report import REPORT_FILE, provenance_lines
+from MRI2PETLib.reports.page import Cell, Picture, ReportTable, p_value, render, spread
 from MRI2PETLib.suvr import files
 from MRI2PETLib.suvr.agreement import (
     AgreementRow,
@@ -23,8 +23,8 @@ from MRI2PETLib.suvr.agreement import (
 from MRI2PETLib.suvr.case import SuvrSetup
 from MRI2PETLib.suvr.normalisation import METHODS, REAL_MR
 from MRI2PETLib.suvr.regional import COMPOSITE, SuvrRow
-from MRI2PETLib.suvr.run import Measured, SuvrCase
-from MRI2PETLib.suvr.tables import region_columns
+from MRI2PETLib.suvr.run import CaseMeasurement, SuvrCase
+from MRI2PETLib.suvr.tables import suvr_columns
 
 COHORT = "cohort.json"
 
@@ -32,7 +32,7 @@ COHORT = "cohort.json"
 def write_suvr_report(folder: Path, title: str, content: Mapping[str, Any], rows: Sequence[SuvrRow]) -> Path:
     """Write ``report.html`` of one PET beside its files."""
     quality, regions = content["Quality"], content["Regions"]
-    columns = region_columns(rows)
+    columns = suvr_columns(rows)
     methods = ", ".join(content["Composite"])
     figure_text = f"PET with outlines of the composite and the reference region by {methods}."
     caption = "Outlines that miss the cortex or the cerebellum make the numbers above wrong."
@@ -40,16 +40,16 @@ def write_suvr_report(folder: Path, title: str, content: Mapping[str, Any], rows
         "suvr.html",
         title,
         about=_about(content),
-        suvr=Table(list(columns), list(zip(*columns.values())), "SUVR by region and method"),
+        suvr=ReportTable(list(columns), list(zip(*columns.values())), "SUVR by region and method"),
         regions=regions,
         pet_template=content["PetTemplate"],
         failed=content["Failed"],
-        outlines=Picture(folder / files.PICTURE, alt=figure_text, caption=caption),
+        outlines=Picture(folder / files.SUVR_PICTURE, alt=figure_text, caption=caption),
         quality=quality["level"],
         remarks=[f"{f['message']} {f['hint']}".strip() for f in quality["findings"]],
         provenance=_provenance(content),
     )
-    return write_text(folder / REPORT, page)
+    return write_text(folder / REPORT_FILE, page)
 
 
 def _about(content: Mapping[str, Any]) -> str:
@@ -66,7 +66,7 @@ def _provenance(content: Mapping[str, Any]) -> dict[str, str]:
 def write_suvr_cohort(
     folder: Path,
     setup: SuvrSetup,
-    measured: Sequence[tuple[SuvrCase, Measured]],
+    measured: Sequence[tuple[SuvrCase, CaseMeasurement]],
     failed: Mapping[str, str],
 ) -> list[AgreementRow]:
     """Write the tables, ``cohort.json`` and ``report.html`` of a cohort: those of Choi & Lee 2018.
@@ -101,17 +101,17 @@ def write_suvr_cohort(
         provenance=provenance_lines({}, {}),
     )
     scans = ((case.case, case.subject, case.group, *row) for case, result in measured for row in result.rows)
-    with staged_folder(folder, last=REPORT) as staging:
+    with staged_folder(folder, last=REPORT_FILE) as staging:
         write_table(staging / files.TABLE, ("case", "subject", "group", *SuvrRow._fields), scans)
         write_rows(staging / "levels.csv", levels)
         if agreement:
             write_rows(staging / "agreement.csv", agreement)
         write_json(staging / COHORT, content)
-        write_text(staging / REPORT, page)
+        write_text(staging / REPORT_FILE, page)
     return agreement
 
 
-def _errors(table: Sequence[AgreementRow]) -> Table | None:
+def _errors(table: Sequence[AgreementRow]) -> ReportTable | None:
     """Table 2 of the paper: regions by method, mean and SD of the absolute error."""
     methods = [m for m in METHODS[1:] if any(row.method == m for row in table)]
     cells = {(row.region, row.method): spread(row.mae, row.mae_sd) for row in table}
@@ -120,17 +120,17 @@ def _errors(table: Sequence[AgreementRow]) -> Table | None:
         for region in dict.fromkeys(row.region for row in table)
     ]
     caption = "Mean absolute error of the SUVR against the real MR, mean ± SD over people"
-    return Table(["region", *methods], rows, caption) if rows else None
+    return ReportTable(["region", *methods], rows, caption) if rows else None
 
 
-def _agreement(table: Sequence[AgreementRow]) -> Table | None:
+def _agreement(table: Sequence[AgreementRow]) -> ReportTable | None:
     header = ["method", "region", "people", "MAE", "bias", "lower limit", "upper limit", "r", "p"]
     rows: list[list[Cell]] = [
         [r.method, r.region, r.n_people, r.mae, r.bias, r.lower, r.upper, r.pearson_r, p_value(r.p)]
         for r in table
     ]
     lead = [n for n, row in enumerate(table) if row.role == COMPOSITE]
-    return Table(header, rows, "Bland-Altman agreement with the real MR", lead) if rows else None
+    return ReportTable(header, rows, "Bland-Altman agreement with the real MR", lead) if rows else None
 
 
 def _plots(rows: Sequence[PersonRow]) -> list[Picture]:
@@ -153,7 +153,7 @@ def _plots(rows: Sequence[PersonRow]) -> list[Picture]:
     return pictures
 
 
-def _levels(rows: Sequence[PersonRow]) -> Table:
+def _levels(rows: Sequence[PersonRow]) -> ReportTable:
     """Table 3 of the paper."""
     levels = level_table(rows)
     methods = [m for m in METHODS if any(row.method == m for row in levels)]
@@ -164,4 +164,4 @@ def _levels(rows: Sequence[PersonRow]) -> Table:
         for group, region, _ in keys
     ]
     lead = [n for n, key in enumerate(keys) if key[2] == COMPOSITE]
-    return Table(["group", "region", *methods], lines, "SUVR, mean ± SD over people", lead)
+    return ReportTable(["group", "region", *methods], lines, "SUVR, mean ± SD over people", lead)

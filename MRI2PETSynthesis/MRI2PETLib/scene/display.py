@@ -5,16 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import slicer
 
 from MRI2PETLib.core.errors import InputError
+from MRI2PETLib.reports.colors import NORMDIFF_LIMIT, PET_IN_SLICER, normdiff_colors
 
-# PET-Heat is yellow to white above a third of its range: where a brain is, it shows no pattern.
-PET_COLORS = "vtkMRMLPETProceduralColorNodePET-HotMetalBlue"
-NORMDIFF_COLORS = "MRI2PET NormDiff"
-# (s - r) / (s + r) of this size means that one PET is twice the other: there the colours end.
-NORMDIFF_LIMIT = 1 / 3
+NORMDIFF_TABLE = "MRI2PET NormDiff"
 
 Layers = tuple[str | None, str | None, float]
 
@@ -34,7 +30,7 @@ def set_pet_window(
     highest = max([top, *(node.GetImageData().GetScalarRange()[1] for node in nodes)])
     for node in nodes:
         display = node.GetDisplayNode()
-        display.SetAndObserveColorNodeID(PET_COLORS)
+        display.SetAndObserveColorNodeID(PET_IN_SLICER)
         display.AutoWindowLevelOff()
         display.SetWindowLevelMinMax(0.0, top)
         display.AutoThresholdOff()
@@ -76,20 +72,18 @@ def normdiff_color_node(scene: slicer.vtkMRMLScene) -> Any:
     islands, for slice views know no partial opacity of a colour. Slicer's own diverging table is a file that
     not every installation has.
     """
-    colors = scene.GetFirstNodeByName(NORMDIFF_COLORS)
-    if colors is not None and colors.IsA("vtkMRMLColorTableNode"):
-        return colors
-    node = scene.AddNewNodeByClass("vtkMRMLColorTableNode", NORMDIFF_COLORS)
+    node = scene.GetFirstNodeByName(NORMDIFF_TABLE)
+    if node is not None and node.IsA("vtkMRMLColorTableNode"):
+        return node
+    node = scene.AddNewNodeByClass("vtkMRMLColorTableNode", NORMDIFF_TABLE)
     node.SetTypeToUser()
     node.SetAttribute("Category", "MRI2PET")
     node.SetDescription("NormDiff: blue where the synthetic PET is lower, red where it is higher.")
-    count = 255  # odd: the middle colour is 0
-    node.SetNumberOfColors(count)
-    for index, position in enumerate(np.linspace(-1, 1, count)):
-        end = np.array([0.70, 0.05, 0.10] if position > 0 else [0.05, 0.20, 0.65])
-        strength = abs(position)
-        color = (1 - strength) * np.array([0.97, 0.97, 0.97]) + strength * end
-        node.SetColor(index, f"{position * NORMDIFF_LIMIT:+.3f}", *color.tolist(), float(strength > 0))
+    colors = normdiff_colors()
+    node.SetNumberOfColors(len(colors))
+    for index, color in enumerate(colors.tolist()):
+        position = 2 * index / (len(colors) - 1) - 1
+        node.SetColor(index, f"{position * NORMDIFF_LIMIT:+.3f}", *color, float(position != 0))
     node.GetLookupTable().SetRange(-NORMDIFF_LIMIT, NORMDIFF_LIMIT)
     return node
 

@@ -33,12 +33,12 @@ def unit_of(node: Any) -> str | None:
     return node.GetAttribute(PREFIX + "Unit")
 
 
-def is_synthetic(node: Any) -> bool:
+def is_synthetic_node(node: Any) -> bool:
     """Whether a volume is one of our synthetic images."""
     return bool(node.GetAttribute(PREFIX + "Synthetic") == "true")
 
 
-def is_simulated(node: Any) -> bool:
+def is_simulated_node(node: Any) -> bool:
     """Whether a volume is one of our simulated ones."""
     return bool(node.GetAttribute(PREFIX + "Simulated") == "true")
 
@@ -49,10 +49,10 @@ def write_t1(node: Any, path: Path) -> sitk.Image:
     :return: the image that was written.
     :raises InputError: if it is itself a synthetic image, or not a volume that can be used.
     """
-    if is_synthetic(node):
+    if is_synthetic_node(node):
         raise InputError(f"{node.GetName()} is a synthetic image.", "Choose a measured T1.")
     image = _write(image_of(node), path)
-    write_json(path.with_suffix(".json"), {"Modality": "MR", "Simulated": is_simulated(node)})
+    write_json(path.with_suffix(".json"), {"Modality": "MR", "Simulated": is_simulated_node(node)})
     return image
 
 
@@ -62,13 +62,13 @@ def write_pet(node: Any, path: Path, unit: str | None) -> None:
     :param unit: overrides what the node states.
     :raises InputError: if it is one of our synthetic images: that would compare the model with itself.
     """
-    if is_synthetic(node):
+    if is_synthetic_node(node):
         raise InputError(f"{node.GetName()} is a synthetic PET.", "Choose a measured PET.")
     _write(image_of(node), path)
     unit_to_write = unit or unit_of(node)
     about = {
         "Modality": "PET",
-        "Simulated": is_simulated(node),
+        "Simulated": is_simulated_node(node),
         **({"Units": unit_to_write} if unit_to_write else {}),
     }
     write_json(path.with_suffix(".json"), about)
@@ -158,7 +158,7 @@ def write_synthetic(node: Any, path: Path) -> None:
     :raises InputError: if the node is not one of ours.
     """
     provenance = node.GetAttribute(PREFIX + "Provenance")
-    if not is_synthetic(node) or provenance is None:
+    if not is_synthetic_node(node) or provenance is None:
         raise InputError(f"{node.GetName()} was not synthesised here.", "Choose a synthetic PET.")
     about = {
         "Synthetic": True,
@@ -166,7 +166,7 @@ def write_synthetic(node: Any, path: Path) -> None:
         "Description": node.GetDescription(),
         "Units": node.GetAttribute(PREFIX + "Unit"),
         "TracerName": node.GetAttribute(PREFIX + "Result"),
-        "Simulated": is_simulated(node),
+        "Simulated": is_simulated_node(node),
         "Provenance": json.loads(provenance),
     }
     write_image(image_of(node), path, about)

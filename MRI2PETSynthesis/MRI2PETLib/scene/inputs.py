@@ -7,9 +7,9 @@ from html import escape
 from typing import Any
 
 from MRI2PETLib.core.errors import MRI2PETError
-from MRI2PETLib.scene.files import is_synthetic, unit_of
+from MRI2PETLib.scene.files import is_synthetic_node, unit_of
 from MRI2PETLib.scene.images import image_of
-from MRI2PETLib.synthesis.input_checks import NAMES, T1, Check, quick_checks
+from MRI2PETLib.synthesis.input_checks import CHECK_NAMES, T1, Check, quick_checks
 
 
 def checks_of_nodes(t1: Any, pet: Any = None, pet_unit: str | None = None) -> list[Check]:
@@ -23,14 +23,14 @@ def checks_of_nodes(t1: Any, pet: Any = None, pet_unit: str | None = None) -> li
         return quick_checks(
             image_of(t1),
             None if pet is None else image_of(pet),
-            t1_synthetic=is_synthetic(t1),
-            pet_synthetic=pet is not None and is_synthetic(pet),
+            t1_synthetic=is_synthetic_node(t1),
+            pet_synthetic=pet is not None and is_synthetic_node(pet),
             pet_unit=pet_unit or (None if pet is None else unit_of(pet)),
             t1_name=t1.GetName(),
             pet_name="The PET" if pet is None else pet.GetName(),
         )
     except MRI2PETError as error:  # a node that is no image at all: empty, sheared, several values a voxel
-        rest = [Check(name, "not checked") for name in NAMES if name != T1]
+        rest = [Check(name, "not checked") for name in CHECK_NAMES if name != T1]
         return [Check(T1, "refuse", error.message, error.hint), *rest]
 
 

@@ -33,7 +33,7 @@ Nodes = TypeVar("Nodes")
 
 
 @dataclass(frozen=True)
-class Finished(Generic[Nodes]):
+class RunEnd(Generic[Nodes]):
     """How a run ended. ``nodes`` are there even with an ``error`` when only a later step failed; ``checks``
     are those of :mod:`MRI2PETLib.synthesis.input_checks`.
     """
@@ -71,14 +71,14 @@ class SceneJob(Generic[Nodes]):
         folder: Path | None = None,
         on_state: Callable[[RunState], None] = lambda state: None,
         on_log: Callable[[str], None] = lambda line: None,
-        on_finished: Callable[[Finished[Nodes]], None] = lambda finished: None,
+        on_finished: Callable[[RunEnd[Nodes]], None] = lambda finished: None,
     ) -> None:
         """
         :param python: interpreter of the children, see :func:`MRI2PETLib.jobs.child_process.mri2pet_command`.
         :param folder: where the temporary folder of this run is made; default: the system's.
         """
         self.state = RunState()
-        self.finished: Finished[Nodes] | None = None
+        self.finished: RunEnd[Nodes] | None = None
         self._scene, self._python = scene, python
         self._on_state, self._on_log, self._on_finished = on_state, on_log, on_finished
         self._parent = folder
@@ -150,7 +150,7 @@ class SceneJob(Generic[Nodes]):
             self._set(self.state.cancelling())
             self._job.cancel()
 
-    def wait(self) -> Finished[Nodes]:
+    def wait(self) -> RunEnd[Nodes]:
         """Pump until the run has ended. An exception on the way (Ctrl-C) cancels the child."""
         try:
             while self.pump():
@@ -171,7 +171,7 @@ class SceneJob(Generic[Nodes]):
             job.wait()
         if self.is_active:
             message = "The scene was closed: the run was ended."
-            self._finish(Finished("cancelled", error=Cancelled(message)), RunState(message=message))
+            self._finish(RunEnd("cancelled", error=Cancelled(message)), RunState(message=message))
 
     # -- steps -----------------------------------------------------------------------------------------------
 
@@ -192,7 +192,7 @@ class SceneJob(Generic[Nodes]):
 
     def _ended(self, outcome: Outcome) -> None:
         if outcome.state == "cancelled":
-            self._finish(Finished("cancelled", error=Cancelled("Cancelled.")), RunState(message="Cancelled."))
+            self._finish(RunEnd("cancelled", error=Cancelled("Cancelled.")), RunState(message="Cancelled."))
             return
         if outcome.error is not None and not self._done_steps:
             self._fail(outcome.error)
@@ -214,7 +214,7 @@ class SceneJob(Generic[Nodes]):
             self._fail(outcome.error, nodes)
             return
         took = duration(time.monotonic() - self._started)
-        self._finish(Finished("done", nodes), RunState(message=f"Done in {took}."))
+        self._finish(RunEnd("done", nodes), RunState(message=f"Done in {took}."))
 
     # -- ends ------------------------------------------------------------------------------------------------
 
@@ -223,13 +223,13 @@ class SceneJob(Generic[Nodes]):
         failure = type(failure)(self._without_folder(failure.message), self._without_folder(failure.hint))
         message = f"{self.partly} {failure}" if nodes else str(failure)
         self._on_log(str(failure))
-        self._finish(Finished("failed", nodes, failure), RunState("failed", message=message))
+        self._finish(RunEnd("failed", nodes, failure), RunState("failed", message=message))
 
     def _without_folder(self, text: str) -> str:
         """A message of a child without the temporary folder, which says nothing to anybody."""
         return text if self._folder is None else text.replace(f"{self._folder}{os.sep}", "")
 
-    def _finish(self, finished: Finished[Nodes], state: RunState) -> None:
+    def _finish(self, finished: RunEnd[Nodes], state: RunState) -> None:
         self.finished = finished
         self._close()
         self._set(state)

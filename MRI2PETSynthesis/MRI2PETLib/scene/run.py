@@ -16,7 +16,7 @@ from MRI2PETLib.jobs.run_state import RunState
 from MRI2PETLib.reports.case_files import read_comparison
 from MRI2PETLib.scene.comparison import add_comparison
 from MRI2PETLib.scene.files import write_atlas, write_mask, write_pet, write_synthetic, write_t1
-from MRI2PETLib.scene.job import Finished, SceneJob, Step
+from MRI2PETLib.scene.job import RunEnd, SceneJob, Step
 from MRI2PETLib.scene.nodes import all_or_nothing
 from MRI2PETLib.scene.results import ResultNodes, Synthetic, add_result, read_synthetic
 from MRI2PETLib.synthesis.input_checks import Check
@@ -27,7 +27,7 @@ _SYNTHESIS, _COMPARISON = "synthesis", "comparison"
 
 
 @dataclass(frozen=True)
-class Request:
+class SynthesisRequest:
     """What to run, by node ID. ``synthetic``: compare this synthetic PET instead of making one;
     ``check_only``: only check the inputs.
 
@@ -53,7 +53,7 @@ class SceneRun(SceneJob[ResultNodes]):
 
     partly = "The synthetic PET is there, but the comparison failed."
 
-    def __init__(self, scene: slicer.vtkMRMLScene, request: Request, **settings: Any) -> None:
+    def __init__(self, scene: slicer.vtkMRMLScene, request: SynthesisRequest, **settings: Any) -> None:
         super().__init__(scene, **settings)
         self._request = request
         self._name = ""
@@ -132,7 +132,7 @@ class SceneRun(SceneJob[ResultNodes]):
                 )
                 for row in outcome.result["checks"]
             )
-            self._finish(Finished("done", checks=checks), RunState(message="The inputs were checked."))
+            self._finish(RunEnd("done", checks=checks), RunState(message="The inputs were checked."))
             return
         super()._ended(outcome)
 

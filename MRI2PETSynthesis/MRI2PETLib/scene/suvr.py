@@ -24,11 +24,11 @@ from MRI2PETLib.scene.layout import show_legend
 from MRI2PETLib.scene.nodes import PREFIX, all_or_nothing, join_study, link, linked, set_provenance, set_unit
 from MRI2PETLib.scene.results import named
 from MRI2PETLib.scene.tables import add_bland_altman, add_table, table_cells
-from MRI2PETLib.suvr.files import table_of
+from MRI2PETLib.suvr.files import suvr_rows
 from MRI2PETLib.suvr.normalisation import PET_TEMPLATE, REAL_MR, SYNTHETIC_MR
 from MRI2PETLib.suvr.regional import SuvrRow
 from MRI2PETLib.suvr.settings import SuvrPaths, SuvrSettings
-from MRI2PETLib.suvr.tables import method_columns, paired_regions, region_columns
+from MRI2PETLib.suvr.tables import method_columns, paired_regions, suvr_columns
 from MRI2PETLib.templates import CORTICAL_SPHERES
 
 DEFAULT_REFERENCE = "*cerebellum*"
@@ -132,7 +132,7 @@ def add_suvr(scene: slicer.vtkMRMLScene, files: Mapping[str, Any], pet: Any = No
     """
     try:
         content = json.loads(Path(files["sidecar"]).read_text(encoding="utf-8"))
-        rows = table_of(content)
+        rows = suvr_rows(content)
         report = Path(files["report"]).read_text(encoding="utf-8")
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"These are not the files of a measurement: {error!r}.", "Measure again.") from error
@@ -140,7 +140,7 @@ def add_suvr(scene: slicer.vtkMRMLScene, files: Mapping[str, Any], pet: Any = No
     reference = content["Regions"]["reference"]
     note = f"{content['Description']} SUVR: over the mean of {', '.join(reference)}.".strip()
     with all_or_nothing(scene):
-        regions = add_table(scene, named("SUVR by region", whose), region_columns(rows), note)
+        regions = add_table(scene, named("SUVR by region", whose), suvr_columns(rows), note)
         regions.SetAttribute(_RESULT, "true")
         columns = method_columns(rows, content["Failed"], reference)
         nodes = {"methods": add_table(scene, named("SUVR by method", whose), columns, note)}

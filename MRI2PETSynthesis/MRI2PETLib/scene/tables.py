@@ -83,7 +83,7 @@ def fill_table(node: Any, columns: Columns) -> None:
     node.SetAndObserveTable(table)
 
 
-def table_text(node: Any, delimiter: str) -> str:
+def node_text(node: Any, delimiter: str) -> str:
     """A table node as text with a line of column titles, cells as they are shown."""
     return tables.table_text(*table_cells(node), delimiter)
 

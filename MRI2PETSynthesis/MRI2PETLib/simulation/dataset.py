@@ -24,11 +24,11 @@ from MRI2PETLib.simulation.scanner import TRACER
 from MRI2PETLib.simulation.subject import (
     SPACING_LIMITS_MM,
     SimulatedSubject,
-    check_arguments,
+    check_simulation,
     simulate_subject,
 )
 
-COLUMNS = ("case", "subject", "t1", "pet", "group", "genotype")
+MANIFEST_COLUMNS = ("case", "subject", "t1", "pet", "group", "genotype")
 MANIFEST, TRUTH = "manifest.csv", "truth.json"
 README = """SIMULATED DATA: nobody was scanned.
 
@@ -76,7 +76,7 @@ class DatasetSettings:
             raise InputError(
                 f"The lesion share {self.lesion_share} is not a share.", "Give a number from 0 to 1."
             )
-        check_arguments(self.seed, self.spacing_mm)
+        check_simulation(self.seed, self.spacing_mm)
 
 
 def write_dataset(
@@ -121,7 +121,7 @@ def write_pets(
     :raises OutputError: if something cannot be written.
     """
     folder = Path(folder)
-    check_arguments(seed, SPACING_LIMITS_MM[0])
+    check_simulation(seed, SPACING_LIMITS_MM[0])
     _claim(folder, {"seed": seed, "t1": "given"})
     write_text(folder / "README.txt", README_FOR_T1)
     missing = [case for case in t1s if not (folder / case / TRUTH).is_file()]
@@ -236,4 +236,4 @@ def _write_manifest(folder: Path) -> None:
         truth: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         name, group = path.parent.name, "lesion" if truth["lesion"] else "control"
         rows.append((name, name, f"{name}/T1.nii.gz", f"{name}/PET.nii.gz", group, truth["genotype"]))
-    write_table(folder / MANIFEST, COLUMNS, rows)
+    write_table(folder / MANIFEST, MANIFEST_COLUMNS, rows)

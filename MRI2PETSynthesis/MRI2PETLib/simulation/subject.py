@@ -74,7 +74,7 @@ def simulate_subject(
     :param lesion: add a focus of 1.5 times the activity, of 6 to 12 mm radius, somewhere inside the brain.
     :raises InputError: if ``seed``, ``spacing_mm`` or ``genotype`` is out of range.
     """
-    check_arguments(seed, spacing_mm, genotype)
+    check_simulation(seed, spacing_mm, genotype)
     bins = 2 if spacing_mm > DIRECT_SPACING_MM else 1
     grid = Grid.covering(
         *((HEAD_CENTRE, HEAD_EXTENT_MM) if head else (BRAIN_CENTRE, BRAIN_EXTENT_MM)), spacing_mm
@@ -138,7 +138,7 @@ def simulate_subject(
 _STREAMS = ("shape", "tissue", "contrast", "mri", "activity", "level", "lesion", "pet", "head")
 
 
-def check_arguments(seed: int, spacing_mm: float, genotype: str | None = None) -> None:
+def check_simulation(seed: int, spacing_mm: float, genotype: str | None = None) -> None:
     """Refuse what cannot be simulated, with an :class:`InputError`."""
     low, high = SPACING_LIMITS_MM
     if seed < 0:

@@ -18,7 +18,7 @@ from MRI2PETLib.suvr.normalisation import (
     PET_TEMPLATE,
     REAL_MR,
     SYNTHETIC_MR,
-    Normalisation,
+    SpatialNormalisation,
     by_pet_template,
     by_real_mr,
     by_synthetic_mr,
@@ -46,7 +46,7 @@ class SuvrSetup:
 class Quantified:
     """One method's result: how the PET got to the space of the atlas, the labels on the PET, the table."""
 
-    normalisation: Normalisation
+    normalisation: SpatialNormalisation
     labels: sitk.Image
     rows: list[SuvrRow]
 
@@ -131,7 +131,7 @@ def quantify(paths: SuvrPaths, setup: SuvrSetup, *, progress: ProgressCallback =
 
 def _steps(
     pet: PetImage, t1: LoadedImage | None, mask: sitk.Image | None, setup: SuvrSetup
-) -> dict[str, Callable[[ProgressCallback], Normalisation]]:
+) -> dict[str, Callable[[ProgressCallback], SpatialNormalisation]]:
     """The methods in the order of trust. Those without an MRI share one fit to the PET template."""
     fits: list[PetTemplateFit] = []
 
@@ -142,7 +142,7 @@ def _steps(
             raise QualityError(" ".join(fits[0].verdict.reasons("refuse")))
         return fits[0]
 
-    steps: dict[str, Callable[[ProgressCallback], Normalisation]] = {}
+    steps: dict[str, Callable[[ProgressCallback], SpatialNormalisation]] = {}
     if t1 is not None:
         steps[REAL_MR] = lambda progress: by_real_mr(
             pet, t1.image, mask=mask, register=setup.settings.register, progress=progress

@@ -15,8 +15,8 @@ from MRI2PETLib.suvr.regional import RegionPlan, SuvrRow
 from MRI2PETLib.suvr.settings import SuvrPaths
 from MRI2PETLib.templates.atlases import atlas_checksum
 
-TABLE, SIDECAR, PICTURE, REPORT = "suvr.csv", "suvr.json", "suvr.png", "report.html"
-RECORD = "suvr_status.json"
+TABLE, SIDECAR, SUVR_PICTURE, SUVR_REPORT = "suvr.csv", "suvr.json", "suvr.png", "report.html"
+SUVR_RECORD = "suvr_status.json"
 SUVR, MR = "suvr_pet.nii.gz", "synthetic_mr.nii.gz"
 
 
@@ -29,12 +29,19 @@ def result_in(folder: Path) -> Result:
     """The measurement whose files lie in a folder."""
     images = [SUVR, MR, *map(labels_file, METHODS)]
     sidecars = [sidecar_path(name).name for name in images]
-    return Result(folder, RECORD, {TABLE, SIDECAR, PICTURE, REPORT, *images, *sidecars})
+    return Result(folder, SUVR_RECORD, {TABLE, SIDECAR, SUVR_PICTURE, SUVR_REPORT, *images, *sidecars})
 
 
 def by_role(folder: Path) -> dict[str, Any]:
     """Names of the files that are in the folder of a measurement."""
-    roles = {"sidecar": SIDECAR, "table": TABLE, "picture": PICTURE, "report": REPORT, "suvr": SUVR, "mr": MR}
+    roles = {
+        "sidecar": SIDECAR,
+        "table": TABLE,
+        "picture": SUVR_PICTURE,
+        "report": SUVR_REPORT,
+        "suvr": SUVR,
+        "mr": MR,
+    }
     images = {method: labels_file(method) for method in METHODS}
     return {
         **{role: name for role, name in roles.items() if (folder / name).is_file()},
@@ -46,7 +53,7 @@ def by_role(folder: Path) -> dict[str, Any]:
     }
 
 
-def request_of(paths: SuvrPaths, setup: SuvrSetup) -> Request:
+def suvr_request(paths: SuvrPaths, setup: SuvrSetup) -> Request:
     """What decides a measurement."""
     plan = setup.plan
     return Request(
@@ -72,6 +79,6 @@ def describe_plan(plan: RegionPlan) -> dict[str, Any]:
     }
 
 
-def table_of(content: Mapping[str, Any]) -> list[SuvrRow]:
+def suvr_rows(content: Mapping[str, Any]) -> list[SuvrRow]:
     """The rows of a ``suvr.json``."""
     return [SuvrRow(**row) for row in content["Table"]]

@@ -26,7 +26,7 @@ METHODS = (REAL_MR, SYNTHETIC_MR, PET_TEMPLATE)
 
 
 @dataclass(frozen=True)
-class Normalisation:
+class SpatialNormalisation:
     """How one method lays a PET on MNI space (LPS mm).
 
     :ivar pet_to_template: maps PET points to template points: pulls the atlas to the PET.
@@ -50,7 +50,7 @@ def by_real_mr(
     mask: sitk.Image | None = None,
     register: str = "auto",
     progress: ProgressCallback = no_progress,
-) -> Normalisation:
+) -> SpatialNormalisation:
     """Brain of the T1, PET to T1, T1 to the template, nonlinear.
 
     :param register: see :mod:`MRI2PETLib.preprocessing.pet_alignment`.
@@ -62,7 +62,7 @@ def by_real_mr(
     aligned = align_pet_to_t1(pet, t1, brain.mask, register=register, progress=part_of(progress, 0.4, 0.6))
     t1_to_pet = aligned.t1_to_pet
     t1_to_template = _warp_mr(t1, brain, part_of(progress, 0.6, 1))
-    return Normalisation(
+    return SpatialNormalisation(
         method=REAL_MR,
         pet_to_template=_chain(t1_to_template, t1_to_pet.GetInverse()),
         template_to_pet=_chain(t1_to_pet, template_to_t1),
@@ -80,7 +80,7 @@ def by_synthetic_mr(
     device: str = "auto",
     seed: int = 0,
     progress: ProgressCallback = no_progress,
-) -> Normalisation:
+) -> SpatialNormalisation:
     """An MRI synthesised from the PET, spatially normalised to the T1 template.
 
     The model sees the PET inside the brain mask of ``fit``, along the axes of the head that ``fit`` found.
@@ -101,7 +101,7 @@ def by_synthetic_mr(
     brain = extract_brain(mr, mask=fit.mask, progress=part_of(progress, 0.3, 0.6))
     template_to_pet = _fit_of(brain)
     warp = warp_to_template(mr, fit.mask, template_to_pet, progress=part_of(progress, 0.6, 1))
-    return Normalisation(
+    return SpatialNormalisation(
         method=SYNTHETIC_MR,
         pet_to_template=warp,
         template_to_pet=template_to_pet,
@@ -117,7 +117,7 @@ def by_pet_template(
     template: sitk.Image,
     *,
     progress: ProgressCallback = no_progress,
-) -> Normalisation:
+) -> SpatialNormalisation:
     """The PET itself spatially normalised to a PET template, affine and nonlinear.
 
     Where uptake differs from the template's the nonlinear part follows the uptake instead of the anatomy:
@@ -126,7 +126,7 @@ def by_pet_template(
     # The wide mask: a PET that is cut at its own edge fits worse (composite of simulated TSPO PETs .021 from
     # the real MRI's instead of .004).
     warp = warp_to_template(pet.image, fit.around, fit.template_to_pet, fixed=template, progress=progress)
-    return Normalisation(
+    return SpatialNormalisation(
         method=PET_TEMPLATE,
         pet_to_template=warp,
         template_to_pet=fit.template_to_pet,

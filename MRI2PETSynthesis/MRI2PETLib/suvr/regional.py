@@ -20,7 +20,7 @@ COMPOSITE, REFERENCE, REGION = "composite", "reference", "region"
 # 200 voxels of 2 mm: a mean over less is too noisy to divide by.
 MIN_REFERENCE_ML = 1.6
 # Share of a region inside the field of view: less makes a reference useless, and a region's SUVR doubtful.
-MIN_COVERAGE = 0.9
+MIN_REGION_IN_VIEW = 0.9
 # Grey matter of the template, as a share of the voxel.
 _GREY_MATTER = 0.5
 
@@ -194,7 +194,7 @@ def _inside_view(plan: RegionPlan, measured: sitk.Image, template_to_pet: sitk.T
 
 def _check_reference(row: SuvrRow, method: str) -> None:
     where = f"The reference region ({row.region})"
-    if row.covered < MIN_COVERAGE:
+    if row.covered < MIN_REGION_IN_VIEW:
         raise InputError(
             f"{where} lies outside the field of view of the PET: {100 * row.covered:.0f} % of it is seen "
             f"({method}).",
@@ -218,8 +218,8 @@ def _check_reference(row: SuvrRow, method: str) -> None:
 
 def _divided(row: SuvrRow, reference: float) -> SuvrRow:
     if row.mean is None:
-        outside = row.covered < MIN_COVERAGE
+        outside = row.covered < MIN_REGION_IN_VIEW
         return row._replace(reason="outside the field of view" if outside else "no voxel on the PET")
-    if row.covered < MIN_COVERAGE:
+    if row.covered < MIN_REGION_IN_VIEW:
         return row._replace(reason=f"only {100 * row.covered:.0f} % is inside the field of view")
     return row._replace(suvr=row.mean / reference)

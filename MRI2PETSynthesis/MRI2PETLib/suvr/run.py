@@ -37,7 +37,7 @@ class SuvrCase:
 
 
 @dataclass(frozen=True)
-class Measured:
+class CaseMeasurement:
     """A finished measurement: its table, the content of ``suvr.json``, its files by role."""
 
     rows: list[SuvrRow]
@@ -53,13 +53,13 @@ def measure_case(
     write: Write,
     reporter: Reporter,
     progress: ProgressCallback,
-) -> Measured:
+) -> CaseMeasurement:
     """The measurement in ``folder``, from an earlier run of the same request or a new one.
 
     :raises InputError: if the folder holds that of another PET.
     :raises MRI2PETError: see :func:`MRI2PETLib.suvr.case.quantify`.
     """
-    request, result = files.request_of(paths, setup), files.result_in(folder)
+    request, result = files.suvr_request(paths, setup), files.result_in(folder)
     about = result.finished(request)
     if about is not None:
         reporter.log(f"{folder}: already there, kept")
@@ -72,12 +72,12 @@ def measure_case(
                 write(staging, title, paths, setup, case)
                 about["files"] = files.by_role(staging)
     content = read_json(folder / files.SIDECAR)
-    return Measured(files.table_of(content), content, located(folder, about["files"]))
+    return CaseMeasurement(files.suvr_rows(content), content, located(folder, about["files"]))
 
 
 def measure_cohort(
     cases: Sequence[SuvrCase], setup: SuvrSetup, output: Path, write: Write, reporter: Reporter
-) -> tuple[list[tuple[SuvrCase, Measured]], dict[str, str]]:
+) -> tuple[list[tuple[SuvrCase, CaseMeasurement]], dict[str, str]]:
     """Measure every PET into a folder of its own in ``output``.
 
     :return: the finished cases; case -> reason of those that failed.
@@ -86,7 +86,7 @@ def measure_cohort(
     """
     output_folder(output)
 
-    def measure(case: SuvrCase, progress: ProgressCallback) -> Measured:
+    def measure(case: SuvrCase, progress: ProgressCallback) -> CaseMeasurement:
         folder = output / file_name(case.case)
         sweep(folder)
         return measure_case(case.case, case.paths, setup, folder, write, reporter, progress)

@@ -42,5 +42,5 @@ class SuvrPaths(Settings):
     t1: Path | None = option("T1 of the same person: its result is the standard", None, by_content=True)
     mask: Path | None = option("brain mask of the T1", None, by_content=True)
     pet_unit: str | None = options.pet_unit()
-    window: tuple[float, float] | None = options.window()
+    window: tuple[float, float] | None = options.window_option()
     realign_frames: bool = options.realign_frames()

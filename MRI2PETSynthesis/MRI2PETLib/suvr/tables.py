@@ -14,7 +14,7 @@ from MRI2PETLib.suvr.regional import COMPOSITE, REFERENCE, REGION, SuvrRow
 _AGREEMENT = ("difference from real MR", "regions", "MAE", "bias", "lower limit", "upper limit")
 
 
-def region_columns(rows: Sequence[SuvrRow]) -> dict[str, list[Any]]:
+def suvr_columns(rows: Sequence[SuvrRow]) -> dict[str, list[Any]]:
     """One row a region, composite and reference first; one column a method, then the differences from the
     real MR.
     """

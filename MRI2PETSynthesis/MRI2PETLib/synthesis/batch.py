@@ -24,7 +24,7 @@ from MRI2PETLib.core.prefetch import OneAhead, import_early
 from MRI2PETLib.core.progress import ProgressCallback, Reporter, part_of
 from MRI2PETLib.core.requests import Request, located, read_record
 from MRI2PETLib.core.tables import write_table
-from MRI2PETLib.images.checks import Kind
+from MRI2PETLib.images.image_checks import ImageKind
 from MRI2PETLib.images.io import LoadedImage, read_image
 from MRI2PETLib.images.sources import optional_source, source_of
 from MRI2PETLib.models.bundle import Bundle
@@ -34,7 +34,7 @@ from MRI2PETLib.synthesis.case_files import STATUS, CaseFiles, case_files, write
 from MRI2PETLib.synthesis.cases import Case
 from MRI2PETLib.synthesis.pipeline import (
     ENCODING,
-    Prepared,
+    PreparedImage,
     SynthesisResult,
     complete,
     open_model,
@@ -65,10 +65,10 @@ class Status:
     files: Mapping[str, Path] = field(default_factory=dict)
 
     def row(self) -> dict[str, str]:
-        return {name: getattr(self, name) for name in COLUMNS}
+        return {name: getattr(self, name) for name in STATUS_COLUMNS}
 
 
-COLUMNS = tuple(f.name for f in fields(Status) if f.name != "files")
+STATUS_COLUMNS = tuple(f.name for f in fields(Status) if f.name != "files")
 
 
 class Addition(Protocol):
@@ -109,7 +109,7 @@ def run_batch(
     if any(case.folder != Path(".") for case in cases):
         _describe_dataset(output)
     load = cache(lambda: open_model(bundle, settings))
-    requests = cache(lambda case: request_of(case, bundle, settings))
+    requests = cache(lambda case: synthesis_request(case, bundle, settings))
 
     def prepare_case(case: Case, progress: ProgressCallback) -> Ready | Status:
         files = case_files(case, bundle, output)
@@ -151,14 +151,14 @@ class Ready:
 
     files: CaseFiles
     t1: LoadedImage
-    prepared: Prepared
+    prepared: PreparedImage
     request: Request
 
 
-def request_of(case: Case, bundle: Bundle, settings: SynthesisSettings) -> Request:
+def synthesis_request(case: Case, bundle: Bundle, settings: SynthesisSettings) -> Request:
     """What decides the result of a case."""
     inputs = case.inputs
-    kind: Kind = "pet" if bundle.space.source_modality == "PET" else "t1"
+    kind: ImageKind = "pet" if bundle.space.source_modality == "PET" else "t1"
     return Request(
         {"t1": source_of(case.t1, kind)},
         {
@@ -259,7 +259,7 @@ def _copy(image: sitk.Image) -> sitk.Image:
 def _status(folder: Path, about: Mapping[str, Any]) -> Status:
     """A row from what a record says about its case."""
     files = located(folder, about.get("files", {}))
-    texts = {name: str(about.get(name, "")) for name in COLUMNS}
+    texts = {name: str(about.get(name, "")) for name in STATUS_COLUMNS}
     return Status(**{**texts, "pet": str(files.get("pet", ""))}, files=files)
 
 
@@ -274,7 +274,7 @@ def _failed(
     """The row of a case that failed; its status file says so, too, if it has not that of another case."""
     quality = "refuse" if isinstance(error, QualityError) else ""
     texts = (case.name, "failed", quality, error.message, error.hint, f"{seconds:.1f}", str(case.t1))
-    about = dict(zip(COLUMNS, texts))
+    about = dict(zip(STATUS_COLUMNS, texts))
     with suppress(InputError):
         files.check_names()
         files.result().check_owner(request)
@@ -300,7 +300,7 @@ def write_status_table(output: Path, own: Sequence[Status] = ()) -> None:
     while (rows or own) and rows != written:  # another process may have finished a case meanwhile
         there = {(row.case, row.t1) for row in rows}
         more = [row for row in own if row.status == "failed" and (row.case, row.t1) not in there]
-        write_table(output / STATUS_FILE, COLUMNS, [row.row() for row in (*rows, *more)])
+        write_table(output / STATUS_FILE, STATUS_COLUMNS, [row.row() for row in (*rows, *more)])
         written, rows = rows, read_status(output)
 
 

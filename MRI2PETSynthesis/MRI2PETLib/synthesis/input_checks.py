@@ -18,8 +18,8 @@ import SimpleITK as sitk
 from MRI2PETLib.core.errors import InputError, MRI2PETError, QualityError
 from MRI2PETLib.core.findings import Finding, Verdict
 from MRI2PETLib.core.progress import ProgressCallback, no_progress, part_of
-from MRI2PETLib.images import checks as image_checks
-from MRI2PETLib.images.checks import Kind
+from MRI2PETLib.images import image_checks
+from MRI2PETLib.images.image_checks import ImageKind
 from MRI2PETLib.images.raw import RawImage
 from MRI2PETLib.preprocessing.fit_quality import judge_field_of_view
 from MRI2PETLib.preprocessing.pet import PetImage, check_unit, check_uptake, read_pet
@@ -29,8 +29,8 @@ from MRI2PETLib.synthesis.settings import CaseInputs
 
 CheckLevel = Literal["ok", "warn", "refuse", "not checked"]
 T1, CONTRAST, FIELD, BRAIN, STRIPPED = "T1 image", "T1 contrast", "field of view", "brain", "skull"
-PET, UNIT, OVERLAP, SYNTHETIC = "PET image", "PET unit", "overlap of T1 and PET", "synthetic input"
-NAMES = (T1, SYNTHETIC, FIELD, CONTRAST, BRAIN, STRIPPED, PET, UNIT, OVERLAP)
+PET_IMAGE, UNIT, OVERLAP, SYNTHETIC = "PET image", "PET unit", "overlap of T1 and PET", "synthetic input"
+CHECK_NAMES = (T1, SYNTHETIC, FIELD, CONTRAST, BRAIN, STRIPPED, PET_IMAGE, UNIT, OVERLAP)
 # Findings about the T1 by the check they belong to; those that are not named here are about the brain.
 _CHECK_OF = {"inverted-contrast": CONTRAST, "slab": FIELD, "coverage": FIELD}
 _QUALITY = (CONTRAST, FIELD, BRAIN)
@@ -70,7 +70,7 @@ def quick_checks(
     :param t1: scalar image of any voxel type (LPS mm). ``pet``: real PET, 3-D.
     :param t1_synthetic: the image says of itself that a model made it; so ``pet_synthetic``.
     :param pet_unit: unit of the PET as it is stated somewhere (SUV, SUVR, Bq/mL, normalised), if it is.
-    :return: one check for each of :data:`NAMES`, in that order.
+    :return: one check for each of :data:`CHECK_NAMES`, in that order.
     """
     checks = _Checks()
     checks.add(SYNTHETIC, _synthetic(t1_synthetic, pet_synthetic), "None.")
@@ -82,13 +82,13 @@ def quick_checks(
     for name in (CONTRAST, BRAIN, STRIPPED):
         checks.set(name, "not checked", _LATER)
     if pet is None:
-        for name in (PET, UNIT, OVERLAP):
+        for name in (PET_IMAGE, UNIT, OVERLAP):
             checks.set(name, "not checked", _NO_PET)
         return checks.in_order()
     raw_pet = _raw(pet, pet_name)
-    checks.run(PET, lambda: _values(raw_pet, "pet"), f"{_size(pet)}.")
+    checks.run(PET_IMAGE, lambda: _values(raw_pet, "pet"), f"{_size(pet)}.")
     checks.run(UNIT, lambda: _unit(pet, pet_unit), f"{pet_unit}, stated.")
-    usable = checks.level(T1) != "refuse" and checks.level(PET) != "refuse"
+    usable = checks.level(T1) != "refuse" and checks.level(PET_IMAGE) != "refuse"
     if usable:
         share = shared_field_of_view(t1, pet)
         checks.add(OVERLAP, _overlap(share), f"{100 * share:.0f} % of the smaller field of view is shared.")
@@ -111,7 +111,7 @@ def full_checks(
     mask, pet = own.mask, own.pet
     image = checks.read(T1, lambda: read_image(t1, kind="t1", series_uid=own.series))
     brain = checks.read(BRAIN, lambda: read_image(mask, kind="mask")) if mask is not None else None
-    real = checks.read(PET, lambda: _real_pet(pet, own)) if pet is not None else None
+    real = checks.read(PET_IMAGE, lambda: _real_pet(pet, own)) if pet is not None else None
     synthetic = (is_synthetic(t1), pet is not None and is_synthetic(pet))
     if image is None:
         checks.add(SYNTHETIC, _synthetic(*synthetic), "None.")
@@ -131,7 +131,7 @@ def full_checks(
     checks.merge(T1, image.verdict.findings)
     if real is not None:
         checks.merge(UNIT, [f for f in real.verdict.findings if f.code in _UNIT_CODES])
-        checks.merge(PET, [f for f in real.verdict.findings if f.code not in _UNIT_CODES])
+        checks.merge(PET_IMAGE, [f for f in real.verdict.findings if f.code not in _UNIT_CODES])
     if checks.level(BRAIN) != "refuse":
         masked = None if brain is None else brain.image
         _check_brain(checks, image.image, masked, real, own.register, progress)
@@ -211,7 +211,7 @@ def _raw(image: sitk.Image, name: str) -> RawImage:
     return RawImage(Path(name.replace("/", "-")), affine, size, 1, lambda _: view, (), {})
 
 
-def _values(raw: RawImage, kind: Kind) -> Iterable[Finding]:
+def _values(raw: RawImage, kind: ImageKind) -> Iterable[Finding]:
     image_checks.check_axes(raw, kind)
     values, findings = image_checks.clean_values(raw.read_frame(0), raw)
     image_checks.check_contrast(values, raw)
@@ -340,4 +340,4 @@ class _Checks:
 
     def in_order(self, otherwise: str = "") -> list[Check]:
         """One check for each name."""
-        return [self._by_name.get(name, Check(name, "not checked", otherwise)) for name in NAMES]
+        return [self._by_name.get(name, Check(name, "not checked", otherwise)) for name in CHECK_NAMES]

@@ -54,7 +54,7 @@ class SynthesisResult:
 
 
 @dataclass(frozen=True)
-class Prepared:
+class PreparedImage:
     """An image ready for a network: its brain, itself in model space, and the seconds that each took."""
 
     extraction: BrainExtraction
@@ -132,7 +132,7 @@ def prepare(
     mask: sitk.Image | None = None,
     extraction: BrainExtraction | None = None,
     progress: ProgressCallback = no_progress,
-) -> Prepared:
+) -> PreparedImage:
     """The first half of :func:`synthesize`, which needs no network."""
     seconds: dict[str, float] = {}
     progress(0, 1, "finding the brain")
@@ -155,11 +155,11 @@ def prepare(
     with _timed(seconds, "encode"):
         encoded = encode(t1, extraction.mask, extraction.axes, bundle.space)
     progress(1, 1, "ready for the network")
-    return Prepared(extraction, encoded, seconds)
+    return PreparedImage(extraction, encoded, seconds)
 
 
 def complete(
-    prepared: Prepared,
+    prepared: PreparedImage,
     load: Callable[[], LoadedModel],
     settings: SynthesisSettings,
     progress: ProgressCallback = no_progress,

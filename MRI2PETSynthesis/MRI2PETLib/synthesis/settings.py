@@ -39,7 +39,7 @@ class CaseInputs(Settings):
     mask: Path | None = option("brain mask of the T1, instead of finding the brain", None, by_content=True)
     pet: Path | None = option("real PET of the same person, to compare with", None, by_content=True)
     pet_unit: str | None = options.pet_unit()
-    window: tuple[float, float] | None = options.window()
+    window: tuple[float, float] | None = options.window_option()
     realign_frames: bool = options.realign_frames()
     register: str = options.register()
     series: str | None = option(

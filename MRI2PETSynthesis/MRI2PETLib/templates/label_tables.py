@@ -23,7 +23,7 @@ _LABEL_COLUMNS = ("label", "labelvalue", "index", "idx", "value", "id", "no", "n
 _NAME_COLUMNS = ("name", "region", "structure", "labelname", "label", "description", "abbreviation")
 _NUMBER = re.compile(r"-?\d+(\.\d*)?")
 
-Pairs = list[tuple[int, str]]
+NumberedNames = list[tuple[int, str]]
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def _whole(text: str) -> bool:
     return bool(re.fullmatch(r"\s*\d{1,9}(\.0*)?\s*", text))
 
 
-def _from_table(path: Path) -> Pairs:
+def _from_table(path: Path) -> NumberedNames:
     lines, _ = read_lines(path)
     rows = [line.cells for line in lines if len(line.cells) > 1 and not line.cells[0].startswith("#")]
     if not rows:
@@ -84,7 +84,7 @@ def _from_table(path: Path) -> Pairs:
     return pairs
 
 
-def _from_rows(rows: Sequence[Mapping[str, str]]) -> Pairs:
+def _from_rows(rows: Sequence[Mapping[str, str]]) -> NumberedNames:
     """Rows by plain column title. ``label`` may be the number or the name: its values say which."""
     titles = list(rows[0]) if rows else []
     numbers = {t: sum(_whole(row.get(t, "")) for row in rows) for t in _LABEL_COLUMNS if t in titles}
@@ -103,7 +103,7 @@ def _plain(title: str) -> str:
     return re.sub(r"[^a-z]", "", title.lower())
 
 
-def _from_spaced(lines: Sequence[str]) -> Pairs:
+def _from_spaced(lines: Sequence[str]) -> NumberedNames:
     """Number, then name and other numbers (a colour, a code) in either order.
 
     As many numbers as all lines have before or behind their names are none of the name, unless names would
@@ -133,7 +133,7 @@ def _joined(words: Sequence[str]) -> str:
     return " ".join(word.strip('"') for word in words).strip()
 
 
-def _from_json(text: str, path: Path) -> Pairs:
+def _from_json(text: str, path: Path) -> NumberedNames:
     try:
         content: Any = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -149,7 +149,7 @@ def _from_json(text: str, path: Path) -> Pairs:
     )
 
 
-def _from_mapping(content: Mapping[str, Any]) -> Pairs:
+def _from_mapping(content: Mapping[str, Any]) -> NumberedNames:
     """A mapping of which every item is a label and a name: else it is a sidecar, with numbers of its own."""
     pairs = []
     for key, value in content.items():

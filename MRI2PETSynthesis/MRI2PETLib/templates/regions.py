@@ -26,7 +26,7 @@ from MRI2PETLib.templates.icbm152 import load_template
 Space = Literal["mni", "native"]
 # Share of the smaller of atlas and brain that the other covers. Atlases of MNI space pulled by an affine
 # reach 0.85 and more; one that was drawn in another space falls far below.
-MIN_OVERLAP = 0.7
+MIN_REGION_OVERLAP = 0.7
 WHOLE_BRAIN = "whole brain"
 _LEFT = re.compile(r"(?:^|[^a-z])(?:left|lh|l)(?:[^a-z]|$)", re.IGNORECASE)
 _RIGHT = re.compile(r"(?:^|[^a-z])(?:right|rh|r)(?:[^a-z]|$)", re.IGNORECASE)
@@ -200,14 +200,14 @@ def overlap(labels: np.ndarray, brain: np.ndarray) -> float:
 def check_overlap(parcellation: Parcellation, labels: np.ndarray, brain: np.ndarray) -> float:
     """The overlap of pulled labels with the brain mask.
 
-    :raises InputError: if it is under :data:`MIN_OVERLAP`: the atlas is in another space.
+    :raises InputError: if it is under :data:`MIN_REGION_OVERLAP`: the atlas is in another space.
     """
     share = overlap(labels, brain)
-    if share < MIN_OVERLAP:
+    if share < MIN_REGION_OVERLAP:
         other = "native" if parcellation.space == "mni" else "mni"
         raise InputError(
             f"The atlas {parcellation.name!r} does not lie on the brain: taken as {parcellation.space} "
-            f"space, the overlap is {share:.2f} (at least {MIN_OVERLAP} expected).",
+            f"space, the overlap is {share:.2f} (at least {MIN_REGION_OVERLAP} expected).",
             f"If it is in {other} space, say --atlas-space {other}; else check its header.",
         )
     return share

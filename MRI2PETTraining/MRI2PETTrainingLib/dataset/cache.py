@@ -65,7 +65,7 @@ class Preparation:
 
 
 @dataclass(frozen=True)
-class Prepared:
+class PreparedCase:
     """A case in model space. ``about`` is its ``entry.json``."""
 
     case: TrainingCase
@@ -122,7 +122,7 @@ def prepare_cases(
     preparation: Preparation | None = None,
     workers: int = 1,
     progress: ProgressCallback = no_progress,
-) -> tuple[dict[str, Prepared], dict[str, Finding]]:
+) -> tuple[dict[str, PreparedCase], dict[str, Finding]]:
     """Prepare every case that the cache does not hold yet.
 
     :param hashes: SHA-256 of every case's images, see :func:`.checks.check_manifest`.
@@ -133,7 +133,7 @@ def prepare_cases(
     """
     make_folder(cache)
     sweep(cache, below=True)
-    done: dict[str, Prepared] = {}
+    done: dict[str, PreparedCase] = {}
     failed: dict[str, Finding] = {}
     todo: list[tuple[TrainingCase, Path]] = []
     how = preparation or Preparation()
@@ -142,7 +142,7 @@ def prepare_cases(
         folder = cache / keys[case.case]
         about = _sound(folder)
         if about is not None:
-            done[case.case] = Prepared(case, folder, about)
+            done[case.case] = PreparedCase(case, folder, about)
         else:
             todo.append((case, folder))
     for case, result in _run(todo, space, how, workers):
@@ -151,7 +151,7 @@ def prepare_cases(
             failed[case.case] = result
         elif result is not None:
             folder = cache / keys[case.case]
-            done[case.case] = Prepared(case, folder, result)
+            done[case.case] = PreparedCase(case, folder, result)
     progress(1, 1, "prepared")
     return done, failed
 
@@ -165,7 +165,7 @@ def entry_key(
     return hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:32]
 
 
-def disk_use(prepared: Sequence[Prepared]) -> int:
+def disk_use(prepared: Sequence[PreparedCase]) -> int:
     """Bytes of the entries."""
     return sum(path.stat().st_size for entry in prepared for path in entry.folder.iterdir())
 
@@ -325,7 +325,7 @@ def real_image(image: sitk.Image, mask: sitk.Image, space: ModelSpace) -> sitk.I
 def cubic_sums(source: sitk.Image, target: sitk.Image, mask: sitk.Image) -> dict[str, list[float]]:
     """Means over the brain of x^0..x^6 and of y x^0..y x^3, for x the scaled source and y the target.
 
-    Averaged over cases they give the cubic baseline of a fold (:func:`cubic_coefficients`) without reading
+    Averaged over cases they give the cubic baseline of a fold (:func:`fit_cubic`) without reading
     any image again.
     """
     inside = sitk.GetArrayViewFromImage(mask) != 0
@@ -334,7 +334,7 @@ def cubic_sums(source: sitk.Image, target: sitk.Image, mask: sitk.Image) -> dict
     return {"x": [float((x**n).mean()) for n in range(7)], "xy": [float((y * x**n).mean()) for n in range(4)]}
 
 
-def cubic_coefficients(prepared: Sequence[Prepared]) -> list[float]:
+def fit_cubic(prepared: Sequence[PreparedCase]) -> list[float]:
     """Least-squares c0..c3 of the target over the scaled source over all brains, all with equal weight."""
     x = np.mean([p.about["cubic"]["x"] for p in prepared], axis=0)
     xy = np.mean([p.about["cubic"]["xy"] for p in prepared], axis=0)

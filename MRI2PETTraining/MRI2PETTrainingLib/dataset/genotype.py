@@ -27,15 +27,18 @@ from MRI2PETLib.preprocessing.pet import to_unit
 from MRI2PETLib.preprocessing.pet_alignment import mark_unmeasured
 from MRI2PETLib.preprocessing.smoothing import smooth_fwhm
 from MRI2PETLib.templates.icbm152 import load_template
-from MRI2PETTrainingLib.dataset.cache import ARRAYS, MASK, REAL, Prepared
+from MRI2PETTrainingLib.dataset.cache import ARRAYS, MASK, REAL, PreparedCase
 
 _FWHM_MM = 8.0  # the difference of two small groups is noisy
 _LEAST = 2  # people of each genotype
 
 
 def adjust(
-    folder: Path, train: Sequence[Prepared], validation: Sequence[Prepared], test: Sequence[Prepared]
-) -> tuple[list[Prepared], list[Prepared], list[Prepared]]:
+    folder: Path,
+    train: Sequence[PreparedCase],
+    validation: Sequence[PreparedCase],
+    test: Sequence[PreparedCase],
+) -> tuple[list[PreparedCase], list[PreparedCase], list[PreparedCase]]:
     """Fit the difference on ``train`` and write adjusted copies of all cases below ``folder``.
 
     :raises InputError: with fewer than two people of a genotype in training, or a case without MNI fit.
@@ -46,7 +49,7 @@ def adjust(
     )
 
 
-def genotype_difference(train: Sequence[Prepared]) -> tuple[sitk.Image, float]:
+def genotype_difference(train: Sequence[PreparedCase]) -> tuple[sitk.Image, float]:
     """Mean PET of HAB minus that of MAB in MNI space (in the PETs' unit, smoothed), and the share of HAB.
 
     Scans of a person are averaged first.
@@ -72,7 +75,7 @@ def genotype_difference(train: Sequence[Prepared]) -> tuple[sitk.Image, float]:
     return smooth_fwhm(difference, _FWHM_MM, load_template().mask), share
 
 
-def _adjusted(folder: Path, entry: Prepared, difference: sitk.Image, share: float) -> Prepared:
+def _adjusted(folder: Path, entry: PreparedCase, difference: sitk.Image, share: float) -> PreparedCase:
     weight = float(entry.case.genotype.upper() == "HAB") - share
     to_mni = _transform(entry).GetInverse()
     scale = 0.5 if entry.about["model_unit"] == "SUVR" else 1.0  # of the target, see ModelSpace
@@ -92,10 +95,10 @@ def _adjusted(folder: Path, entry: Prepared, difference: sitk.Image, share: floa
         np.save(staging / ARRAYS, np.stack([source, target, mask]).astype(np.float16))
         shutil.copyfile(entry.folder / MASK, staging / MASK)
         write_image(mark_unmeasured(real, measured), staging / REAL, about)
-    return Prepared(entry.case, out, entry.about)
+    return PreparedCase(entry.case, out, entry.about)
 
 
-def _transform(entry: Prepared) -> sitk.Transform:
+def _transform(entry: PreparedCase) -> sitk.Transform:
     transform = entry.template_to_t1
     if transform is None:
         raise InputError(

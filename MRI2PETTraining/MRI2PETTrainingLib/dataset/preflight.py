@@ -14,11 +14,11 @@ from MRI2PETLib.core.findings import Finding
 from MRI2PETLib.core.progress import Reporter, part_of
 from MRI2PETLib.images.similar_subjects import LAST_PART, TWO_SPELLINGS
 from MRI2PETLib.models.model_space import ModelSpace
-from MRI2PETTrainingLib.dataset.cache import Preparation, Prepared, disk_use, prepare_cases
+from MRI2PETTrainingLib.dataset.cache import Preparation, PreparedCase, disk_use, prepare_cases
 from MRI2PETTrainingLib.dataset.checks import check_manifest
 from MRI2PETTrainingLib.dataset.manifest import Manifest, TrainingCase, read_dataset, write_manifest
+from MRI2PETTrainingLib.run_folder import CASES
 
-CASES = "cases.csv"
 GENOTYPES = ("HAB", "MAB", "LAB")
 _VOLUME_TOLERANCE = 0.15  # of two brains of one person
 _SAME_WINDOW_MIN = 5.0  # scans of one protocol start and end this close to each other
@@ -54,7 +54,7 @@ def prepare_dataset(
     *,
     workers: int,
     reporter: Reporter,
-) -> tuple[Manifest, dict[str, Prepared]]:
+) -> tuple[Manifest, dict[str, PreparedCase]]:
     """Read, check and prepare a dataset; the table of all cases goes to ``RUN/cases.csv``.
 
     :returns: the manifest with the reasons of all exclusions, and the cases in use, prepared.
@@ -143,7 +143,7 @@ def check_genotypes(manifest: Manifest) -> Manifest:
     return manifest.excluding(reasons)
 
 
-def check_units(prepared: Sequence[Prepared]) -> None:
+def check_units(prepared: Sequence[PreparedCase]) -> None:
     """Raise if the PETs are in different units.
 
     :raises InputError: with the number of cases in each unit.
@@ -160,12 +160,12 @@ def check_units(prepared: Sequence[Prepared]) -> None:
         )
 
 
-def check_copies(prepared: Sequence[Prepared]) -> None:
+def check_copies(prepared: Sequence[PreparedCase]) -> None:
     """Raise if two subjects share an image, whatever the bytes of its file (compressed or named otherwise).
 
     :raises InputError: naming both.
     """
-    owners: dict[bytes, Prepared] = {}
+    owners: dict[bytes, PreparedCase] = {}
     for entry in prepared:
         for what, values in zip(("T1", "PET"), entry.arrays()):
             first = owners.setdefault(hashlib.sha256(values.tobytes()).digest(), entry)
@@ -177,9 +177,9 @@ def check_copies(prepared: Sequence[Prepared]) -> None:
                 )
 
 
-def _volume_findings(prepared: Sequence[Prepared]) -> dict[str, list[Finding]]:
+def _volume_findings(prepared: Sequence[PreparedCase]) -> dict[str, list[Finding]]:
     """Warn about scans of one person whose brains differ in size."""
-    first: dict[str, Prepared] = {}
+    first: dict[str, PreparedCase] = {}
     findings: dict[str, list[Finding]] = defaultdict(list)
     for entry in sorted(prepared, key=lambda p: p.case.case):
         reference = first.setdefault(entry.case.subject, entry)
@@ -204,7 +204,7 @@ def _refused(manifest: Manifest) -> dict[str, str]:
     return reasons
 
 
-def _tell(manifest: Manifest, used: Mapping[str, Prepared], reporter: Reporter) -> None:
+def _tell(manifest: Manifest, used: Mapping[str, PreparedCase], reporter: Reporter) -> None:
     cases: list[TrainingCase] = [entry.case for entry in used.values()]
     groups = Counter(case.group or "no group" for case in cases)
     reporter.log(
@@ -227,7 +227,7 @@ def _tell(manifest: Manifest, used: Mapping[str, Prepared], reporter: Reporter) 
             reporter.warning(f"{case.case} is left out: {case.exclude}")
 
 
-def _tell_windows(prepared: Sequence[Prepared], reporter: Reporter) -> None:
+def _tell_windows(prepared: Sequence[PreparedCase], reporter: Reporter) -> None:
     """Warn when the PETs show different minutes after the injection."""
     window_of = {
         entry.case.case: entry.about.get("window_min") or entry.about.get("frame_min") for entry in prepared

@@ -13,10 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from MRI2PETLib.core.errors import BundleError, InputError
-from MRI2PETLib.models.model_space import PRESETS as SPACES
-from MRI2PETLib.models.model_space import ModelSpace
+from MRI2PETLib.models.model_space import SPACES, ModelSpace
 
-PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed"}  # as Lightning calls them
+LIGHTNING_PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed"}  # as Lightning calls them
 _FOLDER = Path(__file__).resolve().parent
 
 
@@ -91,7 +90,7 @@ class Preset:
             "ema_decay": 0 <= self.ema_decay < 1,
             "patience": self.patience >= 0,
             "select": self.select in ("best", "last"),
-            "precision": self.precision in PRECISIONS,
+            "precision": self.precision in LIGHTNING_PRECISIONS,
             "beta1": 0 <= self.beta1 < 1,
             "accumulate": self.accumulate >= 1,
             "validate_every": self.validate_every >= 1,

@@ -16,7 +16,7 @@ from MRI2PETLib.core.tables import write_table
 from MRI2PETLib.scene.layout import arrange, plot_view, split, table_view, views_of
 from MRI2PETLib.scene.tables import add_chart, add_series, add_table, fill_table
 from MRI2PETTrainingLib.dataset.manifest import TrainingCase
-from MRI2PETTrainingLib.run_folder import EDITABLE, Columns, RunView, case_columns, fold_columns
+from MRI2PETTrainingLib.run_folder import EDITABLE, RunColumns, RunView, case_columns, fold_columns
 
 # Slicer's layouts have numbers below 100; those of MRI2PETLib.scene.layout are 26201 and 26202.
 LAYOUT, TABLES_LAYOUT = 26203, 26204
@@ -103,7 +103,7 @@ class TrainingNodes:
             for view in views_of(self._scene, "vtkMRMLPlotViewNode", tag):
                 view.SetPlotChartNodeID(self._id(tag))
 
-    def edited_cases(self) -> Columns:
+    def edited_cases(self) -> RunColumns:
         """The table of cases as it is now, edits included."""
         node = self.node("cases")
         table = node.GetTable() if node is not None else None
@@ -185,7 +185,7 @@ def _set_ranges(chart: Any, rows: Sequence[Mapping[str, float]], column: str, ep
     chart.SetXAxisRange(0, min(end, epochs or end))
 
 
-def write_edited(view: RunView, edited: Columns, path: Path | str) -> Path:
+def write_edited(view: RunView, edited: RunColumns, path: Path | str) -> Path:
     """Write the cases of a run with the edits of the table as a manifest.
 
     What is not in the table (a mask) stays as it was; paths are absolute.

@@ -46,7 +46,7 @@ def _compare(work: WorkFolder, target: Any, epochs: int, reporter: Reporter) -> 
     """Rows of the table: the baselines, and a network for each loss region."""
     import torch
 
-    from TSPODemoModel.held_out_people import NETWORK, fit_baselines, mean_of, table_of
+    from TSPODemoModel.held_out_people import NETWORK_ROW, fit_baselines, mean_of, table_of
     from TSPODemoModel.simulated_pairs import load_people
     from TSPODemoModel.training import STAGES, Stage, train_model
 
@@ -74,8 +74,13 @@ def _compare(work: WorkFolder, target: Any, epochs: int, reporter: Reporter) -> 
         predict = mean_of([done[-1].network])
         table = table_of(predict, coarse.size, model, baselines, held_out, target=target)
         rows += [
-            {"target": target, "loss": region if name == NETWORK else "-", "predictor": name, **asdict(row)}
+            {
+                "target": target,
+                "loss": region if name == NETWORK_ROW else "-",
+                "predictor": name,
+                **asdict(row),
+            }
             for name, row in table.items()
-            if region == "brain" or name == NETWORK
+            if region == "brain" or name == NETWORK_ROW
         ]
     return rows

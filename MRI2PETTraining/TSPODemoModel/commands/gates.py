@@ -26,15 +26,15 @@ def run(args: argparse.Namespace, reporter: Reporter) -> int:
     from MRI2PETLib.core.errors import InputError
     from MRI2PETLib.models.bundle import read_bundle
     from TSPODemoModel import gates, model_card
-    from TSPODemoModel.work_folder import check_unseen, note_look, open_work_folder
+    from TSPODemoModel.work_folder import check_held_out, note_look, open_work_folder
 
     if args.write and args.people != "test":
         raise InputError("--write puts the test people's figures into the card.", "Add --people test.")
     work, bundle = open_work_folder(args.work), read_bundle(args.bundle)
     chosen = getattr(work.split, args.people)
-    check_unseen(bundle, chosen)
+    check_held_out(bundle, chosen)
     looks = note_look(work.folder, bundle) if args.people == "test" else []
-    measured = gates.measure(
+    measured = gates.measure_model(
         bundle,
         work.activity(work.donors),
         work.people(work.split.train),

@@ -13,7 +13,7 @@ from MRI2PETLib.cli import main
 from MRI2PETLib.core.files import write_json
 from MRI2PETLib.images.io import write_image
 from MRI2PETLib.simulation import SimulatedSubject, simulate_subject
-from MRI2PETLib.synthesis import input_checks as preflight
+from MRI2PETLib.synthesis import input_checks
 from MRI2PETLib.synthesis.input_checks import Check, quick_checks, refusal, shared_field_of_view, worst_level
 
 MM = 5.0
@@ -44,10 +44,10 @@ def subject() -> SimulatedSubject:
 
 def test_good_images_are_green_and_what_needs_the_brain_is_not_checked() -> None:
     checks = quick_checks(box(), box(), pet_unit="SUV")
-    assert [check.name for check in checks] == list(preflight.NAMES)
+    assert [check.name for check in checks] == list(input_checks.CHECK_NAMES)
     levels = {name: check.level for name, check in by_name(checks).items()}
     later = {"T1 contrast", "brain", "skull"}
-    assert levels == {name: "not checked" if name in later else "ok" for name in preflight.NAMES}
+    assert levels == {name: "not checked" if name in later else "ok" for name in input_checks.CHECK_NAMES}
     assert worst_level(checks) == "ok" and refusal(checks) is None
     assert "40 x 44 x 40 voxels of 5 x 5 x 5 mm" in by_name(checks)["T1 image"].message
 
@@ -143,7 +143,7 @@ def test_a_good_pair(subject: SimulatedSubject, tmp_path: Path, capsys: pytest.C
     pet = write_image(subject.pet, tmp_path / "pet.nii.gz", {"Units": "SUV", "Simulated": True})
     code, by_check, level, error = check(capsys, t1, "--pet", pet)
     assert code == 0 and error == "" and level in ("ok", "warn")
-    assert list(by_check) == list(preflight.NAMES)
+    assert list(by_check) == list(input_checks.CHECK_NAMES)
     assert not [c for c in by_check.values() if c.level in ("refuse", "not checked")]
     assert (
         "with a T1 template" in by_check["T1 contrast"].message and by_check["skull"].message == "Whole head."

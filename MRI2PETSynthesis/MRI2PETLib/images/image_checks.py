@@ -10,7 +10,7 @@ from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.core.findings import Finding
 from MRI2PETLib.images.raw import RawImage
 
-Kind = Literal["t1", "pet", "mask", "labels"]
+ImageKind = Literal["t1", "pet", "mask", "labels"]
 
 # A brain is about 130-180 mm long on every axis, so a shorter field of view cuts it.
 MIN_EXTENT_MM = 120.0
@@ -34,7 +34,7 @@ _BACKGROUND_BAND = 0.1
 _MAX_NON_FINITE_SHARE = 1e-3
 
 
-def check_geometry(raw: RawImage, kind: Kind) -> tuple[Finding, ...]:
+def check_geometry(raw: RawImage, kind: ImageKind) -> tuple[Finding, ...]:
     """Check the header: degenerate axes, unit of length, slab, field of view. Reads no voxel.
 
     :raises InputError: if the image cannot be used; the message names the size and the remedy.
@@ -43,7 +43,7 @@ def check_geometry(raw: RawImage, kind: Kind) -> tuple[Finding, ...]:
     return check_field_of_view(raw, kind)
 
 
-def check_axes(raw: RawImage, kind: Kind) -> None:
+def check_axes(raw: RawImage, kind: ImageKind) -> None:
     """Check that the axes span a volume, and that its size in mm is one.
 
     :raises InputError: for degenerate axes or another unit of length.
@@ -55,7 +55,7 @@ def check_axes(raw: RawImage, kind: Kind) -> None:
     _check_unit(raw, kind)
 
 
-def check_field_of_view(raw: RawImage, kind: Kind) -> tuple[Finding, ...]:
+def check_field_of_view(raw: RawImage, kind: ImageKind) -> tuple[Finding, ...]:
     """Check that a brain can be in the image; masks and labels may be of any size.
 
     :raises InputError: for a slab.
@@ -79,7 +79,7 @@ def check_field_of_view(raw: RawImage, kind: Kind) -> tuple[Finding, ...]:
     return ()
 
 
-def _check_unit(raw: RawImage, kind: Kind) -> None:
+def _check_unit(raw: RawImage, kind: ImageKind) -> None:
     extent = raw.extent_mm
     low, high = _HEAD_EXTENT_MM
     if extent.max() >= low / 2 and extent.max() <= _MAX_EXTENT_MM[kind]:

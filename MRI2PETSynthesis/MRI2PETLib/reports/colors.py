@@ -1,0 +1,25 @@
+"""Colours of PET and NormDiff, in the reports and in Slicer."""
+
+from __future__ import annotations
+
+import numpy as np
+
+# Safe for the common colour vision deficiencies.
+PET_IN_REPORTS = "inferno"  # matplotlib
+# PET-Heat is yellow to white above a third of its range: where a brain is, it shows no pattern.
+PET_IN_SLICER = "vtkMRMLPETProceduralColorNodePET-HotMetalBlue"
+# (s - r) / (s + r) of this size means that one PET is twice the other: there Slicer's colours end.
+NORMDIFF_LIMIT = 1 / 3
+_SYNTHETIC_LOWER, _EQUAL, _SYNTHETIC_HIGHER = (0.05, 0.20, 0.65), (0.97, 0.97, 0.97), (0.70, 0.05, 0.10)
+
+
+def normdiff_colors(count: int = 255) -> np.ndarray:
+    """The colours of NormDiff from its lowest to its highest value: blue, white in the middle, red.
+
+    :param count: odd, so that the middle colour is 0.
+    :return: float [count, 3], red, green and blue from 0 to 1.
+    """
+    position = np.linspace(-1, 1, count)
+    return np.transpose(
+        [np.interp(position, (-1, 0, 1), ends) for ends in zip(_SYNTHETIC_LOWER, _EQUAL, _SYNTHETIC_HIGHER)]
+    )
