@@ -8,8 +8,9 @@ import numpy as np
 import SimpleITK as sitk
 
 from MRI2PETLib.core.errors import InputError
-from MRI2PETLib.images import metaimage, nrrd
 from MRI2PETLib.images.formats import image_suffix
+from MRI2PETLib.images.metaimage import voxels_of_metaimage
+from MRI2PETLib.images.nrrd import affine_of_left_anterior_superior, voxels_of_nrrd
 from MRI2PETLib.images.raw import RawImage, check_memory, split_size, unreadable_as_input_error
 
 
@@ -23,7 +24,7 @@ def open_with_itk(path: Path) -> RawImage:
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
     with unreadable_as_input_error(path):
-        stored = (nrrd if is_nrrd else metaimage).stored_voxels(path)
+        stored = voxels_of_nrrd(path) if is_nrrd else voxels_of_metaimage(path)
         reader.ReadImageInformation()
     if reader.GetNumberOfComponents() > 1 or "complex" in sitk.GetPixelIDValueAsString(reader.GetPixelID()):
         raise InputError(
@@ -35,7 +36,7 @@ def open_with_itk(path: Path) -> RawImage:
     check_memory(path, size, stored.n_bytes // stored.n_values)
     with unreadable_as_input_error(path):
         stored.check()
-        affine = nrrd.affine_of_left_anterior_superior(path) if is_nrrd else None
+        affine = affine_of_left_anterior_superior(path) if is_nrrd else None
     if affine is None:
         matrix = np.array(reader.GetDirection()).reshape(dimension, dimension)[:3, :3]
         affine = np.eye(4)
