@@ -29,7 +29,9 @@ def test_every_column(tmp_path: Path) -> None:
         "a_1,a,t.nii,/x/p.nii,m.nii,s.nii,SUV,60-90,AD,HAB,Rome,d,0,moved,70\n",
     ).rows
     paths = [tmp_path / name for name in ("t.nii", "/x/p.nii", "m.nii", "s.nii")]
-    assert row == CaseRow("a_1", "a", *paths, "SUV", "60-90", "AD", "HAB", "Rome", "d", "0", "moved")
+    assert row == CaseRow(
+        "a_1", "a", *paths, "SUV", "60-90", "AD", "HAB", "Rome", "d", "0", "moved", {"age": "70"}
+    )
 
 
 def test_empty_cells_in_the_spellings_of_bids_and_spreadsheets(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from evaluation_cases import write_run, write_subject, write_table
 from MRI2PETLib.cli import main
 from MRI2PETLib.core.errors import EXIT_PARTIAL, InputError
 from MRI2PETLib.core.progress import Reporter
-from MRI2PETLib.evaluation import cohort_tables, statistics
+from MRI2PETLib.evaluation import cohort_groups, cohort_tables, published_tables, statistics
 from MRI2PETLib.evaluation.cohort import Cohort, Scan, evaluate_cohort, region_numbers
 from MRI2PETLib.evaluation.cohort_cases import CohortCase, read_pairs, read_run_scans
 from MRI2PETLib.evaluation.inputs import CaseImages, load_case
@@ -29,18 +29,6 @@ from MRI2PETLib.templates.uptake import population_uptake
 NUMBERS = region_numbers()
 
 # --- statistics --------------------------------------------------------------------------------
-
-
-def test_bland_altman_by_hand() -> None:
-    real, synthetic = np.array([1.0, 2.0, 3.0, 4.0]), np.array([2.0, 2.0, 3.0, 3.0])
-    result = statistics.bland_altman(synthetic, real)  # differences 1, 0, 0, -1
-    sd = np.sqrt(2 / 3)
-    assert result.bias == pytest.approx(0) and result.sd == pytest.approx(sd)
-    assert result.lower == pytest.approx(-1.96 * sd) and result.upper == pytest.approx(1.96 * sd)
-    averages = np.array([1.5, 2.0, 3.0, 3.5])
-    slope = np.polyfit(averages, [1.0, 0, 0, -1.0], 1)[0]
-    assert result.proportional_slope == pytest.approx(slope) and slope < 0  # regression to the mean
-    assert statistics.bland_altman(synthetic[:2], real[:2]).bias is None
 
 
 def test_median_split_and_its_p_agree_with_scipy() -> None:
@@ -139,7 +127,7 @@ def test_the_order_of_the_cases_does_not_matter() -> None:
     cohort = random_cohort()
     order = np.random.default_rng(0).permutation(len(cohort.scans))
     shuffled = Cohort(**{**vars(cohort), "scans": [cohort.scans[i] for i in order]})
-    for function in (cohort_tables.region_table, cohort_tables.group_table, cohort_tables.paper_table4):
+    for function in (cohort_tables.region_table, cohort_groups.group_table, published_tables.paper_table4):
         for a, b in zip(function(cohort), function(shuffled)):
             for name, x, y in zip(a._fields, a, b):
                 assert x == (pytest.approx(y, rel=1e-9) if isinstance(y, float) else y), name
@@ -147,7 +135,7 @@ def test_the_order_of_the_cases_does_not_matter() -> None:
 
 def test_the_published_aggregation_is_over_regions_and_folds() -> None:
     cohort = random_cohort()
-    rows = {r.metric: r for r in cohort_tables.paper_table4(cohort)}
+    rows = {r.metric: r for r in published_tables.paper_table4(cohort)}
     expected = []
     for fold in "0123":
         blocks = [s.regions[0] for s in cohort.scans if s.case.fold == fold]
@@ -171,7 +159,7 @@ def test_a_difference_that_only_the_synthetic_pet_shows_is_flagged() -> None:
     real[:15], real[15:] = np.sort(real[::2], axis=0), np.sort(real[1::2], axis=0)
     values = np.stack([real, synthetic], axis=-1)
     cohort = cohort_of(values, [f"s{i}" for i in range(30)], groups, ["0"] * 30)
-    (row,) = cohort_tables.group_table(cohort)
+    (row,) = cohort_groups.group_table(cohort)
     assert row.synthetic_only and row.real_p is not None and row.real_p > 0.05
     assert row.synthetic_p is not None and row.synthetic_p < 1e-5
 
@@ -181,7 +169,7 @@ def test_a_group_of_one_scan_is_not_tested_and_says_why() -> None:
     lone = CohortCase("x", "lone", "0", Path("s"), Path("r"), None, None, "c")
     scan = Scan(lone, cohort.scans[0].metrics, cohort.scans[0].regions, 0.1, ())
     more = Cohort(**{**vars(cohort), "scans": [*cohort.scans, scan]})
-    rows = [g for g in cohort_tables.group_table(more) if "c" in (g.first, g.second)]
+    rows = [g for g in cohort_groups.group_table(more) if "c" in (g.first, g.second)]
     assert rows and all(g.real_p is None and "3 people" in g.reason and not g.synthetic_only for g in rows)
     stratum = [r for r in cohort_tables.region_table(more) if r.stratum == "group c"]
     assert stratum and all(

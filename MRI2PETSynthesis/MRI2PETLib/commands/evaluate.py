@@ -50,6 +50,10 @@ def run(args: argparse.Namespace, reporter: Reporter) -> int:
     if single and (args.synthetic is None or args.pet is None):
         raise InputError("One of --synthetic and --pet is missing.", "Give both.")
     settings = EvaluationSettings.of(args)
+    if single and (settings.covariates or settings.equivalence_margin is not None):
+        raise InputError(
+            "--covariates and --equivalence-margin are about many people.", "Leave them out for one case."
+        )
     atlases = _atlases(settings, reporter)
     output_folder(args.output)
     return (_one if single else _cohort)(args, settings, atlases, reporter)

@@ -17,6 +17,7 @@ from MRI2PETLib.core.tables import open_table
 from MRI2PETLib.evaluation.baselines import NETWORK, cubic_of_bundle
 from MRI2PETLib.evaluation.case import SCALE_FREE, STATED_UNIT, CaseResult, evaluate_case
 from MRI2PETLib.evaluation.cohort_cases import CohortCase
+from MRI2PETLib.evaluation.covariates import Covariate, read_covariate
 from MRI2PETLib.evaluation.inputs import CaseImages, load_case
 from MRI2PETLib.evaluation.metrics import AS_IS, METRICS, SMOOTHED, brain_metrics
 from MRI2PETLib.evaluation.region_table import record_fields
@@ -81,6 +82,7 @@ class Cohort:
     atlases: Sequence[Parcellation] = ()
     model: dict = field(default_factory=dict)
     simulated: bool = False
+    covariates: Sequence[Covariate] = ()
 
     @property
     def n_people(self) -> int:
@@ -103,8 +105,12 @@ def evaluate_cohort(
     Writes ``regions.csv`` into ``folder`` as it goes. Vectors for the comparison with other people lie in a
     temporary folder.
 
-    :raises InputError: if no case can be evaluated.
+    :raises InputError: if no case can be evaluated; see :func:`.read_covariate`.
     """
+    covariates = [
+        read_covariate(name, [(case.subject, case.entry(name)) for case in cases])
+        for name in dict.fromkeys(settings.covariates)
+    ]
     scans: list[Scan] = []
     failed: list[Failure] = []
     frame: _Frame | None = None
@@ -160,6 +166,7 @@ def evaluate_cohort(
         atlases=atlases,
         model=model,
         simulated=simulated,
+        covariates=covariates,
     )
 
 

@@ -13,7 +13,8 @@ The table is one of :mod:`MRI2PETLib.images.case_table`.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ STRATA = ("group", "genotype", "site")
 class CohortCase:
     """One scan: its images, whose it is, and the training-fold baselines that belong to it.
 
-    ``pet_unit``: of the real PET, when the table states it.
+    ``pet_unit``: of the real PET, when the table states it. ``others``: what further columns say.
     """
 
     case: str
@@ -49,11 +50,17 @@ class CohortCase:
     window: tuple[float, float] | None = None
     cubic: tuple[float, ...] | None = None
     training_mean: Path | None = None
+    others: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def paths(self) -> CasePaths:
         """Its images."""
         return CasePaths(self.synthetic, self.real, self.t1, self.mask)
+
+    def entry(self, column: str) -> str:
+        """What the table says under a column, empty for nothing."""
+        name = column.strip().lower()
+        return str(getattr(self, name)) if name in STRATA else self.others.get(name, "")
 
     def own(self, settings: EvaluationSettings) -> EvaluationSettings:
         """The settings for this case: a unit in its table wins."""
@@ -107,6 +114,7 @@ def _case(row: CaseRow, run: Path | None, coefficients: dict[str, tuple[float, .
         window=parse_window(row.window_min),
         **{name: getattr(row, name) for name in STRATA},
         cubic=coefficients.get(row.fold),
+        others=row.others,
         training_mean=mean if mean is not None and mean.is_file() else None,
     )
 

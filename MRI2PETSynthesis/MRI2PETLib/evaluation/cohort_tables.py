@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import combinations
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from MRI2PETLib.evaluation.agreement import (
+    BlandAltman,
+    bland_altman,
+    equivalence,
+    intraclass_correlation,
+)
 from MRI2PETLib.evaluation.case import SCALE_FREE, SCALE_FREE_UNIT
 from MRI2PETLib.evaluation.cohort import Cohort, Scan, region_numbers
-from MRI2PETLib.evaluation.metrics import AS_IS, METRICS, SMOOTHED, brain_metrics
+from MRI2PETLib.evaluation.metrics import brain_metrics
 from MRI2PETLib.evaluation.statistics import (
-    ALPHA,
     RegressionLine,
-    bland_altman,
     false_discovery_rate,
-    mann_whitney,
     mean_sd,
     median_split,
     regression,
@@ -24,9 +26,9 @@ from MRI2PETLib.evaluation.statistics import (
 
 EVERYONE = "all"
 # Real values that vary by less than this share of their mean are equal by their scaling, such as the whole
-# brain in SUVR to the whole brain: correlations of what is left are noise.
-_EQUAL_BY_SCALING = 1e-3
-_PAPER_PARCELLATIONS = ("harvard-oxford", "paper21")
+# brain in SUVR to the whole brain: tests and correlations of what is left are noise.
+_SAME = 1e-3
+EQUAL_BY_SCALING = "the real values of the people are equal, by their scaling or by chance"
 
 
 class GlobalRow(NamedTuple):
@@ -46,11 +48,14 @@ class GlobalRow(NamedTuple):
 
 class RegionStatistics(NamedTuple):
     """One region, one predictor, one stratum of people. Real = smoothed real PET, as in the published
-    analysis.
+    analysis. Means, SDs, bias, limits and the margin are in ``unit``.
 
-    ``bias`` to ``proportional_p``: Bland-Altman. ``r``: over people, predicted against real. ``low_high_p``:
-    Mann-Whitney of the predicted values between the halves below and above the median of the real ones.
-    ``*_fdr``: Benjamini-Hochberg over the regions of one parcellation.
+    ``bias`` to ``proportional_p``: Bland-Altman, ``*_low`` and ``*_high`` the ends of intervals of 95 %;
+    ``bias_p``: paired t test within the stratum (Figure 3 of the paper, where the stratum is a group).
+    ``icc``: ICC(2,1). ``equivalence_p``: two one-sided tests that the bias is within the stated margin.
+    ``r``: over people, predicted against real. ``low_high_p``: Mann-Whitney of the predicted values between
+    the halves below and above the median of the real ones. ``*_fdr``: Benjamini-Hochberg over the regions of
+    one parcellation. Where the real values are equal by their scaling nothing is tested.
     """
 
     stratum: str
@@ -67,6 +72,20 @@ class RegionStatistics(NamedTuple):
     bias: float | None
     lower_limit: float | None
     upper_limit: float | None
+    bias_low: float | None = None
+    bias_high: float | None = None
+    lower_limit_low: float | None = None
+    lower_limit_high: float | None = None
+    upper_limit_low: float | None = None
+    upper_limit_high: float | None = None
+    bias_p: float | None = None
+    bias_fdr: float | None = None
+    icc: float | None = None
+    icc_low: float | None = None
+    icc_high: float | None = None
+    equivalence_margin: float | None = None
+    equivalence_p: float | None = None
+    equivalence_fdr: float | None = None
     proportional_slope: float | None = None
     proportional_p: float | None = None
     r: float | None = None
@@ -83,37 +102,6 @@ class RegionStatistics(NamedTuple):
     reason: str = ""
 
 
-class GroupRow(NamedTuple):
-    """Two groups compared on the real and on the network's PET (Mann-Whitney, FDR over the regions).
-
-    ``synthetic_only``: the synthetic PET differs between the groups (FDR < .05) and the real PET does not.
-    """
-
-    stratum: str
-    first: str
-    second: str
-    parcellation: str
-    region: str
-    n_first: int
-    n_second: int
-    real_p: float | None
-    real_fdr: float | None
-    synthetic_p: float | None
-    synthetic_fdr: float | None
-    synthetic_only: bool
-    reason: str
-
-
-class PaperRow(NamedTuple):
-    """A line of the published Table 4: mean and population SD over (region, fold) rows."""
-
-    metric: str
-    mean: float | None
-    sd: float | None
-    n_rows: int
-    n_missing: int
-
-
 def scans_by_person(scans: Sequence[Scan]) -> dict[str, list[int]]:
     """Person -> indices of the scans."""
     by_person: dict[str, list[int]] = {}
@@ -122,7 +110,8 @@ def scans_by_person(scans: Sequence[Scan]) -> dict[str, list[int]]:
     return by_person
 
 
-def _average(values: Iterable[float | None]) -> float | None:
+def average(values: Iterable[float | None]) -> float | None:
+    """Mean of the values that are not ``None``, if there is one."""
     return mean_sd(list(values)).mean
 
 
@@ -138,13 +127,13 @@ def global_table(cohort: Cohort) -> list[GlobalRow]:
         images = SCALE_FREE_UNIT if scale == SCALE_FREE else cohort.unit
         for name, metric in brain_metrics().items():
             by_person = {
-                person: _average(cohort.scans[i].metrics[scale, predictor][name] for i in index)
+                person: average(cohort.scans[i].metrics[scale, predictor][name] for i in index)
                 for person, index in persons.items()
             }
             overall = mean_sd(list(by_person.values()))
             if overall.n == 0:
                 continue
-            fold = mean_sd([_average(by_person[p] for p in members) for members in folds.values()])
+            fold = mean_sd([average(by_person[p] for p in members) for members in folds.values()])
             rows.append(GlobalRow(scale, predictor, name, metric.unit_of(images), *overall, *fold))
     return rows
 
@@ -181,7 +170,8 @@ def region_table(cohort: Cohort) -> list[RegionStatistics]:
                 _region(cohort, numbers[:, p, r], stratum, predictor, key)
                 for r, key in enumerate(cohort.regions)
             ]
-            rows += _with_fdr(block, ("r_p", "r_fdr"), ("low_high_p", "low_high_fdr"))
+            tests = ("bias", "equivalence", "r", "low_high")
+            rows += with_fdr(block, *((f"{test}_p", f"{test}_fdr") for test in tests))
     return rows
 
 
@@ -201,33 +191,54 @@ def _region(
         *(stratum, predictor, *key, cohort.unit, len(real)),
         *(real_stats.mean, real_stats.sd, predicted_stats.mean, predicted_stats.sd, difference),
         *(agreement.bias, agreement.lower, agreement.upper),
+        *(agreement.bias_low, agreement.bias_high),
+        *(agreement.lower_low, agreement.lower_high, agreement.upper_low, agreement.upper_high),
         reason=agreement.reason,
     )
-    if len(real) and np.ptp(real) <= _EQUAL_BY_SCALING * abs(real.mean()):
-        return row._replace(
-            reason=f"the real values of the {len(real)} people are equal, by their scaling or by chance"
-        )
+    if are_equal_by_scaling(real) or are_equal_by_scaling(column["mean_real"]):
+        return row._replace(reason=EQUAL_BY_SCALING)
+    return row._replace(**_tests(agreement, predicted, real, t1, cohort.settings.equivalence_margin))
+
+
+def are_equal_by_scaling(real: np.ndarray) -> bool:
+    """Whether the people's real values are one number: there is nothing to test then. NaN are left out."""
+    present = real[np.isfinite(real)]
+    return present.size > 1 and bool(np.ptp(present) <= _SAME * abs(present.mean()))
+
+
+def _tests(
+    agreement: BlandAltman, predicted: np.ndarray, real: np.ndarray, t1: np.ndarray, margin: float | None
+) -> dict[str, Any]:
+    """The columns that are tests, or coefficients over people."""
     split, line = median_split(predicted, real), regression(real, predicted)
+    icc = intraclass_correlation(np.column_stack([predicted, real]))
     nothing = RegressionLine(None, None, None)
     has_t1 = bool(np.isfinite(t1).all())
     predicted_t1, real_t1 = (regression(t1, y) if has_t1 else nothing for y in (predicted, real))
-    return row._replace(
-        proportional_slope=agreement.proportional_slope,
-        proportional_p=agreement.proportional_p,
-        r=line.r,
-        r_p=line.p,
-        slope=line.slope,
-        sd_ratio=float(predicted.std() / real.std()) if len(real) > 1 else None,
-        low_high_p=split.p,
-        predicted_t1_r=predicted_t1.r,
-        predicted_t1_p=predicted_t1.p,
-        real_t1_r=real_t1.r,
-        real_t1_p=real_t1.p,
-        reason="; ".join(dict.fromkeys(filter(None, (agreement.reason, line.reason, split.reason)))),
-    )
+    reasons = (agreement.reason, line.reason, split.reason, icc.reason)
+    return {
+        "bias_p": agreement.bias_p,
+        "icc": icc.value,
+        "icc_low": icc.low,
+        "icc_high": icc.high,
+        "equivalence_margin": margin,
+        "equivalence_p": None if margin is None else equivalence(predicted, real, margin),
+        "proportional_slope": agreement.proportional_slope,
+        "proportional_p": agreement.proportional_p,
+        "r": line.r,
+        "r_p": line.p,
+        "slope": line.slope,
+        "sd_ratio": float(predicted.std() / real.std()) if len(real) > 1 else None,
+        "low_high_p": split.p,
+        "predicted_t1_r": predicted_t1.r,
+        "predicted_t1_p": predicted_t1.p,
+        "real_t1_r": real_t1.r,
+        "real_t1_p": real_t1.p,
+        "reason": "; ".join(dict.fromkeys(filter(None, reasons))),
+    }
 
 
-def _with_fdr(rows: list, *columns: tuple[str, str]) -> list:
+def with_fdr(rows: list, *columns: tuple[str, str]) -> list:
     """Fill the FDR columns, parcellation by parcellation."""
     done = list(rows)
     for parcellation in dict.fromkeys(row.parcellation for row in rows):
@@ -237,83 +248,3 @@ def _with_fdr(rows: list, *columns: tuple[str, str]) -> list:
             for i, value in zip(index, adjusted):
                 done[i] = done[i]._replace(**{target: value})
     return done
-
-
-def group_table(cohort: Cohort) -> list[GroupRow]:
-    """Every pair of groups (and of genotypes), region by region, on the real and on the network's PET."""
-    rows: list[GroupRow] = []
-    for column in ("group", "genotype"):
-        of_person: dict[str, str] = {}
-        for scan in cohort.scans:
-            of_person.setdefault(scan.case.subject, getattr(scan.case, column))
-        labels = np.array(list(of_person.values()))
-        numbers = person_numbers(cohort.scans)[:, 0]
-        for first, second in combinations(sorted(set(labels) - {""}), 2):
-            members = (labels == first, labels == second)
-            block = [
-                _group_region(column, (first, second), members, numbers[:, r], key)
-                for r, key in enumerate(cohort.regions)
-            ]
-            block = _with_fdr(block, ("real_p", "real_fdr"), ("synthetic_p", "synthetic_fdr"))
-            rows += [row._replace(synthetic_only=_only_synthetic(row)) for row in block]
-    return rows
-
-
-def _group_region(
-    column: str,
-    names: tuple[str, str],
-    members: tuple[np.ndarray, np.ndarray],
-    numbers: np.ndarray,
-    key: tuple[str, str],
-) -> GroupRow:
-    p_values, reasons, counts = [], [], (0, 0)
-    for name in ("mean_real_smoothed", "mean_predicted"):
-        values = numbers[:, region_numbers().index(name)]
-        a, b = (values[chosen & np.isfinite(values)] for chosen in members)
-        p, reason = mann_whitney(a, b)
-        p_values.append(p)
-        reasons.append(reason)
-        counts = (len(a), len(b))
-    return GroupRow(
-        *(column, *names, *key, *counts, p_values[0], None, p_values[1], None, False),
-        reason="; ".join(dict.fromkeys(filter(None, reasons))),
-    )
-
-
-def _only_synthetic(row: GroupRow) -> bool:
-    if row.synthetic_fdr is None or row.real_fdr is None:
-        return False
-    return row.synthetic_fdr < ALPHA <= row.real_fdr
-
-
-def paper_table4(cohort: Cohort) -> list[PaperRow]:
-    """The aggregation behind Table 4 of Ferrante et al. 2025, for comparison with it and for nothing else.
-
-    Each row = one region in one fold: mean over scans of the *median* over voxels (MSE, NormDiff) or of a
-    ratio of region means (CNR, PercDiff as a fraction). Mean and SD run over these rows, so the SD is between
-    regions, not people. NormDiff and PercDiff have the sign of the published code (real - synthetic); its
-    "CNR smoothed", which repeats CNR by mistake, is computed here. Regions without a value are counted, not
-    imputed.
-    """
-    names = {parcellation for parcellation, _ in cohort.regions}
-    chosen = next((name for name in _PAPER_PARCELLATIONS if name in names), None)
-    if chosen is None:
-        return []
-    folds: dict[str, list[np.ndarray]] = {}
-    for scan in cohort.scans:
-        folds.setdefault(scan.case.fold, []).append(scan.regions[0])
-    index = [i for i, key in enumerate(cohort.regions) if key[0] == chosen]
-    rows = []
-    for metric in (metric for metric in METRICS.values() if metric.paper):
-        title, divisor = metric.paper or ("", 1.0)
-        for prefix in (AS_IS, SMOOTHED):
-            column = region_numbers().index(prefix + metric.name)
-            values: list[float | None] = []
-            for scans in folds.values():
-                block = np.stack(scans)[:, index, column]
-                values += [_average(v for v in region if np.isfinite(v)) for region in block.T]
-            present = np.array([v for v in values if v is not None]) / divisor
-            mean, sd = (float(present.mean()), float(present.std())) if present.size else (None, None)
-            about = f"{title} smoothed" if prefix else title
-            rows.append(PaperRow(about, mean, sd, present.size, len(values) - present.size))
-    return rows

@@ -34,6 +34,19 @@ class EvaluationSettings(Settings):
     )
     fwhm_mm: float = option("smoothing of the real PET", FWHM_MM, least=0.1, most=30, metavar="MM")
     seed: int = options.seed("the CNR boxes")
+    covariates: tuple[str, ...] = option(
+        "cohort: column of the table (genotype, site, age, ...) that comparisons of groups are adjusted for "
+        "by a linear model; repeatable",
+        (),
+        metavar="COLUMN",
+    )
+    equivalence_margin: float | None = option(
+        "cohort: the largest mean difference of synthetic and real PET that does not matter, in the unit of "
+        "the PETs; two one-sided tests say whether that of a region lies within",
+        None,
+        least=0,
+        metavar="DIFFERENCE",
+    )
 
 
 @dataclass(frozen=True)

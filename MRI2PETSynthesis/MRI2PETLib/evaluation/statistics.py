@@ -1,4 +1,4 @@
-"""Statistics over people: agreement, splits, group differences. Vectors in, named tuples out, no NaN.
+"""Statistics over people: means, lines, splits, group differences. Vectors in, named tuples out, no NaN.
 
 ``None`` stands for what is not defined, with a ``reason``.
 """
@@ -14,6 +14,7 @@ from MRI2PETLib.evaluation.measure import is_constant
 
 MIN_GROUP = 3
 ALPHA = 0.05
+CONFIDENCE = 0.95  # of all intervals
 
 
 class MeanSD(NamedTuple):
@@ -22,25 +23,6 @@ class MeanSD(NamedTuple):
     mean: float | None
     sd: float | None
     n: int
-
-
-class BlandAltman(NamedTuple):
-    """Agreement of two measurements. ``difference = synthetic - real`` and ``average = (synthetic + real) /
-    2``.
-
-    ``bias`` = mean difference, limits = bias +- 1.96 SD (n - 1). ``proportional_slope``: least-squares slope
-    of the difference on the average; away from 0 the bias depends on the level (negative: regression to the
-    mean). Source: Bland & Altman 1986, Lancet 327:307; 1999, Stat Methods Med Res 8:135.
-    """
-
-    bias: float | None
-    sd: float | None
-    lower: float | None
-    upper: float | None
-    proportional_slope: float | None
-    proportional_p: float | None
-    n: int
-    reason: str = ""
 
 
 class RegressionLine(NamedTuple):
@@ -70,17 +52,6 @@ def mean_sd(values: Sequence[float | None] | np.ndarray) -> MeanSD:
         return MeanSD(None, None, 0)
     sd = float(present.std(ddof=1)) if present.size > 1 else None
     return MeanSD(float(present.mean()), sd, int(present.size))
-
-
-def bland_altman(synthetic: np.ndarray, real: np.ndarray) -> BlandAltman:
-    """Bland-Altman agreement; needs three people."""
-    n = len(real)
-    if n < MIN_GROUP:
-        return BlandAltman(None, None, None, None, None, None, n, f"needs {MIN_GROUP} people, there are {n}")
-    difference, average = synthetic - real, (synthetic + real) / 2
-    bias, sd = float(difference.mean()), float(difference.std(ddof=1))
-    line = regression(average, difference)
-    return BlandAltman(bias, sd, bias - 1.96 * sd, bias + 1.96 * sd, line.slope, line.p, n)
 
 
 def regression(x: np.ndarray, y: np.ndarray) -> RegressionLine:

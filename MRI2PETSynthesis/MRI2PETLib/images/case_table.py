@@ -20,14 +20,15 @@ Every command that takes a table takes this one, and a column means the same to 
 ==============  ==============================================================================================
 
 Paths are relative to the table. ``n/a`` is an empty cell, as in BIDS. Columns are found in any case;
-``participant_id`` is ``subject``. Others are ignored, with a warning where one looks like one of these.
+``participant_id`` is ``subject``. Others may serve as covariates
+(``evaluate --covariates``); one that looks like one of these is warned about.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -70,7 +71,10 @@ _OTHER_NAMES = {
 
 @dataclass(frozen=True)
 class CaseRow:
-    """One line of a table of cases; see the columns above. What is not stated is ``None`` or empty."""
+    """One line of a table of cases; see the columns above. What is not stated is ``None`` or empty.
+
+    :ivar others: what further columns say, by their names.
+    """
 
     case: str
     subject: str
@@ -86,6 +90,10 @@ class CaseRow:
     donor: str = ""
     fold: str = ""
     exclude: str = ""
+    others: Mapping[str, str] = field(default_factory=dict)
+
+
+_COLUMNS = tuple(own.name for own in fields(CaseRow) if own.name != "others")
 
 
 @dataclass(frozen=True)
@@ -133,7 +141,7 @@ def read_case_table(
     missing = [name for name in needed if name not in table.columns]
     if missing:
         like = [f"{other} looks like {name}" for other, name in similar.items() if name in missing]
-        optional = [f.name for f in fields(CaseRow) if f.name not in needed]
+        optional = [name for name in _COLUMNS if name not in needed]
         raise InputError(
             f"The table {path} lacks the column(s) {', '.join(missing)}"
             + (f" ({'; '.join(like)})." if like else "."),
@@ -197,10 +205,9 @@ def _renamed(table: Table) -> Table:
 
 def _similar_columns(columns: Sequence[str]) -> Iterator[tuple[str, str]]:
     """Columns that are none of ours, and which of ours that is not there each looks like."""
-    ours = [field.name for field in fields(CaseRow)]
-    absent = [name for name in ours if name not in columns]
+    absent = [name for name in _COLUMNS if name not in columns]
     for column in columns:
-        if column in ours or not column:
+        if column in _COLUMNS or not column:
             continue
         similar = [name for name in absent if column in _OTHER_NAMES.get(name, ())]
         for name in similar or get_close_matches(column, absent, 1, 0.8):
@@ -223,7 +230,8 @@ def _row(table: Table, number: int, row: Mapping[str, str], needed: Sequence[str
             "Fill it in (without a column subject, the names of the cases say whose they are).",
         )
     folder = table.path.parent
-    content: dict[str, Any] = {f.name: values.get(f.name, "") for f in fields(CaseRow)}
+    content: dict[str, Any] = {name: values.get(name, "") for name in _COLUMNS}
+    content["others"] = {name: text for name, text in values.items() if name and name not in _COLUMNS}
     content |= {name: _path(content[name], folder) if content[name] else None for name in _PATHS}
     return CaseRow(**{**content, "exclude": exclude})
 

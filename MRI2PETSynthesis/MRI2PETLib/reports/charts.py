@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from MRI2PETLib.evaluation.agreement import bland_altman
 from MRI2PETLib.evaluation.measure import correlation
-from MRI2PETLib.evaluation.statistics import bland_altman
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

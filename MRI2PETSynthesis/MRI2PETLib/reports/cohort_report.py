@@ -11,14 +11,14 @@ import numpy as np
 from MRI2PETLib import __version__
 from MRI2PETLib.core.files import write_json, write_text
 from MRI2PETLib.core.tables import write_rows, write_table
-from MRI2PETLib.evaluation import cohort_tables
+from MRI2PETLib.evaluation import cohort_groups, cohort_tables, published_tables
 from MRI2PETLib.evaluation.baselines import NETWORK
 from MRI2PETLib.evaluation.case import evaluate_case
 from MRI2PETLib.evaluation.cohort import Cohort, Scan
 from MRI2PETLib.evaluation.inputs import load_case
 from MRI2PETLib.evaluation.metrics import brain_metrics, metric_facts, metric_notes
 from MRI2PETLib.models.store import bundle_of
-from MRI2PETLib.reports import cohort_sections, texts
+from MRI2PETLib.reports import cohort_sections, group_sections, texts
 from MRI2PETLib.reports.case_report import PICTURE_FILE, REPORT_FILE, provenance_lines
 from MRI2PETLib.reports.figures import comparison_figure
 from MRI2PETLib.reports.page import Picture, number_text, render
@@ -35,8 +35,8 @@ def write_cohort(folder: Path, title: str, cohort: Cohort) -> None:
     """
     summary = cohort_tables.global_table(cohort)
     regions = cohort_tables.region_table(cohort)
-    groups = cohort_tables.group_table(cohort)
-    paper = cohort_tables.paper_table4(cohort)
+    groups = cohort_groups.group_table(cohort)
+    paper = published_tables.paper_table4(cohort)
     tables: dict[str, Sequence[Any]] = {
         "summary": summary,
         "region_statistics": regions,
@@ -65,6 +65,7 @@ def write_cohort(folder: Path, title: str, cohort: Cohort) -> None:
         "failed": [{"case": f.case.case, "message": f.message, "hint": f.hint} for f in cohort.failed],
         "metrics": metric_facts(),
         "predictors": cohort.uses,
+        "settings": cohort.settings.to_dict(),
         "cautions": cautions,
         "cannot_say": texts.CANNOT_SAY,
         "model": cohort.model,
@@ -73,7 +74,7 @@ def write_cohort(folder: Path, title: str, cohort: Cohort) -> None:
         "paper_table4": [row._asdict() for row in paper],
     }
     write_json(folder / "cohort.json", content)
-    group_tables, group_reasons = cohort_sections.group_tables(groups)
+    group_tables, group_reasons = group_sections.group_tables(groups)
     present = {row.predictor for row in summary}
     page = render(
         "cohort.html",
@@ -97,6 +98,7 @@ def write_cohort(folder: Path, title: str, cohort: Cohort) -> None:
         others=cohort_sections.others_table(cohort),
         groups=group_tables,
         group_reasons=group_reasons,
+        group_test=group_sections.how_tested(groups, cohort.covariates),
         group_caution=texts.GROUP_CAUTION,
         synthetic_only=[row for row in groups if row.synthetic_only],
         paper=cohort_sections.paper_table(cohort, paper),

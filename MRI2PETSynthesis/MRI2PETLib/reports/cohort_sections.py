@@ -12,12 +12,13 @@ from MRI2PETLib.evaluation import cohort_tables
 from MRI2PETLib.evaluation.baselines import ANATOMY_NULL, NETWORK
 from MRI2PETLib.evaluation.case import SCALE_FREE, STATED_UNIT
 from MRI2PETLib.evaluation.cohort import Cohort, region_numbers
-from MRI2PETLib.evaluation.cohort_tables import EVERYONE, GlobalRow, GroupRow, RegionStatistics
+from MRI2PETLib.evaluation.cohort_tables import EVERYONE, GlobalRow, RegionStatistics
 from MRI2PETLib.evaluation.metrics import METRICS, Metric, brain_metrics
+from MRI2PETLib.evaluation.published_tables import PaperRow
 from MRI2PETLib.evaluation.statistics import MIN_GROUP
 from MRI2PETLib.reports import charts
 from MRI2PETLib.reports.case_report import better_than_network
-from MRI2PETLib.reports.page import Cell, Picture, ReportTable, number_text, p_value, percent, spread
+from MRI2PETLib.reports.page import Cell, Picture, ReportTable, interval, p_value, percent, spread
 
 _ALIKE = "Numbers are in the table of regions."
 
@@ -67,12 +68,13 @@ def rows_of(
 
 
 def region_tables(cohort: Cohort, regions: Sequence[RegionStatistics]) -> dict[str, list[ReportTable]]:
-    """Stratum -> agreement, and order of people."""
+    """Stratum -> agreement, its limits, and order of people."""
     tables = {}
     for stratum in dict.fromkeys(row.stratum for row in regions):
         rows = rows_of(regions, NETWORK, stratum)
         who = "everyone" if stratum == EVERYONE else stratum
-        tables[stratum] = [_agreement(cohort, rows, who), _order(cohort, regions, rows, stratum, who)]
+        agreement = [_agreement(cohort, rows, who), _limits(cohort, rows, who)]
+        tables[stratum] = [*agreement, _order(cohort, regions, rows, stratum, who)]
     return tables
 
 
@@ -81,17 +83,35 @@ def _label(row: RegionStatistics) -> str:
 
 
 def _agreement(cohort: Cohort, rows: Sequence[RegionStatistics], who: str) -> ReportTable:
-    header = ["region", "people", "real", "synthetic", "difference (%)", "bias", "limits of agreement"]
+    """Figure 3 of the published analysis, where ``who`` is a group."""
+    unit, margin = cohort.unit, cohort.settings.equivalence_margin
+    header = ["region", "people", f"real ({unit})", f"synthetic ({unit})", "difference (%)"]
+    header += [f"bias ({unit}), 95 % interval", "p", "FDR p", "ICC(2,1), 95 % interval"]
+    header += [] if margin is None else [f"equivalent within ± {margin:g} {unit}: p", "FDR p"]
     lines: list[list[Cell]] = []
     for row in rows:
-        limits = None
-        if row.lower_limit is not None and row.upper_limit is not None:
-            limits = f"{number_text(row.lower_limit)} to {number_text(row.upper_limit)}"
         means = spread(row.real_mean, row.real_sd), spread(row.predicted_mean, row.predicted_sd)
-        line: list[Cell] = [_label(row), row.n_people, *means, percent(row.percent_difference), row.bias]
-        lines.append([*line, limits, row.proportional_slope, p_value(row.proportional_p)])
-    header += ["slope of the bias", "p"]
-    return ReportTable(header, lines, f"Agreement of region means in {cohort.unit}, {who}")
+        line: list[Cell] = [_label(row), row.n_people, *means, percent(row.percent_difference)]
+        line += [interval(row.bias, row.bias_low, row.bias_high), p_value(row.bias_p), p_value(row.bias_fdr)]
+        line += [interval(row.icc, row.icc_low, row.icc_high)]
+        line += [] if margin is None else [p_value(row.equivalence_p), p_value(row.equivalence_fdr)]
+        lines.append(line)
+    return ReportTable(header, lines, f"Agreement of region means in {unit}, {who}")
+
+
+def _limits(cohort: Cohort, rows: Sequence[RegionStatistics], who: str) -> ReportTable:
+    limits = (f"{which} limit ({cohort.unit}), 95 % interval" for which in ("lower", "upper"))
+    header = ["region", "people", *limits, "slope of the bias", "p"]
+    lines: list[list[Cell]] = [
+        [
+            *(_label(row), row.n_people),
+            interval(row.lower_limit, row.lower_limit_low, row.lower_limit_high),
+            interval(row.upper_limit, row.upper_limit_low, row.upper_limit_high),
+            *(row.proportional_slope, p_value(row.proportional_p)),
+        ]
+        for row in rows
+    ]
+    return ReportTable(header, lines, f"Limits of agreement of region means in {cohort.unit}, {who}")
 
 
 def _order(
@@ -226,30 +246,7 @@ def others_table(cohort: Cohort) -> ReportTable | None:
     return ReportTable(["metric", "own", "others"], rows, caption, lead=()) if rows else None
 
 
-def group_tables(groups: Sequence[GroupRow]) -> tuple[list[ReportTable], list[str]]:
-    """A table for every pair of groups, and why the other pairs have none."""
-    tables, reasons = [], []
-    for pair in dict.fromkeys((g.stratum, g.first, g.second) for g in groups):
-        chosen = [g for g in groups if (g.stratum, g.first, g.second) == pair]
-        tested = [g for g in chosen if g.real_p is not None]
-        label = f"{pair[0]}: {pair[1]} ({chosen[0].n_first}) against {pair[2]} ({chosen[0].n_second})"
-        if not tested:
-            reasons.append(f"{label}: not tested, {chosen[0].reason}.")
-            continue
-        header = ["region", "real, p", "real, FDR p", "synthetic, p", "synthetic, FDR p", "synthetic only"]
-        rows: list[list[Cell]] = [
-            [
-                g.region,
-                *(p_value(p) for p in (g.real_p, g.real_fdr, g.synthetic_p, g.synthetic_fdr)),
-                "yes" if g.synthetic_only else "no",
-            ]
-            for g in tested
-        ]
-        tables.append(ReportTable(header, rows, f"Mann-Whitney, {label}", lead=()))
-    return tables, reasons
-
-
-def paper_table(cohort: Cohort, paper: Sequence[cohort_tables.PaperRow]) -> ReportTable | None:
+def paper_table(cohort: Cohort, paper: Sequence[PaperRow]) -> ReportTable | None:
     """The published Table 4."""
     rows: list[list[Cell]] = [[p.metric, p.mean, p.sd, p.n_rows, p.n_missing] for p in paper]
     caption = f"Aggregated as Table 4 of Ferrante et al. 2025 ({cohort.unit})"

@@ -125,7 +125,8 @@ def request_of_cohort(
         inputs |= {f"{case.case}: {role}": s for role, s in {**own.whose, **own.inputs}.items()}
         inputs[f"{case.case}: training mean"] = optional_source(case.training_mean, "pet")
         about = (case.case, case.subject, case.fold, case.group, case.genotype, case.site)
-        lines.append([*about, case.cubic, own.settings])
+        covariates = [case.entry(name) for name in settings.covariates]
+        lines.append([*about, covariates, case.cubic, own.settings])
     return Request(
         {"table": source_of(table, "labels")}, inputs, {**_settings(settings, atlases), "cases": lines}
     )

@@ -78,6 +78,15 @@ def percent(value: float | None) -> Cell:
     return None if value is None else f"{round(value, 1) + 0.0:.1f}".replace("-", "\N{MINUS SIGN}")
 
 
+def interval(value: float | None, low: float | None, high: float | None) -> Cell:
+    """A value with the ends of its interval in brackets."""
+    if value is None:
+        return None
+    if low is None or high is None:
+        return number_text(value)
+    return f"{number_text(value)} ({number_text(low)} to {number_text(high)})"
+
+
 def spread(mean: float | None, sd: float | None) -> Cell:
     """Mean and SD as one cell: the SD with two digits, the mean to the same decimal."""
     if mean is None:

@@ -11,11 +11,11 @@ import vtk
 
 from MRI2PETLib.core import tables
 from MRI2PETLib.core.errors import InputError
+from MRI2PETLib.evaluation.agreement import bland_altman
 from MRI2PETLib.evaluation.baselines import NETWORK
 from MRI2PETLib.evaluation.case import RegionRow
 from MRI2PETLib.evaluation.metrics import brain_metrics
 from MRI2PETLib.evaluation.region_table import shown_columns
-from MRI2PETLib.evaluation.statistics import bland_altman
 from MRI2PETLib.scene.nodes import all_or_nothing
 from MRI2PETLib.scene.results import ResultNodes
 

@@ -7,8 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from MRI2PETLib.evaluation.agreement import bland_altman
 from MRI2PETLib.evaluation.measure import correlation
-from MRI2PETLib.evaluation.statistics import MIN_GROUP, bland_altman, mean_sd
+from MRI2PETLib.evaluation.statistics import MIN_GROUP, mean_sd
 from MRI2PETLib.suvr.normalisation import METHODS, REAL_MR
 from MRI2PETLib.suvr.regional import REFERENCE, SuvrRow
 

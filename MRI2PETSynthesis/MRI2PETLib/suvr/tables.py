@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from MRI2PETLib.evaluation.statistics import bland_altman
+from MRI2PETLib.evaluation.agreement import bland_altman
 from MRI2PETLib.suvr.normalisation import METHODS, REAL_MR
 from MRI2PETLib.suvr.regional import COMPOSITE, REFERENCE, REGION, SuvrRow
 
