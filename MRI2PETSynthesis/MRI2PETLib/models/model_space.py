@@ -26,6 +26,7 @@ from MRI2PETLib.core.errors import BundleError, InputError, QualityError
 from MRI2PETLib.core.findings import Finding
 from MRI2PETLib.images.axes import Axes
 from MRI2PETLib.images.grid import Grid, antialias, crop_to, extent_along, resample
+from MRI2PETLib.images.spline import bounded_spline
 
 _MARGIN_MM = 8.0  # brain and field of view: 4 mm on each side
 _WIDEST = 1.15  # of the training spacing: 2.3 mm for 2 mm
@@ -302,8 +303,9 @@ def _normalised(values: np.ndarray, inside: np.ndarray, covered: np.ndarray, kin
 def decode(prediction: np.ndarray, encoded: Encoded, native: sitk.Image) -> sitk.Image:
     """Bring a prediction back to the native grid, in :attr:`ModelSpace.output_unit`.
 
-    Values at the rim of the model's mask are continued outwards before interpolating, so that no voxel of the
-    native mask is mixed with the network's meaningless output outside the brain.
+    A cubic B-spline that stays between the voxels around it (:mod:`MRI2PETLib.images.spline`) keeps detail
+    that linear interpolation loses. Values at the rim of the model's mask are continued outwards before, so
+    that no voxel of the native mask is mixed with the network's meaningless output outside the brain.
 
     :param prediction: float array [k, j, i] on ``encoded.grid``, normalised as the target is.
     :param native: image whose grid is wanted; where it is 0 (a brain mask) the result is 0.
@@ -312,8 +314,10 @@ def decode(prediction: np.ndarray, encoded: Encoded, native: sitk.Image) -> sitk
     scale = 2.0 if encoded.space.target == "suvr-half" else 1.0
     _, nearest = ndimage.distance_transform_edt(encoded.mask == 0, return_indices=True)
     filled = np.asarray(prediction, dtype=np.float32)[tuple(nearest)] * np.float32(scale)
-    out = resample(encoded.grid.image(filled), Grid.of(native))
-    return sitk.Mask(out, sitk.Cast(native != 0, sitk.sitkUInt8))
+    inside, grid = sitk.GetArrayViewFromImage(native) != 0, Grid.of(native)
+    out = np.zeros(grid.shape, np.float32)
+    out[inside] = bounded_spline(filled, encoded.grid, grid, inside)
+    return grid.image(out)
 
 
 def not_predicted(encoded: Encoded, native_mask: sitk.Image) -> sitk.Image:

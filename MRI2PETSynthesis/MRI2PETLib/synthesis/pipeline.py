@@ -23,6 +23,7 @@ from MRI2PETLib.core.progress import ProgressCallback, no_progress, part_of
 from MRI2PETLib.core.settings import keywords_of
 from MRI2PETLib.images.grid import Grid, affine_matrix
 from MRI2PETLib.images.io import LoadedImage, read_image
+from MRI2PETLib.images.spline import INTERPOLATION
 from MRI2PETLib.models.bundle import Bundle
 from MRI2PETLib.models.inference import LoadedModel, load_model, predict_encoded
 from MRI2PETLib.models.model_space import Encoded, decode, encode, not_predicted
@@ -263,4 +264,5 @@ def _preprocessing(extraction: BrainExtraction, encoded: Encoded) -> dict[str, A
             "origin_lps": list(grid.origin),
             "direction_lps": list(grid.direction),
         },
+        "interpolation_to_t1_grid": INTERPOLATION,
     }
