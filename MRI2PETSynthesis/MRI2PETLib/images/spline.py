@@ -31,14 +31,14 @@ def bounded_spline(values: NDArray, grid: Grid, to: Grid, where: NDArray[np.bool
     last = np.array(grid.shape) - 1
     coefficients = ndimage.spline_filter(values, order=3, output=np.float64, mode="mirror")
     least, greatest = ndimage.minimum_filter(values, 3), ndimage.maximum_filter(values, 3)
-    chosen = np.flatnonzero(where)
-    result = np.zeros(len(chosen), values.dtype)
-    for begin in range(0, len(chosen), _BLOCK):
+    voxels = np.flatnonzero(where)
+    result = np.zeros(len(voxels), values.dtype)
+    for begin in range(0, len(voxels), _BLOCK):
         block = slice(begin, begin + _BLOCK)
-        index = step @ np.stack(np.unravel_index(chosen[block], where.shape)) + start[:, None]
-        held = np.clip(index, 0, last[:, None])
-        near = tuple(np.rint(held).astype(np.intp))
-        spline = ndimage.map_coordinates(coefficients, held, order=3, mode="mirror", prefilter=False)
-        inside = (np.abs(index - held) <= 0.5).all(axis=0)
+        index = step @ np.stack(np.unravel_index(voxels[block], where.shape)) + start[:, None]
+        at = np.clip(index, 0, last[:, None])
+        near = tuple(np.rint(at).astype(np.intp))
+        spline = ndimage.map_coordinates(coefficients, at, order=3, mode="mirror", prefilter=False)
+        inside = (np.abs(index - at) <= 0.5).all(axis=0)
         result[block] = np.where(inside, np.clip(spline, least[near], greatest[near]), 0)
     return result
