@@ -19,7 +19,7 @@ from MRI2PETLib.templates.icbm152 import load_template
 BRAIN_CENTRE = (0.0, 17.0, 5.0)
 FIELD_GRID = Grid.covering(BRAIN_CENTRE, (220.0, 260.0, 240.0), 5.0)
 # The intracranial space of adults holds 1379 mL on average (men 1469 +- 102, women 1289 +- 111; Matsumae et
-# al. 1996, J Neurosurg 84:982). The template's brain mask holds 1883 mL, 4 % more after an elastic deformation.
+# al. 1996, J Neurosurg 84:982). The brain mask of the template holds 1883 mL, a deformed one 4 % more.
 ADULT_SIZE = (1379 / (1.04 * 1883)) ** (1 / 3)
 SIZE_RANGE, PROPORTION_RANGE = 0.05, 0.025
 # Standard deviation of the displacement along an axis, and of the Gaussian that smooths it, in mm.
