@@ -94,7 +94,7 @@ def test_the_spline_is_that_of_scipy_held_between_its_neighbours() -> None:
     step = np.where(np.arange(24)[:, None, None] < 12, 0.0, np.ones(grid.shape))
     everywhere = np.ones(fine.shape, bool)
     for values, tolerance in ((smooth, 2e-3), (noise, None), (step, None)):
-        found = bounded_spline(values, grid, fine, everywhere).reshape(fine.shape)
+        values_there = bounded_spline(values, grid, fine, everywhere).reshape(fine.shape)
         inner = (index < np.array(grid.shape) - 1).all(-1)
         expected = ndimage.map_coordinates(values, np.moveaxis(index, -1, 0), order=3, mode="mirror")
         near = tuple(
@@ -103,12 +103,12 @@ def test_the_spline_is_that_of_scipy_held_between_its_neighbours() -> None:
             .clip(0, np.array(grid.shape)[:, None, None, None] - 1)
         )
         low, high = ndimage.minimum_filter(values, 3)[near], ndimage.maximum_filter(values, 3)[near]
-        assert ((found >= low) & (found <= high))[inner].all()
-        assert np.abs(found - expected.clip(low, high))[inner].max() < 1e-12
+        assert ((values_there >= low) & (values_there <= high))[inner].all()
+        assert np.abs(values_there - expected.clip(low, high))[inner].max() < 1e-12
         if tolerance:  # of a smooth field next to nothing is cut off
-            assert np.abs(found - expected)[inner].max() < tolerance
+            assert np.abs(values_there - expected)[inner].max() < tolerance
     outside = (index > np.array(grid.shape) - 0.5 + 1e-9).any(-1)
-    assert outside.any() and not found[outside].any()
+    assert outside.any() and not values_there[outside].any()
 
 
 def test_detail_survives_a_coarse_model_better_than_by_linear_interpolation() -> None:
