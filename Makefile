@@ -9,7 +9,7 @@ else
 BIN := $(VENV)/bin
 endif
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet $(PIP_ARGS) -c constraints.txt
-COVERAGE := --cov --cov-report=term:skip-covered --cov-fail-under=50
+COVERAGE := --cov --cov-report=term:skip-covered --cov-fail-under=90
 
 .PHONY: demo test test-all lint docs dist benchmark fuzz clean
 

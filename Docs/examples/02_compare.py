@@ -13,7 +13,7 @@ from MRI2PETLib.evaluation.case import evaluate_case
 from MRI2PETLib.evaluation.inputs import load_case
 from MRI2PETLib.evaluation.metrics import METRICS
 from MRI2PETLib.evaluation.settings import CasePaths, EvaluationSettings
-from MRI2PETLib.reports.case_report import write_case
+from MRI2PETLib.reports.case_report import write_comparison
 
 folder = Path("example")
 if len(sys.argv) > 2:
@@ -32,5 +32,5 @@ for scale, table in result.scales.items():
     for name in ("pearson_r", "mse", "ssim"):
         values = {row: figures.get(name) for row, figures in rows.items()}
         print(scale, METRICS[name].label, {row: round(v, 3) for row, v in values.items() if v is not None})
-write_case(folder / "report", "Simulated person", case, result, [])
+write_comparison(folder / "report", "Simulated person", case, result, [])
 print(f"Open {folder / 'report' / 'report.html'}")

@@ -62,7 +62,8 @@ class Keeper(Checkpoint):
 
     In this order, a kill between two of them repeats the epoch, which gives the same files again.
 
-    :ivar history: one row a validation, see :data:`CURVES`; ``seconds`` are those since the last one.
+    :ivar history: one row a validation, see :data:`~MRI2PETTrainingLib.run_folder.CURVES`; ``seconds`` are
+        those since the last one.
     """
 
     def __init__(self, folder: Path, patience: int) -> None:

@@ -119,7 +119,8 @@ def build_activity(donors: Sequence[Donor], tissue: np.ndarray) -> ActivityModel
     """The activity model of these donors and no others.
 
     :param tissue: activity of the average person's tissue on the template's grid [k, j, i]: of the people
-        that the model is for (:func:`averages.mean_tissue`), so that their mean PET looks like the donors'.
+        that the model is for (:func:`.average_anatomies.mean_tissue`), so that their mean PET looks like the
+        donors'.
     :raises InputError: without two controls and two patients.
     """
     controls = [donor for donor in donors if donor.is_control]

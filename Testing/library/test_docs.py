@@ -6,6 +6,7 @@ import ast
 import re
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -47,8 +48,53 @@ def test_make_targets_that_pages_name_exist() -> None:
     makefile = (REPOSITORY / "Makefile").read_text(encoding="utf-8")
     targets = set(re.findall(r"^([a-z-]+):", makefile, re.M))
     for page in pages():
-        for target in re.findall(r"`make ([a-z-]+)", page.read_text(encoding="utf-8")):
+        for target in re.findall(r"(?:`|^)make ([a-z-]+)", page.read_text(encoding="utf-8"), re.M):
             assert target in targets, f"{page}: make {target}"
+
+
+REFERENCE = re.compile(r":(?:func|class|data|mod|meth|attr|exc):`[~]?([^`]+)`")
+PACKAGES = {
+    "MRI2PETLib": "MRI2PETSynthesis",
+    "MRI2PETTrainingLib": "MRI2PETTraining",
+    "TSPODemoModel": "MRI2PETTraining",
+}
+
+
+def definitions(body: list[ast.stmt]) -> set[str]:
+    """Dotted names that a module or class defines."""
+    names: set[str] = set()
+    for node in body:
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            names.add(node.name)
+        targets = [node.target] if isinstance(node, ast.AnnAssign) else getattr(node, "targets", [])
+        names |= {t.id for target in targets for t in ast.walk(target) if isinstance(t, ast.Name)}
+        if isinstance(node, ast.ClassDef):
+            names |= {f"{node.name}.{name}" for name in definitions(node.body)}
+    return names
+
+
+def test_every_reference_in_a_docstring_leads_somewhere() -> None:
+    """To a dotted name, to the end of one (``.module.name``), or to a name of the same module or class."""
+    trees: dict[str, ast.Module] = {}
+    for package, folder in PACKAGES.items():
+        for path in (REPOSITORY / folder / package).rglob("*.py"):
+            module = ".".join(path.relative_to(REPOSITORY / folder).with_suffix("").parts)
+            trees[module.removesuffix(".__init__")] = ast.parse(path.read_text(encoding="utf-8"))
+    names = {f"{module}.{name}" for module, tree in trees.items() for name in definitions(tree.body)} | set(
+        trees
+    )
+    broken = []
+    for module, tree in trees.items():
+        homes = ["", f"{module}.", *(f"{module}.{n.name}." for n in tree.body if isinstance(n, ast.ClassDef))]
+        for node in ast.walk(tree):
+            if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)):
+                for reference in REFERENCE.findall(ast.get_docstring(node) or ""):
+                    if reference.startswith("."):
+                        is_there = any(name.endswith(reference) for name in names)
+                    else:
+                        is_there = any(home + reference in names for home in homes)
+                    broken += [] if is_there else [f"{module}: {reference}"]
+    assert broken == []
 
 
 def test_pre_commit_runs_the_versions_of_the_constraints() -> None:
@@ -68,6 +114,15 @@ def test_an_example_runs_as_it_is(script: Path, tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, str(script)], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0 and "error:" not in done.stderr, done.stderr
     assert any(tmp_path.iterdir())
+
+
+def test_what_an_example_imports_is_there() -> None:
+    for script in EXAMPLES:
+        for node in ast.walk(ast.parse(script.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and str(node.module).startswith("MRI2PETLib"):
+                module = import_module(str(node.module))
+                missing = [alias.name for alias in node.names if not hasattr(module, alias.name)]
+                assert missing == [], f"{script.name}: {node.module} has no {missing}"
 
 
 def test_examples_are_numbered_and_short() -> None:

@@ -24,7 +24,7 @@ class OneAhead(Generic[_Item, _Result]):
 
     So two items are in memory at a time. ``function`` is given a progress callback, and what it last said is
     passed on by :meth:`take`, in the thread of the taker. At the end of the ``with`` block that callback
-    raises :class:`Cancelled`, and the thread is waited for.
+    raises :class:`~MRI2PETLib.core.errors.Cancelled`, and the thread is waited for.
 
     >>> with OneAhead([1, 2], lambda item, progress: 2 * item) as ahead:
     ...     [ahead.take(print), ahead.take(print)]

@@ -87,7 +87,12 @@ def measure_each(
 def measure(
     synthetic: np.ndarray, real: np.ndarray, mask: np.ndarray, names: Container[str] | None = None
 ) -> dict[str, Measure]:
-    """The metrics of two images within a mask by name, or those in ``names``; without boxes no CNR."""
+    """The metrics of two images within a mask by name, or those in ``names``; without boxes no CNR.
+
+    >>> real = np.array([[[1.0, 2.0, 3.0, 4.0]]])
+    >>> measure(real + 0.5, real, real > 0, ["mse", "mae"])
+    {'mse': Measure(value=0.25, reason=''), 'mae': Measure(value=0.5, reason='')}
+    """
     return measure_each([synthetic], {AS_IS: real}, mask, names=names)[0]
 
 

@@ -22,7 +22,13 @@ def measured(value: float, reason_if_not_finite: str) -> Measure:
 
 
 def correlation(x: np.ndarray, y: np.ndarray) -> Measure:
-    """Pearson correlation of two vectors; ``None`` for n < 3 or a constant one."""
+    """Pearson correlation of two vectors; ``None`` for n < 3 or a constant one.
+
+    >>> round(correlation(np.array([1, 2, 3]), np.array([2, 4, 6])).value, 6)
+    1.0
+    >>> correlation(np.array([1, 2]), np.array([2, 4])).reason
+    'it needs 3 values, there are 2'
+    """
     x, y = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
     if x.size < 3:
         return Measure(None, f"it needs 3 values, there are {x.size}")

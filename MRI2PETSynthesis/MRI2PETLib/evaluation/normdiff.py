@@ -27,6 +27,10 @@ def shared_voxels(synthetic: np.ndarray, real: np.ndarray, mask: np.ndarray) -> 
 def normdiff_map(synthetic: np.ndarray, real: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """NormDiff = (s - r) / (s + r) a voxel, in [-1, 1], no unit; and where it is defined.
 
+    >>> values, defined = normdiff_map(np.array([[[3.0, 1.0]]]), np.array([[[1.0, 1.0]]]), np.ones((1, 1, 2)))
+    >>> values.tolist(), defined.tolist()
+    ([[[0.5, 0.0]]], [[[True, True]]])
+
     Ferrante et al. 2025, Eq. 2; positive where the synthetic PET is higher (the published code has the
     opposite sign). Negative values, which interpolation makes, count as 0. Voxels of M with ``s + r`` at or
     below 1e-6 of the mean real PET have no NormDiff: they are 0 in the map and False in the validity array,
@@ -54,14 +58,11 @@ def _of_values(synthetic: np.ndarray, real: np.ndarray) -> tuple[np.ndarray, np.
     return result, defined
 
 
-def normdiff_summary(synthetic: np.ndarray, real: np.ndarray, mask: np.ndarray) -> dict[str, Measure]:
-    """Mean, median and SD (population) of NormDiff over its defined voxels, and the share of M left out."""
-    inside = shared_voxels(synthetic, real, mask)
-    return summarise_normdiff(synthetic[inside], real[inside])
-
-
 def summarise_normdiff(synthetic: np.ndarray, real: np.ndarray) -> dict[str, Measure]:
-    """:func:`normdiff_summary` of two vectors of finite values, voxel by voxel."""
+    """Mean, median and SD (population) of NormDiff over its defined voxels, and the share that has none.
+
+    :param synthetic: vectors of finite values, voxel by voxel, as is ``real``.
+    """
     values, defined = _of_values(synthetic, real)
     if not defined.size:
         return dict.fromkeys(("mean", "median", "sd", "excluded_fraction"), Measure(None, EMPTY))

@@ -57,7 +57,7 @@ class Pair:
 
     @cached_property
     def normdiff(self) -> dict[str, Measure]:
-        """See :func:`~MRI2PETLib.evaluation.normdiff.normdiff_summary`."""
+        """See :func:`~MRI2PETLib.evaluation.normdiff.summarise_normdiff`."""
         return summarise_normdiff(self.s, self.r)
 
 

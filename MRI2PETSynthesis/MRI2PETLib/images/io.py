@@ -39,7 +39,8 @@ class LoadedImage:
 
     :ivar image: float32 for ``t1`` and ``pet``, uint8 (0, 1) for ``mask``, int32 for ``labels``.
     :ivar path: the file, or the DICOM folder.
-    :ivar sha256: of the file, or of the DICOM files of the series (see :func:`sha256_of`).
+    :ivar sha256: of the file, or of the DICOM files of the series (see
+        :func:`~MRI2PETLib.core.checksums.sha256_of_files`).
     :ivar forms: both orientations of a NIfTI file, to be written with what is made from it.
     """
 
@@ -90,6 +91,14 @@ def read_image(path: Path | str, *, kind: ImageKind, series_uid: str | None = No
     """Read an image file or a DICOM folder as a 3-D image, checked for what ``kind`` needs.
 
     The grid is that of the file; only sheared axes, which ITK cannot hold, are resampled, with a finding.
+
+    >>> import tempfile
+    >>> cube = {"size": [40] * 3, "sigma": [40] * 3, "mean": [80] * 3, "spacing": [4] * 3}
+    >>> image = sitk.GaussianSource(sitk.sitkFloat32, **cube)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     loaded = read_image(write_image(image, f"{folder}/T1.nii.gz"), kind="t1")
+    >>> loaded.image.GetSize(), loaded.image.GetSpacing(), loaded.verdict.level
+    ((40, 40, 40), (4.0, 4.0, 4.0), 'ok')
 
     :param series_uid: SeriesInstanceUID to use when a DICOM folder holds several candidates.
     :raises InputError: missing, damaged, 2-D or 4-D, vector, too large, not in mm, a slab, constant.

@@ -52,7 +52,7 @@ def open_with_nibabel(path: Path) -> RawImage:
 
 
 def _readable(path: Path, action: Callable[[], Any]) -> Any:
-    """What ``action`` returns; whatever nibabel raises as :class:`InputError`."""
+    """What ``action`` returns; whatever nibabel raises as :class:`~MRI2PETLib.core.errors.InputError`."""
     try:
         with np.errstate(all="ignore"):
             return action()

@@ -60,7 +60,7 @@ class RawImage:
 
 @contextmanager
 def unreadable_as_input_error(path: Path) -> Iterator[None]:
-    """Turn the errors of the readers into an :class:`InputError` that names the file."""
+    """Turn the errors of the readers into a :class:`~MRI2PETLib.core.errors.InputError` that names it."""
     from nibabel.filebasedimages import ImageFileError
     from nibabel.spatialimages import HeaderDataError
 

@@ -44,7 +44,8 @@ class DetachedJob(Job):
         env: Mapping[str, str] | None = None,
     ) -> None:
         """
-        :param folder: of the job's files; also what the child writes to, see :class:`Job`.
+        :param folder: of the job's files; also what the child writes to, see
+            :class:`~MRI2PETLib.jobs.child_process.Job`.
         """
         super().__init__(command, callbacks, output=folder, env=env)
         self._folder = Path(folder)

@@ -50,7 +50,6 @@ class WindowState:
     bar_visible: bool
     percent: int | None
     status: str
-    is_error: bool
 
 
 def window_state(state: RunState, missing: str = "") -> WindowState:
@@ -73,7 +72,6 @@ def window_state(state: RunState, missing: str = "") -> WindowState:
         bar_visible=busy,
         percent=None if state.fraction is None or not busy else round(100 * state.fraction),
         status=status,
-        is_error=state.phase == "failed",
     )
 
 

@@ -188,7 +188,7 @@ def save_bundle(
     replaces.
 
     :param network: one network, or those of an ensemble by the name of the member.
-    :param metadata: everything of :data:`_REQUIRED` but ``format`` and ``weights_sha256``.
+    :param metadata: everything of :data:`.bundle_checks._REQUIRED` but ``format`` and ``weights_sha256``.
     """
     import safetensors.torch
 

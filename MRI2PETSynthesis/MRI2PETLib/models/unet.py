@@ -35,7 +35,9 @@ _LAST_GROUPS = 8
 
 
 class DenseConv3d(nn.Conv3d):
-    """A plain 3 x 3 x 3 convolution with the calling convention of :class:`DepthwiseSeparableConv3d`."""
+    """A plain 3 x 3 x 3 convolution with the calling convention of
+    :class:`~MRI2PETLib.models.separable.DepthwiseSeparableConv3d`.
+    """
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__(in_channels, out_channels, 3, padding=1)

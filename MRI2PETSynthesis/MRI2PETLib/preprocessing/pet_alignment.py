@@ -97,6 +97,14 @@ def align_pet_to_t1(
 ) -> AlignedPet:
     """Lay a PET on the T1 of the same person, with one interpolation at most.
 
+    >>> from MRI2PETLib.core.findings import Verdict
+    >>> from MRI2PETLib.simulation import simulate_subject
+    >>> person = simulate_subject(3, spacing_mm=4.0)
+    >>> pet = PetImage(person.pet, "SUV", Verdict(), "", {})
+    >>> aligned = align_pet_to_t1(pet, person.t1, person.brain_mask)
+    >>> aligned.method, aligned.coverage, aligned.overlap > 0.9
+    ('grid', 1.0, True)
+
     :param t1: grid of the result (LPS mm). Another image of the same brain can stand in for a missing T1.
     :param mask: brain mask on the grid of ``t1`` (not 0 is inside).
     :param register: see the head of this module.

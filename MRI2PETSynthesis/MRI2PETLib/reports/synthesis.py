@@ -116,15 +116,15 @@ def compare_predictors(
     """
     import SimpleITK as sitk
 
-    from MRI2PETLib.evaluation.baselines import NETWORK, predictors
+    from MRI2PETLib.evaluation.baselines import NETWORK, cubic_of_bundle, predictors
     from MRI2PETLib.evaluation.compare import compare, measure
     from MRI2PETLib.images.grid import crop_to
 
     mask = crop_to(region, region, 0.0)
     pet, truth, anatomy = (crop_to(image, region, 0.0) for image in (result.pet, real, t1))
     brain, synthetic, measured = (sitk.GetArrayViewFromImage(i) for i in (mask, pet, truth))
-    cubic = bundle.metadata.get("baselines", {}).get("cubic_of_t1", {}).get("coefficients")
-    rows = predictors(synthetic, mask, anatomy, result.extraction.template_to_native, cubic=cubic)
+    to_native = result.extraction.template_to_native
+    rows = predictors(synthetic, mask, anatomy, to_native, cubic=cubic_of_bundle(bundle))
     baselines: dict[str, Any] = {}
     for row in (row for row in rows if row.name != NETWORK):
         if row.values is None:
@@ -140,14 +140,11 @@ def compare_predictors(
 
 def _summary(table: dict[str, Any]) -> str:
     """One line: the network's figures and the r of the baselines."""
+    from MRI2PETLib.evaluation.metrics import METRICS
+
     metrics = table["Metrics"]
-    values = {
-        "r": metrics["pearson_r"],
-        "MSE": metrics["mse"],
-        "NormDiff": metrics["normdiff_median"],
-        "CNR": metrics["cnr_synthetic_median_abs"],
-        "CNR of the real PET": metrics["cnr_real_median_abs"],
-    }
+    names = ("pearson_r", "mse", "normdiff_median", "cnr_synthetic_median_abs", "cnr_real_median_abs")
+    values = {METRICS[name].label: metrics[name] for name in names}
     values |= {f"r of {name}": row.get("pearson_r") for name, row in table["Baselines"].items()}
     return ", ".join(f"{name} {value:.3f}" for name, value in values.items() if value is not None)
 

@@ -49,7 +49,9 @@ class SynthesisRequest:
 
 
 class SceneRun(SceneJob[ResultNodes]):
-    """One synthesis, one comparison, both, or a check; settings as those of :class:`SceneJob`."""
+    """One synthesis, one comparison, both, or a check; settings as those of
+    :class:`~MRI2PETLib.scene.job.SceneJob`.
+    """
 
     partly = "The synthetic PET is there, but the comparison failed."
 

@@ -90,7 +90,7 @@ def suvr_nodes(scene: slicer.vtkMRMLScene, table_id: str | None) -> SuvrNodes | 
 
 
 class SuvrRun(SceneJob[SuvrNodes]):
-    """One measurement; settings as those of :class:`SceneJob`."""
+    """One measurement; settings as those of :class:`~MRI2PETLib.scene.job.SceneJob`."""
 
     def __init__(self, scene: slicer.vtkMRMLScene, request: SuvrRequest, **settings: Any) -> None:
         super().__init__(scene, **settings)

@@ -42,7 +42,7 @@ def simulate_pet(t1: sitk.Image, seed: int) -> SimulatedPet:
 
     Tissue is decided by the T1's own intensities (and by the template placed by its affine), so the PET
     follows the person's anatomy; the levels of regions and of the whole brain are drawn as in
-    :func:`MRI2PETLib.simulation.simulate_subject`. Outside the brain there is no activity.
+    :func:`MRI2PETLib.simulation.subject.simulate_subject`. Outside the brain there is no activity.
 
     :param t1: head or stripped brain, any grid.
     :raises InputError: if no brain is found in the T1, or ``seed`` is negative.

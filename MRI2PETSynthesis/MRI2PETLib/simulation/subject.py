@@ -139,7 +139,7 @@ _STREAMS = ("shape", "tissue", "contrast", "mri", "activity", "level", "lesion",
 
 
 def check_simulation(seed: int, spacing_mm: float, genotype: str | None = None) -> None:
-    """Refuse what cannot be simulated, with an :class:`InputError`."""
+    """Refuse what cannot be simulated, with an :class:`~MRI2PETLib.core.errors.InputError`."""
     low, high = SPACING_LIMITS_MM
     if seed < 0:
         raise InputError(f"The seed {seed} is negative.", "Give a whole number of 0 or more.")

@@ -137,7 +137,9 @@ def by_pet_template(
 
 
 def check_pet_to_mr(bundle: Bundle) -> None:
-    """Refuse a model that does not make an MRI from a PET, with a :class:`BundleError`."""
+    """Refuse a model that does not make an MRI from a PET, with a
+    :class:`~MRI2PETLib.core.errors.BundleError`.
+    """
     source, target = bundle.space.source_modality, bundle.space.target_modality
     if (source, target) != ("PET", "MR"):
         raise BundleError(

@@ -145,6 +145,14 @@ def regional_suvr(
 
     The SUVR of a region is the mean of its voxels over the mean of the voxels of the reference region.
 
+    >>> labels = sitk.GetImageFromArray(np.array([[[1, 1, 2, 2]]], np.uint8).repeat(30, 0).repeat(30, 1))
+    >>> pet = sitk.Cast(labels, sitk.sitkFloat32) * 1.5
+    >>> atlas = Parcellation("two", labels, {1: "cerebellum", 2: "cortex"}, "mni", "")
+    >>> plan = plan_regions(atlas, reference="cerebellum")
+    >>> rows = regional_suvr(pet, labels, plan, sitk.Transform(), method="real MR")
+    >>> [(row.region, row.suvr) for row in rows if row.role != "reference"][-1]
+    ('cortex', 2.0)
+
     :param labels: on the grid of the PET, from :func:`pull_atlas`.
     :param template_to_pet: for the share of a region inside the field of view; a linear part suffices.
     :param measured: on the grid of the PET, 0 where nothing was measured; those voxels enter no mean.
