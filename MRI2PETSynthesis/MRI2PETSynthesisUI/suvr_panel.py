@@ -83,7 +83,7 @@ class SuvrPanel:
         ui.taskComboBox.enabled = not (self._state.is_busy or otherIsBusy)
         ui.measureButton.text = _("Cancel") if self._state.is_busy else _("Measure SUVR")
         ui.measureButton.enabled = window.may_start or window.may_cancel
-        ui.measureButton.toolTip = missing or _("By what is given: T1, model, PET template.")
+        ui.measureButton.toolTip = missing or _("By each of T1, model and PET template that is chosen.")
         for widget in self._inputs:
             widget.enabled = window.inputs_enabled
         ui.suvrProgressBar.visible = window.bar_visible

@@ -40,27 +40,36 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     folds.add_argument(
         "--fold", type=int, action="append", default=[], metavar="K", help="train this fold only; repeatable"
     )
-    folds.add_argument("--seed", type=int, default=42, help="of folds, weights and order (default 42)")
+    folds.add_argument(
+        "--seed", type=int, default=42, help="random seed of folds, weights and order (default 42)"
+    )
     folds.add_argument(
         "--keep-together",
         action="append",
         default=[],
         choices=("subject", "donor", "site"),
-        help="a column whose values stay on one side too; subject always does, and donor where there is one",
+        help="keep equal values of this column in one fold, as is done for subject and donor",
     )
-    folds.add_argument("--leave-one-site-out", action="store_true", help="one fold a site")
+    folds.add_argument("--leave-one-site-out", action="store_true", help="one fold per site")
     data = parser.add_argument_group("data")
     data.add_argument(
-        "--subject-pattern", metavar="REGEX", help="with a group (?P<subject>...), for case names"
+        "--subject-pattern",
+        metavar="REGEX",
+        help="regular expression with a group (?P<subject>...) that finds the subject in the name of a case",
     )
-    data.add_argument("--subjects", type=Path, metavar="CSV", help="case, subject: wins over the pattern")
+    data.add_argument(
+        "--subjects",
+        type=Path,
+        metavar="CSV",
+        help="table with the columns case and subject; it takes precedence over the pattern",
+    )
     data.add_argument("--register", choices=REGISTER, default="auto", help=REGISTER_HELP)
     data.add_argument(
         "--window",
         type=float,
         nargs=2,
         metavar=("START", "END"),
-        help=f"{WINDOW_HELP}; the column window_min of a manifest wins",
+        help=f"{WINDOW_HELP}; the column window_min of a manifest takes precedence",
     )
     data.add_argument("--realign-frames", action="store_true", help=REALIGN_HELP)
     data.add_argument("--exclude-bad", action="store_true", help="leave out cases that cannot be used")
@@ -80,7 +89,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--gradient-checkpointing",
         action="store_true",
         default=None,
-        help="less memory, about 1.3 x the time",
+        help="needs less memory and about 1.3 times the time",
     )
     training.add_argument(
         "--init",

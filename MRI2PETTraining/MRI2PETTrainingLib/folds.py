@@ -206,7 +206,7 @@ def read_folds(path: Path) -> Folds:
 def _names(content: Mapping[str, Any], key: str) -> tuple[str, ...]:
     names = content[key]
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise ValueError(f"{key} is no list of names")
+        raise ValueError(f"{key} is not a list of names")
     return tuple(names)
 
 

@@ -169,7 +169,7 @@ def _write_pair(
     about = {
         "Units": space.output_unit,
         "Simulated": True,
-        "Description": "Pseudo-PET: the MRI in the style of a PET, for pre-training. It shows no tracer.",
+        "Description": "Pseudo-PET: the MRI in the style of a PET, for pre-training. It shows no uptake.",
         DERIVED_FROM: pet.about["images"],
         "Request": request,
     }

@@ -137,7 +137,12 @@ def _folds(manifest: Manifest, results: Sequence[FoldResult]) -> ReportTable:
         epoch = f"{result.epoch + 1} of {result.cost['epochs']}"
         rows.append([*cells, epoch, chosen["val_nmse"], chosen["val_r"]])
     header = ["", "training", "validation", "test", "epoch kept", "validation 1 - R²", "validation r"]
-    return ReportTable(header, rows, "Who was where; validation figures chose the epoch", lead=())
+    return ReportTable(
+        header,
+        rows,
+        "Training, validation and test people of each fold; the validation figures chose the epoch",
+        lead=(),
+    )
 
 
 def _curves(results: Sequence[FoldResult]) -> Picture:

@@ -215,7 +215,7 @@ def summary(view: RunView) -> str:
     if len(view.cases) > len(used):
         parts.append(f"{len(view.cases) - len(used)} left out")
     if noticed:
-        parts.append(f"{noticed} with something noticed")
+        parts.append(f"{noticed} with remarks")
     if bad:
         parts.append(f"{bad} cannot be used")
     return " ".join(["; ".join(parts) + ".", *view.notes])

@@ -271,7 +271,7 @@ def closing_words(outcome: Outcome) -> str:
     """What a job that went well says of itself."""
     result = outcome.result or {}
     if "report" in result:
-        return "Finished: ensemble, evaluation and report are there."
+        return "Finished: ensemble, evaluation and report are ready."
     if "finished_folds" in result:
         done = ", ".join(map(str, result["finished_folds"])) or "none"
         return f"Finished folds: {done}."

@@ -148,7 +148,7 @@ def open_work_folder(folder: Path) -> WorkFolder:
     """
     path = folder / SOURCES
     if not path.is_file():
-        raise InputError(f"{folder} is no prepared work folder.", "Begin with `prepare`.")
+        raise InputError(f"{folder} is not a prepared work folder.", "Begin with `prepare`.")
     content = json.loads(path.read_text(encoding="utf-8"))
     split = PeopleSplit(**content["people"])
     people = [*split.train, *split.validation, *split.test]

@@ -516,7 +516,7 @@ def test_series_time_missing_but_told_by_the_frames() -> None:
         ({"RadionuclideTotalDose": 350.0}, {}, "is it in MBq"),
         ({"RadiopharmaceuticalStartTime": "040000"}, {}, "7.0 h after the injection"),
         ({"RadiopharmaceuticalStartTime": "1200"}, {}, "-1.0 h after"),
-        ({"RadiopharmaceuticalStartTime": "2530"}, {}, "'2530' is no time of the day"),
+        ({"RadiopharmaceuticalStartTime": "2530"}, {}, "'2530' is not a time of day"),
         ({"RadiopharmaceuticalStartDateTime": "20210301100000"}, {}, "h after the injection"),
     ],
 )

@@ -195,7 +195,7 @@ _NONE = "ERROR: No matching distribution found for nibabel>=5.0"
             "cannot be written",
         ),
         (["ERROR: Wheel 'tqdm' located at tqdm.whl is invalid."], "A wheel is damaged"),
-        (["ERROR: ResolutionImpossible: for help visit https://pip.pypa.io"], "does not go together"),
+        (["ERROR: ResolutionImpossible: for help visit https://pip.pypa.io"], "conflicts with"),
         (["something new"], "pip failed: something new"),
         ([], "pip failed: it said nothing"),
     ],

@@ -264,7 +264,7 @@ def test_a_table_of_cases(tmp_path: Path) -> None:
     assert second.paths == SuvrPaths(tmp_path / "y.nii.gz", None, None, "Bq/mL", (50, 70))
     assert heard == ["c_1 is left out: moved"]
     table.write_text("case,pet,window_min\na,b,sixty\n")
-    with pytest.raises(InputError, match="'sixty' is no window of frames"):
+    with pytest.raises(InputError, match="'sixty' is not a window of frames"):
         read_cases(table, listener)
     for text, message in (
         ("case,t1\na,b\n", r"lacks the column\(s\) pet"),

@@ -59,7 +59,7 @@ def test_a_run_in_the_middle(tmp_path: Path) -> None:
         "0.700",
     )
     assert summary(view) == (
-        "3 cases of 2 people; 2 HC, 1 pain; 1 left out; 1 with something noticed; 1 cannot be used."
+        "3 cases of 2 people; 2 HC, 1 pain; 1 left out; 1 with remarks; 1 cannot be used."
     )
 
 

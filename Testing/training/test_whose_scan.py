@@ -67,7 +67,7 @@ def test_the_window_shows_it_before_any_check(tmp_path: Path) -> None:
     view = list_cases(Request(str(root), str(tmp_path / "run")))
     assert case_columns(view)["problem"] == ["noticed", "noticed", ""]
     assert "differ in their last part" in case_columns(view)["what was noticed"][1]
-    assert "2 with something noticed" in summary(view)
+    assert "2 with remarks" in summary(view)
     joined = list_cases(Request(str(root), "", subject_pattern=r"(?P<subject>P\d+)_d\d+"))
     assert case_columns(joined)["problem"] == ["", "", ""] and "3 cases of 2 people" in summary(joined)
 

@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         choices=("diffusion", "training"),
         default=[],
-        help="count what diffusion models or training need as needed",
+        help="also require what diffusion models or training need",
     )
 
 

@@ -167,7 +167,7 @@ def read_json(path: Path | str, error: type[MRI2PETError] = InputError, *, large
 
 
 def _no_number(name: str) -> None:
-    raise ValueError(f"{name} is no number")
+    raise ValueError(f"{name} is not a number")
 
 
 def plain(value: Any) -> Any:

@@ -10,8 +10,8 @@ PET_UNITS = ("SUV", "SUVR", "Bq/mL", "normalised")
 PRECISIONS = ("fp32", "bf16", "auto")
 REGISTER = ("auto", "rigid", "header")
 REGISTER_HELP = (
-    "how the real PET gets to the T1: auto (as it lies when it is on the grid of the T1, else a rigid "
-    "registration), rigid (always), header (never: the positions in the headers are right)"
+    "how the real PET is aligned with the T1: auto (left as it is on the grid of the T1, else a rigid "
+    "registration), rigid (always), header (never: the headers are trusted)"
 )
 WINDOW_HELP = (
     "minutes after the injection over which the frames of a dynamic PET are averaged; left out: those of its "

@@ -205,7 +205,7 @@ def listed_files(record: Path) -> dict[str, Any]:
     """
     content = read_record(record)
     if content is None or "files" not in content["about"]:
-        raise InputError(f"{record} is no record of a finished result.", "Run the command again.")
+        raise InputError(f"{record} is not the record of a finished result.", "Run the command again.")
     return located(record.parent, content["about"]["files"])
 
 

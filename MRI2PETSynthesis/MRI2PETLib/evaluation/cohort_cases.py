@@ -95,7 +95,9 @@ def read_pairs(table: Path | str, reporter: Reporter, run: Path | None = None) -
     coefficients = _cubic_by_fold(run)
     cases = [_case(row, run, coefficients) for row in listed.used]
     if not cases:
-        raise InputError(f"All cases of {table} are left out.", "Empty the column exclude of one.")
+        raise InputError(
+            f"All cases of {table} are left out.", "Clear the column exclude of at least one case."
+        )
     return cases
 
 

@@ -167,7 +167,8 @@ def _check_can_rescale(synthetic: PetImage, real: PetImage, paths: CasePaths, sc
         check_uptake(real)
     if real.unit == "normalised" and synthetic.unit != "normalised":
         raise InputError(
-            f"The real PET {paths.pet} is normalised: its zero is lost, it cannot become {synthetic.unit}.",
+            f"The real PET {paths.pet} is normalised: its zero is lost, so it cannot be converted to "
+            f"{synthetic.unit}.",
             "Give the PET in a unit of activity (Bq/mL, SUV, SUVR).",
         )
     return synthetic.unit
@@ -183,7 +184,7 @@ def _rescale(
         how, record = f"divided by its mean in the brain ({mean:.4g})", {"divided_by": mean}
     else:
         how, record = f"scaled from {low:.4g} to {high:.4g} in the brain", {"minimum": low, "maximum": high}
-    message = f"The real PET (unit: {unit}) was {how} to {target}: differences of the level are not seen."
+    message = f"The real PET (unit: {unit}) was {how} to {target}: a difference in level cannot be seen."
     about = {"from": unit, "to": target, "where": "brain mask within the field of view of the PET", **record}
     return to_unit(real, mask, target), about, (Finding("ok", "real-rescaled", message),)
 

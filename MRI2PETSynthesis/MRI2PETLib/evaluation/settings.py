@@ -26,10 +26,12 @@ class EvaluationSettings(Settings):
     pet_unit: str | None = options.pet_unit()
     window: tuple[float, float] | None = options.window_option()
     realign_frames: bool = options.realign_frames()
-    scale_free: bool = option("accept other units: compare patterns only, each over its own mean", False)
+    scale_free: bool = option(
+        "compare patterns only: each image is divided by its own mean, so the units need not match", False
+    )
     to_synthetic_unit: bool = option(
-        "bring the real PET, whatever its unit, to that of the synthetic one by its own values in the brain: "
-        "over their mean (SUVR), or from minimum to maximum (normalised)",
+        "convert the real PET to the unit of the synthetic one by its own values in the brain: "
+        "divided by their mean (SUVR), or scaled from minimum to maximum (normalised)",
         False,
     )
     fwhm_mm: float = option("smoothing of the real PET", FWHM_MM, least=0.1, most=30, metavar="MM")

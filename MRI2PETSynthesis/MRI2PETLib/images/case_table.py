@@ -151,7 +151,7 @@ def read_case_table(
     if people is not None:
         raise InputError(
             f"The table {path} has no column subject, but {people}, which may say whose scan each is.",
-            "Rename it to subject; or remove it if the names of the cases are to say that.",
+            "Rename it to subject. If the names of the cases say whose scan each is, remove the column.",
         )
     findings = [
         Finding(
@@ -189,7 +189,7 @@ def check_case_names(names: Sequence[str], source: str) -> None:
             )
             raise InputError(
                 f"{source} lists {twice}: their files would have one name.",
-                "Give every scan a case name of its own; scans of one person share the subject column.",
+                "Give every scan a case name of its own. Scans of one person have the same subject.",
             )
         earlier[key] = name
 
@@ -227,7 +227,7 @@ def _row(table: Table, number: int, row: Mapping[str, str], needed: Sequence[str
     if empty:
         raise InputError(
             f"Line {number} of {table.path} has no {', '.join(empty)}.",
-            "Fill it in (without a column subject, the names of the cases say whose they are).",
+            "Fill it in. Without a column subject, the subjects are taken from the names of the cases.",
         )
     folder = table.path.parent
     content: dict[str, Any] = {name: values.get(name, "") for name in _COLUMNS}

@@ -45,7 +45,7 @@ def time_of_day(text: str) -> timedelta:
     """
     match = _TM.fullmatch(text.strip()) or _TM_COLONS.fullmatch(text.strip())
     if match is None:
-        raise ValueError(f"'{text}' is no DICOM time")
+        raise ValueError(f"'{text}' is not a DICOM time")
     return _since_midnight(match, text)
 
 
@@ -59,7 +59,7 @@ def date(text: str) -> datetime:
         assert match is not None
         return datetime(int(match[1]), int(match[3]), int(match[4]))
     except (AssertionError, ValueError):
-        raise ValueError(f"'{text}' is no DICOM date") from None
+        raise ValueError(f"'{text}' is not a DICOM date") from None
 
 
 def date_time(text: str) -> tuple[datetime, timedelta | None]:
@@ -69,7 +69,7 @@ def date_time(text: str) -> tuple[datetime, timedelta | None]:
     """
     match = _DT.fullmatch(text.strip())
     if match is None:
-        raise ValueError(f"'{text}' is no DICOM date and time")
+        raise ValueError(f"'{text}' is not a DICOM date and time")
     return date(match["date"]) + _since_midnight(match, text), _offset(match) if match["sign"] else None
 
 
@@ -80,7 +80,7 @@ def utc_offset(text: str) -> timedelta:
     """
     match = _UTC.fullmatch(text.strip())
     if match is None:
-        raise ValueError(f"'{text}' is no UTC offset")
+        raise ValueError(f"'{text}' is not a UTC offset")
     return _offset(match)
 
 
@@ -107,7 +107,7 @@ def _since_midnight(match: re.Match[str], text: str) -> timedelta:
     hour, minute, second = (int(match[name] or 0) for name in ("hour", "minute", "second"))
     # The second 60 is legal: a leap second.
     if hour > 23 or minute > 59 or second > 60:
-        raise ValueError(f"'{text}' is no time of the day")
+        raise ValueError(f"'{text}' is not a time of day")
     fraction = float(f"0.{match['fraction'] or 0}")
     return timedelta(hours=hour, minutes=minute, seconds=second + fraction)
 
@@ -116,5 +116,5 @@ def _offset(match: re.Match[str]) -> timedelta:
     offset = timedelta(hours=int(match["off_hour"]), minutes=int(match["off_minute"]))
     offset = -offset if match["sign"] == "-" else offset
     if int(match["off_minute"]) > 59 or not _OFFSETS[0] <= offset <= _OFFSETS[1]:
-        raise ValueError(f"'{match[0]}' has no UTC offset of this world")
+        raise ValueError(f"'{match[0]}' has a UTC offset that does not exist")
     return offset

@@ -88,7 +88,7 @@ def _check_unit(raw: RawImage, kind: ImageKind) -> None:
     smallest, largest = _ANIMAL_EXTENT_MM
     if smallest <= float(extent.max()) < largest:
         raise InputError(
-            f"{raw.path} is {size} mm large: an animal's brain? Human heads are read only.",
+            f"{raw.path} is {size} mm large: an animal's brain? Only human heads are read.",
             "If it is a human head, its header is in cm: multiply its spacing and origin by 10 and write it "
             "again in mm.",
         )
@@ -144,7 +144,7 @@ def check_t1_values(values: np.ndarray, raw: RawImage) -> tuple[Finding, ...]:
     below = _share_below_background(values, contrast)
     if below > _BELOW_BACKGROUND:
         raise InputError(
-            f"{raw.path} has values on both sides of its background ({100 * below:.0f} % below it): a "
+            f"{raw.path} has values above and below its background ({100 * below:.0f} % below it): a "
             f"statistical map, or a T1 scaled to a mean of 0.",
             hint,
         )

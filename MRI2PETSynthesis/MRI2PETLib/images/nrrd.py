@@ -66,7 +66,7 @@ def header_fields(path: Path) -> tuple[dict[str, str], int]:
         name, colon, value = line.partition(":")
         key = name.strip().lower().replace("datafile", "data file")
         if not colon or key in fields:
-            raise ValueError(f"'{line[:40]}' in its header is no field, or is there twice")
+            raise ValueError(f"'{line[:40]}' in its header is not a field, or occurs twice")
         fields[key] = value.strip()
     return fields, offset
 

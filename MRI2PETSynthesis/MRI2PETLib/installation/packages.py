@@ -196,8 +196,8 @@ _FAILURES = (
     ),
     (
         ("ResolutionImpossible", "conflicting dependencies"),
-        "It does not go together with what is installed",
-        "The log names the package in the way; nothing was changed.",
+        "It conflicts with an installed package",
+        "The log names the conflicting package. Nothing was changed.",
     ),
     (
         ("No matching distribution", "not a supported wheel"),

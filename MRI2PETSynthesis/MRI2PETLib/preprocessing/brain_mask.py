@@ -147,7 +147,7 @@ def check_given_mask(mask: sitk.Image, t1: sitk.Image) -> tuple[sitk.Image, tupl
     low, high = fit_quality.VOLUME_REFUSE_ML
     if not low <= before_ml <= high:
         raise InputError(
-            f"The given mask holds {before_ml:.0f} mL, which is no brain ({low:.0f} to {high:.0f} mL).",
+            f"The given mask holds {before_ml:.0f} mL, which cannot be a brain ({low:.0f} to {high:.0f} mL).",
             "Give a mask of the whole brain, in mm.",
         )
     if same_grid(binary, t1):

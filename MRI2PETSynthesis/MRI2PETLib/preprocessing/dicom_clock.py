@@ -63,7 +63,7 @@ def injection(data: pydicom.Dataset) -> tuple[Moment, tuple[Finding, ...]]:
                 f"{names['DateTime']} has the UTC offset {whole[-5:]}, the other times have none: taken "
             )
             message += "as the same zone."
-            hint = f"Check it; {tag_name('TimezoneOffsetFromUTC')} would say it."
+            hint = f"Check it. {tag_name('TimezoneOffsetFromUTC')} would state the zone."
             return start, (Finding("warn", "zone-assumed", message, hint),)
         if abs(apart - _QUARTER_S * round(apart / _QUARTER_S)) <= _SAME_S:
             return Moment(local + timedelta(seconds=apart), dated=True), ()

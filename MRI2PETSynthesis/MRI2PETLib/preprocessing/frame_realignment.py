@@ -90,7 +90,7 @@ class RealignedMean:
         for motion in (m for m in self.motions if not m.used):
             message = f"Frame {motion.frame} did not fit the others ({motion.translation_mm:.0f} mm, "
             message += f"{motion.rotation_deg:.0f} degrees): it is averaged where it was."
-            items.append(Finding("warn", "frame-not-realigned", message, "Look at that frame."))
+            items.append(Finding("warn", "frame-not-realigned", message, "Check that frame."))
         return tuple(items)
 
 

@@ -69,7 +69,8 @@ def parse_window(text: str) -> tuple[float, float] | None:
         return float(match[1]), float(match[2])
     except (AssertionError, ValueError):
         raise InputError(
-            f"'{text}' is no window of frames.", "Write its minutes after the injection, for example 60-90."
+            f"'{text}' is not a window of frames.",
+            "Write its minutes after the injection, for example 60-90.",
         ) from None
 
 

@@ -105,7 +105,7 @@ def window_findings(times: FrameTimes, window: FrameWindow) -> tuple[Finding, ..
         message = f"The frames of {window} are averaged: " + (
             f"the window of {window.tracer} ({window.why})." if has_tracer else f"{window.why} is taken."
         )
-        hint = "Another one: --window START END, in min."
+        hint = "For another window: --window START END (min)."
         findings.append(Finding("ok" if has_tracer else "warn", "window-default", message, hint))
     inside = overlap_s(times, window)
     whole = np.array(times.duration_s)

@@ -246,7 +246,7 @@ def _plots(case: CaseImages, result: CaseResult, rows: Sequence[RegionRow]) -> l
     text = "Distribution of voxel values in the brain."
     medians = ", ".join(f"{name} {number_text(float(np.median(v)))}" for name, v in values.items())
     png = charts.distribution_png(values, unit=result.shown_unit, title=text)
-    caption = f"{text} A narrower synthetic outline is regression to the mean, and absence of noise."
+    caption = f"{text} The synthetic outline is narrower: regression to the mean, and no noise."
     return [*pictures, Picture(png, alt=f"{text} Medians: {medians}", caption=caption)]
 
 

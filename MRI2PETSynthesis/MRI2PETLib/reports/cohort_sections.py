@@ -242,7 +242,7 @@ def others_table(cohort: Cohort) -> ReportTable | None:
         [METRICS[o.metric].heading, spread(o.own_mean, o.own_sd), spread(o.other_mean, o.other_sd)]
         for o in cohort.others
     ]
-    caption = f"The network as in the published Table 5 ({cohort.unit}); no baseline, so no proof"
+    caption = f"The network as in the published Table 5 ({cohort.unit}); without baselines it proves nothing"
     return ReportTable(["metric", "own", "others"], rows, caption, lead=()) if rows else None
 
 

@@ -109,7 +109,7 @@ class SceneJob(Generic[Nodes]):
         result = self._results.get(step, {})
         files = result["cases"][0]["files"] if "cases" in result else result.get("files")
         if not files:
-            raise InputError(f"The {step} told no result.", "Run it again.")
+            raise InputError(f"The {step} returned no result.", "Run it again.")
         return dict(files)
 
     def _node(self, node_id: str, what: str) -> Any:
@@ -170,7 +170,7 @@ class SceneJob(Generic[Nodes]):
             job.cancel()
             job.wait()
         if self.is_active:
-            message = "The scene was closed: the run was ended."
+            message = "The scene was closed, so the run was stopped."
             self._finish(RunEnd("cancelled", error=Cancelled(message)), RunState(message=message))
 
     # -- steps -----------------------------------------------------------------------------------------------

@@ -123,5 +123,7 @@ def read_cases(table: Path, reporter: Reporter, defaults: SuvrPaths | None = Non
         )
         cases.append(SuvrCase(row.case, row.subject, paths, row.group))
     if not cases:
-        raise InputError(f"All cases of {table} are left out.", "Empty the column exclude of one.")
+        raise InputError(
+            f"All cases of {table} are left out.", "Clear the column exclude of at least one case."
+        )
     return cases

@@ -19,7 +19,7 @@ class SuvrSettings(Settings):
     )
     reference: str = option("reference region: names or patterns, such as '*cerebellum*'", metavar="REGIONS")
     composite: str | None = option(
-        "regions of the composite; left out: all but the reference", None, metavar="REGIONS"
+        "regions of the composite; without it: all but the reference", None, metavar="REGIONS"
     )
     labels: Path | None = option("table of labels of the atlas file", None, by_content=True)
     grey_matter: bool = option("cut the regions to the template's grey matter", False)
@@ -27,7 +27,7 @@ class SuvrSettings(Settings):
         "PET -> MR model, for SUVR without an MRI", None, metavar="ID|DIR", by_content=True
     )
     pet_template: Path | None = option(
-        "mean PET in MNI space; left out: a model of [11C]PBR28", None, metavar="FILE", by_content=True
+        "mean PET in MNI space; without it: a model of [11C]PBR28", None, metavar="FILE", by_content=True
     )
     register: str = options.register()
     device: str = options.device()

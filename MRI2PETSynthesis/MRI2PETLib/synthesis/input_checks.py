@@ -234,7 +234,7 @@ def _synthetic(t1: bool, pet: bool) -> list[Finding]:
     findings = []
     for is_so, what in ((t1, "T1"), (pet, "PET")):
         if is_so:
-            message = f"The {what} says of itself that a model made it: it is no measurement."
+            message = f"The {what} was made by a model, as its sidecar says: it is not a measurement."
             findings.append(Finding("refuse", "synthetic-input", message, f"Choose a measured {what}."))
     return findings
 
