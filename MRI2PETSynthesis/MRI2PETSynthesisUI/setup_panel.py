@@ -18,9 +18,7 @@ _SIZE_COLUMN = 4
 
 
 class SetupPanel:
-    """Shows a :class:`~MRI2PETLib.installation.setup.Setup`. Nothing is imported, installed or started
-    unasked.
-    """
+    """Shows a :class:`~MRI2PETLib.installation.setup.Setup`. It does nothing unasked."""
 
     def __init__(self, parentLayout, onChanged=lambda: None, more=()) -> None:
         """

@@ -1,4 +1,4 @@
-"""The report of a training: who was where, how it went, and what it gives on people it has not seen."""
+"""The report of a training: the folds, the curves, and the results on people it has not seen."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run folder tells while a run works and after it: for whoever watches, without any heavy package."""
+"""The state of a run, read from its folder during and after the run, without any heavy package."""
 
 from __future__ import annotations
 

@@ -69,8 +69,7 @@ class Gate:
 
 @dataclass(frozen=True)
 class Unseen:
-    """The out-of-sample model against donors that it never saw, from the template's T1 and from held-out
-    people's T1s.
+    """The out-of-sample model against donors that it never saw, from the T1 of the template and of people.
 
     :ivar stage: the last one of its training.
     """

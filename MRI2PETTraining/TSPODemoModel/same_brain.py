@@ -1,4 +1,4 @@
-"""Whether a model says the same of the same brain in another file: the program's whole path."""
+"""Whether a model predicts the same for the same brain in another file, through the whole program."""
 
 from __future__ import annotations
 

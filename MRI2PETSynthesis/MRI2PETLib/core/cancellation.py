@@ -1,4 +1,4 @@
-"""Cancelling this process: asked for by a signal, raised at once and again at every step until it is heeded.
+"""Cancelling this process: asked for by a signal, raised at once, and again at every step of the progress.
 
 An exception that a signal handler raises can be lost: Python drops it in a destructor or in a callback of a C
 library. So the wish is kept, and whoever reports progress asks for it.

@@ -1,4 +1,4 @@
-"""The same work on many cases, with one mercy: a case that fails does not stop the others."""
+"""The same work on many cases: a case that fails does not stop the others."""
 
 from __future__ import annotations
 

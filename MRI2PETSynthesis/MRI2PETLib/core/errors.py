@@ -34,9 +34,7 @@ class InputError(MRI2PETError):
 
 
 class QualityError(MRI2PETError):
-    """The input was read but its quality verdict is *refuse* (not a T1, no brain, too small a field of
-    view).
-    """
+    """The quality verdict of an input is *refuse*: not a T1, no brain, too small a field of view."""
 
     exit_code = 4
     code = "quality"

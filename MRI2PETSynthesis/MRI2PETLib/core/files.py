@@ -171,9 +171,7 @@ def _no_number(name: str) -> None:
 
 
 def plain(value: Any) -> Any:
-    """Turn numpy scalars, arrays, paths and tuples into what JSON can hold; NaN and infinity into
-    ``None``.
-    """
+    """Turn numpy values, paths and tuples into what JSON can hold; NaN and infinity become ``None``."""
     if isinstance(value, dict):
         return {plain(str(k)): plain(v) for k, v in value.items()}
     if isinstance(value, (list, tuple, set)):

@@ -1,4 +1,4 @@
-"""Requests and results that prove themselves.
+"""Requests and results: whether a result is still what a request asks for.
 
 A result is a set of files and their record, a JSON file that is written last::
 

@@ -28,8 +28,7 @@ POPULATION_FWHM_MM = 6.0
 
 @dataclass(frozen=True)
 class Predictor:
-    """One row of the tables. ``values`` is an array [k, j, i] on the case's grid, or ``None`` with the
-    ``reason``.
+    """One row of the tables. ``values``: array [k, j, i] on the case's grid, or ``None`` and a ``reason``.
 
     ``uses`` says what information it has, in a few words that can be printed.
     """

@@ -1,7 +1,7 @@
 """The metrics: how close a predicted PET is to the real one. To add one, write its function here.
 
 Every table takes its metrics from :data:`METRICS`: the JSON and CSV files, the reports, the tables and
-readouts in Slicer, the report of a training, the table in the documents. Nothing else has to be told.
+readouts in Slicer, the report of a training, the table in the documents. Nothing else has to change.
 
 A metric is a function of a :class:`~MRI2PETLib.evaluation.pair.Pair`: two vectors over M, the voxels inside
 the mask where both images are finite. One that is not defined is ``None`` with a reason, never NaN.
@@ -205,8 +205,7 @@ def normdiff_excluded_fraction(pair: Pair) -> Measure:
     paper=("PercDiff", -100.0),
 )
 def percent_difference(pair: Pair) -> Measure:
-    """Difference of the means, ``100 (mean(s) - mean(r)) / mean(r)`` in %; positive when the synthetic is
-    higher.
+    """Difference of the means in %, ``100 (mean(s) - mean(r)) / mean(r)``.
 
     The published "PercDiff" is the same as a fraction with the opposite sign. Not defined when mean(r) <= 0.
     """

@@ -13,8 +13,7 @@ from MRI2PETLib.preprocessing.smoothing import smooth_fwhm
 def smooth_in_mask(
     image: np.ndarray, mask: np.ndarray, spacing_mm: tuple[float, float, float], fwhm_mm: float = FWHM_MM
 ) -> np.ndarray:
-    """Gaussian smoothing inside the mask only, G(x m) / G(m), float32, 0 outside: nothing leaks over the
-    edge.
+    """Gaussian smoothing inside the mask only, G(x m) / G(m), float32, 0 outside.
 
     ``spacing_mm`` in array order (k, j, i). Non-finite voxels count as outside.
     """

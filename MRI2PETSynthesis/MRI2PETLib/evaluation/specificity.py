@@ -1,5 +1,4 @@
-"""Is a synthetic PET closer to the person's own real PET than to those of others? And more so than anatomy
-alone?
+"""Is a synthetic PET closer to the person's own real PET than to other people's, and more so than anatomy?
 
 Compared in MNI space (affine) at 6 mm, so that the shape of the head does not identify anybody. The published
 analysis (Ferrante et al. 2025, Table 5) compares own and other in the same way but has no baseline; a cubic

@@ -18,9 +18,7 @@ FWHM_PER_SIGMA = 2.0 * math.sqrt(2.0 * math.log(2.0))  # 2.3548
 
 @dataclass(frozen=True)
 class Grid:
-    """Where voxels are: size (i, j, k), spacing in mm, position of the first voxel's centre, axis directions
-    (LPS, orthonormal).
-    """
+    """Where voxels are: size (i, j, k), spacing (mm), first centre and axis directions (LPS, orthonormal)."""
 
     size: tuple[int, int, int]
     spacing_mm: tuple[float, float, float]
@@ -59,9 +57,7 @@ class Grid:
         return image
 
     def points(self, where: NDArray[np.bool_] | None = None) -> NDArray[np.float32]:
-        """World points (rows x, y, z in LPS mm) of the voxels in ``where`` [k, j, i], or of all, in array
-        order.
-        """
+        """World points (rows x, y, z in LPS mm) of the voxels in ``where`` [k, j, i], or of all."""
         indices = np.indices(self.shape).reshape(3, -1) if where is None else np.nonzero(where)
         steps = [np.float32(s) * n.astype(np.float32) for s, n in zip(self.spacing_mm, indices[::-1])]
         return self._origin + self._axes @ np.stack(steps)
@@ -121,9 +117,7 @@ def resample(
     interpolator: int = sitk.sitkLinear,
     outside: float = 0.0,
 ) -> sitk.Image:
-    """Resample ``image`` onto ``grid``; ``transform`` maps points of the grid's world to points of the
-    image's.
-    """
+    """Resample ``image`` onto ``grid``; ``transform`` maps points of the grid to points of the image."""
     return sitk.Resample(
         image,
         grid.size,

@@ -1,5 +1,6 @@
-"""Read gzip and zlib files to their end, where the checksum is: readers that stop at the last
-voxel miss damage.
+"""Read gzip and zlib files to their end, where the checksum is.
+
+Readers that stop at the last voxel miss damage.
 
 Each call of zlib works outside Python's lock on megabytes; Python's ``gzip`` makes thousands of calls.
 """

@@ -137,8 +137,7 @@ class NiftiForms:
 def read_forms(
     header: Any, size: tuple[int, int, int], name: str
 ) -> tuple[NiftiForms, tuple[Finding, ...], str]:
-    """The orientations of a NIfTI header, what was odd about them, and which one is used: ``sform``,
-    ``qform`` or ``none``.
+    """The orientations of a NIfTI header, findings, and the one used: ``sform``, ``qform`` or ``none``.
 
     :param header: ``nibabel.Nifti1Header`` or ``Nifti2Header``.
     :raises InputError: if orientations are stated, but none of them can be used.

@@ -90,9 +90,7 @@ class Bundle:
 
     @property
     def tracer(self) -> str:
-        """Tracer of the target as in BIDS ``trc-``, for example ``PBR28``; empty when the target is not a
-        PET.
-        """
+        """Tracer of the target as in BIDS ``trc-``, for example ``PBR28``; empty for other targets."""
         return str(self.metadata["target"].get("tracer", ""))
 
     def card(self) -> str:

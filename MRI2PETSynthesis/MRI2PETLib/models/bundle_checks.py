@@ -105,9 +105,7 @@ def ensemble_sha256(members: Sequence[Mapping[str, str]]) -> str:
 
 
 def _check_members(metadata: Mapping[str, Any], path: Path) -> None:
-    """The members of an ensemble, if it is one: safe names, each once, and the checksum that follows from
-    theirs.
-    """
+    """The members of an ensemble: safe names, each once, and the checksum that follows from theirs."""
     if "members" not in metadata:
         return
     members = metadata["members"]

@@ -115,9 +115,7 @@ class ModelSpace:
 
     @property
     def output_unit(self) -> str:
-        """Unit of a decoded prediction: ``SUVR`` (reference region: the brain mask) or ``normalised`` (0 to
-        1).
-        """
+        """Unit of a decoded prediction: ``SUVR`` (reference region: the brain mask) or ``normalised``."""
         return "SUVR" if self.target == "suvr-half" else "normalised"
 
 
@@ -178,9 +176,7 @@ def model_grid(mask: sitk.Image, axes: Axes, space: ModelSpace) -> tuple[Grid, t
 
 
 def _volume_grid(image: sitk.Image, space: ModelSpace) -> Grid:
-    """The published crop: voxel ``size // 2 - n // 2`` of the volume (axes turned to R, A, S) is the first
-    one.
-    """
+    """The published crop: it begins at ``size // 2 - n // 2`` of the volume (axes turned to R, A, S)."""
     turned = sitk.DICOMOrient(image, "RAS")
     direction = np.array(turned.GetDirection()).reshape(3, 3)
     middle = turned.TransformIndexToPhysicalPoint([n // 2 for n in turned.GetSize()])
@@ -321,9 +317,7 @@ def decode(prediction: np.ndarray, encoded: Encoded, native: sitk.Image) -> sitk
 
 
 def not_predicted(encoded: Encoded, native_mask: sitk.Image) -> sitk.Image:
-    """Where the brain mask lies outside the model's field of view: uint8 on the mask's grid, 1 = not
-    predicted.
-    """
+    """Where the brain mask lies outside the model's field of view: uint8, 1: not predicted."""
     inside = sitk.Cast(native_mask != 0, sitk.sitkUInt8)
     if _holds(encoded.grid, crop_to(inside, inside, 0.0)):
         return inside != inside

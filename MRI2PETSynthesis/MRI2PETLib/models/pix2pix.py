@@ -269,8 +269,7 @@ def objective(settings: dict[str, Any]) -> Translation:
 def predict(
     network: nn.Module, source: Tensor, *, samples: int, steps: int, seed: int, progress: ProgressCallback
 ) -> tuple[Tensor, None]:
-    """Translate once: the network is deterministic, so there is no SD and ``samples``, ``steps`` and ``seed``
-    say nothing.
+    """Translate once: the network is deterministic, so there is no SD, and the other options have no effect.
 
     A 2-D network works on a few slices at a time; ``progress`` is called after each of them.
     """

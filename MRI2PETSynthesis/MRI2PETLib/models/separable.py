@@ -19,9 +19,7 @@ _AT_ONCE = 96 * 96  # voxels whose products stay in the processor's cache
 
 
 class DepthwiseSeparableConv3d(nn.Module):
-    """A 3 x 3 x 3 convolution for each channel, then a 1 x 1 x 1 convolution across them; nothing in
-    between.
-    """
+    """A 3 x 3 x 3 convolution for each channel, then a 1 x 1 x 1 one across them."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()

@@ -314,9 +314,7 @@ def loss(
 def predict(
     network: nn.Module, source: Tensor, *, samples: int, steps: int, seed: int, progress: ProgressCallback
 ) -> tuple[Tensor, None]:
-    """Run the network once: it is deterministic, so there is no SD and ``samples``, ``steps``, ``seed`` say
-    nothing.
-    """
+    """Run the network once: it is deterministic, so there is no SD, and the other options have no effect."""
     with torch.inference_mode():
         prediction = network(source).float()
     progress(1, 1, "network")

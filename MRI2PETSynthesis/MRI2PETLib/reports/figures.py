@@ -60,8 +60,7 @@ def comparison_figure(
     real_name: str = "Real PET",
     point_mm: tuple[float, float, float] | None = None,
 ) -> Path:
-    """Write a PNG: T1, synthetic PET over the T1 and, with a real PET, that one and NormDiff, in three
-    planes.
+    """Write a PNG: T1, synthetic PET over the T1 and, with a real PET, the real PET and NormDiff.
 
     All images on the grid of the T1 (any orientation, oblique included: planes are cut in world coordinates).
     Synthetic and real share one colour scale, printed with ``unit``; they must be in that one unit. NormDiff

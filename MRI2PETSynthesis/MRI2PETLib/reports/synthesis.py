@@ -1,6 +1,4 @@
-"""What is added to the files of a synthesis: its picture, and the comparison with a real PET of the same
-person.
-"""
+"""What is added to the files of a synthesis: its picture, and the comparison with the real PET."""
 
 from __future__ import annotations
 
@@ -109,8 +107,7 @@ class CaseReport:
 def compare_predictors(
     bundle: Bundle, t1: sitk.Image, result: SynthesisResult, real: sitk.Image, region: sitk.Image
 ) -> dict[str, Any]:
-    """``Metrics`` of the synthetic PET against the real one, and ``Baselines``: what others reach on the
-    same case.
+    """``Metrics`` of the synthetic PET against the real one, and ``Baselines``: what others reach.
 
     See :func:`MRI2PETLib.evaluation.baselines.predictors` for what each baseline knows.
     """

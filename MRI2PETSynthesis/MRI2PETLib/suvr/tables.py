@@ -15,9 +15,7 @@ _AGREEMENT = ("difference from real MR", "regions", "MAE", "bias", "lower limit"
 
 
 def suvr_columns(rows: Sequence[SuvrRow]) -> dict[str, list[Any]]:
-    """One row a region, composite and reference first; one column a method, then the differences from the
-    real MR.
-    """
+    """One row a region, composite and reference first; methods, then differences from the real MR."""
     methods = [m for m in METHODS if any(row.method == m for row in rows)]
     by_place = {(row.method, (row.role, row.region)): row for row in rows}
     keys = list(dict.fromkeys((row.role, row.region) for row in rows))

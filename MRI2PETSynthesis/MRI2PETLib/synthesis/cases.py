@@ -1,6 +1,4 @@
-"""Which T1s a command line names: files, DICOM folders, BIDS roots, folders of subjects; and what to call
-them.
-"""
+"""The T1s that a command line names (files, DICOM folders, BIDS roots, folders), and what to call them."""
 
 from __future__ import annotations
 

@@ -170,8 +170,7 @@ def _label_image(labels: np.ndarray) -> sitk.Image:
 def pull_labels(
     parcellation: Parcellation, reference: sitk.Image, template_to_native: sitk.Transform | None
 ) -> np.ndarray:
-    """Labels on the grid of ``reference`` (the T1), array [k, j, i], by nearest neighbour: no label is
-    invented.
+    """Labels on the grid of ``reference`` (the T1), array [k, j, i], by nearest neighbour.
 
     ``template_to_native`` maps MNI points to points of the T1; not needed for native parcellations.
 

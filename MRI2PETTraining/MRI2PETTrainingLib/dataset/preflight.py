@@ -1,4 +1,4 @@
-"""From a dataset to cases in model space, with everything that is wrong with it said before any training."""
+"""From a dataset to cases in model space; all its faults are reported before any training."""
 
 from __future__ import annotations
 
