@@ -19,7 +19,7 @@ from MRI2PETLib.images.grid import Grid, resample
 from MRI2PETLib.images.io import same_grid
 from MRI2PETLib.preprocessing import brain_extractors, fit_quality
 from MRI2PETLib.preprocessing.brain_mask import BrainExtraction, extract_brain
-from MRI2PETLib.preprocessing.mask_refinement import refine_mask
+from MRI2PETLib.preprocessing.brain_mask_refinement import refine_mask
 from MRI2PETLib.preprocessing.stripped_brain import stripped_mask
 from MRI2PETLib.simulation import SimulatedSubject, simulate_subject
 from MRI2PETLib.templates.icbm152 import load_template

@@ -1,7 +1,7 @@
-"""Cancelling this process: asked for by a signal, raised at once, and again at every step of the progress.
+"""Cancelling this process: requested by a signal, raised at once, and again at every step of the progress.
 
 An exception that a signal handler raises can be lost: Python drops it in a destructor or in a callback of a C
-library. So the wish is kept, and whoever reports progress asks for it.
+library. So the request is kept, and every report of progress checks for it.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ def check() -> None:
     :raises Cancelled: if that was asked for.
     """
     if _requested:
-        raise wish()
+        raise cancel_error()
 
 
-def wish() -> Cancelled:
+def cancel_error() -> Cancelled:
     """The error that a user sees."""
     return Cancelled("Cancelled.", "Finished results are kept; run the same command again to go on.")
 

@@ -15,7 +15,7 @@ from MRI2PETLib.images.grid import Grid, antialias, resample
 from MRI2PETLib.preprocessing import fit_quality
 from MRI2PETLib.preprocessing.bias_field import log_bias_field, remove_bias, shrink_to
 from MRI2PETLib.preprocessing.brain_extractors import run_backend
-from MRI2PETLib.preprocessing.mask_refinement import refine_mask
+from MRI2PETLib.preprocessing.brain_mask_refinement import refine_mask
 from MRI2PETLib.preprocessing.morphology import dilate
 from MRI2PETLib.preprocessing.stripped_brain import stripped_mask
 from MRI2PETLib.preprocessing.template_registration import TemplateFit, register_to_template
