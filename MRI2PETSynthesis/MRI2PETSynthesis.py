@@ -218,9 +218,9 @@ class MRI2PETSynthesisWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self._shownResult = result
             self.display.showResult(*result)
             self.readouts.showResult(result[0])
-        chosen = [n.GetID() if n is not None else None for n in (node.t1, node.pet)]
-        if not self._state.is_busy and self._checked != (*chosen, node.petUnit):
-            self._checked = (*chosen, node.petUnit)
+        inputIds = [n.GetID() if n is not None else None for n in (node.t1, node.pet)]
+        if not self._state.is_busy and self._checked != (*inputIds, node.petUnit):
+            self._checked = (*inputIds, node.petUnit)
             self.inputs.showChecks(self.logic.quickChecks(node))
         self.updateGUI()
 

@@ -80,7 +80,7 @@ class MRI2PETTrainingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.logic = None
         self._parameterNode = None
         self._guiTag = None
-        self._chosen = None
+        self._settings = None
         self._layoutBefore = None
 
     def setup(self) -> None:
@@ -156,7 +156,7 @@ class MRI2PETTrainingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
                 self._parameterNode.parameterNode, vtk.vtkCommand.ModifiedEvent, self.onParametersModified
             )
         self._parameterNode = node
-        self._chosen = None
+        self._settings = None
         if node is not None:
             self._guiTag = node.connectGui(self.ui)
             self.addObserver(node.parameterNode, vtk.vtkCommand.ModifiedEvent, self.onParametersModified)
@@ -177,7 +177,7 @@ class MRI2PETTrainingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.session.keep_running = node.keepRunning
         self.dataset.setPreset(node.preset)
         self.dataset.setInit(node.init)
-        if self._chosen != (node.dataset, node.run, node.subjectPattern):
+        if self._settings != (node.dataset, node.run, node.subjectPattern):
             self._typing.start()
         self.updateGUI()
 
@@ -186,17 +186,17 @@ class MRI2PETTrainingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         node = self._parameterNode
         if node is None or self.session.is_active:
             return
-        before = self._chosen
+        before = self._settings
         if node.dataset and (not node.run or (before and node.run == default_run(before[0]))):
             node.run = default_run(node.dataset)
-        self._chosen = (node.dataset, node.run, node.subjectPattern)
+        self._settings = (node.dataset, node.run, node.subjectPattern)
         self._typing.stop()
         self.ui.logText.clear()
         request = self.logic.request(node)
         choice = self.session.choose(request)
         if choice != request:
             self.logic.showRequest(node, choice)
-            self._chosen = (node.dataset, node.run, node.subjectPattern)
+            self._settings = (node.dataset, node.run, node.subjectPattern)
             self._typing.stop()
         if self.session.is_active:  # found at work
             node.keepRunning = True
@@ -216,7 +216,7 @@ class MRI2PETTrainingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._start("check")
 
     def _start(self, task: str) -> None:
-        if self._chosen is None or self._typing.active or self.session.problem:
+        if self._settings is None or self._typing.active or self.session.problem:
             self.look()
         if self.session.problem:
             slicer.util.errorDisplay(self.session.problem)

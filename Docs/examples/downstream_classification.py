@@ -40,8 +40,8 @@ class Scans:
 
     def of(self, people: set[str], positive: bool = True) -> Scans:
         """The scans of these people, or of all others."""
-        chosen = np.array([(s in people) == positive for s in self.subject])
-        return Scans(self.values[chosen], self.subject[chosen], self.group[chosen])
+        is_in = np.array([(s in people) == positive for s in self.subject])
+        return Scans(self.values[is_in], self.subject[is_in], self.group[is_in])
 
 
 def joined(first: Scans, second: Scans) -> Scans:

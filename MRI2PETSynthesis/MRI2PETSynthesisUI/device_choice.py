@@ -27,24 +27,24 @@ class DeviceChoice:
         if devices and devices != self._devices:
             self._devices = dict(devices)
             qt.QSettings().setValue(_SETTING, json.dumps(self._devices))
-            self._fill(self._chosen())
+            self._fill(self._device())
 
     def setDevice(self, device: str) -> None:
         """Choose a device by name."""
-        if device != self._chosen():
+        if device != self._device():
             self._fill(device)
 
-    def _chosen(self) -> str:
+    def _device(self) -> str:
         return str(self._combo.itemData(self._combo.currentIndex))
 
-    def _fill(self, chosen: str) -> None:
+    def _fill(self, current: str) -> None:
         labels = {"auto": _("auto: the fastest"), "cpu": "CPU", **self._devices}
-        labels.setdefault(chosen, _("{device} (not found here)").format(device=chosen))
+        labels.setdefault(current, _("{device} (not found here)").format(device=current))
         self._combo.clear()
         for device, about in labels.items():
             label = about if device in ("auto", "cpu") or device in about else f"{device}: {about}"
             self._combo.addItem(label, device)
-        self._combo.setCurrentIndex(list(labels).index(chosen))
+        self._combo.setCurrentIndex(list(labels).index(current))
 
     def _onActivated(self, _index) -> None:
-        self._onChanged(self._chosen())
+        self._onChanged(self._device())

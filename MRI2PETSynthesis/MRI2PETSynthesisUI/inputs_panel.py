@@ -27,15 +27,15 @@ class InputsPanel:
     def refreshModels(self) -> None:
         """List the models again; the chosen one stays."""
         combo = self._ui.modelComboBox
-        chosen = self.model()
+        current = self.model()
         combo.blockSignals(True)
         combo.clear()
         for bundle in list_bundles()[0]:
             if bundle.space.target_modality == "PET":
                 combo.addItem(bundle.metadata.get("name", bundle.id), bundle.id)
         combo.blockSignals(False)
-        if chosen:
-            self.setModel(chosen)
+        if current:
+            self.setModel(current)
 
     def model(self) -> str:
         """Id or folder of the chosen model."""

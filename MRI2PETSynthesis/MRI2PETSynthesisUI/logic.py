@@ -271,5 +271,5 @@ def _unit(node):
     return None if node.petUnit == _AS_STATED else node.petUnit
 
 
-def _nodeId(chosen):
-    return chosen.GetID() if chosen is not None else None
+def _nodeId(node):
+    return node.GetID() if node is not None else None

@@ -146,18 +146,18 @@ class SuvrPanel:
 
     # -- what is shown -------------------------------------------------------------------------------------
 
-    def _fillModels(self, chosen: str) -> None:
+    def _fillModels(self, current: str) -> None:
         """List the models from PET to MR; one that is not among them is added."""
         models = {"": _("none: without a synthetic MR")}
         for bundle in list_bundles()[0]:
             if bundle.space.source_modality == "PET":
                 models[bundle.id] = bundle.metadata["name"]
-        models.setdefault(chosen, chosen)
+        models.setdefault(current, current)
         combo = self._ui.suvrModelComboBox
         combo.clear()
         for model, name in models.items():
             combo.addItem(name, model)
-        combo.setCurrentIndex(list(models).index(chosen))
+        combo.setCurrentIndex(list(models).index(current))
 
     def _nodes(self):
         return suvr_nodes(slicer.mrmlScene, self._result)

@@ -83,8 +83,8 @@ def prepare_run(plan: Plan, reporter: Reporter) -> tuple[Manifest, dict[str, Pre
         )
     if source != path:  # a file that is there stays as it is, edited or not
         write_folds(path, folds)
-    chosen = [fold for fold in folds.folds if not plan.only or fold.number in plan.only]
-    check_unseen(plan.initial, chosen, prepared, reporter)
+    to_train = [fold for fold in folds.folds if not plan.only or fold.number in plan.only]
+    check_unseen(plan.initial, to_train, prepared, reporter)
     listed = [{"case": asdict(e.case), "folder": str(e.folder.resolve())} for e in prepared.values()]
     write_json(plan.run / READY_FILE, {"settings": settings_of(plan), "cases": listed})
     return manifest, prepared, folds

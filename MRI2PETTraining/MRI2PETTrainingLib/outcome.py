@@ -49,7 +49,7 @@ def save_fold_bundle(
     :param train: the cases it was trained on (validation included), for the baselines and the words.
     :param details: of the training, for the metadata.
     """
-    chosen = next(row for row in fitted.history if row["epoch"] == fitted.epoch)
+    best = next(row for row in fitted.history if row["epoch"] == fitted.epoch)
     metadata = {
         **_common(preset, train),
         "id": model_id,
@@ -60,7 +60,7 @@ def save_fold_bundle(
             **details,
             "epoch": fitted.epoch,
             IMAGES: images_of(train),
-            "validation": {"nmse": chosen["val_nmse"], "r": chosen["val_r"]},
+            "validation": {"nmse": best["val_nmse"], "r": best["val_r"]},
             "cost": fitted.cost,
         },
         "baselines": {"cubic_of_t1": {"coefficients": fit_cubic(train)}},

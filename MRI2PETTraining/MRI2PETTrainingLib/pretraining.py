@@ -94,13 +94,13 @@ def write_pairs(
     rows = []
     for number, case in enumerate(mris):
         progress(number, len(mris), f"pseudo-PET of {case.name}")
-        chosen = pets[styles[case.name]]
+        pet = pets[styles[case.name]]
         own = folder / case.name
-        request = {"style": _name(style), "pet": chosen.folder.name, "space": space.to_dict()}
+        request = {"style": _name(style), "pet": pet.folder.name, "space": space.to_dict()}
         if not _is_there(own, request):
-            _write_pair(case, chosen, space, own, style, request)
+            _write_pair(case, pet, space, own, style, request)
         files = f"{case.name}/{STYLED_PET}", f"{case.name}/{STYLED_MASK}"
-        rows.append((case.name, people[case.name], chosen.case.subject, case.t1.resolve(), *files))
+        rows.append((case.name, people[case.name], pet.case.subject, case.t1.resolve(), *files))
     progress(1, 1, "pseudo-PETs")
     write_folds(folder / FOLDS, follow(folds, styles))
     return write_table(folder / STYLED_MANIFEST, ("case", "subject", "donor", "t1", "pet", "mask"), rows)
@@ -124,8 +124,8 @@ def assign_styles(
     shuffled = [list(rng.permutation(sorted(fold.test))) for fold in folds.folds]
     in_turn = [str(name) for row in zip_longest(*shuffled) for name in row if name is not None]
     others = sorted(set(people.values()) - set(choices_before))
-    chosen = choices_before | {subject: in_turn[n % len(in_turn)] for n, subject in enumerate(others)}
-    return {case.name: chosen[people[case.name]] for case in mris}
+    styles = choices_before | {subject: in_turn[n % len(in_turn)] for n, subject in enumerate(others)}
+    return {case.name: styles[people[case.name]] for case in mris}
 
 
 def follow(folds: Folds, styles: Mapping[str, str]) -> Folds:

@@ -133,9 +133,9 @@ def _folds(manifest: Manifest, results: Sequence[FoldResult]) -> ReportTable:
             counts = ", ".join(f"{n} {group}" for group, n in sorted(groups.items()) if group)
             people = len({by_name[n].subject for n in names})
             cells.append(people_and_scans(people, len(names)) + (f" ({counts})" if counts else ""))
-        chosen = next(row for row in result.history if row["epoch"] == result.epoch)
+        best = next(row for row in result.history if row["epoch"] == result.epoch)
         epoch = f"{result.epoch + 1} of {result.cost['epochs']}"
-        rows.append([*cells, epoch, chosen["val_nmse"], chosen["val_r"]])
+        rows.append([*cells, epoch, best["val_nmse"], best["val_r"]])
     header = ["", "training", "validation", "test", "epoch kept", "validation 1 - R²", "validation r"]
     return ReportTable(
         header,

@@ -118,8 +118,8 @@ class VGGStyle:
         return {at: torch.stack([_gram(f[at]) * n / total for n, f in parts]).sum(dim=0) for at in first}
 
     def _slices(self, volume: np.ndarray, mask: np.ndarray) -> Tensor:
-        chosen = volume[(mask > 0).any(axis=(1, 2))]
-        return torch.from_numpy(np.asarray(chosen, np.float32))[:, None].to(self._device)
+        slices = volume[(mask > 0).any(axis=(1, 2))]
+        return torch.from_numpy(np.asarray(slices, np.float32))[:, None].to(self._device)
 
 
 def _gram(features: Tensor) -> Tensor:

@@ -36,12 +36,12 @@ class DatasetPanel:
     def refreshModels(self) -> None:
         """List the models that a training may start from."""
         combo = self._ui.initComboBox
-        chosen = self._chosen(combo)
+        current = self._current(combo)
         combo.clear()
         combo.addItem(_("random weights"), "")
         for bundle in list_bundles()[0]:
             combo.addItem(bundle.id, bundle.id)
-        self._choose(combo, chosen)
+        self._choose(combo, current)
 
     def setPreset(self, preset: str) -> None:
         """Choose a preset by name or path; one that is not listed is added to the list."""
@@ -66,7 +66,7 @@ class DatasetPanel:
             button.enabled = table is not None
 
     @staticmethod
-    def _chosen(combo) -> str:
+    def _current(combo) -> str:
         return str(combo.itemData(combo.currentIndex) or "")
 
     @staticmethod
@@ -92,10 +92,10 @@ class DatasetPanel:
             self._ui.datasetEdit.text = path
 
     def _onPresetChosen(self, _index) -> None:
-        self._onPreset(self._chosen(self._ui.presetComboBox))
+        self._onPreset(self._current(self._ui.presetComboBox))
 
     def _onInitChosen(self, _index) -> None:
-        self._onInit(self._chosen(self._ui.initComboBox))
+        self._onInit(self._current(self._ui.initComboBox))
 
     def _onEdited(self) -> None:
         """The edited table becomes the dataset."""

@@ -170,9 +170,9 @@ def _log_ratio(values: np.ndarray, reference: np.ndarray) -> np.ndarray:
 def _thalamus() -> np.ndarray:
     from MRI2PETLib.templates.uptake import region_weights, uptake_regions
 
-    chosen = [region.name.endswith(" thalamus") for region in uptake_regions("PBR28")]
+    is_thalamus = [region.name.endswith(" thalamus") for region in uptake_regions("PBR28")]
     weights = region_weights(Grid.of(load_template().mask), "PBR28")
-    return np.asarray(np.clip(1.6 * weights[chosen].max(0), 0, 1), np.float32)
+    return np.asarray(np.clip(1.6 * weights[is_thalamus].max(0), 0, 1), np.float32)
 
 
 def _blur(values: np.ndarray, fwhm_mm: float) -> np.ndarray:
@@ -221,11 +221,11 @@ def training_donors(donors: Sequence[Donor], seed: int) -> list[Donor]:
 
     :raises InputError: if fewer than two of each would be left.
     """
-    chosen: list[Donor] = []
+    donors_in: list[Donor] = []
     for is_control in (True, False):
         group = [donor for donor in donors if donor.is_control == is_control]
         if len(group) < 4:
             raise InputError(f"{len(group)} donors of a group are too few to hold two out.", "Give all maps.")
         out = np.random.default_rng(seed).permutation(len(group))[:2]
-        chosen += [donor for n, donor in enumerate(group) if n not in out]
-    return chosen
+        donors_in += [donor for n, donor in enumerate(group) if n not in out]
+    return donors_in

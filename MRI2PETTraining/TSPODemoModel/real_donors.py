@@ -155,8 +155,8 @@ def region_ratios(values: np.ndarray) -> dict[str, float]:
     labels = sitk.GetArrayViewFromImage(parcellation.labels)
 
     def mean(region: str) -> float:
-        chosen = [label for label, name in parcellation.names.items() if name.endswith(region)]
-        return float(values[np.isin(labels, chosen) & template_brain()].mean())
+        own_labels = [label for label, name in parcellation.names.items() if name.endswith(region)]
+        return float(values[np.isin(labels, own_labels) & template_brain()].mean())
 
     cortex = mean(_CORTEX)
     return {name: mean(region) / cortex for name, region in DONOR_REGIONS.items()}

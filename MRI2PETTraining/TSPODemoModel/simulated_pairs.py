@@ -144,20 +144,20 @@ def _template_position(points: Tensor, image: sitk.Image) -> Tensor:
 
 def make_pairs(
     people: People,
-    chosen: Sequence[int],
+    indices: Sequence[int],
     seed: int,
     variation: Variation | None = None,
     *,
     target: str = "suvr-half",
 ) -> PairBatch:
-    """Pairs of the people with the indices ``chosen``. The same arguments give the same pairs on a device.
+    """Pairs of the people with these ``indices``. The same arguments give the same pairs on a device.
 
     :param target: ``suvr-half`` or ``minmax``, see :class:`MRI2PETLib.models.model_space.ModelSpace`.
     """
     variation = variation or Variation()
-    device, size, batch = people.sharp.device, people.size, len(chosen)
+    device, size, batch = people.sharp.device, people.size, len(indices)
     draw = _Draw(seed, batch, device)
-    index = torch.as_tensor(list(chosen), device=device)
+    index = torch.as_tensor(list(indices), device=device)
     logs = _log_variation(draw, people.smooth[index].float(), variation)
     where = _positions(draw, size, variation)
     options = {"mode": "bilinear", "padding_mode": "zeros", "align_corners": False}

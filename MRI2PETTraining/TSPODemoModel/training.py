@@ -273,9 +273,9 @@ def _train_stage(
 
 
 def _result(fitted: Fitted) -> dict[str, Any]:
-    chosen = next(row for row in fitted.history if row["epoch"] == fitted.epoch)
+    best = next(row for row in fitted.history if row["epoch"] == fitted.epoch)
     return {
-        "error": chosen["val_nmse"],
+        "error": best["val_nmse"],
         "epoch": fitted.epoch,
         "history": fitted.history,
         "cost": fitted.cost,

@@ -72,8 +72,8 @@ class WorkFolder:
 
     def images(self) -> list[str]:
         """Checksums of the T1s that chose the weights or the epoch, as a bundle's metadata keeps them."""
-        chosen = [*self.split.train, *self.split.validation]
-        t1s = (read_image(self.t1s[subject], kind="t1").image for subject in chosen)
+        subjects = [*self.split.train, *self.split.validation]
+        t1s = (read_image(self.t1s[subject], kind="t1").image for subject in subjects)
         return sorted(sha256_of_voxels(sitk.GetArrayViewFromImage(t1)) for t1 in t1s)
 
     def seen_donors(self) -> list[Donor]:

@@ -69,8 +69,8 @@ def test_people_come_from_a_column_or_from_the_names(tmp_path: Path) -> None:
     assert [row.subject for row in table.rows] == ["sub-01", "sub-01"] and table.names_people
     by_name = read(tmp_path, "case,pet\nHC01_ses-1,p\nHC01_ses-2,q\n")
     assert [row.subject for row in by_name.rows] == ["HC01", "HC01"] and not by_name.names_people
-    chosen = read(tmp_path, "case,pet\nHC01_x,p\nHC01_y,q\n", subject_pattern=r"(?P<subject>\w+)_.")
-    assert {row.subject for row in chosen.rows} == {"HC01"}
+    by_pattern = read(tmp_path, "case,pet\nHC01_x,p\nHC01_y,q\n", subject_pattern=r"(?P<subject>\w+)_.")
+    assert {row.subject for row in by_pattern.rows} == {"HC01"}
     spelled = read(tmp_path, "case,subject,pet\na,HC 01,p\nb,hc1,q\nc,10,r\nd,1.0,s\n")
     first, second, *others = (row.subject for row in spelled.rows)
     assert first == second and others == ["10", "1.0"]

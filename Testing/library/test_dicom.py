@@ -119,8 +119,8 @@ def test_ambiguous_choice_lists_the_candidates(tmp_path: Path) -> None:
         read_image(tmp_path, kind="t1")
     assert first in caught.value.hint and second in caught.value.hint
     assert "32 x 30 x 24 at 6.00 x 6.00 x 6.00 mm" in caught.value.hint
-    chosen = read_image(tmp_path, kind="t1", series_uid=second)
-    np.testing.assert_array_equal(sitk.GetArrayFromImage(chosen.image), dcm.volume(2))
+    image = read_image(tmp_path, kind="t1", series_uid=second)
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(image.image), dcm.volume(2))
     with pytest.raises(InputError, match=r"no series 1\.2\.3"):
         read_image(tmp_path, kind="t1", series_uid="1.2.3")
 
@@ -277,8 +277,8 @@ def test_echoes_of_one_series_are_told_apart(tmp_path: Path) -> None:
     for n, echo in enumerate(("1.64", "3.5", "5.36", "7.22"), start=1):
         (line,) = [text for text in lines if f"TE {echo} ms" in text]
         key = f"{uid}#{line.split('#')[1].split()[0].rstrip('.')}"
-        chosen = read_image(tmp_path, kind="t1", series_uid=key)
-        np.testing.assert_array_equal(sitk.GetArrayFromImage(chosen.image), dcm.volume(n - 1))
+        image = read_image(tmp_path, kind="t1", series_uid=key)
+        np.testing.assert_array_equal(sitk.GetArrayFromImage(image.image), dcm.volume(n - 1))
     with pytest.raises(InputError, match="4 series that could be"):
         read_image(tmp_path, kind="t1", series_uid=uid)
 
@@ -293,8 +293,8 @@ def test_acquisitions_of_one_series_are_told_apart(tmp_path: Path) -> None:
         read_image(tmp_path, kind="t1")
     assert "acquisition 1, acquired 10:15:00" in caught.value.hint
     assert "acquisition 2, acquired 10:22:00" in caught.value.hint
-    chosen = read_image(tmp_path, kind="t1", series_uid=f"{uid}#2")
-    np.testing.assert_array_equal(sitk.GetArrayFromImage(chosen.image), dcm.volume(2))
+    image = read_image(tmp_path, kind="t1", series_uid=f"{uid}#2")
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(image.image), dcm.volume(2))
 
 
 def test_series_that_share_a_uid_by_mistake_are_told_apart(tmp_path: Path) -> None:

@@ -109,10 +109,10 @@ def test_a_batch_gives_what_single_runs_give(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("slow", "chosen"), [(torch.float32, "bf16"), (torch.bfloat16, "fp32"), (None, "fp32")]
+    ("slow", "precision"), [(torch.float32, "bf16"), (torch.bfloat16, "fp32"), (None, "fp32")]
 )
 def test_auto_takes_bf16_only_where_it_is_clearly_faster(
-    slow: torch.dtype | None, chosen: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    slow: torch.dtype | None, precision: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def predict(network: torch.nn.Module, source: torch.Tensor, **_: object) -> tuple:
         time.sleep(0.2 if source.dtype == slow else 0.05)
@@ -120,5 +120,5 @@ def test_auto_takes_bf16_only_where_it_is_clearly_faster(
 
     monkeypatch.setattr(unet, "predict", predict)
     model = load_model(tiny_bundle(tmp_path), device="cpu", precision="auto")
-    assert model.precision == chosen
+    assert model.precision == precision
     assert {p.dtype for p in model.networks[0].parameters()} == {torch.float32}, "the trial left them alone"

@@ -130,8 +130,8 @@ def test_each_loss_trains_what_it_says_and_nothing_else(adversarial: str, dims: 
 def test_a_step_looks_at_some_slices_with_brain() -> None:
     mask = torch.zeros(1, 1, 20, 4, 4)
     mask[:, :, 5:15] = 1
-    chosen = pix2pix._some_slices(mask, 4).tolist()
-    assert len(set(chosen)) == 4 and set(chosen) <= set(range(5, 15))
+    slices = pix2pix._some_slices(mask, 4).tolist()
+    assert len(set(slices)) == 4 and set(slices) <= set(range(5, 15))
     assert sorted(pix2pix._some_slices(mask, 99).tolist()) == list(range(5, 15))
 
 

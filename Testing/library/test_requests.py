@@ -117,8 +117,8 @@ def without_pet(root: Path) -> list[str]:
 
 
 def run(root: Path, inputs: object = None, output: str = "out") -> int:
-    chosen = inputs if isinstance(inputs, list) else arguments(root)
-    return main(["synthesize", *chosen, "-o", str(root / output), "--progress=none"])
+    options = inputs if isinstance(inputs, list) else arguments(root)
+    return main(["synthesize", *options, "-o", str(root / output), "--progress=none"])
 
 
 def contents(folder: Path) -> dict[str, Any]:

@@ -87,9 +87,9 @@ def by_region(rows: list[SuvrRow]) -> dict[str, float | None]:
     return {row.region: row.suvr for row in rows if row.role == "region"}
 
 
-def measured(pet: sitk.Image, chosen: RegionPlan | None = None) -> list[SuvrRow]:
-    chosen = chosen or plan()
-    return regional_suvr(pet, pull_atlas(chosen, pet, IDENTITY), chosen, IDENTITY, method=REAL_MR)
+def measured(pet: sitk.Image, region_plan: RegionPlan | None = None) -> list[SuvrRow]:
+    region_plan = region_plan or plan()
+    return regional_suvr(pet, pull_atlas(region_plan, pet, IDENTITY), region_plan, IDENTITY, method=REAL_MR)
 
 
 def test_suvr_is_exact_without_a_warp() -> None:
@@ -108,17 +108,17 @@ def test_suvr_is_exact_through_a_known_deformation() -> None:
     subject = simulate_subject(3, spacing_mm=2.0)
     back = subject.template_to_native.GetInverse()
     pet = sitk.Resample(phantom(), subject.t1, back, sitk.sitkLinear, 0.0)
-    chosen = plan()
+    region_plan = plan()
     rows = regional_suvr(
-        pet, pull_atlas(chosen, pet, back), chosen, subject.template_to_native, method=REAL_MR
+        pet, pull_atlas(region_plan, pet, back), region_plan, subject.template_to_native, method=REAL_MR
     )
     assert by_region(rows) == pytest.approx(CEREBELLUM_SUVR, rel=0.02)
 
 
 def test_regions_are_chosen_by_name_pattern_or_label() -> None:
     atlas = balls()
-    chosen = plan_regions(atlas, "5", "*temporal, Frontal")
-    assert chosen.reference == (5,) and chosen.composite == (3, 4, 1)
+    region_plan = plan_regions(atlas, "5", "*temporal, Frontal")
+    assert region_plan.reference == (5,) and region_plan.composite == (3, 4, 1)
     assert plan().composite == (1, 2, 3, 4)
     with pytest.raises(InputError, match="no region 'cerebelum'.*cerebellum"):
         plan_regions(atlas, "cerebelum")
@@ -297,9 +297,9 @@ def person() -> SimulatedSubject:
     return simulate_subject(4, spacing_mm=2.0)
 
 
-def setup(chosen: RegionPlan) -> SuvrSetup:
+def setup(region_plan: RegionPlan) -> SuvrSetup:
     return SuvrSetup(
-        SuvrSettings("cortical-spheres", "*cerebellum*"), chosen, built_in_pet_template(), "built in"
+        SuvrSettings("cortical-spheres", "*cerebellum*"), region_plan, built_in_pet_template(), "built in"
     )
 
 

@@ -167,8 +167,8 @@ def test_all_methods(
     for node in (mr, suvr):
         assert same_grid(image_of(node), image_of(pet), 1e-3)
     reference = slicer.util.arrayFromVolume(scene.GetNodeByID(nodes.regions).GetNodeReference(LABELS))
-    chosen = np.isin(reference, plan.reference)
-    assert slicer.util.arrayFromVolume(suvr)[chosen].mean() == pytest.approx(1, abs=1e-3)
+    inside = np.isin(reference, plan.reference)
+    assert slicer.util.arrayFromVolume(suvr)[inside].mean() == pytest.approx(1, abs=1e-3)
     assert suvr.GetVoxelValueQuantity().GetCodeMeaning().startswith("Ratio to the mean in")
     assert scene.GetNodeByID(nodes.regions).GetNumberOfNodeReferences(LABELS) == 3
     assert scene.GetNodeByID(nodes.report).GetText().lstrip().lower().startswith("<!doctype html")

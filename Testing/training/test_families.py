@@ -61,8 +61,8 @@ def table(path: Path) -> list[dict[str, str]]:
 def test_a_diffusion_run_and_its_samples(tmp_path: Path, dataset: Path, cache: list[object]) -> None:
     pytest.importorskip("monai", reason="MONAI is not installed: pip install 'mri2pet[diffusion]'")
     run, out = tmp_path / "run", tmp_path / "out"
-    chosen = ["--family", "diffusion", "--preset", preset(tmp_path, **DIFFUSION), "--folds", 2]
-    common = [dataset, "-o", run, *chosen, *cache]
+    options = ["--family", "diffusion", "--preset", preset(tmp_path, **DIFFUSION), "--folds", 2]
+    common = [dataset, "-o", run, *options, *cache]
     assert train(*common, "--fold", 0) == 0
     assert not (run / "report.html").exists()
     assert train(*common, "--resume") == 0
@@ -109,29 +109,29 @@ def test_a_run_from_pet_to_mri(tmp_path: Path, dataset: Path) -> None:
 @pytest.mark.slow
 def test_pre_training_and_its_continuation(tmp_path: Path, dataset: Path, cache: list[object]) -> None:
     """MRIs alone, then the pairs from the weights that they gave."""
-    chosen = preset(tmp_path, epochs=1)
+    preset_file = preset(tmp_path, epochs=1)
     pre, run = tmp_path / "pre", tmp_path / "run"
     mris = tmp_path / "mris"
     mris.mkdir()
     for name in NAMES:
         (mris / f"{name}.nii.gz").write_bytes((dataset / name / "T1.nii.gz").read_bytes())
-    common = [dataset, "--preset", chosen, "--folds", 2, "--fold", 0, *cache]
+    common = [dataset, "--preset", preset_file, "--folds", 2, "--fold", 0, *cache]
     assert train(*common, "-o", pre, "--unpaired", mris) == 0
     first = read_bundle(pre / "fold_0" / "bundle")
     assert first.is_demonstration and "SIMULATED" in first.card()
     # The MRIs are the dataset's own T1s: fold 0 has not seen the people whom it tests, fold 1's model has.
     assert train(*common, "-o", run, "--init", pre) == 0
-    other = [dataset, "--preset", chosen, "--folds", 2, "--fold", 1, *cache]
+    other = [dataset, "--preset", preset_file, "--folds", 2, "--fold", 1, *cache]
     assert train(*other, "-o", tmp_path / "leaky", "--init", first.folder) == 3
     metadata = read_bundle(run / "fold_0" / "bundle").metadata
     assert metadata["training"]["init_from"] == first.sha256
 
 
 def test_family_and_preset_must_agree(tmp_path: Path, dataset: Path) -> None:
-    chosen = preset(tmp_path)
-    assert train(dataset, "-o", tmp_path / "run", "--preset", chosen, "--family", "diffusion") == 3
+    preset_file = preset(tmp_path)
+    assert train(dataset, "-o", tmp_path / "run", "--preset", preset_file, "--family", "diffusion") == 3
     assert train(dataset, "-o", tmp_path / "run", "--family", "os") == 5
     wrong = preset(tmp_path / "b", loss={"loss_region": "cortex"})
     assert train(dataset, "-o", tmp_path / "run", "--preset", wrong) == 5
-    assert train(dataset, "-o", tmp_path / "run", "--preset", chosen, "--vgg19", wrong) == 3
+    assert train(dataset, "-o", tmp_path / "run", "--preset", preset_file, "--vgg19", wrong) == 3
     assert not (tmp_path / "run").exists()

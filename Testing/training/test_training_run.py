@@ -174,8 +174,8 @@ def test_what_cannot_be_trained_is_the_state_s_message(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("option", "chosen"), [(None, None), ("fp32", "fp32"), ("bf16", "bf16"), ("auto", "fp32")]
+    ("option", "precision"), [(None, None), ("fp32", "fp32"), ("bf16", "bf16"), ("auto", "fp32")]
 )
-def test_precision_has_the_words_of_the_other_commands(option: str | None, chosen: str | None) -> None:
+def test_precision_has_the_words_of_the_other_commands(option: str | None, precision: str | None) -> None:
     """What ``auto`` means is settled before the run folder is claimed: on a CPU it is fp32."""
-    assert command._precision(option, "cpu") == chosen
+    assert command._precision(option, "cpu") == precision

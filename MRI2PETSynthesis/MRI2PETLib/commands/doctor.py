@@ -92,16 +92,18 @@ def _devices(device: str, model: str) -> dict[str, Any]:
     from MRI2PETLib.models import get_family
     from MRI2PETLib.models.store import find_bundle
 
-    chosen = pick_device(device)
+    torch_device = pick_device(device)
     bundle = find_bundle(model)
-    network = bundle.networks()[0].to(chosen)
-    source = torch.rand(1, 1, *bundle.space.size[::-1], device=chosen)
+    network = bundle.networks()[0].to(torch_device)
+    source = torch.rand(1, 1, *bundle.space.size[::-1], device=torch_device)
     predict = get_family(bundle.family).predict
     seconds = 0.0
     for _ in range(2):  # the first run warms up
         begin = time.perf_counter()
         predict(network, source, samples=1, steps=0, seed=0, progress=no_progress)[0].cpu()
         seconds = time.perf_counter() - begin
-    cores = f", {os.cpu_count()} cores, {torch.get_num_threads()} threads" if chosen.type == "cpu" else ""
-    speed = f"{describe_device(chosen)}{cores}: the network of {model} takes {seconds:.2f} s"
-    return {"devices": available_devices(), "device": str(chosen), "seconds": seconds, "speed": speed}
+    cores = (
+        f", {os.cpu_count()} cores, {torch.get_num_threads()} threads" if torch_device.type == "cpu" else ""
+    )
+    speed = f"{describe_device(torch_device)}{cores}: the network of {model} takes {seconds:.2f} s"
+    return {"devices": available_devices(), "device": str(torch_device), "seconds": seconds, "speed": speed}

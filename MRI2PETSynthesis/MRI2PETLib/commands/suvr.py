@@ -61,8 +61,8 @@ def _one(args: argparse.Namespace, setup: SuvrSetup, reporter: Reporter) -> int:
         text = "not available" if value is None else f"{value:.3f}"
         reporter.say(f"{method}: composite SUVR {text}")
     reporter.say(f"Report: {result.files['report']}")
-    chosen = {name.lower(): content[name] for name in ("Method", "Composite", "Failed")}
-    reporter.result({"files": result.files, **chosen})
+    summary = {name.lower(): content[name] for name in ("Method", "Composite", "Failed")}
+    reporter.result({"files": result.files, **summary})
     return 0
 
 

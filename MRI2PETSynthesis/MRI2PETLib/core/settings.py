@@ -149,8 +149,8 @@ class Settings:
 
         :param by_content: also those of which the content decides, not the name, see :class:`Option`.
         """
-        chosen = (n for n, about in self.options().items() if by_content or not about.by_content)
-        return {name: _plain(getattr(self, name)) for name in chosen}
+        names = (n for n, about in self.options().items() if by_content or not about.by_content)
+        return {name: _plain(getattr(self, name)) for name in names}
 
 
 def flag(name: str) -> str:

@@ -184,14 +184,14 @@ def _regions(
     parcellations = [native_part(whole, brain.astype(np.uint8), case.mask)]
     regions = [RegionVoxels("brain", 1, WHOLE_BRAIN, np.flatnonzero(brain))]
     findings: tuple[Finding, ...] = ()
-    chosen = list(atlases)
+    sources = list(atlases)
     own = {atlas.name for atlas in atlases}
     if case.template_to_native is None:
         message = "There is no transform between MNI space and this person: built-in regions are left out."
         findings += (Finding("warn", "no-mni-transform", message, "Give the T1 (--t1)."),)
     else:
-        chosen = [*built_in_parcellations(), *atlases]
-    for parcellation in chosen:
+        sources = [*built_in_parcellations(), *atlases]
+    for parcellation in sources:
         labels = pull_labels(parcellation, case.mask, case.template_to_native)
         if parcellation.name in own:
             findings += parcellation.findings + check_sides(parcellation)
@@ -222,13 +222,13 @@ def _largest_difference(
         and row.n_voxels >= _MIN_VOXELS_SHOWN
         and row.metrics["normdiff_median"] is not None
     ]
-    chosen = regions[0]
+    region = regions[0]
     if rows:
         label = max(rows, key=lambda row: abs(row.metrics["normdiff_median"] or 0.0)).label
-        chosen = next(r for r in regions if (r.parcellation, r.label) == (last, label))
-    point_mm = central_voxel_mm(chosen.index, mask)
+        region = next(r for r in regions if (r.parcellation, r.label) == (last, label))
+    point_mm = central_voxel_mm(region.index, mask)
     assert point_mm is not None  # the whole brain is never empty, and a small region was left out
-    return chosen.name, point_mm
+    return region.name, point_mm
 
 
 def _maps(case: CaseImages, *, free: bool) -> dict[str, sitk.Image]:

@@ -66,10 +66,10 @@ def box_pairs(
     if not partners.any():
         return pairs._replace(reason=f"no two boxes of {box} voxels fit inside the mask without overlap")
     generator = np.random.default_rng(seed)
-    chosen = generator.choice(len(origins), size=n, p=partners / partners.sum())
-    rank_among_partners = generator.integers(partners[chosen])
-    second = _skip_overlapping(valid, origins, chosen, rank_among_partners, box)
-    return pairs._replace(first=origins[chosen], second=origins[second])
+    first_boxes = generator.choice(len(origins), size=n, p=partners / partners.sum())
+    rank_among_partners = generator.integers(partners[first_boxes])
+    second = _skip_overlapping(valid, origins, first_boxes, rank_among_partners, box)
+    return pairs._replace(first=origins[first_boxes], second=origins[second])
 
 
 def _window_sum(valid: np.ndarray, window: tuple[int, ...]) -> np.ndarray:
@@ -87,15 +87,19 @@ def _window_sum(valid: np.ndarray, window: tuple[int, ...]) -> np.ndarray:
 
 
 def _skip_overlapping(
-    valid: np.ndarray, origins: np.ndarray, chosen: np.ndarray, rank: np.ndarray, box: tuple[int, int, int]
+    valid: np.ndarray,
+    origins: np.ndarray,
+    first_boxes: np.ndarray,
+    rank: np.ndarray,
+    box: tuple[int, int, int],
 ) -> np.ndarray:
     """Index into ``origins`` of the ``rank``-th origin that does not overlap the chosen one, a pair each."""
     index = np.full(valid.shape, -1, dtype=np.int64)
     index[valid] = np.arange(len(origins))
     padded = np.pad(index, [(size - 1, size - 1) for size in box], constant_values=-1)
     windows = np.lib.stride_tricks.sliding_window_view(padded, [2 * size - 1 for size in box])
-    result = np.empty(len(chosen), dtype=np.int64)
-    for row, (first, r) in enumerate(zip(chosen, rank)):
+    result = np.empty(len(first_boxes), dtype=np.int64)
+    for row, (first, r) in enumerate(zip(first_boxes, rank)):
         near = windows[tuple(origins[first])].ravel()
         excluded = near[near >= 0]  # ascending: the window is walked in the order of the origins
         result[row] = r + np.count_nonzero(excluded - np.arange(len(excluded)) <= r)

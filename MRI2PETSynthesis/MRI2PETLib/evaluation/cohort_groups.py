@@ -73,9 +73,9 @@ def group_table(cohort: Cohort) -> list[GroupRow]:
         for scan in cohort.scans:
             of_person.setdefault(scan.case.subject, getattr(scan.case, column))
         labels = np.array([of_person[person] for person in people])
-        chosen = [c for c in cohort.covariates if c.name != column]
-        design = np.column_stack([np.zeros((len(people), 0)), *(c.columns(people) for c in chosen)])
-        model = _formula(column, chosen)
+        covariates = [c for c in cohort.covariates if c.name != column]
+        design = np.column_stack([np.zeros((len(people), 0)), *(c.columns(people) for c in covariates)])
+        model = _formula(column, covariates)
         for pair in combinations(sorted(set(of_person.values()) - {""}), 2):
             comparison = _Comparison(column, pair, labels, design, model)
             block = [

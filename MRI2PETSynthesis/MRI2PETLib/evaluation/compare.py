@@ -78,8 +78,8 @@ def measure_each(
         volume = Volume(image, inside, windows, boxes)
         measures: dict[str, Measure] = {}
         for prefix, reference in references.items():
-            chosen = {n: m for n, m in METRICS.items() if names is None or n in names}
-            measures |= _numbers(VolumePair(volume, reference), prefix, chosen)
+            metrics = {n: m for n, m in METRICS.items() if names is None or n in names}
+            measures |= _numbers(VolumePair(volume, reference), prefix, metrics)
         result.append(measures)
     return result
 

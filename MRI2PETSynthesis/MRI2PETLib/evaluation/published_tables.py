@@ -35,13 +35,13 @@ def paper_table4(cohort: Cohort) -> list[PaperRow]:
     imputed.
     """
     names = {parcellation for parcellation, _ in cohort.regions}
-    chosen = next((name for name in _PARCELLATIONS if name in names), None)
-    if chosen is None:
+    source = next((name for name in _PARCELLATIONS if name in names), None)
+    if source is None:
         return []
     folds: dict[str, list[np.ndarray]] = {}
     for scan in cohort.scans:
         folds.setdefault(scan.case.fold, []).append(scan.regions[0])
-    index = [i for i, key in enumerate(cohort.regions) if key[0] == chosen]
+    index = [i for i, key in enumerate(cohort.regions) if key[0] == source]
     rows = []
     for metric in (metric for metric in METRICS.values() if metric.paper):
         title, divisor = metric.paper or ("", 1.0)

@@ -113,9 +113,9 @@ class VectorStore:
             self._files[name][:] = np.nan
         return self._files[name]
 
-    def rows(self, name: str, chosen: slice) -> np.ndarray:
+    def rows(self, name: str, part: slice) -> np.ndarray:
         """Vectors of some scans as float64, shape (scans, voxels)."""
-        return np.asarray(self._matrix(name)[chosen], dtype=np.float64)
+        return np.asarray(self._matrix(name)[part], dtype=np.float64)
 
     def names(self) -> list[str]:
         return list(self._files)

@@ -67,15 +67,17 @@ def choose_series(
             how = "Choose one with --series" if kind == "t1" else "Give a folder that holds one of them"
             hint = f"{how}. {_list(equals)}"
             raise InputError(f"{folder} holds {len(equals)} series that could be the {name}.", hint)
-    chosen = equals[0]
+    selection = equals[0]
     findings = []
     if best < 1:
-        message = f"'{chosen.description}' is the only volume in {folder}, but its tags do not say {name}."
+        message = f"'{selection.description}' is the only volume in {folder}, but its tags do not say {name}."
         findings.append(Finding("warn", "series-not-recognised", message, f"Check that it is a {name}."))
     elif len(series) > 1:
-        message = f"Of {len(series)} series in {folder}, this one was taken as the {name}: {chosen.label()}."
+        message = (
+            f"Of {len(series)} series in {folder}, this one was taken as the {name}: {selection.label()}."
+        )
         findings.append(Finding("ok", "series-chosen", message))
-    return ChosenSeries(chosen, tuple(findings))
+    return ChosenSeries(selection, tuple(findings))
 
 
 def _is_volume(series: DicomSeries) -> bool:

@@ -65,8 +65,8 @@ def open_image(path: Path | str, *, kind: ImageKind, series_uid: str | None = No
 
         if kind in ("mask", "labels"):
             raise InputError(f"{path} is a folder.", f"Give the {kind} as a NIfTI, NRRD or MHA file.")
-        chosen = choose_series(list_series(path), path, kind=kind, series_uid=series_uid)
-        raw = open_series(chosen.series, path, findings=chosen.findings)
+        choice = choose_series(list_series(path), path, kind=kind, series_uid=series_uid)
+        raw = open_series(choice.series, path, findings=choice.findings)
     else:
         raw = _open_file(path)
     findings = image_checks.check_geometry(raw, kind)

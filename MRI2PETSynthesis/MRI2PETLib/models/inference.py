@@ -61,10 +61,10 @@ def faster_precision(bundle: Bundle, network: torch.nn.Module, device: str) -> s
     from MRI2PETLib.core.devices import pick_device
     from MRI2PETLib.models import get_family
 
-    chosen = pick_device(device)
+    torch_device = pick_device(device)
     family = get_family(bundle.family)
     candidates = {
-        dtype: copy.deepcopy(network).to(chosen, dtype) for dtype in (torch.float32, torch.bfloat16)
+        dtype: copy.deepcopy(network).to(torch_device, dtype) for dtype in (torch.float32, torch.bfloat16)
     }
 
     def times_faster(share: int) -> float:
@@ -74,11 +74,16 @@ def faster_precision(bundle: Bundle, network: torch.nn.Module, device: str) -> s
         for dtype in [*candidates] * 2:  # the first run of each sets things up, the second one counts
             begin = time.perf_counter()
             mean, _ = family.predict(
-                candidates[dtype], part.to(chosen, dtype), samples=1, steps=1, seed=0, progress=no_progress
+                candidates[dtype],
+                part.to(torch_device, dtype),
+                samples=1,
+                steps=1,
+                seed=0,
+                progress=no_progress,
             )
             mean.cpu()  # waits for the device
             seconds[dtype] = time.perf_counter() - begin
-        _log.info("trial of %s on %s, %s voxels: %s", bundle.id, chosen, shape, seconds)
+        _log.info("trial of %s on %s, %s voxels: %s", bundle.id, torch_device, shape, seconds)
         return seconds[torch.float32] / seconds[torch.bfloat16]
 
     try:
@@ -86,7 +91,7 @@ def faster_precision(bundle: Bundle, network: torch.nn.Module, device: str) -> s
             return "fp32"
         return "bf16" if times_faster(_SHARE) > _GAIN else "fp32"
     except (RuntimeError, MemoryError) as error:  # a device without bf16, or without memory: see the real run
-        _log.info("trial of %s on %s: %s", bundle.id, chosen, error)
+        _log.info("trial of %s on %s: %s", bundle.id, torch_device, error)
         return "fp32"
 
 
@@ -126,7 +131,7 @@ def predict_encoded(
     from MRI2PETLib.core.devices import describe_device, is_out_of_memory, pick_device
     from MRI2PETLib.models import get_family
 
-    chosen = pick_device(device)
+    torch_device = pick_device(device)
     source = torch.from_numpy(encoded.source)[None, None]
 
     def run(on: torch.device, members: Sequence[torch.nn.Module], precision: str) -> Prediction:
@@ -148,10 +153,10 @@ def predict_encoded(
         return Prediction(mean_of_all, sd_of_all, describe_device(on), precision)
 
     try:
-        return run(chosen, networks, precision)
+        return run(torch_device, networks, precision)
     except (RuntimeError, MemoryError) as error:
         exhausted = is_out_of_memory(error)
-        if chosen.type == "cpu":
+        if torch_device.type == "cpu":
             if not exhausted:
                 raise
             raise DeviceError(
@@ -160,9 +165,9 @@ def predict_encoded(
             ) from error
         why = "ran out of memory" if exhausted else f"failed ({_first_line(error)})"
     # Left the except block first: the exception's traceback would keep the device's tensors alive.
-    message = f"{describe_device(chosen)} {why}: the network ran on the CPU instead."
+    message = f"{describe_device(torch_device)} {why}: the network ran on the CPU instead."
     _log.warning(message)
-    if chosen.type == "cuda":
+    if torch_device.type == "cuda":
         torch.cuda.empty_cache()
     # The weights again, which may have been rounded to bf16, and the arithmetic that every CPU is quick in.
     prediction = run(torch.device("cpu"), bundle.networks(), "fp32")

@@ -186,8 +186,8 @@ class Translation(Objective):
         if getattr(network, "dims", self.dims) != self.dims:
             raise BundleError(f"The loss is for {self.dims}-D, the network is not.", "Give both one dims.")
         if self.dims == 2 and self.slices:
-            chosen = _some_slices(mask, self.slices)
-            source, target, mask = (t.index_select(2, chosen) for t in (source, target, mask))
+            slices = _some_slices(mask, self.slices)
+            source, target, mask = (t.index_select(2, slices) for t in (source, target, mask))
         fake = network(source)
         error = self.lambda_l1 * self._l1(fake, target, mask)
         if self.critic is None:

@@ -130,10 +130,10 @@ def decay_reference_s(
         except ValueError:
             pass  # private, so anything may stand there
     what = f"{tag_name('SeriesTime')} is {'missing' if series is None else 'later than the acquisition'}"
-    chosen = _chosen(by_frames, first)
-    if chosen is not None:
+    reference = _decay_reference(by_frames, first)
+    if reference is not None:
         message = f"{what}; the decay reference follows from {tag_name('FrameReferenceTime')}."
-        return chosen, (Finding("ok", "decay-reference", message),)
+        return reference, (Finding("ok", "decay-reference", message),)
     if series is None:
         raise TagError(f"{what}, and {tag_name('FrameReferenceTime')} does not tell the decay reference")
     message = f"{what}, so it was rewritten; the first acquisition is taken as the decay reference."
@@ -158,7 +158,7 @@ def _by_frames(slices: Sequence[pydicom.Dataset], starts: np.ndarray, half_life_
     return [starts + inside - reference for inside in (mean_activity, duration / 2.0, 0.0)]
 
 
-def _chosen(by_frames: list[np.ndarray], first: float) -> float | None:
+def _decay_reference(by_frames: list[np.ndarray], first: float) -> float | None:
     """The way that gives all images one reference, not after the scan began; one at its start is likelier."""
     steady = [float(np.median(r)) for r in by_frames if np.ptp(r) <= _STEADY_S]
     steady = [r for r in steady if r <= first + _STEADY_S]

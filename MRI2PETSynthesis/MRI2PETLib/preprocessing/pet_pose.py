@@ -171,9 +171,9 @@ def _samples(t1: sitk.Image, mask: sitk.Image) -> _Samples:
     small = sitk.ConstantPad(small, room, room, 0)
     brain = sitk.ConstantPad(sitk.SmoothingRecursiveGaussian(brain, [_SIGMA_MM] * 3), room, room, 0.0)
     near = sitk.GetArrayViewFromImage(dilate(small, RIM_MM)) > 0
-    chosen = np.zeros_like(near)
-    chosen[tuple(slice(None, None, max(1, round(_SAMPLE_MM / s))) for s in small.GetSpacing()[::-1])] = True
-    index = np.argwhere(near & chosen)
+    sampled = np.zeros_like(near)
+    sampled[tuple(slice(None, None, max(1, round(_SAMPLE_MM / s))) for s in small.GetSpacing()[::-1])] = True
+    index = np.argwhere(near & sampled)
     to_world = np.reshape(small.GetDirection(), (3, 3)) * small.GetSpacing()
     points = index[:, ::-1] @ to_world.T + np.array(small.GetOrigin())
     in_brain = sitk.GetArrayViewFromImage(small)[tuple(index.T)] > 0

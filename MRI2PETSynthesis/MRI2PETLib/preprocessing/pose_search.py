@@ -67,13 +67,13 @@ def best_first(poses: Iterable[_Pose]) -> list[_Pose]:
 
 def distinct(ranked: Sequence[_Pose], apart_deg: float, count: int) -> list[_Pose]:
     """The first poses, no two within some degrees of each other."""
-    chosen: list[_Pose] = []
+    poses_apart: list[_Pose] = []
     for pose in ranked:
-        if all(degrees_between(pose, other) > apart_deg for other in chosen):
-            chosen.append(pose)
-        if len(chosen) == count:
+        if all(degrees_between(pose, other) > apart_deg for other in poses_apart):
+            poses_apart.append(pose)
+        if len(poses_apart) == count:
             break
-    return chosen
+    return poses_apart
 
 
 def far_from(centre: np.ndarray, others: Sequence[np.ndarray], apart_mm: float) -> bool:

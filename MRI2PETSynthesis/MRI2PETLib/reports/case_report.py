@@ -232,8 +232,10 @@ def _region_table(result: CaseResult, rows: Sequence[RegionRow]) -> tuple[list[s
 def _plots(case: CaseImages, result: CaseResult, rows: Sequence[RegionRow]) -> list[Picture]:
     last = result.regions[-1].parcellation
     rows = [row for row in rows if row.parcellation == last and row.mean_real is not None]
-    chosen = [row for row in rows if row.predictor == NETWORK]
-    pictures = _region_plots(last, result.shown_unit, rows, chosen) if len(chosen) >= MIN_GROUP else []
+    of_network = [row for row in rows if row.predictor == NETWORK]
+    pictures = (
+        _region_plots(last, result.shown_unit, rows, of_network) if len(of_network) >= MIN_GROUP else []
+    )
     mask = sitk.GetArrayViewFromImage(case.mask) != 0
     synthetic, real = (sitk.GetArrayViewFromImage(i) for i in (result.synthetic, result.real))
     values = {

@@ -145,10 +145,12 @@ def _draw_points(axis: Axes, x: np.ndarray, y: np.ndarray, groups: Sequence[str]
     names = list(dict.fromkeys(groups)) if groups is not None else [""]
     colors = (BLUE, ORANGE, GREEN, GREY, "#CC79A7", "#E69F00", "#56B4E9", "#000000")
     for number, name in enumerate(names):
-        chosen = np.array([g == name for g in groups]) if groups is not None else np.ones(len(x), dtype=bool)
+        in_group = (
+            np.array([g == name for g in groups]) if groups is not None else np.ones(len(x), dtype=bool)
+        )
         axis.plot(
-            x[chosen],
-            y[chosen],
+            x[in_group],
+            y[in_group],
             _MARKERS[number % len(_MARKERS)],
             color=colors[number % len(colors)],
             ms=5,

@@ -149,7 +149,7 @@ def plots(cohort: Cohort, regions: Sequence[RegionStatistics]) -> list[Picture]:
     }
     png = charts.region_bars_png(
         [row.region for row in of_last[NETWORK]],
-        {name: [row.r for row in chosen] for name, chosen in of_last.items() if chosen},
+        {name: [row.r for row in own_rows] for name, own_rows in of_last.items() if own_rows},
         label="r over people, predicted against real",
         title=last,
     )
@@ -159,11 +159,11 @@ def plots(cohort: Cohort, regions: Sequence[RegionStatistics]) -> list[Picture]:
 
 def _most_off(rows: Sequence[RegionStatistics], parcellation: str) -> list[tuple[str, str]]:
     """The first region, and the two of a parcellation with the largest difference, one a side."""
-    chosen = [row for row in rows if row.parcellation == parcellation and row.bias is not None]
-    chosen.sort(key=lambda row: -abs(row.percent_difference or 0.0))
-    one_side = {re.sub(r"^(left|right) ", "", row.region): row for row in reversed(chosen)}
+    own_rows = [row for row in rows if row.parcellation == parcellation and row.bias is not None]
+    own_rows.sort(key=lambda row: -abs(row.percent_difference or 0.0))
+    one_side = {re.sub(r"^(left|right) ", "", row.region): row for row in reversed(own_rows)}
     examples = [row for row in rows[:1] if row.r is not None]
-    examples += [row for row in chosen if row in one_side.values()][:2]
+    examples += [row for row in own_rows if row in one_side.values()][:2]
     return [(row.parcellation, row.region) for row in examples]
 
 
@@ -192,13 +192,13 @@ def t1_section(regions: Sequence[RegionStatistics]) -> dict[str, Any] | None:
     rows = rows_of(regions, NETWORK)
     if all(row.real_t1_r is None for row in rows):
         return None
-    chosen = [row for row in rows if row.parcellation == rows[-1].parcellation]
+    own_rows = [row for row in rows if row.parcellation == rows[-1].parcellation]
     png = charts.region_bars_png(
-        [row.region for row in chosen],
+        [row.region for row in own_rows],
         {
-            "synthetic and real PET": [row.r for row in chosen],
-            "synthetic PET and T1": [row.predicted_t1_r for row in chosen],
-            "real PET and T1": [row.real_t1_r for row in chosen],
+            "synthetic and real PET": [row.r for row in own_rows],
+            "synthetic PET and T1": [row.predicted_t1_r for row in own_rows],
+            "real PET and T1": [row.real_t1_r for row in own_rows],
         },
         label="Pearson r over people, region means",
         title="Synthetic PET, real PET and T1",
@@ -214,7 +214,7 @@ def t1_section(regions: Sequence[RegionStatistics]) -> dict[str, Any] | None:
             *(row.predicted_t1_r, p_value(row.predicted_t1_p)),
             *(row.real_t1_r, p_value(row.real_t1_p)),
         ]
-        for row in chosen
+        for row in own_rows
     ]
     header = ["region", "synthetic-real r", "p", "synthetic-T1 r", "p", "real-T1 r", "p"]
     return {

@@ -13,15 +13,15 @@ def group_tables(groups: Sequence[GroupRow]) -> tuple[list[ReportTable], list[st
     """A table for every pair of groups, and why other pairs and regions are in none."""
     tables, reasons = [], []
     for pair in dict.fromkeys((g.stratum, g.first, g.second) for g in groups):
-        chosen = [g for g in groups if (g.stratum, g.first, g.second) == pair]
-        tested = [g for g in chosen if g.real_p is not None]
-        label = f"{pair[0]}: {pair[1]} ({chosen[0].n_first}) against {pair[2]} ({chosen[0].n_second})"
+        own_rows = [g for g in groups if (g.stratum, g.first, g.second) == pair]
+        tested = [g for g in own_rows if g.real_p is not None]
+        label = f"{pair[0]}: {pair[1]} ({own_rows[0].n_first}) against {pair[2]} ({own_rows[0].n_second})"
         by_reason: dict[str, list[str]] = {}
-        for row in chosen:
+        for row in own_rows:
             if row.reason:
                 by_reason.setdefault(row.reason, []).append(row.region)
         for reason, regions in by_reason.items():
-            which = "no region" if len(regions) == len(chosen) else ", ".join(regions)
+            which = "no region" if len(regions) == len(own_rows) else ", ".join(regions)
             verb = "is tested" if which == "no region" else "not tested"
             reasons.append(f"{label}: {which} {verb}, {reason}.")
         if tested:

@@ -56,8 +56,11 @@ def suvr_figure(case: CaseSuvr, plan: RegionPlan, path: Path, *, title: str, not
             picture = figures.cut_plane(pet, plane.normal, point, lower, upper)
             artist = axis.imshow(picture, cmap=PET_IN_REPORTS, vmin=0, vmax=top, extent=extent, origin=origin)
             labels = sitk.GetArrayViewFromImage(method.labels)
-            for chosen, color in ((plan.composite, COMPOSITE_COLOR), (plan.reference, REFERENCE_COLOR)):
-                region = grid.image(np.isin(labels, chosen).astype(np.uint8))
+            for region_labels, color in (
+                (plan.composite, COMPOSITE_COLOR),
+                (plan.reference, REFERENCE_COLOR),
+            ):
+                region = grid.image(np.isin(labels, region_labels).astype(np.uint8))
                 outline = figures.cut_plane(region, plane.normal, point, lower, upper, nearest=True)
                 if outline.any() and not outline.all():
                     # Contours know nothing of the image's origin: give them the world positions.
@@ -85,7 +88,7 @@ def _point(labels: sitk.Image, plan: RegionPlan) -> np.ndarray:
     and front to back, and through the middle of the composite region, in height."""
     values = sitk.GetArrayViewFromImage(labels)
     largest = max(plan.reference, key=lambda label: int(np.count_nonzero(values == label)))
-    middles = [np.argwhere(np.isin(values, chosen)) for chosen in ([largest], plan.composite)]
+    middles = [np.argwhere(np.isin(values, region_labels)) for region_labels in ([largest], plan.composite)]
     worlds = [
         labels.TransformContinuousIndexToPhysicalPoint(where.mean(axis=0)[::-1].tolist())
         for where in middles

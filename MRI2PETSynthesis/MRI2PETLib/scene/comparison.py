@@ -58,9 +58,9 @@ def _add(scene: slicer.vtkMRMLScene, pet: Any, t1: Any, comparison: Comparison) 
     add_real(scene, pet, comparison.real, name=name, t1=t1)
     if comparison.notes:
         pet.GetNodeReference(PREFIX + "real").SetAttribute(PREFIX + "Notes", "\n".join(comparison.notes))
-    chosen = comparison.scales[comparison.scale]
+    scale = comparison.scales[comparison.scale]
     about = f"{pet.GetDescription()} Unit: {comparison.unit}. NormDiff is positive where synthetic is higher."
-    columns = global_columns(chosen["network"], chosen["baselines"], comparison.unit)
+    columns = global_columns(scale["network"], scale["baselines"], comparison.unit)
     metrics = add_table(scene, named("metrics", whose), columns, about)
     regions = add_table(
         scene, named("regions", whose), region_columns(comparison.regions, comparison.scale), about
@@ -140,8 +140,8 @@ def _comparison_ids(scene: slicer.vtkMRMLScene, pet: Any) -> list[str]:
             for n in range(chart.GetNumberOfPlotSeriesNodes()):
                 series = chart.GetNthPlotSeriesNode(n)
                 ids += [series.GetID(), series.GetTableNodeID()]
-    chosen = list(dict.fromkeys(i for i in ids if i))
-    return chosen + [i for node_id in chosen for i in _own_ids(scene.GetNodeByID(node_id))]
+    unique = list(dict.fromkeys(i for i in ids if i))
+    return unique + [i for node_id in unique for i in _own_ids(scene.GetNodeByID(node_id))]
 
 
 def _own_ids(node: Any) -> list[str]:

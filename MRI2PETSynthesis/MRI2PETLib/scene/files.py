@@ -86,8 +86,8 @@ def write_mask(node: Any, segment_id: str | None, t1: sitk.Image, path: Path) ->
     :raises InputError: if it is empty there.
     """
     if node.IsA("vtkMRMLSegmentationNode"):
-        chosen = segment_id or _first_segment(node)
-        _write(mask_of_segment(node, chosen, t1), path)
+        segment = segment_id or _first_segment(node)
+        _write(mask_of_segment(node, segment, t1), path)
         return
     labels = sitk.Resample(image_of(node), t1, sitk.Transform(), sitk.sitkNearestNeighbor, 0)
     mask = sitk.Cast(labels != 0, sitk.sitkUInt8)

@@ -45,10 +45,10 @@ def global_columns(
 
 def region_columns(rows: Sequence[RegionRow], scale: str) -> Columns:
     """One row a region on one scale, the baselines beside the network, and where the region lies."""
-    chosen = [row for row in rows if row.scale == scale]
-    if not any(row.predictor == NETWORK for row in chosen):
+    own_rows = [row for row in rows if row.scale == scale]
+    if not any(row.predictor == NETWORK for row in own_rows):
         raise InputError(f"There is no region on the scale {scale}.")
-    return shown_columns(chosen)
+    return shown_columns(own_rows)
 
 
 def add_table(scene: slicer.vtkMRMLScene, name: str, columns: Columns, note: str = "") -> Any:

@@ -157,9 +157,9 @@ def draw_suv_level(
     """Whole-brain SUV of the person: genotype times a log-normal factor."""
     drawn: Genotype = "HAB" if rng.random() < HAB_SHARE else "MAB"
     factor = float(np.exp(SUV_SD * rng.standard_normal()))
-    chosen = genotype or drawn
-    suv = scanner.GENOTYPE_SCALE[chosen] * factor
-    return suv, {"genotype": chosen, "global_factor": factor, "suv_level": suv}
+    own_genotype = genotype or drawn
+    suv = scanner.GENOTYPE_SCALE[own_genotype] * factor
+    return suv, {"genotype": own_genotype, "global_factor": factor, "suv_level": suv}
 
 
 def _focus(

@@ -73,9 +73,9 @@ def plan_regions(
         raise InputError(f"The atlas {atlas.name!r} is not in MNI space.", "Give an atlas in MNI space.")
     if grey_matter:
         atlas = _grey_matter_only(atlas)
-    reference_labels = _chosen(atlas, reference, "reference")
+    reference_labels = _labels_of(atlas, reference, "reference")
     others = tuple(label for label in atlas.names if label not in reference_labels)
-    composite_labels = others if composite is None else _chosen(atlas, composite, "composite")
+    composite_labels = others if composite is None else _labels_of(atlas, composite, "composite")
     both = sorted(set(reference_labels) & set(composite_labels))
     if both:
         raise InputError(
@@ -94,7 +94,7 @@ def plan_regions(
     return RegionPlan(atlas, reference_labels, composite_labels)
 
 
-def _chosen(atlas: Parcellation, terms: str, role: str) -> tuple[int, ...]:
+def _labels_of(atlas: Parcellation, terms: str, role: str) -> tuple[int, ...]:
     labels: list[int] = []
     for word in (w.strip() for w in terms.split(",")):
         matching = [
@@ -167,19 +167,19 @@ def regional_suvr(
     voxel_ml = float(np.prod(pet.GetSpacing())) / 1000.0
     inside_view = _inside_view(plan, measured, template_to_pet)
 
-    def measure(role: str, name: str, chosen: tuple[int, ...]) -> SuvrRow:
-        voxels = values[np.isin(pulled, chosen)]
+    def measure(role: str, name: str, region_labels: tuple[int, ...]) -> SuvrRow:
+        voxels = values[np.isin(pulled, region_labels)]
         mean = float(voxels.mean()) if voxels.size else None
         return SuvrRow(
             method=method,
             region=name,
-            label=chosen[0] if role == REGION else None,
+            label=region_labels[0] if role == REGION else None,
             role=role,
             n_voxels=voxels.size,
             volume_ml=voxels.size * voxel_ml,
             mean=mean,
             suvr=None,
-            covered=float(np.mean([inside_view[label] for label in chosen])),
+            covered=float(np.mean([inside_view[label] for label in region_labels])),
         )
 
     reference = measure(REFERENCE, _names(plan.atlas, plan.reference), plan.reference)

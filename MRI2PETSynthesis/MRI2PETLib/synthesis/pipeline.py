@@ -96,7 +96,7 @@ def synthesize(
     :raises DeviceError: if the device does not exist or the CPU's memory does not suffice either.
     """
     bundle = model if isinstance(model, Bundle) else find_bundle(model)
-    chosen = SynthesisSettings.of_keywords({"model": bundle.id, **settings})
+    own_settings = SynthesisSettings.of_keywords({"model": bundle.id, **settings})
     loaded = None
     if isinstance(t1, (Path, str)):
         loaded = read_source(t1, bundle)
@@ -105,12 +105,14 @@ def synthesize(
     prepared = prepare(
         t1,
         bundle,
-        chosen,
+        own_settings,
         mask=brain,
         extraction=extraction,
         progress=part_of(progress, 0, 0.65),
     )
-    result = complete(prepared, lambda: open_model(bundle, chosen), chosen, part_of(progress, 0.65, 1))
+    result = complete(
+        prepared, lambda: open_model(bundle, own_settings), own_settings, part_of(progress, 0.65, 1)
+    )
     return result if loaded is None else replace(result, verdict=loaded.verdict + result.verdict)
 
 

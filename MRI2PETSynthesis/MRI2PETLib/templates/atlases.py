@@ -50,7 +50,9 @@ def read_parcellation(path: Path | str, labels: Path | str | None = None, *, spa
             f"({_listed(values)}).",
             "Give the table that belongs to this map.",
         )
-    chosen = {v: names.get(v, f"label {v}") for v in values if names.get(v, "").lower() not in _BACKGROUND}
+    names_of_labels = {
+        v: names.get(v, f"label {v}") for v in values if names.get(v, "").lower() not in _BACKGROUND
+    }
     unnamed = [v for v in values if v not in names]
     if unnamed:
         message = (
@@ -59,7 +61,7 @@ def read_parcellation(path: Path | str, labels: Path | str | None = None, *, spa
         hint = "Check that the table belongs to the map."
         findings += (Finding("warn", "labels-without-name", message, hint),)
     source = f"{path.name} (sha256 {loaded.sha256[:12]})"
-    return Parcellation(_stem(path), loaded.image, chosen, space, source, findings)
+    return Parcellation(_stem(path), loaded.image, names_of_labels, space, source, findings)
 
 
 def _stem(path: Path) -> str:

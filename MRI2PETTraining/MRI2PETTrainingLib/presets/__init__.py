@@ -168,11 +168,13 @@ def read_preset(reference: str | Path, family: str | None = None, **overrides: A
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         families, default = content.pop("families", {}), content["family"]
-        chosen = family or family_of_name or default
-        if chosen not in families and chosen != default:
+        own_family = family or family_of_name or default
+        if own_family not in families and own_family != default:
             others = ", ".join(sorted(families)) or default
-            raise InputError(f"The preset {path.stem} is for {others}, not {chosen}.", "Leave out --family.")
-        content |= families.get(chosen, {})
+            raise InputError(
+                f"The preset {path.stem} is for {others}, not {own_family}.", "Leave out --family."
+            )
+        content |= families.get(own_family, {})
         content |= {k: v for k, v in overrides.items() if v is not None}
         space = content.pop("model_space")
         content["space"] = SPACES[space] if isinstance(space, str) else ModelSpace.from_dict(space)
@@ -180,7 +182,7 @@ def read_preset(reference: str | Path, family: str | None = None, **overrides: A
         unknown = set(content) - {f.name for f in fields(Preset)}
         if unknown:
             raise InputError(f"The preset {path} has the unknown setting {sorted(unknown)[0]!r}.")
-        return Preset(**{**content, "family": chosen, "name": _name(path.stem, chosen, default)})
+        return Preset(**{**content, "family": own_family, "name": _name(path.stem, own_family, default)})
     except (OSError, ValueError, KeyError, TypeError, AttributeError, BundleError) as error:
         raise InputError(
             f"The preset {path} cannot be used: {error}.", "Compare it with a shipped one."

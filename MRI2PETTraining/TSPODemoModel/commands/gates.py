@@ -31,16 +31,16 @@ def run(args: argparse.Namespace, reporter: Reporter) -> int:
     if args.write and args.people != "test":
         raise InputError("--write puts the test people's figures into the card.", "Add --people test.")
     work, bundle = open_work_folder(args.work), read_bundle(args.bundle)
-    chosen = getattr(work.split, args.people)
-    check_held_out(bundle, chosen)
+    people = getattr(work.split, args.people)
+    check_held_out(bundle, people)
     looks = note_look(work.folder, bundle) if args.people == "test" else []
     measured = gates.measure_model(
         bundle,
         work.activity(work.donors),
         work.people(work.split.train),
-        work.people(chosen),
+        work.people(people),
         work.donors,
-        unseen=gates.unseen_donors(work, chosen),
+        unseen=gates.unseen_donors(work, people),
         t1s=work.t1s,
         progress=reporter.progress,
     )

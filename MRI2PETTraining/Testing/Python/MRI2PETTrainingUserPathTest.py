@@ -129,7 +129,7 @@ class MRI2PETTrainingUserPathTest(WindowDriver, unittest.TestCase):
         """The training goes on; what came to the scene meanwhile is left alone; the window shows it again."""
         ui = self.ui
         self.choose(people=4, epochs=200)
-        chosen = ui.datasetEdit.text
+        dataset = ui.datasetEdit.text
         ui.startButton.click()
         self.wait(lambda: self.curve() > 2, 900)
         ui.keepRunningCheckBox.checked = True
@@ -142,13 +142,13 @@ class MRI2PETTrainingUserPathTest(WindowDriver, unittest.TestCase):
         self.assertTrue(all(node.GetNumberOfRows() == 0 for node in others))
         slicer.util.selectModule("MRI2PETTraining")
         self.settle()
-        self.assertEqual((ui.datasetEdit.text, ui.startButton.text), (chosen, "Stop"))
+        self.assertEqual((ui.datasetEdit.text, ui.startButton.text), (dataset, "Stop"))
         self.assertEqual(ui.foldsTable.model().rowCount(), 2)
         self.assertTrue(ui.keepRunningCheckBox.checked)
         self.shot("back-in-another-scene")
         slicer.mrmlScene.Clear()  # this time while the module is shown
         self.wait(lambda: ui.foldsTable.model().rowCount() == 2, 30)
-        self.assertEqual((ui.datasetEdit.text, ui.startButton.text), (chosen, "Stop"))
+        self.assertEqual((ui.datasetEdit.text, ui.startButton.text), (dataset, "Stop"))
         self.assertTrue(ui.keepRunningCheckBox.checked)
         self.shot("scene-closed")
         ui.startButton.click()
