@@ -162,7 +162,7 @@ def _limits(values: np.ndarray) -> tuple[float, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
     parser.add_argument("--real", type=Path, metavar="CSV", help="suvr.csv of real PETs")
     parser.add_argument("--synthetic", type=Path, metavar="CSV", help="suvr.csv of synthetic PETs")

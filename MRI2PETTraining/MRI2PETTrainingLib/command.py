@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--check", action="store_true", help="check and prepare the dataset, make the folds, stop"
     )
     folds = parser.add_argument_group("folds")
-    folds.add_argument("--folds", type=int, default=5, help="number of folds (default 5)")
+    folds.add_argument("--folds", type=int, default=5, help="number of folds")
     folds.add_argument(
         "--fold", type=int, action="append", default=[], metavar="K", help="train this fold only; repeatable"
     )
@@ -79,7 +79,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="remove the HAB/MAB difference, fitted on the training people of each fold; leaves out LAB",
     )
     data.add_argument("--cache", type=Path, metavar="DIR", help="prepared cases (default: RUN/cache)")
-    data.add_argument("--workers", type=int, default=2, help="processes that prepare cases (default 2)")
+    data.add_argument("--workers", type=int, default=2, help="processes that prepare cases")
     training = parser.add_argument_group("training (replaces the preset's)")
     training.add_argument("--epochs", type=int)
     training.add_argument("--batch-size", type=int)
@@ -111,9 +111,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="torchvision's VGG19 weights: style by its features, as published",
     )
     machine = parser.add_argument_group("machine")
-    machine.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:N or mps")
-    machine.add_argument("--devices", type=int, default=1, help="devices on this machine (default 1)")
-    machine.add_argument("--nodes", type=int, default=1, help="machines (torchrun or SLURM; default 1)")
+    machine.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
+    machine.add_argument("--devices", type=int, default=1, help="devices on this machine")
+    machine.add_argument("--nodes", type=int, default=1, help="machines (torchrun or SLURM)")
     machine.add_argument(
         "--loaders",
         type=int,

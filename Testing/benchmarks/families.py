@@ -291,7 +291,7 @@ def markdown(content: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument("-o", "--output", type=Path, required=True)
     parser.add_argument("--only", nargs="*", choices=list(MODELS), help="these models; default: all")
     parser.add_argument("--full-size", action="store_true", help="cost of the shipped presets, too")

@@ -105,7 +105,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument("-o", "--output", type=Path, default=Path("build/speed"))
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--long", action="store_true", help="100 cases and 128^3, too")

@@ -191,7 +191,7 @@ Licence: Apache-2.0.
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument("-o", "--output", type=Path, required=True)
     parser.add_argument("--tracer", choices=("amyloid", "tspo"), default="amyloid")
     parser.add_argument("--train", type=int, default=16)

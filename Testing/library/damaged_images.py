@@ -220,7 +220,7 @@ def run(seed: int, count: int, timeout_s: float) -> str:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser()
+    parser = argparse.ArgumentParser(allow_abbrev=False)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--count", type=int, default=10000)
     parser.add_argument("--folder", type=Path)

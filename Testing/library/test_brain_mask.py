@@ -214,16 +214,16 @@ def test_verdict_thresholds() -> None:
     assert level(coverage=0.5) == "refuse"
 
 
-def test_backends_that_are_missing_say_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_extractors_that_are_missing_say_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    states = brain_extractors.available_backends()
+    states = brain_extractors.available_extractors()
     assert states["template"] == "ready"
     assert "not installed" in states["hd-bet"] and "not installed" in states["synthstrip"]
     with pytest.raises(DependencyError) as caught:
-        extract_brain(_stripped(), backend="hd-bet")
+        extract_brain(_stripped(), extractor="hd-bet")
     assert "pip install" in caught.value.hint
     with pytest.raises(DependencyError):
-        extract_brain(_stripped(), backend="no-such-tool")
+        extract_brain(_stripped(), extractor="no-such-tool")
 
 
 def _fake_program(folder: Path, name: str, body: str) -> None:
@@ -247,25 +247,25 @@ def test_hd_bet_needs_its_weights_and_runs_as_a_child(
     )
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(Path, "home", lambda: tmp_path)
-    assert "weights missing" in brain_extractors.available_backends()["hd-bet"]
+    assert "weights missing" in brain_extractors.available_extractors()["hd-bet"]
     with pytest.raises(DependencyError):
-        brain_extractors.run_backend("hd-bet", _head().t1)
-    weights = brain_extractors.BACKENDS["hd-bet"].weights("hd-bet")
+        brain_extractors.run_extractor("hd-bet", _head().t1)
+    weights = brain_extractors.EXTRACTORS["hd-bet"].weights("hd-bet")
     assert weights is not None
     weights.parent.mkdir(parents=True)
     weights.touch()
-    result = extract_brain(_head().t1, backend="hd-bet")
+    result = extract_brain(_head().t1, extractor="hd-bet")
     assert result.method == "hd-bet"
     assert dice(result.mask, _head().brain_mask) == 1.0
 
 
 @pytest.mark.skipif(os.name != "posix", reason="the stand-in program is a script with a shebang")
-def test_failing_or_cancelled_backend(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_failing_or_cancelled_extractor(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     _fake_program(tmp_path, "mri_synthstrip", "sys.exit('no memory left')")
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("FREESURFER_HOME", raising=False)
     with pytest.raises(MRI2PETError, match="exit code 1") as caught:
-        brain_extractors.run_backend("synthstrip", _stripped())
+        brain_extractors.run_extractor("synthstrip", _stripped())
     assert "no memory left" in caught.value.hint
 
     _fake_program(tmp_path, "mri_synthstrip", "import time\ntime.sleep(60)")
@@ -274,7 +274,7 @@ def test_failing_or_cancelled_backend(monkeypatch: pytest.MonkeyPatch, tmp_path:
         raise Cancelled("Cancelled.")
 
     with pytest.raises(Cancelled):
-        brain_extractors.run_backend("synthstrip", _stripped(), progress=stop)
+        brain_extractors.run_extractor("synthstrip", _stripped(), progress=stop)
 
 
 @pytest.mark.parametrize(

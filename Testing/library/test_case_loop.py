@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 
 import pytest
 
-from MRI2PETLib.core.case_loop import CaseOutcome, each_case
-from MRI2PETLib.core.errors import Cancelled, InputError, MRI2PETError, OutputError
+from MRI2PETLib.cli import main
+from MRI2PETLib.core.case_loop import CaseOutcome, each_case, exit_code
+from MRI2PETLib.core.errors import EXIT_PARTIAL, Cancelled, InputError, MRI2PETError, OutputError
 from MRI2PETLib.core.progress import ProgressCallback, Reporter
 
 
@@ -75,3 +77,35 @@ def test_the_only_case_is_told_of_and_then_raises(error: Exception) -> None:
             calls.append(done)
     assert len(calls) == 1 and isinstance(calls[0].error, MRI2PETError)
     assert not listener.warnings and listener.heard == [(0, 1, "reading")]
+
+
+def test_the_exit_code_of_several_cases() -> None:
+    assert exit_code([], 0) == exit_code([], 3) == 0
+    assert exit_code(["no T1.", "no PET."], 3) == EXIT_PARTIAL
+    with pytest.raises(MRI2PETError, match=r"^All 2 cases failed\. The first: no T1\.$") as error:
+        exit_code(["no T1.", "no PET."], 2)
+    assert error.value.exit_code == 1
+
+
+def test_all_commands_end_alike_when_all_cases_fail(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two cases, of which no image can be read: nothing to go on with, in any command."""
+    for name in ("a", "b"):
+        (tmp_path / "in" / name).mkdir(parents=True)
+        for image in ("T1.nii.gz", "PET.nii.gz"):
+            (tmp_path / "in" / name / image).write_bytes(b"no image")
+    lines = [f"{c},{c},{c}/T1.nii.gz,{c}/PET.nii.gz,{c}/T1.nii.gz" for c in ("a", "b")]
+    table = tmp_path / "in" / "manifest.csv"
+    table.write_text("\n".join(["case,subject,synthetic,pet,t1", *lines]) + "\n")
+    suvr = ["--atlas", "cortical-spheres", "--reference", "*cerebellum*"]
+    commands = {
+        "synthesize": [f"{tmp_path}/in/a/T1.nii.gz", f"{tmp_path}/in/b/T1.nii.gz"],
+        "evaluate": ["--pairs", str(table)],
+        "suvr": ["--cases", str(table), *suvr],
+        "train": [str(table), "--exclude-bad", "--preset", "smoke", "--check"],
+    }
+    for name, arguments in commands.items():
+        assert main([name, *arguments, "-o", str(tmp_path / name), "--progress", "none"]) == 1, name
+        told = capsys.readouterr().err
+        assert "All 2 cases failed. The first: " in told and "Unexpected" not in told

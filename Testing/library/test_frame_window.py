@@ -18,7 +18,7 @@ from MRI2PETLib.evaluation.inputs import load_case
 from MRI2PETLib.evaluation.settings import CasePaths, EvaluationSettings
 from MRI2PETLib.reports.synthesis import CaseReport
 from MRI2PETLib.simulation import SimulatedSubject, simulate_subject
-from MRI2PETLib.suvr.case import quantify
+from MRI2PETLib.suvr.case import measure_suvr
 from MRI2PETLib.suvr.files import suvr_request
 from MRI2PETLib.suvr.settings import SuvrPaths, SuvrSettings
 from MRI2PETLib.suvr.setup import read_setup
@@ -98,7 +98,7 @@ def test_synthesis(files: dict[str, Path]) -> None:
 def test_suvr(files: dict[str, Path]) -> None:
     setup, _ = read_setup(SuvrSettings(CORTICAL_SPHERES, "*cerebellum*"))
     with pytest.raises(InputError, match="only 10.0 of the 20 min from 40 to 60 min"):
-        quantify(SuvrPaths(files["dynamic"], window=(40.0, 60.0)), setup)
+        measure_suvr(SuvrPaths(files["dynamic"], window=(40.0, 60.0)), setup)
     plain, other, realigned = (
         suvr_request(SuvrPaths(files["dynamic"], **about), setup).checksum
         for about in cast(list[dict[str, Any]], [{}, {"window": (50, 60)}, {"realign_frames": True}])
@@ -110,7 +110,7 @@ def test_quantities_of_a_kinetic_model_are_no_uptake(files: dict[str, Path]) -> 
     """VT over a mean is no SUVR: refused wherever a ratio is formed, compared where both are VT."""
     setup, _ = read_setup(SuvrSettings(CORTICAL_SPHERES, "*cerebellum*"))
     with pytest.raises(InputError, match="The PET is in VT, a quantity of a kinetic model"):
-        quantify(SuvrPaths(files["real"], pet_unit="VT"), setup)
+        measure_suvr(SuvrPaths(files["real"], pet_unit="VT"), setup)
     inputs = CaseInputs(pet=files["real"], pet_unit="BPND")
     with pytest.raises(InputError, match="The PET is in BPND"):
         CaseReport(cast(Any, None), Reporter()).read(Case("one", files["T1"], inputs=inputs))

@@ -60,7 +60,7 @@ def fast() -> Any:
     def complete(prepared: PreparedImage, load: Any, settings: Any, progress: Any) -> SynthesisResult:
         mask = sitk.Cast(prepared.extraction.mask, sitk.sitkFloat32)
         image = prepared.encoded * mask * (1.0 + settings.seed + 10 * settings.samples)
-        about = {"settings": settings.to_dict(by_content=False)}
+        about = {"settings": settings.to_dict(deciding=True)}
         sd = image * 0.1 if settings.samples > 1 else None
         mask = prepared.extraction.mask
         return SynthesisResult(image, "SUVR", mask, sd, None, prepared.extraction, Verdict(), about)

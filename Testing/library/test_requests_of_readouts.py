@@ -126,7 +126,7 @@ def measure(
         return float(sitk.GetArrayFromImage(image).sum())
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run, "quantify", lambda *_, **__: Case())
+        patch.setattr(run, "measure_suvr", lambda *_, **__: Case())
         return run.measure_case(
             "x", paths, setup(**changes), root / folder, write, Reporter(), lambda *_: None
         )
@@ -189,10 +189,10 @@ def test_a_pet_that_became_unusable_leaves_no_suvr(root: Path, monkeypatch: pyte
     measure(root, "out")
     (root / "PET.nii.gz").write_bytes((root / "PET.nii.gz").read_bytes()[:-9])
 
-    def quantify(*_: Any, **__: Any) -> None:
+    def measure_suvr(*_: Any, **__: Any) -> None:
         raise InputError("It is cut short.")
 
-    monkeypatch.setattr(run, "quantify", quantify)
+    monkeypatch.setattr(run, "measure_suvr", measure_suvr)
     paths = SuvrPaths(root / "PET.nii.gz", root / "T1.nii.gz")
     with pytest.raises(InputError):
         run.measure_case("x", paths, setup(), root / "out", lambda *_: None, Reporter(), lambda *_: None)

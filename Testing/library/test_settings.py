@@ -91,5 +91,5 @@ def test_all_commands_show_the_settings_of_a_synthesis() -> None:
 
 
 def test_what_decides_a_result_is_not_a_name() -> None:
-    assert "model" not in SynthesisSettings().to_dict(by_content=False)
+    assert "model" not in SynthesisSettings().to_dict(deciding=True)
     assert SynthesisSettings().to_dict()["model"] == "tspo-demo"

@@ -33,7 +33,7 @@ def run(args: argparse.Namespace, reporter: Reporter) -> int:
     from MRI2PETLib.core.errors import DependencyError, MRI2PETError
     from MRI2PETLib.installation.packages import read_packages
     from MRI2PETLib.models.store import list_bundles
-    from MRI2PETLib.preprocessing.brain_extractors import available_backends
+    from MRI2PETLib.preprocessing.brain_extractors import available_extractors
     from MRI2PETLib.synthesis.settings import DEFAULT_MODEL
 
     problems: list[str] = []
@@ -47,7 +47,7 @@ def run(args: argparse.Namespace, reporter: Reporter) -> int:
         version = package.installed if package.installed is not None else "not installed"
         reporter.say(f"  {package.name:<14} {version}{'' if needed else f' (for {package.group})'}")
     reporter.say("brain extraction:")
-    for name, status in available_backends().items():
+    for name, status in available_extractors().items():
         reporter.say(f"  {name:<14} {status}")
     bundles, broken = list_bundles()
     for message in broken:

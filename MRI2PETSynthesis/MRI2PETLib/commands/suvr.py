@@ -67,7 +67,7 @@ def _one(args: argparse.Namespace, setup: SuvrSetup, reporter: Reporter) -> int:
 
 
 def _cohort(args: argparse.Namespace, setup: SuvrSetup, reporter: Reporter) -> int:
-    from MRI2PETLib.core.errors import EXIT_PARTIAL
+    from MRI2PETLib.core.case_loop import exit_code
     from MRI2PETLib.reports.case_report import REPORT_FILE
     from MRI2PETLib.reports.suvr_files import write_suvr
     from MRI2PETLib.reports.suvr_report import write_suvr_cohort
@@ -86,8 +86,8 @@ def _cohort(args: argparse.Namespace, setup: SuvrSetup, reporter: Reporter) -> i
             f"{row.n_people} people"
         )
     reporter.say(f"Report: {args.output / REPORT_FILE}")
-    if failed:
-        return EXIT_PARTIAL
+    if code := exit_code(list(failed.values()), len(cases)):
+        return code
     reporter.result(
         {
             "report": args.output / REPORT_FILE,

@@ -26,10 +26,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, reporter: Reporter) -> int:
+    from MRI2PETLib.core.case_loop import exit_code
     from MRI2PETLib.core.errors import InputError
     from MRI2PETLib.models.store import find_bundle
     from MRI2PETLib.reports.synthesis import CaseReport
-    from MRI2PETLib.synthesis.batch import exit_code, run_batch
+    from MRI2PETLib.synthesis.batch import run_batch
     from MRI2PETLib.synthesis.cases import find_cases
 
     settings, inputs = SynthesisSettings.of(args), CaseInputs.of(args)
@@ -47,7 +48,7 @@ def run(args: argparse.Namespace, reporter: Reporter) -> int:
     reporter.close()
     for row in rows:
         reporter.say(f"{row.case}: {row.status}" + (f" -> {row.pet}" if row.pet else f" ({row.message})"))
-    code = exit_code(rows)
+    code = exit_code([f"{r.message} {r.hint}".strip() for r in rows if r.status == "failed"], len(rows))
     if code == 0:
         reporter.result({"output": args.output, "cases": [vars(row) for row in rows]})
     return code

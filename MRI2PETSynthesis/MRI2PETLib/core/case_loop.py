@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from MRI2PETLib.core.errors import MRI2PETError, OutputError
+from MRI2PETLib.core.errors import EXIT_PARTIAL, MRI2PETError, OutputError
 from MRI2PETLib.core.progress import ProgressCallback, Reporter
 
 _log = logging.getLogger(__name__)
@@ -69,3 +69,14 @@ def each_case(
         yield CaseOutcome(case, result, error, time.perf_counter() - started)
         if cause is not None and len(cases) == 1:
             raise cause
+
+
+def exit_code(reasons: Sequence[str], cases: int) -> int:
+    """Of a command that worked on several cases: 0 if none failed, ``EXIT_PARTIAL`` if some did.
+
+    :param reasons: why each of those that failed did.
+    :raises MRI2PETError: (exit code 1) if all of them failed.
+    """
+    if reasons and len(reasons) == cases:
+        raise MRI2PETError(f"All {cases} cases failed. The first: {reasons[0]}")
+    return EXIT_PARTIAL if reasons else 0

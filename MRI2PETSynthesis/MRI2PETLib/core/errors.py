@@ -86,13 +86,13 @@ class Cancelled(Explained):
     code = "cancelled"
 
 
-# Exit code of a batch in which some cases failed and the others succeeded.
+# Some of several cases failed, the others are done: see case_loop.exit_code.
 EXIT_PARTIAL = 10
 
 # Every exit code of the command line and what it means; argparse gives 2.
 EXIT_CODES = {
     0: "done",
-    MRI2PETError.exit_code: "unexpected, or every case of a batch failed",
+    MRI2PETError.exit_code: "unexpected, or all of several cases failed (one case alone: its own code)",
     2: "wrong command line",
     InputError.exit_code: "an input cannot be used",
     QualityError.exit_code: "the quality verdict is refuse",
@@ -101,6 +101,6 @@ EXIT_CODES = {
     OutputError.exit_code: "output cannot be written",
     DeviceError.exit_code: "device, or not enough memory",
     TrainingError.exit_code: "a training cannot go on",
-    EXIT_PARTIAL: "some cases of a batch failed",
+    EXIT_PARTIAL: "some of several cases failed",
     Cancelled.exit_code: "cancelled",
 }

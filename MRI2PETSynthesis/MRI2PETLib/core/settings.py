@@ -33,7 +33,9 @@ class Option:
     """What is known of a setting besides its name, type and default.
 
     :ivar least: smallest value, ``most`` the largest one.
-    :ivar by_content: it names something (a model, an atlas) whose content decides the result, not its name.
+    :ivar decides: whether its value decides the result. That of a name (of a model, of an atlas) does not: the
+        content does. Nor does that of what only shares out the work (processes, a cache).
+    :ivar group: heading under which the help lists it.
     """
 
     help: str
@@ -41,7 +43,8 @@ class Option:
     metavar: str | tuple[str, ...] | None = None
     least: float | None = None
     most: float | None = None
-    by_content: bool = False
+    decides: bool = True
+    group: str = ""
 
 
 def option(help: str, default: Any = MISSING, **about: Any) -> Any:
@@ -59,6 +62,12 @@ class ValueType(NamedTuple):
     type: type
     number: int | None  # None: any number
     optional: bool
+
+    def read(self, plain: Any) -> Any:
+        """A value as JSON holds it."""
+        if plain is None:
+            return None
+        return self.type(plain) if self.number == 1 else tuple(map(self.type, plain))
 
 
 @dataclass(frozen=True)
@@ -99,20 +108,23 @@ class Settings:
         """
         defaults = {f.name: f.default for f in fields(cls)}
         kinds = cls.kinds()
+        groups: dict[str, argparse._ActionsContainer] = {"": parser}
         for name, about in cls.options().items():
             default: Any = defaults[name]
             missing = default is MISSING
             common: dict[str, Any] = {"dest": name, "help": about.help, "required": required and missing}
             common |= {"default": None if missing else default}
+            if about.group not in groups:
+                groups[about.group] = parser.add_argument_group(about.group)
             if kinds[name].type is bool:
-                parser.add_argument(flag(name), action="store_true", **common)
+                groups[about.group].add_argument(flag(name), action="store_true", **common)
                 continue
             common |= {"type": kinds[name].type, "metavar": about.metavar, "choices": about.choices or None}
             if kinds[name].number is None:
                 common |= {"action": "append", "default": list(default)}
             elif kinds[name].number != 1:
                 common |= {"nargs": kinds[name].number}
-            parser.add_argument(flag(name), **common)
+            groups[about.group].add_argument(flag(name), **common)
 
     @classmethod
     def of(cls, parsed: argparse.Namespace, **more: Any) -> Self:
@@ -144,13 +156,21 @@ class Settings:
                 rendered += [f"{flag(name)}={value}"] if kind.number == 1 else [flag(name), *map(str, value)]
         return rendered
 
-    def to_dict(self, *, by_content: bool = True) -> dict[str, Any]:
+    def to_dict(self, *, deciding: bool = False) -> dict[str, Any]:
         """The settings by name, for JSON.
 
-        :param by_content: also those of which the content decides, not the name, see :class:`Option`.
+        :param deciding: only those whose value decides the result, see :class:`Option`.
         """
-        names = (n for n, about in self.options().items() if by_content or not about.by_content)
+        names = (n for n, about in self.options().items() if about.decides or not deciding)
         return {name: _plain(getattr(self, name)) for name in names}
+
+    @classmethod
+    def of_dict(cls, content: Mapping[str, Any]) -> Self:
+        """The settings that :meth:`to_dict` gave.
+
+        :raises KeyError: if a setting is missing.
+        """
+        return cls(**{name: kind.read(content[name]) for name, kind in cls.kinds().items()})
 
 
 def flag(name: str) -> str:
@@ -178,10 +198,12 @@ def keywords_of(settings: type[Settings]) -> Callable[[_Function], _Function]:
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose help ends each option with its default, where it has one."""
+    """A parser whose help ends each option with its default, where it has one. Options are written out: the
+    beginning of one may be another one's in the next version.
+    """
 
     def __init__(self, *args: Any, **keywords: Any) -> None:
-        super().__init__(*args, **{"formatter_class": _Help, **keywords})
+        super().__init__(*args, **{"formatter_class": _Help, "allow_abbrev": False, **keywords})
 
 
 class _Help(argparse.HelpFormatter):
@@ -189,7 +211,7 @@ class _Help(argparse.HelpFormatter):
         default = action.default
         if default is None or default is False or default in ("", [], argparse.SUPPRESS):
             return action.help
-        text = " ".join(map(str, default)) if isinstance(default, tuple) else str(default)
+        text = " ".join(map(str, default)) if isinstance(default, (tuple, list)) else str(default)
         return f"{action.help} (default: {text.replace('%', '%%')})"
 
 

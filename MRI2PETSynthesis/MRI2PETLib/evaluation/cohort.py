@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-from MRI2PETLib.core.case_loop import each_case
-from MRI2PETLib.core.errors import EXIT_PARTIAL, InputError
+from MRI2PETLib.core.case_loop import each_case, exit_code
+from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.core.progress import ProgressCallback, Reporter
 from MRI2PETLib.core.tables import open_table
 from MRI2PETLib.evaluation.baselines import NETWORK, cubic_of_bundle
@@ -62,6 +62,10 @@ class Failure:
     message: str
     hint: str
 
+    @property
+    def reason(self) -> str:
+        return f"{self.message} {self.hint}".strip()
+
 
 @dataclass(frozen=True)
 class Cohort:
@@ -90,7 +94,7 @@ class Cohort:
 
     @property
     def exit_code(self) -> int:
-        return EXIT_PARTIAL if self.failed else 0
+        return exit_code([failure.reason for failure in self.failed], len(self.failed) + len(self.scans))
 
 
 def evaluate_cohort(
@@ -105,7 +109,7 @@ def evaluate_cohort(
     Writes ``regions.csv`` into ``folder`` as it goes. Vectors for the comparison with other people lie in a
     temporary folder.
 
-    :raises InputError: if no case can be evaluated; see :func:`.read_covariate`.
+    :raises MRI2PETError: if no case can be evaluated; see :func:`.read_covariate`.
     """
     covariates = [
         read_covariate(name, [(case.subject, case.entry(name)) for case in cases])
@@ -142,11 +146,8 @@ def evaluate_cohort(
                 )
                 scans.append(_scan(case, result, frame, done.seconds))
                 simulated = simulated or is_simulated
-        if frame is None or not scans:
-            raise InputError(
-                f"None of the {len(cases)} cases could be evaluated; the first: {failed[0].message}",
-                failed[0].hint,
-            )
+        exit_code([failure.reason for failure in failed], len(cases))
+        assert frame is not None
         reporter.progress(1, 1, "own against others")
         subjects = [scan.case.subject for scan in scans]
         own = specificity(store, subjects, frame.predictors)

@@ -18,9 +18,9 @@ class EvaluationSettings(Settings):
 
     register: str = options.register()
     atlas: tuple[str, ...] = option(
-        "label map, or harvard-oxford; repeatable", (), metavar="FILE", by_content=True
+        "label map, or harvard-oxford; repeatable", (), metavar="FILE", decides=False
     )
-    labels: Path | None = option("table of labels of the (single) atlas file", None, by_content=True)
+    labels: Path | None = option("table of labels of the (single) atlas file", None, decides=False)
     atlas_space: Literal["mni", "native"] = option("space of the atlas", "mni", choices=("mni", "native"))
     synthetic_unit: str | None = options.pet_unit("synthetic")
     pet_unit: str | None = options.pet_unit()

@@ -1,4 +1,7 @@
-"""Ending processes: a child with everything it started, and a child whose parent has died."""
+"""Ending processes: a child with everything it started, and a child whose parent has died.
+
+Without psutil: the first job of all is the one that installs it in Slicer.
+"""
 
 from __future__ import annotations
 

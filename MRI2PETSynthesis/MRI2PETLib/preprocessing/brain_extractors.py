@@ -29,7 +29,7 @@ _POLL_S = 0.2
 
 
 @dataclass(frozen=True)
-class Backend:
+class Extractor:
     """A program that draws a brain mask.
 
     :ivar executables: command names, the first one found on PATH is used.
@@ -88,14 +88,14 @@ def _synthstrip_weights(program: str) -> Path | None:
     return Path(home or "$FREESURFER_HOME") / "models" / "synthstrip.1.pt"
 
 
-BACKENDS: dict[str, Backend] = {
-    "hd-bet": Backend(
+EXTRACTORS: dict[str, Extractor] = {
+    "hd-bet": Extractor(
         executables=("hd-bet",),
         arguments=_hd_bet_arguments,
         weights=_hd_bet_weights,
         hint="Install it with `pip install hd-bet` and run it once by hand: it then downloads its weights.",
     ),
-    "synthstrip": Backend(
+    "synthstrip": Extractor(
         executables=("mri_synthstrip", "nipreps-synthstrip"),
         arguments=_synthstrip_arguments,
         weights=_synthstrip_weights,
@@ -104,29 +104,29 @@ BACKENDS: dict[str, Backend] = {
 }
 
 
-def available_backends() -> dict[str, str]:
+def available_extractors() -> dict[str, str]:
     """Name and state of every brain extractor: ``ready``, or what is missing."""
-    return {TEMPLATE: READY, **{name: backend.state() for name, backend in BACKENDS.items()}}
+    return {TEMPLATE: READY, **{name: extractor.state() for name, extractor in EXTRACTORS.items()}}
 
 
-def run_backend(name: str, t1: sitk.Image, *, progress: ProgressCallback = no_progress) -> sitk.Image:
+def run_extractor(name: str, t1: sitk.Image, *, progress: ProgressCallback = no_progress) -> sitk.Image:
     """The brain mask (uint8, on the T1's grid) that an installed program draws.
 
     :raises DependencyError: if the program is unknown, not installed, or would have to download its weights.
     :raises MRI2PETError: if it fails.
     """
-    backend = BACKENDS.get(name)
-    if backend is None:
+    extractor = EXTRACTORS.get(name)
+    if extractor is None:
         raise DependencyError(
-            f"There is no brain extractor called {name}.", f"Use one of {', '.join(available_backends())}."
+            f"There is no brain extractor called {name}.", f"Use one of {', '.join(available_extractors())}."
         )
-    program, state = backend.executable(), backend.state()
+    program, state = extractor.executable(), extractor.state()
     if program is None or state != READY:
-        raise DependencyError(f"The brain extractor {name} cannot be used: {state}.", backend.hint)
+        raise DependencyError(f"The brain extractor {name} cannot be used: {state}.", extractor.hint)
     with tempfile.TemporaryDirectory(prefix="mri2pet-") as folder:
         source = Path(folder) / "t1.nii.gz"
         sitk.WriteImage(t1, str(source))
-        arguments, mask_path = backend.arguments(source, Path(folder))
+        arguments, mask_path = extractor.arguments(source, Path(folder))
         output = _run([program, *arguments], Path(folder), name, progress)
         if not mask_path.is_file():
             raise MRI2PETError(f"{name} wrote no mask.", f"It said: {output}")

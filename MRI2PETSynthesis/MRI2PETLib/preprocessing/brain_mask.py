@@ -14,7 +14,7 @@ from MRI2PETLib.images.axes import Axes, head_axes
 from MRI2PETLib.images.grid import Grid, antialias, resample
 from MRI2PETLib.preprocessing import fit_quality
 from MRI2PETLib.preprocessing.bias_field import log_bias_field, remove_bias, shrink_to
-from MRI2PETLib.preprocessing.brain_extractors import run_backend
+from MRI2PETLib.preprocessing.brain_extractors import run_extractor
 from MRI2PETLib.preprocessing.brain_mask_refinement import refine_mask
 from MRI2PETLib.preprocessing.morphology import dilate
 from MRI2PETLib.preprocessing.stripped_brain import stripped_mask
@@ -37,7 +37,7 @@ class BrainExtraction:
     :ivar template_to_native: maps template (MNI, LPS mm) points to T1 points, or ``None`` where no brain was
         recognised.
         ``sitk.Resample(t1, template, template_to_native)`` puts the T1 on the template.
-    :ivar method: ``template``, ``stripped``, ``given``, or the name of a backend.
+    :ivar method: ``template``, ``stripped``, ``given``, or the name of an extractor.
     :ivar measures: the numbers behind the verdict, see :func:`MRI2PETLib.preprocessing.fit_quality.measures`.
     """
 
@@ -57,30 +57,30 @@ def extract_brain(
     t1: sitk.Image,
     *,
     mask: sitk.Image | None = None,
-    backend: str = "template",
+    extractor: str = "template",
     progress: ProgressCallback = no_progress,
 ) -> BrainExtraction:
     """Find the brain in a T1-weighted volume of a whole head or of a stripped brain.
 
     A given mask is kept; an already stripped image keeps its own outline; else the template's mask is
-    propagated and fitted to the image, or ``backend`` draws the mask.
+    propagated and fitted to the image, or ``extractor`` draws the mask.
 
     :param t1: 3-D, any grid (LPS mm), finite values.
     :param mask: brain mask in the same world; resampled if its grid differs.
-    :param backend: ``template``, or an installed one of
-        :func:`MRI2PETLib.preprocessing.brain_extractors.available_backends`.
+    :param extractor: ``template``, or an installed one of
+        :func:`MRI2PETLib.preprocessing.brain_extractors.available_extractors`.
     :return: mask, transform, and a verdict that may be ``refuse``: the caller decides.
     :raises QualityError: if no mask can be made at all.
     :raises InputError: if a given mask is empty or does not fit the T1.
-    :raises DependencyError: if the backend is not installed.
+    :raises DependencyError: if the extractor is not installed.
     """
     t1 = sitk.Cast(t1, sitk.sitkFloat32)
     findings = fit_quality.judge_field_of_view(t1)
     progress(0, 1, "looking at the image")
-    brain, method, more = _known_mask(t1, mask, backend, part_of(progress, 0, 0.3))
+    brain, method, more = _known_mask(t1, mask, extractor, part_of(progress, 0, 0.3))
     findings += more
     coarse = shrink_to(t1, WORKING_SPACING_MM)
-    progress(0.3 if method == backend != "template" else 0.05, 1, "correcting the bias field")
+    progress(0.3 if method == extractor != "template" else 0.05, 1, "correcting the bias field")
     if brain is not None:
         foreground = _nearest(brain, coarse)
         log_field = None
@@ -121,14 +121,14 @@ def head_mask(image: sitk.Image) -> sitk.Image:
 
 
 def _known_mask(
-    t1: sitk.Image, mask: sitk.Image | None, backend: str, progress: ProgressCallback
+    t1: sitk.Image, mask: sitk.Image | None, extractor: str, progress: ProgressCallback
 ) -> tuple[sitk.Image | None, str, tuple[Finding, ...]]:
     """The mask that needs no template (``None`` if there is none), the method's name, and findings."""
     if mask is not None:
         checked, findings = check_given_mask(mask, t1)
         return checked, "given", findings
-    if backend != "template":
-        return run_backend(backend, t1, progress=progress), backend, ()
+    if extractor != "template":
+        return run_extractor(extractor, t1, progress=progress), extractor, ()
     own = stripped_mask(t1)
     return (own, "stripped", ()) if own is not None else (None, "template", ())
 

@@ -82,7 +82,7 @@ def evaluate_table(
 
     :return: for the result event: ``files`` by role, ``people``, ``scans``; further ``lines`` for a person
         and ``exit_code``.
-    :raises InputError: if no case can be evaluated; if the folder holds the evaluation of another table.
+    :raises MRI2PETError: if no case can be evaluated; if the folder holds the evaluation of another table.
     """
     request, result = request_of_cohort(table, cases, settings, atlases), Result(output, EVALUATION_RECORD)
     about = result.finished(request)
@@ -133,7 +133,7 @@ def request_of_cohort(
 
 
 def _settings(settings: EvaluationSettings, atlases: Sequence[Parcellation]) -> dict[str, Any]:
-    return {**settings.to_dict(by_content=False), "atlases": [atlas_checksum(atlas) for atlas in atlases]}
+    return {**settings.to_dict(deciding=True), "atlases": [atlas_checksum(atlas) for atlas in atlases]}
 
 
 def _model_checksum(synthetic: Path) -> str | None:

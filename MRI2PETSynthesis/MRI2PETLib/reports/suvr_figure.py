@@ -1,4 +1,4 @@
-"""Picture of one quantification: what each method laid where, in three planes."""
+"""Picture of one measurement: what each method laid where, in three planes."""
 
 from __future__ import annotations
 

@@ -78,7 +78,7 @@ def write_suvr(folder: Path, title: str, paths: SuvrPaths, setup: SuvrSetup, cas
 
 
 def note(setup: SuvrSetup, case: CaseSuvr) -> str:
-    """What every picture and report of a quantification says."""
+    """What every picture and report of a measurement says."""
     parts = []
     if SYNTHETIC_MR in case.methods:
         parts.append(

@@ -43,7 +43,7 @@ class SuvrSetup:
 
 
 @dataclass(frozen=True)
-class Quantified:
+class MethodSuvr:
     """One method's result: how the PET got to the space of the atlas, the labels on the PET, the table."""
 
     normalisation: SpatialNormalisation
@@ -64,17 +64,17 @@ class CaseSuvr:
 
     pet: PetImage
     t1: LoadedImage | None
-    methods: dict[str, Quantified]
+    methods: dict[str, MethodSuvr]
     failed: dict[str, str]
     verdict: Verdict
 
     @property
-    def first(self) -> Quantified:
+    def first(self) -> MethodSuvr:
         """The method that the inputs call for: the gold standard where there is an MRI."""
         return next(iter(self.methods.values()))
 
 
-def quantify(paths: SuvrPaths, setup: SuvrSetup, *, progress: ProgressCallback = no_progress) -> CaseSuvr:
+def measure_suvr(paths: SuvrPaths, setup: SuvrSetup, *, progress: ProgressCallback = no_progress) -> CaseSuvr:
     """Measure one PET by every method that can be used: the MRI (with ``paths.t1``), a synthetic MRI (with
     ``setup.bundle``), the PET template (always).
 
@@ -102,7 +102,7 @@ def quantify(paths: SuvrPaths, setup: SuvrSetup, *, progress: ProgressCallback =
     own = tuple(f for f in pet.verdict.findings if f.code != "unit-unknown")
     verdict = Verdict(own) + (t1.verdict if t1 is not None else ())
     steps = _steps(pet, t1, mask, setup)
-    methods: dict[str, Quantified] = {}
+    methods: dict[str, MethodSuvr] = {}
     failed: dict[str, str] = {}
     for number, (name, step) in enumerate(steps.items()):
         part = part_of(progress, 0.02 + 0.98 * number / len(steps), 0.02 + 0.98 * (number + 1) / len(steps))
@@ -123,7 +123,7 @@ def quantify(paths: SuvrPaths, setup: SuvrSetup, *, progress: ProgressCallback =
             failed[name] = error.message
             verdict += (Finding("warn", "suvr-method", f"{name}: {error.message}", error.hint),)
             continue
-        methods[name] = Quantified(answer, labels, rows)
+        methods[name] = MethodSuvr(answer, labels, rows)
         verdict += (replace(f, message=f"{name}: {f.message}") for f in answer.verdict.findings)
     progress(1, 1, "measured")
     return CaseSuvr(pet, t1, methods, failed, verdict)

@@ -60,8 +60,8 @@ def suvr_request(paths: SuvrPaths, setup: SuvrSetup) -> Request:
         {"pet": source_of(paths.pet, "pet")},
         {"t1": optional_source(paths.t1, "t1"), "mask": optional_source(paths.mask, "mask")},
         {
-            **paths.to_dict(by_content=False),
-            **setup.settings.to_dict(by_content=False),
+            **paths.to_dict(deciding=True),
+            **setup.settings.to_dict(deciding=True),
             "atlas": atlas_checksum(plan.atlas),
             "regions": [list(plan.reference), list(plan.composite)],
             "pet_template": [setup.template_name, image_checksum(setup.template)],

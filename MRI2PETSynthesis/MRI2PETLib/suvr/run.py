@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from MRI2PETLib.core.case_loop import each_case
+from MRI2PETLib.core.case_loop import each_case, exit_code
 from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.core.files import output_folder, read_json
 from MRI2PETLib.core.leftovers import sweep
@@ -18,7 +18,7 @@ from MRI2PETLib.images.case_table import read_case_table
 from MRI2PETLib.preprocessing.frame_window import parse_window
 from MRI2PETLib.preprocessing.pet_units import plain_unit
 from MRI2PETLib.suvr import files
-from MRI2PETLib.suvr.case import CaseSuvr, SuvrSetup, quantify
+from MRI2PETLib.suvr.case import CaseSuvr, SuvrSetup, measure_suvr
 from MRI2PETLib.suvr.regional import SuvrRow
 from MRI2PETLib.suvr.settings import SuvrPaths
 
@@ -57,7 +57,7 @@ def measure_case(
     """The measurement in ``folder``, from an earlier run of the same request or a new one.
 
     :raises InputError: if the folder holds that of another PET.
-    :raises MRI2PETError: see :func:`MRI2PETLib.suvr.case.quantify`.
+    :raises MRI2PETError: see :func:`MRI2PETLib.suvr.case.measure_suvr`.
     """
     request, result = files.suvr_request(paths, setup), files.result_in(folder)
     about = result.finished(request)
@@ -66,7 +66,7 @@ def measure_case(
     else:
         about = {}
         with result.attempt(request, reporter.warning):
-            case = quantify(paths, setup, progress=progress)
+            case = measure_suvr(paths, setup, progress=progress)
             reporter.tell(case.verdict)
             with result.make(request, about) as staging:
                 write(staging, title, paths, setup, case)
@@ -82,7 +82,7 @@ def measure_cohort(
 
     :return: the finished cases; case -> reason of those that failed.
     :raises OutputError: if nothing can be written.
-    :raises InputError: if all cases failed.
+    :raises MRI2PETError: if all cases failed.
     """
     output_folder(output)
 
@@ -94,8 +94,7 @@ def measure_cohort(
     outcomes = list(each_case(cases, measure, name=lambda case: case.case, reporter=reporter))
     measured = [(done.case, done.result) for done in outcomes if done.result is not None]
     failed = {done.case.case: str(done.error) for done in outcomes if done.error is not None}
-    if not measured:
-        raise InputError(f"None of {len(cases)} PETs could be measured: {next(iter(failed.values()))}")
+    exit_code(list(failed.values()), len(cases))
     return measured, failed
 
 

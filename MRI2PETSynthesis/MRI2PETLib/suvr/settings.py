@@ -15,19 +15,19 @@ class SuvrSettings(Settings):
     """How SUVRs are measured; the same for every PET of a cohort."""
 
     atlas: str = option(
-        f"label map in MNI space, or {CORTICAL_SPHERES} (built in)", metavar="FILE", by_content=True
+        f"label map in MNI space, or {CORTICAL_SPHERES} (built in)", metavar="FILE", decides=False
     )
     reference: str = option("reference region: names or patterns, such as '*cerebellum*'", metavar="REGIONS")
     composite: str | None = option(
         "regions of the composite; without it: all but the reference", None, metavar="REGIONS"
     )
-    labels: Path | None = option("table of labels of the atlas file", None, by_content=True)
+    labels: Path | None = option("table of labels of the atlas file", None, decides=False)
     grey_matter: bool = option("cut the regions to the template's grey matter", False)
     model: str | None = option(
-        "PET -> MR model, for SUVR without an MRI", None, metavar="ID|DIR", by_content=True
+        "PET -> MR model, for SUVR without an MRI", None, metavar="ID|DIR", decides=False
     )
     pet_template: Path | None = option(
-        "mean PET in MNI space; without it: a model of [11C]PBR28", None, metavar="FILE", by_content=True
+        "mean PET in MNI space; without it: a model of [11C]PBR28", None, metavar="FILE", decides=False
     )
     register: str = options.register()
     device: str = options.device()
@@ -39,8 +39,8 @@ class SuvrPaths(Settings):
     """The images of one measurement, and how the PET is read."""
 
     pet: Path
-    t1: Path | None = option("T1 of the same person: its result is the standard", None, by_content=True)
-    mask: Path | None = option("brain mask of the T1", None, by_content=True)
+    t1: Path | None = option("T1 of the same person: its result is the standard", None, decides=False)
+    mask: Path | None = option("brain mask of the T1", None, decides=False)
     pet_unit: str | None = options.pet_unit()
     window: tuple[float, float] | None = options.window_option()
     realign_frames: bool = options.realign_frames()

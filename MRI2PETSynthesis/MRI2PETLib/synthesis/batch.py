@@ -17,7 +17,7 @@ import SimpleITK as sitk
 
 from MRI2PETLib import __version__
 from MRI2PETLib.core.case_loop import each_case
-from MRI2PETLib.core.errors import EXIT_PARTIAL, InputError, MRI2PETError, QualityError
+from MRI2PETLib.core.errors import InputError, MRI2PETError, QualityError
 from MRI2PETLib.core.files import output_folder, write_json
 from MRI2PETLib.core.leftovers import sweep
 from MRI2PETLib.core.prefetch import OneAhead, import_early
@@ -139,12 +139,6 @@ def run_batch(
     return rows
 
 
-def exit_code(rows: Sequence[Status]) -> int:
-    """0 if all cases are done, ``EXIT_PARTIAL`` if some failed, 1 if all failed."""
-    failed = sum(row.status == "failed" for row in rows)
-    return 0 if not failed else 1 if failed == len(rows) else EXIT_PARTIAL
-
-
 @dataclass(frozen=True)
 class Ready:
     """A case whose image is read and in model space."""
@@ -167,8 +161,8 @@ def synthesis_request(case: Case, bundle: Bundle, settings: SynthesisSettings) -
         },
         {
             "model": bundle.checksum,
-            **inputs.to_dict(by_content=False),
-            **settings.to_dict(by_content=False),
+            **inputs.to_dict(deciding=True),
+            **settings.to_dict(deciding=True),
         },
     )
 

@@ -150,7 +150,7 @@ def prepare(
     if extraction is None:
         with _timed(seconds, "brain"):
             extraction = extract_brain(
-                t1, mask=mask, backend=settings.brain_extractor, progress=part_of(progress, 0, 0.9)
+                t1, mask=mask, extractor=settings.brain_extractor, progress=part_of(progress, 0, 0.9)
             )
     if extraction.verdict.level == "refuse":
         raise QualityError(" ".join(extraction.verdict.reasons("refuse")))

@@ -16,7 +16,7 @@ class SynthesisSettings(Settings):
     """How a PET is synthesised; the same for every case of a batch."""
 
     model: str = option(
-        "model: an id, or a bundle's folder", DEFAULT_MODEL, metavar="ID|DIR", by_content=True
+        "model: an id, or a bundle's folder", DEFAULT_MODEL, metavar="ID|DIR", decides=False
     )
     brain_extractor: str = option(
         "how the brain is found: template, or hd-bet or synthstrip where installed",
@@ -36,8 +36,8 @@ class SynthesisSettings(Settings):
 class CaseInputs(Settings):
     """What belongs to one T1 beside the T1."""
 
-    mask: Path | None = option("brain mask of the T1, instead of finding the brain", None, by_content=True)
-    pet: Path | None = option("real PET of the same person, to compare with", None, by_content=True)
+    mask: Path | None = option("brain mask of the T1, instead of finding the brain", None, decides=False)
+    pet: Path | None = option("real PET of the same person, to compare with", None, decides=False)
     pet_unit: str | None = options.pet_unit()
     window: tuple[float, float] | None = options.window_option()
     realign_frames: bool = options.realign_frames()

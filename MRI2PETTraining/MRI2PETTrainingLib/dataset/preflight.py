@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
+from MRI2PETLib.core.case_loop import exit_code
 from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.core.findings import Finding
 from MRI2PETLib.core.progress import Reporter, part_of
@@ -59,6 +60,7 @@ def prepare_dataset(
 
     :returns: the manifest with the reasons of all exclusions, and the cases in use, prepared.
     :raises InputError: if a case cannot be used (unless ``exclude_bad``), or the dataset contradicts itself.
+    :raises MRI2PETError: if all cases are left out because they cannot be used.
     """
     manifest = read_dataset(dataset, subject_pattern=options.subject_pattern, overrides=options.subjects)
     if options.window is not None:
@@ -83,6 +85,7 @@ def prepare_dataset(
     manifest = manifest.noting({name: entry.findings for name, entry in prepared.items()})
     manifest = manifest.noting(_volume_findings(list(prepared.values())))
     bad = _refused(manifest)
+    cases = len(manifest.used)
     if options.exclude_bad:
         manifest = manifest.excluding(bad)
     table = {
@@ -102,10 +105,11 @@ def prepare_dataset(
     if bad and not options.exclude_bad:
         name, reason = next(iter(bad.items()))
         raise InputError(
-            f"{len(bad)} of {len(manifest.used)} cases cannot be used. {name}: {reason}",
+            f"{len(bad)} of {cases} cases cannot be used. {name}: {reason}",
             f"All of them are in {run / CASES}: correct them, or leave them out (--exclude-bad; in Slicer "
             "under Advanced).",
         )
+    exit_code(list(bad.values()), cases)
     used = {case.case: prepared[case.case] for case in manifest.used}
     check_units(list(used.values()))
     check_copies(list(used.values()))

@@ -20,7 +20,7 @@ _EPOCHS = 4
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("work", type=Path, metavar="WORK", help="folder of `prepare`")
-    parser.add_argument("--epochs", type=int, default=_EPOCHS, help=f"of each model (default {_EPOCHS})")
+    parser.add_argument("--epochs", type=int, default=_EPOCHS, help="of each model")
 
 
 def run(args: argparse.Namespace, reporter: Reporter) -> int:

@@ -15,7 +15,7 @@ HELP = "put trained members together as a bundle"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("work", type=Path, metavar="WORK", help="folder of `prepare` and `train`")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="BUNDLE", help="folder to write")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2], help="members (default 1 2)")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2], help="members")
     parser.add_argument("--to", choices=SPACINGS, default="3mm", help="voxels that they were trained to")
 
 

@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("work", type=Path, metavar="WORK", help="folder for all that is made on the way")
     parser.add_argument("--t1", type=Path, required=True, metavar="DIR", help="the T1s (ds002748)")
     parser.add_argument("--pbr28", type=Path, required=True, metavar="DIR", help="the PBR28 maps")
-    parser.add_argument("--workers", type=int, default=1, help="processes (default 1)")
+    parser.add_argument("--workers", type=int, default=1, help="processes")
 
 
 def run(args: argparse.Namespace, reporter: Reporter) -> int:

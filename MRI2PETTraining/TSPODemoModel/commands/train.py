@@ -18,7 +18,7 @@ SPACINGS = ("6mm", "4mm", "3mm", "2mm")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("work", type=Path, metavar="WORK", help="folder of `prepare`")
-    parser.add_argument("--seed", type=int, default=1, help="of weights, order and pairs (default 1)")
+    parser.add_argument("--seed", type=int, default=1, help="of weights, order and pairs")
     parser.add_argument(
         "--to", choices=SPACINGS, default="3mm", help="voxels of the last stage; 2mm needs an accelerator"
     )
@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="without two controls and two patients: the second model, which real PETs judge",
     )
     parser.add_argument("--minutes", type=float, default=math.inf, help="stop after so long, to go on later")
-    parser.add_argument("--device", default="cpu", help="cpu (default), auto, cuda[:N] or mps")
+    parser.add_argument("--device", default="cpu", help="cpu, auto, cuda[:N] or mps")
 
 
 def run(args: argparse.Namespace, reporter: Reporter) -> int:
