@@ -20,15 +20,17 @@ from slicer.ScriptedLoadableModule import (
 )
 from slicer.util import VTKObservationMixin
 
-from MRI2PETLib.core.options import PRECISIONS
 from MRI2PETLib.jobs.child_process import child_python
+from MRI2PETLib.scene.parameters import settings_of_node, show_settings
 from MRI2PETTrainingLib.scene.session import TrainingSession
-from MRI2PETTrainingLib.training_run import Request, default_run, missing
+from MRI2PETTrainingLib.settings import TrainingSettings
+from MRI2PETTrainingLib.training_run import default_run, missing
 from MRI2PETTrainingLib.window_state import training_window
 
 _PUMP_MS = 200
 _TYPING_MS = 500  # a path that is being typed is not looked at
 _AS_PRESET = "as in the preset"
+_DEFAULTS = TrainingSettings("", "")
 
 
 class MRI2PETTraining(ScriptedLoadableModule):
@@ -51,26 +53,28 @@ class MRI2PETTraining(ScriptedLoadableModule):
 
 @parameterNodeWrapper
 class MRI2PETTrainingParameterNode:
-    """What the user chose; saved with the scene. 0 and empty leave the preset's choice."""
+    """What the user chose; saved with the scene. A parameter that is called like a field of
+    ``TrainingSettings`` is that setting; 0 and empty leave the preset's choice.
+    """
 
-    dataset: str = ""
-    run: str = ""
+    dataset: str = _DEFAULTS.dataset
+    output: str = _DEFAULTS.output
     preset: str = "tspo-unet"
-    folds: Annotated[int, WithinRange(2, 50), Default(5)]
+    folds: Annotated[int, WithinRange(2, 50), Default(_DEFAULTS.folds)]
     device: Annotated[str, Choice(["auto", "cpu", "cuda", "cuda:0", "cuda:1", "cuda:2", "cuda:3", "mps"])] = (
-        "auto"
+        _DEFAULTS.device
     )
     keepRunning: bool = False
     epochs: Annotated[int, WithinRange(0, 100000), Default(0)]
     batchSize: Annotated[int, WithinRange(0, 256), Default(0)]
-    precision: Annotated[str, Choice([_AS_PRESET, *PRECISIONS])] = _AS_PRESET
-    init: str = ""
-    seed: Annotated[int, WithinRange(0, 2147483647), Default(42)]
+    precision: Annotated[str, Choice([_AS_PRESET, *TrainingSettings.choices("precision")])] = _AS_PRESET
+    startFrom: str = ""
+    seed: Annotated[int, WithinRange(0, 2147483647), Default(_DEFAULTS.seed)]
     subjectPattern: str = ""
-    excludeBad: bool = False
-    leaveOneSiteOut: bool = False
-    adjustGenotype: bool = False
-    workers: Annotated[int, WithinRange(1, 64), Default(2)]
+    excludeBad: bool = _DEFAULTS.exclude_bad
+    leaveOneSiteOut: bool = _DEFAULTS.leave_one_site_out
+    adjustGenotype: bool = _DEFAULTS.adjust_genotype
+    workers: Annotated[int, WithinRange(1, 64), Default(_DEFAULTS.workers)]
 
 
 class MRI2PETTrainingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
@@ -99,7 +103,7 @@ class MRI2PETTrainingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             onLog=self.ui.logText.appendPlainText,
             onFinished=self.onFinished,
         )
-        self.dataset = DatasetPanel(self.ui, self.onPreset, self.onInit)
+        self.dataset = DatasetPanel(self.ui, self.onPreset, self.onStartFrom)
         self.results = ResultsPanel(self.ui)
         self.setupPanel = SetupPanel(
             self.ui.setupButton.layout(), onChanged=self.updateGUI, more=("training",)
@@ -144,8 +148,8 @@ class MRI2PETTrainingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def initializeParameterNode(self) -> None:
         if self._parameterNode is None:
             node = self.logic.getParameterNode()
-            if self.session.is_active and not node.run:  # the scene was closed while it works
-                self.logic.showRequest(node, self.session.request)
+            if self.session.is_active and not node.output:  # the scene was closed while it works
+                self.logic.showSettings(node, self.session.settings)
                 node.keepRunning = self.session.keep_running
             self.setParameterNode(node)
 
@@ -167,8 +171,8 @@ class MRI2PETTrainingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def onPreset(self, preset: str) -> None:
         self._parameterNode.preset = preset
 
-    def onInit(self, model: str) -> None:
-        self._parameterNode.init = model
+    def onStartFrom(self, model: str) -> None:
+        self._parameterNode.startFrom = model
 
     def onParametersModified(self, _caller=None, _event=None) -> None:
         node = self._parameterNode
@@ -176,8 +180,8 @@ class MRI2PETTrainingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             return
         self.session.keep_running = node.keepRunning
         self.dataset.setPreset(node.preset)
-        self.dataset.setInit(node.init)
-        if self._settings != (node.dataset, node.run, node.subjectPattern):
+        self.dataset.setStartFrom(node.startFrom)
+        if self._settings != (node.dataset, node.output, node.subjectPattern):
             self._typing.start()
         self.updateGUI()
 
@@ -187,16 +191,16 @@ class MRI2PETTrainingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if node is None or self.session.is_active:
             return
         before = self._settings
-        if node.dataset and (not node.run or (before and node.run == default_run(before[0]))):
-            node.run = default_run(node.dataset)
-        self._settings = (node.dataset, node.run, node.subjectPattern)
+        if node.dataset and (not node.output or (before and node.output == default_run(before[0]))):
+            node.output = default_run(node.dataset)
+        self._settings = (node.dataset, node.output, node.subjectPattern)
         self._typing.stop()
         self.ui.logText.clear()
-        request = self.logic.request(node)
-        choice = self.session.choose(request)
-        if choice != request:
-            self.logic.showRequest(node, choice)
-            self._settings = (node.dataset, node.run, node.subjectPattern)
+        settings = self.logic.settings(node)
+        choice = self.session.choose(settings)
+        if choice != settings:
+            self.logic.showSettings(node, choice)
+            self._settings = (node.dataset, node.output, node.subjectPattern)
             self._typing.stop()
         if self.session.is_active:  # found at work
             node.keepRunning = True
@@ -210,12 +214,12 @@ class MRI2PETTrainingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if self.session.is_active:
             self.session.cancel()
         else:
-            self._start("train")
+            self._start()
 
     def onCheckButton(self) -> None:
-        self._start("check")
+        self._start(check=True)
 
-    def _start(self, task: str) -> None:
+    def _start(self, check: bool = False) -> None:
         if self._settings is None or self._typing.active or self.session.problem:
             self.look()
         if self.session.problem:
@@ -223,7 +227,7 @@ class MRI2PETTrainingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             return
         self.ui.logText.clear()
         with slicer.util.tryWithErrorDisplay(_("The training could not be started."), waitCursor=True):
-            self.logic.start(self._parameterNode, task)
+            self.logic.start(self._parameterNode, check)
             self.showViews()
         self.updateGUI()
 
@@ -256,7 +260,7 @@ class MRI2PETTrainingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         ui.checkButton.enabled = view.may_check
         ui.checkButton.toolTip = view.check_tip
         settings = (ui.presetComboBox, ui.foldsSpinBox, ui.datasetEdit, ui.datasetFolderButton)
-        for control in (*settings, ui.datasetTableButton, ui.initComboBox, ui.advancedButton):
+        for control in (*settings, ui.datasetTableButton, ui.startFromComboBox, ui.advancedButton):
             control.enabled = view.inputs_enabled
         for control in (ui.runEdit, ui.runFolderButton, ui.deviceComboBox):
             control.enabled = view.folder_enabled
@@ -275,7 +279,7 @@ class MRI2PETTrainingLogic(ScriptedLoadableModuleLogic):
 
     >>> logic = slicer.util.getModuleLogic("MRI2PETTraining")  # doctest: +SKIP
     >>> session = logic.open()  # doctest: +SKIP
-    >>> session.start(Request("/data/pairs", "/data/run", preset="smoke"), "train")  # doctest: +SKIP
+    >>> session.start(TrainingSettings("/data/pairs", "/data/run", preset="smoke"))  # doctest: +SKIP
     >>> logic.watch()  # doctest: +SKIP   delivers what it tells, by a timer
     """
 
@@ -294,9 +298,9 @@ class MRI2PETTrainingLogic(ScriptedLoadableModuleLogic):
         self.session = TrainingSession(slicer.mrmlScene, python=child_python(), **listeners)
         return self.session
 
-    def start(self, node: MRI2PETTrainingParameterNode, task: str) -> None:
-        """Check the dataset (``check``), or start or go on with the training (``train``)."""
-        self.session.start(self.request(node), task)
+    def start(self, node: MRI2PETTrainingParameterNode, check: bool = False) -> None:
+        """Start or go on with the training, or only check the dataset."""
+        self.session.start(self.settings(node), check=check)
         self.watch()
 
     def watch(self) -> None:
@@ -321,41 +325,25 @@ class MRI2PETTrainingLogic(ScriptedLoadableModuleLogic):
             self.session.close(keep_running=keepRunning)
 
     @staticmethod
-    def request(node: MRI2PETTrainingParameterNode) -> Request:
-        """What the parameter node asks for."""
-        return Request(
+    def settings(node: MRI2PETTrainingParameterNode) -> TrainingSettings:
+        """What the parameter node says."""
+        return settings_of_node(
+            TrainingSettings,
+            node,
             dataset=str(Path(node.dataset).expanduser()) if node.dataset else "",
-            run=str(Path(node.run).expanduser()) if node.run else "",
-            preset=node.preset,
-            folds=node.folds,
-            seed=node.seed,
-            device=node.device,
-            epochs=node.epochs or None,
-            batch_size=node.batchSize or None,
-            precision="" if node.precision == _AS_PRESET else node.precision,
-            leave_one_site_out=node.leaveOneSiteOut,
-            subject_pattern=node.subjectPattern,
-            exclude_bad=node.excludeBad,
-            adjust_genotype=node.adjustGenotype,
-            init=node.init,
-            workers=node.workers,
+            output=str(Path(node.output).expanduser()) if node.output else "",
+            precision=None if node.precision == _AS_PRESET else node.precision,
         )
 
     @staticmethod
-    def showRequest(node: MRI2PETTrainingParameterNode, request: Request) -> None:
-        """Let the parameter node hold what a run was started with; the preset holds the rest."""
-        node.dataset, node.run = request.dataset, request.run
-        node.preset, node.init = request.preset, request.init
-        node.folds, node.seed, node.subjectPattern = request.folds, request.seed, request.subject_pattern
-        node.epochs, node.batchSize, node.precision = 0, 0, _AS_PRESET
-        node.leaveOneSiteOut, node.excludeBad = request.leave_one_site_out, request.exclude_bad
-        node.adjustGenotype = request.adjust_genotype
-        node.device, node.workers = request.device, request.workers
+    def showSettings(node: MRI2PETTrainingParameterNode, settings: TrainingSettings) -> None:
+        """Let the parameter node hold what a run was started with."""
+        show_settings(settings, node, precision=settings.precision or _AS_PRESET)
 
     @staticmethod
     def missing(node: MRI2PETTrainingParameterNode) -> str:
         """Why nothing can be started, empty when it can."""
-        return missing(MRI2PETTrainingLogic.request(node))
+        return missing(MRI2PETTrainingLogic.settings(node))
 
 
 class MRI2PETTrainingTest(ScriptedLoadableModuleTest):
@@ -373,21 +361,21 @@ class MRI2PETTrainingTest(ScriptedLoadableModuleTest):
         from MRI2PETTrainingUI.trial import trialDataset, trialPreset, wait
 
         folder = slicer.util.tempDirectory()
-        request = Request(
+        settings = TrainingSettings(
             trialDataset(folder), f"{folder}/run", preset=trialPreset(folder), folds=2, device="cpu"
         )
         logic = MRI2PETTrainingLogic()
         session = logic.open()
-        session.choose(request)
-        session.start(request, "check")
+        session.choose(settings)
+        session.start(settings, check=True)
         wait(session)
         self.assertEqual(session.nodes.node("cases").GetNumberOfRows(), 4)
-        session.start(request, "train")
+        session.start(settings)
         wait(session, lambda: any(status.curves for status in session.view.folds))
         session.cancel()
         wait(session)
         self.assertIn("Stopped", session.state.message)
-        session.start(request, "train")
+        session.start(settings)
         wait(session)
         self.assertIsNotNone(session.view.report, session.state.message)
         self.assertEqual(session.nodes.node("MRI2PETTrainingLoss").GetNumberOfPlotSeriesNodes(), 2)

@@ -10,6 +10,7 @@ from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 
 from MRI2PETLib.core.options import PET_UNITS
 from MRI2PETLib.jobs.child_process import child_python
+from MRI2PETLib.scene.parameters import settings_of_node
 from MRI2PETLib.scene.run import SceneRun, SynthesisRequest
 from MRI2PETLib.scene.suvr import DEFAULT_REFERENCE, SuvrRequest, SuvrRun
 from MRI2PETLib.suvr.settings import SuvrSettings
@@ -196,7 +197,7 @@ class MRI2PETSynthesisLogic(ScriptedLoadableModuleLogic):
         """What the parameter node asks for."""
         return SynthesisRequest(
             t1=_nodeId(node.t1),
-            settings=_settings(SynthesisSettings, node),
+            settings=settings_of_node(SynthesisSettings, node),
             mask=_nodeId(node.mask),
             pet=_nodeId(node.pet),
             pet_unit=_unit(node),
@@ -227,7 +228,7 @@ class MRI2PETSynthesisLogic(ScriptedLoadableModuleLogic):
         """What the parameter node asks to measure."""
         return SuvrRequest(
             pet=_nodeId(node.suvrPet),
-            settings=_settings(SuvrSettings, node, "suvr", atlas=CORTICAL_SPHERES),
+            settings=settings_of_node(SuvrSettings, node, "suvr", atlas=CORTICAL_SPHERES),
             t1=_nodeId(node.suvrT1),
             atlas=_nodeId(node.suvrAtlas),
             template=_nodeId(node.suvrTemplate),
@@ -250,21 +251,6 @@ class MRI2PETSynthesisLogic(ScriptedLoadableModuleLogic):
         from MRI2PETLib.scene.inputs import checks_of_nodes
 
         return checks_of_nodes(node.t1, node.pet, _unit(node))
-
-
-def _settings(kind, node, prefix="", **values):
-    """Settings from the parameters of their names: ``grey_matter`` is ``greyMatter``, with a prefix
-    ``suvrGreyMatter``; a setting without a parameter keeps its default.
-    """
-    for name, about in kind.kinds().items():
-        words = name.split("_")
-        own = words[0] + "".join(map(str.capitalize, words[1:]))
-        prefixed = prefix + own[0].upper() + own[1:]
-        parameter = prefixed if prefix and hasattr(node, prefixed) else own
-        if name not in values and hasattr(node, parameter):
-            value = getattr(node, parameter)
-            values[name] = None if about.optional and value == "" else value
-    return kind(**values)
 
 
 def _unit(node):

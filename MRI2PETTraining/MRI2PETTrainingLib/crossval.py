@@ -34,10 +34,10 @@ from MRI2PETTrainingLib import outcome
 from MRI2PETTrainingLib.dataset.cache import PreparedCase
 from MRI2PETTrainingLib.dataset.manifest import Manifest, TrainingCase
 from MRI2PETTrainingLib.dataset.preflight import prepare_dataset
-from MRI2PETTrainingLib.folds import Fold, Folds, check_leakage, make_folds, read_folds, write_folds
-from MRI2PETTrainingLib.plan import Plan, claim, settings_of
+from MRI2PETTrainingLib.folds import Fold, Folds, check_leakage, folds_of, read_folds, write_folds
+from MRI2PETTrainingLib.plan import Plan, claim, deciding, record_of
 from MRI2PETTrainingLib.run_folder import ENSEMBLE, FOLD, FOLDS, RUN, RUN_REPORT, FoldResult, fold_folder
-from MRI2PETTrainingLib.warm_start import check_unseen, initial_bundle
+from MRI2PETTrainingLib.warm_start import check_unseen, start_bundle
 
 if TYPE_CHECKING:
     from MRI2PETTrainingLib.fit import Hardware
@@ -59,34 +59,24 @@ def prepare_run(plan: Plan, reporter: Reporter) -> tuple[Manifest, dict[str, Pre
     sweep(plan.run, below=True)
     (plan.run / READY_FILE).unlink(missing_ok=True)
     manifest, prepared = prepare_dataset(
-        plan.dataset,
-        plan.run,
-        plan.cache or plan.run / "cache",
-        plan.preset.space,
-        plan.options,
-        workers=plan.workers,
-        reporter=reporter,
+        plan.run, plan.cache, plan.preset.space, plan.data, reporter=reporter
     )
     cases = [entry.case for entry in prepared.values()]
     path = plan.run / FOLDS
-    source = path if path.is_file() else plan.folds
-    if source is not None:
+    of_pairs = plan.settings.unpaired is not None and not path.is_file()
+    source = plan.pairs / FOLDS if of_pairs else path
+    if source.is_file():
         folds = read_folds(source)
-        check_leakage(folds, cases, plan.keep_together)
+        check_leakage(folds, cases, plan.data.keep_together)
     else:
-        folds = make_folds(
-            cases,
-            plan.n_folds,
-            seed=plan.seed,
-            keep_together=plan.keep_together,
-            leave_one_site_out=plan.leave_one_site_out,
-        )
-    if source != path:  # a file that is there stays as it is, edited or not
+        folds = folds_of(cases, plan.data)
+    if not path.is_file():  # one that is there stays as it is, edited or not
         write_folds(path, folds)
-    to_train = [fold for fold in folds.folds if not plan.only or fold.number in plan.only]
-    check_unseen(plan.initial, to_train, prepared, reporter)
+    only = plan.task.fold
+    to_train = [fold for fold in folds.folds if not only or fold.number in only]
+    check_unseen(plan.settings.start_from, to_train, prepared, reporter)
     listed = [{"case": asdict(e.case), "folder": str(e.folder.resolve())} for e in prepared.values()]
-    write_json(plan.run / READY_FILE, {"settings": settings_of(plan), "cases": listed})
+    write_json(plan.run / READY_FILE, {"settings": deciding(record_of(plan)), "cases": listed})
     return manifest, prepared, folds
 
 
@@ -106,7 +96,7 @@ def run_training(plan: Plan, reporter: Reporter) -> dict[str, Any]:
         manifest, prepared, folds = prepare_run(plan, reporter)
     else:
         prepared, folds = _wait_for_first(plan)
-    numbers = plan.only or tuple(fold.number for fold in folds.folds)
+    numbers = plan.task.fold or tuple(fold.number for fold in folds.folds)
     unknown = [k for k in numbers if k >= len(folds.folds) or k < 0]
     if unknown:
         raise InputError(f"There is no fold {unknown[0]}.", f"Folds are 0 to {len(folds.folds) - 1}.")
@@ -162,17 +152,18 @@ def _train_fold(
     train, validation, test = (
         [prepared[name] for name in names] for names in (fold.train, fold.validation, fold.test)
     )
-    if plan.options.adjust_genotype:
+    if plan.data.adjust_genotype:
         from MRI2PETTrainingLib.dataset.genotype import adjust
 
         train, validation, test = adjust(folder / "adjusted", train, validation, test)
-    initial = initial_bundle(plan.initial, fold.number)
+    initial = start_bundle(plan.settings.start_from, fold.number)
+    seed = plan.settings.seed + fold.number
     fitted = fit_fold(
         folder,
         train,
         validation,
         plan.preset,
-        seed=plan.seed + fold.number,
+        seed=seed,
         hardware=_hardware(plan),
         initial=initial,
         label=f"fold {fold.number}",
@@ -182,11 +173,11 @@ def _train_fold(
         return
     reporter.progress(0.95, 1, f"fold {fold.number}: predicting {len(test)} cases")
     cases = [*train, *validation]
-    details = {"fold": fold.number, "seed": plan.seed + fold.number, "init_from": initial and initial.sha256}
+    details = {"fold": fold.number, "seed": seed, "start_from": initial and initial.sha256}
     name = outcome.model_id(plan.run, f"fold{fold.number}")
     bundle = outcome.save_fold_bundle(folder, name, fitted, plan.preset, cases, details)
     outcome.write_training_mean(folder / outcome.MEAN_PET, cases)
-    rows = outcome.predict_cases(plan.run, fold.number, bundle, test, plan.device)
+    rows = outcome.predict_cases(plan.run, fold.number, bundle, test, plan.settings.device)
     cost = fitted.cost
     write_json(
         folder / FOLD,
@@ -206,8 +197,9 @@ def _train_fold(
 def _hardware(plan: Plan) -> Hardware:
     from MRI2PETTrainingLib.fit import Hardware, enough_loaders
 
-    loaders = enough_loaders(plan.device, plan.devices) if plan.loaders is None else plan.loaders
-    return Hardware(plan.device, plan.devices, plan.nodes, loaders)
+    device, devices, loaders = plan.settings.device, plan.settings.devices, plan.settings.loaders
+    loaders = enough_loaders(device, devices) if loaders is None else loaders
+    return Hardware(device, devices, plan.settings.nodes, loaders)
 
 
 def _tell_cost(fold: int, cost: Mapping[str, Any]) -> str:
@@ -250,7 +242,7 @@ def _finish(
     write_table(plan.run / PREDICTIONS_CSV, list(rows[0]), rows)
     with staged_folder(plan.run / EVALUATION, last=COHORT_REPORT) as staging:
         cases = read_run_scans(plan.run, Reporter())
-        cohort = evaluate_cohort(cases, EvaluationSettings(seed=plan.seed), staging, reporter)
+        cohort = evaluate_cohort(cases, EvaluationSettings(seed=plan.settings.seed), staging, reporter)
         write_cohort(staging, f"{plan.run.resolve().name}: people left out of training", cohort)
     run = json.loads((plan.run / RUN).read_text(encoding="utf-8"))
     return write_report(plan.run / RUN_REPORT, run, manifest, folds, results, cohort, ensemble)
@@ -259,7 +251,7 @@ def _finish(
 def _wait_for_first(plan: Plan) -> tuple[dict[str, PreparedCase], Folds]:
     """What the first process prepared, for the others of a distributed training."""
     deadline = time.monotonic() + _WAIT_S
-    settings = settings_of(plan)
+    settings = deciding(record_of(plan))
     while time.monotonic() < deadline:
         try:
             content = json.loads((plan.run / READY_FILE).read_text(encoding="utf-8"))

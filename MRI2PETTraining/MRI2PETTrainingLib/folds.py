@@ -16,10 +16,11 @@ import numpy as np
 from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.core.files import write_json
 from MRI2PETTrainingLib.dataset.manifest import TrainingCase
+from MRI2PETTrainingLib.settings import TrainingSettings
 
 _VALIDATION_SPLITS = 5  # about a fifth of the training people choose the epoch
 _FORMAT = "mri2pet-folds-1"
-GROUPING = ("subject", "donor", "site")  # columns that can be kept together
+GROUPING = TrainingSettings.choices("keep_together")  # columns that can be kept together
 _BY_HAND = "folds.json must not be edited by hand: delete it, or use a new run folder, to make new folds."
 
 
@@ -122,6 +123,17 @@ def make_folds(
     result = Folds(method, seed, columns, tuple(folds))
     check_leakage(result, cases, keep_together)
     return result
+
+
+def folds_of(cases: Sequence[TrainingCase], settings: TrainingSettings) -> Folds:
+    """:func:`make_folds` as the settings of a training say."""
+    return make_folds(
+        cases,
+        settings.folds,
+        seed=settings.seed,
+        keep_together=settings.keep_together,
+        leave_one_site_out=settings.leave_one_site_out,
+    )
 
 
 def check_leakage(folds: Folds, cases: Sequence[TrainingCase], keep_together: Sequence[str] = ()) -> None:

@@ -6,67 +6,110 @@ import json
 import os
 import platform
 import time
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from MRI2PETLib import __version__
-from MRI2PETLib.core.errors import InputError
-from MRI2PETLib.core.files import write_json
+from MRI2PETLib.core.errors import InputError, MRI2PETError
+from MRI2PETLib.core.files import read_json, write_json
+from MRI2PETLib.images.subjects import read_overrides
 from MRI2PETLib.jobs.detached import JOB, JOB_LOG
-from MRI2PETTrainingLib.dataset.preflight import DatasetOptions
-from MRI2PETTrainingLib.presets import Preset
-from MRI2PETTrainingLib.run_folder import FOLDS, RUN, has_begun
-from MRI2PETTrainingLib.warm_start import describe
+from MRI2PETTrainingLib.presets import Preset, default_preset, preset_names, preset_of
+from MRI2PETTrainingLib.run_folder import FOLDS, RUN, STYLED_MANIFEST, has_begun
+from MRI2PETTrainingLib.settings import Task, TrainingSettings
+from MRI2PETTrainingLib.warm_start import describe, in_full
 
 
 @dataclass(frozen=True)
 class Plan:
     """What a run is to do.
 
-    :ivar only: numbers of the folds to train; empty for all.
-    :ivar workers: processes that prepare cases.
-    :ivar loaders: processes that load batches; ``None``: as many as the device needs.
-    :ivar initial: what the weights start from, see :mod:`.warm_start`.
-    :ivar folds: file of the folds to use instead of making some.
-    :ivar resume: go on with a run folder that exists.
+    :ivar settings: with nothing left to be chosen, see :func:`plan_of`.
     """
 
-    dataset: Path
-    run: Path
+    settings: TrainingSettings
     preset: Preset
-    options: DatasetOptions = field(default_factory=DatasetOptions)
-    n_folds: int = 5
-    seed: int = 42
-    keep_together: tuple[str, ...] = ()
-    leave_one_site_out: bool = False
-    initial: str = ""
-    folds: Path | None = None
-    cache: Path | None = None
-    workers: int = 1
-    device: str = "auto"
-    devices: int = 1
-    nodes: int = 1
-    loaders: int | None = None
-    only: tuple[int, ...] = ()
-    resume: bool = False
+    task: Task = Task()
+
+    @property
+    def run(self) -> Path:
+        return Path(self.settings.output)
+
+    @property
+    def cache(self) -> Path:
+        return self.settings.cache or self.run / "cache"
+
+    @property
+    def pairs(self) -> Path:
+        """Folder of the pairs that are made of unpaired MRIs."""
+        return self.run / "cache" / "pairs"
+
+    @property
+    def data(self) -> TrainingSettings:
+        """The settings of the cases that are trained with: the dataset's, or those of the pairs."""
+        if self.settings.unpaired is None:
+            return self.settings
+        dataset = str(self.pairs / STYLED_MANIFEST)
+        return replace(self.settings, dataset=dataset, subjects=None, adjust_genotype=False, keep_together=())
 
 
-def settings_of(plan: Plan) -> dict[str, Any]:
-    """Everything that decides the result, as JSON keeps it."""
+def plan_of(settings: TrainingSettings, task: Task) -> Plan:
+    """The plan of a command line, with everything chosen that it leaves to the program, and paths in full: it
+    is the same in another working folder.
+
+    :raises InputError: if settings contradict each other, or there is no such preset.
+    :raises BundleError: if there is no such family.
+    """
+    if settings.vgg19 is not None and settings.unpaired is None:
+        raise InputError("--vgg19 is the style of --unpaired MRIs.", "Give both, or neither.")
+    values = {name: getattr(settings, name) for name in settings.options()}
+    paths: dict[str, Any] = {n: value.resolve() for n, value in values.items() if isinstance(value, Path)}
+    preset = settings.preset or default_preset(settings.family)
+    is_own = preset not in preset_names() and Path(preset).is_file()
+    settings = replace(
+        settings,
+        dataset=str(Path(settings.dataset).resolve()),
+        preset=str(Path(preset).resolve()) if is_own else preset,
+        precision=chosen_precision(settings.precision, settings.device),
+        start_from=in_full(settings.start_from),
+        **paths,
+    )
+    return Plan(settings, preset_of(settings), task)
+
+
+def chosen_precision(precision: str | None, device: str) -> str | None:
+    """What ``auto`` means on a device: bf16 where a GPU computes with it, else fp32."""
+    if precision != "auto":
+        return precision
+    import torch
+
+    from MRI2PETLib.core.devices import pick_device
+
+    return "bf16" if pick_device(device).type == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
+
+
+def record_of(plan: Plan) -> dict[str, Any]:
+    """What ``run.json`` says of a plan: its settings, and what decides the result but is no setting."""
+    settings = plan.settings
     content = {
         "preset": plan.preset.to_dict(),
-        "dataset": str(plan.dataset.resolve()),
-        "options": asdict(plan.options),
-        "n_folds": plan.n_folds,
-        "seed": plan.seed,
-        "keep_together": list(plan.keep_together),
-        "leave_one_site_out": plan.leave_one_site_out,
-        "init_from": describe(plan.initial),
-        "processes": plan.devices * plan.nodes,
+        "subjects": None if settings.subjects is None else read_overrides(settings.subjects),
+        "start_from": describe(settings.start_from),
+        "processes": settings.devices * settings.nodes,
     }
-    return json.loads(json.dumps(content))
+    return json.loads(json.dumps({"settings": settings.to_dict(), "content": content}))
+
+
+def deciding(record: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of a record that decides the result.
+
+    :raises KeyError: if it is none, or the program knows other settings now; likewise ``TypeError``,
+        ``ValueError``, ``InputError``.
+    """
+    return TrainingSettings.of_dict(record["settings"]).to_dict(deciding=True) | record["content"]
 
 
 def claim(plan: Plan) -> None:
@@ -74,10 +117,10 @@ def claim(plan: Plan) -> None:
 
     Until the first fold begins, a run (one that was only checked) may get other settings.
 
-    :raises InputError: if it holds something else, or a run and neither ``resume`` nor ``only`` was given.
+    :raises InputError: if it holds something else, or a run and the task is neither to resume nor one fold.
     """
     path = plan.run / RUN
-    settings = settings_of(plan)
+    record = record_of(plan)
     if not path.is_file():
         others = [p.name for p in plan.run.iterdir() if not p.name.startswith(".")]
         if set(others) - {"cache", JOB, JOB_LOG}:
@@ -85,27 +128,30 @@ def claim(plan: Plan) -> None:
                 f"{plan.run} is not empty and holds no run ({sorted(others)[0]} is there).",
                 "Choose another folder (-o).",
             )
-        write_json(path, {"settings": settings, "environment": environment(), "started": time.ctime()})
+        _write(path, record)
         return
     try:
-        before = json.loads(path.read_text(encoding="utf-8"))["settings"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        changed = sorted(_differences(deciding(read_json(path)), deciding(record)))
+    except (MRI2PETError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path} cannot be read: {error!r}.", "Choose another folder (-o).") from error
-    changed = sorted(_differences(before, settings))
-    if not has_begun(plan.run) and not plan.only:
+    if not has_begun(plan.run) and not plan.task.fold:
         if changed:
             (plan.run / FOLDS).unlink(missing_ok=True)
-            write_json(path, {"settings": settings, "environment": environment(), "started": time.ctime()})
+        _write(path, record)
         return
     if changed:
         raise InputError(
             f"{plan.run} holds a run with other settings: {'; '.join(changed[:3])}.",
             "Use the same settings to go on with it, or choose another folder (-o).",
         )
-    if not plan.resume and not plan.only:
+    if not plan.task.resume and not plan.task.fold:
         raise InputError(
             f"{plan.run} holds a run.", "Add --resume to go on with it, or choose another folder."
         )
+
+
+def _write(path: Path, record: Mapping[str, Any]) -> None:
+    write_json(path, {**record, "environment": environment(), "started": time.ctime()})
 
 
 def _differences(a: Any, b: Any, name: str = "") -> list[str]:

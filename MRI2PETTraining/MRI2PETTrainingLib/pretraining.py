@@ -1,7 +1,7 @@
 """Pre-training on MRIs without PET: each is made into a pair by giving it the style of a real PET.
 
 The pairs are a dataset like any other (a manifest, marked as simulated), so the training knows nothing of
-this; the models that it gives are then the start of another training (``--init``). The idea is that of
+this; the models that it gives are then the start of another training (``--start-from``). The idea is that of
 Theodorou et al. 2025.
 
 The folds are those of the dataset that the PETs come from: in each fold a pair stands on the side of the
@@ -21,15 +21,16 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import SimpleITK as sitk
 
 from MRI2PETLib.core.checksums import sha256_of_voxels
+from MRI2PETLib.core.devices import pick_device
 from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.core.files import make_folder, staged_folder
-from MRI2PETLib.core.progress import ProgressCallback, no_progress
+from MRI2PETLib.core.progress import ProgressCallback, Reporter, no_progress
 from MRI2PETLib.core.tables import write_table
 from MRI2PETLib.evaluation.scaling import smooth_in_mask
 from MRI2PETLib.images.formats import sidecar_path
@@ -37,12 +38,16 @@ from MRI2PETLib.images.io import read_image, write_image
 from MRI2PETLib.images.subjects import subject_keys
 from MRI2PETLib.models.model_space import ModelSpace, decode, encode
 from MRI2PETLib.preprocessing.brain_mask import extract_brain
-from MRI2PETLib.synthesis.cases import Case
+from MRI2PETLib.synthesis.cases import Case, find_cases
 from MRI2PETTrainingLib.dataset.cache import DERIVED_FROM, PreparedCase
-from MRI2PETTrainingLib.folds import Fold, Folds, write_folds
-from MRI2PETTrainingLib.run_folder import FOLDS
+from MRI2PETTrainingLib.dataset.preflight import prepare_dataset
+from MRI2PETTrainingLib.folds import Fold, Folds, folds_of, write_folds
+from MRI2PETTrainingLib.run_folder import FOLDS, STYLED_MANIFEST
 
-STYLED_MANIFEST, STYLED_PET, STYLED_MASK = "manifest.csv", "PET.nii.gz", "brain_mask.nii.gz"
+if TYPE_CHECKING:
+    from MRI2PETTrainingLib.plan import Plan
+
+STYLED_PET, STYLED_MASK = "PET.nii.gz", "brain_mask.nii.gz"
 PSF_MM = 6.0  # a usual resolution of reconstructed brain PET
 
 # MRI, its mask, PET and its mask in model space, [k, j, i], and the spacing (k, j, i): the pseudo-PET.
@@ -64,6 +69,25 @@ def histogram_style(
     ranks = np.linspace(0, 1, 1001)
     own, target = np.quantile(blurred[mask > 0], ranks), np.quantile(pet[pet_mask > 0], ranks)
     return (np.interp(blurred, own, target) * (mask > 0)).astype(np.float32)
+
+
+def prepare_pairs(plan: Plan, reporter: Reporter) -> None:
+    """Make the pairs of a plan in the style of its dataset's PETs, and their folds, see :func:`write_pairs`.
+
+    :raises MRI2PETError: with the reason; what is finished is kept.
+    """
+    settings = plan.settings
+    style: Style = histogram_style
+    make_folder(plan.pairs)
+    if settings.vgg19 is not None:
+        from MRI2PETTrainingLib.vgg_style import VGGStyle, read_vgg
+
+        style = VGGStyle(read_vgg(settings.vgg19), pick_device(settings.device))
+    _, pets = prepare_dataset(plan.pairs, plan.cache, plan.preset.space, settings, reporter=reporter)
+    folds = folds_of([entry.case for entry in pets.values()], settings)
+    assert settings.unpaired is not None
+    mris, space = find_cases([settings.unpaired]), plan.preset.space
+    write_pairs(mris, pets, folds, space, plan.pairs, style, progress=reporter.progress)
 
 
 def write_pairs(

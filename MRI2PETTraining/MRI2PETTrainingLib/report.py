@@ -19,6 +19,7 @@ from MRI2PETLib.models.bundle import Bundle
 from MRI2PETLib.reports.page import Cell, Picture, ReportTable, render
 from MRI2PETTrainingLib.dataset.manifest import Manifest
 from MRI2PETTrainingLib.folds import Folds
+from MRI2PETTrainingLib.plan import deciding
 from MRI2PETTrainingLib.run_folder import FoldResult, people_and_scans
 
 SUBJECTS = "subjects.csv"
@@ -63,7 +64,7 @@ def write_report(
             if finding.level == "warn"
         ],
         cost=_cost(results),
-        settings=_flat(run["settings"]),
+        settings=_flat(deciding(run)),
     )
     return write_text(path, page)
 

@@ -5,17 +5,20 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from MRI2PETLib.core.errors import InputError
+from MRI2PETLib.core.errors import InputError, MRI2PETError
 from MRI2PETLib.core.files import write_json
 from MRI2PETLib.core.tables import read_table
 from MRI2PETTrainingLib.folds import Fold, Folds, read_folds
-from MRI2PETTrainingLib.presets import read_preset
+from MRI2PETTrainingLib.presets import preset_of
+from MRI2PETTrainingLib.settings import TrainingSettings
 
 RUN, CASES, FOLDS, FOLD = "run.json", "cases.csv", "folds.json", "fold.json"
+STYLED_MANIFEST = "manifest.csv"  # of pairs for pre-training
 CURVES, RUN_REPORT, ENSEMBLE = "metrics.csv", "report.html", "ensemble"
 CHECKPOINTS, PRESET_FOLDER, BUNDLE = "checkpoints", "preset", "bundle"
 
@@ -65,14 +68,14 @@ class FoldResult:
 class RunView:
     """A run as its folder shows it.
 
-    :ivar settings: of ``run.json``, empty before it is there.
+    :ivar record: ``run.json``, empty before it is there.
     :ivar cases: rows of ``cases.csv``.
     :ivar notes: what was noticed about the dataset as a whole.
     :ivar report: of the finished run, else ``None``; the same for ``ensemble``, the folder of its model.
     """
 
     run: Path
-    settings: Mapping[str, Any]
+    record: Mapping[str, Any]
     cases: tuple[Mapping[str, str], ...]
     folds: tuple[FoldStatus, ...]
     begun: bool
@@ -83,13 +86,17 @@ class RunView:
     @property
     def epochs(self) -> int:
         """Of a fold, as planned; 0 before it is known."""
-        return int(self.settings.get("preset", {}).get("epochs", 0))
+        return int(self.record.get("content", {}).get("preset", {}).get("epochs", 0))
+
+    @property
+    def dataset(self) -> str:
+        """Full path of the dataset; empty before it is known."""
+        return str(self.record.get("settings", {}).get("dataset", ""))
 
 
 def read_run(run: Path) -> RunView:
     """Look at a run folder. What is not there (yet), or is just being written, is left out."""
-    content = _read_json(run / RUN)
-    settings = content.get("settings", {}) if isinstance(content, dict) else {}
+    record = _read_json(run / RUN)
     try:
         folds: Folds | None = read_folds(run / FOLDS)
     except InputError:
@@ -99,7 +106,7 @@ def read_run(run: Path) -> RunView:
     report, ensemble = run / RUN_REPORT, run / ENSEMBLE
     return RunView(
         run,
-        settings if isinstance(settings, dict) else {},
+        record if isinstance(record, dict) else {},
         tuple(_read_table(run / CASES)),
         statuses,
         has_begun(run),
@@ -224,17 +231,25 @@ def summary(view: RunView) -> str:
 # -- going on with a run -------------------------------------------------------------------------------------
 
 
-def preset_of(view: RunView) -> str:
-    """What ``--preset`` must be given to go on with a run: the name of a shipped one, or, when the run's
-    settings are others, the path of a copy that is written into the run folder.
+def settings_of_run(view: RunView) -> TrainingSettings:
+    """The settings that go on with a run, read from its folder.
+
+    Where its preset is another one by now, they name a copy of it that is written into the run folder.
+
+    :raises InputError: if the folder does not say what was trained.
     """
-    preset = dict(view.settings.get("preset", {}))
-    name = str(preset.get("name", ""))
     try:
-        if json.loads(json.dumps(read_preset(name).to_dict())) == preset:
-            return name
-    except InputError:
-        pass
-    path = view.run / PRESET_FOLDER / f"{name or 'preset'}.json"
+        settings = TrainingSettings.of_dict(view.record["settings"])
+        preset = dict(view.record["content"]["preset"])
+    except (MRI2PETError, KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(
+            f"{view.run} does not say how it was trained ({error!r}).", "Choose another folder."
+        ) from error
+    settings = replace(settings, output=str(view.run))
+    with suppress(InputError):
+        if json.loads(json.dumps(preset_of(settings).to_dict())) == preset:
+            return settings
+    path = view.run / PRESET_FOLDER / f"{preset.get('name') or 'preset'}.json"
     path.parent.mkdir(exist_ok=True)
-    return str(write_json(path, preset))
+    replaced = {name: getattr(TrainingSettings, name) for name in settings.options() if name in preset}
+    return replace(settings, **replaced, preset=str(write_json(path, preset)))

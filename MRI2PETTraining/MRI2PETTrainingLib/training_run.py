@@ -4,86 +4,30 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal
 
 from MRI2PETLib.core.errors import BundleError, Cancelled, InputError, MRI2PETError
 from MRI2PETLib.jobs.child_process import Callbacks, Outcome, Progress, child_python
 from MRI2PETLib.jobs.detached import DetachedJob, is_job_running
 from MRI2PETLib.jobs.run_state import RunState
-from MRI2PETLib.models.store import import_bundle, list_bundles, user_folder
+from MRI2PETLib.models.store import import_bundle, user_folder
 from MRI2PETTrainingLib.dataset.checks import noting_similar
 from MRI2PETTrainingLib.dataset.manifest import read_dataset
-from MRI2PETTrainingLib.run_folder import RunView, preset_of
-
-Task = Literal["check", "train"]
-
-
-@dataclass(frozen=True)
-class Request:
-    """What is asked of ``mri2pet train``. ``None`` and empty leave the preset's or the command's own choice.
-
-    :ivar init: model (id or folder) whose weights to start from.
-    """
-
-    dataset: str
-    run: str
-    preset: str = "tspo-unet"
-    folds: int = 5
-    seed: int = 42
-    device: str = "auto"
-    epochs: int | None = None
-    batch_size: int | None = None
-    precision: str = ""
-    keep_together: tuple[str, ...] = ()
-    leave_one_site_out: bool = False
-    subject_pattern: str = ""
-    exclude_bad: bool = False
-    adjust_genotype: bool = False
-    init: str = ""
-    workers: int = 1
-
-    def arguments(self, task: Task, *, resume: bool = False) -> list[str]:
-        """Arguments of ``python -m MRI2PETTrainingLib``."""
-        values = {
-            "--output": self.run,
-            "--preset": self.preset,
-            "--folds": self.folds,
-            "--seed": self.seed,
-            "--device": self.device,
-            "--epochs": self.epochs,
-            "--batch-size": self.batch_size,
-            "--precision": self.precision,
-            "--subject-pattern": self.subject_pattern,
-            "--init": self.init,
-            "--workers": self.workers,
-        }
-        flags = {
-            "--leave-one-site-out": self.leave_one_site_out,
-            "--exclude-bad": self.exclude_bad,
-            "--adjust-genotype": self.adjust_genotype,
-            "--check": task == "check",
-            "--resume": resume,
-        }
-        arguments = [self.dataset]
-        for name, value in values.items():
-            arguments += [f"{name}={value}"] if value not in (None, "") else []
-        for column in self.keep_together:
-            arguments.append(f"--keep-together={column}")
-        return [*arguments, *(name for name, on in flags.items() if on), "--progress=json"]
+from MRI2PETTrainingLib.run_folder import RunView
+from MRI2PETTrainingLib.settings import Task, TrainingSettings
 
 
-def missing(request: Request) -> str:
+def missing(settings: TrainingSettings) -> str:
     """Why nothing can be started, empty when it can."""
-    if not request.dataset:
+    if not settings.dataset:
         return "Choose a dataset."
-    if not Path(request.dataset).expanduser().exists():
-        return f"{request.dataset} does not exist."
-    if not request.run:
+    if not Path(settings.dataset).expanduser().exists():
+        return f"{settings.dataset} does not exist."
+    if not settings.output:
         return "Choose a folder for the run."
-    if Path(request.run).is_file():
-        return f"{request.run} is a file."
+    if Path(settings.output).is_file():
+        return f"{settings.output} is a file."
     return ""
 
 
@@ -97,12 +41,12 @@ def default_run(dataset: str) -> str:
     return str(folder.with_name(f"{folder.name}-training"))
 
 
-def list_cases(request: Request) -> RunView:
+def list_cases(settings: TrainingSettings) -> RunView:
     """What a dataset holds, by its names alone: quick, before any check. No image is opened.
 
     :raises InputError: if there is no dataset.
     """
-    manifest = noting_similar(read_dataset(request.dataset, subject_pattern=request.subject_pattern or None))
+    manifest = noting_similar(read_dataset(settings.dataset, subject_pattern=settings.subject_pattern))
     about = [f"{f.message} {f.hint}" for f in manifest.about]
     rows = []
     for case in manifest.cases:
@@ -115,54 +59,7 @@ def list_cases(request: Request) -> RunView:
             reason = f"There is no {' and no '.join(absent)}."
             row |= {"level": "refuse", "findings": " ".join([reason, *notes])}
         rows.append(row)
-    return RunView(Path(request.run), {}, tuple(rows), (), False, None, None, tuple(about))
-
-
-def request_of(view: RunView) -> Request:
-    """The request that goes on with a run, read from its folder.
-
-    :raises InputError: if the folder does not say what was trained, or from which model it started and that
-        one is gone.
-    """
-    settings = view.settings
-    try:
-        options = settings["options"]
-        if options["subjects"]:
-            raise InputError(
-                "This run was started with a list of subjects (--subjects).",
-                "Go on with it on the command line: the same command and --resume.",
-            )
-        return Request(
-            dataset=str(settings["dataset"]),
-            run=str(view.run),
-            preset=preset_of(view),
-            folds=int(settings["n_folds"]),
-            seed=int(settings["seed"]),
-            keep_together=tuple(settings["keep_together"]),
-            leave_one_site_out=bool(settings["leave_one_site_out"]),
-            subject_pattern=options["subject_pattern"] or "",
-            exclude_bad=bool(options["exclude_bad"]),
-            adjust_genotype=bool(options["adjust_genotype"]),
-            init=_model_with(settings["init_from"]),
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(
-            f"{view.run} does not say how it was trained ({error!r}).", "Choose another folder."
-        ) from error
-
-
-def _model_with(initial: str | dict[str, Any] | None) -> str:
-    """The model with these weights, or the run whose folds they are of."""
-    if not initial:
-        return ""
-    if isinstance(initial, dict):
-        return str(initial["run"])
-    for bundle in list_bundles()[0]:
-        if bundle.sha256 == initial:
-            return str(bundle.folder)
-    raise InputError(
-        "The model that this run started from is not installed any more.", "Import it, then resume."
-    )
+    return RunView(Path(settings.output), {}, tuple(rows), (), False, None, None, tuple(about))
 
 
 class TrainingRun:
@@ -191,7 +88,7 @@ class TrainingRun:
     def is_active(self) -> bool:
         return self._job is not None and self._job.is_active
 
-    def start(self, request: Request, task: Task, *, resume: bool = False) -> TrainingRun:
+    def start(self, settings: TrainingSettings, task: Task) -> TrainingRun:
         """Start the child. It goes on when this program ends, until :meth:`cancel` or :meth:`end`.
 
         :raises MRI2PETError: if it cannot be started, or something works in the folder already.
@@ -199,7 +96,7 @@ class TrainingRun:
         if is_job_running(self.folder):
             raise InputError(f"A training works in {self.folder} already.", "Attach to it, or stop it first.")
         command = [self._python or child_python(), "-m", "MRI2PETTrainingLib"]
-        command += request.arguments(task, resume=resume)
+        command += [*settings.arguments(), *task.arguments(), "--progress=json"]
         self._job = DetachedJob(command, self.folder, self._callbacks(), env=training_environment())
         self._set(RunState("preparing", "starting"))
         try:

@@ -21,34 +21,46 @@ from MRI2PETTrainingLib.run_folder import BUNDLE, FOLDS, RUN, fold_folder
 IMAGES = "images"  # in a bundle's ``training``
 
 
-def initial_bundle(initial: str, fold: int) -> Bundle | None:
+def start_bundle(start_from: str | None, fold: int) -> Bundle | None:
     """The model that a fold starts from.
 
-    :param initial: empty for random weights; a model's id or folder; or the folder of a run, whose fold of
-        the same number it then is.
+    :param start_from: ``None`` for random weights; a model's id or folder; or the folder of a run, whose fold
+        of the same number it then is.
     :raises BundleError: if there is no such model.
     :raises InputError: if the run has not finished this fold.
     """
-    if not initial:
+    if not start_from:
         return None
-    if not _is_run(initial):
-        return find_bundle(initial)
-    folder = fold_folder(Path(initial), fold) / BUNDLE
+    if not _is_run(start_from):
+        return find_bundle(start_from)
+    folder = fold_folder(Path(start_from), fold) / BUNDLE
     if not folder.is_dir():
-        raise InputError(f"{initial} has no model of fold {fold}.", "Train its folds first: as many as here.")
+        hint = "Train its folds first: as many as here."
+        raise InputError(f"{start_from} has no model of fold {fold}.", hint)
     return read_bundle(folder)
 
 
-def describe(initial: str) -> str | dict[str, Any] | None:
-    """What identifies the weights to start from, as JSON keeps it."""
-    if not initial:
+def in_full(start_from: str | None) -> str | None:
+    """The same for any working folder: a path in full, the id of a model as it is.
+
+    :raises BundleError: if there is no such model.
+    """
+    if not start_from:
         return None
-    if not _is_run(initial):
-        return find_bundle(initial).sha256
-    numbers = [fold.number for fold in read_folds(Path(initial) / FOLDS).folds]
-    folders = {str(n): fold_folder(Path(initial), n) / BUNDLE for n in numbers}
+    folder = Path(start_from) if _is_run(start_from) else find_bundle(start_from).folder
+    return str(folder.resolve()) if folder == Path(start_from) else start_from
+
+
+def describe(start_from: str | None) -> str | dict[str, Any] | None:
+    """What identifies the weights to start from, as JSON keeps it."""
+    if not start_from:
+        return None
+    if not _is_run(start_from):
+        return find_bundle(start_from).sha256
+    numbers = [fold.number for fold in read_folds(Path(start_from) / FOLDS).folds]
+    folders = {str(n): fold_folder(Path(start_from), n) / BUNDLE for n in numbers}
     sums = {n: read_bundle(folder).sha256 for n, folder in folders.items() if folder.is_dir()}
-    return {"run": str(Path(initial).resolve()), "folds": sums}
+    return {"run": str(Path(start_from).resolve()), "folds": sums}
 
 
 def images_of(cases: Sequence[PreparedCase]) -> list[str]:
@@ -57,7 +69,7 @@ def images_of(cases: Sequence[PreparedCase]) -> list[str]:
 
 
 def check_unseen(
-    initial: str, folds: Sequence[Fold], prepared: Mapping[str, PreparedCase], reporter: Reporter
+    start_from: str | None, folds: Sequence[Fold], prepared: Mapping[str, PreparedCase], reporter: Reporter
 ) -> None:
     """Refuse to start a fold from a model that was trained with an image of its test people.
 
@@ -67,7 +79,7 @@ def check_unseen(
     """
     silent = {}
     for fold in folds:
-        bundle = initial_bundle(initial, fold.number)
+        bundle = start_bundle(start_from, fold.number)
         if bundle is None:
             return
         images = bundle.metadata.get("training", {}).get(IMAGES)
@@ -79,7 +91,7 @@ def check_unseen(
                 raise InputError(
                     f"{bundle.id} was trained with an image of {name!r}, whom fold {fold.number} tests.",
                     "Start from a model that has not seen the test people. After a pre-training with "
-                    "--unpaired, give its run folder (--init RUN): each fold then starts from its own.",
+                    "--unpaired, give its run folder (--start-from RUN): each fold then starts from its own.",
                 )
     for name in silent:
         reporter.warning(
@@ -88,5 +100,5 @@ def check_unseen(
         )
 
 
-def _is_run(initial: str) -> bool:
-    return (Path(initial) / RUN).is_file()
+def _is_run(start_from: str) -> bool:
+    return (Path(start_from) / RUN).is_file()

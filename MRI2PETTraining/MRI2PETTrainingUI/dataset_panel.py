@@ -18,15 +18,15 @@ _SETTING = "MRI2PET/DatasetFolder"
 class DatasetPanel:
     """Chooses folders and the preset; shows the cases. The parameter node holds what was chosen."""
 
-    def __init__(self, ui, onPreset, onInit) -> None:
+    def __init__(self, ui, onPreset, onStartFrom) -> None:
         self._ui = ui
-        self._onPreset, self._onInit = onPreset, onInit
+        self._onPreset, self._onStartFrom = onPreset, onStartFrom
         self._session = None
         ui.datasetFolderButton.connect("clicked()", lambda: self._chooseFolder(ui.datasetEdit))
         ui.runFolderButton.connect("clicked()", lambda: self._chooseFolder(ui.runEdit))
         ui.datasetTableButton.connect("clicked()", self._onTable)
         ui.presetComboBox.connect("activated(int)", self._onPresetChosen)
-        ui.initComboBox.connect("activated(int)", self._onInitChosen)
+        ui.startFromComboBox.connect("activated(int)", self._onStartFromChosen)
         ui.editedButton.connect("clicked()", self._onEdited)
         ui.casesCopyButton.connect("clicked()", self._onCopy)
         for name in sorted(preset_names(), key=lambda n: (n.startswith("smoke"), n)):
@@ -35,7 +35,7 @@ class DatasetPanel:
 
     def refreshModels(self) -> None:
         """List the models that a training may start from."""
-        combo = self._ui.initComboBox
+        combo = self._ui.startFromComboBox
         current = self._current(combo)
         combo.clear()
         combo.addItem(_("random weights"), "")
@@ -51,8 +51,8 @@ class DatasetPanel:
         except Exception as error:  # noqa: BLE001  a file of the user's: whatever is wrong is shown
             self._ui.presetSummaryLabel.text = str(error)
 
-    def setInit(self, model: str) -> None:
-        self._choose(self._ui.initComboBox, model)
+    def setStartFrom(self, model: str) -> None:
+        self._choose(self._ui.startFromComboBox, model)
 
     def show(self, session) -> None:
         """Show the cases of a session."""
@@ -94,8 +94,8 @@ class DatasetPanel:
     def _onPresetChosen(self, _index) -> None:
         self._onPreset(self._current(self._ui.presetComboBox))
 
-    def _onInitChosen(self, _index) -> None:
-        self._onInit(self._current(self._ui.initComboBox))
+    def _onStartFromChosen(self, _index) -> None:
+        self._onStartFrom(self._current(self._ui.startFromComboBox))
 
     def _onEdited(self) -> None:
         """The edited table becomes the dataset."""

@@ -107,5 +107,5 @@ def test_all_commands_end_alike_when_all_cases_fail(
     }
     for name, arguments in commands.items():
         assert main([name, *arguments, "-o", str(tmp_path / name), "--progress", "none"]) == 1, name
-        told = capsys.readouterr().err
-        assert "All 2 cases failed. The first: " in told and "Unexpected" not in told
+        message = capsys.readouterr().err
+        assert "All 2 cases failed. The first: " in message and "Unexpected" not in message

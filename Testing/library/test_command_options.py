@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from MRI2PETLib.cli import build_parser, main
-from TSPODemoModel.__main__ import COMMANDS
+from TSPODemoModel.__main__ import RECIPE_COMMANDS
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-RECIPE = {name: import_module(f"TSPODemoModel.commands.{name}") for name in COMMANDS}
+RECIPE = {name: import_module(f"TSPODemoModel.commands.{name}") for name in RECIPE_COMMANDS}
 
 
 def parsers(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:

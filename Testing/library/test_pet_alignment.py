@@ -15,7 +15,6 @@ from evaluation_cases import like, predicted, sidecar
 from MRI2PETLib.cli import build_parser, main
 from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.core.findings import Verdict
-from MRI2PETLib.core.options import REGISTER
 from MRI2PETLib.core.progress import QuietReporter
 from MRI2PETLib.images.grid import affine_matrix
 from MRI2PETLib.images.io import write_image
@@ -26,7 +25,8 @@ from MRI2PETLib.simulation import SimulatedSubject, simulate_subject
 from MRI2PETLib.suvr.normalisation import by_real_mr
 from MRI2PETLib.synthesis.input_checks import full_checks
 from MRI2PETLib.synthesis.settings import CaseInputs
-from MRI2PETTrainingLib.dataset.preflight import DatasetOptions, prepare_dataset
+from MRI2PETTrainingLib.dataset.preflight import prepare_dataset
+from MRI2PETTrainingLib.settings import TrainingSettings
 
 
 @pytest.fixture(scope="module")
@@ -136,7 +136,7 @@ def test_every_command_offers_the_same_choice() -> None:
     commands = build_parser()._subparsers._group_actions[0].choices
     for name in ("synthesize", "evaluate", "check", "suvr", "train"):
         option = next(a for a in commands[name]._actions if "--register" in a.option_strings)
-        assert option.choices == REGISTER and option.default == "auto"
+        assert option.choices == ("auto", "rigid", "header") and option.default == "auto"
 
 
 @pytest.fixture(scope="module", params=["on the grid of the T1", "off it"])
@@ -171,8 +171,8 @@ def answers(
     normalisation = by_real_mr(loaded, person.t1, mask=person.brain_mask)
     result["suvr"] = normalisation.record["pet_to_t1"]
     space = ModelSpace(size=(32, 32, 32), spacing_mm=6.0)
-    arguments = (root / "manifest.csv", root, root / "cache", space, DatasetOptions())
-    prepare_dataset(*arguments, workers=1, reporter=QuietReporter())
+    settings = TrainingSettings(str(root / "manifest.csv"), str(root), workers=1)
+    prepare_dataset(root, root / "cache", space, settings, reporter=QuietReporter())
     result["train"] = read("cache/*/real.json")["Alignment"]
     checks = {check.name: check for check in full_checks(t1, CaseInputs(mask, real))}
     result["check"] = checks["overlap of T1 and PET"].message

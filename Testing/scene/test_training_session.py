@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from MRI2PETLib.core.errors import DependencyError  # noqa: E402
 from MRI2PETLib.jobs.detached import DetachedJob, is_job_running  # noqa: E402
 from MRI2PETTrainingLib.presets import read_preset  # noqa: E402
 from MRI2PETTrainingLib.scene.session import TrainingSession  # noqa: E402
-from MRI2PETTrainingLib.training_run import Request  # noqa: E402
+from MRI2PETTrainingLib.settings import TrainingSettings  # noqa: E402
 from small_datasets import write_dataset  # noqa: E402
 from test_modules import run  # noqa: E402
 from test_run_folder import write_run  # noqa: E402
@@ -37,42 +38,30 @@ def cases(session: TrainingSession) -> int:
 def test_choosing_a_dataset_lists_it_and_a_bad_one_says_why(scene: Any, tmp_path: Path) -> None:
     root = write_dataset(tmp_path / "ds", ["p1", "p2", "p3"])
     session = TrainingSession(scene)
-    request = Request(str(root), str(tmp_path / "run"))
-    assert session.choose(request) == request and cases(session) == 3 and session.problem == ""
-    session.choose(Request(str(tmp_path / "nothing"), ""))
+    settings = TrainingSettings(str(root), str(tmp_path / "run"))
+    assert session.choose(settings) == settings and cases(session) == 3 and session.problem == ""
+    session.choose(TrainingSettings(str(tmp_path / "nothing"), ""))
     assert "does not exist" in session.problem and cases(session) == 0
-    session.choose(Request("", ""))
+    session.choose(TrainingSettings("", ""))
     assert session.problem == "" and session.view is None
 
 
 def test_choosing_the_folder_of_a_run_takes_its_settings(scene: Any, tmp_path: Path) -> None:
     root = write_dataset(tmp_path / "ds", ["p1", "p2", "p3"])
     write_run(tmp_path / "run")
-    settings = {
-        "preset": json.loads(json.dumps(read_preset("smoke").to_dict())),
-        "dataset": str(root),
-        "options": {
-            "subject_pattern": None,
-            "subjects": None,
-            "exclude_bad": True,
-            "adjust_genotype": False,
-        },
-        "n_folds": 2,
-        "seed": 7,
-        "keep_together": ["subject"],
-        "leave_one_site_out": False,
-        "init_from": None,
-    }
-    (tmp_path / "run" / "run.json").write_text(json.dumps({"settings": settings}))
+    started = TrainingSettings(
+        str(root), "elsewhere", preset="smoke", folds=2, seed=7, exclude_bad=True, keep_together=("subject",)
+    )
+    record = {"settings": started.to_dict(), "content": {"preset": read_preset("smoke").to_dict()}}
+    (tmp_path / "run" / "run.json").write_text(json.dumps(record))
     session = TrainingSession(scene)
-    result = session.choose(Request("", str(tmp_path / "run"), device="cpu"))
-    assert (result.dataset, result.preset, result.folds, result.seed) == (str(root), "smoke", 2, 7)
-    assert result.exclude_bad and result.keep_together == ("subject",) and result.device == "cpu"
+    settings = session.choose(TrainingSettings("", str(tmp_path / "run"), device="cpu", workers=3))
+    assert settings == replace(started, output=str(tmp_path / "run"), device="cpu", workers=3)
     assert session.view is not None and session.view.begun
     assert session.nodes.node("MRI2PETTrainingLoss").GetNumberOfPlotSeriesNodes() == 1
     assert not session.is_active and session.problem == ""
     (tmp_path / "run" / "run.json").write_text("{}")
-    session.choose(Request("", str(tmp_path / "run")))
+    session.choose(TrainingSettings("", str(tmp_path / "run")))
     assert "does not say how it was trained" in session.problem
 
 
@@ -80,11 +69,11 @@ def test_a_training_found_at_work_is_to_go_on(scene: Any, tmp_path: Path) -> Non
     work = DetachedJob([sys.executable, "-c", "import time; time.sleep(600)"], tmp_path).start()
     session = TrainingSession(scene)
     assert not session.keep_running
-    session.choose(Request("", str(tmp_path)))
+    session.choose(TrainingSettings("", str(tmp_path)))
     assert session.is_active and session.keep_running
     session.close(keep_running=True)
     assert is_job_running(tmp_path)
-    session.choose(Request("", str(tmp_path)))
+    session.choose(TrainingSettings("", str(tmp_path)))
     session.close(keep_running=False)
     assert not is_job_running(tmp_path)
     work.end()
@@ -94,28 +83,26 @@ def test_a_child_that_cannot_start_leaves_the_session_idle(scene: Any, tmp_path:
     root = write_dataset(tmp_path / "ds", ["p1"])
     session = TrainingSession(scene, python=str(tmp_path / "no python"))
     with pytest.raises(DependencyError, match="Cannot start"):
-        session.start(Request(str(root), str(tmp_path / "run")), "check")
+        session.start(TrainingSettings(str(root), str(tmp_path / "run")), check=True)
     assert not session.is_active and session.state.phase == "idle" and not session.pump()
 
 
 def test_the_logic_asks_for_what_the_parameter_node_says(tmp_path: Path) -> None:
     code = """
 import MRI2PETTraining
-from MRI2PETTrainingLib.training_run import Request
+from MRI2PETTrainingLib.settings import TrainingSettings
 logic = MRI2PETTraining.MRI2PETTrainingLogic()
 node = logic.getParameterNode()
 assert logic.missing(node) == "Choose a dataset."
-node.dataset, node.run, node.epochs, node.precision = sys.argv[1], sys.argv[1] + "/run", 3, "bf16"
+node.dataset, node.output, node.epochs, node.precision = sys.argv[1], sys.argv[1] + "/run", 3, "bf16"
 assert logic.missing(node) == ""
-request = logic.request(node)
-assert (request.epochs, request.batch_size, request.precision) == (3, None, "bf16")
-asked = Request("/data", "/run", preset="smoke", folds=3, seed=1, exclude_bad=True, device="cpu")
-logic.showRequest(node, asked)
-again = logic.request(node)
-assert (again.dataset, again.preset, again.folds, again.seed) == ("/data", "smoke", 3, 1)
-assert again.exclude_bad and again.device == "cpu" and again.epochs is None and again.precision == ""
+settings = logic.settings(node)
+assert (settings.epochs, settings.batch_size, settings.precision) == (3, None, "bf16")
+started = TrainingSettings("/data", "/run", preset="smoke", folds=3, seed=1, exclude_bad=True, device="cpu")
+logic.showSettings(node, started)
+assert logic.settings(node) == started
 session = logic.open(onState=print)
-assert session.choose(Request("", "")) == Request("", "")
+assert session.choose(TrainingSettings("", "")) == TrainingSettings("", "")
 logic.watch(); logic.close(keepRunning=True)
 print("fine")
 """

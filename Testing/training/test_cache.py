@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,8 @@ from MRI2PETLib.models.model_space import ModelSpace
 from MRI2PETTrainingLib.dataset.cache import ARRAYS, ENTRY, REAL, PreparedCase, fit_cubic, prepare_cases
 from MRI2PETTrainingLib.dataset.checks import check_manifest
 from MRI2PETTrainingLib.dataset.manifest import read_dataset
-from MRI2PETTrainingLib.dataset.preflight import CASES, DatasetOptions, prepare_dataset
+from MRI2PETTrainingLib.dataset.preflight import CASES, prepare_dataset
+from MRI2PETTrainingLib.settings import TrainingSettings
 from small_datasets import as_image, brain, rows_of, write_dataset, write_pair, write_table
 
 SPACE = ModelSpace(size=(24, 24, 24), spacing_mm=8.0)
@@ -137,13 +139,14 @@ def test_bad_cases_stop_the_run_or_are_left_out(tmp_path: Path, kind: str) -> No
     root, message = bad_dataset(tmp_path / "Schöne Daten", kind)
     run = tmp_path / "run"
     run.mkdir()
-    arguments = (root, run, tmp_path / "cache", SPACE)
+    arguments = (run, tmp_path / "cache", SPACE)
+    settings = TrainingSettings(str(root), str(run), workers=1)
     with pytest.raises(InputError, match="1 of 2 cases cannot be used. bad: ") as caught:
-        prepare_dataset(*arguments, DatasetOptions(), workers=1, reporter=QuietReporter())
+        prepare_dataset(*arguments, settings, reporter=QuietReporter())
     assert message in caught.value.message and "--exclude-bad" in caught.value.hint
     assert message in (run / CASES).read_text(encoding="utf-8")
-    options = DatasetOptions(exclude_bad=True)
-    manifest, prepared = prepare_dataset(*arguments, options, workers=1, reporter=QuietReporter())
+    settings = replace(settings, exclude_bad=True)
+    manifest, prepared = prepare_dataset(*arguments, settings, reporter=QuietReporter())
     assert list(prepared) == ["good"]
     assert message in next(case.exclude for case in manifest.cases if case.case == "bad")
 
@@ -151,9 +154,9 @@ def test_bad_cases_stop_the_run_or_are_left_out(tmp_path: Path, kind: str) -> No
 def test_mixed_units_are_refused(tmp_path: Path) -> None:
     root = write_dataset(tmp_path / "ds", ["s1", "s2"])
     (root / "s2" / "PET.json").write_text(json.dumps({"Units": "SUVR"}))
-    arguments = (root, tmp_path, tmp_path / "cache", SPACE, DatasetOptions())
+    settings = TrainingSettings(str(root), str(tmp_path), workers=1)
     with pytest.raises(InputError, match="different units: 1 in SUV, 1 in SUVR"):
-        prepare_dataset(*arguments, workers=1, reporter=QuietReporter())
+        prepare_dataset(tmp_path, tmp_path / "cache", SPACE, settings, reporter=QuietReporter())
 
 
 def test_scans_of_one_subject_with_brains_of_other_sizes_are_told(tmp_path: Path) -> None:
@@ -165,8 +168,8 @@ def test_scans_of_one_subject_with_brains_of_other_sizes_are_told(tmp_path: Path
     for row in rows:
         row |= {"subject": "one", "mask": f"{row['case']}/brain_mask.nii.gz"}
     write_table(root, rows)
-    arguments = (root, tmp_path, tmp_path / "cache", SPACE, DatasetOptions())
-    manifest, _ = prepare_dataset(*arguments, workers=1, reporter=QuietReporter())
+    settings = TrainingSettings(str(root), str(tmp_path), workers=1)
+    manifest, _ = prepare_dataset(tmp_path, tmp_path / "cache", SPACE, settings, reporter=QuietReporter())
     assert any("two people under one id" in f.message for f in manifest.findings["s2"])
 
 
@@ -200,11 +203,9 @@ def test_another_sidecar_is_another_entry(tmp_path: Path) -> None:
 def test_a_missing_genotype_is_never_assumed(tmp_path: Path, genotypes: list[str], message: str) -> None:
     root = write_dataset(tmp_path / "ds", ["s1", "s2"])
     write_table(root, [{**row, "genotype": g} for row, g in zip(rows_of(root), genotypes)])
-    options = DatasetOptions(adjust_genotype=True)
+    settings = TrainingSettings(str(root), str(tmp_path), adjust_genotype=True, workers=1)
     with pytest.raises(InputError, match=message):
-        prepare_dataset(
-            root, tmp_path, tmp_path / "cache", SPACE, options, workers=1, reporter=QuietReporter()
-        )
+        prepare_dataset(tmp_path, tmp_path / "cache", SPACE, settings, reporter=QuietReporter())
 
 
 def test_window_of_the_manifest_and_of_the_run(tmp_path: Path) -> None:
@@ -229,12 +230,11 @@ def test_window_of_the_manifest_and_of_the_run(tmp_path: Path) -> None:
     write_table(root, [{**rows[0], "window_min": "70-90"}, {**rows[1], "window_min": ""}])
     made, heard = {}, []
     for window in ((50.0, 70.0), (70.0, 90.0)):
-        options, reporter = DatasetOptions(window=window), QuietReporter()
+        settings = TrainingSettings(str(root), str(tmp_path), window=window, workers=1)
+        reporter = QuietReporter()
         heard.append([])
         reporter.warning = heard[-1].append  # type: ignore[method-assign]
-        _, made[window] = prepare_dataset(
-            root, tmp_path, tmp_path / "cache", SPACE, options, workers=1, reporter=reporter
-        )
+        _, made[window] = prepare_dataset(tmp_path, tmp_path / "cache", SPACE, settings, reporter=reporter)
     first, second = made.values()
     assert first["s1"].about["window_min"] == [70, 90] and first["s2"].about["window_min"] == [50, 70]
     assert first["s1"].folder == second["s1"].folder and first["s2"].folder != second["s2"].folder

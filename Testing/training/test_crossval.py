@@ -193,19 +193,18 @@ def test_genotypes_are_adjusted_on_training_people_only(common: list[object], tm
     from MRI2PETTrainingLib.crossval import prepare_run
     from MRI2PETTrainingLib.dataset.cache import PreparedCase
     from MRI2PETTrainingLib.dataset.genotype import adjust
-    from MRI2PETTrainingLib.dataset.preflight import DatasetOptions
-    from MRI2PETTrainingLib.plan import Plan
-    from MRI2PETTrainingLib.presets import read_preset
+    from MRI2PETTrainingLib.plan import plan_of
+    from MRI2PETTrainingLib.settings import Task, TrainingSettings
 
-    plan = Plan(
-        dataset=Path(str(common[0])),
-        run=tmp_path / "run",
-        preset=read_preset(str(common[4])),
-        options=DatasetOptions(adjust_genotype=True),
-        n_folds=2,
+    settings = TrainingSettings(
+        str(common[0]),
+        str(tmp_path / "run"),
+        preset=str(common[4]),
+        folds=2,
+        adjust_genotype=True,
         cache=Path(str(common[6])),
     )
-    _, prepared, _ = prepare_run(plan, QuietReporter())
+    _, prepared, _ = prepare_run(plan_of(settings, Task()), QuietReporter())
     train_cases = [prepared[name] for name in NAMES[:5]]
     test_cases = [prepared[name] for name in NAMES[5:]]
     a, _, tested = adjust(tmp_path / "a", train_cases, [], test_cases)

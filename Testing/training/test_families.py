@@ -120,11 +120,11 @@ def test_pre_training_and_its_continuation(tmp_path: Path, dataset: Path, cache:
     first = read_bundle(pre / "fold_0" / "bundle")
     assert first.is_demonstration and "SIMULATED" in first.card()
     # The MRIs are the dataset's own T1s: fold 0 has not seen the people whom it tests, fold 1's model has.
-    assert train(*common, "-o", run, "--init", pre) == 0
+    assert train(*common, "-o", run, "--start-from", pre) == 0
     other = [dataset, "--preset", preset_file, "--folds", 2, "--fold", 1, *cache]
-    assert train(*other, "-o", tmp_path / "leaky", "--init", first.folder) == 3
+    assert train(*other, "-o", tmp_path / "leaky", "--start-from", first.folder) == 3
     metadata = read_bundle(run / "fold_0" / "bundle").metadata
-    assert metadata["training"]["init_from"] == first.sha256
+    assert metadata["training"]["start_from"] == first.sha256
 
 
 def test_family_and_preset_must_agree(tmp_path: Path, dataset: Path) -> None:

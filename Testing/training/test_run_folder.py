@@ -7,7 +7,8 @@ from pathlib import Path
 
 from MRI2PETTrainingLib.folds import Fold, Folds, write_folds
 from MRI2PETTrainingLib.presets import read_preset
-from MRI2PETTrainingLib.run_folder import case_columns, fold_columns, preset_of, read_run, summary
+from MRI2PETTrainingLib.run_folder import case_columns, fold_columns, read_run, settings_of_run, summary
+from MRI2PETTrainingLib.settings import TrainingSettings
 
 FOLDS = Folds(
     "grouped",
@@ -28,8 +29,9 @@ c1,c,/x/c1.nii,/x/c1p.nii,,,no consent,ok,
 
 def write_run(run: Path) -> None:
     run.mkdir()
-    settings = {"preset": json.loads(json.dumps(read_preset("smoke").to_dict()))}
-    (run / "run.json").write_text(json.dumps({"settings": settings}))
+    settings = TrainingSettings("/data", str(run), preset="smoke").to_dict()
+    record = {"settings": settings, "content": {"preset": read_preset("smoke").to_dict()}}
+    (run / "run.json").write_text(json.dumps(record))
     (run / "cases.csv").write_text(CASES)
     write_folds(run / "folds.json", FOLDS)
     checkpoints = run / "fold_0" / "checkpoints"
@@ -92,15 +94,15 @@ def test_half_written_files_are_left_out(tmp_path: Path) -> None:
     (tmp_path / "run" / "folds.json").write_text("")
     (tmp_path / "run" / "cases.csv").write_bytes(b"\xff\xfe")
     view = read_run(tmp_path / "run")
-    assert (view.settings, view.folds, view.cases) == ({}, (), ())
+    assert (view.record, view.folds, view.cases) == ({}, (), ())
 
 
 def test_going_on_takes_the_same_preset(tmp_path: Path) -> None:
     write_run(tmp_path / "run")
-    assert preset_of(read_run(tmp_path / "run")) == "smoke"
+    assert settings_of_run(read_run(tmp_path / "run")).preset == "smoke"
     content = json.loads((tmp_path / "run" / "run.json").read_text())
-    content["settings"]["preset"]["epochs"] = 7
+    content["content"]["preset"]["epochs"] = 7
     (tmp_path / "run" / "run.json").write_text(json.dumps(content))
-    path = preset_of(read_run(tmp_path / "run"))
-    again = json.loads(json.dumps(read_preset(path).to_dict()))
-    assert again == content["settings"]["preset"] and Path(path).is_relative_to(tmp_path / "run")
+    path = settings_of_run(read_run(tmp_path / "run")).preset
+    assert path is not None and Path(path).is_relative_to(tmp_path / "run")
+    assert json.loads(json.dumps(read_preset(path).to_dict())) == content["content"]["preset"]

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,57 +13,20 @@ import pytest
 from MRI2PETLib.core.errors import BundleError, InputError
 from MRI2PETLib.jobs.child_process import Outcome
 from MRI2PETLib.models.bundle import read_bundle
-from MRI2PETTrainingLib import command
-from MRI2PETTrainingLib.command import add_arguments
-from MRI2PETTrainingLib.run_folder import read_run
-from MRI2PETTrainingLib.training_run import (
-    Request,
-    TrainingRun,
-    default_run,
-    list_cases,
-    missing,
-    register_model,
-    request_of,
-)
+from MRI2PETTrainingLib.run_folder import read_run, settings_of_run
+from MRI2PETTrainingLib.settings import Task, TrainingSettings
+from MRI2PETTrainingLib.training_run import TrainingRun, default_run, list_cases, missing, register_model
 from small_datasets import write_dataset
 from test_crossval import PRESET
 
 NAMES = ["p1", "p2", "p3", "p4"]
 
 
-def parsed(request: Request, task: str = "train", resume: bool = False) -> argparse.Namespace:
-    parser = argparse.ArgumentParser()
-    add_arguments(parser)
-    parser.add_argument("--progress")
-    return parser.parse_args(request.arguments(task, resume=resume))  # type: ignore[arg-type]
-
-
-def test_a_request_is_what_the_command_reads() -> None:
-    request = Request(
-        dataset="/data/é",
-        run="run 1",
-        preset="smoke",
-        folds=3,
-        seed=7,
-        epochs=4,
-        keep_together=("subject", "site"),
-        subject_pattern="(?P<subject>p.).*",
-        exclude_bad=True,
-        init="tspo-demo",
-    )
-    result = parsed(request, "check", resume=True)
-    assert (result.dataset, result.output) == (Path("/data/é"), Path("run 1"))
-    assert (result.preset, result.folds, result.seed, result.epochs) == ("smoke", 3, 7, 4)
-    assert result.batch_size is None and result.precision is None and result.adjust_genotype is False
-    assert result.keep_together == ["subject", "site"] and result.subject_pattern == "(?P<subject>p.).*"
-    assert result.check and result.resume and result.exclude_bad and result.progress == "json"
-
-
 def test_what_is_missing_is_said(tmp_path: Path) -> None:
-    assert missing(Request("", "")) == "Choose a dataset."
-    assert "does not exist" in missing(Request(str(tmp_path / "no"), "run"))
-    assert missing(Request(str(tmp_path), "")) == "Choose a folder for the run."
-    assert missing(Request(str(tmp_path), str(tmp_path / "run"))) == ""
+    assert missing(TrainingSettings("", "")) == "Choose a dataset."
+    assert "does not exist" in missing(TrainingSettings(str(tmp_path / "no"), "run"))
+    assert missing(TrainingSettings(str(tmp_path), "")) == "Choose a folder for the run."
+    assert missing(TrainingSettings(str(tmp_path), str(tmp_path / "run"))) == ""
     assert default_run("/data/pbr28") == "/data/pbr28-training"
     assert default_run("/data/pbr28/manifest.csv") == "/data/pbr28-training"
     assert default_run("/data/a.csv") == "/data/a-training" and default_run("") == ""
@@ -73,11 +36,11 @@ def test_a_listing_opens_no_image(tmp_path: Path) -> None:
     root = write_dataset(tmp_path / "ds", ["p1_01", "p1_02", "p2_01"])
     (root / "p2_01" / "PET.nii.gz").unlink()
     (root / "p1_01" / "T1.nii.gz").write_bytes(b"no image")
-    rows = list_cases(Request(str(root), "run")).cases
+    rows = list_cases(TrainingSettings(str(root), "run")).cases
     assert [row["subject"] for row in rows] == ["p1", "p1", "p2"]
     assert [row.get("findings", "") for row in rows] == ["", "", "There is no PET."]
     with pytest.raises(InputError, match="holds no case"):
-        list_cases(Request(str(tmp_path), "run"))
+        list_cases(TrainingSettings(str(tmp_path), "run"))
 
 
 class Window:
@@ -121,17 +84,17 @@ def test_check_start_stop_follow_resume_and_use(tmp_path: Path, monkeypatch: pyt
     preset.write_text(json.dumps({**PRESET, "epochs": 20}))
     folder = tmp_path / "Lauf ü"
     dataset = str(write_dataset(tmp_path / "ds", NAMES))
-    request = Request(dataset, str(folder), preset=str(preset), folds=2, device="cpu")
+    settings = TrainingSettings(dataset, str(folder), preset=str(preset), folds=2, device="cpu")
 
     first = Window(folder)
-    first.run.start(request, "check")
+    first.run.start(settings, Task(check=True))
     first.wait()
     assert first.outcomes[0].state == "done" and not read_run(folder).begun
     assert first.run.state.message == "Checked: 4 cases can be used, 2 folds."
 
-    first.run.start(request, "train")
+    first.run.start(settings, Task())
     with pytest.raises(InputError, match="already"):
-        TrainingRun(folder).start(request, "train")
+        TrainingRun(folder).start(settings, Task())
     first.wait(lambda: bool(read_run(folder).folds) and len(read_run(folder).folds[0].curves) > 1)
     first.run.leave()  # the window closes, the training goes on
     assert first.phases[-1] == "idle" and len(first.outcomes) == 1
@@ -145,10 +108,10 @@ def test_check_start_stop_follow_resume_and_use(tmp_path: Path, monkeypatch: pyt
     reached = len(read_run(folder).folds[0].curves)
     assert 1 < reached < 20 and not Window(folder).run.attach()
 
-    again = request_of(read_run(folder))
-    assert again.dataset == dataset and Path(again.preset).is_relative_to(folder)
+    again = settings_of_run(read_run(folder))
+    assert again == replace(settings, preset=str(preset))
     third = Window(folder)
-    third.run.start(again, "train", resume=True)
+    third.run.start(again, Task(resume=True))
     third.wait()
     assert third.outcomes[0].state == "done", third.lines
     view = read_run(folder)
@@ -166,16 +129,9 @@ def test_what_cannot_be_trained_is_the_state_s_message(tmp_path: Path) -> None:
     root = write_dataset(tmp_path / "ds", ["p1", "p2", "p3"])
     (root / "p2" / "PET.nii.gz").unlink()
     window = Window(tmp_path / "run")
-    window.run.start(Request(str(root), str(tmp_path / "run"), preset="smoke", folds=2), "check")
+    settings = TrainingSettings(str(root), str(tmp_path / "run"), preset="smoke", folds=2)
+    window.run.start(settings, Task(check=True))
     window.wait()
     assert window.run.state.phase == "failed"
     assert "1 of 3 cases cannot be used" in window.run.state.message
     assert [row["level"] for row in read_run(tmp_path / "run").cases][1] == "refuse"
-
-
-@pytest.mark.parametrize(
-    ("option", "precision"), [(None, None), ("fp32", "fp32"), ("bf16", "bf16"), ("auto", "fp32")]
-)
-def test_precision_has_the_words_of_the_other_commands(option: str | None, precision: str | None) -> None:
-    """What ``auto`` means is settled before the run folder is claimed: on a CPU it is fp32."""
-    assert command._precision(option, "cpu") == precision

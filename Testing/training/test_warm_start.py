@@ -15,7 +15,7 @@ from MRI2PETLib.core.progress import Reporter
 from MRI2PETTrainingLib.dataset.cache import PreparedCase
 from MRI2PETTrainingLib.folds import Fold, Folds, write_folds
 from MRI2PETTrainingLib.run_folder import FOLDS, RUN
-from MRI2PETTrainingLib.warm_start import check_unseen, describe, images_of, initial_bundle
+from MRI2PETTrainingLib.warm_start import check_unseen, describe, images_of, start_bundle
 from small_datasets import prepared_cases
 
 FOLD_SIDES = [Fold(0, ("a",), ("b",), ("c",)), Fold(1, ("c",), ("b",), ("a",))]
@@ -45,13 +45,13 @@ def model(folder: Path, *images: str) -> str:
 def test_a_model_that_knows_a_test_person_is_refused(tmp_path: Path, cases: dict[str, PreparedCase]) -> None:
     reporter = Listening()
     check_unseen(model(tmp_path / "fine", "t1 b", "pet b"), FOLD_SIDES, cases, reporter)
-    check_unseen("", FOLD_SIDES, cases, reporter)
+    check_unseen(None, FOLD_SIDES, cases, reporter)
     assert reporter.warnings == []
     with pytest.raises(
         InputError, match="tiny was trained with an image of 'c', whom fold 0 tests"
     ) as caught:
         check_unseen(model(tmp_path / "leaky", "pet c"), FOLD_SIDES, cases, reporter)
-    assert "--init RUN" in caught.value.hint
+    assert "--start-from RUN" in caught.value.hint
     # Only the folds that are trained matter.
     check_unseen(model(tmp_path / "leaky", "pet c"), FOLD_SIDES[1:], cases, reporter)
 
@@ -69,12 +69,12 @@ def test_each_fold_starts_from_its_own_fold_of_a_run(tmp_path: Path, cases: dict
     (run / RUN).write_text("{}")
     write_folds(run / FOLDS, Folds("", 1, ("subject",), tuple(FOLD_SIDES)))
     check_unseen(str(run), FOLD_SIDES, cases, Reporter())
-    bundle = initial_bundle(str(run), 1)
+    bundle = start_bundle(str(run), 1)
     assert bundle is not None and bundle.metadata["training"]["images"] == ["t1 c"]
     about = describe(str(run))
     assert isinstance(about, dict) and set(about["folds"]) == {"0", "1"}
     with pytest.raises(InputError, match="has no model of fold 2"):
-        initial_bundle(str(run), 2)
+        start_bundle(str(run), 2)
     with pytest.raises(InputError, match="image of 'a', whom fold 1 tests"):
         check_unseen(str(run / "fold_0" / "bundle"), FOLD_SIDES, cases, Reporter())
 

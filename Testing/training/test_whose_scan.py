@@ -13,9 +13,10 @@ from MRI2PETLib.core.progress import Reporter
 from MRI2PETLib.core.tables import read_table
 from MRI2PETLib.models.model_space import ModelSpace
 from MRI2PETTrainingLib.dataset.cache import ARRAYS
-from MRI2PETTrainingLib.dataset.preflight import CASES, DatasetOptions, check_copies, prepare_dataset
+from MRI2PETTrainingLib.dataset.preflight import CASES, check_copies, prepare_dataset
 from MRI2PETTrainingLib.run_folder import case_columns, summary
-from MRI2PETTrainingLib.training_run import Request, list_cases
+from MRI2PETTrainingLib.settings import TrainingSettings
+from MRI2PETTrainingLib.training_run import list_cases
 from small_datasets import prepared_cases, rows_of, write_table
 
 SPACE = ModelSpace(size=(24, 24, 24), spacing_mm=8.0)
@@ -44,7 +45,7 @@ def prepare(root: Path, run: Path) -> list[str]:
     listener = Listener()
     run.mkdir()
     with pytest.raises(InputError, match="cases cannot be used"):
-        prepare_dataset(root, run, run / "cache", SPACE, DatasetOptions(), workers=1, reporter=listener)
+        prepare_dataset(run, run / "cache", SPACE, TrainingSettings(str(root), str(run)), reporter=listener)
     return listener.warnings
 
 
@@ -64,11 +65,11 @@ def test_many_such_warnings_are_few_lines(tmp_path: Path) -> None:
 
 def test_the_window_shows_it_before_any_check(tmp_path: Path) -> None:
     root = names(tmp_path / "ds", *VISITS)
-    view = list_cases(Request(str(root), str(tmp_path / "run")))
+    view = list_cases(TrainingSettings(str(root), str(tmp_path / "run")))
     assert case_columns(view)["problem"] == ["noticed", "noticed", ""]
     assert "differ in their last part" in case_columns(view)["what was noticed"][1]
     assert "2 with remarks" in summary(view)
-    joined = list_cases(Request(str(root), "", subject_pattern=r"(?P<subject>P\d+)_d\d+"))
+    joined = list_cases(TrainingSettings(str(root), "", subject_pattern=r"(?P<subject>P\d+)_d\d+"))
     assert case_columns(joined)["problem"] == ["", "", ""] and "3 cases of 2 people" in summary(joined)
 
 
@@ -76,7 +77,7 @@ def test_what_concerns_the_whole_table_is_told_too(tmp_path: Path) -> None:
     root = names(tmp_path / "ds", "a", "b", "c")
     write_table(root, [{**row, "Diagnosis": "AD"} for row in rows_of(root)])
     message = "The column diagnosis of"
-    assert message in summary(list_cases(Request(str(root), "")))
+    assert message in summary(list_cases(TrainingSettings(str(root), "")))
     assert any(message in line for line in prepare(root, tmp_path / "run"))
 
 

@@ -8,21 +8,11 @@ from MRI2PETLib.core.settings import option
 
 PET_UNITS = ("SUV", "SUVR", "Bq/mL", "normalised")
 PRECISIONS = ("fp32", "bf16", "auto")
-REGISTER = ("auto", "rigid", "header")
-REGISTER_HELP = (
-    "how the real PET is aligned with the T1: auto (left as it is on the grid of the T1, else a rigid "
-    "registration), rigid (always), header (never: the headers are trusted)"
-)
-WINDOW_HELP = (
-    "minutes after the injection over which the frames of a dynamic PET are averaged; left out: those of its "
-    "tracer's published protocol, else 60 to 90"
-)
-REALIGN_HELP = "undo the motion between the frames of a dynamic PET before they are averaged"
 DEVICE = "auto (the fastest), cpu, cuda, cuda:N or mps"
 
 
-def device() -> Any:
-    return option(DEVICE, "auto")
+def device(**about: Any) -> Any:
+    return option(DEVICE, "auto", **about)
 
 
 def precision() -> Any:
@@ -43,19 +33,31 @@ def pet_unit(which: str = "real") -> Any:
     )
 
 
-def window_option() -> Any:
-    """See :func:`MRI2PETLib.preprocessing.frame_window.frame_window`."""
-    return option(WINDOW_HELP, None, metavar=("START", "END"))
+def window_option(more: str = "", **about: Any) -> Any:
+    """See :func:`MRI2PETLib.preprocessing.frame_window.frame_window`.
+
+    :param more: the end of its help.
+    """
+    help_ = (
+        "minutes after the injection over which the frames of a dynamic PET are averaged; left out: those of "
+        "its tracer's published protocol, else 60 to 90"
+    )
+    return option(help_ + more, None, metavar=("START", "END"), **about)
 
 
-def realign_frames() -> Any:
+def realign_frames(**about: Any) -> Any:
     """See :mod:`MRI2PETLib.preprocessing.frame_realignment`."""
-    return option(REALIGN_HELP, False)
+    help_ = "undo the motion between the frames of a dynamic PET before they are averaged"
+    return option(help_, False, **about)
 
 
-def register() -> Any:
+def register(**about: Any) -> Any:
     """See :mod:`MRI2PETLib.preprocessing.pet_alignment`."""
-    return option(REGISTER_HELP, "auto", choices=REGISTER)
+    help_ = (
+        "how the real PET is aligned with the T1: auto (left as it is on the grid of the T1, else a rigid "
+        "registration), rigid (always), header (never: the headers are trusted)"
+    )
+    return option(help_, "auto", choices=("auto", "rigid", "header"), **about)
 
 
 def seed(of: str) -> Any:

@@ -33,9 +33,11 @@ class Option:
     """What is known of a setting besides its name, type and default.
 
     :ivar least: smallest value, ``most`` the largest one.
-    :ivar decides: whether its value decides the result. That of a name (of a model, of an atlas) does not: the
-        content does. Nor does that of what only shares out the work (processes, a cache).
+    :ivar decides: whether its value decides the result. That of a name (of a model, of an atlas) does not:
+        the content does. Nor does that of what only shares out the work (processes, a cache).
     :ivar group: heading under which the help lists it.
+    :ivar short: another spelling, as in ``-o``.
+    :ivar positional: given without its name.
     """
 
     help: str
@@ -45,6 +47,8 @@ class Option:
     most: float | None = None
     decides: bool = True
     group: str = ""
+    short: str = ""
+    positional: bool = False
 
 
 def option(help: str, default: Any = MISSING, **about: Any) -> Any:
@@ -112,19 +116,23 @@ class Settings:
         for name, about in cls.options().items():
             default: Any = defaults[name]
             missing = default is MISSING
-            common: dict[str, Any] = {"dest": name, "help": about.help, "required": required and missing}
-            common |= {"default": None if missing else default}
+            common: dict[str, Any] = {"help": about.help}
+            spellings = [name]
+            if not about.positional:
+                common |= {"dest": name, "required": required and missing}
+                common |= {"default": None if missing else default}
+                spellings = [about.short, flag(name)] if about.short else [flag(name)]
             if about.group not in groups:
                 groups[about.group] = parser.add_argument_group(about.group)
             if kinds[name].type is bool:
-                groups[about.group].add_argument(flag(name), action="store_true", **common)
+                groups[about.group].add_argument(*spellings, action="store_true", **common)
                 continue
             common |= {"type": kinds[name].type, "metavar": about.metavar, "choices": about.choices or None}
             if kinds[name].number is None:
                 common |= {"action": "append", "default": list(default)}
             elif kinds[name].number != 1:
                 common |= {"nargs": kinds[name].number}
-            groups[about.group].add_argument(flag(name), **common)
+            groups[about.group].add_argument(*spellings, **common)
 
     @classmethod
     def of(cls, parsed: argparse.Namespace, **more: Any) -> Self:
@@ -148,7 +156,9 @@ class Settings:
         rendered = []
         for name, kind in self.kinds().items():
             value = getattr(self, name)
-            if kind.type is bool:
+            if self.options()[name].positional:
+                rendered.append(str(value))
+            elif kind.type is bool:
                 rendered += [flag(name)] if value else []
             elif kind.number is None:
                 rendered += [f"{flag(name)}={one}" for one in value]

@@ -15,9 +15,7 @@ DEFAULT_MODEL = "tspo-demo"
 class SynthesisSettings(Settings):
     """How a PET is synthesised; the same for every case of a batch."""
 
-    model: str = option(
-        "model: an id, or a bundle's folder", DEFAULT_MODEL, metavar="ID|DIR", decides=False
-    )
+    model: str = option("model: an id, or a bundle's folder", DEFAULT_MODEL, metavar="ID|DIR", decides=False)
     brain_extractor: str = option(
         "how the brain is found: template, or hd-bet or synthstrip where installed",
         "template",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
@@ -14,11 +13,13 @@ from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.core.findings import Finding
 from MRI2PETLib.core.progress import Reporter, part_of
 from MRI2PETLib.images.similar_subjects import LAST_PART, TWO_SPELLINGS
+from MRI2PETLib.images.subjects import read_overrides
 from MRI2PETLib.models.model_space import ModelSpace
 from MRI2PETTrainingLib.dataset.cache import Preparation, PreparedCase, disk_use, prepare_cases
 from MRI2PETTrainingLib.dataset.checks import check_manifest
 from MRI2PETTrainingLib.dataset.manifest import Manifest, TrainingCase, read_dataset, write_manifest
 from MRI2PETTrainingLib.run_folder import CASES
+from MRI2PETTrainingLib.settings import TrainingSettings
 
 GENOTYPES = ("HAB", "MAB", "LAB")
 _VOLUME_TOLERANCE = 0.15  # of two brains of one person
@@ -26,34 +27,12 @@ _SAME_WINDOW_MIN = 5.0  # scans of one protocol start and end this close to each
 _MOST_LINES = 5  # of one kind of warning
 
 
-@dataclass(frozen=True)
-class DatasetOptions:
-    """How a dataset is read.
-
-    :ivar subject_pattern: regular expression with a group ``subject``; ``None`` for the default.
-    :ivar subjects: case -> subject, wins over everything.
-    :ivar exclude_bad: leave out cases that cannot be used, instead of stopping.
-    :ivar preparation: how PETs are read and laid on the T1s.
-    :ivar window: minutes over which frames are averaged, where the manifest does not say it for a case.
-    :ivar adjust_genotype: genotypes are needed; LAB (low-affinity binders) are left out.
-    """
-
-    subject_pattern: str | None = None
-    subjects: Mapping[str, str] | None = None
-    exclude_bad: bool = False
-    adjust_genotype: bool = False
-    preparation: Preparation = Preparation()
-    window: tuple[float, float] | None = None
-
-
 def prepare_dataset(
-    dataset: Path,
     run: Path,
     cache: Path,
     space: ModelSpace,
-    options: DatasetOptions,
+    settings: TrainingSettings,
     *,
-    workers: int,
     reporter: Reporter,
 ) -> tuple[Manifest, dict[str, PreparedCase]]:
     """Read, check and prepare a dataset; the table of all cases goes to ``RUN/cases.csv``.
@@ -62,10 +41,11 @@ def prepare_dataset(
     :raises InputError: if a case cannot be used (unless ``exclude_bad``), or the dataset contradicts itself.
     :raises MRI2PETError: if all cases are left out because they cannot be used.
     """
-    manifest = read_dataset(dataset, subject_pattern=options.subject_pattern, overrides=options.subjects)
-    if options.window is not None:
-        manifest = manifest.with_window(options.window)
-    if options.adjust_genotype:
+    subjects = None if settings.subjects is None else read_overrides(settings.subjects)
+    manifest = read_dataset(settings.dataset, subject_pattern=settings.subject_pattern, overrides=subjects)
+    if settings.window is not None:
+        manifest = manifest.with_window(settings.window)
+    if settings.adjust_genotype:
         manifest = check_genotypes(manifest)
     for finding in manifest.about:
         reporter.warning(f"{finding.message} {finding.hint}")
@@ -77,8 +57,8 @@ def prepare_dataset(
         hashes,
         space,
         cache,
-        preparation=options.preparation,
-        workers=workers,
+        preparation=Preparation(settings.register, settings.realign_frames),
+        workers=settings.workers,
         progress=part_of(reporter.progress, 0.1, 1),
     )
     manifest = manifest.noting({name: [finding] for name, finding in failed.items()})
@@ -86,7 +66,7 @@ def prepare_dataset(
     manifest = manifest.noting(_volume_findings(list(prepared.values())))
     bad = _refused(manifest)
     cases = len(manifest.used)
-    if options.exclude_bad:
+    if settings.exclude_bad:
         manifest = manifest.excluding(bad)
     table = {
         name: {
@@ -102,7 +82,7 @@ def prepare_dataset(
         warnings = [f for f in manifest.findings.get(case.case, ()) if f.level == "warn"]
         for finding in warnings:
             reporter.log(f"{case.case}: {finding.message} {finding.hint}".strip())
-    if bad and not options.exclude_bad:
+    if bad and not settings.exclude_bad:
         name, reason = next(iter(bad.items()))
         raise InputError(
             f"{len(bad)} of {cases} cases cannot be used. {name}: {reason}",

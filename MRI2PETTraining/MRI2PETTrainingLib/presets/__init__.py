@@ -14,6 +14,7 @@ from typing import Any
 
 from MRI2PETLib.core.errors import BundleError, InputError
 from MRI2PETLib.models.model_space import SPACES, ModelSpace
+from MRI2PETTrainingLib.settings import TrainingSettings
 
 LIGHTNING_PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed"}  # as Lightning calls them
 _FOLDER = Path(__file__).resolve().parent
@@ -149,6 +150,19 @@ def check_preset(preset: Preset) -> None:
     with torch.device("meta"):  # nothing is allocated
         get_family(preset.family).build(dict(preset.network))
         get_family(preset.family).objective(dict(preset.loss))
+
+
+def preset_of(settings: TrainingSettings) -> Preset:
+    """The preset of a training, with what its settings replace.
+
+    :raises InputError: see :func:`read_preset`.
+    """
+    assert settings.preset is not None
+    own = {field.name for field in fields(Preset)} & (settings.options().keys() - {"family"})
+    values = {name: getattr(settings, name) for name in own}
+    return read_preset(
+        settings.preset, settings.family, **{n: None if v is False else v for n, v in values.items()}
+    )
 
 
 def read_preset(reference: str | Path, family: str | None = None, **overrides: Any) -> Preset:

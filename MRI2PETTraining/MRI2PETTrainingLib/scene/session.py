@@ -13,9 +13,10 @@ import slicer
 from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.jobs.child_process import Outcome
 from MRI2PETLib.jobs.run_state import RunState
-from MRI2PETTrainingLib.run_folder import RunView, read_run
+from MRI2PETTrainingLib.run_folder import RunView, read_run, settings_of_run
 from MRI2PETTrainingLib.scene.training import TrainingNodes
-from MRI2PETTrainingLib.training_run import Request, Task, TrainingRun, list_cases, request_of
+from MRI2PETTrainingLib.settings import Task, TrainingSettings
+from MRI2PETTrainingLib.training_run import TrainingRun, list_cases
 
 _LOOK_S = 2.0  # between two looks at the run folder
 
@@ -29,7 +30,7 @@ class TrainingSession:
 
     :ivar view: what the chosen folders hold, ``None`` before anything is chosen.
     :ivar problem: why the dataset or the run folder cannot be used, else empty.
-    :ivar request: what was chosen or started last.
+    :ivar settings: what was chosen or started last.
     :ivar keep_running: what the user wants for a job that works when the program ends. A job that is found at
         work was left on purpose, or belongs to somebody else: it is to go on.
     """
@@ -49,7 +50,7 @@ class TrainingSession:
         self.nodes = TrainingNodes(scene)
         self.view: RunView | None = None
         self.problem = ""
-        self.request = Request("", "")
+        self.settings = TrainingSettings("", "")
         self.keep_running = False
         self._python = python
         self._on_state, self._on_log, self._on_finished = on_state, on_log, on_finished
@@ -65,45 +66,46 @@ class TrainingSession:
     def is_active(self) -> bool:
         return self._run is not None and self._run.is_active
 
-    def choose(self, request: Request) -> Request:
-        """Look at what the request names, and follow the job of its run folder if one works there.
+    def choose(self, settings: TrainingSettings) -> TrainingSettings:
+        """Look at what the settings name, and follow the job of their run folder if one works there.
 
-        :returns: the request; for a folder that holds a run, that run's own but for device and workers.
+        :returns: the settings; for a folder that holds a run, that run's own but for device and workers.
         """
         if self.is_active:
-            return request
+            return settings
         self.problem = ""
         self._state = RunState()
-        if request.run != self.request.run:
+        if settings.output != self.settings.output:
             self.nodes.clear()
-        view = read_run(Path(request.run)) if request.run else None
+        view = read_run(Path(settings.output)) if settings.output else None
         if view is not None and view.begun:
             self.view = view
             try:
-                request = replace(request_of(view), device=request.device, workers=request.workers)
+                settings = _going_on(view, settings)
             except InputError as error:
                 self.problem = str(error)
-        elif view is not None and view.cases and view.settings.get("dataset") == _resolved(request.dataset):
+        elif view is not None and view.cases and view.dataset == _resolved(settings.dataset):
             self.view = view
         else:
-            self.view = self._listing(request)
+            self.view = self._listing(settings)
         self._show()
-        self.request = request
-        if not (request.run and self._attach(request.run)):
+        self.settings = settings
+        if not (settings.output and self._attach(settings.output)):
             self._on_state(self._state)
-        return request
+        return settings
 
-    def start(self, request: Request, task: Task) -> None:
+    def start(self, settings: TrainingSettings, *, check: bool = False) -> None:
         """Start, or go on with what the run folder holds; then device and workers alone are taken.
 
+        :param check: only check and prepare the dataset, and make the folds.
         :raises MRI2PETError: why it cannot be started.
         """
-        view = read_run(Path(request.run))
+        view = read_run(Path(settings.output))
         if view.begun:
-            request = replace(request_of(view), device=request.device, workers=request.workers)
-        self.request = request
-        self._run = self._new_run(request.run)
-        self._run.start(request, task, resume=view.begun)
+            settings = _going_on(view, settings)
+        self.settings = settings
+        self._run = self._new_run(settings.output)
+        self._run.start(settings, Task(check=check, resume=view.begun))
 
     def cancel(self) -> None:
         if self._run is not None:
@@ -154,11 +156,11 @@ class TrainingSession:
             on_finished=self._finished,
         )
 
-    def _listing(self, request: Request) -> RunView | None:
-        if not request.dataset:
+    def _listing(self, settings: TrainingSettings) -> RunView | None:
+        if not settings.dataset:
             return None
         try:
-            return list_cases(request)
+            return list_cases(settings)
         except InputError as error:
             self.problem = str(error)
             return None
@@ -176,6 +178,11 @@ class TrainingSession:
             self.nodes.clear()
         else:
             self.nodes.update(self.view)
+
+
+def _going_on(view: RunView, settings: TrainingSettings) -> TrainingSettings:
+    """The settings of a run, on the device and with the workers of ``settings``."""
+    return replace(settings_of_run(view), device=settings.device, workers=settings.workers)
 
 
 def _resolved(path: str) -> str:
