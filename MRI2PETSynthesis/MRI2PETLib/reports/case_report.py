@@ -56,6 +56,7 @@ def write_comparison(
     :return: the content of ``metrics.json``.
     :raises OutputError: if the folder cannot be written to.
     """
+    make_folder(folder)
     note = texts.case_note(case.model, bool(case.provenance.get("simulated")))
     about = {**GENERATED_BY, "Description": note, "ReadoutOf": case.provenance, "Units": result.shown_unit}
     simulated = bool(case.provenance.get("simulated"))
