@@ -60,6 +60,12 @@ def left_by(pid: int, machine: str | None = None, job: str = "") -> str:
     return "+".join((own[0], job, machine or own[2], str(pid), *own[4:]))
 
 
+def left_by_dead_process() -> str:
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    return left_by(ended.pid)
+
+
 def test_what_a_dead_process_left_goes_and_nothing_else(tmp_path: Path) -> None:
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()

@@ -22,6 +22,7 @@ from MRI2PETLib.simulation.deformation import BRAIN_CENTRE, random_deformation
 from MRI2PETLib.simulation.fields import sample
 from MRI2PETLib.templates.icbm152 import load_template
 from MRI2PETLib.templates.uptake import TISSUE_UPTAKE, population_uptake, uptake_regions
+from test_outputs import left_by_dead_process
 
 IMAGES = ("t1", "pet", "pet_true", "brain_mask", "tissue", "lesion_mask")
 
@@ -312,6 +313,14 @@ def test_other_settings_and_other_folders_are_refused(tmp_path: Path) -> None:
         write_dataset(tmp_path / "mine", 1, DatasetSettings())
     with pytest.raises(InputError, match="1.5"):
         DatasetSettings(lesion_share=1.5)
+
+
+def test_a_dataset_that_was_killed_goes_on(tmp_path: Path) -> None:
+    """At its first file already; and what was left later goes too."""
+    for _ in range(2):
+        (tmp_path / left_by_dead_process()).write_text("half")
+        write_dataset(tmp_path, 1, DatasetSettings(spacing_mm=6.0))
+        assert not list(tmp_path.glob(".*"))
 
 
 def test_cancelling_leaves_whole_subjects_only(tmp_path: Path) -> None:

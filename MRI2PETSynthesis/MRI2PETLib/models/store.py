@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import stat
 import zipfile
 import zlib
@@ -11,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from MRI2PETLib.core.errors import BundleError, OutputError
-from MRI2PETLib.core.files import atomic_path, make_folder, new_folder, replace_folder, restore_replaced
+from MRI2PETLib.core.files import atomic_path, new_folder, output_folder, replace_folder, restore_replaced
 from MRI2PETLib.core.leftovers import sweep
 from MRI2PETLib.core.names import is_safe_name
 from MRI2PETLib.core.resources import resources_dir
@@ -170,7 +169,7 @@ def export_bundle(reference: str | Path, path: Path | str) -> Path:
     path = Path(path)
     if path.is_dir() or path.suffix != ".zip":
         path = path / f"{bundle.id}.zip"
-    make_folder(path.parent)
+    output_folder(path.parent)
     with atomic_path(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
         for name in _files(bundle):
             if (bundle.folder / name).is_file():
@@ -183,6 +182,7 @@ def remove_bundle(model_id: str) -> Path:
 
     :raises BundleError: if no imported bundle has that id.
     """
+    sweep(user_folder())
     imported = [b for b in list_bundles()[0] if b.folder.parent == user_folder()]
     bundle = next((b for b in imported if b.id == model_id), None)
     if bundle is None:
@@ -190,7 +190,8 @@ def remove_bundle(model_id: str) -> Path:
             f"No imported model is called {model_id!r}.", f"Imported models are in {user_folder()}."
         )
     try:
-        shutil.rmtree(bundle.folder)
+        with new_folder(user_folder()) as going:  # whoever is killed leaves all of it or nothing of its name
+            os.replace(bundle.folder, going / bundle.id)
     except OSError as error:
         raise OutputError(f"Cannot remove {bundle.folder}: {error.strerror}.") from error
     return bundle.folder

@@ -154,8 +154,8 @@ def _draw(settings: DatasetSettings, number: int) -> tuple[int, bool]:
 
 
 def _claim(folder: Path, settings: Mapping[str, Any]) -> None:
-    """Mark an empty folder as this dataset, or check that it is."""
-    description = folder / "dataset_description.json"
+    """Mark an empty folder as this dataset, or check that it is. What a killed run left there is removed."""
+    description = output_folder(folder) / "dataset_description.json"
     if description.is_file():
         try:
             settings_before = json.loads(description.read_text(encoding="utf-8")).get("SimulationSettings")
@@ -175,11 +175,10 @@ def _claim(folder: Path, settings: Mapping[str, Any]) -> None:
                 "Use the same settings to continue it, or choose another output folder.",
             )
         return
-    if folder.is_dir() and any(folder.iterdir()):
+    if any(folder.iterdir()):
         raise InputError(
             f"{folder} is not empty and not a simulated dataset.", "Choose another output folder."
         )
-    output_folder(folder)
     content = {
         "Name": "SIMULATED T1 and TSPO PET pairs",
         "Simulated": True,
