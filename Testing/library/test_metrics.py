@@ -158,6 +158,17 @@ def test_nothing_is_ever_nan_and_every_none_has_a_reason(
         assert value is not None or len(reasons[name]) > 5
 
 
+def test_what_is_not_defined_says_why() -> None:
+    one_voxel = np.array([[[1, 0, 0, 0]]], np.uint8)
+    assert one("psnr_db", REAL, REAL, ALL).reason == "the images are equal: the ratio is infinite"
+    assert one("sd_ratio", SYNTHETIC, REAL, one_voxel).reason == "an SD needs 2 values"
+
+
+def test_numbers_that_no_table_shows_are_in_the_files() -> None:
+    hidden = {"mean_synthetic", "mean_real", "cnr_synthetic_median_signed", "cnr_real_median_signed"}
+    assert hidden <= brain_metrics().keys() and not hidden & brain_metrics(shown=True).keys()
+
+
 def test_different_grids_are_refused() -> None:
     with pytest.raises(InputError, match="not on one grid"):
         one("mse", np.zeros((2, 2, 2)), np.zeros((2, 2, 3)), np.ones((2, 2, 2)))

@@ -6,10 +6,13 @@ import shutil
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from MRI2PETLib.core.errors import InputError
 from MRI2PETTrainingLib.dataset.checks import check_manifest
-from MRI2PETTrainingLib.dataset.manifest import read_dataset, write_manifest
+from MRI2PETTrainingLib.dataset.manifest import Manifest, TrainingCase, read_dataset, write_manifest
+from properties import quick
 from small_datasets import rows_of, write_dataset, write_table
 
 
@@ -163,3 +166,23 @@ def test_what_is_written_can_be_read_as_a_manifest(tmp_path: Path) -> None:
     again = read_dataset(write_manifest(tmp_path / "cases.csv", manifest))
     assert again.cases[1].exclude == "moved, a lot" and [c.case for c in again.used] == ["s1"]
     assert again.cases[0].t1.is_file() and again.cases[0].subject == "s1"
+
+
+words = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=8).map(str.strip)
+names = st.from_regex("[a-z]{1,4}", fullmatch=True)  # a1 and a01 would be one person
+
+
+@quick
+@given(st.dictionaries(names, st.tuples(words, words, words), min_size=1, max_size=5))
+def test_any_manifest_reads_back(
+    tmp_path_factory: pytest.TempPathFactory, people: dict[str, tuple[str, str, str]]
+) -> None:
+    folder = tmp_path_factory.getbasetemp().resolve()
+    pet = folder / "=PET.nii"
+    cases = tuple(
+        TrainingCase(name, f"person {name}", folder / f"{name} T1.nii", pet, None, "SUV", *about)
+        for name, about in sorted(
+            (n, ("", g, "", s, "", r and f"for {r}")) for n, (g, s, r) in people.items()
+        )
+    )
+    assert read_dataset(write_manifest(folder / "any.csv", Manifest(cases))).cases == cases
