@@ -11,7 +11,7 @@ endif
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet $(PIP_ARGS) -c constraints.txt
 COVERAGE := --cov --cov-report=term:skip-covered --cov-fail-under=90
 
-.PHONY: demo test test-all lint docs dist benchmark fuzz clean
+.PHONY: demo test test-all lint docs dist benchmark fuzz kills clean
 
 demo: $(VENV)/.base
 	$(BIN)/mri2pet demo -o demo
@@ -63,6 +63,10 @@ benchmark: $(VENV)/.dev
 # Damages images at random and reads them: FUZZ_ARGS="--seed 0 --count 100000".
 fuzz: $(VENV)/.dev
 	$(BIN)/python Testing/library/damaged_images.py $(FUZZ_ARGS)
+
+# Interrupts every command again and again (Linux only): KILLS_ARGS="--only train --kills 20 --signals 40 --seed 1".
+kills: $(VENV)/.dev
+	$(BIN)/python Testing/robustness/kills.py -o build/kills $(KILLS_ARGS)
 
 clean:
 	rm -rf $(VENV) demo build dist .mypy_cache .ruff_cache .pytest_cache .coverage

@@ -1,0 +1,220 @@
+"""Interrupt every command of ``mri2pet`` again and again, and look at what is left.
+
+``make kills`` sends 100 SIGKILLs and 200 SIGINTs, SIGTERMs and SIGHUPs at moments that a seed draws, half of
+them spread evenly over the processor time of the command, half just before it changes a file. Then the same
+command is run again. Every trial is a line of ``trials.jsonl``; the table at the end counts
+
+* partial: a file that is neither that of an undisturbed run nor the earlier one;
+* lost: a signal that did not end the command with exit code 130;
+* left: files that an undisturbed run would not leave, or processes, after the next run;
+* failed: next runs that did not end with 0;
+* other: next runs whose files differ from those of an undisturbed run.
+
+A parent that has imported everything forks a child for each run, which saves its imports. Registrations and
+simulated people are remembered by the checksum of their inputs, so that a run consists of reading, computing
+tables and writing. Linux only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import shutil
+import signal
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from kill_commands import COMMANDS, Command, write_inputs
+from kill_runs import (
+    Moment,
+    Watched,
+    contents,
+    differences,
+    import_all,
+    not_twice_the_same,
+    partial_files,
+    remember_in,
+)
+
+KILL = (signal.SIGKILL,)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+COLUMNS = ("partial", "lost", "left", "failed", "other")
+
+
+@dataclass
+class Trial:
+    """One interrupted run, and the run after it."""
+
+    command: str
+    how: str
+    moment: str
+    started_in: str
+    code: int | None = None
+    seconds_to_end: float = 0.0
+    partial: list[str] = field(default_factory=list)
+    lost: list[str] = field(default_factory=list)
+    left: list[str] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
+    other: list[str] = field(default_factory=list)
+
+    @property
+    def is_clean(self) -> bool:
+        return not any(getattr(self, column) for column in COLUMNS)
+
+
+class Bench:
+    """A command with its undisturbed runs, ready to be interrupted."""
+
+    def __init__(self, name: str, command: Command, work: Path) -> None:
+        self.name, self.command = name, command
+        own = work / name.replace(" ", "_").replace(",", "")
+        self.inputs, self.output, self.scratch = work / "inputs", own / "output", own / "scratch"
+        self.kept = own / "earlier"
+        self.before: dict[str, bytes] = {}
+        if command.other is not None:
+            self._empty()
+            self._undisturbed(earlier=True)
+            self.before = contents(self.output)
+            shutil.rmtree(self.kept, ignore_errors=True)
+            shutil.copytree(self.output, self.kept)
+        first, self.seconds, self.changes = self._from_empty()
+        second, seconds, _ = self._from_empty()
+        self.seconds = min(self.seconds, seconds)  # the first one registers, the second remembers
+        self.after, self.volatile = first, not_twice_the_same(first, second)
+
+    def _from_empty(self) -> tuple[dict[str, bytes], float, int]:
+        self._empty()
+        run = self._undisturbed()
+        return contents(self.output), run.cpu_s, run.changes
+
+    def _undisturbed(self, *, earlier: bool = False) -> Watched:
+        run = self.start(earlier=earlier)
+        run.wait()
+        if run.code:
+            raise SystemExit(f"{self.name} fails undisturbed:\n{run.said}")
+        return run
+
+    def start(self, moment: Moment | None = None, *, earlier: bool = False) -> Watched:
+        line = self.command.line(self.inputs, self.output, earlier=earlier)
+        return Watched(line, self.output, self.scratch, moment)
+
+    def _empty(self) -> None:
+        for folder in (self.output, self.scratch):
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(parents=True)
+
+    def interrupt(self, number: signal.Signals, rng: random.Random) -> Trial:
+        """Interrupt one run at a moment that ``rng`` draws, then run again."""
+        while True:
+            moment = Moment(number, at_cpu_s=rng.uniform(0, self.seconds))
+            if rng.random() < 0.5:
+                moment = Moment(number, at_change=rng.randint(1, self.changes))
+            again = bool(self.before) and rng.random() < 0.5
+            self._empty()
+            if again:
+                shutil.copytree(self.kept, self.output, dirs_exist_ok=True)
+            run = self.start(moment)
+            run.wait()
+            if run.sent:
+                break  # else the run was over before
+        trial = Trial(self.name, number.name, str(moment), "an earlier result" if again else "nothing")
+        trial.code, trial.seconds_to_end = run.code, round(run.seconds_to_end, 2)
+        trial.left += run.left_processes()
+        known = [self.before, self.after] if again else [self.after]
+        trial.partial += partial_files(self.output, known, self.volatile)
+        if number != signal.SIGKILL and run.code != 130:
+            finished = run.code == 0 and not differences(contents(self.output), self.after, self.volatile)
+            if not finished or run.changed_afterwards:
+                trial.lost.append(f"exit code {run.code}: {run.said[-500:]}")
+        after = self.start()
+        after.wait()
+        if after.code:
+            trial.failed.append(f"exit code {after.code}: {after.said[-500:]}")
+        found = contents(self.output)
+        trial.left += sorted(found.keys() - self.after.keys())
+        trial.left += [
+            f"in TMPDIR: {path.name}" for path in self.scratch.iterdir() if path.name != "said.txt"
+        ]
+        trial.left += after.left_processes()
+        trial.other += differences(found, self.after, self.volatile)
+        return trial
+
+
+def share(total: int, names: Sequence[str]) -> dict[str, int]:
+    """``total`` shared out by the weights of the commands."""
+    whole = sum(COMMANDS[name].weight for name in names)
+    ends, before, shares = 0.0, 0, {}
+    for name in names:
+        ends += COMMANDS[name].weight / whole * total
+        shares[name], before = round(ends) - before, round(ends)
+    return shares
+
+
+def planned(names: Sequence[str], kills: int, signals: int, seed: int) -> list[tuple[str, signal.Signals]]:
+    """Which command is interrupted by what, in an order in which any beginning has something of all."""
+    plan: list[tuple[float, str, signal.Signals]] = []
+    for total, numbers in ((kills, KILL), (signals, SIGNALS)):
+        for name, count in share(total, names).items():
+            rng = random.Random(f"{seed} {name} {total}")
+            plan += [
+                ((n + rng.random()) / count, name, numbers[(n + len(plan)) % len(numbers)])
+                for n in range(count)
+            ]
+    return [(name, number) for _, name, number in sorted(plan)]
+
+
+def table(trials: Sequence[Trial], names: Sequence[str]) -> str:
+    """In Markdown, a line a command, with the sum."""
+    lines = [
+        f"| command | kills | signals | {' | '.join(COLUMNS)} | seconds from signal to end |",
+        "|---" * (len(COLUMNS) + 4) + "|",
+    ]
+    for name in [*names, None]:
+        own = [trial for trial in trials if name in (trial.command, None)]
+        told = [trial.seconds_to_end for trial in own if trial.how != "SIGKILL"]
+        counts = [sum(bool(getattr(trial, column)) for trial in own) for column in COLUMNS]
+        cells = [name or "all", len(own) - len(told), len(told), *counts, f"{max(told, default=0):.1f}"]
+        lines.append(f"| {' | '.join(map(str, cells))} |")
+    return "\n".join(lines)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("-o", "--output", type=Path, default=Path("build/kills"))
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--kills", type=int, default=100)
+    parser.add_argument("--signals", type=int, default=200)
+    parser.add_argument("--only", nargs="+", choices=list(COMMANDS), default=list(COMMANDS))
+    given = parser.parse_args()
+    work = given.output.resolve()
+    work.mkdir(parents=True, exist_ok=True)
+    import_all()
+    remember_in(work / "remembered")
+    if not (work / "inputs" / "cases.csv").is_file():
+        write_inputs(work / "inputs")
+    benches = {}
+    for name in given.only:
+        bench = benches[name] = Bench(name, COMMANDS[name], work)
+        other = ", ".join(sorted(bench.volatile)) or "none"
+        print(
+            f"{name}: {bench.seconds:.1f} s, {bench.changes} changes; not the same bytes twice: {other}",
+            flush=True,
+        )
+    trials: list[Trial] = []
+    plan = planned(given.only, given.kills, given.signals, given.seed)
+    for count, (name, number) in enumerate(plan):
+        trials.append(benches[name].interrupt(number, random.Random(f"{given.seed} {count}")))
+        with (work / "trials.jsonl").open("a") as stream:
+            stream.write(json.dumps(asdict(trials[-1])) + "\n")
+        if not trials[-1].is_clean:
+            print(json.dumps(asdict(trials[-1]), indent=1), flush=True)
+        (work / "table.md").write_text(table(trials, given.only) + "\n")
+    print(table(trials, given.only))
+    return int(not all(trial.is_clean for trial in trials))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
