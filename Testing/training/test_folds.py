@@ -109,6 +109,7 @@ def test_leaving_one_site_out() -> None:
         "C",
     ]
     assert all(len(f.test) == 3 and f.train and f.validation for f in folds.folds)
+    assert len(make_folds(people(6, site=["A", "B"]), leave_one_site_out=True).folds) == 2
     moved = [*cases, replace(cases[0], case="p0_1", site="B")]
     with pytest.raises(InputError, match="belong together but are at two sites"):
         make_folds(moved, leave_one_site_out=True)
@@ -224,7 +225,8 @@ def test_folds_edited_by_hand_are_refused(
 def test_a_file_of_folds_that_is_none_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "folds.json"
     good = json.loads(write_folds(path, make_folds(people(8), 4)).read_text())
-    for content in ("[" * 10**5, "null", "[]", "{}", json.dumps({**good, "keep_together": ["__class__"]})):
+    changes: list[dict[str, Any]] = [{"keep_together": ["__class__"]}, {"format": 0}, {"folds": []}]
+    for content in ("[" * 10**5, "null", "[]", "{}", *(json.dumps({**good, **change}) for change in changes)):
         path.write_text(content)
         with pytest.raises(InputError, match="cannot be used"):
             read_folds(path)
