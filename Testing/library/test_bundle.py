@@ -148,21 +148,21 @@ def test_a_removal_that_is_killed_leaves_no_half_model(
     tmp_path: Path, user_models: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tiny_bundle(tmp_path / "tiny")
-    model_store.import_bundle(tmp_path / "tiny")
+    store.import_bundle(tmp_path / "tiny")
     monkeypatch.setattr(shutil, "rmtree", lambda *_, **__: None)  # killed before the first file goes
-    model_store.remove_bundle("tiny")
-    bundles, problems = model_store.list_bundles()
+    store.remove_bundle("tiny")
+    bundles, problems = store.list_bundles()
     assert not problems and "tiny" not in {bundle.id for bundle in bundles}
 
 
 def test_what_a_killed_export_or_removal_left_goes(tmp_path: Path, user_models: Path) -> None:
     tiny_bundle(tmp_path / "tiny")
-    model_store.import_bundle(tmp_path / "tiny")
+    store.import_bundle(tmp_path / "tiny")
     for folder in (tmp_path / "archives", user_models):
         folder.mkdir(exist_ok=True)
         (folder / left_by_dead_process()).write_text("half")
-    model_store.export_bundle("tiny", tmp_path / "archives")
-    model_store.remove_bundle("tiny")
+    store.export_bundle("tiny", tmp_path / "archives")
+    store.remove_bundle("tiny")
     assert [p.name for p in (tmp_path / "archives").iterdir()] == ["tiny.zip"]
     assert list(user_models.iterdir()) == []
 
