@@ -67,12 +67,16 @@ def main(
 ) -> int:
     """Run a command and return its exit code: 0 only on success, see ``core.errors.EXIT_CODES``."""
     open_standard_streams()
+    cancellation.watch_signals()
     settle()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):  # names that this console cannot show
             stream.reconfigure(errors="backslashreplace")
     try:
         return _run(build_parser(commands, program).parse_args(arguments))
+    except Cancelled as error:  # before there is a reporter, or again while it tells the reason
+        Reporter().error(error)
+        return error.exit_code
     finally:
         for stream in (sys.stdout, sys.stderr):
             flush(stream)
@@ -84,7 +88,6 @@ def _run(options: argparse.Namespace) -> int:
         format="%(levelname)s %(name)s: %(message)s",
         stream=sys.stderr,
     )
-    cancellation.watch_signals()
     end_with_parent()
     reporter: Reporter = make_reporter(options.progress)
     try:

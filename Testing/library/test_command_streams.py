@@ -15,7 +15,7 @@ from MRI2PETLib import cli
 from MRI2PETLib.core import cancellation, errors
 from MRI2PETLib.core.errors import EXIT_CODES, Cancelled, Explained
 from MRI2PETLib.core.names import printable
-from MRI2PETLib.core.progress import Reporter, make_reporter
+from MRI2PETLib.core.progress import QuietReporter, Reporter, make_reporter
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 MRI2PET = [sys.executable, "-m", "MRI2PETLib.cli"]
@@ -100,6 +100,16 @@ def test_a_cancelled_command_never_ends_as_done(
 
     monkeypatch.setattr(doctor, "run", run)
     assert cli.main(["doctor"]) == Cancelled.exit_code
+
+
+def test_a_signal_while_the_command_line_is_read_and_one_more_while_the_reason_is_told(
+    signals: list[signal.Signals], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(QuietReporter, "error", lambda *_: signal.raise_signal(signal.SIGINT))
+    assert cli.main(["models", "--progress", "none", "info", "no-such-model"]) == Cancelled.exit_code
+    monkeypatch.setattr(cli, "build_parser", lambda *_: signal.raise_signal(signal.SIGTERM))
+    assert cli.main(["doctor"]) == Cancelled.exit_code
+    assert capsys.readouterr().err.count("error: Cancelled.") == 2
 
 
 @posix

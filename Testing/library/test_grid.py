@@ -76,8 +76,8 @@ def test_any_grid_is_that_of_itk_and_there_and_back_is_the_same(
     where = image.TransformContinuousIndexToPhysicalPoint(
         [min(x, n - 1.02) for x, n in zip(inner, grid.size)]
     )
-    seen = resample(ramp, Grid((1, 1, 1), (1.0, 1.0, 1.0), where, (1, 0, 0, 0, 1, 0, 0, 0, 1)))
-    assert seen[0, 0, 0] == pytest.approx(np.dot(where, (0.5, -1.0, 2.0)), abs=5e-3)
+    value = resample(ramp, Grid((1, 1, 1), (1.0, 1.0, 1.0), where, (1, 0, 0, 0, 1, 0, 0, 0, 1)))
+    assert value[0, 0, 0] == pytest.approx(np.dot(where, (0.5, -1.0, 2.0)), abs=5e-3)
 
 
 @quick
@@ -88,13 +88,13 @@ def test_the_box_of_a_mask_holds_its_voxels_and_no_more(grid: Grid, data: st.Dat
         inside[tuple(data.draw(st.integers(0, n - 1)) for n in grid.shape)] = 1
     mask = grid.image(inside)
     low, high = extent_along(mask, grid.direction)
-    found = np.argwhere(inside)[:, ::-1]
+    indices = np.argwhere(inside)[:, ::-1]
     assert (high - low) / grid.spacing_mm == pytest.approx(
-        found.max(axis=0) - found.min(axis=0) + 1, abs=1e-4
+        indices.max(axis=0) - indices.min(axis=0) + 1, abs=1e-4
     )
     cropped = crop_to(mask, mask, 0.0)
-    assert cropped.GetSize() == tuple(found.max(axis=0) - found.min(axis=0) + 1)
+    assert cropped.GetSize() == tuple(indices.max(axis=0) - indices.min(axis=0) + 1)
     assert sitk.GetArrayViewFromImage(cropped).sum() == inside.sum()
     np.testing.assert_allclose(
-        cropped.GetOrigin(), mask.TransformIndexToPhysicalPoint(found.min(axis=0).tolist()), atol=1e-6
+        cropped.GetOrigin(), mask.TransformIndexToPhysicalPoint(indices.min(axis=0).tolist()), atol=1e-6
     )

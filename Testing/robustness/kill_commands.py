@@ -55,13 +55,13 @@ class Command:
     is_import: bool = False
 
     def line(self, inputs: Path, output: Path, *, earlier: bool = False) -> list[str]:
-        chosen = self.arguments
+        arguments = self.arguments
         if earlier and self.other is not None:
-            chosen = (*chosen[: len(chosen) - len(self.other)], *self.other)
-        given = [argument.replace("{}", str(inputs)) for argument in chosen]
-        if self.is_import:  # into $MRI2PET_MODELS
-            return given
-        return [*given, "-o", str(output), "--progress", "none"]
+            arguments = (*arguments[: len(arguments) - len(self.other)], *self.other)
+        line = [argument.replace("{}", str(inputs)) for argument in arguments]
+        if self.is_import:  # into $MRI2PET_MODELS, and without --progress
+            return line
+        return [*line, "-o", str(output), "--progress", "none"]
 
 
 COMMANDS = {

@@ -64,7 +64,7 @@ class Watched:
 
     def __init__(self, line: Sequence[str], output: Path, scratch: Path, moment: Moment | None) -> None:
         self._output, self._moment = output, moment
-        self._log, self._marks = scratch / "said.txt", os.pipe()
+        self._log, self._marks = scratch / "messages.txt", os.pipe()
         self._environment = {"MRI2PET_MODELS": str(output), "TMPDIR": str(scratch)}
         self.code: int | None = None
         self.cpu_s = self.seconds_to_end = 0.0
@@ -118,16 +118,16 @@ class Watched:
     def wait(self) -> None:
         """Send the signal when its moment has come, and wait for the end."""
         started, sent_at = time.monotonic(), 0.0
-        moment, said = self._moment, b""
+        moment, marks = self._moment, b""
         os.set_blocking(self._marks[0], False)
         while True:
             with suppress(BlockingIOError):
-                said += os.read(self._marks[0], 65536)
-            if not sent_at and b"!" in said:
+                marks += os.read(self._marks[0], 65536)
+            if not sent_at and b"!" in marks:
                 sent_at = time.monotonic()
             elif not sent_at and moment is not None and moment.is_due(self._cpu_s):
                 os.kill(self._pid, moment.number)
-                sent_at, said = time.monotonic(), said + b"!"
+                sent_at, marks = time.monotonic(), marks + b"!"
             ended, status, usage = os.wait4(self._pid, os.WNOHANG)
             if ended:
                 break
@@ -135,10 +135,10 @@ class Watched:
                 os.kill(self._pid, signal.SIGKILL)
             time.sleep(0.002)
         with suppress(BlockingIOError):
-            said += os.read(self._marks[0], 65536)
+            marks += os.read(self._marks[0], 65536)
         os.close(self._marks[0])
-        self.sent, self.code = b"!" in said, os.waitstatus_to_exitcode(status)
-        self.changes, self.changed_afterwards = said.count(b"."), b"." in said.partition(b"!")[2]
+        self.sent, self.code = b"!" in marks, os.waitstatus_to_exitcode(status)
+        self.changes, self.changed_afterwards = marks.count(b"."), b"." in marks.partition(b"!")[2]
         self.cpu_s = usage.ru_utime + usage.ru_stime
         self.seconds_to_end = time.monotonic() - sent_at if self.sent and sent_at else 0.0
 
@@ -149,23 +149,23 @@ class Watched:
         return 0.0
 
     @property
-    def said(self) -> str:
+    def messages(self) -> str:
         return self._log.read_text(errors="replace")
 
     def left_processes(self) -> list[str]:
         """Processes of its session that do not end within some seconds; they are killed."""
-        found: list[psutil.Process] = []
+        alive: list[psutil.Process] = []
         for _ in range(100):
-            found = [process for process in psutil.process_iter() if _session(process.pid) == self._pid]
-            if not found:
+            alive = [process for process in psutil.process_iter() if _session(process.pid) == self._pid]
+            if not alive:
                 return []
             time.sleep(0.1)
-        told = []
-        for process in found:
+        names = []
+        for process in alive:
             with suppress(psutil.Error):
-                told.append(f"process: {' '.join(process.cmdline())[:120]}")
+                names.append(f"process: {' '.join(process.cmdline())[:120]}")
                 process.kill()
-        return told
+        return names
 
 
 def leave(code: int) -> None:
@@ -227,9 +227,9 @@ def _remembering(function: Callable[..., Any], folder: Path) -> Callable[..., An
         path = folder / f"{digest.hexdigest()}.pickle"
         if path.is_file():
             return pickle.loads(path.read_bytes())
-        found = function(*arguments, **named)
+        result = function(*arguments, **named)
         unfinished = path.with_suffix(f".{os.getpid()}")
-        unfinished.write_bytes(pickle.dumps(found))
+        unfinished.write_bytes(pickle.dumps(result))
         os.replace(unfinished, path)
         return pickle.loads(path.read_bytes())
 
@@ -262,9 +262,9 @@ def _parts(value: Any) -> Iterator[bytes]:
 
 def contents(folder: Path) -> dict[str, bytes]:
     """All files below ``folder``, hidden ones too, by their names in it; empty folders with ``/``."""
-    found = {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+    files = {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
     empty = [p for p in folder.rglob("*") if p.is_dir() and not any(p.iterdir())]
-    return found | {f"{p.relative_to(folder)}/": b"" for p in empty}
+    return files | {f"{p.relative_to(folder)}/": b"" for p in empty}
 
 
 def not_twice_the_same(first: Mapping[str, bytes], second: Mapping[str, bytes]) -> set[str]:
@@ -272,18 +272,18 @@ def not_twice_the_same(first: Mapping[str, bytes], second: Mapping[str, bytes]) 
     return {name for name in first if timeless(name, first[name]) != timeless(name, second.get(name, b""))}
 
 
-def differences(found: Mapping[str, bytes], wanted: Mapping[str, bytes], volatile: set[str]) -> list[str]:
-    """Files of ``wanted`` that are missing or differ; of ``volatile`` ones those that are not whole."""
-    told = []
-    for name, content in wanted.items():
-        if name not in found:
-            told.append(f"{name} is missing")
+def differences(files: Mapping[str, bytes], after: Mapping[str, bytes], volatile: set[str]) -> list[str]:
+    """Files of ``after`` that are missing or differ; of ``volatile`` ones those that are not whole."""
+    problems = []
+    for name, content in after.items():
+        if name not in files:
+            problems.append(f"{name} is missing")
         elif name in volatile:
-            if not _is_whole(name, found[name]):
-                told.append(f"{name} is not whole")
-        elif timeless(name, found[name]) != timeless(name, content):
-            told.append(f"{name} differs")
-    return told
+            if not _is_whole(name, files[name]):
+                problems.append(f"{name} is not whole")
+        elif timeless(name, files[name]) != timeless(name, content):
+            problems.append(f"{name} differs")
+    return problems
 
 
 def timeless(name: str, content: bytes) -> Any:
@@ -313,20 +313,20 @@ def _is_time(name: Any) -> bool:
     return isinstance(name, str) and ("seconds" in name or name == "started")
 
 
-def partial_files(folder: Path, known: Sequence[Mapping[str, bytes]], volatile: set[str]) -> list[str]:
+def partial_files(folder: Path, versions: Sequence[Mapping[str, bytes]], volatile: set[str]) -> list[str]:
     """Files that are not whole, and images and pictures that are neither as before nor as after.
 
     Tables and records may be those of a part of the cases.
     """
-    told = []
+    problems = []
     for name, content in contents(folder).items():
         if any(part.startswith(".") for part in Path(name).parts) or name.endswith("/"):
             continue
-        expected = [files[name] for files in known if name in files]
-        is_known = bool(expected) and name not in volatile and name.endswith((".gz", ".png"))
-        if not _is_whole(name, content) or (is_known and content not in expected):
-            told.append(name)
-    return told
+        expected = [version[name] for version in versions if name in version]
+        is_fixed = bool(expected) and name not in volatile and name.endswith((".gz", ".png"))
+        if not _is_whole(name, content) or (is_fixed and content not in expected):
+            problems.append(name)
+    return problems
 
 
 def _is_whole(name: str, content: bytes) -> bool:

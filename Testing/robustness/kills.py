@@ -5,7 +5,7 @@ them spread evenly over the processor time of the command, half just before it c
 command is run again. Every trial is a line of ``trials.jsonl``; the table at the end counts
 
 * partial: a file that is neither that of an undisturbed run nor the earlier one;
-* lost: a signal that did not end the command with exit code 130;
+* lost: a signal that did not end the command, with exit code 130 or (before it had begun) by itself;
 * left: files that an undisturbed run would not leave, or processes, after the next run;
 * failed: next runs that did not end with 0;
 * other: next runs whose files differ from those of an undisturbed run.
@@ -72,14 +72,14 @@ class Bench:
         self.name, self.command = name, command
         own = work / name.replace(" ", "_").replace(",", "")
         self.inputs, self.output, self.scratch = work / "inputs", own / "output", own / "scratch"
-        self.kept = own / "earlier"
+        self.earlier = own / "earlier"
         self.before: dict[str, bytes] = {}
         if command.other is not None:
             self._empty()
             self._undisturbed(earlier=True)
             self.before = contents(self.output)
-            shutil.rmtree(self.kept, ignore_errors=True)
-            shutil.copytree(self.output, self.kept)
+            shutil.rmtree(self.earlier, ignore_errors=True)
+            shutil.copytree(self.output, self.earlier)
         first, self.seconds, self.changes = self._from_empty()
         second, seconds, _ = self._from_empty()
         self.seconds = min(self.seconds, seconds)  # the first one registers, the second remembers
@@ -94,7 +94,7 @@ class Bench:
         run = self.start(earlier=earlier)
         run.wait()
         if run.code:
-            raise SystemExit(f"{self.name} fails undisturbed:\n{run.said}")
+            raise SystemExit(f"{self.name} fails undisturbed:\n{run.messages}")
         return run
 
     def start(self, moment: Moment | None = None, *, earlier: bool = False) -> Watched:
@@ -115,7 +115,7 @@ class Bench:
             again = bool(self.before) and rng.random() < 0.5
             self._empty()
             if again:
-                shutil.copytree(self.kept, self.output, dirs_exist_ok=True)
+                shutil.copytree(self.earlier, self.output, dirs_exist_ok=True)
             run = self.start(moment)
             run.wait()
             if run.sent:
@@ -123,23 +123,23 @@ class Bench:
         trial = Trial(self.name, number.name, str(moment), "an earlier result" if again else "nothing")
         trial.code, trial.seconds_to_end = run.code, round(run.seconds_to_end, 2)
         trial.left += run.left_processes()
-        known = [self.before, self.after] if again else [self.after]
-        trial.partial += partial_files(self.output, known, self.volatile)
-        if number != signal.SIGKILL and run.code != 130:
+        versions = [self.before, self.after] if again else [self.after]
+        trial.partial += partial_files(self.output, versions, self.volatile)
+        if number != signal.SIGKILL and run.code not in (130, -number):
             finished = run.code == 0 and not differences(contents(self.output), self.after, self.volatile)
             if not finished or run.changed_afterwards:
-                trial.lost.append(f"exit code {run.code}: {run.said[-500:]}")
+                trial.lost.append(f"exit code {run.code}: {run.messages[-500:]}")
         after = self.start()
         after.wait()
         if after.code:
-            trial.failed.append(f"exit code {after.code}: {after.said[-500:]}")
-        found = contents(self.output)
-        trial.left += sorted(found.keys() - self.after.keys())
+            trial.failed.append(f"exit code {after.code}: {after.messages[-500:]}")
+        files = contents(self.output)
+        trial.left += sorted(files.keys() - self.after.keys())
         trial.left += [
-            f"in TMPDIR: {path.name}" for path in self.scratch.iterdir() if path.name != "said.txt"
+            f"in TMPDIR: {path.name}" for path in self.scratch.iterdir() if path.name != "messages.txt"
         ]
         trial.left += after.left_processes()
-        trial.other += differences(found, self.after, self.volatile)
+        trial.other += differences(files, self.after, self.volatile)
         return trial
 
 
@@ -174,9 +174,9 @@ def table(trials: Sequence[Trial], names: Sequence[str]) -> str:
     ]
     for name in [*names, None]:
         own = [trial for trial in trials if name in (trial.command, None)]
-        told = [trial.seconds_to_end for trial in own if trial.how != "SIGKILL"]
+        waits = [trial.seconds_to_end for trial in own if trial.how != "SIGKILL"]
         counts = [sum(bool(getattr(trial, column)) for trial in own) for column in COLUMNS]
-        cells = [name or "all", len(own) - len(told), len(told), *counts, f"{max(told, default=0):.1f}"]
+        cells = [name or "all", len(own) - len(waits), len(waits), *counts, f"{max(waits, default=0):.1f}"]
         lines.append(f"| {' | '.join(map(str, cells))} |")
     return "\n".join(lines)
 
@@ -188,15 +188,15 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--signals", type=int, default=200)
     parser.add_argument("--only", nargs="+", choices=list(COMMANDS), default=list(COMMANDS))
-    given = parser.parse_args()
-    work = given.output.resolve()
+    options = parser.parse_args()
+    work = options.output.resolve()
     work.mkdir(parents=True, exist_ok=True)
     import_all()
     remember_in(work / "remembered")
     if not (work / "inputs" / "cases.csv").is_file():
         write_inputs(work / "inputs")
     benches = {}
-    for name in given.only:
+    for name in options.only:
         bench = benches[name] = Bench(name, COMMANDS[name], work)
         other = ", ".join(sorted(bench.volatile)) or "none"
         print(
@@ -204,15 +204,15 @@ def main() -> int:
             flush=True,
         )
     trials: list[Trial] = []
-    plan = planned(given.only, given.kills, given.signals, given.seed)
+    plan = planned(options.only, options.kills, options.signals, options.seed)
     for count, (name, number) in enumerate(plan):
-        trials.append(benches[name].interrupt(number, random.Random(f"{given.seed} {count}")))
+        trials.append(benches[name].interrupt(number, random.Random(f"{options.seed} {count}")))
         with (work / "trials.jsonl").open("a") as stream:
             stream.write(json.dumps(asdict(trials[-1])) + "\n")
         if not trials[-1].is_clean:
             print(json.dumps(asdict(trials[-1]), indent=1), flush=True)
-        (work / "table.md").write_text(table(trials, given.only) + "\n")
-    print(table(trials, given.only))
+        (work / "table.md").write_text(table(trials, options.only) + "\n")
+    print(table(trials, options.only))
     return int(not all(trial.is_clean for trial in trials))
 
 
