@@ -39,7 +39,6 @@ from kill_runs import (
     remember_in,
 )
 
-KILL = (signal.SIGKILL,)
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 COLUMNS = ("partial", "lost", "left", "failed", "other")
 
@@ -153,19 +152,6 @@ def share(total: int, names: Sequence[str]) -> dict[str, int]:
     return shares
 
 
-def planned(names: Sequence[str], kills: int, signals: int, seed: int) -> list[tuple[str, signal.Signals]]:
-    """Which command is interrupted by what, in an order in which any beginning has something of all."""
-    plan: list[tuple[float, str, signal.Signals]] = []
-    for total, numbers in ((kills, KILL), (signals, SIGNALS)):
-        for name, count in share(total, names).items():
-            rng = random.Random(f"{seed} {name} {total}")
-            plan += [
-                ((n + rng.random()) / count, name, numbers[(n + len(plan)) % len(numbers)])
-                for n in range(count)
-            ]
-    return [(name, number) for _, name, number in sorted(plan)]
-
-
 def table(trials: Sequence[Trial], names: Sequence[str]) -> str:
     """In Markdown, a line a command, with the sum."""
     lines = [
@@ -192,26 +178,23 @@ def main() -> int:
     work = options.output.resolve()
     work.mkdir(parents=True, exist_ok=True)
     import_all()
+    shutil.rmtree(work / "remembered", ignore_errors=True)  # by this program, not an earlier version of it
     remember_in(work / "remembered")
     if not (work / "inputs" / "cases.csv").is_file():
         write_inputs(work / "inputs")
-    benches = {}
-    for name in options.only:
-        bench = benches[name] = Bench(name, COMMANDS[name], work)
-        other = ", ".join(sorted(bench.volatile)) or "none"
-        print(
-            f"{name}: {bench.seconds:.1f} s, {bench.changes} changes; not the same bytes twice: {other}",
-            flush=True,
-        )
+    kills, signals = share(options.kills, options.only), share(options.signals, options.only)
     trials: list[Trial] = []
-    plan = planned(options.only, options.kills, options.signals, options.seed)
-    for count, (name, number) in enumerate(plan):
-        trials.append(benches[name].interrupt(number, random.Random(f"{options.seed} {count}")))
-        with (work / "trials.jsonl").open("a") as stream:
-            stream.write(json.dumps(asdict(trials[-1])) + "\n")
-        if not trials[-1].is_clean:
-            print(json.dumps(asdict(trials[-1]), indent=1), flush=True)
-        (work / "table.md").write_text(table(trials, options.only) + "\n")
+    for name in options.only:
+        bench = Bench(name, COMMANDS[name], work)
+        other = ", ".join(sorted(bench.volatile)) or "none"
+        print(f"{name}: {bench.seconds:.1f} s, {bench.changes} changes; other each time: {other}", flush=True)
+        numbers = [signal.SIGKILL] * kills[name] + [SIGNALS[n % 3] for n in range(signals[name])]
+        for count, number in enumerate(numbers):
+            trials.append(bench.interrupt(number, random.Random(f"{options.seed} {name} {count}")))
+            with (work / "trials.jsonl").open("a") as stream:
+                stream.write(json.dumps(asdict(trials[-1])) + "\n")
+            if not trials[-1].is_clean:
+                print(json.dumps(asdict(trials[-1]), indent=1), flush=True)
     print(table(trials, options.only))
     return int(not all(trial.is_clean for trial in trials))
 
