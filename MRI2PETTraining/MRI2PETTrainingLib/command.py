@@ -31,6 +31,7 @@ def run(args: argparse.Namespace, reporter: Reporter) -> int:
 def _train(settings: TrainingSettings, task: Task, reporter: Reporter) -> int:
     _check_packages()
     from MRI2PETTrainingLib.crossval import is_first_process, prepare_run, run_training
+    from MRI2PETTrainingLib.dataset.preflight import smallest_coverage
     from MRI2PETTrainingLib.plan import plan_of
     from MRI2PETTrainingLib.presets import check_preset
     from MRI2PETTrainingLib.pretraining import prepare_pairs
@@ -49,7 +50,8 @@ def _train(settings: TrainingSettings, task: Task, reporter: Reporter) -> int:
         reporter.say(
             f"{len(prepared)} of {len(manifest.cases)} cases in {len(folds.folds)} folds: {plan.run}"
         )
-        reporter.result({"run": plan.run, "cases": len(prepared), "folds": len(folds.folds)})
+        about = {"run": plan.run, "cases": len(prepared), "folds": len(folds.folds)}
+        reporter.result({**about, "smallest_pet_coverage": smallest_coverage(prepared)})
         return 0
     if not is_first_process():
         run_training(plan, Reporter())  # the first process speaks for all

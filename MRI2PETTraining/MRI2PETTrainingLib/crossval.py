@@ -33,7 +33,7 @@ from MRI2PETLib.core.tables import write_table
 from MRI2PETTrainingLib import outcome
 from MRI2PETTrainingLib.dataset.cache import PreparedCase
 from MRI2PETTrainingLib.dataset.manifest import Manifest, TrainingCase
-from MRI2PETTrainingLib.dataset.preflight import prepare_dataset
+from MRI2PETTrainingLib.dataset.preflight import prepare_dataset, smallest_coverage
 from MRI2PETTrainingLib.folds import Fold, Folds, check_leakage, folds_of, read_folds, write_folds
 from MRI2PETTrainingLib.plan import Plan, claim, deciding, record_of
 from MRI2PETTrainingLib.run_folder import ENSEMBLE, FOLD, FOLDS, RUN, RUN_REPORT, FoldResult, fold_folder
@@ -113,7 +113,11 @@ def run_training(plan: Plan, reporter: Reporter) -> dict[str, Any]:
         return {}
     results = [read_fold(plan.run, fold) for fold in folds.folds]
     finished = [r for r in results if r is not None]
-    summary: dict[str, Any] = {"run": plan.run, "finished_folds": [r.fold.number for r in finished]}
+    summary: dict[str, Any] = {
+        "run": plan.run,
+        "finished_folds": [r.fold.number for r in finished],
+        "smallest_pet_coverage": smallest_coverage(prepared),
+    }
     if len(finished) < len(folds.folds):
         return summary
     assert manifest is not None

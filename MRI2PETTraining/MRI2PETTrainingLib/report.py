@@ -17,6 +17,7 @@ from MRI2PETLib.evaluation.cohort import Cohort
 from MRI2PETLib.evaluation.metrics import METRICS
 from MRI2PETLib.models.bundle import Bundle
 from MRI2PETLib.reports.page import Cell, Picture, ReportTable, render
+from MRI2PETLib.reports.texts import least_coverage_sentence
 from MRI2PETTrainingLib.dataset.manifest import Manifest
 from MRI2PETTrainingLib.folds import Folds
 from MRI2PETTrainingLib.plan import deciding
@@ -56,6 +57,7 @@ def write_report(
         folds=_folds(manifest, results),
         curves=_curves(results),
         subjects=_subjects(people),
+        coverage=least_coverage_sentence({scan.case.case: scan.pet_coverage for scan in cohort.scans}),
         excluded=[f"{case.case}: {case.exclude}" for case in manifest.cases if case.exclude],
         noticed=[
             f"{name}: {finding.message}"

@@ -269,6 +269,21 @@ def test_participants_without_prefix_and_not_in_utf_8(tmp_path: Path) -> None:
     assert [f.code for f in pet.verdict.findings] == ["table-encoding"]
 
 
+def test_weight_of_the_session_comes_before_that_of_the_person(tmp_path: Path) -> None:
+    folder = tmp_path / "sub-01" / "ses-02" / "pet"
+    folder.mkdir(parents=True)
+    pet = folder / "sub-01_ses-02_pet.nii.gz"
+    (tmp_path / "participants.tsv").write_text("participant_id\tweight\nsub-01\t60\n")
+    sessions = tmp_path / "sub-01" / "sub-01_sessions.tsv"
+    sessions.write_text("session_id\tweight\nses-01\t61\nses-02\t154.3\nses-03\tn/a\n")
+    (tmp_path / "sessions.json").write_text(json.dumps({"weight": {"Units": "lb"}}))
+    assert body_weight(pet, {}).kg == pytest.approx(69.98927)
+    assert body_weight(folder / "sub-01_ses-03_pet.nii.gz", {}).kg == 60  # it says nothing of this one
+    assert body_weight(folder / "sub-01_ses-04_pet.nii.gz", {}).kg == 60
+    sessions.with_suffix(".json").write_text(json.dumps({"weight": {"Units": "stone"}}))
+    assert "'stone', not kg" in body_weight(pet, {}).reason
+
+
 # --- inheritance ------------------------------------------------------------
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import io
 import json
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -19,8 +22,10 @@ from MRI2PETLib.core.progress import QuietReporter
 from MRI2PETLib.images.grid import affine_matrix
 from MRI2PETLib.images.io import write_image
 from MRI2PETLib.models.model_space import ModelSpace
+from MRI2PETLib.preprocessing import pet_alignment
 from MRI2PETLib.preprocessing.pet import PetImage, read_pet
 from MRI2PETLib.preprocessing.pet_alignment import align_pet_to_t1, brain_overlap
+from MRI2PETLib.preprocessing.pet_registration import find_poses, register_pet_to_t1
 from MRI2PETLib.simulation import SimulatedSubject, simulate_subject
 from MRI2PETLib.suvr.normalisation import by_real_mr
 from MRI2PETLib.synthesis.input_checks import full_checks
@@ -139,11 +144,35 @@ def test_every_command_offers_the_same_choice() -> None:
         assert option.choices == ("auto", "rigid", "header") and option.default == "auto"
 
 
+@pytest.fixture(scope="module")
+def one_search() -> Iterator[None]:
+    """The same images are searched and registered once, whichever command asks: that takes seconds."""
+
+    def remembering(work: Callable[..., Any]) -> Callable[..., Any]:
+        done: dict[bytes, Any] = {}
+
+        def once(pet: sitk.Image, t1: sitk.Image, *arguments: Any, **more: Any) -> Any:
+            values = [np.round(sitk.GetArrayViewFromImage(image), 3).tobytes() for image in (pet, t1)]
+            places = [np.round([*image.GetOrigin(), *image.GetSpacing()], 3).tobytes() for image in (pet, t1)]
+            key = b"".join(values + places)
+            if key not in done:
+                done[key] = work(pet, t1, *arguments, **more)
+            return done[key]
+
+        return once
+
+    with pytest.MonkeyPatch.context() as patch:
+        for work in (find_poses, register_pet_to_t1):
+            patch.setattr(pet_alignment, work.__name__, remembering(work))
+        yield
+
+
 @pytest.fixture(scope="module", params=["on the grid of the T1", "off it"])
 def answers(
     request: pytest.FixtureRequest, person: SimulatedSubject, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, Any]:
     """What each command says of one case: how the PET got to the T1, and the two measures."""
+    request.getfixturevalue("one_search")
     root = tmp_path_factory.mktemp("roads")
     pet = with_uptake_outside(person)
     pet = pet if request.param == "on the grid of the T1" else moved(pet)
@@ -155,8 +184,14 @@ def answers(
         csv.writer(stream).writerows([("case", "t1", "pet", "mask"), ("s1", t1, real, mask)])
     tiny_bundle(root / "tiny")
 
+    coverage: list[float] = []
+
     def run(command: str, *arguments: object) -> None:
-        assert main([command, *map(str, arguments), "-o", str(root / command), "--progress", "none"]) == 0
+        events = io.StringIO()
+        with contextlib.redirect_stdout(events):
+            assert main([command, *map(str, arguments), "-o", str(root / command), "--progress", "json"]) == 0
+        event = json.loads(events.getvalue().splitlines()[-1])
+        coverage.append(float(event.get("pet_coverage") or event["cases"][0]["pet_coverage"]))
 
     def read(pattern: str) -> dict[str, Any]:
         return json.loads(next(root.glob(pattern)).read_text())
@@ -176,11 +211,12 @@ def answers(
     result["train"] = read("cache/*/real.json")["Alignment"]
     checks = {check.name: check for check in full_checks(t1, CaseInputs(mask, real))}
     result["check"] = checks["overlap of T1 and PET"].message
+    result["events"] = coverage
     return result
 
 
 def test_five_roads_give_one_answer(answers: dict[str, Any]) -> None:
-    of_check = answers.pop("check")
+    of_check, events = answers.pop("check"), answers.pop("events")
     first = answers["synthesize"]
     assert first["overlap"] > 0.9 and first["coverage"] == 1
     for answer in answers.values():
@@ -190,3 +226,4 @@ def test_five_roads_give_one_answer(answers: dict[str, Any]) -> None:
         # Files round positions to float32, and a search that starts from there ends a hair beside.
         assert np.allclose(answer["t1_to_pet_lps"], first["t1_to_pet_lps"], atol=0.05)
     assert f"Dice of the brains {first['overlap']:.2f} ({first['method']})" in of_check
+    assert events == [1, 1] and "covers 100 % of the brain" in of_check

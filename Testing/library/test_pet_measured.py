@@ -58,6 +58,31 @@ def test_planes_of_zeros_that_cut_through_the_uptake_were_not_measured() -> None
     assert np.array_equal(measured_voxels(hole), np.isfinite(hole))
 
 
+def test_the_edge_of_a_resampled_field_of_view_is_found(person: SimulatedSubject) -> None:
+    """Oblique to the array: what lies behind it was not measured, and hardly anything else is lost."""
+    turn = sitk.Euler3DTransform((0.0, 0.0, 0.0), 0.2, -0.12, 0.3)
+    turned = lambda image: sitk.GetArrayFromImage(sitk.Resample(image, turn, sitk.sitkLinear))  # noqa: E731
+    slices = first_slice_of_brain(person) + 12
+    view = sitk.GetArrayFromImage(person.brain_mask) * 0.0 + 1
+    view[:slices] = 0
+    share = turned(like(view.astype(np.float32), person.pet))
+    brain = turned(sitk.Cast(person.brain_mask, sitk.sitkFloat32)) > 0.5
+    stripped = sitk.Mask(person.pet, person.brain_mask)
+    for pet in (person.pet, stripped):
+        assert measured_voxels(turned(pet))[brain].all(), "a head that ends in air, a stripped brain"
+        values = sitk.GetArrayFromImage(pet)
+        values[:slices] = 0
+        measured = measured_voxels(turned(like(values, pet)))
+        outside = brain & (share < 0.999)
+        assert outside.sum() > 0.05 * brain.sum()
+        assert not measured[outside].mean() > 0.01
+        assert measured[brain & ~outside].mean() > 0.97
+        hole = turned(like(values, pet))
+        k, j, i = (int(n) for n in np.argwhere(brain & ~outside).mean(axis=0))
+        hole[k - 2 : k + 3, j - 2 : j + 3, i - 2 : i + 3] = 0
+        assert measured_voxels(hole)[k, j, i], "a cold spot is a measurement"
+
+
 @pytest.mark.parametrize("fill", [0.0, np.nan])
 def test_the_metrics_are_those_of_what_was_measured(
     person: SimulatedSubject, tmp_path: Path, fill: float
@@ -77,8 +102,21 @@ def test_the_metrics_are_those_of_what_was_measured(
     assert "pet-field-of-view" in [f.code for f in case.verdict.findings]
     brain[:slices] = False
     real, made = (sitk.GetArrayFromImage(i)[brain].astype(float) for i in (person.pet, synthetic))
-    network = evaluate_case(case).scales["stated"]["network"]
+    result = evaluate_case(case)
+    network = result.scales["stated"]["network"]
     assert network["mse"] == pytest.approx(np.square(real - made).mean(), rel=1e-4)
+    rows = {row.region: row for row in result.regions if (row.predictor, row.scale) == ("network", "stated")}
+    whole = rows["whole brain"]
+    assert whole.covered == pytest.approx(share, abs=1e-3) and whole.n_voxels == brain.sum()
+    stem, thalamus = rows["brainstem"], rows["left thalamus"]
+    assert stem.covered < 0.9 and stem.mean_real is None and stem.metrics == {}
+    assert stem.reason in (
+        "outside the field of view of the PET",
+        f"only {100 * stem.covered:.0f} % of it is inside the field of view of the PET",
+    )
+    assert thalamus.covered == 1 and thalamus.mean_real is not None and not thalamus.reason
+    messages = [f.message for f in result.verdict.findings if f.code == "region-not-measured"]
+    assert len(messages) == 1 and "brainstem" in messages[0]
 
 
 def test_unmeasured_voxels_do_not_leak_into_others(person: SimulatedSubject, tmp_path: Path) -> None:

@@ -162,7 +162,7 @@ def test_region_voxels_are_those_of_the_label_inside_the_brain() -> None:
     labels = sitk.GetArrayFromImage(parcellation.labels)
     brain = np.ones(labels.shape, dtype=bool)
     brain[labels == 2] = False
-    result = {r.name: r.index for r in region_voxels(parcellation, labels, brain)}
+    result = {r.name: r.index for r in region_voxels(parcellation, labels, brain, np.ones_like(brain))}
     assert np.array_equal(np.sort(result["a"]), np.flatnonzero(labels == 1))
     assert not result["b"].size and not result["not there"].size
 

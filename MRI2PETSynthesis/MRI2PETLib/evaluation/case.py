@@ -15,7 +15,6 @@ from MRI2PETLib.core.progress import ProgressCallback, no_progress
 from MRI2PETLib.evaluation.baselines import NETWORK, Predictor, normalised_t1, predictors
 from MRI2PETLib.evaluation.cnr import box_pairs
 from MRI2PETLib.evaluation.compare import about, measure_each, values_and_reasons
-from MRI2PETLib.evaluation.error_maps import percent_difference_map, squared_error_map
 from MRI2PETLib.evaluation.inputs import CaseImages
 from MRI2PETLib.evaluation.metrics import AS_IS, SMOOTHED
 from MRI2PETLib.evaluation.normdiff import normdiff_map, shared_voxels
@@ -28,9 +27,8 @@ from MRI2PETLib.evaluation.region_table import (
 )
 from MRI2PETLib.evaluation.scaling import divide_by_mean, smooth_in_mask
 from MRI2PETLib.evaluation.settings import FWHM_MM
-from MRI2PETLib.evaluation.spaces import MNI_AFFINE, MNI_WARPED, NATIVE, SpaceMetrics, normalised_space
 from MRI2PETLib.images.grid import crop_to
-from MRI2PETLib.preprocessing.template_warp import invert_warp, warp_to_template
+from MRI2PETLib.preprocessing.pet_measured import why_left_out
 from MRI2PETLib.templates.regions import (
     WHOLE_BRAIN,
     Parcellation,
@@ -47,6 +45,7 @@ SCALE_FREE = "scale-free"
 SCALE_FREE_UNIT = "PET / in-brain mean"
 # A region this small says little and a single voxel of it could lead the eye.
 _MIN_VOXELS_SHOWN = 10
+_MOST_NAMES = 5  # of regions, in a warning
 
 
 @dataclass(frozen=True)
@@ -56,9 +55,7 @@ class CaseResult:
     ``scales``: scale -> ``unit``, ``network`` (see :func:`~MRI2PETLib.evaluation.compare.compare`) and
     ``baselines`` (name -> metrics). Maps are on the grid of the case, in the stated unit or scale-free
     (``shown_unit``). ``synthetic`` and ``real`` are the images in ``shown_unit``. ``point_mm`` (LPS) lies in
-    the region ``largest``, that of the largest difference. ``spaces``: the metrics in the scale that is
-    shown, in the person's own space and in MNI space; ``in_mni``: synthetic and real PET there (2 mm grid of
-    the template, NaN outside), after the warp or else the affine.
+    the region ``largest``, that of the largest difference. ``pet_coverage``: see :class:`CaseImages`.
 
     On the grid of ``cropped_mask``: ``predictors`` hold their images, in the input's unit; ``smoothed`` is
     the real PET smoothed to ``fwhm_mm``, in ``shown_unit`` ([k, j, i]); ``parcellations`` hold the labels of
@@ -77,15 +74,11 @@ class CaseResult:
     real: sitk.Image
     normdiff: sitk.Image
     difference: sitk.Image
-    percent_difference: sitk.Image
-    squared_error: sitk.Image
     valid: sitk.Image
-    percent_valid: sitk.Image
     point_mm: tuple[float, float, float]
     largest: str
     verdict: Verdict
-    spaces: list[SpaceMetrics]
-    in_mni: tuple[np.ndarray, np.ndarray] | None
+    pet_coverage: float
 
 
 def evaluate_case(
@@ -154,14 +147,8 @@ def evaluate_case(
                 result["baselines"][row.name] = values_and_reasons(next(measures))
         scales[scale] = result
         predicted = list(zip(rows, images))
-        if not number:
-            names = [row.name for row, image in predicted if image is not None]
-            main_images = (dict(zip(names, usable)), real_scaled)
         table += region_rows(regions, facts, predicted, real_scaled, smoothed, scale=scale, unit=str(unit))
     main_scale = steps[0][0]
-    native = {NETWORK: scales[main_scale]["network"], **scales[main_scale]["baselines"]}
-    progress(len(steps), len(steps) + 1, "comparing in MNI space")
-    spaces, in_mni = _mni_spaces(small, *main_images, seed=seed, fwhm_mm=fwhm_mm)
     largest, point_mm = _largest_difference(table, regions, main_scale, small.mask)
     progress(1, 1, "compared")
     return CaseResult(
@@ -177,34 +164,16 @@ def evaluate_case(
         point_mm=point_mm,
         largest=largest,
         verdict=case.verdict + findings,
-        spaces=[SpaceMetrics(NATIVE, native), *spaces],
-        in_mni=in_mni,
+        pet_coverage=case.pet_coverage,
     )
-
-
-def _mni_spaces(
-    case: CaseImages, predicted: dict[str, np.ndarray], real: np.ndarray, *, seed: int, fwhm_mm: float
-) -> tuple[list[SpaceMetrics], tuple[np.ndarray, np.ndarray] | None]:
-    """The comparison after an affine and after a warp, and both PETs after the better one."""
-    if case.template_to_native is None:
-        reason = "there is no transform between MNI space and this person"
-        return [SpaceMetrics(MNI_AFFINE, {}, reason), SpaceMetrics(MNI_WARPED, {}, reason)], None
-    arguments = (predicted, real, case.mask)
-    affine, *in_mni = normalised_space(
-        MNI_AFFINE, *arguments, case.template_to_native, seed=seed, fwhm_mm=fwhm_mm
-    )
-    if case.t1 is None:
-        return [affine, SpaceMetrics(MNI_WARPED, {}, "it needs the T1")], (in_mni[0], in_mni[1])
-    warp = invert_warp(warp_to_template(case.t1, case.mask, case.template_to_native))
-    warped, *in_mni = normalised_space(MNI_WARPED, *arguments, warp, seed=seed, fwhm_mm=fwhm_mm)
-    return [affine, warped], (in_mni[0], in_mni[1])
 
 
 def _cropped(case: CaseImages) -> CaseImages:
     """The case cut to its brain: most of a T1 is air."""
-    cut = {name: crop_to(getattr(case, name), case.mask, 0.0) for name in ("synthetic", "real", "mask")}
-    t1 = None if case.t1 is None else crop_to(case.t1, case.mask, 0.0)
-    return CaseImages(**{**vars(case), **cut, "t1": t1})
+    images = ("synthetic", "real", "mask", "t1", "brain")
+    present = {name: getattr(case, name) for name in images if getattr(case, name) is not None}
+    cut = {name: crop_to(image, case.whole_brain, 0.0) for name, image in present.items()}
+    return CaseImages(**{**vars(case), **cut})
 
 
 def _regions(
@@ -215,10 +184,10 @@ def _regions(
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise InputError(f"Two sets of regions are called {twice!r}.", "Give the atlas file another name.")
-    brain = sitk.GetArrayViewFromImage(case.mask) != 0
+    brain, measured = (sitk.GetArrayViewFromImage(i) != 0 for i in (case.whole_brain, case.mask))
     whole = Parcellation("brain", case.mask, {1: WHOLE_BRAIN}, "native", "The brain mask.")
-    parcellations = [native_part(whole, brain.astype(np.uint8), case.mask)]
-    regions = [RegionVoxels("brain", 1, WHOLE_BRAIN, np.flatnonzero(brain))]
+    parcellations = [native_part(whole, brain.astype(np.uint8), case.whole_brain)]
+    regions = list(region_voxels(whole, brain.astype(np.uint8), brain, measured))
     findings: tuple[Finding, ...] = ()
     sources = list(atlases)
     own = {atlas.name for atlas in atlases}
@@ -232,15 +201,25 @@ def _regions(
         if parcellation.name in own:
             findings += parcellation.findings + check_sides(parcellation)
             check_overlap(parcellation, labels, brain)
-        regions += region_voxels(parcellation, labels, brain)
-        parcellations.append(native_part(parcellation, labels, case.mask))
-    empty = [f"{r.name} ({r.parcellation})" for r in regions if not r.index.size]
-    if empty:
-        message = f"{len(empty)} regions have no voxel inside the brain: {', '.join(empty[:5])}"
-        findings += (Finding("warn", "empty-region", message + ("." if len(empty) <= 5 else ", ...")),)
+        regions += region_voxels(parcellation, labels, brain, measured)
+        parcellations.append(native_part(parcellation, labels, case.whole_brain))
+    empty = [r for r in regions if not r.index.size and r.covered == 1]
+    findings += _naming("empty-region", "regions have no voxel inside the brain", empty)
+    unmeasured = [r for r in regions if why_left_out(r.covered)]
+    findings += _naming(
+        "region-not-measured", "regions are left out, the PET measured too little of", unmeasured
+    )
     if not any(r.index.size for r in regions[1:]) and atlases:
         raise InputError("No region of the atlas has a voxel inside the brain.", "Check the atlas.")
     return parcellations, regions, findings
+
+
+def _naming(code: str, what: str, regions: Sequence[RegionVoxels]) -> tuple[Finding, ...]:
+    names = [f"{region.name} ({region.parcellation})" for region in regions]
+    if not names:
+        return ()
+    some = ", ".join(names[:_MOST_NAMES]) + (", ..." if len(names) > _MOST_NAMES else ".")
+    return (Finding("warn", code, f"{len(names)} {what}: {some}"),)
 
 
 def _largest_difference(
@@ -256,7 +235,7 @@ def _largest_difference(
         for row in table
         if (row.parcellation, row.predictor, row.scale) == (last, NETWORK, scale)
         and row.n_voxels >= _MIN_VOXELS_SHOWN
-        and row.metrics["normdiff_median"] is not None
+        and row.metrics.get("normdiff_median") is not None
     ]
     region = regions[0]
     if rows:
@@ -276,16 +255,12 @@ def _maps(case: CaseImages, *, free: bool) -> dict[str, sitk.Image]:
     synthetic, real = arrays
     normdiff, valid = normdiff_map(synthetic, real, mask)
     difference = np.where(mask, synthetic - real, 0).astype(np.float32)
-    percent, percent_valid = percent_difference_map(synthetic, real, mask)
     by_name = {
         "synthetic": synthetic,
         "real": real,
         "normdiff": normdiff,
         "difference": difference,
-        "percent_difference": percent,
-        "squared_error": squared_error_map(synthetic, real, mask),
         "valid": valid.astype(np.uint8),
-        "percent_valid": percent_valid.astype(np.uint8),
     }
     images = {name: sitk.GetImageFromArray(values) for name, values in by_name.items()}
     for image in images.values():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,14 +18,11 @@ from MRI2PETLib.evaluation.baselines import NETWORK, cubic_of_bundle
 from MRI2PETLib.evaluation.case import SCALE_FREE, STATED_UNIT, CaseResult, evaluate_case
 from MRI2PETLib.evaluation.cohort_cases import CohortCase
 from MRI2PETLib.evaluation.covariates import Covariate, read_covariate
-from MRI2PETLib.evaluation.error_maps import MeanMaps, MeanMapSums
 from MRI2PETLib.evaluation.inputs import CaseImages, load_case
 from MRI2PETLib.evaluation.metrics import AS_IS, METRICS, SMOOTHED, brain_metrics
 from MRI2PETLib.evaluation.region_table import record_fields
 from MRI2PETLib.evaluation.settings import EvaluationSettings
 from MRI2PETLib.evaluation.specificity import (
-    REAL_PET,
-    SMOOTHED_PET,
     OtherDifference,
     Specificity,
     VectorStore,
@@ -50,8 +46,7 @@ def region_numbers() -> list[str]:
 @dataclass(frozen=True)
 class Scan:
     """What is kept of one scan. ``regions``: [predictor, region, number] as in the cohort, NaN = none.
-
-    ``metrics``: by scale and predictor. ``spaces``: by space and predictor, in the scale that is shown.
+    ``pet_coverage``: share (0..1) of the brain that the real PET measured.
     """
 
     case: CohortCase
@@ -59,7 +54,7 @@ class Scan:
     regions: np.ndarray
     seconds: float
     warnings: tuple[str, ...]
-    spaces: dict[tuple[str, str], dict[str, float | None]] = field(default_factory=dict)
+    pet_coverage: float
 
 
 @dataclass(frozen=True)
@@ -78,7 +73,7 @@ class Failure:
 @dataclass(frozen=True)
 class Cohort:
     """All scans of a cohort. Region statistics are in ``unit`` (that of ``scale``); ``regions`` are
-    (parcellation, name). ``mean_maps``: of the network's errors over people, in ``unit``.
+    (parcellation, name).
     """
 
     scans: list[Scan]
@@ -95,7 +90,6 @@ class Cohort:
     model: dict = field(default_factory=dict)
     simulated: bool = False
     covariates: Sequence[Covariate] = ()
-    mean_maps: MeanMaps | None = None
 
     @property
     def n_people(self) -> int:
@@ -133,7 +127,6 @@ def evaluate_cohort(
         open_table(folder / REGIONS_CSV, columns) as add_rows,
     ):
         store = VectorStore(Path(scratch), len(cases))
-        maps, scans_of = MeanMapSums(), Counter(case.subject for case in cases)
         model: dict = {}
         simulated = False
 
@@ -143,8 +136,6 @@ def evaluate_cohort(
             own = frame or _Frame.of(result)
             own.check(result)
             _store_vectors(store, len(scans), images, result)
-            if result.in_mni is not None:
-                maps.add(*result.in_mni, 1 / scans_of[case.subject])
             return result, own, images.model, bool(images.provenance.get("simulated"))
 
         for done in each_case(cases, evaluate, name=lambda case: case.case, reporter=reporter):
@@ -180,7 +171,6 @@ def evaluate_cohort(
         model=model,
         simulated=simulated,
         covariates=covariates,
-        mean_maps=maps.mean(),
     )
 
 
@@ -250,13 +240,8 @@ def _scan(case: CohortCase, result: CaseResult, frame: _Frame, seconds: float) -
             values = [row.record()[name] for name in own_numbers]
             where = predictor[row.predictor], region[row.parcellation, row.region]
             numbers[where] = [np.nan if v is None else v for v in values]
-    spaces = {
-        (space.name, predictor): {key: values.get(key) for key in brain_metrics()}
-        for space in result.spaces
-        for predictor, values in space.metrics.items()
-    }
-    remarks = tuple(result.verdict.reasons("warn"))
-    return Scan(case, metrics, numbers, round(seconds, 2), remarks, spaces)
+    warnings = tuple(result.verdict.reasons("warn"))
+    return Scan(case, metrics, numbers, round(seconds, 2), warnings, result.pet_coverage)
 
 
 def _store_vectors(store: VectorStore, row: int, images: CaseImages, result: CaseResult) -> None:
@@ -264,9 +249,8 @@ def _store_vectors(store: VectorStore, row: int, images: CaseImages, result: Cas
     transform = images.template_to_native
     if transform is None:
         return
-    for name, image in ((REAL_PET, result.real), (NETWORK, result.synthetic)):
+    for name, image in (("real", result.real), (NETWORK, result.synthetic)):
         store.add(name, row, sitk.GetArrayViewFromImage(image), images.mask, transform)
-    store.add(SMOOTHED_PET, row, result.smoothed, result.cropped_mask, transform)
     for predictor in result.predictors:
         if predictor.values is not None and predictor.name != NETWORK:
             store.add(predictor.name, row, predictor.values, result.cropped_mask, transform)

@@ -24,13 +24,14 @@ from MRI2PETLib.preprocessing.pet_alignment import AlignedPet, align_pet_to_t1
 
 @dataclass(frozen=True)
 class CaseImages:
-    """One case on the grid of the synthetic PET. ``mask``: brain, within the field of view of the real PET.
+    """One case on the grid of the synthetic PET. ``mask``: what the real PET measured of the brain;
+    ``brain``: the whole brain, ``None`` where that is the same.
 
     ``unit`` is that of both PETs, or ``None`` when only their patterns can be compared.
     ``template_to_native`` maps MNI points to points of this case (LPS mm). ``model`` is what the synthetic
     PET's sidecar says about its model. ``to_synthetic_unit``: the real PET was scaled by values of its own to
-    the unit of the synthetic one, so that their levels say nothing. ``forms``: both orientations of the
-    synthetic PET's file.
+    the unit of the synthetic one, so that their levels say nothing. ``pet_coverage``: share (0..1) of the
+    brain that the real PET measured. ``forms``: both orientations of the synthetic PET's file.
     """
 
     synthetic: sitk.Image
@@ -44,6 +45,12 @@ class CaseImages:
     provenance: dict[str, Any] = field(default_factory=dict)
     to_synthetic_unit: bool = False
     forms: NiftiForms | None = None
+    brain: sitk.Image | None = None
+    pet_coverage: float = 1.0
+
+    @property
+    def whole_brain(self) -> sitk.Image:
+        return self.mask if self.brain is None else self.brain
 
 
 def load_case(
@@ -87,7 +94,8 @@ def load_case(
     rescaled: tuple[Finding, ...] = ()
     _check_values(grid, mask, paths.synthetic)
     placed = _align(real, grid if t1 is None else t1.image, mask, paths, settings.register)
-    aligned, mask = placed.image, sitk.And(sitk.Cast(mask != 0, sitk.sitkUInt8), placed.measured)
+    brain = sitk.Cast(mask != 0, sitk.sitkUInt8)
+    aligned, mask = placed.image, sitk.And(brain, placed.measured)
     _check_values(aligned, mask, paths.pet)
     provenance: dict[str, Any] = {
         "synthetic": {"path": str(paths.synthetic), "sha256": synthetic.sha256, "unit": synthetic.unit},
@@ -111,6 +119,8 @@ def load_case(
         provenance=provenance,
         to_synthetic_unit=settings.to_synthetic_unit,
         forms=synthetic.forms,
+        brain=brain,
+        pet_coverage=placed.coverage,
     )
 
 

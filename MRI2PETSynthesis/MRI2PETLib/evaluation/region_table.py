@@ -14,6 +14,7 @@ from MRI2PETLib.core.tables import read_table
 from MRI2PETLib.evaluation.baselines import NETWORK, Predictor
 from MRI2PETLib.evaluation.compare import measure_region
 from MRI2PETLib.evaluation.metrics import AS_IS, SMOOTHED, Metric, region_metrics
+from MRI2PETLib.preprocessing.pet_measured import why_left_out
 from MRI2PETLib.templates.regions import Parcellation, RegionVoxels
 
 
@@ -24,8 +25,9 @@ class RegionRow:
     ``x_ras_mm`` ...: the voxel of the region that is nearest to its centroid, so that it always lies inside,
     in the world of the T1 (RAS); ``mni_x_ras_mm`` ...: the same point in MNI space, by the affine fit. Means
     are in ``unit``; ``mean_t1`` in units of the T1's 1st to 99th percentile.
-    ``metrics``: by name, see :func:`~MRI2PETLib.evaluation.metrics.region_metrics`. ``reason`` explains
-    ``None``.
+    ``covered``: share of the region that the real PET measured; ``n_voxels`` and ``volume_ml`` count what was
+    measured. ``metrics``: by name, see :func:`~MRI2PETLib.evaluation.metrics.region_metrics`. ``reason``
+    explains ``None``.
     """
 
     parcellation: str
@@ -36,6 +38,7 @@ class RegionRow:
     unit: str
     n_voxels: int
     volume_ml: float
+    covered: float = 1.0
     x_ras_mm: float | None = None
     y_ras_mm: float | None = None
     z_ras_mm: float | None = None
@@ -95,6 +98,7 @@ def shown_columns(rows: Sequence[RegionRow]) -> dict[str, list[Any]]:
         "region": [row.region for row in network],
         "parcellation": [row.parcellation for row in network],
         "volume (mL)": [row.volume_ml for row in network],
+        **_not_all_measured(network),
         f"real ({unit})": [row.mean_real for row in network],
         f"real, smoothed ({unit})": [row.mean_real_smoothed for row in network],
         f"synthetic ({unit})": [row.mean_predicted for row in network],
@@ -113,6 +117,12 @@ def shown_columns(rows: Sequence[RegionRow]) -> dict[str, list[Any]]:
             if predictor == NETWORK or any(value is not None for value in values):
                 columns[region_heading(metric, predictor)] = values
     return columns
+
+
+def _not_all_measured(rows: Sequence[RegionRow]) -> dict[str, list[Any]]:
+    if all(row.covered == 1 for row in rows):
+        return {}
+    return {"measured (%)": [100 * row.covered for row in rows]}
 
 
 def region_heading(metric: Metric, predictor: str = NETWORK) -> str:
@@ -189,6 +199,7 @@ def region_facts(
                 "region": region.name,
                 "n_voxels": region.index.size,
                 "volume_ml": region.index.size * voxel_ml,
+                "covered": region.covered,
                 **_positions(region.index, grid, template_to_native),
                 "mean_t1": None if t1 is None else _mean(t1.ravel()[region.index]),
             }
@@ -216,8 +227,9 @@ def region_rows(
         means = {"mean_real": _mean(r), "mean_real_smoothed": _mean(r_smoothed)}
         for rows, (predictor, image) in zip(table, predictors):
             row = about | {"predictor": predictor.name, "scale": scale, "unit": unit}
-            if image is None:
-                row |= {"mean_t1": None, "reason": predictor.reason}
+            reason = why_left_out(region.covered) or predictor.reason
+            if image is None or reason:
+                row |= {"mean_t1": None, "reason": reason}
             else:
                 row |= means | _comparison(image.ravel()[region.index], r, r_smoothed)
             rows.append(RegionRow(**row))

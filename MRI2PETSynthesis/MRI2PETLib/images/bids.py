@@ -1,10 +1,11 @@
-"""The BIDS files around an image: its JSON sidecars and the subject's row of ``participants.tsv``."""
+"""The BIDS files around an image: its JSON sidecars, and what tables of sessions and people say of it."""
 
 from __future__ import annotations
 
 import json
 import math
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,11 +29,12 @@ _QUANTITY = re.compile(r"([\d.,]+)\s*([A-Za-z]*)")
 
 @dataclass(frozen=True)
 class BodyWeight:
-    """A body weight in kg, or ``None`` and the reason why it is not known."""
+    """A body weight in kg, or ``None`` and the reason why it is not known; ``empty``: nothing was stated."""
 
     kg: float | None
     reason: str = ""
     findings: tuple[Finding, ...] = ()
+    empty: bool = False
 
 
 def sidecar_files(path: Path) -> list[Path]:
@@ -76,35 +78,54 @@ def read_sidecar(path: Path) -> dict[str, Any]:
 
 def body_weight(path: Path, sidecar: dict[str, Any]) -> BodyWeight:
     """Body weight of the subject of ``path``: PatientWeight (kg, or PatientWeightUnits) of the sidecar, else
-    the column ``weight`` of the nearest ``participants.tsv`` (kg, or the Units of ``participants.json``).
+    the column ``weight`` of ``sub-*_sessions.tsv`` for its session, else that of the nearest
+    ``participants.tsv`` (kg, or the Units of the JSON file beside the table).
     """
     if sidecar.get("PatientWeight") is not None:
         unit = str(sidecar.get("PatientWeightUnits") or "kg")
         return _in_kg(str(sidecar["PatientWeight"]), unit, "PatientWeight of the sidecar")
-    subject = re.findall(r"sub-([A-Za-z0-9]+)", path.as_posix())
-    tables = (folder / PARTICIPANTS for folder in path.absolute().parents[:_LEVELS])
-    table = next((t for t in tables if t.is_file()), None)
-    if not subject or table is None:
-        return BodyWeight(None, "no PatientWeight in the sidecar and no weight in a participants.tsv")
-    try:
-        return _from_participants(table, subject[-1])
-    except InputError as error:
-        return BodyWeight(None, f"the weight cannot be read ({error.message})")
+    weight = BodyWeight(None, "no PatientWeight in the sidecar and no weight in a participants.tsv")
+    for table, key, prefix, name in _tables_of(path.absolute()):
+        try:
+            weight = _from_table(table, key, prefix, name)
+        except InputError as error:
+            return BodyWeight(None, f"the weight cannot be read ({error.message})")
+        if not weight.empty:
+            break
+    return weight
 
 
-def _from_participants(table: Path, subject: str) -> BodyWeight:
-    people = read_participants(table)
+def _tables_of(path: Path) -> Iterator[tuple[Path, str, str, str]]:
+    """Tables that may say something of an image, the most specific first: the table, its column of names and
+    their prefix, the name of the image's session or subject.
+    """
+    subject, session = (re.findall(rf"{entity}-([A-Za-z0-9]+)", path.as_posix()) for entity in ("sub", "ses"))
+    kinds = []
+    if subject and session:
+        kinds.append((f"sub-{subject[-1]}_sessions.tsv", "session_id", "ses-", session[-1]))
+    if subject:
+        kinds.append((PARTICIPANTS, "participant_id", "sub-", subject[-1]))
+    for file, key, prefix, name in kinds:
+        tables = (folder / file for folder in path.parents[:_LEVELS])
+        table = next((t for t in tables if t.is_file()), None)
+        if table is not None:
+            yield table, key, prefix, name
+
+
+def _from_table(table: Path, key: str, prefix: str, name: str) -> BodyWeight:
+    people, who = read_participants(table, key, prefix), f"{prefix}{name}"
     column = next((name for name in people.columns if _WEIGHT_COLUMN.fullmatch(name)), None)
-    stated_weight = "" if column is None else people.value(f"sub-{subject}", column)
+    stated_weight = "" if column is None else people.value(who, column)
     if column is None or not stated_weight:
-        return BodyWeight(None, f"no weight of sub-{subject} in {table.name}", people.findings)
-    described = table.with_suffix(".json")
-    columns = _read_json(described) if described.is_file() else {}
+        return BodyWeight(None, f"no weight of {who} in {table.name}", people.findings, empty=True)
+    # By the inheritance principle one sessions.json of the dataset may describe the tables of all people.
+    described = (table.with_suffix(".json"), table.parents[1] / f"{table.stem.split('_')[-1]}.json")
+    columns = next((_read_json(file) for file in described if file.is_file()), {})
     about = next((value for name, value in columns.items() if column_name(name) == column), None)
     own_unit = about.get("Units") if isinstance(about, dict) else None
     match = _WEIGHT_COLUMN.fullmatch(column)
     unit = str(own_unit or (match and match[1]) or "kg")
-    weight = _in_kg(stated_weight, unit, f"{column} of sub-{subject} in {table.name}")
+    weight = _in_kg(stated_weight, unit, f"{column} of {who} in {table.name}")
     return BodyWeight(weight.kg, weight.reason, people.findings)
 
 

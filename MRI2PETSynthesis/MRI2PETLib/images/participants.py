@@ -1,4 +1,4 @@
-"""``participants.tsv`` of a BIDS dataset: what is known of each person."""
+"""``participants.tsv`` and ``*_sessions.tsv`` of a BIDS dataset: what is known of each person or session."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _EMPTY = {"", "n/a", "na", "nan"}
 
 @dataclass(frozen=True)
 class Participants:
-    """The rows of a table of people.
+    """The rows of a table of people (or of the sessions of one person, with ``ses-`` for ``sub-``).
 
     People are found with and without ``sub-``, in any case, and without the leading zeros that a spreadsheet
     takes away, as long as that names one person.
@@ -27,6 +27,7 @@ class Participants:
     columns: tuple[str, ...]
     rows: dict[str, list[dict[str, str]]]
     findings: tuple[Finding, ...]
+    prefix: str = "sub-"
 
     def __contains__(self, person: str) -> bool:
         return bool(self._rows_of(person))
@@ -50,20 +51,22 @@ class Participants:
         return ""
 
     def _rows_of(self, person: str) -> list[dict[str, str]]:
-        bare = person.removeprefix("sub-")
+        bare = person.removeprefix(self.prefix)
         if bare in self.rows:
             return self.rows[bare]
         alike = [name for name in self.rows if plain_name(name) == plain_name(bare)]
         return self.rows[alike[0]] if len(alike) == 1 else []
 
 
-def read_participants(path: Path) -> Participants:
+def read_participants(path: Path, key: str = "participant_id", prefix: str = "sub-") -> Participants:
     """Read a table of people.
 
-    :raises InputError: if it cannot be read or has no column ``participant_id``.
+    :param key: column of the names, which may begin with ``prefix``; ``session_id`` and ``ses-`` for a table
+        of sessions.
+    :raises InputError: if it cannot be read or lacks that column.
     """
-    table = read_table(path, ("participant_id",))
+    table = read_table(path, (key,))
     rows: dict[str, list[dict[str, str]]] = defaultdict(list)
     for row in table.rows:
-        rows[row["participant_id"].removeprefix("sub-")].append(row)
-    return Participants(table.path, table.columns, dict(rows), table.findings)
+        rows[row[key].removeprefix(prefix)].append(row)
+    return Participants(table.path, table.columns, dict(rows), table.findings, prefix)

@@ -30,6 +30,7 @@ from MRI2PETLib.core.progress import ProgressCallback, no_progress, part_of
 from MRI2PETLib.images.grid import Grid, affine_matrix, crop_to, resample
 from MRI2PETLib.images.io import on_grid_of, same_grid
 from MRI2PETLib.preprocessing.pet import PetImage
+from MRI2PETLib.preprocessing.pet_measured import judge_pet_coverage
 from MRI2PETLib.preprocessing.pet_pose import FoundPoses
 from MRI2PETLib.preprocessing.pet_registration import find_poses, judge_sides, register_pet_to_t1
 
@@ -40,8 +41,6 @@ _OVERLAP_RIM_MM, _OVERLAP_SPACING_MM = 20.0, 2.0
 # A PET that lies as close to where it fits best (root mean square over the brain), or fits nearly as well, is
 # left in its place.
 _APART_MM, _AS_GOOD = 3.0, 0.95
-# Share of the brain that the PET must have measured.
-MIN_COVERAGE, _ALL = 0.5, 0.999
 _MIN_BRAIN_VOXELS = 100
 
 
@@ -135,7 +134,7 @@ def align_pet_to_t1(
         findings = registration.verdict.findings + (apart if on_grid else ())
     image, measured = _on_t1(pet, t1, transform)
     coverage = float(sitk.GetArrayViewFromImage(measured)[sitk.GetArrayViewFromImage(brain) > 0].mean())
-    findings += _judge_coverage(coverage)
+    findings += judge_pet_coverage(coverage)
     overlap = brain_overlap(image, brain, measured)
     findings += _judge_overlap(overlap)
     refused = next((f for f in findings if f.level == "refuse"), None)
@@ -176,17 +175,6 @@ def _judge_as_it_lies(poses: FoundPoses) -> tuple[Finding, ...]:
         f"{best.information:.2f} where it fits best)."
     )
     return (Finding("warn", "pet-apart", message, "Look at the overlay of PET and T1."),)
-
-
-def _judge_coverage(coverage: float) -> tuple[Finding, ...]:
-    if coverage >= _ALL:
-        return ()
-    if coverage < MIN_COVERAGE:
-        message = f"The PET covers {100 * coverage:.0f} % of the brain: the two do not overlap."
-        hint = "Check that T1 and PET are of one person; --register rigid searches the position."
-        return (Finding("refuse", "pet-field-of-view", message, hint),)
-    message = f"{100 * (1 - coverage):.1f} % of the brain is outside the field of view of the PET."
-    return (Finding("warn", "pet-field-of-view", message, "Those voxels are left out."),)
 
 
 def _judge_overlap(overlap: float) -> tuple[Finding, ...]:

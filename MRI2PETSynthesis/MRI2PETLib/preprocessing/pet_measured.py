@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
+
+from MRI2PETLib.core.findings import Finding
 
 # The end of a field of view cuts through the uptake; the end of a head or of a stripped brain tapers. So much
 # of the largest cross-section must be left in the plane beside the empty ones (a cap of 1 % of a brain: .2).
 _LEAST_SECTION = 0.2
 _UPTAKE = 0.25  # of the 98th percentile of what is not 0
+# Of planes oblique to the array, in voxels: what counts as one slab, and as mixed with zeros.
+_SLAB, _MIXED = 2.0, 1.5
+# A flat face: normals within 4 degrees, at least this share of the hull; nearer to an axis (1 degree) it is
+# one of the planes above.
+_FLAT_COSINE, _AXIS_COSINE, _LEAST_FACE = math.cos(math.radians(4)), math.cos(math.radians(1)), 0.02
+# Share of a region that a PET must have measured: the mean of less is that of another region.
+MIN_REGION_COVERAGE = 0.9
+# Share of the brain, and what counts as all of it.
+MIN_COVERAGE, _ALL = 0.5, 0.999
 
 
 def measured_voxels(values: np.ndarray) -> np.ndarray:
     """Where an image was measured, as a boolean array.
 
-    Not measured is what is not finite, and the planes of exact zeros at an end of the scan, along any axis of
-    the array, that cut through the uptake.
+    Not measured is what is not finite, and the exact zeros behind a plane, of any direction, that cuts
+    through the uptake at an end of the scan. A plane oblique to the array is the edge of a field of view
+    that was resampled: the last voxels before it are mixed with zeros, so they are left out too.
 
     :param values: [k, j, i], NaN where a program marked voxels as outside.
     """
@@ -33,4 +47,84 @@ def measured_voxels(values: np.ndarray) -> np.ndarray:
             if section[first] >= max(least, 1):
                 planes[axis] = empty
                 measured[tuple(planes)] = False
+    for normal, end in _oblique_ends(present, uptake):
+        measured[_heights(normal, values.shape) > end - _MIXED] = False
     return measured
+
+
+def _oblique_ends(present: np.ndarray, uptake: np.ndarray) -> list[tuple[np.ndarray, float]]:
+    """Planes oblique to the array that end the field of view in the uptake: unit normal (outwards), height
+    (index units).
+
+    They are flat faces of the convex hull of what is present; the hull of a head or a brain is curved.
+    """
+    from scipy.spatial import ConvexHull, QhullError
+
+    if present.all():
+        return []
+    points = _ends_of_rows(present)
+    try:
+        hull = ConvexHull(points)
+    except QhullError:  # all in one plane
+        return []
+    corners = hull.points[hull.simplices]
+    across = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    area, normals = np.linalg.norm(across, axis=1) / 2, hull.equations[:, :3]
+    inside = np.argwhere(uptake).astype(np.float32)
+    ends: list[tuple[np.ndarray, float]] = []
+    while len(area) and area.max() > 0:
+        near = normals @ normals[area.argmax()] > _FLAT_COSINE
+        size, normal = float(area[near].sum()), area[near] @ normals[near]
+        normal = normal / np.linalg.norm(normal)
+        area, normals = area[~near], normals[~near]
+        if size < _LEAST_FACE * hull.area:
+            continue
+        end = float((points @ normal).max())
+        section = np.histogram(end - inside @ normal.astype(np.float32), bins=_slabs(end, inside, normal))[0]
+        if np.abs(normal).max() < _AXIS_COSINE and section[0] >= _LEAST_SECTION * section.max() > 0:
+            ends.append((normal, end))
+    return ends
+
+
+def _slabs(end: float, inside: np.ndarray, normal: np.ndarray) -> np.ndarray:
+    """Edges of slabs of the same thickness from an end downwards."""
+    depth = end - float((inside @ normal.astype(np.float32)).min())
+    return np.arange(0.0, depth + 2 * _SLAB, _SLAB)
+
+
+def _ends_of_rows(present: np.ndarray) -> np.ndarray:
+    """First and last voxel of each row, which have the same convex hull as all of them: [n, 3]."""
+    k, j = np.nonzero(present.any(axis=2))
+    rows = present[k, j]
+    first, last = rows.argmax(axis=1), rows.shape[1] - 1 - rows[:, ::-1].argmax(axis=1)
+    return np.concatenate([np.stack([k, j, i], axis=1) for i in (first, last)]).astype(float)
+
+
+def _heights(normal: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """How far each voxel lies along a direction, [k, j, i]."""
+    k, j, i = (n * np.arange(size) for n, size in zip(normal, shape))
+    return k[:, None, None] + j[:, None] + i
+
+
+def why_left_out(covered: float) -> str:
+    """Why a region has no numbers; empty where enough of it was measured.
+
+    :param covered: share (0..1) of the region that the PET measured.
+    """
+    if covered >= MIN_REGION_COVERAGE:
+        return ""
+    if covered == 0:
+        return "outside the field of view of the PET"
+    return f"only {100 * covered:.0f} % of it is inside the field of view of the PET"
+
+
+def judge_pet_coverage(coverage: float) -> tuple[Finding, ...]:
+    """What is to be said of the share (0..1) of a brain that a PET measured."""
+    if coverage >= _ALL:
+        return ()
+    if coverage < MIN_COVERAGE:
+        message = f"The PET covers {100 * coverage:.0f} % of the brain: the two do not overlap."
+        hint = "Check that T1 and PET are of one person; --register rigid searches the position."
+        return (Finding("refuse", "pet-field-of-view", message, hint),)
+    message = f"{100 * (1 - coverage):.1f} % of the brain is outside the field of view of the PET."
+    return (Finding("warn", "pet-field-of-view", message, "Those voxels are left out."),)

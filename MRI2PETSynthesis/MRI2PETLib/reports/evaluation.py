@@ -41,7 +41,8 @@ def evaluate_pair(
 ) -> dict[str, Any]:
     """Compare a synthetic with a real PET.
 
-    :return: for the result event: ``files`` by role and ``scales``, see :func:`.evaluate_case`.
+    :return: for the result event: ``files`` by role, ``pet_coverage`` (share of the brain that the real PET
+        measured) and ``scales``, see :func:`.evaluate_case`.
     :raises InputError: see :func:`.load_case`; if the folder holds the evaluation of other images.
     """
     request, result = request_of_pair(paths, settings, atlases), Result(output, EVALUATION_RECORD)
@@ -65,7 +66,11 @@ def evaluate_pair(
         title = f"{paths.synthetic.name.split('.')[0]}: synthetic against real PET"
         with result.make(request, about) as staging:
             summary = write_comparison(staging, title, case, evaluation, atlases)
-            about |= {"scales": summary["scales"], "files": _files_of_pair(staging)}
+            about |= {
+                "scales": summary["scales"],
+                "pet_coverage": summary["pet_coverage"],
+                "files": _files_of_pair(staging),
+            }
     return _with_paths(output, about)
 
 
@@ -80,8 +85,8 @@ def evaluate_table(
 ) -> dict[str, Any]:
     """Evaluate the cases of a table; a cohort in which some could not be is made again by the next run.
 
-    :return: for the result event: ``files`` by role, ``people``, ``scans``; further ``lines`` for a person
-        and ``exit_code``.
+    :return: for the result event: ``files`` by role, ``people``, ``scans``, ``smallest_pet_coverage``;
+        further ``lines`` for a person and ``exit_code``.
     :raises MRI2PETError: if no case can be evaluated; if the folder holds the evaluation of another table.
     """
     request, result = request_of_cohort(table, cases, settings, atlases), Result(output, EVALUATION_RECORD)
@@ -97,6 +102,7 @@ def evaluate_table(
             "files": {"report": REPORT_FILE},
             "people": cohort.n_people,
             "scans": len(cohort.scans),
+            "smallest_pet_coverage": min(scan.pet_coverage for scan in cohort.scans),
             "lines": summary_lines(cohort),
             "exit_code": cohort.exit_code,
         }

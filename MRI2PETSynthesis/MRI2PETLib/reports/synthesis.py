@@ -53,16 +53,21 @@ class CaseReport:
             check_uptake(pet)
             self._pets[case] = pet
 
-    def write(self, case: Case, files: CaseFiles, t1: LoadedImage, result: SynthesisResult) -> None:
-        """Write the picture and, with a real PET, that PET and ``metrics.json``."""
+    def write(self, case: Case, files: CaseFiles, t1: LoadedImage, result: SynthesisResult) -> dict[str, Any]:
+        """Write the picture and, with a real PET, that PET and ``metrics.json``.
+
+        :return: ``pet_coverage``, the share of the brain that the real PET measured, if there is one.
+        """
         pet, path = self._pets.pop(case, None), case.inputs.pet
         if pet is None or path is None:
             _draw(self._bundle, case, files, t1, result, real=None)
-            return
-        real, table = self._compare(pet, path, case, files, t1, result)
+            return {}
+        real, table, coverage = self._compare(pet, path, case, files, t1, result)
         name = "Simulated PET" if is_simulated(path) else "Real PET"
         _draw(self._bundle, case, files, t1, result, real=real, real_name=name, point_mm=self._point_mm)
-        self._reporter.say(f"{case.name}, in the brain, {result.unit}: {_summary(table)}")
+        where = f"in the {100 * coverage:.3g} % of the brain that the PET measured"
+        self._reporter.say(f"{case.name}, {where}, {result.unit}: {_summary(table)}")
+        return {"pet_coverage": round(coverage, 4)}
 
     def _compare(
         self,
@@ -72,8 +77,10 @@ class CaseReport:
         files: CaseFiles,
         t1: LoadedImage,
         result: SynthesisResult,
-    ) -> tuple[sitk.Image, dict[str, Any]]:
-        """The real PET in the unit of the synthetic one, and the figures; both are written, too."""
+    ) -> tuple[sitk.Image, dict[str, Any], float]:
+        """The real PET in the unit of the synthetic one, the figures, and the share of the brain that the PET
+        measured; images and figures are written, too.
+        """
         import SimpleITK as sitk
 
         from MRI2PETLib.core.files import write_json
@@ -101,7 +108,7 @@ class CaseReport:
             "Simulated": is_simulated(path),
         }
         write_json(files.metrics, {**note, **about, **table})
-        return real, table
+        return real, table, aligned.coverage
 
 
 def compare_predictors(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from MRI2PETLib.models.bundle import DEMONSTRATION, Bundle
@@ -27,6 +28,24 @@ GROUP_CAUTION = (
     "shows comes from the anatomy or from the model, not from the tracer; published data hold such a case. "
     "Rely on the real PET."
 )
+
+
+def coverage_sentence(share: float) -> str:
+    """What a report says of how much of the brain a PET measured (0..1)."""
+    if share >= 0.9995:
+        return "The real PET measured the whole brain."
+    return f"The real PET measured {100 * share:.1f} % of the brain; nothing else enters a number."
+
+
+def least_coverage_sentence(shares: Mapping[str, float]) -> str:
+    """The same of many PETs, by case."""
+    case = min(shares, key=lambda name: shares[name])
+    if shares[case] >= 0.9995:
+        return "All real PETs measured the whole brain."
+    return (
+        f"The real PETs measured {100 * shares[case]:.1f} % of the brain and more ({case} has the least); "
+        "nothing else enters a number."
+    )
 
 
 def card_paragraph(bundle: Bundle | None) -> str:

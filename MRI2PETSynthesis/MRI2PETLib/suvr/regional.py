@@ -13,14 +13,13 @@ import SimpleITK as sitk
 
 from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.images.grid import Grid, resample
+from MRI2PETLib.preprocessing.pet_measured import why_left_out
 from MRI2PETLib.templates.icbm152 import load_template
 from MRI2PETLib.templates.regions import Parcellation
 
 COMPOSITE, REFERENCE, REGION = "composite", "reference", "region"
 # 200 voxels of 2 mm: a mean over less is too noisy to divide by.
 MIN_REFERENCE_ML = 1.6
-# Share of a region inside the field of view: less makes a reference useless, and a region's SUVR doubtful.
-MIN_REGION_IN_VIEW = 0.9
 # Grey matter of the template, as a share of the voxel.
 _GREY_MATTER = 0.5
 
@@ -202,10 +201,10 @@ def _inside_view(plan: RegionPlan, measured: sitk.Image, template_to_pet: sitk.T
 
 def _check_reference(row: SuvrRow, method: str) -> None:
     where = f"The reference region ({row.region})"
-    if row.covered < MIN_REGION_IN_VIEW:
+    reason = why_left_out(row.covered)
+    if reason:
         raise InputError(
-            f"{where} lies outside the field of view of the PET: {100 * row.covered:.0f} % of it is seen "
-            f"({method}).",
+            f"{where} cannot be used: {reason} ({method}).",
             "Choose a reference region that the PET covers, or check the header of the PET.",
         )
     if not row.n_voxels:
@@ -225,9 +224,7 @@ def _check_reference(row: SuvrRow, method: str) -> None:
 
 
 def _divided(row: SuvrRow, reference: float) -> SuvrRow:
-    if row.mean is None:
-        outside = row.covered < MIN_REGION_IN_VIEW
-        return row._replace(reason="outside the field of view" if outside else "no voxel on the PET")
-    if row.covered < MIN_REGION_IN_VIEW:
-        return row._replace(reason=f"only {100 * row.covered:.0f} % is inside the field of view")
+    reason = why_left_out(row.covered) or ("no voxel on the PET" if row.mean is None else "")
+    if row.mean is None or reason:
+        return row._replace(reason=reason)
     return row._replace(suvr=row.mean / reference)

@@ -51,6 +51,7 @@ _FOLDERS = ("", "sub-*/", "sub-*/ses-*/")  # of cases in an output folder, see f
 class Status:
     """One row of the status table. ``status`` is done, kept (was there already) or failed.
 
+    ``pet`` is the synthetic one, ``pet_coverage`` the share (0..1) of the brain that a real one measured.
     ``files`` are those of the case by the names of :class:`.CaseFiles`, not in the table.
     """
 
@@ -62,6 +63,7 @@ class Status:
     seconds: str
     t1: str
     pet: str
+    pet_coverage: str = ""
     files: Mapping[str, Path] = field(default_factory=dict)
 
     def row(self) -> dict[str, str]:
@@ -81,8 +83,13 @@ class Addition(Protocol):
         """
         ...
 
-    def write(self, case: Case, files: CaseFiles, t1: LoadedImage, result: SynthesisResult) -> None:
-        """Write its files, which are still in their staging folder."""
+    def write(
+        self, case: Case, files: CaseFiles, t1: LoadedImage, result: SynthesisResult
+    ) -> Mapping[str, Any]:
+        """Write its files, which are still in their staging folder.
+
+        :return: what is to be recorded of the case, by columns of the status table.
+        """
         ...
 
 
@@ -235,7 +242,7 @@ def _complete_case(
         with ThreadPoolExecutor(1, "write") as aside:
             written = aside.submit(write_case, staged, case, t1, bundle, copied)
             if addition is not None:
-                addition.write(case, staged, t1, result)
+                about |= addition.write(case, staged, t1, result)
             written.result()
         about["files"] = {role: path.name for role, path in staged.by_role().items() if path.exists()}
         prepared_s = sum(ready.prepared.seconds.values())

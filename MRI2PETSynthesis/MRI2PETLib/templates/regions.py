@@ -51,12 +51,17 @@ class Parcellation:
 
 @dataclass(frozen=True)
 class RegionVoxels:
-    """One region of one person: ``index`` holds its flat voxel indices (C order) on the person's grid."""
+    """One region of one person.
+
+    :ivar index: flat voxel indices (C order) on the person's grid of what was measured of it.
+    :ivar covered: share of its voxels in the brain that was measured; 1 for a region without voxels.
+    """
 
     parcellation: str
     label: int
     name: str
     index: np.ndarray
+    covered: float = 1.0
 
 
 @cache
@@ -266,12 +271,18 @@ def _centres_x(image: sitk.Image) -> dict[int, float]:
 
 
 def region_voxels(
-    parcellation: Parcellation, labels: np.ndarray, brain: np.ndarray
+    parcellation: Parcellation, labels: np.ndarray, brain: np.ndarray, measured: np.ndarray
 ) -> Iterator[RegionVoxels]:
-    """Every named region with its voxels inside the brain, in the order of the names; empty ones included."""
+    """Every named region with its voxels inside the brain, in the order of the names; empty ones included.
+
+    :param measured: where numbers can be had, [k, j, i] as ``labels`` and ``brain``.
+    """
     flat = np.where(brain != 0, labels, 0).ravel()
     order = np.argsort(flat, kind="stable")
     ordered = flat[order]
     for label, name in parcellation.names.items():
         first, last = np.searchsorted(ordered, [label, label + 1])
-        yield RegionVoxels(parcellation.name, label, name, order[first:last])
+        index = order[first:last]
+        inside = measured.ravel()[index] != 0
+        covered = float(inside.mean()) if index.size else 1.0
+        yield RegionVoxels(parcellation.name, label, name, index[inside], covered)

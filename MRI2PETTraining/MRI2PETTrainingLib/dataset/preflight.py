@@ -97,6 +97,11 @@ def prepare_dataset(
     return manifest, used
 
 
+def smallest_coverage(prepared: Mapping[str, PreparedCase]) -> float:
+    """The least share (0..1) of a brain that a PET of the cases measured."""
+    return min(float(entry.about["coverage"]) for entry in prepared.values())
+
+
 def _warn_of_people(manifest: Manifest, reporter: Reporter) -> None:
     """Say before anything is computed who may be one person: a leak that nothing later would notice."""
     of_people = (TWO_SPELLINGS, LAST_PART)
