@@ -12,6 +12,7 @@ from pathlib import Path
 
 DOCS = Path(__file__).resolve().parent
 REPOSITORY = DOCS.parent
+RAW = "https://raw.githubusercontent.com/SlicerMRI2PET/SlicerMRI2PET/main/"
 PACKAGES = {
     "MRI2PETLib": REPOSITORY / "MRI2PETSynthesis" / "MRI2PETLib",
     "MRI2PETTrainingLib": REPOSITORY / "MRI2PETTraining" / "MRI2PETTrainingLib",
@@ -87,7 +88,13 @@ def _api() -> None:
             _write(DOCS / "reference" / "api" / f"{name}.md", f"# {name}\n\n" + "\n".join(heads))
 
 
-_write(DOCS / "start" / "readme.md", _links_from((REPOSITORY / "README.md").read_text(encoding="utf-8"), "."))
+def _readme() -> None:
+    """The README shows its pictures by address, for PyPI; this site shows those of the tree."""
+    text = (REPOSITORY / "README.md").read_text(encoding="utf-8").replace(RAW, "")
+    _write(DOCS / "start" / "readme.md", _links_from(text, "."))
+
+
+_readme()
 _model_cards()
 _command_line()
 _api()

@@ -67,12 +67,10 @@ def _train(settings: TrainingSettings, task: Task, reporter: Reporter) -> int:
 
 
 def _check_packages() -> None:
-    from importlib.util import find_spec
-
     from MRI2PETLib.core.errors import DependencyError
+    from MRI2PETLib.installation.packages import read_packages
 
-    missing = [name for name in ("lightning", "sklearn") if find_spec(name) is None]
-    if missing:
-        raise DependencyError(
-            f"Training needs {' and '.join(missing)}.", "Install it: pip install 'mri2pet[train]'"
-        )
+    lacking = [package for package in read_packages("training") if package.state != "ok"]
+    if lacking:
+        needs = " and ".join(f"{p.requirement} (here: {p.installed or 'none'})" for p in lacking)
+        raise DependencyError(f"Training needs {needs}.", "Install it: pip install 'mri2pet[train]'")

@@ -31,6 +31,14 @@ def test_every_link_to_a_file_leads_to_one() -> None:
     assert broken == []
 
 
+def test_pictures_of_the_readme_have_an_address_and_are_in_the_tree() -> None:
+    """PyPI shows the README too, where a relative path leads nowhere."""
+    raw = "https://raw.githubusercontent.com/SlicerMRI2PET/SlicerMRI2PET/main/"
+    pictures = re.findall(r"!\[[^\]]*\]\(([^)]+)\)", (REPOSITORY / "README.md").read_text(encoding="utf-8"))
+    assert pictures and all(picture.startswith(raw) for picture in pictures)
+    assert all((REPOSITORY / picture.removeprefix(raw)).is_file() for picture in pictures)
+
+
 def test_every_file_that_a_page_names_exists() -> None:
     """A path in back ticks that begins with one of the repository's folders."""
     pattern = re.compile(r"`((?:Docs|Testing|Resources|MRI2PET\w+)/[\w./-]+)`")

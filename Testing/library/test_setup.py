@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import time
+import tomllib
 import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -392,6 +393,27 @@ def test_the_doctor_names_a_package_that_does_not_work(tmp_path: Path) -> None:
     assert (
         "safetensors" in outcome.error.message and "does not work: DLL load failed" in outcome.error.message
     )
+
+
+def test_the_doctor_notices_another_command_of_our_name(tmp_path: Path) -> None:
+    about = tmp_path / "cocolit-1.0.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: cocolit\nVersion: 1.0\n", encoding="utf-8")
+    (about / "entry_points.txt").write_text("[console_scripts]\nmri2pet = cocolit:main\n", encoding="utf-8")
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    done = subprocess.run(mri2pet_command(["doctor"]), env=environment, capture_output=True, text=True)
+    assert "cocolit installs a command mri2pet too" in done.stdout
+    with (Path(__file__).resolve().parents[2] / "pyproject.toml").open("rb") as file:
+        assert set(tomllib.load(file)["project"]["scripts"]) == {"mri2pet", "slicer-mri2pet"}
+
+
+def test_training_needs_a_newer_torch_than_synthesis() -> None:
+    """2.2 is the newest torch for Intel Macs, and Slicer on a Mac is such a program."""
+    least = {
+        more: next(p.version_range for p in read_packages(*more) if p.name == "torch")
+        for more in [(), ("training",)]
+    }
+    assert least == {(): ">=2.2", ("training",): ">=2.4"}
 
 
 def test_pip_installs_from_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

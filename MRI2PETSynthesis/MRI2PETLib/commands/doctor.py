@@ -38,10 +38,12 @@ def run(args: argparse.Namespace, reporter: Reporter) -> int:
 
     problems: list[str] = []
     reporter.say(f"SlicerMRI2PET {__version__}, Python {platform.python_version()}, {platform.platform()}")
-    packages = read_packages("diffusion", "training")
+    needs = read_packages(*args.need)
+    names = {package.name for package in needs}
+    packages = (*needs, *(p for p in read_packages("diffusion", "training") if p.name not in names))
     for number, package in enumerate(packages):
         reporter.progress(number, len(packages) + 2, f"Importing {package.name}")
-        needed = package.group in ("synthesis", *args.need)
+        needed = package in needs
         if needed and (problem := _problem(package)):
             problems.append(problem)
         version = package.installed if package.installed is not None else "not installed"
@@ -49,6 +51,11 @@ def run(args: argparse.Namespace, reporter: Reporter) -> int:
     reporter.say("brain extraction:")
     for name, status in available_extractors().items():
         reporter.say(f"  {name:<14} {status}")
+    if others := _others_with_our_command():
+        reporter.warning(
+            f"{', '.join(others)} installs a command mri2pet too, which may take the place of this one: "
+            "call this one slicer-mri2pet, or python -m MRI2PETLib."
+        )
     bundles, broken = list_bundles()
     for message in broken:
         reporter.warning(message)
@@ -68,16 +75,26 @@ def run(args: argparse.Namespace, reporter: Reporter) -> int:
     return 0
 
 
+def _others_with_our_command() -> list[str]:
+    """Names of installed packages that bring a command ``mri2pet`` too."""
+    from importlib.metadata import entry_points
+
+    commands = entry_points(group="console_scripts", name="mri2pet")
+    return sorted({c.dist.name for c in commands if c.dist is not None and c.dist.name != "mri2pet"})
+
+
 def _problem(package: Any) -> str:
     """Why a package cannot be used; empty when it can. Only an import tells whether its files are whole."""
     from importlib import import_module
+
+    import numpy as np
 
     if package.state != "ok":
         return f"{package.name} is {package.state} ({package.version_range} is needed)."
     try:
         module = import_module(package.module)
         if package.name == "torch":
-            module.zeros(1).numpy()  # a torch built for another numpy imports well and fails here
+            np.from_dlpack(module.zeros(1))  # both must be whole to exchange an array
     except Exception as error:  # noqa: BLE001  whatever a broken package raises
         return f"{package.name} {package.installed} is installed but does not work: {error}"
     return ""

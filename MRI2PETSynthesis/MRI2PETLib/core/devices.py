@@ -65,6 +65,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Whether an exception says that the device's memory is exhausted."""
     import torch
 
-    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or (
+    # torch 2.2 has the name in torch.cuda only.
+    return isinstance(error, (torch.cuda.OutOfMemoryError, MemoryError)) or (
         isinstance(error, RuntimeError) and _EXHAUSTED.search(str(error)) is not None
     )

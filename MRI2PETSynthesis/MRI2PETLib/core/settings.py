@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 from MRI2PETLib.core.errors import InputError
 
 if TYPE_CHECKING:
-    from typing_extensions import Self
+    from typing import Self
 
 _KEY = "option"
 _Function = TypeVar("_Function", bound=Callable[..., Any])

@@ -248,7 +248,7 @@ def _is_slice(tags: dict[str, Any]) -> bool:
         numbers = {name: np.array(tags.get(name), dtype=float) for name in lengths}
         good = all(n.shape == (lengths[name],) and np.isfinite(n).all() for name, n in numbers.items())
         good = good and int(tags["Rows"]) > 0 and int(tags["Columns"]) > 0 and min(tags["PixelSpacing"]) > 0
-        return good and abs(np.linalg.norm(normal(tags)) - 1) < 0.01
+        return good and bool(abs(np.linalg.norm(normal(tags)) - 1) < 0.01)
     except (KeyError, TypeError, ValueError):
         return False
 

@@ -65,7 +65,8 @@ class Grid:
     def index(self, points: NDArray[np.float32]) -> NDArray[np.float32]:
         """Continuous array indices (rows k, j, i) of ``points`` (rows x, y, z in LPS mm)."""
         along_axes = self._axes.T @ (points - self._origin)
-        return (along_axes / np.asarray(self.spacing_mm, np.float32)[:, None])[::-1]
+        indices = along_axes / np.array(self.spacing_mm, np.float32)[:, None]
+        return indices[::-1].astype(np.float32, copy=False)
 
     def coordinates(self) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
         """LPS mm along x, y, z of the voxels of a grid whose axes i, j, k are the world's, either way round.

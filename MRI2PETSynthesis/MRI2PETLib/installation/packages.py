@@ -61,10 +61,14 @@ class Package:
 
 
 def read_packages(*more: PackageGroup) -> tuple[Package, ...]:
-    """All that synthesis, and ``more``, needs, with what is installed now (about 0.1 s)."""
+    """All that synthesis, and ``more``, needs, with what is installed now (about 0.1 s).
+
+    Of a package that stands there twice the last row that is needed counts: training needs a newer torch.
+    """
     invalidate_caches()  # so that a package that pip has just added is seen
     every: tuple[dict[str, Any], ...] = read_table(Path(__file__).parent / "packages.csv").rows
-    rows = [row for row in every if row["group"] in ("synthesis", *more)]
+    needed = [row for row in every if row["group"] in ("synthesis", *more)]
+    rows = {row["module"]: row for row in needed}.values()
     return tuple(
         Package(
             **{**row, "megabytes": float(row["megabytes"] or 0)},

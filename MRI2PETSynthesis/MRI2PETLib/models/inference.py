@@ -132,7 +132,8 @@ def predict_encoded(
     from MRI2PETLib.models import get_family
 
     torch_device = pick_device(device)
-    source = torch.from_numpy(encoded.source)[None, None]
+    # DLPack: a torch that was built for NumPy 1 (the newest one for Intel Macs) has no other way to NumPy 2.
+    source = torch.from_dlpack(encoded.source)[None, None]
 
     def run(on: torch.device, members: Sequence[torch.nn.Module], precision: str) -> Prediction:
         dtype = torch.bfloat16 if precision == "bf16" else torch.float32
@@ -146,7 +147,7 @@ def predict_encoded(
                 seed=seed,
                 progress=part_of(progress, number / len(members), (number + 1) / len(members)),
             )
-            results.append([None if t is None else t[0, 0].float().cpu().numpy() for t in (mean, sd)])
+            results.append([None if t is None else np.from_dlpack(t[0, 0].float().cpu()) for t in (mean, sd)])
         mean_of_all, sd_of_all = _combine([m for m, _ in results], [s for _, s in results])
         if not np.isfinite(mean_of_all).all():
             raise DeviceError(f"The network returned non-finite values on {on}.", "Use --precision fp32.")

@@ -23,7 +23,14 @@ _AT_ONCE = 96 * 96 * 12  # voxels of a slab
 
 def use_slabs(x: Tensor) -> bool:
     """Whether slabs serve: prediction on a CPU, in the precision of the weights."""
-    return x.device.type == "cpu" and not torch.is_grad_enabled() and not torch.is_autocast_enabled("cpu")
+    return x.device.type == "cpu" and not torch.is_grad_enabled() and not _autocast_is_enabled()
+
+
+def _autocast_is_enabled() -> bool:
+    try:
+        return torch.is_autocast_enabled("cpu")
+    except TypeError:  # torch 2.2 has the function for GPUs only
+        return torch.is_autocast_cpu_enabled()
 
 
 def convolve_in_slabs(

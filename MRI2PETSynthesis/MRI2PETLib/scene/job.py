@@ -22,7 +22,7 @@ from MRI2PETLib.jobs.child_process import Callbacks, Job, Outcome, Progress, mri
 from MRI2PETLib.jobs.run_state import RunState, duration
 
 if TYPE_CHECKING:
-    from typing_extensions import Self
+    from typing import Self
 
     from MRI2PETLib.synthesis.input_checks import Check
 
