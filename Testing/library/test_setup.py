@@ -400,7 +400,8 @@ def test_the_doctor_notices_another_command_of_our_name(tmp_path: Path) -> None:
     about.mkdir()
     (about / "METADATA").write_text("Metadata-Version: 2.1\nName: cocolit\nVersion: 1.0\n", encoding="utf-8")
     (about / "entry_points.txt").write_text("[console_scripts]\nmri2pet = cocolit:main\n", encoding="utf-8")
-    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    path = os.pathsep.join([str(tmp_path), *sys.path])
+    environment = {**os.environ, "PYTHONPATH": path}
     done = subprocess.run(mri2pet_command(["doctor"]), env=environment, capture_output=True, text=True)
     assert "cocolit installs a command mri2pet too" in done.stdout
     with (Path(__file__).resolve().parents[2] / "pyproject.toml").open("rb") as file:
