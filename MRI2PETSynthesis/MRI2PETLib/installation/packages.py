@@ -67,14 +67,16 @@ def read_packages(*more: PackageGroup) -> tuple[Package, ...]:
     """
     invalidate_caches()  # so that a package that pip has just added is seen
     every: tuple[dict[str, Any], ...] = read_table(Path(__file__).parent / "packages.csv").rows
-    needed = [row for row in every if row["group"] in ("synthesis", *more)]
-    rows = {row["module"]: row for row in needed}.values()
+    rows: dict[str, dict[str, Any]] = {}
+    for row in every:
+        if row["group"] in ("synthesis", *more):
+            rows[row["module"]] = {**row, "group": rows.get(row["module"], row)["group"]}
     return tuple(
         Package(
             **{**row, "megabytes": float(row["megabytes"] or 0)},
             installed=_installed(row["requirement"].partition(">=")[0], row["module"]),
         )
-        for row in rows
+        for row in rows.values()
     )
 
 
