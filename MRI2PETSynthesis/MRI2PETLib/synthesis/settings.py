@@ -26,7 +26,9 @@ class SynthesisSettings(Settings):
     samples: int = option(
         "samples of a stochastic model; their mean and SD are written", 1, least=1, metavar="N"
     )
-    steps: int = option("sampling steps of a diffusion model; 0: its own number", 0, least=0, metavar="N")
+    steps: int = option(
+        "sampling steps of a diffusion model; 0: as the model states", 0, least=0, metavar="N"
+    )
     seed: int = options.seed("a stochastic model")
 
 
