@@ -532,7 +532,7 @@ def _ball(value: float) -> np.ndarray:
 def test_a_statistical_map_is_refused_by_its_values_and_by_its_header(tmp_path: Path) -> None:
     ball = _ball(0)
     scores = np.where(ball > 0, np.random.default_rng(2).normal(0.3, 1, SIZE), 0).astype(np.float32)
-    with pytest.raises(InputError, match=r"both sides of its background \(\d\d % below"):
+    with pytest.raises(InputError, match=r"above and below its background \(\d\d % below"):
         read_image(nifti(tmp_path / "t.nii", scores), kind="t1")
     with pytest.raises(InputError, match="statistical map: its header says t test"):
         read_image(nifti(tmp_path / "intent.nii", ball, intent_code=3), kind="t1")

@@ -104,7 +104,7 @@ def test_a_unit_is_asked_for_and_a_doubtful_one_questioned() -> None:
 def test_a_synthetic_image_is_not_taken_as_real(t1: bool, pet: bool, word: str) -> None:
     checks = quick_checks(box(), box(), t1_synthetic=t1, pet_synthetic=pet, pet_unit="SUV")
     by_check = by_name(checks)["synthetic input"]
-    assert by_check.level == "refuse" and f"The {word} says of itself" in by_check.message
+    assert by_check.level == "refuse" and f"The {word} was made by a model" in by_check.message
     error = refusal(checks)
     assert error is not None and error.exit_code == 3 and word in error.hint
 
@@ -186,10 +186,10 @@ def test_unreadable_and_synthetic_files(
     t1 = write_image(subject.t1, tmp_path / "t1.nii.gz")
     pet = write_image(subject.pet, tmp_path / "s.nii.gz", {"Units": "SUVR", "Synthetic": True})
     code, by_check, _, error = check(capsys, t1, "--pet", pet)
-    assert code == 3 and "The PET says of itself" in error and by_check["brain"].level != "not checked"
+    assert code == 3 and "The PET was made by a model" in error and by_check["brain"].level != "not checked"
     write_json(tmp_path / "t1.json", {"Synthetic": True})
     code, by_check, _, error = check(capsys, t1, "--pet", tmp_path / "no.nii.gz")
-    assert code == 3 and "The T1 says of itself" in error
+    assert code == 3 and "The T1 was made by a model" in error
     assert "because the PET cannot be used" in by_check["PET unit"].message
 
 

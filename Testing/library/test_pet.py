@@ -165,7 +165,7 @@ def test_spellings_of_a_window(text: str, window: tuple[float, float] | None) ->
 
 def test_windows_that_are_none() -> None:
     for text in ("60", "sixty", "60-90-120", "1.2.3-4"):
-        with pytest.raises(InputError, match="no window of frames"):
+        with pytest.raises(InputError, match="not a window of frames"):
             parse_window(text)
     for window in ((90, 60), (60, 60), (-5, 60), (math.nan, 60)):
         with pytest.raises(InputError, match="has no length"):

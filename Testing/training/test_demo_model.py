@@ -591,7 +591,7 @@ def test_the_command_names_the_data_and_refuses_an_empty_folder(
     assert run_command("prepare", tmp_path / "w", "--t1", tmp_path, "--pbr28", tmp_path) == 3
     assert "sub-*_T1w" in capsys.readouterr().err and not (tmp_path / "w").exists()
     assert run_command("train", tmp_path / "w") == 3
-    assert "no prepared work folder" in capsys.readouterr().err
+    assert "not a prepared work folder" in capsys.readouterr().err
 
 
 @pytest.fixture(scope="module")

@@ -68,7 +68,7 @@ def quick_checks(
     """Everything that can be said without finding the brain; under 0.3 s for 256^3 voxels.
 
     :param t1: scalar image of any voxel type (LPS mm). ``pet``: real PET, 3-D.
-    :param t1_synthetic: the image says of itself that a model made it; so ``pet_synthetic``.
+    :param t1_synthetic: its sidecar says that a model made it; likewise ``pet_synthetic``.
     :param pet_unit: unit of the PET as it is stated somewhere (SUV, SUVR, Bq/mL, normalised), if it is.
     :return: one check for each of :data:`CHECK_NAMES`, in that order.
     """
