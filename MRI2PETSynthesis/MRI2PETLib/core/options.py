@@ -39,8 +39,8 @@ def window_option(more: str = "", **about: Any) -> Any:
     :param more: the end of its help.
     """
     help_ = (
-        "minutes after the injection over which the frames of a dynamic PET are averaged; left out: those of "
-        "its tracer's published protocol, else 60 to 90"
+        "minutes after the injection over which the frames of a dynamic PET are averaged; by default those "
+        "of its tracer's published protocol, else 60 to 90"
     )
     return option(help_ + more, None, metavar=("START", "END"), **about)
 
