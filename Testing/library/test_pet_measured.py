@@ -16,6 +16,8 @@ from MRI2PETLib.images.io import read_image, write_image
 from MRI2PETLib.preprocessing.pet import read_pet
 from MRI2PETLib.preprocessing.pet_alignment import align_pet_to_t1
 from MRI2PETLib.preprocessing.pet_measured import measured_voxels
+from MRI2PETLib.preprocessing.pet_template import built_in_pet_template, register_pet_to_template
+from MRI2PETLib.preprocessing.template_warp import warp_to_template
 from MRI2PETLib.simulation import SimulatedSubject, simulate_subject
 
 CUT = 16  # slices at the bottom: about a tenth of the brain
@@ -117,6 +119,34 @@ def test_the_metrics_are_those_of_what_was_measured(
     assert thalamus.covered == 1 and thalamus.mean_real is not None and not thalamus.reason
     messages = [f.message for f in result.verdict.findings if f.code == "region-not-measured"]
     assert len(messages) == 1 and "brainstem" in messages[0]
+
+
+def test_the_fit_to_a_pet_template_looks_at_what_was_measured(person: SimulatedSubject) -> None:
+    """Regions of a PET without its lowest part lie where they lie in the whole PET. With its zeros taken for
+    uptake they were 2.5 mm off (root mean square).
+    """
+    template = built_in_pet_template()
+    end = first_slice_of_brain(person) + 12
+    in_view = np.ones(sitk.GetArrayViewFromImage(person.pet).shape, np.uint8)
+    in_view[:end] = 0
+    measured = like(in_view, person.pet)
+    whole = register_pet_to_template(person.pet, template)
+    part = register_pet_to_template(sitk.Mask(person.pet, measured), template, measured)
+    assert part.correlation > 0.9 * whole.correlation
+    brain = sitk.GetArrayViewFromImage(person.brain_mask) > 0
+    share = brain[end:].sum() / brain.sum()
+    assert part.coverage == pytest.approx(share, abs=0.02) and whole.coverage > 0.99
+    assert [f.code for f in part.verdict.findings] == ["pet-field-of-view"]
+    warps = [
+        warp_to_template(image, fit.around, fit.template_to_pet, fixed=template, measured=inside)
+        for image, fit, inside in ((person.pet, whole, None), (cut(person, 0.0, end), part, measured))
+    ]
+    points = [
+        person.pet.TransformIndexToPhysicalPoint(index[::-1].tolist())
+        for index in np.argwhere(brain & (in_view > 0))[::99]
+    ]
+    away = [np.subtract(*(warp.TransformPoint(point) for warp in warps)) for point in points]
+    assert np.sqrt(np.square(away).sum(axis=1).mean()) < 1.0
 
 
 def test_unmeasured_voxels_do_not_leak_into_others(person: SimulatedSubject, tmp_path: Path) -> None:

@@ -62,7 +62,7 @@ def _one(args: argparse.Namespace, setup: SuvrSetup, reporter: Reporter) -> int:
         reporter.say(f"{method}: composite SUVR {text}")
     reporter.say(f"Report: {result.files['report']}")
     summary = {name.lower(): content[name] for name in ("Method", "Composite", "Failed")}
-    reporter.result({"files": result.files, **summary})
+    reporter.result({"files": result.files, **summary, "pet_coverage": content["PetCoverage"]})
     return 0
 
 
@@ -93,6 +93,9 @@ def _cohort(args: argparse.Namespace, setup: SuvrSetup, reporter: Reporter) -> i
             "report": args.output / REPORT_FILE,
             "people": len({case.subject for case, _ in measured}),
             "scans": len(measured),
+            "smallest_pet_coverage": min(
+                share for _, result in measured for share in result.content["PetCoverage"].values()
+            ),
             "failed": failed,
             "agreement": [row._asdict() for row in composite],
         }

@@ -15,6 +15,7 @@ from MRI2PETLib.images.grid import Grid, resample
 from MRI2PETLib.preprocessing import fit_quality
 from MRI2PETLib.preprocessing.brain_mask import BrainExtraction, check_given_mask
 from MRI2PETLib.preprocessing.morphology import dilate, filled, largest_component
+from MRI2PETLib.preprocessing.pet_measured import judge_pet_coverage
 from MRI2PETLib.preprocessing.smoothing import smooth_fwhm
 from MRI2PETLib.preprocessing.template_registration import register_to_template
 from MRI2PETLib.templates.icbm152 import load_template
@@ -38,13 +39,15 @@ class PetTemplateFit:
     :ivar template_to_pet: affine, maps template (MNI, LPS mm) points to points of the PET.
     :ivar mask: brain mask on the grid of the PET (uint8), see :func:`uptake_mask`.
     :ivar around: the template's brain, pulled and widened by 2 mm (the same grid).
-    :ivar correlation: Pearson r with the PET template inside the template's brain.
+    :ivar correlation: Pearson r with the PET template inside the template's brain, where it was measured.
+    :ivar coverage: share (0..1) of the template's brain that was measured.
     """
 
     template_to_pet: sitk.AffineTransform
     mask: sitk.Image
     around: sitk.Image
     correlation: float
+    coverage: float
     verdict: Verdict
 
 
@@ -75,12 +78,17 @@ def read_pet_template(image: sitk.Image) -> sitk.Image:
 
 
 def register_pet_to_template(
-    pet: sitk.Image, template: sitk.Image, *, progress: ProgressCallback = no_progress
+    pet: sitk.Image,
+    template: sitk.Image,
+    measured: sitk.Image | None = None,
+    *,
+    progress: ProgressCallback = no_progress,
 ) -> PetTemplateFit:
     """Affine registration of a PET to a PET template (Mattes MI). Deterministic.
 
     :param pet: 3-D PET of a head, any grid (LPS mm).
     :param template: on the grid of the shipped template.
+    :param measured: on the grid of ``pet``, 0 where it says nothing; default: it was measured everywhere.
     :raises QualityError: if no position was found at all.
     """
     pet = sitk.Cast(pet, sitk.sitkFloat32)
@@ -89,20 +97,21 @@ def register_pet_to_template(
     foreground = sitk.OtsuThreshold(head, 0, 1, 128)
     if not np.any(sitk.GetArrayViewFromImage(foreground)):
         raise QualityError("The PET has a single value.", "Choose another image.")
-    fit = register_to_template(head, foreground, fixed=template, progress=progress)
+    fit = register_to_template(head, foreground, fixed=template, measured=measured, progress=progress)
     if fit is None:
         raise QualityError("The PET could not be aligned with the PET template.", "Check the image.")
     affine = fit.transform
     brain = dilate(load_template().mask, TEMPLATE_MARGIN_MM)
     around = resample(brain, Grid.of(pet), affine.GetInverse(), interpolator=sitk.sitkNearestNeighbor)
-    mask = uptake_mask(pet, around)
-    correlation = _correlation(pet, template, affine)
+    mask = uptake_mask(pet, around if measured is None else sitk.Mask(around, measured))
+    correlation = _correlation(pet, template, affine, measured)
     # The mask is mostly the template's, so only an impossible size says something.
     findings = tuple(f for f in fit_quality.judge_mask(mask) if f.level == "refuse")
+    findings += judge_pet_coverage(fit.coverage)
     if correlation < PET_CORRELATION_REFUSE:
         message = f"The PET does not resemble the PET template (r = {correlation:.2f})."
         findings += (Finding("refuse", "pet-template", message, "Check the PET, or give another template."),)
-    return PetTemplateFit(affine, mask, around, correlation, Verdict(findings))
+    return PetTemplateFit(affine, mask, around, correlation, fit.coverage, Verdict(findings))
 
 
 def brain_of_pet(
@@ -141,8 +150,13 @@ def uptake_mask(pet: sitk.Image, around: sitk.Image) -> sitk.Image:
     return mask
 
 
-def _correlation(pet: sitk.Image, template: sitk.Image, transform: sitk.Transform) -> float:
+def _correlation(
+    pet: sitk.Image, template: sitk.Image, transform: sitk.Transform, measured: sitk.Image | None
+) -> float:
     inside = sitk.GetArrayViewFromImage(load_template().mask) > 0
+    if measured is not None:
+        there = resample(measured, Grid.of(template), transform, interpolator=sitk.sitkNearestNeighbor)
+        inside = inside & (sitk.GetArrayViewFromImage(there) > 0)
     warped = sitk.GetArrayFromImage(resample(pet, Grid.of(template), transform))[inside]
     if not warped.std() > 0:
         return 0.0

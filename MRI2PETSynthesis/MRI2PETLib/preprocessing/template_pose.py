@@ -58,6 +58,8 @@ _DISTINCT_DEG = 15.0
 _USUAL, _WIDE = (8, 3), (24, 5)
 _LOOKS, _LAST_LOOKS = 60, 200
 _STEPS = (0.1, 0.1, 0.1, 8.0, 8.0, 8.0, 0.06)  # rad, mm, log of size
+# Poses of which less was measured say nothing.
+_LEAST_MEASURED = 0.2
 _STAGE = "searching the head's position"
 
 
@@ -90,23 +92,33 @@ Information = Callable[[TemplatePose], float]
 
 
 def search_upright_pose(
-    image: sitk.Image, centre: np.ndarray, turn: np.ndarray, *, progress: ProgressCallback = no_progress
+    image: sitk.Image,
+    centre: np.ndarray,
+    turn: np.ndarray,
+    *,
+    measured: sitk.Image | None = None,
+    progress: ProgressCallback = no_progress,
 ) -> TemplatePose:
     """The best pose near the upright one.
 
     :param image: 3-D, any grid (LPS mm).
     :param centre: middle of the upper part of the head, see :func:`head_centre`.
     :param turn: rotation (3 x 3) from upright to how the head lies in the world of the image.
+    :param measured: 0 where the image says nothing; any grid.
     """
     starts = (
         TemplatePose(turn @ _rotation(pitch, roll, yaw), centre + turn @ (0.0, y, z), _RANKING_SIZE)
         for pitch, roll, yaw, y, z in itertools.product(_PITCH, _ROLL, _YAW, _SHIFT_Y_MM, _SHIFT_Z_MM)
     )
-    return _search(image, starts, _USUAL, progress)[0]
+    return _search(image, measured, starts, _USUAL, progress)[0]
 
 
 def search_all_poses(
-    image: sitk.Image, foreground: sitk.Image, *, progress: ProgressCallback = no_progress
+    image: sitk.Image,
+    foreground: sitk.Image,
+    *,
+    measured: sitk.Image | None = None,
+    progress: ProgressCallback = no_progress,
 ) -> list[TemplatePose]:
     """The best poses of all rotations, best first, no two alike.
 
@@ -117,7 +129,7 @@ def search_all_poses(
         for centre in _centres(foreground)
         for rotation in all_rotations()
     )
-    return distinct(_search(image, starts, _WIDE, progress), _DISTINCT_DEG, _WIDE[1])
+    return distinct(_search(image, measured, starts, _WIDE, progress), _DISTINCT_DEG, _WIDE[1])
 
 
 def head_centre(foreground: sitk.Image, up: np.ndarray) -> np.ndarray:
@@ -152,10 +164,14 @@ def _rotation(pitch: float, roll: float, yaw: float) -> np.ndarray:
 
 
 def _search(
-    image: sitk.Image, starts: Iterable[TemplatePose], counts: tuple[int, int], progress: ProgressCallback
+    image: sitk.Image,
+    measured: sitk.Image | None,
+    starts: Iterable[TemplatePose],
+    counts: tuple[int, int],
+    progress: ProgressCallback,
 ) -> list[TemplatePose]:
     """All starts are looked at, the best are improved, the best of these to the end: these, best first."""
-    information = _mutual_information(image)
+    information = _mutual_information(image, measured)
     ranked = best_first(replace(start, information=information(start)) for start in starts)
     promising = distinct(ranked, _DISTINCT_DEG, counts[0])
     improved = []
@@ -202,15 +218,17 @@ def _samples() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return points, np.clip(scaled.astype(np.intp), 0, HISTOGRAM_BINS - 1), points.mean(axis=0)
 
 
-def _mutual_information(image: sitk.Image) -> Information:
-    """Mutual information (nats) of coarse samples of the template and the image, as a function of the pose.
+def _mutual_information(image: sitk.Image, measured: sitk.Image | None) -> Information:
+    """Mutual information (nats) of coarse samples of the template and the image, as a function of the pose,
+    times the share of the samples that was measured.
 
     A sample is the histogram bin of the nearest voxel of 1 mm: the work of thousands of poses is looking up.
     """
-    grid, bins = _image_bins(image)
+    grid, bins = _image_bins(image, measured)
     points, fixed_bins, brain_centre = _samples()
     offsets = np.ascontiguousarray((points - brain_centre).T)
-    first_of_row = fixed_bins * HISTOGRAM_BINS
+    columns = HISTOGRAM_BINS + 1  # the last one is what was not measured
+    first_of_row = fixed_bins * columns
     to_index = np.linalg.inv(np.reshape(grid.direction, (3, 3)) * grid.spacing_mm)[::-1]
     origin = np.array(grid.origin)
     last = np.array(bins.shape)[:, None] - 1.0
@@ -223,13 +241,16 @@ def _mutual_information(image: sitk.Image) -> Information:
         np.rint(index, out=index)
         np.clip(index, 0.0, last, out=index)
         pairs = first_of_row + bins.take((strides @ index).astype(np.intp))
-        joint = np.bincount(pairs, minlength=HISTOGRAM_BINS**2) / len(pairs)
-        return mutual_information(joint.reshape(HISTOGRAM_BINS, HISTOGRAM_BINS))
+        joint = np.bincount(pairs, minlength=HISTOGRAM_BINS * columns)
+        joint = joint.reshape(HISTOGRAM_BINS, columns)[:, :-1]
+        count = int(joint.sum())
+        share = count / len(pairs)
+        return share * mutual_information(joint / count) if share >= _LEAST_MEASURED else 0.0
 
     return information
 
 
-def _image_bins(image: sitk.Image) -> tuple[Grid, np.ndarray]:
+def _image_bins(image: sitk.Image, measured: sitk.Image | None) -> tuple[Grid, np.ndarray]:
     """A smoothed image as histogram bins (uint8 [k, j, i]) on a grid of about 1 mm.
 
     Around it lies a layer of air, to which all points outside are clipped: ignoring them would favour poses
@@ -246,8 +267,12 @@ def _image_bins(image: sitk.Image) -> tuple[Grid, np.ndarray]:
     fine -= low
     fine *= (HISTOGRAM_BINS - 1) / max(high - low, 1e-12)
     fine += 0.5
+    fine.clip(0, HISTOGRAM_BINS - 1, out=fine)
+    if measured is not None:
+        inside = resample(measured, grid, interpolator=sitk.sitkNearestNeighbor)
+        fine[sitk.GetArrayViewFromImage(inside) == 0] = HISTOGRAM_BINS
     bins = np.zeros(np.add(fine.shape, 2), np.uint8)
-    bins[1:-1, 1:-1, 1:-1] = fine.clip(0, HISTOGRAM_BINS - 1, out=fine)
+    bins[1:-1, 1:-1, 1:-1] = fine
     corner = np.array(grid.origin) - np.reshape(grid.direction, (3, 3)) @ spacing_mm
     around = replace(grid, origin=tuple(corner.tolist()), size=tuple((size + 2).tolist()))
     return around, bins

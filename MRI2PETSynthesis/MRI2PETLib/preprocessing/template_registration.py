@@ -63,6 +63,7 @@ def register_to_template(
     foreground: sitk.Image,
     *,
     fixed: sitk.Image | None = None,
+    measured: sitk.Image | None = None,
     progress: ProgressCallback = no_progress,
 ) -> TemplateFit | None:
     """Affine registration of a head or a brain to the template, in any pose. Deterministic.
@@ -75,13 +76,15 @@ def register_to_template(
     :param foreground: head or brain as uint8 on the same grid; its top gives the first position.
     :param fixed: image on the grid of the template to fit to, for another contrast than T1. The pose is
         searched on the T1 template: mutual information does not mind the contrast.
+    :param measured: uint8, 0 where the image says nothing; default: it says something everywhere.
     :return: ``None`` where no overlap was found at all.
     """
-    fit = _register_near(image, foreground, np.eye(3), fixed, part_of(progress, 0, 0.8))
+    fit = _register_near(image, foreground, np.eye(3), fixed, measured, part_of(progress, 0, 0.8))
     if fit is None or fit.correlation < CONVINCING_CORRELATION:
         _log.debug("not convincing: %s; all rotations are looked at", fit)
-        for pose in search_all_poses(image, foreground)[:_OTHER_POSES]:
-            other = _register_near(image, foreground, pose.rotation, fixed, part_of(progress, 0.8, 0.8))
+        for pose in search_all_poses(image, foreground, measured=measured)[:_OTHER_POSES]:
+            part = part_of(progress, 0.8, 0.8)
+            other = _register_near(image, foreground, pose.rotation, fixed, measured, part)
             if other is not None and (fit is None or other.mutual_information > fit.mutual_information):
                 fit = other
             if fit is not None and fit.correlation >= CONVINCING_CORRELATION:
@@ -95,6 +98,7 @@ def _register_near(
     foreground: sitk.Image,
     turn: np.ndarray,
     fixed: sitk.Image | None,
+    measured: sitk.Image | None,
     progress: ProgressCallback,
 ) -> TemplateFit | None:
     """The fit near the pose ``turn`` (rotation from upright), ``None`` where there is no overlap."""
@@ -102,17 +106,22 @@ def _register_near(
     centre = head_centre(foreground, up)
     head = crop_to_head(darken_fat(image, centre) if fixed is None else image, foreground, up)
     try:
-        pose = search_upright_pose(head, centre, turn, progress=part_of(progress, 0, 0.3))
+        part = part_of(progress, 0, 0.3)
+        pose = search_upright_pose(head, centre, turn, measured=measured, progress=part)
         progress(0.3, 1, ALIGNING)
-        affine = refine_affine(head, pose.transform(), fixed=fixed)
-        return measure_fit(image, affine, fixed=fixed)
+        affine = refine_affine(head, pose.transform(), fixed=fixed, measured=measured)
+        return measure_fit(image, affine, fixed=fixed, measured=measured)
     except RuntimeError as error:
         _log.debug("registration failed: %s", error)
         return None
 
 
 def refine_affine(
-    head: sitk.Image, pose: sitk.Similarity3DTransform, *, fixed: sitk.Image | None = None
+    head: sitk.Image,
+    pose: sitk.Similarity3DTransform,
+    *,
+    fixed: sitk.Image | None = None,
+    measured: sitk.Image | None = None,
 ) -> sitk.AffineTransform:
     """The affine transform (template to image) that maximises MI with the template, from a pose.
 
@@ -123,7 +132,8 @@ def refine_affine(
     affine.SetCenter(pose.GetCenter())
     affine.SetMatrix(pose.GetMatrix())
     affine.SetTranslation(pose.GetTranslation())
-    return _optimise(head, affine, fixed, levels=((2, 3.0), (1, 0.0)), fraction=0.15, iterations=60)
+    levels = ((2, 3.0), (1, 0.0))
+    return _optimise(head, affine, fixed, measured, levels=levels, fraction=0.15, iterations=60)
 
 
 def crop_to_head(t1: sitk.Image, foreground: sitk.Image, up: np.ndarray) -> sitk.Image:
@@ -180,10 +190,12 @@ def _correlation(a: np.ndarray, b: np.ndarray, trend: np.ndarray) -> float:
     return float(a @ b) / size if size > 0 else 0.0
 
 
-def _metric(fraction: float) -> sitk.ImageRegistrationMethod:
+def _metric(fraction: float, measured: sitk.Image | None) -> sitk.ImageRegistrationMethod:
     method = sitk.ImageRegistrationMethod()
     method.SetMetricAsMattesMutualInformation(HISTOGRAM_BINS)
     method.SetMetricFixedMask(metric_mask())
+    if measured is not None:
+        method.SetMetricMovingMask(measured)
     method.SetInterpolator(sitk.sitkLinear)
     if fraction < 1:
         method.SetMetricSamplingStrategy(method.REGULAR)
@@ -195,6 +207,7 @@ def _optimise(
     image: sitk.Image,
     transform: sitk.AffineTransform,
     fixed: sitk.Image,
+    measured: sitk.Image | None,
     *,
     levels: tuple[tuple[int, float], ...],
     fraction: float,
@@ -205,7 +218,7 @@ def _optimise(
 
     :param levels: shrink factor and smoothing sigma in mm of each resolution, coarse to fine.
     """
-    method = _metric(fraction)
+    method = _metric(fraction, measured)
     method.SetShrinkFactorsPerLevel([f for f, _ in levels])
     method.SetSmoothingSigmasPerLevel([s for _, s in levels])
     method.SmoothingSigmasAreSpecifiedInPhysicalUnitsOn()
@@ -222,7 +235,11 @@ def _optimise(
 
 
 def measure_fit(
-    image: sitk.Image, transform: sitk.AffineTransform, *, fixed: sitk.Image | None = None
+    image: sitk.Image,
+    transform: sitk.AffineTransform,
+    *,
+    fixed: sitk.Image | None = None,
+    measured: sitk.Image | None = None,
 ) -> TemplateFit:
     """Measure how well ``transform`` puts an image on the template.
 
@@ -230,7 +247,7 @@ def measure_fit(
     """
     template = load_template()
     fixed = template.t1 if fixed is None else fixed
-    metric = _metric(1.0)
+    metric = _metric(1.0, measured)
     metric.MetricUseMovingImageGradientFilterOff()  # a value needs no gradient
     metric.SetInitialTransform(transform, inPlace=True)
     mutual_information = -metric.MetricEvaluate(fixed, image)
@@ -238,6 +255,9 @@ def measure_fit(
     lowest = float(sitk.GetArrayViewFromImage(image).min())
     warped = sitk.GetArrayFromImage(resample(image, Grid.of(fixed), transform, outside=lowest - 1.0))
     in_view = warped >= lowest - 0.5
+    if measured is not None:
+        inside = resample(measured, Grid.of(fixed), transform, interpolator=sitk.sitkNearestNeighbor)
+        in_view &= sitk.GetArrayViewFromImage(inside) > 0
     brain = sitk.GetArrayViewFromImage(template.mask) > 0
     inner, trend = _inner_brain()
     use, trend = inner & in_view, trend[in_view[inner]]

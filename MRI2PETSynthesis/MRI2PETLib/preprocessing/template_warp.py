@@ -30,6 +30,7 @@ def warp_to_template(
     template_to_native: sitk.Transform,
     *,
     fixed: sitk.Image | None = None,
+    measured: sitk.Image | None = None,
     progress: ProgressCallback = no_progress,
 ) -> sitk.Transform:
     """Refine an affine fit by demons; returns the transform from the image's points to template points.
@@ -40,6 +41,7 @@ def warp_to_template(
     :param mask: brain mask on the grid of ``image``; outside of it the image counts as 0. ``None``: as it is.
     :param template_to_native: affine fit, maps template points to points of the image.
     :param fixed: template image on the grid of the shipped template; default: the shipped T1.
+    :param measured: on the grid of ``image``, 0 where it says nothing; there nothing pulls.
     :raises QualityError: if the image and the template do not overlap.
     """
     fixed = load_template().t1 if fixed is None else fixed
@@ -52,7 +54,14 @@ def warp_to_template(
     if not statistics.GetMaximum() > statistics.GetMinimum():
         raise QualityError("The image does not overlap the template.", "Check the image and its header.")
     # Demons compare intensities, so both have to be on one scale.
-    person = sitk.HistogramMatching(person, fixed, _HISTOGRAM_BINS, _MATCH_POINTS, True)
+    if measured is None:
+        person = sitk.HistogramMatching(person, fixed, _HISTOGRAM_BINS, _MATCH_POINTS, True)
+    else:
+        nearest = sitk.sitkNearestNeighbor
+        there = resample(measured, Grid.of(fixed), template_to_native, interpolator=nearest)
+        both = (sitk.Mask(person, there), sitk.Mask(fixed, there))
+        person = sitk.HistogramMatching(*both, _HISTOGRAM_BINS, _MATCH_POINTS, True)
+        person = sitk.Mask(person, there) + sitk.Mask(fixed, there == 0)
     field = sitk.Image(fixed.GetSize(), sitk.sitkVectorFloat64)
     field.CopyInformation(fixed)
     total = sum(iterations for _, iterations in WARP_LEVELS)

@@ -38,6 +38,8 @@ def write_suvr(folder: Path, title: str, paths: SuvrPaths, setup: SuvrSetup, cas
         "Method": case.first.normalisation.method,
         "Composite": {name: method.composite for name, method in case.methods.items()},
         "Failed": case.failed,
+        # Share of the brain that the PET measured.
+        "PetCoverage": {name: round(m.normalisation.pet_coverage, 4) for name, m in case.methods.items()},
         "Table": [row._asdict() for row in rows],
         "Quality": case.verdict.to_dict(),
         "Simulated": is_simulated(paths.pet),

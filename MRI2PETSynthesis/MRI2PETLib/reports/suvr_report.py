@@ -11,6 +11,7 @@ from MRI2PETLib.core.tables import write_rows, write_table
 from MRI2PETLib.reports import charts
 from MRI2PETLib.reports.case_report import REPORT_FILE, provenance_lines
 from MRI2PETLib.reports.page import Cell, Picture, ReportTable, p_value, render, spread
+from MRI2PETLib.reports.texts import least_coverage_sentence
 from MRI2PETLib.suvr import files
 from MRI2PETLib.suvr.agreement import (
     AgreementRow,
@@ -44,6 +45,7 @@ def write_suvr_report(folder: Path, title: str, content: Mapping[str, Any], rows
         regions=regions,
         pet_template=content["PetTemplate"],
         failed=content["Failed"],
+        coverage=least_coverage_sentence(content["PetCoverage"]),
         outlines=Picture(folder / files.SUVR_PICTURE, alt=figure_text, caption=caption),
         quality=quality["level"],
         remarks=[f"{f['message']} {f['hint']}".strip() for f in quality["findings"]],

@@ -137,7 +137,7 @@ def _steps(
 
     def fit(progress: ProgressCallback) -> PetTemplateFit:
         if not fits:
-            fits.append(register_pet_to_template(pet.image, setup.template, progress=progress))
+            fits.append(register_pet_to_template(pet.image, setup.template, pet.measured, progress=progress))
         if fits[0].verdict.level == "refuse":
             raise QualityError(" ".join(fits[0].verdict.reasons("refuse")))
         return fits[0]

@@ -31,6 +31,7 @@ class SpatialNormalisation:
 
     :ivar pet_to_template: maps PET points to template points: pulls the atlas to the PET.
     :ivar template_to_pet: its affine part the other way round.
+    :ivar pet_coverage: share (0..1) of the brain that the PET measured.
     :ivar mr: the MRI that was used, on the grid of the PET; ``None`` for the PET template.
     :ivar record: measures and transforms, for the sidecar.
     """
@@ -40,6 +41,7 @@ class SpatialNormalisation:
     template_to_pet: sitk.Transform
     mr: sitk.Image | None
     verdict: Verdict
+    pet_coverage: float
     record: dict[str, Any] = field(default_factory=dict)
 
 
@@ -68,6 +70,7 @@ def by_real_mr(
         template_to_pet=_chain(t1_to_pet, template_to_t1),
         mr=sitk.Resample(t1, pet.image, t1_to_pet.GetInverse(), sitk.sitkLinear, 0.0, sitk.sitkFloat32),
         verdict=brain.verdict + aligned.verdict,
+        pet_coverage=aligned.coverage,
         record={"pet_to_t1": aligned.record(), "brain": brain.measures},
     )
 
@@ -107,6 +110,7 @@ def by_synthetic_mr(
         template_to_pet=template_to_pet,
         mr=mr,
         verdict=brain.verdict + [*encoded.findings, *prediction.findings],
+        pet_coverage=fit.coverage,
         record={"model": model_provenance(bundle), "device": prediction.device, "brain": brain.measures},
     )
 
@@ -125,13 +129,21 @@ def by_pet_template(
     """
     # The wide mask: a PET that is cut at its own edge fits worse (composite of simulated TSPO PETs .021 from
     # the real MRI's instead of .004).
-    warp = warp_to_template(pet.image, fit.around, fit.template_to_pet, fixed=template, progress=progress)
+    warp = warp_to_template(
+        pet.image,
+        fit.around,
+        fit.template_to_pet,
+        fixed=template,
+        measured=pet.measured,
+        progress=progress,
+    )
     return SpatialNormalisation(
         method=PET_TEMPLATE,
         pet_to_template=warp,
         template_to_pet=fit.template_to_pet,
         mr=None,
         verdict=fit.verdict,
+        pet_coverage=fit.coverage,
         record={"correlation_with_template": fit.correlation},
     )
 
