@@ -55,7 +55,8 @@ class CaseResult:
     ``scales``: scale -> ``unit``, ``network`` (see :func:`~MRI2PETLib.evaluation.compare.compare`) and
     ``baselines`` (name -> metrics). Maps are on the grid of the case, in the stated unit or scale-free
     (``shown_unit``). ``synthetic`` and ``real`` are the images in ``shown_unit``. ``point_mm`` (LPS) lies in
-    the region ``largest``, that of the largest difference. ``pet_coverage``: see :class:`CaseImages`.
+    the region ``largest``, that of the largest difference. ``pet_coverage``: see
+    :class:`~MRI2PETLib.evaluation.inputs.CaseImages`.
 
     On the grid of ``cropped_mask``: ``predictors`` hold their images, in the input's unit; ``smoothed`` is
     the real PET smoothed to ``fwhm_mm``, in ``shown_unit`` ([k, j, i]); ``parcellations`` hold the labels of
