@@ -1,10 +1,12 @@
-"""What a fold keeps while it trains: checkpoints that are whole or absent, the best weights, the curves."""
+"""What a fold keeps while it trains: a checkpoint that is whole or absent, the best weights in it, and the
+curves."""
 
 from __future__ import annotations
 
 import io
 import os
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ from MRI2PETLib.core.tables import write_table
 from MRI2PETTrainingLib.learner import Learner
 from MRI2PETTrainingLib.run_folder import CURVES
 
-LAST, BEST = "last.ckpt", "best.safetensors"
+LAST = "last.ckpt"
 MONITORED = "val_nmse"
 _COLUMNS = ("epoch", "step", "learning_rate", "train_loss", "val_nmse", "val_r", "seconds")
 
@@ -58,18 +60,21 @@ def _write(path: Path, content: bytes | memoryview) -> None:
 
 
 class Keeper(Checkpoint):
-    """After every validation: best weights if it improved, the curves, and last the checkpoint.
+    """After every validation: the curves, and last the checkpoint, which holds the best weights too.
 
-    In this order, a kill between two of them repeats the epoch, which gives the same files again.
+    In this order, a kill between the two repeats the epoch, which gives the same curves again.
 
+    :param request: checksum of what decides the training; a checkpoint says which it is of.
     :ivar history: one row a validation, see :data:`~MRI2PETTrainingLib.run_folder.CURVES`; ``seconds`` are
         those since the last one.
+    :ivar best_weights: the state of the network that was best, on the CPU.
     """
 
-    def __init__(self, folder: Path, patience: int) -> None:
+    def __init__(self, folder: Path, patience: int, request: str = "") -> None:
         super().__init__()
-        self._folder, self._patience = folder, patience
+        self._folder, self._patience, self._request = folder, patience, request
         self.history: list[dict[str, float]] = []
+        self.best_weights: dict[str, torch.Tensor] = {}
         self._started: float | None = None
 
     @property
@@ -85,10 +90,11 @@ class Keeper(Checkpoint):
         return self.history[-1]["epoch"] - self.best["epoch"] >= self._patience
 
     def state_dict(self) -> dict[str, Any]:
-        return {"history": self.history}
+        return {"history": self.history, "best_weights": self.best_weights, "request": self._request}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.history = list(state_dict["history"])
+        self.best_weights = dict(state_dict["best_weights"])
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         trainer.should_stop = self.has_stopped
@@ -110,12 +116,21 @@ class Keeper(Checkpoint):
         }
         self.history.append(row)
         self._started = None
+        if self.best is row:
+            state = pl_module.evaluated.state_dict()
+            self.best_weights = {name: tensor.detach().cpu().clone() for name, tensor in state.items()}
         if trainer.is_global_zero:
-            if self.best is row:
-                save_weights(pl_module.evaluated, self._folder / BEST)
-            write_curves(self._folder / CURVES, self.history)
+            write_curves(make_folder(self._folder) / CURVES, self.history)
         trainer.should_stop = trainer.should_stop or self.has_stopped
         trainer.save_checkpoint(self._folder / LAST)
+
+
+def request_in(checkpoint: Mapping[str, Any]) -> str:
+    """What the training was of that left a checkpoint, see :class:`Keeper`.
+
+    :raises KeyError: if no :class:`Keeper` wrote it.
+    """
+    return str(checkpoint["callbacks"][Keeper.__qualname__]["request"])
 
 
 class Ticker(lightning.Callback):

@@ -5,44 +5,60 @@
     RUN/run.json                settings and environment
     RUN/cases.csv               every case and what was noticed; can be edited and used as a manifest
     RUN/folds.json              who is in training, validation and test of each fold
-    RUN/fold_<k>/checkpoints    last.ckpt, best.safetensors, metrics.csv (curves)
+    RUN/fold_<k>/checkpoints    last.ckpt, metrics.csv (curves)
     RUN/fold_<k>/bundle         the model of the fold
-    RUN/fold_<k>/fold.json      what the fold gave; written last
-    RUN/ensemble                the model of all folds
-    RUN/predictions, predictions.csv, baselines.json      people that the model of their fold has not seen
-    RUN/evaluation, report.html
+    RUN/fold_<k>/predictions    of its test people, whom the model has not seen; beside them the real PETs
+    RUN/fold_<k>/fold.json      record of the fold
+    RUN/predictions.csv, baselines.json      from the records of all folds
+    RUN/ensemble, evaluation, report.html, subjects.csv
+    RUN/training_status.json    record of these
 
-Every step is skipped where its result is there already, so a killed run goes on where it was.
+A step is skipped where its record proves it (:mod:`MRI2PETLib.core.requests`), so a killed run goes on where
+it was, and nothing stays that was made from other images or settings.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from MRI2PETLib.core.errors import BundleError, InputError
-from MRI2PETLib.core.files import make_folder, write_json
+from MRI2PETLib.core.checksums import sha256_of
+from MRI2PETLib.core.errors import InputError
+from MRI2PETLib.core.files import make_folder, read_json, write_json
 from MRI2PETLib.core.leftovers import sweep
 from MRI2PETLib.core.progress import Reporter, part_of
+from MRI2PETLib.core.requests import Request, Result, Source, read_record
 from MRI2PETLib.core.tables import write_table
 from MRI2PETTrainingLib import outcome
-from MRI2PETTrainingLib.dataset.cache import PreparedCase
+from MRI2PETTrainingLib.dataset.cache import ENTRY, PreparedCase
 from MRI2PETTrainingLib.dataset.manifest import Manifest, TrainingCase
 from MRI2PETTrainingLib.dataset.preflight import prepare_dataset, smallest_coverage
 from MRI2PETTrainingLib.folds import Fold, Folds, check_leakage, folds_of, read_folds, write_folds
 from MRI2PETTrainingLib.plan import Plan, claim, deciding, record_of
-from MRI2PETTrainingLib.run_folder import ENSEMBLE, FOLD, FOLDS, RUN, RUN_REPORT, FoldResult, fold_folder
+from MRI2PETTrainingLib.run_folder import (
+    BUNDLE,
+    CHECKPOINTS,
+    CURVES,
+    ENSEMBLE,
+    FOLD,
+    FOLDS,
+    RUN,
+    RUN_REPORT,
+    SUBJECTS,
+    FoldResult,
+    fold_folder,
+)
 from MRI2PETTrainingLib.warm_start import check_unseen, start_bundle
 
 if TYPE_CHECKING:
     from MRI2PETTrainingLib.fit import Hardware
 
-READY_FILE = "ready.json"
+READY_FILE, RUN_RECORD = "ready.json", "training_status.json"
 PREDICTIONS_CSV, EVALUATION = "predictions.csv", "evaluation"
 _WAIT_S = 24 * 3600.0  # of the other processes for the first one's preparation
 _TRAINED = 0.9  # share of the folds in the bar; preparing the cases has a whole bar before
@@ -87,6 +103,7 @@ def run_training(plan: Plan, reporter: Reporter) -> dict[str, Any]:
         all processes but the first.
     :raises MRI2PETError: with the reason; finished epochs and folds are kept.
     """
+    from MRI2PETTrainingLib.checkpoints import write_curves
     from MRI2PETTrainingLib.fit import check_hardware
 
     check_hardware(_hardware(plan), plan.preset)
@@ -103,40 +120,62 @@ def run_training(plan: Plan, reporter: Reporter) -> dict[str, Any]:
     share = _TRAINED / len(numbers)
     for done, number in enumerate(numbers):
         inner = _Part(reporter, done * share, (done + 1) * share)
-        if read_fold(plan.run, folds.folds[number]) is not None:
+        request = request_of_fold(plan, folds.folds[number], prepared)
+        finished = read_fold(plan.run, folds.folds[number], request)
+        if finished is not None:
             reporter.log(f"Fold {number} is finished: kept.")
+            if first:
+                write_curves(fold_folder(plan.run, number) / CHECKPOINTS / CURVES, finished.history)
             inner.progress(0, 1, f"fold {number}")  # with the next line a jump: no work, see TimeLeft
             inner.progress(1, 1, f"fold {number}")
             continue
-        _train_fold(plan, folds.folds[number], prepared, inner, first)
+        if first and _fold_in(plan.run, number).path.is_file():
+            reporter.warning(f"Fold {number} is made again: its images, settings or files have changed.")
+        _train_fold(plan, folds.folds[number], prepared, request, inner, first)
     if not first:
         return {}
-    results = [read_fold(plan.run, fold) for fold in folds.folds]
-    finished = [r for r in results if r is not None]
+    read = (read_fold(plan.run, fold, request_of_fold(plan, fold, prepared)) for fold in folds.folds)
+    results = [result for result in read if result is not None]
     summary: dict[str, Any] = {
         "run": plan.run,
-        "finished_folds": [r.fold.number for r in finished],
+        "finished_folds": [r.fold.number for r in results],
         "smallest_pet_coverage": smallest_coverage(prepared),
     }
-    if len(finished) < len(folds.folds):
+    if len(results) < len(folds.folds):
         return summary
     assert manifest is not None
-    report = _finish(plan, manifest, prepared, folds, finished, _Part(reporter, _TRAINED, 1))
-    return {**summary, "ensemble": plan.run / ENSEMBLE, "report": report}
+    _finish(plan, manifest, prepared, folds, results, _Part(reporter, _TRAINED, 1))
+    return {**summary, "ensemble": plan.run / ENSEMBLE, "report": plan.run / RUN_REPORT}
 
 
-def read_fold(run: Path, fold: Fold) -> FoldResult | None:
+def request_of_fold(plan: Plan, fold: Fold, prepared: Mapping[str, PreparedCase]) -> Request:
+    """What decides the result of a fold: who is on which side, as prepared, and how it is trained."""
+    sides = {"train": fold.train, "validation": fold.validation, "test": fold.test}
+    entries = {f"{side}: {name}": prepared[name] for side, names in sides.items() for name in names}
+    initial = start_bundle(plan.settings.start_from, fold.number)
+    return Request(
+        {},
+        {role: Source(str(entry.case.t1), entry.folder.name) for role, entry in entries.items()},
+        {
+            "fold": fold.number,
+            "seed": plan.settings.seed,
+            "preset": plan.preset.to_dict(),
+            "start_from": initial and initial.sha256,
+            "processes": plan.settings.devices * plan.settings.nodes,
+            "adjust_genotype": plan.data.adjust_genotype,
+            "people": {role: [e.case.subject, e.case.genotype] for role, e in entries.items()},
+        },
+    )
+
+
+def read_fold(run: Path, fold: Fold, request: Request) -> FoldResult | None:
     """The result of a fold, or ``None`` if it is not finished."""
-    folder = fold_folder(run, fold.number)
-    try:
-        content = json.loads((folder / FOLD).read_text(encoding="utf-8"))
-        bundle = outcome.read_bundles(run, [fold.number])[f"fold_{fold.number}"]
-        files = [run / row[name] for row in content["rows"] for name in ("synthetic", "pet", "mask")]
-        if bundle.sha256 != content["model_sha256"] or not all(path.is_file() for path in files):
-            return None
-        return FoldResult(fold, *(content[k] for k in ("epoch", "history", "cost", "cubic", "rows")))
-    except (OSError, ValueError, KeyError, TypeError, BundleError):
-        return None
+    about = _fold_in(run, fold.number).finished(request)
+    return None if about is None else FoldResult(fold, **about)
+
+
+def _fold_in(run: Path, number: int) -> Result:
+    return Result(fold_folder(run, number), FOLD, {outcome.MEAN_PET})
 
 
 def is_first_process() -> bool:
@@ -148,7 +187,12 @@ def is_first_process() -> bool:
 
 
 def _train_fold(
-    plan: Plan, fold: Fold, prepared: Mapping[str, PreparedCase], reporter: _Part, first: bool
+    plan: Plan,
+    fold: Fold,
+    prepared: Mapping[str, PreparedCase],
+    request: Request,
+    reporter: _Part,
+    first: bool,
 ) -> None:
     from MRI2PETTrainingLib.fit import fit_fold
 
@@ -170,6 +214,7 @@ def _train_fold(
         seed=seed,
         hardware=_hardware(plan),
         initial=initial,
+        request=request.checksum,
         label=f"fold {fold.number}",
         progress=part_of(reporter.progress, 0, 0.95),
     )
@@ -179,23 +224,15 @@ def _train_fold(
     cases = [*train, *validation]
     details = {"fold": fold.number, "seed": seed, "start_from": initial and initial.sha256}
     name = outcome.model_id(plan.run, f"fold{fold.number}")
-    bundle = outcome.save_fold_bundle(folder, name, fitted, plan.preset, cases, details)
-    outcome.write_training_mean(folder / outcome.MEAN_PET, cases)
-    rows = outcome.predict_cases(plan.run, fold.number, bundle, test, plan.settings.device)
-    cost = fitted.cost
-    write_json(
-        folder / FOLD,
-        {
-            "fold": fold.number,
-            "model_sha256": bundle.sha256,
-            "epoch": fitted.epoch,
-            "history": fitted.history,
-            "cost": cost,
+    about: dict[str, Any] = {"epoch": fitted.epoch, "history": fitted.history, "cost": fitted.cost}
+    with _fold_in(plan.run, fold.number).make(request, about) as staging:
+        bundle = outcome.save_fold_bundle(staging / BUNDLE, name, fitted, plan.preset, cases, details)
+        outcome.write_training_mean(staging / outcome.MEAN_PET, cases)
+        about |= {
             "cubic": bundle.metadata["baselines"]["cubic_of_t1"]["coefficients"],
-            "rows": rows,
-        },
-    )
-    reporter.log(f"{_tell_cost(fold.number, cost)}; epoch {fitted.epoch + 1} is kept.")
+            "predictions": outcome.predict_cases(staging, bundle, test, plan.settings.device),
+        }
+    reporter.log(f"{_tell_cost(fold.number, fitted.cost)}; epoch {fitted.epoch + 1} is kept.")
 
 
 def _hardware(plan: Plan) -> Hardware:
@@ -222,34 +259,50 @@ def _finish(
     folds: Folds,
     results: Sequence[FoldResult],
     reporter: _Part,
-) -> Path:
-    """Ensemble, table of predictions, evaluation and report of a run whose folds are all finished."""
-    from MRI2PETLib.core.files import staged_folder
+) -> None:
+    """Table of predictions, ensemble, evaluation and report of a run whose folds are all finished."""
     from MRI2PETLib.evaluation.cohort import evaluate_cohort
     from MRI2PETLib.evaluation.cohort_cases import read_run_scans
     from MRI2PETLib.evaluation.settings import EvaluationSettings
-    from MRI2PETLib.reports.case_report import REPORT_FILE as COHORT_REPORT
     from MRI2PETLib.reports.cohort_report import write_cohort
     from MRI2PETTrainingLib.report import write_report
 
-    numbers = [result.fold.number for result in results]
-    bundles = outcome.read_bundles(plan.run, numbers)
-    ensemble = outcome.save_ensemble(
-        plan.run / ENSEMBLE,
-        outcome.model_id(plan.run, "ensemble"),
-        bundles,
-        plan.preset,
-        list(prepared.values()),
-    )
     outcome.write_baselines(plan.run, {r.fold.number: r.cubic for r in results})
-    rows = sorted((row for result in results for row in result.rows), key=lambda row: row["case"])
+    rows = [row for result in results for row in outcome.prediction_rows(plan.run, result, prepared)]
+    rows.sort(key=lambda row: row["case"])
     write_table(plan.run / PREDICTIONS_CSV, list(rows[0]), rows)
-    with staged_folder(plan.run / EVALUATION, last=COHORT_REPORT) as staging:
+    run, name = read_json(plan.run / RUN), plan.run.resolve().name
+    records = [fold_folder(plan.run, result.fold.number) / FOLD for result in results]
+    request = Request(
+        {},
+        {path.parent.name: Source(str(path), sha256_of(path)) for path in records},
+        {"run": run, "name": name, "rows": rows, "folds": asdict(folds), "dataset": _described(manifest)},
+    )
+    result = Result(plan.run, RUN_RECORD, {RUN_REPORT, SUBJECTS})
+    if result.finished(request) is not None:
+        reporter.log(f"{plan.run}: ensemble, evaluation and report are there, kept.")
+        return
+    with result.make(request, {}) as staging:
+        ensemble = outcome.save_ensemble(
+            staging / ENSEMBLE,
+            outcome.model_id(plan.run, "ensemble"),
+            outcome.read_bundles(plan.run, [result.fold.number for result in results]),
+            plan.preset,
+            list(prepared.values()),
+        )
+        own = make_folder(staging / EVALUATION)
         cases = read_run_scans(plan.run, Reporter())
-        cohort = evaluate_cohort(cases, EvaluationSettings(seed=plan.settings.seed), staging, reporter)
-        write_cohort(staging, f"{plan.run.resolve().name}: people left out of training", cohort)
-    run = json.loads((plan.run / RUN).read_text(encoding="utf-8"))
-    return write_report(plan.run / RUN_REPORT, run, manifest, folds, results, cohort, ensemble)
+        cohort = evaluate_cohort(cases, EvaluationSettings(seed=plan.settings.seed), own, reporter)
+        write_cohort(own, f"{name}: people left out of training", cohort)
+        write_report(
+            staging / RUN_REPORT, f"Training: {name}", run, manifest, folds, results, cohort, ensemble
+        )
+
+
+def _described(manifest: Manifest) -> list[Any]:
+    """What the report says of the dataset."""
+    findings = {name: [one.to_dict() for one in own] for name, own in manifest.findings.items()}
+    return [[asdict(case) for case in manifest.cases], findings]
 
 
 def _wait_for_first(plan: Plan) -> tuple[dict[str, PreparedCase], Folds]:
@@ -257,10 +310,9 @@ def _wait_for_first(plan: Plan) -> tuple[dict[str, PreparedCase], Folds]:
     deadline = time.monotonic() + _WAIT_S
     settings = deciding(record_of(plan))
     while time.monotonic() < deadline:
-        try:
-            content = json.loads((plan.run / READY_FILE).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            content = {}
+        content: Any = {}
+        with suppress(InputError):
+            content = read_json(plan.run / READY_FILE)
         if content.get("settings") == settings:
             prepared: dict[str, PreparedCase] = {}
             for row in content["cases"]:
@@ -268,8 +320,9 @@ def _wait_for_first(plan: Plan) -> tuple[dict[str, PreparedCase], Folds]:
                     k: Path(v) if k in ("t1", "pet", "mask") and v else v for k, v in row["case"].items()
                 }
                 folder = Path(row["folder"])
-                about = json.loads((folder / "entry.json").read_text(encoding="utf-8"))
-                prepared[fields["case"]] = PreparedCase(TrainingCase(**fields), folder, about)
+                entry = read_record(folder / ENTRY)
+                assert entry is not None  # the first process has checked it
+                prepared[fields["case"]] = PreparedCase(TrainingCase(**fields), folder, entry["about"])
             return prepared, read_folds(plan.run / FOLDS)
         time.sleep(1.0)
     raise InputError(f"The first process did not prepare {plan.run}.", "See its messages.")

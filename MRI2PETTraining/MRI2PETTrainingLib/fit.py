@@ -7,6 +7,7 @@ import math
 import sys
 import time
 import warnings
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +24,7 @@ from MRI2PETLib.core.threads import cores
 from MRI2PETLib.models import get_family
 from MRI2PETLib.models.bundle import Bundle
 from MRI2PETTrainingLib.batches import CasePairs, PairsByEpoch, loader
-from MRI2PETTrainingLib.checkpoints import BEST, LAST, AtomicCheckpointIO, Keeper, Ticker
+from MRI2PETTrainingLib.checkpoints import LAST, AtomicCheckpointIO, Keeper, Ticker, request_in
 from MRI2PETTrainingLib.dataset.cache import PreparedCase
 from MRI2PETTrainingLib.learner import Learner
 from MRI2PETTrainingLib.presets import LIGHTNING_PRECISIONS, Preset
@@ -95,6 +96,7 @@ def fit_fold(
     seed: int,
     hardware: Hardware | None = None,
     initial: Bundle | None = None,
+    request: str = "",
     label: str = "training",
     progress: ProgressCallback = no_progress,
 ) -> Fitted:
@@ -111,6 +113,7 @@ def fit_fold(
         seed=seed,
         hardware=hardware,
         initial=_initial_state(initial, preset),
+        request=request,
         label=label,
         progress=progress,
     )
@@ -125,6 +128,7 @@ def fit(
     seed: int,
     hardware: Hardware | None = None,
     initial: Mapping[str, torch.Tensor] | None = None,
+    request: str = "",
     label: str = "training",
     progress: ProgressCallback = no_progress,
 ) -> Fitted:
@@ -134,6 +138,7 @@ def fit(
 
     :param folder: its ``checkpoints`` are kept there.
     :param initial: weights to start from.
+    :param request: checksum of what decides the training; a checkpoint of another one is not gone on with.
     :raises TrainingError: if the loss is not finite, or the memory does not suffice.
     :raises OutputError: if a checkpoint cannot be written; the previous one is intact.
     :raises InputError: if the checkpoint cannot be read.
@@ -143,7 +148,7 @@ def fit(
     batches = math.ceil(math.ceil(len(train) / hardware.processes) / preset.batch_size)
     per_epoch = math.ceil(batches / preset.accumulate)
     learner = Learner(preset, per_epoch * preset.epochs, seed, initial)
-    keeper = Keeper(checkpoints, preset.patience)
+    keeper = Keeper(checkpoints, preset.patience, request)
     trainer = _trainer(folder, preset, hardware, [keeper, Ticker(progress, preset.epochs, label)])
     device = pick_device(hardware.device)
     if device.type == "cuda":
@@ -166,7 +171,7 @@ def fit(
                     processes=trainer.world_size,
                 ),
                 loader(validation, seed=seed, batch_size=1, shuffle=False, workers=hardware.workers),
-                ckpt_path=_checkpoint(checkpoints),
+                ckpt_path=_checkpoint(checkpoints, request),
                 weights_only=True,
             )
     except (RuntimeError, MemoryError) as error:
@@ -179,7 +184,8 @@ def fit(
         ) from error
     network = learner.evaluated
     if preset.select == "best":
-        network = _with_best_weights(checkpoints / BEST, preset)
+        network = get_family(preset.family).build(dict(preset.network))
+        network.load_state_dict(keeper.best_weights, strict=True)
     epoch = int(keeper.best["epoch"] if preset.select == "best" else keeper.history[-1]["epoch"])
     cost = _cost(keeper.history, len(train), preset, device, time.perf_counter() - started)
     return Fitted(network.cpu().eval(), keeper.history, epoch, cost)
@@ -231,19 +237,31 @@ def _logger(folder: Path) -> Any:
     return TensorBoardLogger(folder, name="tensorboard", version="")
 
 
-def _checkpoint(checkpoints: Path) -> Path | None:
+def _checkpoint(checkpoints: Path, request: str) -> Path | None:
     """The checkpoint to go on from, checked, or ``None`` to begin."""
     path = checkpoints / LAST
     if not path.is_file():
         return None
     try:
-        torch.load(path, map_location="cpu", weights_only=True)
+        _check_crc(path)
+        of = request_in(torch.load(path, map_location="cpu", weights_only=True))
     except Exception as error:  # noqa: BLE001  a damaged file makes the unpickler raise anything
         raise InputError(
             f"The checkpoint {path} cannot be read: {type(error).__name__}.",
             "Delete it to train this fold again from its beginning; the other folds are not touched.",
         ) from error
-    return path
+    if of == request:
+        return path
+    _log.warning("%s is of a training on other images or settings: the fold begins again.", path)
+    return None
+
+
+def _check_crc(path: Path) -> None:
+    """A checkpoint is a ZIP archive, whose checksums torch does not look at."""
+    with zipfile.ZipFile(path) as archive:
+        damaged = archive.testzip()
+    if damaged is not None:
+        raise zipfile.BadZipFile(damaged)
 
 
 def _initial_state(initial: Bundle | None, preset: Preset) -> dict[str, torch.Tensor] | None:
@@ -259,14 +277,6 @@ def _initial_state(initial: Bundle | None, preset: Preset) -> dict[str, torch.Te
             f"{preset.family} {dict(preset.network)}.",
         )
     return state
-
-
-def _with_best_weights(path: Path, preset: Preset) -> torch.nn.Module:
-    import safetensors.torch
-
-    network = get_family(preset.family).build(dict(preset.network))
-    network.load_state_dict(safetensors.torch.load(path.read_bytes()), strict=True)
-    return network
 
 
 def _cost(

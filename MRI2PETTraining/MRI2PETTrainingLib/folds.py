@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -14,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from MRI2PETLib.core.errors import InputError
-from MRI2PETLib.core.files import write_json
+from MRI2PETLib.core.files import read_object, write_json
 from MRI2PETTrainingLib.dataset.manifest import TrainingCase
 from MRI2PETTrainingLib.settings import TrainingSettings
 
@@ -198,7 +197,7 @@ def read_folds(path: Path) -> Folds:
     :raises InputError: if it is not such a file.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_object(path)
         if content.pop("format") != _FORMAT:
             raise ValueError("unknown format")
         folds = tuple(
@@ -211,7 +210,7 @@ def read_folds(path: Path) -> Folds:
         if not set(columns) <= set(GROUPING):
             raise ValueError(f"unknown columns {columns}")
         return Folds(str(content["method"]), int(content["seed"]), columns, folds)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path} cannot be used: {error!r}.", "Remove it to make new folds.") from error
 
 

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import SimpleITK as sitk
 
 from MRI2PETLib import __version__
-from MRI2PETLib.core.files import make_folder, staged_folder, write_json
+from MRI2PETLib.core.files import make_folder, read_json, write_json
 from MRI2PETLib.core.findings import Verdict
 from MRI2PETLib.images.formats import GENERATED_BY, sidecar_path
 from MRI2PETLib.images.grid import Grid, resample
@@ -22,14 +20,15 @@ from MRI2PETLib.models.bundle import DEMONSTRATION, Bundle, read_bundle, save_bu
 from MRI2PETLib.models.model_space import ModelSpace
 from MRI2PETLib.preprocessing.brain_mask import BrainExtraction
 from MRI2PETLib.preprocessing.pet_alignment import mark_unmeasured
-from MRI2PETLib.synthesis.case_files import CaseFiles, case_files, write_case
+from MRI2PETLib.synthesis.case_files import case_files, write_case
 from MRI2PETLib.synthesis.cases import Case
 from MRI2PETLib.synthesis.pipeline import synthesize
 from MRI2PETLib.templates.icbm152 import load_template
 from MRI2PETTrainingLib.dataset.cache import MASK, REAL, SOURCE, PreparedCase, fit_cubic
+from MRI2PETTrainingLib.dataset.manifest import TrainingCase
 from MRI2PETTrainingLib.fit import Fitted
 from MRI2PETTrainingLib.presets import Preset
-from MRI2PETTrainingLib.run_folder import BUNDLE
+from MRI2PETTrainingLib.run_folder import BUNDLE, FoldResult, fold_folder
 from MRI2PETTrainingLib.warm_start import IMAGES, images_of
 
 _MODALITY = {"MR": "T1-weighted MRI", "PET": "PET"}
@@ -44,7 +43,7 @@ def save_fold_bundle(
     train: Sequence[PreparedCase],
     details: Mapping[str, Any],
 ) -> Bundle:
-    """Write the bundle of a fold.
+    """Write the bundle of a fold into ``folder``.
 
     :param train: the cases it was trained on (validation included), for the baselines and the words.
     :param details: of the training, for the metadata.
@@ -65,7 +64,7 @@ def save_fold_bundle(
         },
         "baselines": {"cubic_of_t1": {"coefficients": fit_cubic(train)}},
     }
-    return save_bundle(folder / BUNDLE, fitted.network, metadata, _card(metadata))
+    return save_bundle(folder, fitted.network, metadata, _card(metadata))
 
 
 def save_ensemble(
@@ -116,16 +115,17 @@ def write_training_mean(path: Path, train: Sequence[PreparedCase]) -> Path:
 
 
 def predict_cases(
-    run: Path, fold: int, bundle: Bundle, cases: Sequence[PreparedCase], device: str
-) -> list[dict[str, str]]:
+    folder: Path, bundle: Bundle, cases: Sequence[PreparedCase], device: str
+) -> dict[str, dict[str, str]]:
     """Synthesise the target of every test case as ``mri2pet synthesize`` does; lay the real one beside it.
 
     A model that starts from PET is given the PET aligned to the T1, inside the brain mask of the T1: metrics
     need both, so this is kinder than a PET without any T1.
 
-    :returns: rows of ``predictions.csv``, with paths relative to ``run``.
+    :param folder: that of the fold, or where it is made.
+    :returns: the files of each case, relative to ``folder``.
     """
-    rows = []
+    predicted = {}
     for entry in cases:
         t1 = read_image(entry.case.t1, kind="t1")
         case = Case(re.sub(r"[^\w.-]+", "-", entry.case.case), entry.case.t1)
@@ -139,29 +139,38 @@ def predict_cases(
             image = read_image(entry.folder / SOURCE, kind="pet").image
             image.CopyInformation(t1.image)
         result = synthesize(image, bundle, extraction=extraction, device=device)
-        files = case_files(case, bundle, run / PREDICTIONS_FOLDER)
-        with staged_folder(make_folder(files.folder), last=files.sidecar.name) as staging:
-            staged = replace(files, folder=staging)
-            write_case(staged, case, t1, bundle, result)
-            about = json.loads(sidecar_path(entry.folder / REAL).read_text(encoding="utf-8"))
-            real = mark_unmeasured(*entry.real())
-            write_image(real, staged.real, {**about, **GENERATED_BY}, forms=t1.forms)
-        rows.append(_row(run, fold, entry, files))
-    return rows
+        files = case_files(case, bundle, folder / PREDICTIONS_FOLDER)
+        make_folder(files.folder)
+        write_case(files, case, t1, bundle, result)
+        about = read_json(sidecar_path(entry.folder / REAL))
+        real = mark_unmeasured(*entry.real())
+        write_image(real, files.real, {**about, **GENERATED_BY}, forms=t1.forms)
+        named = {"synthetic": files.pet, "pet": files.real, "mask": files.mask}
+        predicted[entry.case.case] = {
+            role: path.relative_to(folder).as_posix() for role, path in named.items()
+        }
+    return predicted
 
 
-def _row(run: Path, fold: int, entry: PreparedCase, files: CaseFiles) -> dict[str, str]:
-    case = entry.case
-    t1 = case.t1.resolve()
+def prediction_rows(
+    run: Path, result: FoldResult, prepared: Mapping[str, PreparedCase]
+) -> list[dict[str, str]]:
+    """The rows of ``predictions.csv`` of the test people of a fold, with paths relative to ``run``."""
+    return [
+        _row(run, result.fold.number, prepared[name].case, files)
+        for name, files in result.predictions.items()
+    ]
+
+
+def _row(run: Path, fold: int, case: TrainingCase, files: Mapping[str, str]) -> dict[str, str]:
+    t1, own = case.t1.resolve(), fold_folder(run, fold).relative_to(run)
     inside = t1.is_relative_to(run.resolve())
     return {
         "case": case.case,
         "subject": case.subject,
         "fold": str(fold),
-        "synthetic": files.pet.relative_to(run).as_posix(),
-        "pet": files.real.relative_to(run).as_posix(),
+        **{role: (own / name).as_posix() for role, name in files.items()},
         "t1": t1.relative_to(run.resolve()).as_posix() if inside else str(t1),
-        "mask": files.mask.relative_to(run).as_posix(),
         "group": case.group,
         "genotype": case.genotype,
         "site": case.site,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import time
@@ -14,7 +13,7 @@ from typing import Any
 
 from MRI2PETLib import __version__
 from MRI2PETLib.core.errors import InputError, MRI2PETError
-from MRI2PETLib.core.files import read_json, write_json
+from MRI2PETLib.core.files import plain, read_json, write_json
 from MRI2PETLib.images.subjects import read_overrides
 from MRI2PETLib.jobs.detached import JOB, JOB_LOG
 from MRI2PETTrainingLib.presets import Preset, default_preset, preset_names, preset_of
@@ -95,12 +94,14 @@ def record_of(plan: Plan) -> dict[str, Any]:
     """What ``run.json`` says of a plan: its settings, and what decides the result but is no setting."""
     settings = plan.settings
     content = {
+        "version": __version__,
         "preset": plan.preset.to_dict(),
         "subjects": None if settings.subjects is None else read_overrides(settings.subjects),
         "start_from": describe(settings.start_from),
         "processes": settings.devices * settings.nodes,
     }
-    return json.loads(json.dumps({"settings": settings.to_dict(), "content": content}))
+    record: dict[str, Any] = plain({"settings": settings.to_dict(), "content": content})
+    return record
 
 
 def deciding(record: Mapping[str, Any]) -> dict[str, Any]:

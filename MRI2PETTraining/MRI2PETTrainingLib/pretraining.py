@@ -17,11 +17,10 @@ Two styles:
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from itertools import zip_longest
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import SimpleITK as sitk
@@ -29,12 +28,13 @@ import SimpleITK as sitk
 from MRI2PETLib.core.checksums import sha256_of_voxels
 from MRI2PETLib.core.devices import pick_device
 from MRI2PETLib.core.errors import InputError
-from MRI2PETLib.core.files import make_folder, staged_folder
+from MRI2PETLib.core.files import make_folder
 from MRI2PETLib.core.progress import ProgressCallback, Reporter, no_progress
+from MRI2PETLib.core.requests import Request, Result, Source
 from MRI2PETLib.core.tables import write_table
 from MRI2PETLib.evaluation.scaling import smooth_in_mask
-from MRI2PETLib.images.formats import sidecar_path
 from MRI2PETLib.images.io import read_image, write_image
+from MRI2PETLib.images.sources import optional_source, source_of
 from MRI2PETLib.images.subjects import subject_keys
 from MRI2PETLib.models.model_space import ModelSpace, decode, encode
 from MRI2PETLib.preprocessing.brain_mask import extract_brain
@@ -47,7 +47,7 @@ from MRI2PETTrainingLib.run_folder import FOLDS, STYLED_MANIFEST
 if TYPE_CHECKING:
     from MRI2PETTrainingLib.plan import Plan
 
-STYLED_PET, STYLED_MASK = "PET.nii.gz", "brain_mask.nii.gz"
+STYLED_PET, STYLED_MASK, PAIR_RECORD = "PET.nii.gz", "brain_mask.nii.gz", "pair_status.json"
 PSF_MM = 6.0  # a usual resolution of reconstructed brain PET
 
 # MRI, its mask, PET and its mask in model space, [k, j, i], and the spacing (k, j, i): the pseudo-PET.
@@ -120,9 +120,11 @@ def write_pairs(
         progress(number, len(mris), f"pseudo-PET of {case.name}")
         pet = pets[styles[case.name]]
         own = folder / case.name
-        request = {"style": _name(style), "pet": pet.folder.name, "space": space.to_dict()}
-        if not _is_there(own, request):
-            _write_pair(case, pet, space, own, style, request)
+        request = _request_of(case, pet, space, style)
+        result = Result(own, PAIR_RECORD, {STYLED_PET, STYLED_MASK})
+        if result.finished(request) is None:
+            with result.make(request, {}) as staging:
+                _write_pair(case, pet, space, staging, style)
         files = f"{case.name}/{STYLED_PET}", f"{case.name}/{STYLED_MASK}"
         rows.append((case.name, people[case.name], pet.case.subject, case.t1.resolve(), *files))
     progress(1, 1, "pseudo-PETs")
@@ -177,9 +179,18 @@ def _digest(case: Case) -> str:
     return sha256_of_voxels(sitk.GetArrayViewFromImage(t1.image))
 
 
-def _write_pair(
-    case: Case, pet: PreparedCase, space: ModelSpace, folder: Path, style: Style, request: dict[str, Any]
-) -> None:
+def _request_of(case: Case, pet: PreparedCase, space: ModelSpace, style: Style) -> Request:
+    return Request(
+        {"mri": source_of(case.t1, "t1")},
+        {
+            "mask": optional_source(case.inputs.mask, "mask"),
+            "pet": Source(str(pet.case.pet), pet.folder.name),
+        },
+        {"style": _name(style), "series": case.inputs.series, "space": space.to_dict()},
+    )
+
+
+def _write_pair(case: Case, pet: PreparedCase, space: ModelSpace, folder: Path, style: Style) -> None:
     t1 = read_image(case.t1, kind="t1", series_uid=case.inputs.series)
     brain = case.inputs.mask
     mask = None if brain is None else read_image(brain, kind="mask").image
@@ -195,22 +206,9 @@ def _write_pair(
         "Simulated": True,
         "Description": "Pseudo-PET: the MRI in the style of a PET, for pre-training. It shows no uptake.",
         DERIVED_FROM: pet.about["images"],
-        "Request": request,
     }
-    with staged_folder(make_folder(folder), last=STYLED_PET) as staging:
-        write_image(extraction.mask, staging / STYLED_MASK, forms=t1.forms)
-        write_image(decode(made, encoded, extraction.mask), staging / STYLED_PET, about, forms=t1.forms)
-
-
-def _is_there(folder: Path, request: dict[str, Any]) -> bool:
-    try:
-        sidecar = json.loads(sidecar_path(folder / STYLED_PET).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return (
-        all((folder / name).is_file() for name in (STYLED_PET, STYLED_MASK))
-        and sidecar.get("Request") == request
-    )
+    write_image(extraction.mask, folder / STYLED_MASK, forms=t1.forms)
+    write_image(decode(made, encoded, extraction.mask), folder / STYLED_PET, about, forms=t1.forms)
 
 
 def _name(style: Style) -> str:

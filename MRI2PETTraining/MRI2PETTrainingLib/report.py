@@ -21,14 +21,14 @@ from MRI2PETLib.reports.texts import least_coverage_sentence
 from MRI2PETTrainingLib.dataset.manifest import Manifest
 from MRI2PETTrainingLib.folds import Folds
 from MRI2PETTrainingLib.plan import deciding
-from MRI2PETTrainingLib.run_folder import FoldResult, people_and_scans
+from MRI2PETTrainingLib.run_folder import SUBJECTS, FoldResult, people_and_scans
 
-SUBJECTS = "subjects.csv"
 _METRICS = ("pearson_r", "mse")  # of each person
 
 
 def write_report(
     path: Path,
+    title: str,
     run: Mapping[str, Any],
     manifest: Manifest,
     folds: Folds,
@@ -45,7 +45,7 @@ def write_report(
     write_table(path.with_name(SUBJECTS), list(people[0]), people)
     page = render(
         "training.html",
-        f"Training: {path.parent.resolve().name}",
+        title,
         folder=Path(__file__).parent / "templates",
         run=run,
         cohort=cohort,

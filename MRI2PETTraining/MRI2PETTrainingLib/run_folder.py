@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from MRI2PETLib.core.errors import InputError, MRI2PETError
-from MRI2PETLib.core.files import write_json
+from MRI2PETLib.core.files import plain, read_object, write_json
 from MRI2PETLib.core.tables import read_table
 from MRI2PETTrainingLib.folds import Fold, Folds, read_folds
 from MRI2PETTrainingLib.presets import preset_of
@@ -19,7 +18,7 @@ from MRI2PETTrainingLib.settings import TrainingSettings
 
 RUN, CASES, FOLDS, FOLD = "run.json", "cases.csv", "folds.json", "fold.json"
 STYLED_MANIFEST = "manifest.csv"  # of pairs for pre-training
-CURVES, RUN_REPORT, ENSEMBLE = "metrics.csv", "report.html", "ensemble"
+CURVES, RUN_REPORT, SUBJECTS, ENSEMBLE = "metrics.csv", "report.html", "subjects.csv", "ensemble"
 CHECKPOINTS, PRESET_FOLDER, BUNDLE = "checkpoints", "preset", "bundle"
 
 
@@ -54,14 +53,17 @@ class FoldStatus:
 
 @dataclass(frozen=True)
 class FoldResult:
-    """What a finished fold left in its ``fold.json``."""
+    """What the ``fold.json`` of a finished fold says.
+
+    :ivar predictions: files of each test case, relative to the folder of the fold: synthetic, pet, mask.
+    """
 
     fold: Fold
     epoch: int
     history: list[dict[str, float]]
     cost: Mapping[str, Any]
     cubic: list[float]
-    rows: list[dict[str, str]]
+    predictions: Mapping[str, Mapping[str, str]]
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,9 @@ class RunView:
 
 def read_run(run: Path) -> RunView:
     """Look at a run folder. What is not there (yet), or is just being written, is left out."""
-    record = _read_json(run / RUN)
+    record: dict[str, Any] = {}
+    with suppress(InputError):
+        record = read_object(run / RUN)
     try:
         folds: Folds | None = read_folds(run / FOLDS)
     except InputError:
@@ -120,13 +124,6 @@ def _status(run: Path, fold: Fold) -> FoldStatus:
     rows = _read_table(folder / CHECKPOINTS / CURVES)
     curves = tuple({k: float(v) for k, v in row.items() if _is_number(v)} for row in rows)
     return FoldStatus(fold, tuple(row for row in curves if "epoch" in row), (folder / FOLD).is_file())
-
-
-def _read_json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
 
 
 def _read_table(path: Path) -> list[dict[str, str]]:
@@ -247,7 +244,7 @@ def settings_of_run(view: RunView) -> TrainingSettings:
         ) from error
     settings = replace(settings, output=str(view.run))
     with suppress(InputError):
-        if json.loads(json.dumps(preset_of(settings).to_dict())) == preset:
+        if plain(preset_of(settings).to_dict()) == preset:
             return settings
     path = view.run / PRESET_FOLDER / f"{preset.get('name') or 'preset'}.json"
     path.parent.mkdir(exist_ok=True)

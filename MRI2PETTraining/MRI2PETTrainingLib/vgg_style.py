@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from MRI2PETLib.core.checksums import sha256_of_value, sha256_of_voxels
 from MRI2PETLib.core.errors import InputError
 
 # Position in torchvision's ``features`` and channels of the convolutions; a pooling precedes some of them.
@@ -68,9 +69,9 @@ class VGGStyle:
     :param steps: of the L-BFGS optimiser, from the MRI.
     """
 
-    name = "vgg19"
-
     def __init__(self, network: VGGFeatures, device: torch.device, steps: int = 100) -> None:
+        sums = {name: sha256_of_voxels(tensor.cpu().numpy()) for name, tensor in network.state_dict().items()}
+        self.name = f"vgg19 with {sha256_of_value(sums)}, {steps} steps"
         self._network, self._device, self._steps = network.to(device), device, steps
 
     def __call__(

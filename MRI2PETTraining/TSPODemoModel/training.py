@@ -10,7 +10,6 @@ The library's loop costs .05 of 1.3 CPU-seconds a step at 48^3 voxels, on one th
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Callable, Mapping
@@ -23,7 +22,7 @@ import torch
 from torch import nn
 
 from MRI2PETLib.core.errors import InputError
-from MRI2PETLib.core.files import make_folder, write_json
+from MRI2PETLib.core.files import make_folder, plain, read_object, write_json
 from MRI2PETLib.core.progress import ProgressCallback, no_progress
 from MRI2PETLib.models import unet
 from MRI2PETLib.models.model_space import ModelSpace, with_grid
@@ -249,7 +248,7 @@ def _train_stage(
     device: str,
     progress: ProgressCallback,
 ) -> Trained:
-    settings = json.loads(json.dumps({**stage.to_dict(), "seed": seed, **about}))
+    settings = plain({**stage.to_dict(), "seed": seed, **about})
     earlier = _earlier_result(folder / STAGE, settings)
     if earlier is not None:
         return Trained(stage, _read_network(folder / STAGE_WEIGHTS), **earlier)
@@ -289,7 +288,7 @@ def _earlier_result(path: Path, settings: Mapping[str, Any]) -> dict[str, Any] |
     """
     if not path.is_file():
         return None
-    content = json.loads(path.read_text(encoding="utf-8"))
+    content = read_object(path)
     if content["settings"] != settings:
         raise InputError(f"{path.parent} was begun with other settings.", "Choose another work folder.")
     return content.get("result")

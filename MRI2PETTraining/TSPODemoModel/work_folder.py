@@ -11,7 +11,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,7 +23,7 @@ import SimpleITK as sitk
 
 from MRI2PETLib.core.checksums import sha256_of_voxels
 from MRI2PETLib.core.errors import InputError
-from MRI2PETLib.core.files import atomic_path, make_folder, write_json
+from MRI2PETLib.core.files import atomic_path, make_folder, read_object, write_json
 from MRI2PETLib.core.progress import Reporter
 from MRI2PETLib.images.io import read_image
 from TSPODemoModel.activity_model import ActivityModel, Donor, build_activity, read_donors, training_donors
@@ -129,7 +128,7 @@ def prepare_work_folder(folder: Path, t1s: Path, maps: Path, workers: int, repor
         "donors": [donor.name for donor in donors],
     }
     path = folder / SOURCES
-    begun = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else content
+    begun = read_object(path) if path.is_file() else content
     if any(begun[key] != content[key] for key in ("people", "donors")):
         raise InputError(f"{folder} was begun with other people or donors.", "Choose another work folder.")
     tissue = folder / TISSUE
@@ -149,7 +148,7 @@ def open_work_folder(folder: Path) -> WorkFolder:
     path = folder / SOURCES
     if not path.is_file():
         raise InputError(f"{folder} is not a prepared work folder.", "Begin with `prepare`.")
-    content = json.loads(path.read_text(encoding="utf-8"))
+    content = read_object(path)
     split = PeopleSplit(**content["people"])
     people = [*split.train, *split.validation, *split.test]
     anatomies = {subject: anatomy_file(folder / ANATOMIES, subject) for subject in people}
@@ -178,7 +177,7 @@ def note_look(folder: Path, bundle: Bundle) -> list[str]:
     A choice between models after such a look would make their figures too good.
     """
     path = folder / LOOKS
-    looks: dict[str, str] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    looks: dict[str, str] = read_object(path) if path.is_file() else {}
     looks.setdefault(bundle.sha256, time.strftime("%Y-%m-%d %H:%M"))
     write_json(path, looks)
     return [f"{sha256[:12]} ({when})" for sha256, when in looks.items()]

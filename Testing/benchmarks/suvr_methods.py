@@ -221,7 +221,9 @@ def main() -> None:
     setup = SuvrSetup(settings, plan, read_pet_template(template), _TEMPLATES[args.tracer], bundle)
     cases = read_cases(args.output / "cases.csv", Reporter())
     measured, failed = measure_cohort(cases, setup, args.output / "suvr", write_suvr, Reporter())
-    agreement = write_suvr_cohort(args.output / "suvr", setup, measured, failed)
+    agreement = write_suvr_cohort(
+        args.output / "suvr", args.output / "cases.csv", setup, measured, failed, Reporter()
+    )
     composite = [row._asdict() for row in agreement if row.role == COMPOSITE]
     for row in composite:
         print({k: round(v, 4) if isinstance(v, float) else v for k, v in row.items()})

@@ -168,6 +168,19 @@ def test_a_public_name_means_one_thing() -> None:
     assert {name: sorted(where) for name, where in files.items() if len(where) > 1} == {}
 
 
+def test_json_from_outside_is_read_in_one_place() -> None:
+    """``core.files.read_json`` knows pipes, encodings, depth and what JSON has not; elsewhere are lines of a
+    child process and a setting of Slicer.
+    """
+    paths = {
+        p for folder in ("MRI2PETSynthesis", "MRI2PETTraining") for p in (REPOSITORY / folder).rglob("*.py")
+    }
+    readers = {
+        p.name for p in paths if "Testing" not in p.parts and "json.load" in p.read_text(encoding="utf-8")
+    }
+    assert readers == {"files.py", "child_process.py", "detached.py", "device_choice.py"}
+
+
 def test_resources_are_found_and_licensed() -> None:
     folder = resources_dir() / "Templates"
     assert (folder / "LICENSE-ICBM152.txt").is_file()

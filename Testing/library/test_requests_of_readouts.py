@@ -23,10 +23,12 @@ from MRI2PETLib.evaluation.settings import CasePaths, EvaluationSettings
 from MRI2PETLib.images.grid import Grid
 from MRI2PETLib.images.io import write_image
 from MRI2PETLib.preprocessing.pet_template import built_in_pet_template
-from MRI2PETLib.reports import evaluation
+from MRI2PETLib.reports import charts, evaluation, suvr_files
 from MRI2PETLib.suvr import files, run
+from MRI2PETLib.suvr import setup as suvr_setup
 from MRI2PETLib.suvr.case import SuvrSetup
-from MRI2PETLib.suvr.regional import RegionPlan
+from MRI2PETLib.suvr.normalisation import PET_TEMPLATE, REAL_MR
+from MRI2PETLib.suvr.regional import RegionPlan, SuvrRow
 from MRI2PETLib.suvr.settings import SuvrPaths, SuvrSettings
 from MRI2PETLib.templates.regions import Parcellation
 
@@ -68,6 +70,14 @@ def text(name: str, old: str, new: str) -> Change:
     def change(root: Path) -> dict[str, Any]:
         content = (root / name).read_text().replace(old, new)
         (root / name).write_text(content)
+        return {}
+
+    return change
+
+
+def append(name: str) -> Change:
+    def change(root: Path) -> dict[str, Any]:
+        (root / name).write_bytes((root / name).read_bytes() + b" ")
         return {}
 
     return change
@@ -199,6 +209,89 @@ def test_a_pet_that_became_unusable_leaves_no_suvr(root: Path, monkeypatch: pyte
     assert list(contents(root / "out")) == [files.SUVR_RECORD]
 
 
+# --- suvr of a table ----------------------------------------------------------------------------------------
+
+CASES = "case,subject,group,pet,t1\none,a,AD,PET.nii.gz,T1.nii.gz\ntwo,b,HC,other.nii.gz,T1.nii.gz\n"
+
+
+def measure_table(root: Path, folder: str, table: str = "cases.csv", **changes: Any) -> int:
+    """``suvr --cases`` with arithmetic in place of the measurement."""
+    if "cases" in changes:
+        (root / table).write_text(changes.pop("cases"))
+
+    def write(staging: Path, title: str, paths: SuvrPaths, own: SuvrSetup, case: Any) -> None:
+        mean = total(paths.pet) / 12**3
+        rows = [
+            SuvrRow(method, "here", 1, role, 9, 1.0, mean, mean + shift, 1.0)._asdict()
+            for method, shift in ((REAL_MR, 0.0), (PET_TEMPLATE, 0.1))
+            if paths.t1 or shift
+            for role in ("reference", "region", "composite")
+        ]
+        content = {"Table": rows, "Composite": {REAL_MR: mean}, "PetCoverage": {REAL_MR: 1.0}}
+        (staging / files.SIDECAR).write_text(json.dumps(content))
+        for name in (files.TABLE, files.SUVR_PICTURE, files.SUVR_REPORT, files.SUVR):
+            (staging / name).write_text(str(mean))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run, "measure_suvr", lambda *_, **__: Case())
+        patch.setattr(suvr_files, "write_suvr", write)
+        patch.setattr(charts, "agreement_png", lambda own, real, **_: str([own, real]).encode())
+        patch.setattr(suvr_setup, "read_setup", lambda settings: (setup(**changes), ()))
+        arguments = ["--cases", root / table, "-o", root / folder]
+        arguments += ["--atlas=cortical-spheres", "--reference=here", "--progress=none"]
+        return main(["suvr", *map(str, arguments)])
+
+
+TOP = (files.TABLE, files.LEVELS, files.AGREEMENT, files.COHORT, files.SUVR_REPORT)
+BELOW = ("one/suvr.csv", "two/suvr.json")
+OF_A_TABLE: dict[str, Change] = {
+    "a PET": image("other.nii.gz"),
+    "a sidecar": text("PET.json", "SUVR", "SUV"),
+    "another group": text("cases.csv", "AD", "MCI"),
+    "another subject": text("cases.csv", ",b,", ",a,"),
+    "a row less": text("cases.csv", "two,b,HC,other.nii.gz,T1.nii.gz\n", ""),
+    "a row left out": other(cases="case,pet,exclude\none,PET.nii.gz,\ntwo,other.nii.gz,moved\n"),
+    "a row more": text("cases.csv", "two,", "three,c,HC,synthetic.nii.gz,T1.nii.gz\ntwo,"),
+    "no T1": text("cases.csv", "T1.nii.gz", ""),
+    "a name in the atlas": other(name="elsewhere"),
+    "template": other(template=noise(6)),
+    **{f"deleted {n}": delete(f"out/{n}") for n in (*TOP, *BELOW, files.SUVR_RECORD)},
+    **{f"edited {n}": append(f"out/{n}") for n in (*TOP, *BELOW)},
+    "a table from elsewhere": lambda root: {"cases": CASES.replace(",T1.nii.gz", ",")},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", OF_A_TABLE)
+def test_a_table_of_pets_after_any_change(name: str, root: Path) -> None:
+    (root / "cases.csv").write_text(CASES)
+    assert measure_table(root, "out") == 0
+    changes = OF_A_TABLE[name](root)
+    assert measure_table(root, "out", **changes) == 0
+    (root / "x").mkdir()
+    assert measure_table(root, "x/out", **changes) == 0
+    new, old = contents(root / "x" / "out"), contents(root / "out")
+    assert {key: old[key] for key in new} == new  # the folder of a PET that is no longer listed stays
+    assert {key for key in old.keys() - new.keys() if "/" not in key} == set()
+
+
+def test_a_table_of_pets_is_kept_and_its_folder_is_its_own(root: Path, capsys: Any) -> None:
+    (root / "cases.csv").write_text(CASES)
+    assert measure_table(root, "out") == measure_table(root, "out") == 0
+    there = {path: path.stat().st_mtime_ns for path in (root / "out").rglob("*")}
+    assert measure_table(root, "out") == 0
+    assert {path: path.stat().st_mtime_ns for path in (root / "out").rglob("*")} == there
+    with pytest.raises(InputError, match="would replace it"):
+        measure(root, "out")
+    capsys.readouterr()
+    others = CASES.replace("one", "first")
+    assert measure_table(root, "out", "others.csv", cases=others) == InputError.exit_code
+    assert "cases.csv" in capsys.readouterr().err and not (root / "out" / "first").exists()
+    swapped = CASES.replace("PET.", "X.").replace("other.", "PET.").replace("X.", "other.")
+    assert measure_table(root, "out", cases=swapped) != 0
+    assert "would replace it" in capsys.readouterr().err
+    assert {path: path.stat().st_mtime_ns for path in (root / "out").rglob("*")} == there
+
+
 def test_the_template_that_is_built_in_has_a_checksum() -> None:
     request = files.suvr_request(SuvrPaths(Path("none.nii")), setup(template=built_in_pet_template()))
     assert request.checksum == request.checksum and not request.whose["pet"].checksum
@@ -218,7 +311,7 @@ def evaluate(root: Path, folder: str, **changes: Any) -> dict[str, Any]:
             (staging / name).write_text(text)
         (staging / "regions").mkdir()
         (staging / "regions" / f"{atlases[0].name}.nii.gz").write_text(text)
-        return {"scales": {}}
+        return {"scales": {}, "pet_coverage": 1.0}
 
     class Answer:
         model: dict[str, Any] = {}

@@ -14,6 +14,7 @@ from scipy import stats
 from MRI2PETLib import cli
 from MRI2PETLib.core.errors import BundleError, InputError
 from MRI2PETLib.core.progress import Reporter
+from MRI2PETLib.core.requests import Request
 from MRI2PETLib.images.formats import is_output
 from MRI2PETLib.images.io import write_image
 from MRI2PETLib.preprocessing.pet_template import built_in_pet_template, read_pet_template
@@ -22,6 +23,7 @@ from MRI2PETLib.reports.suvr_report import write_suvr_cohort, write_suvr_report
 from MRI2PETLib.simulation import SimulatedSubject, simulate_subject
 from MRI2PETLib.suvr.agreement import agreement_table, level_table, person_rows
 from MRI2PETLib.suvr.case import SuvrSetup
+from MRI2PETLib.suvr.files import SUVR_RECORD
 from MRI2PETLib.suvr.normalisation import PET_TEMPLATE, REAL_MR
 from MRI2PETLib.suvr.regional import (
     COMPOSITE,
@@ -226,6 +228,7 @@ def test_the_reports_hold_every_table_and_say_what_failed(tmp_path: Path) -> Non
         "Composite": {REAL_MR: 1.2},
         "PetTemplate": "mean",
         "Failed": {"synthetic MR": "no model"},
+        "PetCoverage": {REAL_MR: 1.0},
         "Normalisation": {},
         "Source": {"pet": {"path": "x"}, "t1": None},
         "Simulated": True,
@@ -234,15 +237,17 @@ def test_the_reports_hold_every_table_and_say_what_failed(tmp_path: Path) -> Non
     for words in ("SIMULATED", "It is &lt;odd&gt;. Look.", "synthetic MR could not be used: no model", "1.2"):
         assert words in page, words
     people = [
-        (SuvrCase(s, s, SuvrPaths(tmp_path)), CaseMeasurement(tables(1 + n / 5), content, {}))
+        (SuvrCase(s, s, SuvrPaths(tmp_path)), CaseMeasurement(Request({}), tables(1 + n / 5), content, {}))
         for n, s in enumerate("abc")
     ]
-    agreement = write_suvr_cohort(tmp_path / "all", setup(plan()), people, {"broken": "no image"})
+    agreement = write_suvr_cohort(
+        tmp_path / "all", tmp_path / "cases.csv", setup(plan()), people, {"broken": "no image"}, Reporter()
+    )
     assert agreement[0].bias == pytest.approx(0.1) and agreement[0].n_people == 3
     page = (tmp_path / "all" / "report.html").read_text()
     for words in ("1 PETs could not be measured", "broken: no image", "Bland-Altman agreement", "image/png"):
         assert words in page, words
-    names = {"suvr.csv", "levels.csv", "agreement.csv", "cohort.json", "report.html"}
+    names = {"suvr.csv", "levels.csv", "agreement.csv", "cohort.json", "report.html", SUVR_RECORD}
     assert {p.name for p in (tmp_path / "all").iterdir()} == names
 
 
@@ -336,7 +341,7 @@ def cohort(person: SimulatedSubject, tmp_path_factory: pytest.TempPathFactory) -
 def measure(cases: list[SuvrCase], output: Path) -> dict[str, str]:
     """Measure and write a cohort; case -> reason of those that failed."""
     measured, failed = measure_cohort(cases, setup(plan()), output, write_suvr, Reporter())
-    agreement = write_suvr_cohort(output, setup(plan()), measured, failed)
+    agreement = write_suvr_cohort(output, output / "cases.csv", setup(plan()), measured, failed, Reporter())
     assert len(measured) == 1 and agreement[0].n_people == 1
     return failed
 

@@ -81,4 +81,4 @@ def test_cancelling_ends_with_its_exit_code_and_keeps_the_epochs(tmp_path: Path)
     )
     assert status == 130 and b"--resume" in output.splitlines()[-1]
     files = {p.name for p in (tmp_path / "run" / "fold_0" / "checkpoints").iterdir()}
-    assert files == {"last.ckpt", "best.safetensors", CURVES}
+    assert files == {"last.ckpt", CURVES}

@@ -36,5 +36,5 @@ def test_two_processes_train_one_fold(tmp_path: Path, start: str) -> None:
     assert [row["epoch"] for row in rows] == ["0", "1"]
     # Two training people, one a process and step; alone, both would be one batch of two.
     assert [row["step"] for row in rows] == ["1", "2"]
-    assert len(json.loads((fold / FOLD).read_text())["rows"]) == 3
+    assert len(json.loads((fold / FOLD).read_text())["about"]["predictions"]) == 3
     assert done.stderr.count("Fold 0: 2 epochs") == 1  # the first process speaks for all

@@ -7,10 +7,10 @@ the T1 does not show, so the picture also shows what a synthetic PET cannot know
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
 from MRI2PETLib.core import options
+from MRI2PETLib.core.files import read_object
 from MRI2PETLib.core.progress import Reporter
 
 HELP = "make a T1 + PET, synthesise, compare, write the picture"
@@ -40,7 +40,7 @@ def run(args: argparse.Namespace, reporter: Reporter) -> int:
     folder = args.output / "simulated"
     write_dataset(folder, 1, DatasetSettings(args.seed, spacing_mm=1.0, head=True, lesion_share=1.0))
     t1_path, pet_path = folder / "subject_001" / "T1.nii.gz", folder / "subject_001" / "PET.nii.gz"
-    lesion = json.loads((folder / "subject_001" / "truth.json").read_text(encoding="utf-8"))["lesion"]
+    lesion = read_object(folder / "subject_001" / "truth.json")["lesion"]
     case = Case("phantom", t1_path, inputs=CaseInputs(pet=pet_path))
     run_batch(
         [case],

@@ -68,15 +68,18 @@ def _one(args: argparse.Namespace, setup: SuvrSetup, reporter: Reporter) -> int:
 
 def _cohort(args: argparse.Namespace, setup: SuvrSetup, reporter: Reporter) -> int:
     from MRI2PETLib.core.case_loop import exit_code
+    from MRI2PETLib.core.requests import Request
     from MRI2PETLib.reports.case_report import REPORT_FILE
     from MRI2PETLib.reports.suvr_files import write_suvr
     from MRI2PETLib.reports.suvr_report import write_suvr_cohort
+    from MRI2PETLib.suvr import files
     from MRI2PETLib.suvr.regional import COMPOSITE
     from MRI2PETLib.suvr.run import measure_cohort, read_cases
 
     cases = read_cases(args.cases, reporter, SuvrPaths.of(args, pet=args.cases))
+    files.cohort_in(args.output).check_owner(Request(files.owner_of_cohort(args.cases)))
     measured, failed = measure_cohort(cases, setup, args.output, write_suvr, reporter)
-    agreement = write_suvr_cohort(args.output, setup, measured, failed)
+    agreement = write_suvr_cohort(args.output, args.cases, setup, measured, failed, reporter)
     reporter.progress(1, 1, "done")
     reporter.close()
     composite = [row for row in agreement if row.role == COMPOSITE]

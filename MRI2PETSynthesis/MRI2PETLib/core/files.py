@@ -6,19 +6,21 @@ import errno
 import json
 import math
 import os
+import re
 import secrets
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from MRI2PETLib.core.errors import InputError, MRI2PETError, OutputError
 from MRI2PETLib.core.leftovers import hidden_name, sweep
-from MRI2PETLib.core.names import check_path
+from MRI2PETLib.core.names import check_file, check_path
 
 _REPLACED = ".replaced-"
+_HALF_CHARACTER = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 def make_folder(folder: Path | str) -> Path:
@@ -147,27 +149,54 @@ def write_json(path: Path | str, content: Any) -> Path:
     return write_text(path, json.dumps(plain(content), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def read_json(path: Path | str, error: type[MRI2PETError] = InputError, *, largest: int = 100_000_000) -> Any:
-    """Read a JSON file (UTF-8, with or without a byte order mark).
+def _no_number(name: str) -> None:
+    raise ValueError(f"{name} is not a number")
 
-    :param error: what to raise, naming the file and the reason, if it is missing, damaged or too large.
+
+def read_json(
+    path: Path | str,
+    error: type[MRI2PETError] = InputError,
+    *,
+    largest: int = 100_000_000,
+    nan: Callable[[str], Any] = _no_number,
+) -> Any:
+    """Read a JSON file (UTF-8 or UTF-16, with or without a byte order mark).
+
+    :param error: what to raise, naming the file and the reason, if it is missing, no file, damaged or too
+        large.
     :param largest: bytes.
+    :param nan: what stands for NaN and infinity, which JSON does not have; refused by default.
     """
     path = Path(path)
     try:
+        check_file(path)
         with path.open("rb") as file:
             content = file.read(largest + 1)
         if len(content) > largest:
-            raise error(f"{path} is larger than {largest / 1e6:g} MB.")
-        return json.loads(content.decode("utf-8-sig"), parse_constant=_no_number)
+            raise error(f"{path} is larger than {largest / 1e6:g} MB.", "Is it the right file?")
+        text = content.decode(json.detect_encoding(content))
+        read = json.loads(text, parse_constant=nan)
+        if _HALF_CHARACTER.search(text):  # in an escape: no text file could hold it afterwards
+            json.dumps(read, ensure_ascii=False).encode()
+        return read
+    except InputError as reason:
+        raise error(reason.message, reason.hint) from reason
     except OSError as reason:
-        raise error(f"{path} cannot be read: {reason.strerror or reason}.") from reason
+        raise error(f"{path} cannot be read: {reason.strerror or reason}.", "Check the path.") from reason
+    except UnicodeDecodeError as reason:
+        raise error(f"{path} is not valid JSON: it is not UTF-8.", "Save it as UTF-8.") from reason
     except (ValueError, RecursionError) as reason:
         raise error(f"{path} is not valid JSON: {reason}.", "Repair or remove it.") from reason
 
 
-def _no_number(name: str) -> None:
-    raise ValueError(f"{name} is not a number")
+def read_object(
+    path: Path | str, error: type[MRI2PETError] = InputError, *, nan: Callable[[str], Any] = _no_number
+) -> dict[str, Any]:
+    """:func:`read_json` of a file that holds an object, not a list or a number."""
+    content = read_json(path, error, nan=nan)
+    if not isinstance(content, dict):
+        raise error(f"{path} is not a JSON object.", "Correct or remove it.")
+    return content
 
 
 def plain(value: Any) -> Any:

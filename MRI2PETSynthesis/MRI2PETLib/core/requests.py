@@ -28,6 +28,8 @@ from MRI2PETLib.core.checksums import sha256_of, sha256_of_value
 from MRI2PETLib.core.errors import InputError, MRI2PETError, OutputError
 from MRI2PETLib.core.files import read_json, staged_folder, write_json
 
+_PARTS = {"status": str, "request": str, "whose": dict, "inputs": dict, "outputs": dict, "about": dict}
+
 
 @dataclass(frozen=True)
 class Source:
@@ -211,9 +213,11 @@ def listed_files(record: Path) -> dict[str, Any]:
 
 def read_record(path: Path) -> dict[str, Any] | None:
     """A record as this program wrote it, or ``None``."""
-    with suppress(InputError):
+    with suppress(InputError, RecursionError):
         content = read_json(path)
-        if isinstance(content, dict) and content.pop("checksum", None) == sha256_of_value(content):
+        if not isinstance(content, dict) or content.pop("checksum", None) != sha256_of_value(content):
+            return None
+        if all(isinstance(content.get(part), kind) for part, kind in _PARTS.items()):
             return content
     return None
 

@@ -12,13 +12,13 @@ The table is one of :mod:`MRI2PETLib.images.case_table`.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from MRI2PETLib.core.errors import InputError
+from MRI2PETLib.core.files import read_object
 from MRI2PETLib.core.progress import Reporter
 from MRI2PETLib.evaluation.settings import CasePaths, EvaluationSettings
 from MRI2PETLib.images.case_table import CaseRow, read_case_table
@@ -126,11 +126,11 @@ def _cubic_by_fold(run: Path | None) -> dict[str, tuple[float, ...]]:
     if path is None or not path.is_file():
         return {}
     try:
-        folds: Any = json.loads(path.read_text(encoding="utf-8"))["folds"]
+        folds: Any = read_object(path)["folds"]
         return {
             str(fold): tuple(float(c) for c in content["cubic_of_t1"]["coefficients"])
             for fold, content in folds.items()
             if "cubic_of_t1" in content
         }
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path} cannot be used: {error!r}.", "Remove it, or train again.") from error

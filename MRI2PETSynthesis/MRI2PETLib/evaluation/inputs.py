@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from MRI2PETLib.core.errors import InputError
+from MRI2PETLib.core.files import read_object
 from MRI2PETLib.core.findings import Finding, Verdict
 from MRI2PETLib.core.progress import ProgressCallback, no_progress
 from MRI2PETLib.evaluation.measure import is_constant
@@ -126,11 +126,7 @@ def load_case(
 
 def _sidecar(path: Path) -> dict[str, Any]:
     beside = sidecar_path(path)
-    try:
-        content = json.loads(beside.read_text(encoding="utf-8")) if beside.is_file() else {}
-    except (OSError, ValueError) as error:
-        raise InputError(f"The sidecar {beside} cannot be read: {error}.", "Repair or remove it.") from error
-    return content if isinstance(content, dict) else {}
+    return read_object(beside, nan=lambda name: None) if beside.exists() else {}
 
 
 def _provenance(sidecar: dict[str, Any], *keys: str) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Iterator
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from MRI2PETLib.core.errors import InputError
+from MRI2PETLib.core.files import read_object
 from MRI2PETLib.core.findings import Finding
 from MRI2PETLib.core.tables import column_name
 from MRI2PETLib.images.formats import sidecar_path
@@ -145,15 +145,8 @@ def _in_kg(text: str, unit: str, what: str) -> BodyWeight:
 
 
 def _read_json(file: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(file.read_bytes())
-    except UnicodeDecodeError as error:
-        raise InputError(f"The sidecar {file} is not UTF-8.", "Save it as UTF-8.") from error
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"The sidecar {file} cannot be read ({error}).", "Correct or remove it.") from error
-    if not isinstance(content, dict):
-        raise InputError(f"The sidecar {file} is not a JSON object.", "Correct or remove it.")
-    return content
+    """What other programs write as NaN is a value that they do not know."""
+    return read_object(file, nan=lambda name: None)
 
 
 def _folders(path: Path) -> list[Path]:

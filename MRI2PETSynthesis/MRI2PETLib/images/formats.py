@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 
 from MRI2PETLib import __version__
 from MRI2PETLib.core.errors import InputError
+from MRI2PETLib.core.files import read_object
 from MRI2PETLib.core.names import check_file
 
 SUFFIXES = (
@@ -63,9 +63,9 @@ def is_output(path: Path) -> bool:
     ``Synthetic``). A simulated T1 or PET is none: it is an input.
     """
     try:
-        content = json.loads(sidecar_path(path).read_text(encoding="utf-8"))
+        content = read_object(sidecar_path(path), nan=lambda name: None)
         return "Synthetic" in content or content.get("GeneratedBy", [{}])[0].get("Name") == SOFTWARE
-    except (OSError, ValueError, TypeError, AttributeError, LookupError):
+    except (InputError, TypeError, AttributeError, LookupError):
         return False
 
 

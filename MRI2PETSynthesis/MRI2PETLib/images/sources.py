@@ -17,14 +17,15 @@ from MRI2PETLib.images.image_checks import ImageKind
 from MRI2PETLib.images.io import open_image
 
 
-def source_of(path: Path, kind: ImageKind) -> Source:
+def source_of(path: Path, kind: ImageKind, files: str = "") -> Source:
     """The image at ``path`` as an input: its files, its sidecars and, of a PET, the weight of the person.
 
-    A folder of DICOM files counts with all of its files: one more may change which series is chosen. What
-    cannot be read has no checksum.
+    What cannot be read has no checksum.
+
+    :param files: its :func:`files_checksum`, where it is known.
     """
     try:
-        content: dict[str, Any] = {"files": sha256_of(path) if path.is_dir() else _file_checksum(path, kind)}
+        content: dict[str, Any] = {"files": files or files_checksum(path, kind)}
         if kind in ("t1", "pet"):
             content["sidecars"] = [sha256_of(file) for file in bids.sidecar_files(path)]
         if kind == "pet":
@@ -34,8 +35,15 @@ def source_of(path: Path, kind: ImageKind) -> Source:
     return Source(str(path.resolve()), sha256_of_value(content))
 
 
-def _file_checksum(path: Path, kind: ImageKind) -> str:
-    """Of the file, and of the data file of a header that stands alone."""
+def files_checksum(path: Path, kind: ImageKind) -> str:
+    """Of the file, and of the data file of a header that stands alone.
+
+    A folder of DICOM files counts with all of its files: one more may change which series is chosen.
+
+    :raises InputError: if one cannot be read.
+    """
+    if path.is_dir():
+        return sha256_of(path)
     files = {path}
     with suppress(InputError):  # reading it will tell
         files.update(open_image(path, kind=kind).files)

@@ -22,8 +22,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from MRI2PETLib.core.errors import DependencyError
-from MRI2PETLib.core.files import make_folder, write_json
+from MRI2PETLib.core.errors import DependencyError, InputError
+from MRI2PETLib.core.files import make_folder, read_object, write_json
 from MRI2PETLib.core.leftovers import remove_of_job
 from MRI2PETLib.jobs.child_process import GRACE_S, Callbacks, Job
 from MRI2PETLib.jobs.process_tree import ask_group_to_end, is_running, kill_tree
@@ -60,10 +60,10 @@ class DetachedJob(Job):
         A job that has ended tells all it said, and its outcome.
         """
         try:
-            about = json.loads((Path(folder) / JOB).read_text(encoding="utf-8"))
+            about = read_object(Path(folder) / JOB)
             job = cls([str(part) for part in about["command"]], folder, callbacks)
             job.name, job._pid = str(about["name"]), int(about["pid"])
-        except (OSError, ValueError, KeyError, TypeError):
+        except (InputError, ValueError, KeyError, TypeError):
             return None
         job._follow()
         return job
@@ -171,7 +171,7 @@ class DetachedJob(Job):
 def is_job_running(folder: Path | str) -> bool:
     """Whether the latest job of a folder still works, whoever started it."""
     try:
-        about = json.loads((Path(folder) / JOB).read_text(encoding="utf-8"))
+        about = read_object(Path(folder) / JOB)
         return int(about["pid"]) != os.getpid() and is_running(int(about["pid"]), str(about["name"]))
-    except (OSError, ValueError, KeyError, TypeError):
+    except (InputError, ValueError, KeyError, TypeError):
         return False

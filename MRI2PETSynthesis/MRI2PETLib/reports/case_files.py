@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any, NamedTuple
 import SimpleITK as sitk
 
 from MRI2PETLib.core.errors import InputError
+from MRI2PETLib.core.files import read_object
 from MRI2PETLib.core.tables import read_rows
 from MRI2PETLib.evaluation.region_table import RegionRow, read_region_rows
 from MRI2PETLib.images.io import read_image
@@ -51,7 +51,7 @@ def read_comparison(files: Mapping[str, Any]) -> Comparison:
     :raises InputError: if files are missing or not those of an evaluation.
     """
     try:
-        about = json.loads(Path(files["metrics"]).read_text(encoding="utf-8"))
+        about = read_object(files["metrics"])
         scales = about["scales"]
         scale = next(iter(scales))  # the stated unit, where there is one, comes first
         return Comparison(
@@ -66,7 +66,7 @@ def read_comparison(files: Mapping[str, Any]) -> Comparison:
             largest=about["largest_difference"],
             notes=[str(f["message"]) for f in about["quality"]["findings"]],
         )
-    except (OSError, ValueError, KeyError, TypeError, StopIteration) as error:
+    except (InputError, OSError, ValueError, KeyError, TypeError, StopIteration) as error:
         raise InputError(f"These are not the files of an evaluation: {error!r}.", "Compare again.") from error
 
 

@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from MRI2PETLib.core.files import staged_folder, write_json, write_text
+from MRI2PETLib.core.files import write_json, write_text
+from MRI2PETLib.core.progress import Reporter
+from MRI2PETLib.core.requests import Request, Source
 from MRI2PETLib.core.tables import write_rows, write_table
 from MRI2PETLib.reports import charts
 from MRI2PETLib.reports.case_report import REPORT_FILE, provenance_lines
@@ -26,8 +28,6 @@ from MRI2PETLib.suvr.normalisation import METHODS, REAL_MR
 from MRI2PETLib.suvr.regional import COMPOSITE, SuvrRow
 from MRI2PETLib.suvr.run import CaseMeasurement, SuvrCase
 from MRI2PETLib.suvr.tables import suvr_columns
-
-COHORT = "cohort.json"
 
 
 def write_suvr_report(folder: Path, title: str, content: Mapping[str, Any], rows: Sequence[SuvrRow]) -> Path:
@@ -67,12 +67,16 @@ def _provenance(content: Mapping[str, Any]) -> dict[str, str]:
 
 def write_suvr_cohort(
     folder: Path,
+    table: Path,
     setup: SuvrSetup,
     measured: Sequence[tuple[SuvrCase, CaseMeasurement]],
     failed: Mapping[str, str],
+    reporter: Reporter,
 ) -> list[AgreementRow]:
-    """Write the tables, ``cohort.json`` and ``report.html`` of a cohort: those of Choi & Lee 2018.
+    """Write the tables, ``cohort.json`` and ``report.html`` of a cohort: those of Choi & Lee 2018; keep them
+    where they are there.
 
+    :param table: of the cases.
     :return: the agreement of the methods with the real MR over people, every region.
     :raises OutputError: if the folder cannot be written to; then nothing is left in it.
     """
@@ -88,9 +92,14 @@ def write_suvr_cohort(
         "agreement": [row._asdict() for row in agreement],
         "levels": [row._asdict() for row in levels],
     }
+    title = f"SUVR of {folder.resolve().name}"
+    request, result = _request_of_cohort(table, title, content, measured), files.cohort_in(folder)
+    if result.finished(request) is not None:
+        reporter.log(f"{folder}: already there, kept")
+        return agreement
     page = render(
         "suvr_cohort.html",
-        f"SUVR of {folder.resolve().name}",
+        title,
         about=_about(measured[0][1].content),
         people={m: len({r.subject for r in rows if r.method == m}) for m in METHODS},
         regions=content["regions"],
@@ -103,14 +112,23 @@ def write_suvr_cohort(
         provenance=provenance_lines({}, {}),
     )
     scans = ((case.case, case.subject, case.group, *row) for case, result in measured for row in result.rows)
-    with staged_folder(folder, last=REPORT_FILE) as staging:
+    with result.make(request, {}) as staging:
         write_table(staging / files.TABLE, ("case", "subject", "group", *SuvrRow._fields), scans)
-        write_rows(staging / "levels.csv", levels)
+        write_rows(staging / files.LEVELS, levels)
         if agreement:
-            write_rows(staging / "agreement.csv", agreement)
-        write_json(staging / COHORT, content)
+            write_rows(staging / files.AGREEMENT, agreement)
+        write_json(staging / files.COHORT, content)
         write_text(staging / REPORT_FILE, page)
     return agreement
+
+
+def _request_of_cohort(
+    table: Path, title: str, content: Mapping[str, Any], measured: Sequence[tuple[SuvrCase, CaseMeasurement]]
+) -> Request:
+    """What decides the tables of a cohort: those of its PETs, and what the table of cases says of each."""
+    own = {case.case: Source(str(case.paths.pet), one.request.checksum) for case, one in measured}
+    people = [[case.case, case.subject, case.group] for case, _ in measured]
+    return Request(files.owner_of_cohort(table), own, {"title": title, "people": people, "content": content})
 
 
 def _errors(table: Sequence[AgreementRow]) -> ReportTable | None:

@@ -7,10 +7,8 @@ with a real PET, its tables and plots: :mod:`MRI2PETLib.scene.comparison`.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +17,7 @@ import slicer
 import slicer.util
 
 from MRI2PETLib.core.errors import InputError
+from MRI2PETLib.core.files import read_object
 from MRI2PETLib.evaluation.normdiff import normdiff_map
 from MRI2PETLib.images.io import read_image, same_grid
 from MRI2PETLib.models.bundle import Bundle
@@ -72,10 +71,10 @@ def read_synthetic(files: Mapping[str, Any]) -> Synthetic:
     :raises InputError: if files are missing, unreadable, or not those of a synthesis.
     """
     try:
-        about = json.loads(Path(files["sidecar"]).read_text(encoding="utf-8"))
+        about = read_object(files["sidecar"])
         unit, note, provenance = about["Units"], about["Description"], about["Provenance"]
         pet, mask = files["pet"], files["mask"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (InputError, OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"These are not the files of a synthesis: {error!r}.", "Synthesise again."
         ) from error

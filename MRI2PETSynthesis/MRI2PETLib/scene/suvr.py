@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -13,6 +12,7 @@ import SimpleITK as sitk
 import slicer
 
 from MRI2PETLib.core.errors import InputError
+from MRI2PETLib.core.files import read_object
 from MRI2PETLib.evaluation.statistics import MIN_GROUP
 from MRI2PETLib.images.io import read_image
 from MRI2PETLib.scene.comparison import LABELS, add_report, color_names
@@ -131,10 +131,10 @@ def add_suvr(scene: slicer.vtkMRMLScene, files: Mapping[str, Any], pet: Any = No
     :raises InputError: if files are missing or not those of a measurement.
     """
     try:
-        content = json.loads(Path(files["sidecar"]).read_text(encoding="utf-8"))
+        content = read_object(files["sidecar"])
         rows = suvr_rows(content)
         report = Path(files["report"]).read_text(encoding="utf-8")
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (InputError, OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"These are not the files of a measurement: {error!r}.", "Measure again.") from error
     whose = pet.GetName() if pet is not None else None
     reference = content["Regions"]["reference"]
@@ -244,7 +244,7 @@ def _label_map(scene: slicer.vtkMRMLScene, files: Mapping[str, Any], whose: str 
     """Where a method found the regions, on the grid of the PET."""
     image = read_image(files["image"], kind="labels").image
     node = add_volume(scene, image, named(f"regions by {method}", whose), labels=True)
-    names = json.loads(Path(files["sidecar"]).read_text(encoding="utf-8"))["Labels"]
+    names = read_object(files["sidecar"])["Labels"]
     colors = color_names(scene, node.GetName(), {int(label): name for label, name in names.items()})
     node.GetDisplayNode().SetAndObserveColorNodeID(colors.GetID())
     node.SetDescription(f"Regions of the atlas on the PET, by {method}.")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -14,7 +13,7 @@ import numpy as np
 
 from MRI2PETLib import __version__
 from MRI2PETLib.core.errors import InputError
-from MRI2PETLib.core.files import new_folder, output_folder, write_json, write_text
+from MRI2PETLib.core.files import new_folder, output_folder, read_object, write_json, write_text
 from MRI2PETLib.core.progress import ProgressCallback, no_progress
 from MRI2PETLib.core.tables import write_table
 from MRI2PETLib.images.io import read_image, write_image
@@ -133,7 +132,7 @@ def write_pets(
         source = {"path": str(t1s[case].resolve()), "sha256": t1.sha256}
         _write_whole(folder / case, partial(_write_pet, made, source, t1.forms))
     there = [case for case in t1s if (folder / case / TRUTH).is_file()]
-    truths = {case: json.loads((folder / case / TRUTH).read_text(encoding="utf-8")) for case in there}
+    truths = {case: read_object(folder / case / TRUTH) for case in there}
     rows = [
         (case, str(t1s[case].resolve()), f"{case}/PET.nii.gz", truth["genotype"])
         for case, truth in truths.items()
@@ -158,8 +157,8 @@ def _claim(folder: Path, settings: Mapping[str, Any]) -> None:
     description = output_folder(folder) / "dataset_description.json"
     if description.is_file():
         try:
-            settings_before = json.loads(description.read_text(encoding="utf-8")).get("SimulationSettings")
-        except (ValueError, AttributeError):
+            settings_before = read_object(description).get("SimulationSettings")
+        except InputError:
             settings_before = None
         if settings_before is None:
             raise InputError(f"{folder} holds another dataset.", "Choose another output folder.")
@@ -232,7 +231,7 @@ def _write_manifest(folder: Path) -> None:
     """One row for every complete person in the folder."""
     rows = []
     for path in sorted(folder.glob(f"subject_*/{TRUTH}")):
-        truth: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        truth = read_object(path)
         name, group = path.parent.name, "lesion" if truth["lesion"] else "control"
         rows.append((name, name, f"{name}/T1.nii.gz", f"{name}/PET.nii.gz", group, truth["genotype"]))
     write_table(folder / MANIFEST, MANIFEST_COLUMNS, rows)

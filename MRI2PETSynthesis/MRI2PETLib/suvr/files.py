@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from MRI2PETLib.core.requests import Request, Result
+from MRI2PETLib.core.requests import Request, Result, Source
 from MRI2PETLib.images.formats import sidecar_path
 from MRI2PETLib.images.sources import image_checksum, optional_source, source_of
 from MRI2PETLib.suvr.case import SuvrSetup
@@ -16,6 +16,7 @@ from MRI2PETLib.suvr.settings import SuvrPaths
 from MRI2PETLib.templates.atlases import atlas_checksum
 
 TABLE, SIDECAR, SUVR_PICTURE, SUVR_REPORT = "suvr.csv", "suvr.json", "suvr.png", "report.html"
+COHORT, LEVELS, AGREEMENT = "cohort.json", "levels.csv", "agreement.csv"
 SUVR_RECORD = "suvr_status.json"
 SUVR, MR = "suvr_pet.nii.gz", "synthetic_mr.nii.gz"
 
@@ -30,6 +31,16 @@ def result_in(folder: Path) -> Result:
     images = [SUVR, MR, *map(labels_file, METHODS)]
     sidecars = [sidecar_path(name).name for name in images]
     return Result(folder, SUVR_RECORD, {TABLE, SIDECAR, SUVR_PICTURE, SUVR_REPORT, *images, *sidecars})
+
+
+def cohort_in(folder: Path) -> Result:
+    """The tables and the report of a cohort in a folder; each PET has a folder of its own in it."""
+    return Result(folder, SUVR_RECORD, {TABLE, COHORT, LEVELS, AGREEMENT, SUVR_REPORT})
+
+
+def owner_of_cohort(table: Path) -> dict[str, Source]:
+    """Whose result that of a table of cases is, see :class:`.Request`."""
+    return {"table": source_of(table, "labels")}
 
 
 def by_role(folder: Path) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from MRI2PETLib.core.files import output_folder, read_json
 from MRI2PETLib.core.leftovers import sweep
 from MRI2PETLib.core.names import file_name
 from MRI2PETLib.core.progress import ProgressCallback, Reporter
-from MRI2PETLib.core.requests import located
+from MRI2PETLib.core.requests import Request, located
 from MRI2PETLib.images.case_table import read_case_table
 from MRI2PETLib.preprocessing.frame_window import parse_window
 from MRI2PETLib.preprocessing.pet_units import plain_unit
@@ -38,8 +38,9 @@ class SuvrCase:
 
 @dataclass(frozen=True)
 class CaseMeasurement:
-    """A finished measurement: its table, the content of ``suvr.json``, its files by role."""
+    """A finished measurement: its request, its table, the content of ``suvr.json``, its files by role."""
 
+    request: Request
     rows: list[SuvrRow]
     content: dict[str, Any]
     files: dict[str, Any]
@@ -72,7 +73,7 @@ def measure_case(
                 write(staging, title, paths, setup, case)
                 about["files"] = files.by_role(staging)
     content = read_json(folder / files.SIDECAR)
-    return CaseMeasurement(files.suvr_rows(content), content, located(folder, about["files"]))
+    return CaseMeasurement(request, files.suvr_rows(content), content, located(folder, about["files"]))
 
 
 def measure_cohort(

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from MRI2PETLib.core.errors import InputError
-from MRI2PETLib.core.files import write_json
+from MRI2PETLib.core.files import read_object, write_json
 from MRI2PETLib.core.names import LONGEST_NAME
 from MRI2PETLib.core.requests import Result
 from MRI2PETLib.images.formats import GENERATED_BY, sidecar_path
@@ -120,8 +119,8 @@ def is_synthetic(path: Path) -> bool:
 
 def _says(path: Path, what: str) -> bool:
     try:
-        return bool(json.loads(sidecar_path(path).read_text(encoding="utf-8")).get(what))
-    except (OSError, ValueError, AttributeError):
+        return bool(read_object(sidecar_path(path), nan=lambda name: None).get(what))
+    except InputError:
         return False
 
 

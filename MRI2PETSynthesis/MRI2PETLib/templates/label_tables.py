@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from MRI2PETLib.core.errors import InputError
+from MRI2PETLib.core.files import read_json
 from MRI2PETLib.core.findings import Finding
 from MRI2PETLib.core.tables import read_lines, read_text
 
@@ -40,10 +40,11 @@ def read_label_table(path: Path | str) -> LabelTable:
     :raises InputError: missing, unreadable, without a single label, or naming a label twice.
     """
     path = Path(path)
-    text, findings = read_text(path)
+    findings: tuple[Finding, ...] = ()
     if path.suffix.lower() == ".json":
-        pairs = _from_json(text, path)
+        pairs = _from_json(path)
     else:
+        text, findings = read_text(path)
         lines = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
         is_spaced = bool(lines) and re.match(r"\s*\d+ +[^\s,;]", lines[0]) is not None
         pairs = [] if is_spaced else _from_table(path)
@@ -133,11 +134,8 @@ def _joined(words: Sequence[str]) -> str:
     return " ".join(word.strip('"') for word in words).strip()
 
 
-def _from_json(text: str, path: Path) -> NumberedNames:
-    try:
-        content: Any = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path} is not valid JSON: {error}.", "Check the file.") from error
+def _from_json(path: Path) -> NumberedNames:
+    content: Any = read_json(path, nan=lambda name: None)
     if isinstance(content, list):
         rows = [{_plain(str(k)): str(v) for k, v in row.items()} for row in content if isinstance(row, dict)]
         return _from_rows(rows)

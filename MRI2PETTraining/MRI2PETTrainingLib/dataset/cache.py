@@ -6,16 +6,14 @@
     CACHE/<key>/mask.nii.gz     brain mask on the grid of the T1
     CACHE/<key>/real.nii.gz     the target on the grid of the T1, in the model's unit
     CACHE/<key>/source.nii.gz   the PET on the grid of the T1, of a model that starts from PET
-    CACHE/<key>/entry.json      what it was made from, checksums of the files above; written last
+    CACHE/<key>/entry.json      record of the above, see :mod:`MRI2PETLib.core.requests`
 
-``key`` is a checksum of the images' content and of everything that decides the result. An entry whose files
-do not have their checksums is made again.
+``key`` is the checksum of the request: of the images, their sidecars and everything else that decides the
+result. An entry that does not prove itself is made again.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import multiprocessing
 import os
 import threading
@@ -29,13 +27,15 @@ from typing import Any
 import numpy as np
 import SimpleITK as sitk
 
-from MRI2PETLib.core.checksums import sha256_of, sha256_of_voxels
+from MRI2PETLib.core.checksums import sha256_of_voxels
 from MRI2PETLib.core.errors import Cancelled, InputError, MRI2PETError, OutputError
-from MRI2PETLib.core.files import make_folder, staged_folder, write_json
+from MRI2PETLib.core.files import make_folder, plain
 from MRI2PETLib.core.findings import Finding
 from MRI2PETLib.core.leftovers import sweep
 from MRI2PETLib.core.progress import ProgressCallback, no_progress
+from MRI2PETLib.core.requests import Request, Result
 from MRI2PETLib.evaluation.baselines import normalised_t1
+from MRI2PETLib.images.formats import sidecar_path
 from MRI2PETLib.images.grid import Grid, affine_matrix, resample
 from MRI2PETLib.images.io import read_image, write_image
 from MRI2PETLib.models.model_space import ModelSpace, encode_pair
@@ -44,12 +44,13 @@ from MRI2PETLib.preprocessing.frame_window import parse_window
 from MRI2PETLib.preprocessing.pet import check_uptake, of_frames, read_pet, to_unit
 from MRI2PETLib.preprocessing.pet_alignment import align_pet_to_t1, mark_unmeasured
 from MRI2PETLib.synthesis.case_files import UNIT_MEANING
+from MRI2PETTrainingLib.dataset.checks import Sources
 from MRI2PETTrainingLib.dataset.manifest import TrainingCase
 
 ARRAYS, MASK, REAL, ENTRY = "arrays.npy", "mask.nii.gz", "real.nii.gz", "entry.json"
 SOURCE = "source.nii.gz"
 DERIVED_FROM = "DerivedFrom"  # in a PET's sidecar: checksums of the voxels that it was made of
-_VERSION = 6  # raise when the same input would give another result
+_VERSION = 7  # raise when the same input would give another result
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ class Preparation:
 
 @dataclass(frozen=True)
 class PreparedCase:
-    """A case in model space. ``about`` is its ``entry.json``."""
+    """A case in model space. ``about`` is what its ``entry.json`` says of it."""
 
     case: TrainingCase
     folder: Path
@@ -115,7 +116,7 @@ class PreparedCase:
 
 def prepare_cases(
     cases: Sequence[TrainingCase],
-    hashes: Mapping[str, Mapping[str, str]],
+    sources: Mapping[str, Sources],
     space: ModelSpace,
     cache: Path,
     *,
@@ -125,7 +126,7 @@ def prepare_cases(
 ) -> tuple[dict[str, PreparedCase], dict[str, Finding]]:
     """Prepare every case that the cache does not hold yet.
 
-    :param hashes: SHA-256 of every case's images, see :func:`.checks.check_manifest`.
+    :param sources: the images of every case, see :func:`.checks.check_manifest`.
     :param workers: processes; each holds one case in memory.
     :returns: what is prepared, and why the other cases cannot be, both by case name.
     :raises OutputError: if the cache cannot be written to.
@@ -135,34 +136,50 @@ def prepare_cases(
     sweep(cache, below=True)
     done: dict[str, PreparedCase] = {}
     failed: dict[str, Finding] = {}
-    todo: list[tuple[TrainingCase, Path]] = []
+    todo: list[_Work] = []
     how = preparation or Preparation()
-    keys = {case.case: entry_key(case, hashes[case.case], space, how) for case in cases}
     for case in cases:
-        folder = cache / keys[case.case]
-        about = _sound(folder)
+        request = request_of(case, sources[case.case], space, how)
+        folder = cache / request.checksum[:32]
+        about = entry_in(folder).finished(request)
         if about is not None:
             done[case.case] = PreparedCase(case, folder, about)
         else:
-            todo.append((case, folder))
+            todo.append(_Work(case, folder, request))
     for case, result in _run(todo, space, how, workers):
         progress(len(done) + len(failed), len(cases), f"preparing {case.case}")
         if isinstance(result, Finding):
             failed[case.case] = result
         elif result is not None:
-            folder = cache / keys[case.case]
-            done[case.case] = PreparedCase(case, folder, result)
+            done[case.case] = result
     progress(1, 1, "prepared")
     return done, failed
 
 
-def entry_key(
-    case: TrainingCase, hashes: Mapping[str, str], space: ModelSpace, how: Preparation | None = None
-) -> str:
-    """Name of a case's entry: a checksum of the images' content and of all settings."""
-    made_of: dict[str, Any] = {"version": _VERSION, "images": dict(hashes), "space": space.to_dict()}
-    made_of |= {"unit": case.unit, "window_min": case.window_min, **asdict(how or Preparation())}
-    return hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:32]
+@dataclass(frozen=True)
+class _Work:
+    """An entry to make."""
+
+    case: TrainingCase
+    folder: Path
+    request: Request
+
+
+def request_of(case: TrainingCase, sources: Sources, space: ModelSpace, how: Preparation) -> Request:
+    """What decides the entry of a case."""
+    settings = {
+        "format": _VERSION,
+        "space": space.to_dict(),
+        "unit": case.unit,
+        "window_min": case.window_min,
+    }
+    return Request({}, sources, {**settings, **asdict(how)})
+
+
+def entry_in(folder: Path) -> Result:
+    """The entry whose files lie in a folder."""
+    images = (MASK, REAL, SOURCE)
+    return Result(folder, ENTRY, {ARRAYS, *images, *(sidecar_path(name).name for name in images)})
 
 
 def disk_use(prepared: Sequence[PreparedCase]) -> int:
@@ -170,33 +187,22 @@ def disk_use(prepared: Sequence[PreparedCase]) -> int:
     return sum(path.stat().st_size for entry in prepared for path in entry.folder.iterdir())
 
 
-def _sound(folder: Path) -> dict[str, Any] | None:
-    """The content of ``entry.json`` if all files are as they were written."""
-    try:
-        about = json.loads((folder / ENTRY).read_text(encoding="utf-8"))
-        if all(sha256_of(folder / name) == digest for name, digest in about["files"].items()):
-            return about
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, InputError):
-        pass  # whatever is wrong with it, the entry is made again
-    return None
-
-
 def _run(
-    todo: Sequence[tuple[TrainingCase, Path]], space: ModelSpace, how: Preparation, workers: int
-) -> Iterator[tuple[TrainingCase, dict[str, Any] | Finding | None]]:
+    todo: Sequence[_Work], space: ModelSpace, how: Preparation, workers: int
+) -> Iterator[tuple[TrainingCase, PreparedCase | Finding | None]]:
     """Yield each case before (``None``) or after its preparation, with the entry or why there is none."""
     if workers <= 1 or len(todo) <= 1:
-        for case, folder in todo:
-            yield case, None
-            yield case, _prepare_or_say_why(case, folder, space, how)
+        for work in todo:
+            yield work.case, None
+            yield work.case, _prepare_or_say_why(work, space, how)
         return
     # Spawned, not forked: SimpleITK's and torch's threads do not survive a fork.
     pool = ProcessPoolExecutor(
         min(workers, len(todo)), multiprocessing.get_context("spawn"), initializer=_start_worker
     )
     try:
-        futures: dict[Future[dict[str, Any] | Finding], TrainingCase] = {
-            pool.submit(_prepare_or_say_why, case, folder, space, how): case for case, folder in todo
+        futures: dict[Future[PreparedCase | Finding], TrainingCase] = {
+            pool.submit(_prepare_or_say_why, work, space, how): work.case for work in todo
         }
         pending = set(futures)
         while pending:
@@ -220,23 +226,21 @@ def _start_worker() -> None:
     threading.Thread(target=follow, daemon=True).start()
 
 
-def _prepare_or_say_why(
-    case: TrainingCase, folder: Path, space: ModelSpace, how: Preparation
-) -> dict[str, Any] | Finding:
+def _prepare_or_say_why(work: _Work, space: ModelSpace, how: Preparation) -> PreparedCase | Finding:
     try:
-        return _prepare(case, folder, space, how)
+        return _prepare(work, space, how)
     except (Cancelled, OutputError):
         raise
     except MRI2PETError as error:
         return Finding("refuse", error.code, error.message, error.hint)
 
 
-def _prepare(case: TrainingCase, folder: Path, space: ModelSpace, how: Preparation) -> dict[str, Any]:
+def _prepare(work: _Work, space: ModelSpace, how: Preparation) -> PreparedCase:
     """Make one entry.
 
     :raises MRI2PETError: if the case cannot be used; the message says why.
     """
-    started = time.perf_counter()
+    case, started = work.case, time.perf_counter()
     t1 = read_image(case.t1, kind="t1")
     window = parse_window(case.window_min)
     pet = read_pet(case.pet, unit=case.unit or None, window_min=window, realign_frames=how.realign_frames)
@@ -284,7 +288,7 @@ def _prepare(case: TrainingCase, folder: Path, space: ModelSpace, how: Preparati
         # Widening the grid for a large brain is part of the training, so it is not worth a warning here.
         "findings": [f.to_dict() for f in verdict.findings if f.level != "ok"],
     }
-    with staged_folder(folder, last=ENTRY) as staging:
+    with entry_in(work.folder).make(work.request, about) as staging:
         np.save(staging / ARRAYS, np.stack([encoded.source, target, counted]).astype(np.float16))
         write_image(mask, staging / MASK)
         origin: dict[str, Any] = {"path": str(case.pet), "sha256": pet.sha256, "unit": pet.unit}
@@ -303,11 +307,8 @@ def _prepare(case: TrainingCase, folder: Path, space: ModelSpace, how: Preparati
                 "Alignment": aligned.record(),
             },
         )
-        written = (ARRAYS, MASK, REAL, *((SOURCE,) if from_pet else ()))
-        about["files"] = {name: sha256_of(staging / name) for name in written}
         about["seconds"] = round(time.perf_counter() - started, 2)
-        write_json(staging / ENTRY, about)
-    return json.loads((folder / ENTRY).read_text(encoding="utf-8"))
+    return PreparedCase(case, work.folder, plain(about))
 
 
 def real_image(image: sitk.Image, mask: sitk.Image, space: ModelSpace) -> sitk.Image:

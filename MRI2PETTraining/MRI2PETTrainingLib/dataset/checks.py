@@ -6,46 +6,48 @@ A finding of level ``refuse`` concerns one case, which can be left out. What con
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
-from MRI2PETLib.core.checksums import sha256_of
 from MRI2PETLib.core.errors import Cancelled, InputError, MRI2PETError
 from MRI2PETLib.core.findings import Finding
 from MRI2PETLib.core.progress import ProgressCallback, no_progress
-from MRI2PETLib.images.bids import body_weight, read_sidecar
+from MRI2PETLib.core.requests import Source
+from MRI2PETLib.images.bids import read_sidecar
+from MRI2PETLib.images.image_checks import ImageKind
 from MRI2PETLib.images.io import open_image
 from MRI2PETLib.images.similar_subjects import similar_subjects
+from MRI2PETLib.images.sources import files_checksum, source_of
 from MRI2PETTrainingLib.dataset.manifest import Manifest, TrainingCase
 
 # What cannot differ between two scans of one person.
 _OF_A_PERSON = ("genotype", "donor", "group")
+Sources = dict[str, Source]  # the images of a case by role: t1, pet and, where there is one, mask
 
 
 def check_manifest(
     manifest: Manifest, progress: ProgressCallback = no_progress
-) -> tuple[Manifest, dict[str, dict[str, str]]]:
+) -> tuple[Manifest, dict[str, Sources]]:
     """Check that the files exist, can be opened, and are whose they are said to be.
 
-    :returns: the manifest with findings and repeated cases excluded, and the SHA-256 of ``t1``, ``pet``,
-        ``mask`` and ``about_pet`` (what is written beside the PET) of every usable case.
+    :returns: the manifest with findings and repeated cases excluded, and the images of every usable case.
     :raises InputError: one image under two subjects, or a subject with two genotypes, donors or groups.
     """
     check_people(manifest.used)
     hashes: dict[str, dict[str, str]] = {}
+    sources: dict[str, Sources] = {}
     findings: dict[str, list[Finding]] = defaultdict(list)
     for number, case in enumerate(manifest.used):
         progress(number, len(manifest.used), f"checking {case.case}")
         try:
-            hashes[case.case] = _open(case)
+            hashes[case.case], sources[case.case] = _open(case)
         except Cancelled:
             raise
         except MRI2PETError as error:
             findings[case.case].append(Finding("refuse", "unreadable", error.message, error.hint))
     manifest = noting_similar(manifest).noting(findings)
-    return manifest.excluding(_repeats(manifest.used, hashes)), hashes
+    return manifest.excluding(_repeats(manifest.used, hashes)), sources
 
 
 def noting_similar(manifest: Manifest) -> Manifest:
@@ -74,18 +76,16 @@ def check_people(cases: Sequence[TrainingCase]) -> None:
                 )
 
 
-def _open(case: TrainingCase) -> dict[str, str]:
-    """Open all headers and hash all files of a case."""
-    open_image(case.t1, kind="t1")
-    open_image(case.pet, kind="pet")
-    paths = {"t1": case.t1, "pet": case.pet}
+def _open(case: TrainingCase) -> tuple[dict[str, str], Sources]:
+    """Open all headers and sidecars of a case. Returns the checksums of its files, and its images."""
+    images: dict[ImageKind, Path] = {"t1": case.t1, "pet": case.pet}
     if case.mask is not None:
-        open_image(case.mask, kind="mask")
-        paths["mask"] = case.mask
-    sidecar = read_sidecar(case.pet)
-    about = json.dumps([sidecar, body_weight(case.pet, sidecar).kg], sort_keys=True)
-    hashes = {name: sha256_of(path) for name, path in paths.items()}
-    return {**hashes, "about_pet": hashlib.sha256(about.encode()).hexdigest()}
+        images["mask"] = case.mask
+    for kind, path in images.items():
+        open_image(path, kind=kind)
+    read_sidecar(case.pet)
+    hashes = {str(kind): files_checksum(path, kind) for kind, path in images.items()}
+    return hashes, {str(kind): source_of(path, kind, hashes[kind]) for kind, path in images.items()}
 
 
 def _repeats(cases: Sequence[TrainingCase], hashes: Mapping[str, Mapping[str, str]]) -> dict[str, str]:

@@ -9,7 +9,6 @@ training people stays. The published work regressed all cases together, test cas
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections import defaultdict
 from collections.abc import Sequence
@@ -19,7 +18,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from MRI2PETLib.core.errors import InputError
-from MRI2PETLib.core.files import make_folder, staged_folder
+from MRI2PETLib.core.files import make_folder, read_object, staged_folder
 from MRI2PETLib.images.formats import sidecar_path
 from MRI2PETLib.images.grid import Grid, resample
 from MRI2PETLib.images.io import write_image
@@ -88,7 +87,7 @@ def _adjusted(folder: Path, entry: PreparedCase, difference: sitk.Image, share: 
     brain = brain * sitk.Cast(measured > 0, brain.GetPixelID())
     real = real - resample(difference, Grid.of(real), to_mni) * weight
     real = to_unit(sitk.Clamp(real, sitk.sitkFloat32, 0.0), brain, entry.about["model_unit"])
-    about = json.loads(sidecar_path(entry.folder / REAL).read_text(encoding="utf-8"))
+    about = read_object(sidecar_path(entry.folder / REAL))
     about["GenotypeAdjusted"] = {"genotype": entry.case.genotype, "share_of_HAB": share}
     out = make_folder(folder / entry.folder.name)
     with staged_folder(out, last=ARRAYS) as staging:

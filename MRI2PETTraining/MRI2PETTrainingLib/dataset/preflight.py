@@ -49,12 +49,12 @@ def prepare_dataset(
         manifest = check_genotypes(manifest)
     for finding in manifest.about:
         reporter.warning(f"{finding.message} {finding.hint}")
-    manifest, hashes = check_manifest(manifest, part_of(reporter.progress, 0, 0.1))
+    manifest, sources = check_manifest(manifest, part_of(reporter.progress, 0, 0.1))
     _warn_of_people(manifest, reporter)
-    usable = [case for case in manifest.used if case.case in hashes]
+    usable = [case for case in manifest.used if case.case in sources]
     prepared, failed = prepare_cases(
         usable,
-        hashes,
+        sources,
         space,
         cache,
         preparation=Preparation(settings.register, settings.realign_frames),

@@ -6,13 +6,13 @@ that it names itself, ``NAME-FAMILY`` another one.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 from MRI2PETLib.core.errors import BundleError, InputError
+from MRI2PETLib.core.files import read_object
 from MRI2PETLib.models.model_space import SPACES, ModelSpace
 from MRI2PETTrainingLib.settings import TrainingSettings
 
@@ -117,7 +117,7 @@ def _by_name() -> dict[str, tuple[Path, str]]:
     """File and family of each shipped preset."""
     presets = {}
     for path in _FOLDER.glob("*.json"):
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_object(path)
         for family in content.get("families", {content["family"]: {}}):
             presets[_name(path.stem, family, content["family"])] = (path, family)
     return presets
@@ -180,7 +180,7 @@ def read_preset(reference: str | Path, family: str | None = None, **overrides: A
             f"Presets: {', '.join(preset_names())}; or give a JSON file of the same form.",
         )
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_object(path)
         families, default = content.pop("families", {}), content["family"]
         own_family = family or family_of_name or default
         if own_family not in families and own_family != default:
@@ -197,7 +197,7 @@ def read_preset(reference: str | Path, family: str | None = None, **overrides: A
         if unknown:
             raise InputError(f"The preset {path} has the unknown setting {sorted(unknown)[0]!r}.")
         return Preset(**{**content, "family": own_family, "name": _name(path.stem, own_family, default)})
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, BundleError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, BundleError) as error:
         raise InputError(
             f"The preset {path} cannot be used: {error}.", "Compare it with a shipped one."
         ) from error

@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from MRI2PETLib.core.files import read_object
 from MRI2PETLib.core.progress import Reporter
 from TSPODemoModel.commands.train import SPACINGS
 
@@ -20,7 +21,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, reporter: Reporter) -> int:
-    import json
 
     from MRI2PETLib.core.errors import InputError
     from MRI2PETLib.models.bundle import save_bundle
@@ -45,7 +45,7 @@ def run(args: argparse.Namespace, reporter: Reporter) -> int:
     reporter.progress(0, 1, "SD of the validation people")
     uncertainty = calibrate(mean_of(list(networks.values())), size, work.activity(work.donors), people)
     ablation = args.work / RESULT
-    ablation_rows = json.loads(ablation.read_text(encoding="utf-8")) if ablation.is_file() else None
+    ablation_rows = read_object(ablation) if ablation.is_file() else None
     content = metadata(work, members, uncertainty, ablation_rows)
     network = networks if len(networks) > 1 else next(iter(networks.values()))
     bundle = save_bundle(args.output, network, content, NOT_MEASURED)
