@@ -100,7 +100,7 @@ def test_the_pairs_are_a_dataset_marked_as_simulated(tmp_path: Path, mris: list[
         values = sitk.GetArrayFromImage(pet)[sitk.GetArrayFromImage(mask) > 0]
         assert 0.2 < values.mean() < 2 and values.std() > 0.05
         about = json.loads(case.pet.with_name("PET.json").read_text())
-        assert about["Simulated"] and about["Units"] == "SUVR" and "no tracer" in about["Description"]
+        assert about["Simulated"] and about["Units"] == "SUVR" and "no uptake" in about["Description"]
         assert about["DerivedFrom"] == [f"t1 of {case.donor}", f"pet of {case.donor}"]
     # A second call keeps them; another style makes them anew.
     before = {case.case: case.pet.stat().st_mtime_ns for case in cases}
