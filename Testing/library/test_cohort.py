@@ -276,7 +276,10 @@ def test_a_run_is_evaluated_with_all_tables(
     )
     names = {p.name for p in (tmp_path / "out").iterdir()}
     csvs = "summary region_statistics groups specificity others paper_table4 scans regions".split()
-    assert names == {f"{n}.csv" for n in csvs} | {
+    csvs += ["levels", "spaces", "asymmetry"]
+    maps = {f"mean_{n}.{e}" for n in ("percent_difference", "squared_error") for e in ("nii.gz", "json")}
+    assert names == maps | {f"{n}.csv" for n in csvs} | {
+        "errors.png",
         "cohort.json",
         "comparison.png",
         "evaluation_status.json",

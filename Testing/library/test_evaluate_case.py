@@ -74,10 +74,10 @@ def test_a_case_writes_everything_with_the_baselines_beside_the_network(
 ) -> None:
     out = tmp_path / "Ergebnis für Ä"  # a folder with a space and letters beyond ASCII
     assert evaluate(out, "--synthetic", files["synthetic"], "--pet", files["real"], "--t1", files["T1"]) == 0
-    expected = {
-        f"{n}.{e}" for n in ("normdiff", "difference", "real", "valid_mask") for e in ("nii.gz", "json")
-    }
+    maps = ("normdiff", "difference", "percent_difference", "squared_error", "real", "valid_mask")
+    expected = {f"{n}.{e}" for n in maps for e in ("nii.gz", "json")}
     expected |= {"metrics.json", "regions", "regions.csv", "comparison.png", "report.html"}
+    expected |= {"errors.png", "asymmetry.csv"}
     expected |= {"evaluation_status.json"}
     assert {p.name for p in out.iterdir()} == expected
     content = json.loads((out / "metrics.json").read_text(), parse_constant=pytest.fail)  # NaN would call it
@@ -86,7 +86,13 @@ def test_a_case_writes_everything_with_the_baselines_beside_the_network(
         assert network["pearson_r"] > baselines[ANATOMY_NULL]["pearson_r"] > 0.3
         assert network["mse"] < baselines["constant"]["mse"]
         assert "coefficients" in baselines["cubic of T1"]["not_available"]["all"]
-    assert "nan" not in (out / "regions.csv").read_text().lower().replace("anatomy", "")
+    spaces = content["spaces"]
+    assert list(spaces) == ["native", "MNI, affine", "MNI, non-linear"]
+    assert spaces["native"]["network"]["mse"] == content["scales"]["stated"]["network"]["mse"]
+    for name in list(spaces)[1:]:
+        assert spaces[name]["network"]["pearson_r"] > spaces[name][ANATOMY_NULL]["pearson_r"] > 0.3
+    for name in ("regions", "asymmetry"):
+        assert "nan" not in (out / f"{name}.csv").read_text().lower().replace("anatomy", "")
     assert content["provenance"]["simulated"] and "SIMULATED" in content["description"]
 
 

@@ -15,6 +15,7 @@ from MRI2PETLib.core.progress import ProgressCallback, no_progress
 from MRI2PETLib.evaluation.baselines import NETWORK, Predictor, normalised_t1, predictors
 from MRI2PETLib.evaluation.cnr import box_pairs
 from MRI2PETLib.evaluation.compare import about, measure_each, values_and_reasons
+from MRI2PETLib.evaluation.error_maps import percent_difference_map, squared_error_map
 from MRI2PETLib.evaluation.inputs import CaseImages
 from MRI2PETLib.evaluation.metrics import AS_IS, SMOOTHED
 from MRI2PETLib.evaluation.normdiff import normdiff_map, shared_voxels
@@ -27,8 +28,10 @@ from MRI2PETLib.evaluation.region_table import (
 )
 from MRI2PETLib.evaluation.scaling import divide_by_mean, smooth_in_mask
 from MRI2PETLib.evaluation.settings import FWHM_MM
+from MRI2PETLib.evaluation.spaces import MNI_AFFINE, MNI_WARPED, NATIVE, SpaceMetrics, normalised_space
 from MRI2PETLib.images.grid import crop_to
 from MRI2PETLib.preprocessing.pet_measured import why_left_out
+from MRI2PETLib.preprocessing.template_warp import invert_warp, warp_to_template
 from MRI2PETLib.templates.regions import (
     WHOLE_BRAIN,
     Parcellation,
@@ -58,6 +61,10 @@ class CaseResult:
     the region ``largest``, that of the largest difference. ``pet_coverage``: see
     :class:`~MRI2PETLib.evaluation.inputs.CaseImages`.
 
+    ``spaces``: the metrics in the scale that is shown, in the person's own space and in MNI space;
+    ``in_mni``: synthetic and real PET there (2 mm grid of the template, NaN outside), after the warp or else
+    the affine.
+
     On the grid of ``cropped_mask``: ``predictors`` hold their images, in the input's unit; ``smoothed`` is
     the real PET smoothed to ``fwhm_mm``, in ``shown_unit`` ([k, j, i]); ``parcellations`` hold the labels of
     all regions (space ``native``, nothing outside the brain).
@@ -75,11 +82,16 @@ class CaseResult:
     real: sitk.Image
     normdiff: sitk.Image
     difference: sitk.Image
+    percent_difference: sitk.Image
+    squared_error: sitk.Image
     valid: sitk.Image
+    percent_valid: sitk.Image
     point_mm: tuple[float, float, float]
     largest: str
     verdict: Verdict
     pet_coverage: float
+    spaces: list[SpaceMetrics]
+    in_mni: tuple[np.ndarray, np.ndarray] | None
 
 
 def evaluate_case(
@@ -148,8 +160,14 @@ def evaluate_case(
                 result["baselines"][row.name] = values_and_reasons(next(measures))
         scales[scale] = result
         predicted = list(zip(rows, images))
+        if not number:
+            names = [row.name for row, image in predicted if image is not None]
+            main_images = (dict(zip(names, usable)), real_scaled)
         table += region_rows(regions, facts, predicted, real_scaled, smoothed, scale=scale, unit=str(unit))
     main_scale = steps[0][0]
+    native = {NETWORK: scales[main_scale]["network"], **scales[main_scale]["baselines"]}
+    progress(len(steps), len(steps) + 1, "comparing in MNI space")
+    spaces, in_mni = _mni_spaces(small, *main_images, seed=seed, fwhm_mm=fwhm_mm)
     largest, point_mm = _largest_difference(table, regions, main_scale, small.mask)
     progress(1, 1, "compared")
     return CaseResult(
@@ -166,7 +184,27 @@ def evaluate_case(
         largest=largest,
         verdict=case.verdict + findings,
         pet_coverage=case.pet_coverage,
+        spaces=[SpaceMetrics(NATIVE, native), *spaces],
+        in_mni=in_mni,
     )
+
+
+def _mni_spaces(
+    case: CaseImages, predicted: dict[str, np.ndarray], real: np.ndarray, *, seed: int, fwhm_mm: float
+) -> tuple[list[SpaceMetrics], tuple[np.ndarray, np.ndarray] | None]:
+    """The comparison after an affine and after a warp, and both PETs after the better one."""
+    if case.template_to_native is None:
+        reason = "there is no transform between MNI space and this person"
+        return [SpaceMetrics(MNI_AFFINE, {}, reason), SpaceMetrics(MNI_WARPED, {}, reason)], None
+    arguments = (predicted, real, case.mask)
+    affine, *in_mni = normalised_space(
+        MNI_AFFINE, *arguments, case.template_to_native, seed=seed, fwhm_mm=fwhm_mm
+    )
+    if case.t1 is None:
+        return [affine, SpaceMetrics(MNI_WARPED, {}, "it needs the T1")], (in_mni[0], in_mni[1])
+    warp = invert_warp(warp_to_template(case.t1, case.mask, case.template_to_native))
+    warped, *in_mni = normalised_space(MNI_WARPED, *arguments, warp, seed=seed, fwhm_mm=fwhm_mm)
+    return [affine, warped], (in_mni[0], in_mni[1])
 
 
 def _cropped(case: CaseImages) -> CaseImages:
@@ -256,12 +294,16 @@ def _maps(case: CaseImages, *, free: bool) -> dict[str, sitk.Image]:
     synthetic, real = arrays
     normdiff, valid = normdiff_map(synthetic, real, mask)
     difference = np.where(mask, synthetic - real, 0).astype(np.float32)
+    percent, percent_valid = percent_difference_map(synthetic, real, mask)
     by_name = {
         "synthetic": synthetic,
         "real": real,
         "normdiff": normdiff,
         "difference": difference,
+        "percent_difference": percent,
+        "squared_error": squared_error_map(synthetic, real, mask),
         "valid": valid.astype(np.uint8),
+        "percent_valid": percent_valid.astype(np.uint8),
     }
     images = {name: sitk.GetImageFromArray(values) for name, values in by_name.items()}
     for image in images.values():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,11 +19,14 @@ from MRI2PETLib.evaluation.baselines import NETWORK, cubic_of_bundle
 from MRI2PETLib.evaluation.case import SCALE_FREE, STATED_UNIT, CaseResult, evaluate_case
 from MRI2PETLib.evaluation.cohort_cases import CohortCase
 from MRI2PETLib.evaluation.covariates import Covariate, read_covariate
+from MRI2PETLib.evaluation.error_maps import MeanMaps, MeanMapSums
 from MRI2PETLib.evaluation.inputs import CaseImages, load_case
 from MRI2PETLib.evaluation.metrics import AS_IS, METRICS, SMOOTHED, brain_metrics
 from MRI2PETLib.evaluation.region_table import record_fields
 from MRI2PETLib.evaluation.settings import EvaluationSettings
 from MRI2PETLib.evaluation.specificity import (
+    REAL_PET,
+    SMOOTHED_PET,
     OtherDifference,
     Specificity,
     VectorStore,
@@ -47,6 +51,8 @@ def region_numbers() -> list[str]:
 class Scan:
     """What is kept of one scan. ``regions``: [predictor, region, number] as in the cohort, NaN = none.
     ``pet_coverage``: share (0..1) of the brain that the real PET measured.
+
+    ``metrics``: by scale and predictor. ``spaces``: by space and predictor, in the scale that is shown.
     """
 
     case: CohortCase
@@ -55,6 +61,7 @@ class Scan:
     seconds: float
     warnings: tuple[str, ...]
     pet_coverage: float
+    spaces: dict[tuple[str, str], dict[str, float | None]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -73,7 +80,7 @@ class Failure:
 @dataclass(frozen=True)
 class Cohort:
     """All scans of a cohort. Region statistics are in ``unit`` (that of ``scale``); ``regions`` are
-    (parcellation, name).
+    (parcellation, name). ``mean_maps``: of the network's errors over people, in ``unit``.
     """
 
     scans: list[Scan]
@@ -90,6 +97,7 @@ class Cohort:
     model: dict = field(default_factory=dict)
     simulated: bool = False
     covariates: Sequence[Covariate] = ()
+    mean_maps: MeanMaps | None = None
 
     @property
     def n_people(self) -> int:
@@ -127,6 +135,7 @@ def evaluate_cohort(
         open_table(folder / REGIONS_CSV, columns) as add_rows,
     ):
         store = VectorStore(Path(scratch), len(cases))
+        maps, scans_of = MeanMapSums(), Counter(case.subject for case in cases)
         model: dict = {}
         simulated = False
 
@@ -136,6 +145,8 @@ def evaluate_cohort(
             own = frame or _Frame.of(result)
             own.check(result)
             _store_vectors(store, len(scans), images, result)
+            if result.in_mni is not None:
+                maps.add(*result.in_mni, 1 / scans_of[case.subject])
             return result, own, images.model, bool(images.provenance.get("simulated"))
 
         for done in each_case(cases, evaluate, name=lambda case: case.case, reporter=reporter):
@@ -171,6 +182,7 @@ def evaluate_cohort(
         model=model,
         simulated=simulated,
         covariates=covariates,
+        mean_maps=maps.mean(),
     )
 
 
@@ -240,8 +252,13 @@ def _scan(case: CohortCase, result: CaseResult, frame: _Frame, seconds: float) -
             values = [row.record()[name] for name in own_numbers]
             where = predictor[row.predictor], region[row.parcellation, row.region]
             numbers[where] = [np.nan if v is None else v for v in values]
-    warnings = tuple(result.verdict.reasons("warn"))
-    return Scan(case, metrics, numbers, round(seconds, 2), warnings, result.pet_coverage)
+    spaces = {
+        (space.name, predictor): {key: values.get(key) for key in brain_metrics()}
+        for space in result.spaces
+        for predictor, values in space.metrics.items()
+    }
+    remarks = tuple(result.verdict.reasons("warn"))
+    return Scan(case, metrics, numbers, round(seconds, 2), remarks, result.pet_coverage, spaces)
 
 
 def _store_vectors(store: VectorStore, row: int, images: CaseImages, result: CaseResult) -> None:
@@ -249,8 +266,9 @@ def _store_vectors(store: VectorStore, row: int, images: CaseImages, result: Cas
     transform = images.template_to_native
     if transform is None:
         return
-    for name, image in (("real", result.real), (NETWORK, result.synthetic)):
+    for name, image in ((REAL_PET, result.real), (NETWORK, result.synthetic)):
         store.add(name, row, sitk.GetArrayViewFromImage(image), images.mask, transform)
+    store.add(SMOOTHED_PET, row, result.smoothed, result.cropped_mask, transform)
     for predictor in result.predictors:
         if predictor.values is not None and predictor.name != NETWORK:
             store.add(predictor.name, row, predictor.values, result.cropped_mask, transform)

@@ -16,10 +16,10 @@ import numpy as np
 import SimpleITK as sitk
 
 from MRI2PETLib.evaluation.baselines import ANATOMY_NULL, NETWORK
-from MRI2PETLib.evaluation.metrics import METRICS
+from MRI2PETLib.evaluation.metrics import AS_IS, METRICS, SMOOTHED
 from MRI2PETLib.evaluation.pair import Pair
+from MRI2PETLib.evaluation.spaces import resample_inside
 from MRI2PETLib.evaluation.statistics import area_under_curve, mean_sd
-from MRI2PETLib.images.grid import antialias
 from MRI2PETLib.templates.icbm152 import load_template
 
 _SPACING_MM = 6.0
@@ -28,6 +28,7 @@ _MIN_SHARED = 200
 _MIN_COVERAGE = 0.8  # of the template brain, for a scan to be compared with others
 _FLAT = 1e-5
 _TABLE_5 = ("mse", "normdiff_mean", "percent_difference")
+REAL_PET, SMOOTHED_PET = "real", "real, smoothed"
 
 
 class Specificity(NamedTuple):
@@ -54,7 +55,10 @@ class Specificity(NamedTuple):
 
 
 class OtherDifference(NamedTuple):
-    """Table 5 of the paper: the network's PET against the real PET of all others, mean and SD over people."""
+    """Table 5 of the paper: the network's PET against the real PET of all others, mean and SD over people.
+
+    ``metric``: against the real PET or, with its prefix, the smoothed one.
+    """
 
     metric: str
     own_mean: float | None
@@ -89,21 +93,8 @@ class VectorStore:
     ) -> None:
         """Store the image ``values`` [k, j, i] on the grid of ``mask``; NaN outside the mask."""
         grid, brain = _grid()
-        inside = sitk.Cast(mask != 0, sitk.sitkFloat32)
-        image = sitk.GetImageFromArray(values.astype(np.float32))
-        image.CopyInformation(mask)
-        # The image is blurred to the coarse grid inside its mask only: G(x m) / G(m).
-        moved = [
-            sitk.GetArrayFromImage(
-                sitk.Resample(
-                    antialias(i, (_SPACING_MM,) * 3), grid, template_to_native, sitk.sitkLinear, 0.0
-                )
-            ).ravel()[brain]
-            for i in (image * inside, inside)
-        ]
-        vector = np.full(len(brain), np.nan, dtype=np.float32)
-        np.divide(moved[0], moved[1], out=vector, where=moved[1] > 0.5)
-        self._matrix(name)[row] = vector
+        (moved,) = resample_inside([values], mask, grid, template_to_native)
+        self._matrix(name)[row] = moved.ravel()[brain]
 
     def _matrix(self, name: str) -> np.memmap:
         if name not in self._files:
@@ -136,7 +127,7 @@ def common_voxels(store: VectorStore, n: int) -> tuple[np.ndarray, np.ndarray]:
     common = np.ones(len(_grid()[1]), dtype=bool)
     for start in range(0, n, _BLOCK):
         block = slice(start, min(start + _BLOCK, n))
-        finite = np.isfinite(store.rows("real", block)) & np.isfinite(store.rows(NETWORK, block))
+        finite = np.isfinite(store.rows(REAL_PET, block)) & np.isfinite(store.rows(NETWORK, block))
         usable[block] = finite.mean(axis=1) >= _MIN_COVERAGE
         common &= finite[usable[block]].all(axis=0)
     if np.count_nonzero(common) < _MIN_SHARED:
@@ -154,7 +145,7 @@ def distances(
     for rows in blocks:
         s, spread_s = _relative(store.rows(predictor, rows)[:, common])
         for columns in blocks:
-            real, spread_real = _relative(store.rows("real", columns)[:, common])
+            real, spread_real = _relative(store.rows(REAL_PET, columns)[:, common])
             # Means are 1, so mean((s - r)^2) = var(s) + var(r) - 2 cov(s, r).
             covariance = (s - 1) @ (real - 1).T / np.count_nonzero(common)
             pair = usable[rows, None] & usable[None, columns]
@@ -183,7 +174,7 @@ def specificity(store: VectorStore, subjects: Sequence[str], predictors: Sequenc
         return [_empty(name, len(set(subjects)), reason) for name in predictors]
     results = []
     available = store.names()
-    usable, common = common_voxels(store, len(people)) if "real" in available else (None, None)
+    usable, common = common_voxels(store, len(people)) if REAL_PET in available else (None, None)
     for name in predictors:
         if name not in available or usable is None or common is None:
             results.append(_empty(name, 0, "not available for this cohort"))
@@ -255,11 +246,26 @@ def _with_gain(one: Specificity, null: Specificity | None) -> Specificity:
 
 
 def other_differences(store: VectorStore, subjects: Sequence[str]) -> list[OtherDifference]:
-    """MSE, NormDiff and percentage difference of the network's PET to the own and to others' real PET."""
+    """MSE, NormDiff and percentage difference of the network's PET to the own and to others' real PET.
+
+    Against the real PETs as they are, then against the smoothed ones.
+    """
     people = np.array(subjects)
     if NETWORK not in store.names() or len(set(subjects)) < 2:
         return []
     usable, common = common_voxels(store, len(people))
+    reals = {AS_IS: REAL_PET, SMOOTHED: SMOOTHED_PET}
+    return [
+        row
+        for prefix, real in reals.items()
+        if real in store.names()
+        for row in _other_differences(store, real, people, usable, common, prefix)
+    ]
+
+
+def _other_differences(
+    store: VectorStore, real: str, people: np.ndarray, usable: np.ndarray, common: np.ndarray, prefix: str
+) -> list[OtherDifference]:
     collected: dict[str, tuple[list[tuple[str, float]], list[tuple[str, float]]]] = {}
     for i, person in enumerate(people):
         if not usable[i]:
@@ -267,12 +273,12 @@ def other_differences(store: VectorStore, subjects: Sequence[str]) -> list[Other
         s = store.rows(NETWORK, slice(i, i + 1))[0, common]
         sums: dict[str, list[float]] = {}
         for start in range(0, len(people), _BLOCK):
-            real = store.rows("real", slice(start, start + _BLOCK))[:, common]
+            block = store.rows(real, slice(start, start + _BLOCK))[:, common]
             for offset, other in enumerate(people[start : start + _BLOCK]):
                 j = start + offset
                 if not usable[j] or (j != i and other == person):
                     continue
-                for name, value in _pair(s, real[offset]).items():
+                for name, value in _pair(s, block[offset]).items():
                     own_list, _ = collected.setdefault(name, ([], []))
                     if j == i:
                         own_list.append((person, value))
@@ -283,7 +289,7 @@ def other_differences(store: VectorStore, subjects: Sequence[str]) -> list[Other
     rows = []
     for name, (own, other) in collected.items():
         a, b = mean_sd(over_people(own)), mean_sd(over_people(other))
-        rows.append(OtherDifference(name, a.mean, a.sd, b.mean, b.sd, b.n))
+        rows.append(OtherDifference(prefix + name, a.mean, a.sd, b.mean, b.sd, b.n))
     return rows
 
 

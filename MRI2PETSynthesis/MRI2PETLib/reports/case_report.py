@@ -12,19 +12,22 @@ import SimpleITK as sitk
 from MRI2PETLib import __version__
 from MRI2PETLib.core.files import make_folder, write_json, write_text
 from MRI2PETLib.core.tables import write_rows, write_table
-from MRI2PETLib.evaluation.baselines import ANATOMY_NULL, NETWORK
+from MRI2PETLib.evaluation.asymmetry import case_asymmetry
+from MRI2PETLib.evaluation.baselines import NETWORK
 from MRI2PETLib.evaluation.case import SCALE_FREE, STATED_UNIT, CaseResult, RegionRow
+from MRI2PETLib.evaluation.error_maps import LEAST_SHARE
 from MRI2PETLib.evaluation.inputs import CaseImages
-from MRI2PETLib.evaluation.metrics import Metric, brain_metrics, metric_facts, metric_notes
+from MRI2PETLib.evaluation.metrics import METRICS, brain_metrics, metric_facts, metric_notes
 from MRI2PETLib.evaluation.region_table import record_fields, shown_columns
-from MRI2PETLib.evaluation.statistics import MIN_GROUP
 from MRI2PETLib.images.formats import GENERATED_BY
 from MRI2PETLib.images.io import write_image
 from MRI2PETLib.models.store import bundle_of
-from MRI2PETLib.reports import charts, texts
+from MRI2PETLib.reports import space_sections, texts
 from MRI2PETLib.reports.case_files import RegionName
+from MRI2PETLib.reports.case_plots import case_plots
+from MRI2PETLib.reports.error_figure import SCALES, ErrorImages, error_figure
 from MRI2PETLib.reports.figures import comparison_figure
-from MRI2PETLib.reports.page import Cell, Picture, ReportTable, number_text, percent, render
+from MRI2PETLib.reports.page import Cell, Picture, ReportTable, metric_cell, number_text, percent, render
 from MRI2PETLib.templates.regions import Parcellation
 
 REPORT_FILE, PICTURE_FILE, METRICS_FILE, REGIONS_FILE = (
@@ -33,13 +36,18 @@ REPORT_FILE, PICTURE_FILE, METRICS_FILE, REGIONS_FILE = (
     "metrics.json",
     "regions.csv",
 )
+ERRORS_FILE, ASYMMETRY_FILE = "errors.png", "asymmetry.csv"
+_PERCENT = {
+    "Formula": "100 (synthetic - real) / real",
+    "Meaning": f"0 where the real PET is below {LEAST_SHARE:g} of its mean in the brain, and outside",
+}
 
 
 def write_comparison(
     folder: Path, title: str, case: CaseImages, result: CaseResult, atlases: Sequence[Parcellation] = ()
 ) -> dict[str, Any]:
-    """Write ``metrics.json``, ``regions.csv``, the maps, ``comparison.png`` and ``report.html`` into
-    ``folder``.
+    """Write ``metrics.json``, ``regions.csv``, ``asymmetry.csv``, the maps, ``comparison.png``,
+    ``errors.png`` and ``report.html`` into ``folder``.
 
     The maps lie on the grid of the case. ``real.nii.gz`` is the aligned real PET in the unit that is shown;
     ``regions/NAME.nii.gz`` holds the labels of one parcellation (nothing outside the brain), ``NAME.csv``
@@ -56,10 +64,13 @@ def write_comparison(
         "Synthetic": False,
         "Simulated": simulated,
     }
+    squared = METRICS["mse"].unit_of(result.shown_unit)
     formula = "(synthetic - real) / (synthetic + real)"
     maps = (
         ("normdiff", result.normdiff, {"Units": "none", "Formula": formula}),
         ("difference", result.difference, {"Formula": "synthetic - real"}),
+        ("percent_difference", result.percent_difference, {"Units": "%", **_PERCENT}),
+        ("squared_error", result.squared_error, {"Units": squared, "Formula": "(synthetic - real)^2"}),
         ("real", result.real, real_about),
         ("valid_mask", result.valid, {"Units": "none", "Meaning": "1 where NormDiff is defined"}),
     )
@@ -78,10 +89,33 @@ def write_comparison(
         note=note,
         point_mm=result.point_mm,
     )
+    errors = error_figure(
+        ErrorImages(
+            t1=case.t1 if case.t1 is not None else case.synthetic,
+            mask=case.mask,
+            percent=result.percent_difference,
+            percent_valid=result.percent_valid,
+            squared=result.squared_error,
+            squared_unit=squared,
+        ),
+        folder / ERRORS_FILE,
+        title=f"{title}: errors",
+        note=note,
+        point_mm=result.point_mm,
+    )
+    asymmetry = case_asymmetry(_main_rows(result))
+    if asymmetry:
+        write_rows(folder / ASYMMETRY_FILE, asymmetry)
     summary = _summary(title, note, case, result, atlases)
     write_json(folder / METRICS_FILE, summary)
-    write_text(folder / REPORT_FILE, _page(title, note, case, result, picture))
+    write_text(folder / REPORT_FILE, _page(title, note, case, result, (picture, errors)))
     return summary
+
+
+def _main_rows(result: CaseResult) -> list[RegionRow]:
+    """The rows of the scale that is shown."""
+    main_scale = STATED_UNIT if STATED_UNIT in result.scales else SCALE_FREE
+    return [row for row in result.regions if row.scale == main_scale]
 
 
 def _write_regions(folder: Path, case: CaseImages, result: CaseResult) -> None:
@@ -114,6 +148,10 @@ def _summary(
         "where": "brain mask, within the field of view of the real PET",
         "pet_coverage": round(case.pet_coverage, 4),
         "scales": result.scales,
+        "spaces": {
+            space.name: {"not_available": space.reason} if space.reason else space.metrics
+            for space in result.spaces
+        },
         "metrics": metric_facts(),
         "predictors": {
             p.name: {"uses": p.uses, "not_available": p.reason or None} for p in result.predictors
@@ -127,10 +165,11 @@ def _summary(
     }
 
 
-def _page(title: str, note: str, case: CaseImages, result: CaseResult, picture: Path) -> str:
+def _page(title: str, note: str, case: CaseImages, result: CaseResult, pictures: tuple[Path, Path]) -> str:
     main_scale = STATED_UNIT if STATED_UNIT in result.scales else SCALE_FREE
     network = result.scales[main_scale]["network"]
-    rows = [row for row in result.regions if row.scale == main_scale]
+    rows = _main_rows(result)
+    picture, errors = pictures
     names, regions = _region_table(result, rows)
     return render(
         "case.html",
@@ -138,6 +177,7 @@ def _page(title: str, note: str, case: CaseImages, result: CaseResult, picture: 
         about=note,
         side_by_side=_side_by_side(picture, result, network),
         coverage=texts.coverage_sentence(case.pet_coverage),
+        errors=_errors(errors, result, network),
         brain=[_brain(scale, content) for scale, content in result.scales.items()],
         box=" x ".join(f"{size:.3g}" for size in network["cnr_box_mm"]),
         predictors=[
@@ -151,7 +191,10 @@ def _page(title: str, note: str, case: CaseImages, result: CaseResult, picture: 
             for name, row in zip(names, (row for row in rows if row.predictor == NETWORK))
             if row.reason
         ],
-        plots=_plots(case, result, rows),
+        plots=case_plots(case, result, rows),
+        spaces=space_sections.case_spaces(result.spaces, result.shown_unit),
+        space_reasons=space_sections.missing_spaces(result.spaces),
+        asymmetry=space_sections.asymmetry_of_case(case_asymmetry(rows)),
         quality=result.verdict.level,
         remarks=result.verdict.reasons(),
         cannot_say=texts.CANNOT_SAY,
@@ -172,6 +215,16 @@ def _side_by_side(png: Path, result: CaseResult, network: dict[str, Any]) -> Pic
     )
     alt = f"{caption} In the brain r is {r}, the median NormDiff {normdiff}."
     return Picture(png, alt=alt, caption=caption)
+
+
+def _errors(png: Path, result: CaseResult, network: dict[str, Any]) -> Picture:
+    caption = (
+        f"Percentage difference and squared error in {result.shown_unit} by voxel, through the same place. "
+        f"{SCALES} Where the real PET is below {100 * LEAST_SHARE:g} % of its mean in the brain a percentage "
+        "says nothing, and none is shown. Files: percent_difference.nii.gz, squared_error.nii.gz."
+    )
+    mean = "not available" if network["mse"] is None else number_text(network["mse"])
+    return Picture(png, alt=f"{caption} The mean squared error is {mean}.", caption=caption)
 
 
 def _brain(scale: str, content: dict[str, Any]) -> dict[str, Any]:
@@ -206,11 +259,6 @@ def better_than_network(predicted: Mapping[str, Mapping[str, Any]]) -> str:
     return ", ".join(remarks)
 
 
-def metric_cell(metric: Metric, value: float | None) -> Cell:
-    """A value as it stands in a table."""
-    return percent(value) if metric.unit == "%" else value
-
-
 def _region_table(result: CaseResult, rows: Sequence[RegionRow]) -> tuple[list[str], ReportTable]:
     """Names of the regions, and their table."""
     columns = shown_columns(rows)
@@ -229,60 +277,6 @@ def _region_table(result: CaseResult, rows: Sequence[RegionRow]) -> tuple[list[s
     lines: list[list[Cell]] = [[name, *line] for name, line in zip(names, zip(*cells))]
     caption = f"Region means in {result.shown_unit} and the error of each predictor"
     return names, ReportTable(["region", *columns], lines, caption)
-
-
-def _plots(case: CaseImages, result: CaseResult, rows: Sequence[RegionRow]) -> list[Picture]:
-    last = result.regions[-1].parcellation
-    rows = [row for row in rows if row.parcellation == last and row.mean_real is not None]
-    of_network = [row for row in rows if row.predictor == NETWORK]
-    pictures = (
-        _region_plots(last, result.shown_unit, rows, of_network) if len(of_network) >= MIN_GROUP else []
-    )
-    mask = sitk.GetArrayViewFromImage(case.mask) != 0
-    synthetic, real = (sitk.GetArrayViewFromImage(i) for i in (result.synthetic, result.real))
-    values = {
-        "synthetic PET": synthetic[mask],
-        "real PET": real[mask],
-        f"real PET, {result.fwhm_mm:g} mm": result.smoothed[
-            sitk.GetArrayViewFromImage(result.cropped_mask) != 0
-        ],
-    }
-    text = "Distribution of voxel values in the brain."
-    medians = ", ".join(f"{name} {number_text(float(np.median(v)))}" for name, v in values.items())
-    png = charts.distribution_png(values, unit=result.shown_unit, title=text)
-    caption = f"{text} The synthetic outline is narrower: regression to the mean, and no noise."
-    return [*pictures, Picture(png, alt=f"{text} Medians: {medians}", caption=caption)]
-
-
-def _region_plots(
-    name: str, unit: str, rows: Sequence[RegionRow], network: Sequence[RegionRow]
-) -> list[Picture]:
-    s = np.array([row.mean_predicted for row in network], dtype=float)
-    r = np.array([row.mean_real_smoothed for row in network], dtype=float)
-    text = f"Region means of {name}: synthetic over real PET with the line of identity, and Bland-Altman."
-    agreement = charts.agreement_png(s, r, points="regions", unit=unit, title=f"Regions of {name}")
-    series: dict[str, list[float | None]] = {}
-    for row in rows:
-        if row.predictor in (NETWORK, ANATOMY_NULL):
-            series.setdefault(row.predictor, []).append(row.metrics["percent_difference"])
-    bars = charts.region_bars_png(
-        [row.region for row in network],
-        series,
-        label="difference of the region mean (%), predicted against real",
-        title=f"{name}: network and anatomy null",
-    )
-    return [
-        Picture(
-            agreement,
-            alt=f"{text} The values are in the table of regions.",
-            caption=f"{text} Regions of one brain depend on each other: the limits only describe.",
-        ),
-        Picture(
-            bars,
-            alt="Difference of each region's mean in percent, network and anatomy null; as in the table.",
-            caption="Where the network and the anatomy null are off.",
-        ),
-    ]
 
 
 def provenance_lines(provenance: dict[str, Any], model: dict[str, Any]) -> dict[str, str]:

@@ -141,6 +141,34 @@ def region_bars_png(
     return _png(figure)
 
 
+def within_group_png(
+    names: Sequence[str],
+    real: Sequence[tuple[float | None, float | None]],
+    synthetic: Sequence[tuple[float | None, float | None]],
+    differs: Sequence[bool],
+    *,
+    unit: str,
+    title: str,
+) -> bytes:
+    """Mean and SD of the real and the synthetic PET by region, side by side; a star where they differ."""
+    figure = _figure(10, 0.29 * len(names) + 1.6)
+    axis = figure.subplots()
+    positions = np.arange(len(names))
+    for values, offset, color, marker, name in (
+        (real, -0.15, BLUE, "o", "real PET, smoothed"),
+        (synthetic, 0.15, ORANGE, "s", "synthetic PET"),
+    ):
+        mean, sd = (np.array([np.nan if v is None else v for v in column]) for column in zip(*values))
+        axis.errorbar(mean, positions + offset, xerr=sd, fmt=marker, color=color, ms=5, capsize=2, label=name)
+    labels = [f"{name} *" if star else name for name, star in zip(names, differs)]
+    axis.set_yticks(positions, labels, fontsize=9)
+    axis.set_ylim(len(names) - 0.4, -0.6)
+    axis.grid(axis="y", color="#dddddd", lw=0.6)
+    axis.set(xlabel=f"PET ({unit}), mean and SD over people; * differs", title=title)
+    axis.legend(loc="best", fontsize=9)
+    return _png(figure)
+
+
 def _draw_points(axis: Axes, x: np.ndarray, y: np.ndarray, groups: Sequence[str] | None) -> None:
     names = list(dict.fromkeys(groups)) if groups is not None else [""]
     colors = (BLUE, ORANGE, GREEN, GREY, "#CC79A7", "#E69F00", "#56B4E9", "#000000")

@@ -7,21 +7,27 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import SimpleITK as sitk
 
 from MRI2PETLib import __version__
 from MRI2PETLib.core.files import write_json, write_text
 from MRI2PETLib.core.tables import write_rows, write_table
 from MRI2PETLib.evaluation import cohort_groups, cohort_tables, published_tables
+from MRI2PETLib.evaluation.asymmetry import asymmetry_table
 from MRI2PETLib.evaluation.baselines import NETWORK
 from MRI2PETLib.evaluation.case import evaluate_case
 from MRI2PETLib.evaluation.cohort import Cohort, Scan
 from MRI2PETLib.evaluation.inputs import load_case
-from MRI2PETLib.evaluation.metrics import brain_metrics, metric_facts, metric_notes
+from MRI2PETLib.evaluation.metrics import METRICS, brain_metrics, metric_facts, metric_notes
+from MRI2PETLib.images.formats import GENERATED_BY
+from MRI2PETLib.images.io import write_image
 from MRI2PETLib.models.store import bundle_of
-from MRI2PETLib.reports import cohort_sections, group_sections, texts
-from MRI2PETLib.reports.case_report import PICTURE_FILE, REPORT_FILE, provenance_lines
+from MRI2PETLib.reports import cohort_sections, group_sections, space_sections, texts
+from MRI2PETLib.reports.case_report import ERRORS_FILE, PICTURE_FILE, REPORT_FILE, provenance_lines
+from MRI2PETLib.reports.error_figure import SCALES, ErrorImages, error_figure
 from MRI2PETLib.reports.figures import comparison_figure
 from MRI2PETLib.reports.page import Picture, number_text, render
+from MRI2PETLib.templates.icbm152 import load_template
 
 _NAMED = 5  # failed cases whose names the command line shows
 
@@ -30,17 +36,24 @@ def write_cohort(folder: Path, title: str, cohort: Cohort) -> None:
     """Write everything about a cohort into ``folder``, which holds ``regions.csv`` already.
 
     ``scans.csv`` (one row a scan, failed ones included), ``summary.csv``, ``region_statistics.csv``,
-    ``groups.csv``, ``specificity.csv``, ``others.csv`` (Table 5), ``paper_table4.csv``, ``cohort.json``, a
-    picture of the scan with the median correlation, ``report.html``.
+    ``groups.csv``, ``levels.csv`` (Table 2), ``spaces.csv``, ``asymmetry.csv``, ``specificity.csv``,
+    ``others.csv`` (Table 5), ``paper_table4.csv``, ``cohort.json``, mean maps of the errors in MNI space with
+    their picture, a picture of the scan with the median correlation, ``report.html``.
     """
     summary = cohort_tables.global_table(cohort)
     regions = cohort_tables.region_table(cohort)
     groups = cohort_groups.group_table(cohort)
     paper = published_tables.paper_table4(cohort)
+    levels = published_tables.uptake_table(cohort)
+    spaces = published_tables.space_table(cohort)
+    asymmetry = asymmetry_table(cohort)
     tables: dict[str, Sequence[Any]] = {
         "summary": summary,
         "region_statistics": regions,
         "groups": groups,
+        "levels": levels,
+        "spaces": spaces,
+        "asymmetry": asymmetry,
         "specificity": cohort.specificity,
         "others": cohort.others,
         "paper_table4": paper,
@@ -52,6 +65,7 @@ def write_cohort(folder: Path, title: str, cohort: Cohort) -> None:
     note = texts.case_note(cohort.model, cohort.simulated)
     typical = _median_scan(cohort)
     picture = _draw(folder / PICTURE_FILE, cohort, typical, note)
+    errors = _write_mean_maps(folder, cohort, note)
     cautions = [texts.GROUP_CAUTION] if groups else []
     content: dict[str, Any] = {
         "title": title,
@@ -91,7 +105,12 @@ def write_cohort(folder: Path, title: str, cohort: Cohort) -> None:
             for name, uses in cohort.uses.items()
         ],
         typical=_typical_picture(cohort, typical, picture),
+        errors=errors,
+        levels=cohort_sections.uptake_levels(levels),
+        spaces=space_sections.cohort_spaces(spaces, cohort.unit),
+        asymmetry=space_sections.cohort_asymmetry(asymmetry),
         regions=cohort_sections.region_tables(cohort, regions),
+        within=cohort_sections.within_groups(cohort, regions),
         plots=cohort_sections.plots(cohort, regions),
         t1=cohort_sections.t1_section(regions),
         specificity=cohort_sections.specificity_table(cohort),
@@ -117,6 +136,43 @@ def _typical_picture(cohort: Cohort, scan: Scan, png: Path) -> Picture:
     caption += "." if r is None else f" (r = {number_text(r)})."
     alt = f"T1, synthetic PET, real PET and NormDiff in three planes: {caption}"
     return Picture(png, alt=alt, caption=caption)
+
+
+def _write_mean_maps(folder: Path, cohort: Cohort, note: str) -> Picture | None:
+    """The mean errors over people in MNI space, as files and as a picture; nothing without a transform."""
+    maps = cohort.mean_maps
+    if maps is None:
+        return None
+    template, squared = load_template(), METRICS["mse"].unit_of(cohort.unit)
+    percent, error, valid = (
+        _on_template(values.astype(kind))
+        for values, kind in (
+            (maps.percent_difference, np.float32),
+            (maps.squared_error, np.float32),
+            (maps.valid, np.uint8),
+        )
+    )
+    about = {**GENERATED_BY, "Description": f"{note} Mean over people in MNI space.".strip()}
+    write_image(percent, folder / "mean_percent_difference.nii.gz", {**about, "Units": "%"})
+    write_image(error, folder / "mean_squared_error.nii.gz", {**about, "Units": squared})
+    png = error_figure(
+        ErrorImages(template.t1, valid, percent, valid, error, squared),
+        folder / ERRORS_FILE,
+        title="Mean errors over people in MNI space, over the ICBM 152 template",
+        note=note,
+    )
+    caption = (
+        "Percentage difference and squared error of the network, mean over people in MNI space (after the "
+        "non-linear normalisation, or the affine one without a T1), where at least half have a value. "
+        f"{SCALES} Files: mean_percent_difference.nii.gz, mean_squared_error.nii.gz."
+    )
+    return Picture(png, alt=caption, caption=caption)
+
+
+def _on_template(values: np.ndarray) -> sitk.Image:
+    image = sitk.GetImageFromArray(values)
+    image.CopyInformation(load_template().mask)
+    return image
 
 
 def _write_scans(path: Path, cohort: Cohort) -> None:

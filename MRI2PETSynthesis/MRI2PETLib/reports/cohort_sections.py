@@ -13,9 +13,9 @@ from MRI2PETLib.evaluation.baselines import ANATOMY_NULL, NETWORK
 from MRI2PETLib.evaluation.case import SCALE_FREE, STATED_UNIT
 from MRI2PETLib.evaluation.cohort import Cohort, region_numbers
 from MRI2PETLib.evaluation.cohort_tables import EVERYONE, GlobalRow, RegionStatistics
-from MRI2PETLib.evaluation.metrics import METRICS, Metric, brain_metrics
-from MRI2PETLib.evaluation.published_tables import PaperRow
-from MRI2PETLib.evaluation.statistics import MIN_GROUP
+from MRI2PETLib.evaluation.metrics import Metric, brain_metrics
+from MRI2PETLib.evaluation.published_tables import PaperRow, UptakeRow
+from MRI2PETLib.evaluation.statistics import ALPHA, MIN_GROUP
 from MRI2PETLib.reports import charts
 from MRI2PETLib.reports.case_report import better_than_network
 from MRI2PETLib.reports.page import Cell, Picture, ReportTable, interval, p_value, percent, spread
@@ -237,13 +237,53 @@ def specificity_table(cohort: Cohort) -> ReportTable:
 
 
 def others_table(cohort: Cohort) -> ReportTable | None:
-    """The published Table 5."""
+    """The published Table 5, with its smoothed rows."""
+    metrics = brain_metrics()
     rows = [
-        [METRICS[o.metric].heading, spread(o.own_mean, o.own_sd), spread(o.other_mean, o.other_sd)]
+        [metrics[o.metric].heading, spread(o.own_mean, o.own_sd), spread(o.other_mean, o.other_sd)]
         for o in cohort.others
     ]
     caption = f"The network as in the published Table 5 ({cohort.unit}); without baselines it proves nothing"
     return ReportTable(["metric", "own", "others"], rows, caption, lead=()) if rows else None
+
+
+def uptake_levels(levels: Sequence[UptakeRow]) -> ReportTable:
+    """The published Table 2: images by regions."""
+    regions = list(dict.fromkeys((row.parcellation, row.region) for row in levels))
+    by_key = {(row.image, row.parcellation, row.region): row for row in levels}
+    rows: list[list[Cell]] = []
+    for image in dict.fromkeys(row.image for row in levels):
+        cells = [by_key[image, parcellation, region] for parcellation, region in regions]
+        rows.append([image, cells[0].n_people, *(spread(row.mean, row.sd) for row in cells)])
+    header = ["image", "people", *(region for _, region in regions)]
+    return ReportTable(header, rows, f"Mean uptake ({levels[0].unit}), mean and SD over people", lead=())
+
+
+def within_groups(cohort: Cohort, regions: Sequence[RegionStatistics]) -> list[Picture]:
+    """Figure 3 of the published analysis: real and synthetic PET by region, a picture a group."""
+    last = cohort.regions[-1][0]
+    pictures = []
+    for stratum in dict.fromkeys(row.stratum for row in regions if row.stratum != EVERYONE):
+        rows = [row for row in rows_of(regions, NETWORK, stratum) if row.parcellation == last]
+        if all(row.bias_p is None for row in rows):
+            continue
+        off = [row.region for row in rows if row.bias_fdr is not None and row.bias_fdr < ALPHA]
+        n = max(row.n_people for row in rows)
+        png = charts.within_group_png(
+            [row.region for row in rows],
+            [(row.real_mean, row.real_sd) for row in rows],
+            [(row.predicted_mean, row.predicted_sd) for row in rows],
+            [row.region in off for row in rows],
+            unit=cohort.unit,
+            title=f"{stratum}, {n} people: {last}",
+        )
+        outcome = f"They differ in {', '.join(off)}" if off else "No region differs"
+        text = (
+            f"{stratum}: mean and SD over people of the real (smoothed) and the synthetic PET. {outcome} "
+            "(paired t test, FDR over the regions)."
+        )
+        pictures.append(Picture(png, alt=f"{text} {_ALIKE}", caption=text))
+    return pictures
 
 
 def paper_table(cohort: Cohort, paper: Sequence[PaperRow]) -> ReportTable | None:

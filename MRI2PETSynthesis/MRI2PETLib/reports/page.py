@@ -10,7 +10,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from MRI2PETLib.evaluation.metrics import Metric
 
 TEMPLATES = Path(__file__).parent / "templates"
 Cell = str | float | int | None
@@ -76,6 +79,11 @@ def p_value(p: float | None) -> Cell:
 def percent(value: float | None) -> Cell:
     """A percentage with one decimal."""
     return None if value is None else f"{round(value, 1) + 0.0:.1f}".replace("-", "\N{MINUS SIGN}")
+
+
+def metric_cell(metric: Metric, value: float | None) -> Cell:
+    """The value of a metric as it stands in a table."""
+    return percent(value) if metric.unit == "%" else value
 
 
 def interval(value: float | None, low: float | None, high: float | None) -> Cell:

@@ -1,0 +1,91 @@
+"""The same comparison in the person's own space and in MNI space, after an affine and after a warp.
+
+Ferrante et al. 2025 report that the accuracy is maintained after spatial normalisation: the transforms are
+found on the T1 and applied to both PETs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import SimpleITK as sitk
+
+from MRI2PETLib.evaluation.cnr import box_pairs
+from MRI2PETLib.evaluation.compare import measure_each, values_and_reasons
+from MRI2PETLib.evaluation.metrics import AS_IS, SMOOTHED
+from MRI2PETLib.evaluation.normdiff import shared_voxels
+from MRI2PETLib.evaluation.scaling import smooth_in_mask
+from MRI2PETLib.images.grid import antialias
+from MRI2PETLib.templates.icbm152 import load_template
+
+NATIVE, MNI_AFFINE, MNI_WARPED = "native", "MNI, affine", "MNI, non-linear"
+
+
+@dataclass(frozen=True)
+class SpaceMetrics:
+    """Metrics of each predictor in one space; empty with the ``reason``."""
+
+    name: str
+    metrics: Mapping[str, Mapping[str, Any]]
+    reason: str = ""
+
+
+def resample_inside(
+    images: Sequence[np.ndarray], mask: sitk.Image, grid: sitk.Image, grid_to_mask: sitk.Transform
+) -> list[np.ndarray]:
+    """Images [k, j, i] on the grid of ``mask`` brought to another grid, float32; NaN outside the mask.
+
+    Only voxels inside the mask take part, G(x m) / G(m), so that nothing leaks over its edge; blurred first
+    where the new grid is coarser.
+
+    :param grid_to_mask: maps points of ``grid`` to points of ``mask`` (LPS mm).
+    """
+    inside = sitk.Cast(mask != 0, sitk.sitkFloat32)
+    brain = sitk.GetArrayViewFromImage(inside) != 0
+    moved = []
+    for values in (None, *images):
+        image = inside
+        if values is not None:
+            image = sitk.GetImageFromArray(np.where(brain, values, 0).astype(np.float32))
+            image.CopyInformation(mask)
+        image = antialias(image, grid.GetSpacing())
+        moved.append(sitk.GetArrayFromImage(sitk.Resample(image, grid, grid_to_mask, sitk.sitkLinear, 0.0)))
+    weight, *sums = moved
+    result = []
+    for total in sums:
+        values = np.full(total.shape, np.nan, dtype=np.float32)
+        np.divide(total, weight, out=values, where=weight > 0.5)
+        result.append(values)
+    return result
+
+
+def normalised_space(
+    name: str,
+    predicted: Mapping[str, np.ndarray],
+    real: np.ndarray,
+    mask: sitk.Image,
+    template_to_native: sitk.Transform,
+    *,
+    seed: int,
+    fwhm_mm: float,
+) -> tuple[SpaceMetrics, np.ndarray, np.ndarray]:
+    """The metrics in MNI space at 2 mm, and the first prediction and the real PET there (NaN outside).
+
+    The real PET is smoothed in MNI space, and the boxes of the CNR lie there.
+
+    :param predicted: images by predictor, as ``real`` [k, j, i] on the grid of ``mask``, in one unit.
+    """
+    grid = load_template().mask
+    moved = resample_inside([*predicted.values(), real], mask, grid, template_to_native)
+    in_mni, target = moved[:-1], moved[-1]
+    inside = shared_voxels(in_mni[0], target, np.isfinite(target))
+    spacing = grid.GetSpacing()[::-1]
+    order = (spacing[0], spacing[1], spacing[2])
+    smoothed = smooth_in_mask(target, inside, order, fwhm_mm)
+    boxes = box_pairs(inside, order, seed=seed)
+    measures = measure_each(in_mni, {AS_IS: target, SMOOTHED: smoothed}, inside, boxes)
+    metrics = {predictor: values_and_reasons(m) for predictor, m in zip(predicted, measures)}
+    return SpaceMetrics(name, metrics), in_mni[0], target

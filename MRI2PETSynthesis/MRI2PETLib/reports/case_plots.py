@@ -1,0 +1,70 @@
+"""The plots of a case's report: regions, and the distribution of voxel values."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import SimpleITK as sitk
+
+from MRI2PETLib.evaluation.baselines import ANATOMY_NULL, NETWORK
+from MRI2PETLib.evaluation.case import CaseResult, RegionRow
+from MRI2PETLib.evaluation.inputs import CaseImages
+from MRI2PETLib.evaluation.statistics import MIN_GROUP
+from MRI2PETLib.reports import charts
+from MRI2PETLib.reports.page import Picture, number_text
+
+
+def case_plots(case: CaseImages, result: CaseResult, rows: Sequence[RegionRow]) -> list[Picture]:
+    """Scatter, Bland-Altman and differences of the last parcellation, and the distributions."""
+    last = result.regions[-1].parcellation
+    rows = [row for row in rows if row.parcellation == last and row.mean_real is not None]
+    of_network = [row for row in rows if row.predictor == NETWORK]
+    pictures = (
+        _region_plots(last, result.shown_unit, rows, of_network) if len(of_network) >= MIN_GROUP else []
+    )
+    mask = sitk.GetArrayViewFromImage(case.mask) != 0
+    synthetic, real = (sitk.GetArrayViewFromImage(i) for i in (result.synthetic, result.real))
+    values = {
+        "synthetic PET": synthetic[mask],
+        "real PET": real[mask],
+        f"real PET, {result.fwhm_mm:g} mm": result.smoothed[
+            sitk.GetArrayViewFromImage(result.cropped_mask) != 0
+        ],
+    }
+    text = "Distribution of voxel values in the brain."
+    medians = ", ".join(f"{name} {number_text(float(np.median(v)))}" for name, v in values.items())
+    png = charts.distribution_png(values, unit=result.shown_unit, title=text)
+    caption = f"{text} The synthetic outline is narrower: regression to the mean, and no noise."
+    return [*pictures, Picture(png, alt=f"{text} Medians: {medians}", caption=caption)]
+
+
+def _region_plots(
+    name: str, unit: str, rows: Sequence[RegionRow], network: Sequence[RegionRow]
+) -> list[Picture]:
+    s = np.array([row.mean_predicted for row in network], dtype=float)
+    r = np.array([row.mean_real_smoothed for row in network], dtype=float)
+    text = f"Region means of {name}: synthetic over real PET with the line of identity, and Bland-Altman."
+    agreement = charts.agreement_png(s, r, points="regions", unit=unit, title=f"Regions of {name}")
+    series: dict[str, list[float | None]] = {}
+    for row in rows:
+        if row.predictor in (NETWORK, ANATOMY_NULL):
+            series.setdefault(row.predictor, []).append(row.metrics["percent_difference"])
+    bars = charts.region_bars_png(
+        [row.region for row in network],
+        series,
+        label="difference of the region mean (%), predicted against real",
+        title=f"{name}: network and anatomy null",
+    )
+    return [
+        Picture(
+            agreement,
+            alt=f"{text} The values are in the table of regions.",
+            caption=f"{text} Regions of one brain depend on each other: the limits only describe.",
+        ),
+        Picture(
+            bars,
+            alt="Difference of each region's mean in percent, network and anatomy null; as in the table.",
+            caption="Where the network and the anatomy null are off.",
+        ),
+    ]
