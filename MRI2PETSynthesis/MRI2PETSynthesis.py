@@ -72,6 +72,7 @@ class MRI2PETSynthesisWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._checked = None
 
     def setup(self) -> None:
+        from MRI2PETSynthesisUI.cohort_panel import CohortPanel
         from MRI2PETSynthesisUI.device_choice import DeviceChoice
         from MRI2PETSynthesisUI.display_panel import DisplayPanel
         from MRI2PETSynthesisUI.inputs_panel import InputsPanel
@@ -84,6 +85,9 @@ class MRI2PETSynthesisWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.layout.addWidget(widget)
         self.logic = MRI2PETSynthesisLogic()
         self.suvr = SuvrPanel(widget.layout(), self.logic, self.updateGUI)
+        ui = slicer.util.childWidgetVariables(widget)
+        place = widget.layout().indexOf(ui.advancedButton)
+        self.cohort = CohortPanel(widget.layout(), place, self.logic, self.updateGUI)
         self.ui = slicer.util.childWidgetVariables(widget)
         widget.setMRMLScene(slicer.mrmlScene)
         self.inputs = InputsPanel(self.ui, self.onModelChanged)
@@ -248,7 +252,9 @@ class MRI2PETSynthesisWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             for child in slicer.util.findChildren(widget, className="QWidget"):
                 if child.parent() is widget:
                     child.enabled = window.inputs_enabled and not self.suvr.isBusy
-        self.suvr.update(self._parameterNode, self.setupPanel.missingMessage(), self._state.is_busy)
+        notReady = self.setupPanel.missingMessage()
+        self.suvr.update(self._parameterNode, notReady, self._state.is_busy)
+        self.cohort.update(notReady, self._state.is_busy or self.suvr.isBusy)
         for name in _SYNTHESIS_WIDGETS:
             getattr(self.ui, name).visible = not self.suvr.isChosen
         self.ui.progressBar.visible = window.bar_visible and not self.suvr.isChosen

@@ -10,6 +10,7 @@ from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 
 from MRI2PETLib.core.options import PET_UNITS
 from MRI2PETLib.jobs.child_process import child_python
+from MRI2PETLib.scene.cohort import CohortRequest, CohortRun
 from MRI2PETLib.scene.parameters import settings_of_node
 from MRI2PETLib.scene.run import SceneRun, SynthesisRequest
 from MRI2PETLib.scene.suvr import DEFAULT_REFERENCE, SuvrRequest, SuvrRun
@@ -157,13 +158,19 @@ class MRI2PETSynthesisLogic(ScriptedLoadableModuleLogic):
         return finished.nodes
 
     @staticmethod
-    def _run(request, **callbacks) -> SceneRun | SuvrRun:
-        kind = SuvrRun if isinstance(request, SuvrRequest) else SceneRun
-        return kind(slicer.mrmlScene, request, python=child_python(), **callbacks)
+    def _run(request, **callbacks) -> SceneRun | SuvrRun | CohortRun:
+        kinds = {SuvrRequest: SuvrRun, CohortRequest: CohortRun}
+        return kinds.get(type(request), SceneRun)(
+            slicer.mrmlScene, request, python=child_python(), **callbacks
+        )
 
     def start(
-        self, request: SynthesisRequest | SuvrRequest, onState=None, onLog=None, onFinished=None
-    ) -> SceneRun | SuvrRun:
+        self,
+        request: SynthesisRequest | SuvrRequest | CohortRequest,
+        onState=None,
+        onLog=None,
+        onFinished=None,
+    ) -> SceneRun | SuvrRun | CohortRun:
         """Start a run and return at once; a timer of the main thread delivers what it tells."""
         callbacks = {"on_state": onState, "on_log": onLog, "on_finished": onFinished}
         listeners = {name: call for name, call in callbacks.items() if call is not None}
