@@ -7,6 +7,7 @@ import pytest
 from scipy import stats
 
 from MRI2PETLib.evaluation.agreement import bland_altman, equivalence, intraclass_correlation
+from MRI2PETLib.reports.page import interval
 
 # Shrout & Fleiss 1979, Psychol Bull 86:420, Table 2: six targets rated by four judges.
 SHROUT_FLEISS = np.array(
@@ -85,3 +86,10 @@ def test_equivalence_is_the_larger_of_two_one_sided_tests() -> None:
     edge = max(-interval.low, interval.high)
     assert equivalence(synthetic, real, edge) == pytest.approx(0.05)
     assert equivalence(real, real, margin) is None  # no spread, no test
+
+
+def test_an_interval_reads_with_two_digits_of_its_half_width() -> None:
+    assert interval(-0.02391, -0.02604, -0.02178) == "−0.0239 (−0.0260 to −0.0218)"
+    assert interval(12.34, -3.21, 27.9) == "12 (−3 to 28)"
+    assert interval(0.5, None, None) == "0.5" and interval(None, None, None) is None
+    assert interval(1.0, 1.0, 1.0) == "1"

@@ -54,7 +54,7 @@ def test_nothing_leaks_over_the_edge_and_places_are_kept() -> None:
     ramp = np.where(sitk.GetArrayViewFromImage(mask) != 0, world_ramp(mask), np.nan)  # not measured outside
     moved, constant = resample_inside([ramp, np.ones(ramp.shape)], mask, grid, shift)
     inside = np.isfinite(constant)
-    assert constant[inside] == pytest.approx(1) and 0 < inside.sum() < inside.size
+    assert np.ptp(constant[inside]) == 0 and constant[inside][0] == 1 and 0 < inside.sum() < inside.size
     assert np.array_equal(np.isfinite(moved), inside)
     # Deep inside, where no voxel of the rim takes part.
     deep = (

@@ -38,27 +38,28 @@ def resample_inside(
 ) -> list[np.ndarray]:
     """Images [k, j, i] on the grid of ``mask`` brought to another grid, float32; NaN outside the mask.
 
-    Only voxels inside the mask take part, G(x m) / G(m), so that nothing leaks over its edge; blurred first
-    where the new grid is coarser.
+    Only voxels inside the mask take part, m + G((x - m) w) / G(w) with the mask w and the mean m, so that
+    nothing leaks over its edge and a constant image stays exactly constant; blurred first where the new grid
+    is coarser.
 
     :param grid_to_mask: maps points of ``grid`` to points of ``mask`` (LPS mm).
     """
-    inside = sitk.Cast(mask != 0, sitk.sitkFloat32)
-    brain = sitk.GetArrayViewFromImage(inside) != 0
-    moved = []
-    for values in (None, *images):
-        image = inside
-        if values is not None:
-            image = sitk.GetImageFromArray(np.where(brain, values, 0).astype(np.float32))
-            image.CopyInformation(mask)
+    brain = sitk.GetArrayViewFromImage(mask) != 0
+
+    def moved(values: np.ndarray) -> np.ndarray:
+        image = sitk.GetImageFromArray(values.astype(np.float32))
+        image.CopyInformation(mask)
         image = antialias(image, grid.GetSpacing())
-        moved.append(sitk.GetArrayFromImage(sitk.Resample(image, grid, grid_to_mask, sitk.sitkLinear, 0.0)))
-    weight, *sums = moved
+        return sitk.GetArrayFromImage(sitk.Resample(image, grid, grid_to_mask, sitk.sitkLinear, 0.0))
+
+    weight = moved(brain)
     result = []
-    for total in sums:
+    for image in images:
+        mean = float(image[brain].astype(np.float64).mean()) if brain.any() else 0.0
+        total = moved(np.where(brain, image - mean, 0))
         values = np.full(total.shape, np.nan, dtype=np.float32)
         np.divide(total, weight, out=values, where=weight > 0.5)
-        result.append(values)
+        result.append(values + np.float32(mean))
     return result
 
 

@@ -86,14 +86,13 @@ def _agreement(cohort: Cohort, rows: Sequence[RegionStatistics], who: str) -> Re
     """Figure 3 of the published analysis, where ``who`` is a group."""
     unit, margin = cohort.unit, cohort.settings.equivalence_margin
     header = ["region", "people", f"real ({unit})", f"synthetic ({unit})", "difference (%)"]
-    header += [f"bias ({unit}), 95 % interval", "p", "FDR p", "ICC(2,1), 95 % interval"]
+    header += [f"bias ({unit}), 95 % interval", "p", "FDR p"]
     header += [] if margin is None else [f"equivalent within ± {margin:g} {unit}: p", "FDR p"]
     lines: list[list[Cell]] = []
     for row in rows:
         means = spread(row.real_mean, row.real_sd), spread(row.predicted_mean, row.predicted_sd)
         line: list[Cell] = [_label(row), row.n_people, *means, percent(row.percent_difference)]
         line += [interval(row.bias, row.bias_low, row.bias_high), p_value(row.bias_p), p_value(row.bias_fdr)]
-        line += [interval(row.icc, row.icc_low, row.icc_high)]
         line += [] if margin is None else [p_value(row.equivalence_p), p_value(row.equivalence_fdr)]
         lines.append(line)
     return ReportTable(header, lines, f"Agreement of region means in {unit}, {who}")
@@ -101,17 +100,19 @@ def _agreement(cohort: Cohort, rows: Sequence[RegionStatistics], who: str) -> Re
 
 def _limits(cohort: Cohort, rows: Sequence[RegionStatistics], who: str) -> ReportTable:
     limits = (f"{which} limit ({cohort.unit}), 95 % interval" for which in ("lower", "upper"))
-    header = ["region", "people", *limits, "slope of the bias", "p"]
+    header = ["region", *limits, "slope of the bias", "p", "ICC(2,1), 95 % interval"]
     lines: list[list[Cell]] = [
         [
-            *(_label(row), row.n_people),
+            _label(row),
             interval(row.lower_limit, row.lower_limit_low, row.lower_limit_high),
             interval(row.upper_limit, row.upper_limit_low, row.upper_limit_high),
             *(row.proportional_slope, p_value(row.proportional_p)),
+            interval(row.icc, row.icc_low, row.icc_high),
         ]
         for row in rows
     ]
-    return ReportTable(header, lines, f"Limits of agreement of region means in {cohort.unit}, {who}")
+    caption = f"Limits of agreement and intraclass correlation of region means in {cohort.unit}, {who}"
+    return ReportTable(header, lines, caption)
 
 
 def _order(
@@ -277,7 +278,7 @@ def within_groups(cohort: Cohort, regions: Sequence[RegionStatistics]) -> list[P
             unit=cohort.unit,
             title=f"{stratum}, {n} people: {last}",
         )
-        outcome = f"They differ in {', '.join(off)}" if off else "No region differs"
+        outcome = f"{len(off)} of {len(rows)} regions differ, starred"
         text = (
             f"{stratum}: mean and SD over people of the real (smoothed) and the synthetic PET. {outcome} "
             "(paired t test, FDR over the regions)."

@@ -87,12 +87,14 @@ def metric_cell(metric: Metric, value: float | None) -> Cell:
 
 
 def interval(value: float | None, low: float | None, high: float | None) -> Cell:
-    """A value with the ends of its interval in brackets."""
+    """A value with the ends of its interval in brackets, to two digits of half of its width."""
     if value is None:
         return None
-    if low is None or high is None:
+    if low is None or high is None or not high > low:
         return number_text(value)
-    return f"{number_text(value)} ({number_text(low)} to {number_text(high)})"
+    decimals = min(6, max(0, 1 - math.floor(math.log10((high - low) / 2))))
+    middle, start, end = (f"{round(v, decimals) + 0.0:.{decimals}f}" for v in (value, low, high))
+    return f"{middle} ({start} to {end})".replace("-", "\N{MINUS SIGN}")
 
 
 def spread(mean: float | None, sd: float | None) -> Cell:
