@@ -209,7 +209,11 @@ def test_agreement_over_people_by_hand() -> None:
     assert result.mae == pytest.approx(0.15) and result.mae_sd == pytest.approx(0.1)
     assert result.bias == pytest.approx(0.1)
     assert result.upper == pytest.approx(0.1 + 1.96 * difference.std(ddof=1))
-    assert result.p == pytest.approx(stats.ttest_1samp(difference, 0).pvalue)
+    test = stats.ttest_1samp(difference, 0)
+    assert result.p == pytest.approx(test.pvalue)
+    ends = test.confidence_interval(0.95)
+    assert (result.bias_low, result.bias_high) == pytest.approx((ends.low, ends.high))
+    assert result.icc is not None and result.icc < result.pearson_r  # the bias lowers it
     levels = {(level.group, level.method): level.mean for level in level_table(rows)}
     assert levels["AD", REAL_MR] == pytest.approx(1.3) and levels["NC", PET_TEMPLATE] == pytest.approx(1.65)
     assert agreement_table([r for r in rows if r.method != REAL_MR]) == []

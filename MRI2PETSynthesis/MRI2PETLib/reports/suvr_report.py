@@ -12,7 +12,7 @@ from MRI2PETLib.core.requests import Request, Source
 from MRI2PETLib.core.tables import write_rows, write_table
 from MRI2PETLib.reports import charts
 from MRI2PETLib.reports.case_report import REPORT_FILE, provenance_lines
-from MRI2PETLib.reports.page import Cell, Picture, ReportTable, p_value, render, spread
+from MRI2PETLib.reports.page import Cell, Picture, ReportTable, interval, p_value, render, spread
 from MRI2PETLib.reports.texts import least_coverage_sentence
 from MRI2PETLib.suvr import files
 from MRI2PETLib.suvr.agreement import (
@@ -144,9 +144,16 @@ def _errors(table: Sequence[AgreementRow]) -> ReportTable | None:
 
 
 def _agreement(table: Sequence[AgreementRow]) -> ReportTable | None:
-    header = ["method", "region", "people", "MAE", "bias", "lower limit", "upper limit", "r", "p"]
+    header = ["method", "region", "people", "MAE", *(f"{n}, 95 % interval" for n in ("bias", "lower limit"))]
+    header += ["upper limit, 95 % interval", "p", "r", "ICC(2,1), 95 % interval"]
     rows: list[list[Cell]] = [
-        [r.method, r.region, r.n_people, r.mae, r.bias, r.lower, r.upper, r.pearson_r, p_value(r.p)]
+        [
+            *(r.method, r.region, r.n_people, r.mae),
+            interval(r.bias, r.bias_low, r.bias_high),
+            interval(r.lower, r.lower_low, r.lower_high),
+            interval(r.upper, r.upper_low, r.upper_high),
+            *(p_value(r.p), r.pearson_r, interval(r.icc, r.icc_low, r.icc_high)),
+        ]
         for r in table
     ]
     lead = [n for n, row in enumerate(table) if row.role == COMPOSITE]

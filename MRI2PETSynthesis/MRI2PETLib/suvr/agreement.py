@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from MRI2PETLib.evaluation.agreement import bland_altman
+from MRI2PETLib.evaluation.agreement import bland_altman, intraclass_correlation
 from MRI2PETLib.evaluation.measure import correlation
-from MRI2PETLib.evaluation.statistics import MIN_GROUP, mean_sd
+from MRI2PETLib.evaluation.statistics import mean_sd
 from MRI2PETLib.suvr.normalisation import METHODS, REAL_MR
 from MRI2PETLib.suvr.regional import REFERENCE, SuvrRow
 
@@ -29,7 +29,8 @@ class AgreementRow(NamedTuple):
     """A method without an MRI against the real MR, one region, over people.
 
     ``mae`` and ``mae_sd``: mean and SD of the absolute differences (Table 2 of Choi & Lee 2018). ``bias`` =
-    mean of method - real MR, limits = bias +- 1.96 SD (Bland & Altman 1986). ``p``: two-sided paired t test
+    mean of method - real MR, limits = bias +- 1.96 SD (Bland & Altman 1986). ``*_low``, ``*_high``: ends of
+    intervals of 95 %. ``icc``: ICC(2,1), see :mod:`.evaluation.agreement`. ``p``: two-sided paired t test
     of the difference. ``reason`` explains ``None``.
     """
 
@@ -42,6 +43,15 @@ class AgreementRow(NamedTuple):
     bias: float | None
     lower: float | None
     upper: float | None
+    bias_low: float | None
+    bias_high: float | None
+    lower_low: float | None
+    lower_high: float | None
+    upper_low: float | None
+    upper_high: float | None
+    icc: float | None
+    icc_low: float | None
+    icc_high: float | None
     pearson_r: float | None
     p: float | None
     reason: str = ""
@@ -126,6 +136,7 @@ def _paired(own: Mapping[str, float], real: Mapping[str, float]) -> np.ndarray:
 def _agreement(method: str, region: str, role: str, own: np.ndarray, real: np.ndarray) -> AgreementRow:
     absolute = mean_sd(np.abs(own - real))
     limits = bland_altman(own, real)
+    icc = intraclass_correlation(np.column_stack([own, real]))
     return AgreementRow(
         method=method,
         region=region,
@@ -136,16 +147,16 @@ def _agreement(method: str, region: str, role: str, own: np.ndarray, real: np.nd
         bias=float(np.mean(own - real)),
         lower=limits.lower,
         upper=limits.upper,
+        bias_low=limits.bias_low,
+        bias_high=limits.bias_high,
+        lower_low=limits.lower_low,
+        lower_high=limits.lower_high,
+        upper_low=limits.upper_low,
+        upper_high=limits.upper_high,
+        icc=icc.value,
+        icc_low=icc.low,
+        icc_high=icc.high,
         pearson_r=correlation(own, real).value,
-        p=_paired_p(own, real),
+        p=limits.bias_p,
         reason=limits.reason,
     )
-
-
-def _paired_p(own: np.ndarray, real: np.ndarray) -> float | None:
-    from scipy import stats
-
-    difference = own - real
-    if len(difference) < MIN_GROUP or not difference.std() > 0:
-        return None
-    return float(stats.ttest_rel(own, real).pvalue)
