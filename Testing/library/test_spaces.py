@@ -175,7 +175,7 @@ def cohort(n: int = 12) -> tuple[Cohort, np.ndarray, np.ndarray]:
             for column, space in enumerate((NATIVE, MNI_AFFINE))
         }
         metrics = {("stated", "network"): dict.fromkeys(brain_metrics())}
-        scans.append(Scan(case, metrics, numbers, 0.1, (), spaces))  # type: ignore[arg-type]
+        scans.append(Scan(case, metrics, numbers, 0.1, (), spaces=spaces))  # type: ignore[arg-type]
     regions = [("paper21", "left thalamus"), ("paper21", "right thalamus"), ("brain", "whole brain")]
     settings = EvaluationSettings()
     made = Cohort(scans, [], "SUVR", "stated", ["network"], {"network": ""}, regions, [], [], settings)

@@ -65,6 +65,10 @@ class CaseResult:
     ``in_mni``: synthetic and real PET there (2 mm grid of the template, NaN outside), after the warp or else
     the affine.
 
+    ``spaces``: the metrics in the scale that is shown, in the person's own space and in MNI space;
+    ``in_mni``: synthetic and real PET there (2 mm grid of the template, NaN outside), after the warp or else
+    the affine.
+
     On the grid of ``cropped_mask``: ``predictors`` hold their images, in the input's unit; ``smoothed`` is
     the real PET smoothed to ``fwhm_mm``, in ``shown_unit`` ([k, j, i]); ``parcellations`` hold the labels of
     all regions (space ``native``, nothing outside the brain).
@@ -202,7 +206,7 @@ def _mni_spaces(
     )
     if case.t1 is None:
         return [affine, SpaceMetrics(MNI_WARPED, {}, "it needs the T1")], (in_mni[0], in_mni[1])
-    warp = invert_warp(warp_to_template(case.t1, case.mask, case.template_to_native))
+    warp = invert_warp(warp_to_template(case.t1, case.whole_brain, case.template_to_native))
     warped, *in_mni = normalised_space(MNI_WARPED, *arguments, warp, seed=seed, fwhm_mm=fwhm_mm)
     return [affine, warped], (in_mni[0], in_mni[1])
 

@@ -60,7 +60,7 @@ class Scan:
     regions: np.ndarray
     seconds: float
     warnings: tuple[str, ...]
-    pet_coverage: float
+    pet_coverage: float = 1.0
     spaces: dict[tuple[str, str], dict[str, float | None]] = field(default_factory=dict)
 
 
