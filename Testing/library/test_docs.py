@@ -139,3 +139,22 @@ def test_examples_are_numbered_and_short() -> None:
         text = script.read_text(encoding="utf-8")
         assert script.name.startswith(f"{number:02d}_") and text.count("\n") <= 50
         assert str(ast.get_docstring(ast.parse(text))).startswith(f"{number}. ")
+
+
+def test_what_the_table_of_published_work_names_is_there() -> None:
+    """Files, options and outputs in Docs/explanation/published_work.md exist in the code."""
+    text = (REPOSITORY / "Docs" / "explanation" / "published_work.md").read_text(encoding="utf-8")
+    folders = [REPOSITORY / "MRI2PETSynthesis" / "MRI2PETLib", REPOSITORY / "MRI2PETTraining"]
+    folders = [*folders, folders[1] / "MRI2PETTrainingLib", REPOSITORY]
+    code = "\n".join(
+        path.read_text(encoding="utf-8") for folder in folders[:2] for path in folder.rglob("*.py")
+    )
+    names = re.findall(r"`([^`]+)`", text)
+    paths = [name for name in names if re.fullmatch(r"[\w/]+\.py", name)]
+    assert len(paths) > 10
+    missing = [n for n in paths if not any((f / n).is_file() for f in folders)]
+    options = {option for name in names for option in re.findall(r"--[a-z][a-z-]*", name)}
+    missing += [o for o in options if o not in code and o[2:].replace("-", "_") not in code]
+    outputs = {n for n in names if re.fullmatch(r"[a-z_0-9]+\.(csv|json|png)", n)}
+    missing += [o for o in outputs if o not in code and f'"{o.rsplit(".", 1)[0]}"' not in code]
+    assert missing == []
