@@ -9,6 +9,7 @@ import pytest
 import SimpleITK as sitk
 from scipy import stats
 
+from MRI2PETLib.evaluation import spaces
 from MRI2PETLib.evaluation.asymmetry import asymmetry_table, index_percent, side_pairs
 from MRI2PETLib.evaluation.cohort import Cohort, Scan, region_numbers
 from MRI2PETLib.evaluation.cohort_cases import CohortCase
@@ -64,7 +65,8 @@ def test_nothing_leaks_over_the_edge_and_places_are_kept() -> None:
     assert deep.sum() > 500 and moved[deep] == pytest.approx(expected[deep], abs=1e-3)
 
 
-def test_a_brain_that_lies_in_mni_space_has_the_same_metrics_there() -> None:
+def test_a_brain_that_lies_in_mni_space_has_the_same_metrics_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spaces, "MNI_SPACING_MM", 2.0)  # as it is outside of the tests
     template = load_template().mask
     inside = sitk.GetArrayViewFromImage(template) != 0
     rng = np.random.default_rng(0)
@@ -119,7 +121,7 @@ def test_maps_by_hand() -> None:
 
 def test_people_count_alike_in_the_mean_maps() -> None:
     """One person with two scans (errors 10 % and 30 %), one with a single scan (40 %): (20 + 40) / 2."""
-    brain = sitk.GetArrayViewFromImage(load_template().mask) != 0
+    brain = sitk.GetArrayViewFromImage(spaces.mni_grid()) != 0
     real = np.where(brain, 2.0, np.nan)
     sums = MeanMapSums()
     assert sums.mean() is None
@@ -170,12 +172,12 @@ def cohort(n: int = 12) -> tuple[Cohort, np.ndarray, np.ndarray]:
         ):
             numbers[0, :, names.index(name)] = *values[i], values[i].mean()
         case = CohortCase(f"c{i}", f"s{i}", "0", Path("s"), Path("r"), None, None)
-        spaces = {
+        by_space = {
             (space, "network"): dict.fromkeys(brain_metrics(), float(real[i, column]))
             for column, space in enumerate((NATIVE, MNI_AFFINE))
         }
         metrics = {("stated", "network"): dict.fromkeys(brain_metrics())}
-        scans.append(Scan(case, metrics, numbers, 0.1, (), spaces=spaces))  # type: ignore[arg-type]
+        scans.append(Scan(case, metrics, numbers, 0.1, (), spaces=by_space))  # type: ignore[arg-type]
     regions = [("paper21", "left thalamus"), ("paper21", "right thalamus"), ("brain", "whole brain")]
     settings = EvaluationSettings()
     made = Cohort(scans, [], "SUVR", "stated", ["network"], {"network": ""}, regions, [], [], settings)

@@ -65,10 +65,6 @@ class CaseResult:
     ``in_mni``: synthetic and real PET there (2 mm grid of the template, NaN outside), after the warp or else
     the affine.
 
-    ``spaces``: the metrics in the scale that is shown, in the person's own space and in MNI space;
-    ``in_mni``: synthetic and real PET there (2 mm grid of the template, NaN outside), after the warp or else
-    the affine.
-
     On the grid of ``cropped_mask``: ``predictors`` hold their images, in the input's unit; ``smoothed`` is
     the real PET smoothed to ``fwhm_mm``, in ``shown_unit`` ([k, j, i]); ``parcellations`` hold the labels of
     all regions (space ``native``, nothing outside the brain).

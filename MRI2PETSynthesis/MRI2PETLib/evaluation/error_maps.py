@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from MRI2PETLib.evaluation.normdiff import shared_voxels
-from MRI2PETLib.templates.icbm152 import load_template
+from MRI2PETLib.evaluation.spaces import mni_grid
 
 # Of the mean real PET: where the real PET is lower, a percentage of it says nothing.
 LEAST_SHARE = 0.05
@@ -38,7 +38,7 @@ def squared_error_map(synthetic: np.ndarray, real: np.ndarray, mask: np.ndarray)
 
 @dataclass(frozen=True)
 class MeanMaps:
-    """Means over people on the grid of the template (MNI, 2 mm), [k, j, i]; 0 where fewer than half of the
+    """Means over people on :func:`.spaces.mni_grid`, [k, j, i]; 0 where fewer than half of the
     people have a value (not in ``valid``).
     """
 
@@ -51,7 +51,7 @@ class MeanMapSums:
     """Adds up the maps of scan after scan: memory does not grow with the number of people."""
 
     def __init__(self) -> None:
-        shape = load_template().mask.GetSize()[::-1]
+        shape = mni_grid().GetSize()[::-1]
         self._sums = {name: np.zeros((2, *shape), dtype=np.float64) for name in ("percent", "squared")}
         self._total = 0.0
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from MRI2PETLib.evaluation.scaling import smooth_in_mask
 from MRI2PETLib.images.grid import antialias
 from MRI2PETLib.templates.icbm152 import load_template
 
+MNI_SPACING_MM = 2.0
 NATIVE, MNI_AFFINE, MNI_WARPED = "native", "MNI, affine", "MNI, non-linear"
 
 
@@ -31,6 +33,25 @@ class SpaceMetrics:
     name: str
     metrics: Mapping[str, Mapping[str, Any]]
     reason: str = ""
+
+
+@cache
+def template_grid(spacing_mm: float) -> sitk.Image:
+    """The template's brain mask on a grid of ``spacing_mm`` over it; at 2 mm the template's own."""
+    mask = load_template().mask
+    if spacing_mm == mask.GetSpacing()[0]:
+        return mask
+    size = [int(np.ceil(n * s / spacing_mm)) for n, s in zip(mask.GetSize(), mask.GetSpacing())]
+    grid = sitk.Image(size, mask.GetPixelID())
+    grid.SetSpacing([spacing_mm] * 3)
+    grid.SetOrigin(mask.GetOrigin())
+    grid.SetDirection(mask.GetDirection())
+    return sitk.Resample(mask, grid, sitk.Transform(3, sitk.sitkIdentity), sitk.sitkNearestNeighbor, 0)
+
+
+def mni_grid() -> sitk.Image:
+    """The grid of the comparison in MNI space."""
+    return template_grid(MNI_SPACING_MM)
 
 
 def resample_inside(
@@ -79,7 +100,7 @@ def normalised_space(
 
     :param predicted: images by predictor, as ``real`` [k, j, i] on the grid of ``mask``, in one unit.
     """
-    grid = load_template().mask
+    grid = mni_grid()
     moved = resample_inside([*predicted.values(), real], mask, grid, template_to_native)
     in_mni, target = moved[:-1], moved[-1]
     inside = shared_voxels(in_mni[0], target, np.isfinite(target))

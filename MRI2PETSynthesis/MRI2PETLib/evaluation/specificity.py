@@ -18,9 +18,8 @@ import SimpleITK as sitk
 from MRI2PETLib.evaluation.baselines import ANATOMY_NULL, NETWORK
 from MRI2PETLib.evaluation.metrics import AS_IS, METRICS, SMOOTHED
 from MRI2PETLib.evaluation.pair import Pair
-from MRI2PETLib.evaluation.spaces import resample_inside
+from MRI2PETLib.evaluation.spaces import resample_inside, template_grid
 from MRI2PETLib.evaluation.statistics import area_under_curve, mean_sd
-from MRI2PETLib.templates.icbm152 import load_template
 
 _SPACING_MM = 6.0
 _BLOCK = 32  # scans in memory at a time
@@ -71,14 +70,8 @@ class OtherDifference(NamedTuple):
 @cache
 def _grid() -> tuple[sitk.Image, np.ndarray]:
     """A 6 mm grid over the template and the brain on it (flat indices)."""
-    mask = load_template().mask
-    size = [int(np.ceil(n * s / _SPACING_MM)) for n, s in zip(mask.GetSize(), mask.GetSpacing())]
-    grid = sitk.Image(size, sitk.sitkUInt8)
-    grid.SetSpacing([_SPACING_MM] * 3)
-    grid.SetOrigin(mask.GetOrigin())
-    grid.SetDirection(mask.GetDirection())
-    on_grid = sitk.Resample(mask, grid, sitk.Transform(3, sitk.sitkIdentity), sitk.sitkNearestNeighbor, 0)
-    return grid, np.flatnonzero(sitk.GetArrayViewFromImage(on_grid))
+    grid = template_grid(_SPACING_MM)
+    return grid, np.flatnonzero(sitk.GetArrayViewFromImage(grid))
 
 
 class VectorStore:

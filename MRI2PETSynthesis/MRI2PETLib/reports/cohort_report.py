@@ -19,6 +19,7 @@ from MRI2PETLib.evaluation.case import evaluate_case
 from MRI2PETLib.evaluation.cohort import Cohort, Scan
 from MRI2PETLib.evaluation.inputs import load_case
 from MRI2PETLib.evaluation.metrics import METRICS, brain_metrics, metric_facts, metric_notes
+from MRI2PETLib.evaluation.spaces import mni_grid
 from MRI2PETLib.images.formats import GENERATED_BY
 from MRI2PETLib.images.io import write_image
 from MRI2PETLib.models.store import bundle_of
@@ -143,7 +144,8 @@ def _write_mean_maps(folder: Path, cohort: Cohort, note: str) -> Picture | None:
     maps = cohort.mean_maps
     if maps is None:
         return None
-    template, squared = load_template(), METRICS["mse"].unit_of(cohort.unit)
+    t1 = sitk.Resample(load_template().t1, mni_grid())
+    squared = METRICS["mse"].unit_of(cohort.unit)
     percent, error, valid = (
         _on_template(values.astype(kind))
         for values, kind in (
@@ -156,7 +158,7 @@ def _write_mean_maps(folder: Path, cohort: Cohort, note: str) -> Picture | None:
     write_image(percent, folder / "mean_percent_difference.nii.gz", {**about, "Units": "%"})
     write_image(error, folder / "mean_squared_error.nii.gz", {**about, "Units": squared})
     png = error_figure(
-        ErrorImages(template.t1, valid, percent, valid, error, squared),
+        ErrorImages(t1, valid, percent, valid, error, squared),
         folder / ERRORS_FILE,
         title="Mean errors over people in MNI space, over the ICBM 152 template",
         note=note,
@@ -171,7 +173,7 @@ def _write_mean_maps(folder: Path, cohort: Cohort, note: str) -> Picture | None:
 
 def _on_template(values: np.ndarray) -> sitk.Image:
     image = sitk.GetImageFromArray(values)
-    image.CopyInformation(load_template().mask)
+    image.CopyInformation(mni_grid())
     return image
 
 
