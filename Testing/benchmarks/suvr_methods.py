@@ -218,7 +218,7 @@ def main() -> None:
             rows = regional_suvr(pet, labels, plan, person.template_to_native, method="truth")
             truth[folder.name] = float(rows[0].suvr or 0)
     settings = SuvrSettings("cortical-spheres", "*cerebellum", device="cpu")
-    setup = SuvrSetup(settings, plan, read_pet_template(template), _TEMPLATES[args.tracer], bundle)
+    setup = SuvrSetup(settings, plan, {_TEMPLATES[args.tracer]: read_pet_template(template)}, bundle)
     cases = read_cases(args.output / "cases.csv", Reporter())
     measured, failed = measure_cohort(cases, setup, args.output / "suvr", write_suvr, Reporter())
     agreement = write_suvr_cohort(

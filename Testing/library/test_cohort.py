@@ -268,7 +268,8 @@ def test_a_run_is_evaluated_with_all_tables(
     write_image(population_uptake("PBR28"), make(run / "fold_0") / "mean_pet.nii.gz")
     coefficients = {"cubic_of_t1": {"coefficients": [0.3, 1.5, 0.0, -0.8]}}
     (run / "baselines.json").write_text(json.dumps({"folds": {"0": coefficients, "1": coefficients}}))
-    assert main(["evaluate", "--run", str(run), "-o", str(tmp_path / "out"), "--progress", "bar"]) == 0
+    command = ["evaluate", "--run", str(run), "--fid", "texture", "-o", str(tmp_path / "out")]
+    assert main([*command, "--progress", "bar"]) == 0
     streams = capsys.readouterr()
     assert (
         "s a case" in streams.out + streams.err
@@ -276,7 +277,7 @@ def test_a_run_is_evaluated_with_all_tables(
     )
     names = {p.name for p in (tmp_path / "out").iterdir()}
     csvs = "summary region_statistics groups specificity others paper_table4 scans regions".split()
-    csvs += ["levels", "spaces", "asymmetry"]
+    csvs += ["levels", "spaces", "asymmetry", "fid", "methods"]
     maps = {f"mean_{n}.{e}" for n in ("percent_difference", "squared_error") for e in ("nii.gz", "json")}
     assert names == maps | {f"{n}.csv" for n in csvs} | {
         "errors.png",
@@ -296,6 +297,9 @@ def test_a_run_is_evaluated_with_all_tables(
     )  # the pretended network is too flat
     assert ("stated", "cubic of T1", "mse") in summary
     assert summary["stated", "training mean", "mse"]["n_people"] == "4"  # fold 1 has no mean map
+    distances = {r["predictor"]: r for r in table(tmp_path / "out" / "fid.csv")}
+    assert distances["network"]["n_people"] == "7" and distances["training mean"]["n_people"] == "4"
+    assert float(distances["network"]["fid"]) > float(distances["network"]["real_halves"]) > 0
     assert len(table(tmp_path / "out" / "scans.csv")) == 8
     assert {r["metric"] for r in table(tmp_path / "out" / "paper_table4.csv")} >= {"MSE", "CNR smoothed"}
 
@@ -303,6 +307,11 @@ def test_a_run_is_evaluated_with_all_tables(
 def make(folder: Path) -> Path:
     folder.mkdir(exist_ok=True)
     return folder
+
+
+def test_a_distance_of_sets_needs_a_cohort(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["evaluate", "--synthetic", "a", "--pet", "b", "--fid", "texture", "-o", "c"]) == 3
+    assert "about a set of people" in capsys.readouterr().err
 
 
 def test_a_broken_case_is_a_row_and_the_rest_is_evaluated(run: Path, tmp_path: Path) -> None:

@@ -4,14 +4,27 @@ from __future__ import annotations
 
 import importlib.util
 import pickle
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 import torch
+from scipy import linalg, ndimage
 
 from MRI2PETLib.core.errors import DependencyError, InputError
-from MRI2PETLib.evaluation.fid import fid, frechet_distance, load_inception
+from MRI2PETLib.evaluation.fid import SliceSets, frechet_distance
+from MRI2PETLib.evaluation.slice_features import (
+    TEXTURE_NAMES,
+    SliceFeatures,
+    features_named,
+    load_inception,
+    network_features,
+    texture,
+)
+from MRI2PETLib.templates.icbm152 import load_template
 
 
 def with_moments(mean: list[float], covariance: list[list[float]], n: int = 50) -> np.ndarray:
@@ -49,13 +62,97 @@ class Small(torch.nn.Module):
         return torch.stack([x.mean(dim=(1, 2, 3)), x.square().mean(dim=(1, 2, 3))], dim=1)
 
 
-def test_a_wrong_level_counts() -> None:
-    rng = np.random.default_rng(1)
-    real = [np.pad(rng.uniform(0.5, 1.5, (6, 8, 8)), 1) for _ in range(3)]
-    assert fid(real, real, Small()) == pytest.approx(0, abs=1e-6)
-    assert fid([0.7 * v for v in real], real, Small()) > 0.01
+@cache
+def slab() -> sitk.Image:
+    """12 slices of the template's brain."""
+    mask = load_template().mask
+    low = mask.GetSize()[2] // 2
+    return mask[:, :, low : low + 12]
+
+
+def noise(seed: int) -> np.ndarray:
+    """A PET of noise."""
+    return np.random.default_rng(seed).uniform(0.5, 1.5, slab().GetSize()[::-1])
+
+
+def sets_of(
+    features: SliceFeatures, change: Callable[[np.ndarray], np.ndarray], people: int = 4
+) -> SliceSets:
+    sets = SliceSets(features)
+    for number in range(people):
+        real = noise(number)
+        images = {"real": real, "network": change(real)}
+        sets.add(f"person{number}", images, slab(), sitk.Transform(3, sitk.sitkIdentity))
+    return sets
+
+
+@pytest.mark.parametrize(
+    "features",
+    [
+        features_named("texture"),
+        SliceFeatures("small", lambda slices, inside: network_features(slices * inside, Small()), False),
+    ],
+    ids=["texture", "network"],
+)
+def test_a_wrong_level_counts(features: SliceFeatures) -> None:
+    (same,) = sets_of(features, lambda real: real).table()
+    (low,) = sets_of(features, lambda real: 0.7 * real).table()
+    assert same.fid == pytest.approx(0, abs=1e-6)
+    assert low.fid is not None and low.real_halves is not None and low.fid > max(low.real_halves, 0.01)
+    assert low.n_people == 4 and low.n_slices == 48
+
+
+def test_real_pets_of_other_people_are_as_near_as_halves_and_smooth_ones_are_far() -> None:
+    features = features_named("texture")
+    others = iter(range(100, 200))
+    (row,) = sets_of(features, lambda real: noise(next(others))).table()
+    (smooth,) = sets_of(features, lambda real: ndimage.gaussian_filter(real, 1.0)).table()
+    assert row.fid is not None and smooth.fid is not None and row.real_halves is not None
+    assert row.fid < 2 * row.real_halves < smooth.fid / 10
+
+
+def test_the_distance_is_that_of_scipy_on_standardised_features() -> None:
+    sets = sets_of(features_named("texture"), lambda real: 0.8 * real + 0.1)
+    (row,) = sets.table()
+    real, synthetic = (sets._rows(name) for name in ("real", "network"))
+    real, synthetic = real / (sd := real.std(axis=0)), synthetic / sd
+    c1, c2 = np.cov(real.T), np.cov(synthetic.T)
+    root = linalg.sqrtm(c1 @ c2).real
+    apart = np.sum((real.mean(axis=0) - synthetic.mean(axis=0)) ** 2)
+    assert row.fid == pytest.approx(apart + np.trace(c1 + c2 - 2 * root), rel=1e-4)
+
+
+def test_texture_of_a_slice_by_hand() -> None:
+    """A checkerboard of 0 and 1 in a square: mean 1/2, steps of 1 both ways, no pattern above 8 mm."""
+    board = np.indices((12, 12)).sum(axis=0) % 2
+    (row,) = texture(board[None].astype(float), np.ones((1, 12, 12), bool))
+    named = dict(zip(TEXTURE_NAMES, row))
+    assert [named[n] for n in ("mean", "5th percentile", "median", "95th percentile")] == [0.5, 0, 0.5, 1]
+    assert named["steps left to right"] == named["steps front to back"] == 1
+    assert named["detail below 2 mm"] == pytest.approx(0.5, rel=0.02)
+    assert named["pattern above 8 mm"] < 0.02
+
+
+def test_what_is_outside_of_the_brain_changes_nothing() -> None:
+    rng = np.random.default_rng(0)
+    slices, inside = rng.random((2, 20, 20)), np.zeros((2, 20, 20), bool)
+    inside[:, 5:15, 5:15] = True
+    first = texture(slices, inside)
+    slices[~inside] = 99.0
+    assert np.array_equal(texture(slices, inside), first)
+
+
+def test_a_real_pet_of_nothing_is_refused() -> None:
+    zeros = np.zeros(slab().GetSize()[::-1])
     with pytest.raises(InputError, match="nothing above zero"):
-        fid(real, [np.zeros((4, 4, 4))], Small())
+        SliceSets(features_named("texture")).add(
+            "a", {"real": zeros, "network": zeros}, slab(), sitk.Transform(3, sitk.sitkIdentity)
+        )
+
+
+def test_features_are_named_or_a_file() -> None:
+    with pytest.raises(InputError, match="'inception': that is no file"):
+        features_named("inception")
 
 
 def test_weights_come_from_a_file_and_nothing_in_it_is_run(tmp_path: Path) -> None:

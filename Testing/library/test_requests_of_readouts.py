@@ -105,7 +105,7 @@ def contents(folder: Path) -> dict[str, Any]:
 def setup(**changes: Any) -> SuvrSetup:
     own = atlas(changes.pop("shift", 0), changes.pop("name", "here"))
     template, plan = changes.pop("template", noise(5)), RegionPlan(own, (1,), changes.pop("composite", (2,)))
-    return SuvrSetup(SuvrSettings("file", "here", device="cpu", **changes), plan, template, "given")
+    return SuvrSetup(SuvrSettings("file", "here", device="cpu", **changes), plan, {"template": template})
 
 
 class Case:

@@ -21,13 +21,14 @@ from MRI2PETLib.preprocessing.pet_template import built_in_pet_template, read_pe
 from MRI2PETLib.reports.suvr_files import write_suvr
 from MRI2PETLib.reports.suvr_report import write_suvr_cohort, write_suvr_report
 from MRI2PETLib.simulation import SimulatedSubject, simulate_subject
-from MRI2PETLib.suvr.agreement import agreement_table, level_table, person_rows
+from MRI2PETLib.suvr.agreement import agreement_table, level_table, method_errors_table, person_rows
 from MRI2PETLib.suvr.case import SuvrSetup
 from MRI2PETLib.suvr.files import SUVR_RECORD
-from MRI2PETLib.suvr.normalisation import PET_TEMPLATE, REAL_MR
+from MRI2PETLib.suvr.normalisation import PET_TEMPLATE, REAL_MR, SYNTHETIC_MR
 from MRI2PETLib.suvr.regional import (
     COMPOSITE,
     REFERENCE,
+    REGION,
     RegionPlan,
     SuvrRow,
     plan_regions,
@@ -219,6 +220,25 @@ def test_agreement_over_people_by_hand() -> None:
     assert agreement_table([r for r in rows if r.method != REAL_MR]) == []
 
 
+def test_errors_of_methods_are_compared_person_by_person() -> None:
+    rng = np.random.default_rng(1)
+    real = rng.normal(1.3, 0.1, 12)
+    synthetic, template = real + rng.normal(0, 0.03, 12), real + rng.normal(0.1, 0.06, 12)
+    scans = []
+    for number in range(12):
+        values = {REAL_MR: real, SYNTHETIC_MR: synthetic, PET_TEMPLATE: template}
+        rows = [row(method, float(own[number])) for method, own in values.items()]
+        rows += [row(method, float(own[number]), REGION, "frontal") for method, own in values.items()]
+        scans.append((f"p{number}", "", rows))
+    composite, frontal = method_errors_table(person_rows(scans))
+    errors = np.abs(synthetic - real), np.abs(template - real)
+    assert (composite.first, composite.second, composite.n_people) == (SYNTHETIC_MR, PET_TEMPLATE, 12)
+    assert composite.difference == pytest.approx(errors[0].mean() - errors[1].mean())
+    assert composite.p == pytest.approx(stats.wilcoxon(*errors).pvalue) and composite.fdr == composite.p
+    assert frontal.region == "frontal" and frontal.p == composite.p
+    assert method_errors_table(person_rows([(s, g, rows[1:3]) for s, g, rows in scans])) == []  # no real MR
+
+
 def test_the_reports_hold_every_table_and_say_what_failed(tmp_path: Path) -> None:
     def tables(value: float) -> list[SuvrRow]:
         methods = (REAL_MR, PET_TEMPLATE)
@@ -308,7 +328,7 @@ def person() -> SimulatedSubject:
 
 def setup(region_plan: RegionPlan) -> SuvrSetup:
     return SuvrSetup(
-        SuvrSettings("cortical-spheres", "*cerebellum*"), region_plan, built_in_pet_template(), "built in"
+        SuvrSettings("cortical-spheres", "*cerebellum*"), region_plan, {"TSPO": built_in_pet_template()}
     )
 
 

@@ -14,6 +14,7 @@ from MRI2PETLib.core.progress import Reporter
 from MRI2PETLib.evaluation.settings import CasePaths, EvaluationSettings
 
 if TYPE_CHECKING:
+    from MRI2PETLib.evaluation.cohort_cases import CohortCase
     from MRI2PETLib.templates.regions import Parcellation
 
 HELP = "synthetic against real PET: one case or a cohort, with baselines and a report"
@@ -33,6 +34,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     many.add_argument(
         "--pairs", type=Path, metavar="CSV", help="table of pairs with the columns of predictions.csv"
+    )
+    many.add_argument(
+        "--against",
+        type=Path,
+        metavar="DIR|CSV",
+        help="another run or table of pairs of the same people in the same folds: differences person by "
+        "person, with intervals and tests",
     )
     EvaluationSettings.add_to(parser.add_argument_group("both"))
 
@@ -54,6 +62,9 @@ def run(args: argparse.Namespace, reporter: Reporter) -> int:
         raise InputError(
             "--covariates and --equivalence-margin are about many people.", "Leave them out for one case."
         )
+    for name in ("fid", "against"):
+        if single and getattr(args, name) is not None:
+            raise InputError(f"--{name} is about a set of people.", "Leave it out, or give a cohort.")
     atlases = _atlases(settings, reporter)
     output_folder(args.output)
     return (_one if single else _cohort)(args, settings, atlases, reporter)
@@ -91,14 +102,16 @@ def _one(
 def _cohort(
     args: argparse.Namespace, settings: EvaluationSettings, atlases: list[Parcellation], reporter: Reporter
 ) -> int:
-    from MRI2PETLib.evaluation.cohort_cases import PREDICTIONS, read_pairs, read_run_scans
+    from MRI2PETLib.evaluation.against import Against
     from MRI2PETLib.reports.evaluation import evaluate_table
 
-    is_run = args.run_folder is not None
-    table = args.run_folder / PREDICTIONS if is_run else args.pairs
-    cases = read_run_scans(args.run_folder, reporter) if is_run else read_pairs(table, reporter)
+    table, cases = _cases(args.pairs if args.run_folder is None else args.run_folder, reporter)
+    against = None
+    if args.against is not None:
+        other, others = _cases(args.against, reporter)
+        against = Against(others, _names(table, other))
     title = f"Cohort {table.parent.resolve().name}"
-    cohort = evaluate_table(table, title, cases, settings, atlases, args.output, reporter)
+    cohort = evaluate_table(table, title, cases, settings, atlases, args.output, reporter, against)
     reporter.close()
     for line in cohort.pop("lines"):
         reporter.say(line)
@@ -107,3 +120,19 @@ def _cohort(
     if not code:
         reporter.result(cohort)
     return code
+
+
+def _cases(path: Path, reporter: Reporter) -> tuple[Path, list[CohortCase]]:
+    """The table of a run or of pairs, and its cases."""
+    from MRI2PETLib.evaluation.cohort_cases import PREDICTIONS, read_pairs, read_run_scans
+
+    if path.is_dir():
+        return path / PREDICTIONS, read_run_scans(path, reporter)
+    return path, read_pairs(path, reporter)
+
+
+def _names(first: Path, second: Path) -> tuple[str, str]:
+    """What tells two tables apart: their folders, else their files, else their whole paths."""
+    one, two = first.resolve(), second.resolve()
+    names = [(one.parent.name, two.parent.name), (one.stem, two.stem), (str(one), str(two))]
+    return next((pair for pair in names if pair[0] != pair[1]), names[-1])

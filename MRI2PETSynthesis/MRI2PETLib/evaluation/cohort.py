@@ -20,10 +20,13 @@ from MRI2PETLib.evaluation.case import SCALE_FREE, STATED_UNIT, CaseResult, eval
 from MRI2PETLib.evaluation.cohort_cases import CohortCase
 from MRI2PETLib.evaluation.covariates import Covariate, read_covariate
 from MRI2PETLib.evaluation.error_maps import MeanMaps, MeanMapSums
+from MRI2PETLib.evaluation.fid import FidRow, SliceSets
 from MRI2PETLib.evaluation.inputs import CaseImages, load_case
 from MRI2PETLib.evaluation.metrics import AS_IS, METRICS, SMOOTHED, brain_metrics
 from MRI2PETLib.evaluation.region_table import record_fields
+from MRI2PETLib.evaluation.scaling import divide_by_mean
 from MRI2PETLib.evaluation.settings import EvaluationSettings
+from MRI2PETLib.evaluation.slice_features import features_named
 from MRI2PETLib.evaluation.specificity import (
     REAL_PET,
     SMOOTHED_PET,
@@ -33,6 +36,7 @@ from MRI2PETLib.evaluation.specificity import (
     other_differences,
     specificity,
 )
+from MRI2PETLib.images.grid import crop_to
 from MRI2PETLib.images.io import read_image
 from MRI2PETLib.models.store import bundle_of
 from MRI2PETLib.templates.regions import Parcellation
@@ -98,6 +102,7 @@ class Cohort:
     simulated: bool = False
     covariates: Sequence[Covariate] = ()
     mean_maps: MeanMaps | None = None
+    fid: Sequence[FidRow] = ()
 
     @property
     def n_people(self) -> int:
@@ -129,6 +134,7 @@ def evaluate_cohort(
     scans: list[Scan] = []
     failed: list[Failure] = []
     frame: _Frame | None = None
+    sets = None if settings.fid is None else SliceSets(features_named(settings.fid))
     columns = ("case", "subject", "fold", *record_fields())
     with (
         tempfile.TemporaryDirectory(prefix="mri2pet-cohort-") as scratch,
@@ -144,7 +150,11 @@ def evaluate_cohort(
             images, result = _evaluate(case, settings, atlases)
             own = frame or _Frame.of(result)
             own.check(result)
-            _store_vectors(store, len(scans), images, result)
+            if images.template_to_native is not None:
+                _store_vectors(store, len(scans), images, result)
+                if sets is not None:
+                    by_predictor, transform = _by_predictor(images, result), images.template_to_native
+                    sets.add(case.subject, by_predictor, result.cropped_mask, transform)
             if result.in_mni is not None:
                 maps.add(*result.in_mni, 1 / scans_of[case.subject])
             return result, own, images.model, bool(images.provenance.get("simulated"))
@@ -183,6 +193,7 @@ def evaluate_cohort(
         simulated=simulated,
         covariates=covariates,
         mean_maps=maps.mean(),
+        fid=() if sets is None else sets.table(seed=settings.seed),
     )
 
 
@@ -264,11 +275,24 @@ def _scan(case: CohortCase, result: CaseResult, frame: _Frame, seconds: float) -
 def _store_vectors(store: VectorStore, row: int, images: CaseImages, result: CaseResult) -> None:
     """The real PET and every prediction in MNI space, in the unit of the cohort."""
     transform = images.template_to_native
-    if transform is None:
-        return
+    assert transform is not None
     for name, image in ((REAL_PET, result.real), (NETWORK, result.synthetic)):
         store.add(name, row, sitk.GetArrayViewFromImage(image), images.mask, transform)
     store.add(SMOOTHED_PET, row, result.smoothed, result.cropped_mask, transform)
     for predictor in result.predictors:
         if predictor.values is not None and predictor.name != NETWORK:
             store.add(predictor.name, row, predictor.values, result.cropped_mask, transform)
+
+
+def _by_predictor(case: CaseImages, result: CaseResult) -> dict[str, np.ndarray]:
+    """The real PET and every prediction on the grid of the cropped mask, in the unit of the cohort."""
+    inside = sitk.GetArrayViewFromImage(result.cropped_mask) != 0
+    images = {
+        name: sitk.GetArrayFromImage(crop_to(image, case.mask, 0.0))
+        for name, image in ((REAL_PET, result.real), (NETWORK, result.synthetic))
+    }
+    for predictor in result.predictors:
+        if predictor.values is not None and predictor.name not in images:
+            free = STATED_UNIT not in result.scales
+            images[predictor.name] = divide_by_mean(predictor.values, inside) if free else predictor.values
+    return images

@@ -1,27 +1,45 @@
-"""Frechet inception distance between two sets of volumes: an optional extra, with weights from the user.
+"""Fréchet distance between the sets of synthetic and of real PETs: FID, where the features are Inception's.
 
-FID compares the distributions of features of axial slices (Heusel et al. 2017, NeurIPS; as Theodorou et al.
+It compares the distributions of features of axial slices (Heusel et al. 2017, NeurIPS; as Theodorou et al.
 2025 use it). It needs no pairs, says nothing about a person, and is far from 0 for few slices of one and the
-same distribution: so it is refused where the covariance of the features cannot be estimated.
+same distribution: so the distance between two halves of the real people stands beside it, and there is none
+where the covariance of the features cannot be estimated.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
+import SimpleITK as sitk
 
-from MRI2PETLib.core.errors import DependencyError, InputError
+from MRI2PETLib.core.errors import InputError
+from MRI2PETLib.evaluation.slice_features import SliceFeatures
+from MRI2PETLib.evaluation.spaces import resample_inside, template_grid
+from MRI2PETLib.evaluation.specificity import REAL_PET
 
-if TYPE_CHECKING:
-    import torch
-
-INPUT_SIZE = 299
-_MEAN, _SD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet
-_AT_ONCE = 16
+_SPACING_MM = 2.0
 _PERCENTILE = 99.5
+_MIN_VOXELS = 400  # 16 cm² of brain: a slice with less is rim
+_SPLITS = 5
+
+
+class FidRow(NamedTuple):
+    """Distance of one predictor's slices from the real ones, no unit, 0 is best.
+
+    ``real_halves``: mean distance between two random halves of the real people; what is not well above it
+    cannot be told from the real PETs with so few people. It is of half as many people, so rather too large.
+    ``reason`` explains ``None``.
+    """
+
+    predictor: str
+    features: str
+    fid: float | None
+    real_halves: float | None
+    n_people: int
+    n_slices: int
+    reason: str = ""
 
 
 def frechet_distance(first: np.ndarray, second: np.ndarray) -> float:
@@ -51,73 +69,84 @@ def _root(symmetric: np.ndarray) -> np.ndarray:
     return (vectors * np.sqrt(np.clip(values, 0, None))) @ vectors.T
 
 
-def load_inception(weights: Path | str) -> torch.nn.Module:
-    """Inception v3 without its last layer, with the ImageNet weights in a file of the user.
+class SliceSets:
+    """Features of the axial slices of many people, by predictor; images are not kept."""
 
-    :param weights: state dictionary as torchvision publishes it (``.pth``), or as safetensors. Nothing is
-        downloaded, and nothing in the file is run.
-    :raises DependencyError: if torchvision is not installed.
-    :raises InputError: if the file is not such a state dictionary.
-    """
-    import torch
+    def __init__(self, features: SliceFeatures) -> None:
+        self.features = features
+        self._sets: dict[str, list[tuple[str, np.ndarray]]] = {}
 
-    try:
-        from torchvision.models import inception_v3
-    except (ImportError, RuntimeError) as error:  # a torchvision for another torch raises RuntimeError
-        raise DependencyError(
-            f"FID needs torchvision, which cannot be imported: {error}.",
-            "Install the torchvision that belongs to your torch.",
-        ) from error
-    path = Path(weights)
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
+    def add(
+        self,
+        subject: str,
+        images: Mapping[str, np.ndarray],
+        mask: sitk.Image,
+        template_to_native: sitk.Transform,
+    ) -> None:
+        """Add a person's images ([k, j, i], on the grid of ``mask``, one unit); one of them is ``real``.
 
-            state = load_file(path)
-        else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-        network = inception_v3(weights=None, aux_logits=True, init_weights=False)
-        network.load_state_dict(state)
-    except Exception as error:  # every reader raises its own kind
-        raise InputError(
-            f"{path} holds no weights of Inception v3: {error}.", "Give torchvision's file."
-        ) from error
-    network.fc = torch.nn.Identity()
-    return network.eval()
+        All are shown as the real one is, from 0 to its 99.5th percentile in the brain: so a wrong level
+        counts. (Published values scale every volume by its own minimum and maximum; they do not compare.)
 
+        :raises InputError: if the real PET holds nothing above zero.
+        """
+        volumes = resample_inside(list(images.values()), mask, template_grid(_SPACING_MM), template_to_native)
+        moved = dict(zip(images, volumes))
+        inside = np.isfinite(np.sum(list(moved.values()), axis=0))
+        levels = moved[REAL_PET][inside]
+        top = float(np.percentile(levels, _PERCENTILE)) if levels.size else 0.0
+        if not top > 0:
+            raise InputError("The real PET holds nothing above zero in the brain.", "Check the image.")
+        enough = np.count_nonzero(inside, axis=(1, 2)) >= _MIN_VOXELS
+        for name, values in moved.items():
+            slices = np.where(inside, np.clip(values / top, 0, 1), 0)[enough]
+            self._sets.setdefault(name, []).append((subject, self._computed(slices, inside[enough])))
 
-def slice_features(volumes: Sequence[np.ndarray], top: float, network: torch.nn.Module) -> np.ndarray:
-    """Features of all axial slices with signal, array [slices, features].
+    def _computed(self, slices: np.ndarray, inside: np.ndarray) -> np.ndarray:
+        return self.features.compute(slices, inside).astype(np.float32)
 
-    :param volumes: [k, j, i], 0 outside the brain, in one unit.
-    :param top: value shown as 1; the same for all, so that a wrong level counts.
-    """
-    import torch
+    def table(self, *, seed: int = 0) -> list[FidRow]:
+        """Every predictor against the real PETs. Empty if nothing was added."""
+        if REAL_PET not in self._sets:
+            return []
+        real = self._rows(REAL_PET)
+        scale = np.ones(real.shape[1])
+        if self.features.standardise:
+            sd = real.std(axis=0)
+            np.copyto(scale, sd, where=sd > 0)
+        people = list(dict.fromkeys(subject for subject, _ in self._sets[REAL_PET]))
+        halves = self._halves(people, scale, seed)
+        rows = []
+        for name in self._sets:
+            if name == REAL_PET:
+                continue
+            own = self._rows(name)
+            try:
+                value: float | None = frechet_distance(own / scale, real / scale)
+                reason = ""
+            except InputError as error:
+                value, reason = None, error.message
+            n_people = len({subject for subject, _ in self._sets[name]})
+            rows.append(FidRow(name, self.features.name, value, halves, n_people, len(own), reason))
+        return rows
 
-    features = []
-    mean, sd = (torch.tensor(v).view(1, 3, 1, 1) for v in (_MEAN, _SD))
-    for volume in volumes:
-        slices = volume[np.any(volume != 0, axis=(1, 2))]
-        for first in range(0, len(slices), _AT_ONCE):
-            grey = torch.from_numpy(np.clip(slices[first : first + _AT_ONCE] / top, 0, 1).astype(np.float32))
-            large = torch.nn.functional.interpolate(grey[:, None], (INPUT_SIZE,) * 2, mode="bilinear")
-            with torch.inference_mode():
-                features.append(network((large.expand(-1, 3, -1, -1) - mean) / sd).flatten(1).numpy())
-    if not features:
-        raise InputError("The volumes hold no slice with signal.", "Check the images.")
-    return np.concatenate(features)
+    def _rows(self, name: str, people: Sequence[str] | None = None) -> np.ndarray:
+        members = [rows for subject, rows in self._sets[name] if people is None or subject in people]
+        return np.concatenate(members).astype(np.float64)
 
-
-def fid(synthetic: Sequence[np.ndarray], real: Sequence[np.ndarray], network: torch.nn.Module) -> float:
-    """FID of synthetic against real volumes by the features of ``network`` (:func:`load_inception`).
-
-    Published values scale every volume by its own minimum and maximum; here both sets share the window of the
-    real one, so they do not compare.
-
-    :raises InputError: for too few slices, see :func:`frechet_distance`.
-    """
-    inside = np.concatenate([v[v != 0] for v in real])
-    if not inside.size or not np.percentile(inside, _PERCENTILE) > 0:
-        raise InputError("The real volumes hold nothing above zero.", "Check the images.")
-    top = float(np.percentile(inside, _PERCENTILE))
-    return frechet_distance(*(slice_features(v, top, network) for v in (synthetic, real)))
+    def _halves(self, people: Sequence[str], scale: np.ndarray, seed: int) -> float | None:
+        """Mean distance between the real PETs of two random halves of the people."""
+        generator = np.random.default_rng(seed)
+        half = len(people) // 2
+        distances = []
+        for _ in range(_SPLITS if half else 0):
+            order = generator.permutation(len(people))
+            first, second = (
+                self._rows(REAL_PET, [people[i] for i in part]) / scale
+                for part in (order[:half], order[half : 2 * half])
+            )
+            try:
+                distances.append(frechet_distance(first, second))
+            except InputError:
+                return None
+        return float(np.mean(distances)) if distances else None

@@ -64,11 +64,15 @@ class Metric:
         squared = f"({images})²" if " " in images or "/" in images else f"{images}²"
         return {PET_UNIT: images, PET_SQUARED: squared}.get(self.unit, self.unit)
 
+    @property
+    def ideal(self) -> float | None:
+        """The best value, where that is one number."""
+        return {"near 0": 0.0, "near 1": 1.0}.get(self.better)
+
     def is_better(self, one: float, other: float) -> bool:
         """Whether ``one`` is a better value than ``other``; never for what only describes."""
-        ideal = {"near 0": 0.0, "near 1": 1.0}.get(self.better)
-        if ideal is not None:
-            return abs(one - ideal) < abs(other - ideal)
+        if self.ideal is not None:
+            return abs(one - self.ideal) < abs(other - self.ideal)
         return one > other if self.better == "higher" else self.better == "lower" and one < other
 
     def with_prefix(self, prefix: str) -> Metric:

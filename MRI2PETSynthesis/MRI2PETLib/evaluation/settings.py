@@ -49,6 +49,13 @@ class EvaluationSettings(Settings):
         least=0,
         metavar="DIFFERENCE",
     )
+    fid: str | None = option(
+        "of a cohort: Frechet distance between the sets of synthetic and real slices, by the features "
+        "'texture' (built in, no network) or by Inception v3 with torchvision's weights in FILE",
+        None,
+        metavar="texture|FILE",
+        decides=False,
+    )
 
 
 @dataclass(frozen=True)

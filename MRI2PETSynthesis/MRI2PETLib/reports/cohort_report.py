@@ -19,11 +19,12 @@ from MRI2PETLib.evaluation.case import evaluate_case
 from MRI2PETLib.evaluation.cohort import Cohort, Scan
 from MRI2PETLib.evaluation.inputs import load_case
 from MRI2PETLib.evaluation.metrics import METRICS, brain_metrics, metric_facts, metric_notes
+from MRI2PETLib.evaluation.paired import PairedRow, methods_table
 from MRI2PETLib.evaluation.spaces import mni_grid
 from MRI2PETLib.images.formats import GENERATED_BY
 from MRI2PETLib.images.io import write_image
 from MRI2PETLib.models.store import bundle_of
-from MRI2PETLib.reports import cohort_sections, group_sections, space_sections, texts
+from MRI2PETLib.reports import cohort_sections, group_sections, paired_sections, space_sections, texts
 from MRI2PETLib.reports.case_report import ERRORS_FILE, PICTURE_FILE, REPORT_FILE, provenance_lines
 from MRI2PETLib.reports.error_figure import SCALES, ErrorImages, error_figure
 from MRI2PETLib.reports.figures import comparison_figure
@@ -33,13 +34,17 @@ from MRI2PETLib.templates.icbm152 import load_template
 _NAMED = 5  # failed cases whose names the command line shows
 
 
-def write_cohort(folder: Path, title: str, cohort: Cohort) -> None:
+def write_cohort(folder: Path, title: str, cohort: Cohort, compared: Sequence[PairedRow] = ()) -> None:
     """Write everything about a cohort into ``folder``, which holds ``regions.csv`` already.
 
     ``scans.csv`` (one row a scan, failed ones included), ``summary.csv``, ``region_statistics.csv``,
     ``groups.csv``, ``levels.csv`` (Table 2), ``spaces.csv``, ``asymmetry.csv``, ``specificity.csv``,
-    ``others.csv`` (Table 5), ``paper_table4.csv``, ``cohort.json``, mean maps of the errors in MNI space with
-    their picture, a picture of the scan with the median correlation, ``report.html``.
+    ``others.csv`` (Table 5), ``paper_table4.csv``, ``fid.csv`` and ``against.csv`` (where they were asked
+    for), ``methods.csv`` (the network against the baselines, person by person), ``cohort.json``, mean maps of
+    the errors in MNI space with their picture, a picture of the scan with the median correlation,
+    ``report.html``.
+
+    :param compared: with another model, see :func:`.against.against_table`.
     """
     summary = cohort_tables.global_table(cohort)
     regions = cohort_tables.region_table(cohort)
@@ -48,6 +53,7 @@ def write_cohort(folder: Path, title: str, cohort: Cohort) -> None:
     levels = published_tables.uptake_table(cohort)
     spaces = published_tables.space_table(cohort)
     asymmetry = asymmetry_table(cohort)
+    methods = methods_table(cohort)
     tables: dict[str, Sequence[Any]] = {
         "summary": summary,
         "region_statistics": regions,
@@ -58,6 +64,9 @@ def write_cohort(folder: Path, title: str, cohort: Cohort) -> None:
         "specificity": cohort.specificity,
         "others": cohort.others,
         "paper_table4": paper,
+        "fid": cohort.fid,
+        "methods": methods,
+        "against": compared,
     }
     for name, rows in tables.items():
         if rows:
@@ -87,6 +96,9 @@ def write_cohort(folder: Path, title: str, cohort: Cohort) -> None:
         "summary": [row._asdict() for row in summary],
         "specificity": [row._asdict() for row in cohort.specificity],
         "paper_table4": [row._asdict() for row in paper],
+        "fid": [row._asdict() for row in cohort.fid],
+        "methods": [row._asdict() for row in methods],
+        "against": [row._asdict() for row in compared],
     }
     write_json(folder / "cohort.json", content)
     group_tables, group_reasons = group_sections.group_tables(groups)
@@ -123,6 +135,10 @@ def write_cohort(folder: Path, title: str, cohort: Cohort) -> None:
         group_caution=texts.GROUP_CAUTION,
         synthetic_only=[row for row in groups if row.synthetic_only],
         paper=cohort_sections.paper_table(cohort, paper),
+        fid=paired_sections.fid_table(cohort),
+        methods=paired_sections.paired_tables(methods, cohort.scale),
+        against=paired_sections.paired_tables(compared, cohort.scale),
+        against_regions=paired_sections.paired_region_tables(compared),
         cannot_say=texts.CANNOT_SAY,
         meanings=metric_notes(),
         card=texts.card_paragraph(bundle_of(cohort.model)),

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from MRI2PETLib.core.checksums import sha256_of
 from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.core.progress import Reporter, part_of
 from MRI2PETLib.core.requests import Request, Result, Source, located
+from MRI2PETLib.evaluation.against import Against, against_table, check_same_people, check_same_unit
 from MRI2PETLib.evaluation.baselines import cubic_of_bundle
 from MRI2PETLib.evaluation.case import evaluate_case
-from MRI2PETLib.evaluation.cohort import evaluate_cohort
+from MRI2PETLib.evaluation.cohort import Cohort, evaluate_cohort
 from MRI2PETLib.evaluation.cohort_cases import CohortCase
 from MRI2PETLib.evaluation.inputs import load_case
+from MRI2PETLib.evaluation.paired import PairedRow
 from MRI2PETLib.evaluation.settings import CasePaths, EvaluationSettings
 from MRI2PETLib.images.bids import read_sidecar
 from MRI2PETLib.images.sources import optional_source, source_of
@@ -82,14 +87,23 @@ def evaluate_table(
     atlases: Sequence[Parcellation],
     output: Path,
     reporter: Reporter,
+    against: Against | None = None,
 ) -> dict[str, Any]:
     """Evaluate the cases of a table; a cohort in which some could not be is made again by the next run.
 
+    :param against: compare with another model on the same people.
     :return: for the result event: ``files`` by role, ``people``, ``scans``, ``smallest_pet_coverage``;
         further ``lines`` for a person and ``exit_code``.
-    :raises MRI2PETError: if no case can be evaluated; if the folder holds the evaluation of another table.
+    :raises MRI2PETError: if no case can be evaluated; if the folder holds the evaluation of another table;
+        if the other model was not tried on the same people.
     """
-    request, result = request_of_cohort(table, cases, settings, atlases), Result(output, EVALUATION_RECORD)
+    if against is not None:
+        check_same_people(cases, against.cases, against.names)
+        check_same_unit(cases, against, settings)
+    request, result = (
+        request_of_cohort(table, cases, settings, atlases, against),
+        Result(output, EVALUATION_RECORD),
+    )
     about = result.finished(request)
     if about is not None and not about["exit_code"]:
         reporter.log(f"{output}: already there, kept")
@@ -97,7 +111,8 @@ def evaluate_table(
     about = {}
     with result.attempt(request, reporter.warning), result.make(request, about) as staging:
         cohort = evaluate_cohort(cases, settings, staging, reporter, atlases)
-        write_cohort(staging, title, cohort)
+        compared = () if against is None else _compared(cohort, against, reporter)
+        write_cohort(staging, title, cohort, compared)
         about |= {
             "files": {"report": REPORT_FILE},
             "people": cohort.n_people,
@@ -120,26 +135,44 @@ def request_of_pair(
     )
 
 
+def _compared(cohort: Cohort, against: Against, reporter: Reporter) -> list[PairedRow]:
+    """The other model's PETs are evaluated in the same way; of that only the comparison is kept."""
+    reporter.log(f"evaluating {against.names[1]}")
+    with tempfile.TemporaryDirectory(prefix="mri2pet-against-") as scratch:
+        settings = replace(cohort.settings, fid=None, covariates=())
+        other = evaluate_cohort(against.cases, settings, Path(scratch), reporter, cohort.atlases)
+    return against_table(cohort, other, against.names)
+
+
 def request_of_cohort(
-    table: Path, cases: Sequence[CohortCase], settings: EvaluationSettings, atlases: Sequence[Parcellation]
+    table: Path,
+    cases: Sequence[CohortCase],
+    settings: EvaluationSettings,
+    atlases: Sequence[Parcellation],
+    against: Against | None = None,
 ) -> Request:
     """What decides the evaluation of a cohort: all of its images, and what the table says of each."""
     inputs: dict[str, Source | None] = {}
     lines = []
-    for case in cases:
+    others = () if against is None else against.cases
+    for which, case in [*(("", case) for case in cases), *(("against, ", case) for case in others)]:
         own = request_of_pair(case.paths, case.own(settings), ())
-        inputs |= {f"{case.case}: {role}": s for role, s in {**own.whose, **own.inputs}.items()}
-        inputs[f"{case.case}: training mean"] = optional_source(case.training_mean, "pet")
-        about = (case.case, case.subject, case.fold, case.group, case.genotype, case.site)
+        inputs |= {f"{which}{case.case}: {role}": s for role, s in {**own.whose, **own.inputs}.items()}
+        inputs[f"{which}{case.case}: training mean"] = optional_source(case.training_mean, "pet")
+        about = (which, case.case, case.subject, case.fold, case.group, case.genotype, case.site)
         covariates = [case.entry(name) for name in settings.covariates]
         lines.append([*about, covariates, case.cubic, own.settings])
-    return Request(
-        {"table": source_of(table, "labels")}, inputs, {**_settings(settings, atlases), "cases": lines}
-    )
+    names = None if against is None else list(against.names)
+    about_all = {**_settings(settings, atlases), "cases": lines, "against": names}
+    return Request({"table": source_of(table, "labels")}, inputs, about_all)
 
 
 def _settings(settings: EvaluationSettings, atlases: Sequence[Parcellation]) -> dict[str, Any]:
-    return {**settings.to_dict(deciding=True), "atlases": [atlas_checksum(atlas) for atlas in atlases]}
+    content = {**settings.to_dict(deciding=True), "atlases": [atlas_checksum(atlas) for atlas in atlases]}
+    if settings.fid is not None:
+        file = Path(settings.fid)
+        content["fid"] = sha256_of(file) if file.is_file() else settings.fid
+    return content
 
 
 def _model_checksum(synthetic: Path) -> str | None:

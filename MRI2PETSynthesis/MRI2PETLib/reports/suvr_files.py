@@ -15,7 +15,7 @@ from MRI2PETLib.reports.suvr_figure import suvr_figure
 from MRI2PETLib.reports.suvr_report import write_suvr_report
 from MRI2PETLib.suvr import files
 from MRI2PETLib.suvr.case import CaseSuvr, SuvrSetup
-from MRI2PETLib.suvr.normalisation import SYNTHETIC_MR
+from MRI2PETLib.suvr.normalisation import PET_TEMPLATE, SYNTHETIC_MR
 from MRI2PETLib.suvr.regional import SuvrRow
 from MRI2PETLib.suvr.settings import SuvrPaths
 from MRI2PETLib.synthesis.case_files import is_simulated
@@ -48,7 +48,7 @@ def write_suvr(folder: Path, title: str, paths: SuvrPaths, setup: SuvrSetup, cas
             "t1": None if case.t1 is None else {"path": str(case.t1.path), "sha256": case.t1.sha256},
         },
         "Normalisation": {name: m.normalisation.record for name, m in case.methods.items()},
-        "PetTemplate": setup.template_name,
+        "PetTemplate": _template_name(case, setup),
         "Provenance": software_versions(),
     }
     write_table(folder / files.TABLE, SuvrRow._fields, rows)
@@ -77,6 +77,13 @@ def write_suvr(folder: Path, title: str, paths: SuvrPaths, setup: SuvrSetup, cas
     suvr_figure(case, setup.plan, folder / files.SUVR_PICTURE, title=title, note=note(setup, case))
     write_json(folder / files.SIDECAR, content)
     write_suvr_report(folder, title, content, rows)
+
+
+def _template_name(case: CaseSuvr, setup: SuvrSetup) -> str:
+    """The PET template that was used, or those that were tried."""
+    if PET_TEMPLATE in case.methods:
+        return str(case.methods[PET_TEMPLATE].normalisation.record["pet_template"])
+    return "; ".join(setup.templates)
 
 
 def note(setup: SuvrSetup, case: CaseSuvr) -> str:

@@ -17,9 +17,11 @@ from MRI2PETLib.reports.texts import least_coverage_sentence
 from MRI2PETLib.suvr import files
 from MRI2PETLib.suvr.agreement import (
     AgreementRow,
+    MethodsRow,
     PersonRow,
     agreement_table,
     level_table,
+    method_errors_table,
     paired_composites,
     person_rows,
 )
@@ -54,6 +56,11 @@ def write_suvr_report(folder: Path, title: str, content: Mapping[str, Any], rows
     return write_text(folder / REPORT_FILE, page)
 
 
+def _template_names(setup: SuvrSetup) -> str:
+    names = "; ".join(setup.templates)
+    return names if len(setup.templates) == 1 else f"for each PET the one that fits best of: {names}"
+
+
 def _about(content: Mapping[str, Any]) -> str:
     text = "The person is SIMULATED: nobody was scanned. " if content.get("Simulated") else ""
     return f"{text}{content.get('Description', '')}".strip()
@@ -81,16 +88,17 @@ def write_suvr_cohort(
     :raises OutputError: if the folder cannot be written to; then nothing is left in it.
     """
     rows = person_rows([(case.subject, case.group, result.rows) for case, result in measured])
-    agreement, levels = agreement_table(rows), level_table(rows)
+    agreement, levels, methods = agreement_table(rows), level_table(rows), method_errors_table(rows)
     content = {
         "regions": files.describe_plan(setup.plan),
-        "pet_template": setup.template_name,
+        "pet_template": _template_names(setup),
         "model": None if setup.bundle is None else setup.bundle.id,
         "n_scans": len(measured),
         "n_people": len({case.subject for case, _ in measured}),
         "failed": failed,
         "agreement": [row._asdict() for row in agreement],
         "levels": [row._asdict() for row in levels],
+        "methods": [row._asdict() for row in methods],
     }
     title = f"SUVR of {folder.resolve().name}"
     request, result = _request_of_cohort(table, title, content, measured), files.cohort_in(folder)
@@ -103,10 +111,11 @@ def write_suvr_cohort(
         about=_about(measured[0][1].content),
         people={m: len({r.subject for r in rows if r.method == m}) for m in METHODS},
         regions=content["regions"],
-        pet_template=setup.template_name,
+        pet_template=_template_names(setup),
         failed=failed,
         errors=_errors(agreement),
         agreement=_agreement(agreement),
+        methods=_methods(methods),
         plots=_plots(rows),
         levels=_levels(rows),
         provenance=provenance_lines({}, {}),
@@ -117,6 +126,8 @@ def write_suvr_cohort(
         write_rows(staging / files.LEVELS, levels)
         if agreement:
             write_rows(staging / files.AGREEMENT, agreement)
+        if methods:
+            write_rows(staging / files.METHODS_TABLE, methods)
         write_json(staging / files.COHORT, content)
         write_text(staging / REPORT_FILE, page)
     return agreement
@@ -158,6 +169,19 @@ def _agreement(table: Sequence[AgreementRow]) -> ReportTable | None:
     ]
     lead = [n for n, row in enumerate(table) if row.role == COMPOSITE]
     return ReportTable(header, rows, "Bland-Altman agreement with the real MR", lead) if rows else None
+
+
+def _methods(table: Sequence[MethodsRow]) -> ReportTable | None:
+    header = ["region", "people", "first method", "second method", "MAE of the first", "of the second"]
+    header += ["difference (95 %)", "effect (d)", "p", "FDR p", "remark"]
+    rows: list[list[Cell]] = []
+    for r in table:
+        line: list[Cell] = [r.region, r.n_people, r.first, r.second, r.first_mae, r.second_mae]
+        change = interval(r.difference, r.low, r.high)
+        rows.append([*line, change, r.effect, p_value(r.p), p_value(r.fdr), r.reason])
+    lead = [n for n, row in enumerate(table) if row.role == COMPOSITE]
+    caption = "Absolute errors of two methods on the same people"
+    return ReportTable(header, rows, caption, lead) if rows else None
 
 
 def _plots(rows: Sequence[PersonRow]) -> list[Picture]:

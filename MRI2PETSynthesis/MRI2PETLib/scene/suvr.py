@@ -113,7 +113,7 @@ class SuvrRun(SceneJob[SuvrNodes]):
             settings = replace(settings, atlas=str(path), labels=table)
         if request.template:
             write_volume(self._node(request.template, "PET template"), folder / "template.nrrd")
-            settings = replace(settings, pet_template=folder / "template.nrrd")
+            settings = replace(settings, pet_template=(folder / "template.nrrd",))
         output = folder / "suvr"
         arguments = ["suvr", str(paths.pet), "-o", str(output), *paths.arguments(), *settings.arguments()]
         return [Step(_MEASUREMENT, arguments, output)]

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import combinations
 from typing import NamedTuple
 
 import numpy as np
 
 from MRI2PETLib.evaluation.agreement import bland_altman, intraclass_correlation
 from MRI2PETLib.evaluation.measure import correlation
-from MRI2PETLib.evaluation.statistics import mean_sd
+from MRI2PETLib.evaluation.paired import paired_difference
+from MRI2PETLib.evaluation.statistics import false_discovery_rate, mean_sd
 from MRI2PETLib.suvr.normalisation import METHODS, REAL_MR
 from MRI2PETLib.suvr.regional import REFERENCE, SuvrRow
 
@@ -57,6 +59,30 @@ class AgreementRow(NamedTuple):
     reason: str = ""
 
 
+class MethodsRow(NamedTuple):
+    """Absolute errors of two methods without an MRI against the real MR, one region, the same people.
+
+    ``difference``: mean of ``first`` - ``second``, with a 95 % interval; ``effect``, ``p``: see
+    :class:`.paired.Difference`. ``fdr``: Benjamini-Hochberg over the regions of the pair. ``reason`` explains
+    ``None``.
+    """
+
+    first: str
+    second: str
+    region: str
+    role: str
+    n_people: int
+    first_mae: float | None
+    second_mae: float | None
+    difference: float | None
+    low: float | None
+    high: float | None
+    effect: float | None
+    p: float | None
+    fdr: float | None
+    reason: str = ""
+
+
 class LevelRow(NamedTuple):
     """SUVR of a group in one region by one method, mean and SD over people (Table 3 of Choi & Lee 2018)."""
 
@@ -92,6 +118,45 @@ def agreement_table(rows: Sequence[PersonRow]) -> list[AgreementRow]:
             pairs = _paired(by_method.get(method, {}), by_method.get(REAL_MR, {}))
             if len(pairs):
                 table.append(_agreement(method, region, role, pairs[:, 0], pairs[:, 1]))
+    return table
+
+
+def method_errors_table(rows: Sequence[PersonRow]) -> list[MethodsRow]:
+    """Every pair of methods without an MRI, region by region. Empty without a real MR.
+
+    Choi & Lee 2018 compare the errors by paired t tests; absolute errors are skewed, so here it is Wilcoxon's
+    signed-rank test.
+    """
+    regions = _by_region(rows)
+    table: list[MethodsRow] = []
+    for first, second in combinations(METHODS[1:], 2):
+        block = []
+        for (role, region), by_method in regions.items():
+            one, two, real = (by_method.get(method, {}) for method in (first, second, REAL_MR))
+            people = [subject for subject in one if subject in two and subject in real]
+            if people:
+                errors = [np.array([abs(own[s] - real[s]) for s in people]) for own in (one, two)]
+                change = paired_difference(*errors)
+                block.append(
+                    MethodsRow(
+                        first=first,
+                        second=second,
+                        region=region,
+                        role=role,
+                        n_people=len(people),
+                        first_mae=float(errors[0].mean()),
+                        second_mae=float(errors[1].mean()),
+                        difference=change.mean,
+                        low=change.low,
+                        high=change.high,
+                        effect=change.effect,
+                        p=change.p,
+                        fdr=None,
+                        reason=change.reason,
+                    )
+                )
+        adjusted = false_discovery_rate([row.p for row in block])
+        table += [row._replace(fdr=fdr) for row, fdr in zip(block, adjusted)]
     return table
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import SimpleITK as sitk
@@ -13,7 +13,7 @@ from MRI2PETLib.core.progress import ProgressCallback, no_progress, part_of
 from MRI2PETLib.images.io import LoadedImage, read_image
 from MRI2PETLib.models.bundle import Bundle
 from MRI2PETLib.preprocessing.pet import PetImage, check_uptake, read_pet
-from MRI2PETLib.preprocessing.pet_template import PetTemplateFit, register_pet_to_template
+from MRI2PETLib.preprocessing.pet_template import BestFit, fit_best_template
 from MRI2PETLib.suvr.normalisation import (
     PET_TEMPLATE,
     REAL_MR,
@@ -31,14 +31,14 @@ from MRI2PETLib.suvr.settings import SuvrPaths, SuvrSettings
 class SuvrSetup:
     """Settings with what they name read, see :func:`MRI2PETLib.suvr.setup.read_setup`.
 
-    :ivar template: PET template on the grid of the shipped template, ``template_name`` says which.
+    :ivar templates: PET templates by name, on the grid of the shipped template; the one that a PET fits best
+        is used.
     :ivar bundle: PET -> MR model for the synthetic MRI, or ``None`` for no such method.
     """
 
     settings: SuvrSettings
     plan: RegionPlan
-    template: sitk.Image
-    template_name: str
+    templates: Mapping[str, sitk.Image]
     bundle: Bundle | None = None
 
 
@@ -133,13 +133,13 @@ def _steps(
     pet: PetImage, t1: LoadedImage | None, mask: sitk.Image | None, setup: SuvrSetup
 ) -> dict[str, Callable[[ProgressCallback], SpatialNormalisation]]:
     """The methods in the order of trust. Those without an MRI share one fit to the PET template."""
-    fits: list[PetTemplateFit] = []
+    fits: list[BestFit] = []
 
-    def fit(progress: ProgressCallback) -> PetTemplateFit:
+    def fit(progress: ProgressCallback) -> BestFit:
         if not fits:
-            fits.append(register_pet_to_template(pet.image, setup.template, pet.measured, progress=progress))
-        if fits[0].verdict.level == "refuse":
-            raise QualityError(" ".join(fits[0].verdict.reasons("refuse")))
+            fits.append(fit_best_template(pet.image, setup.templates, pet.measured, progress=progress))
+        if fits[0].fit.verdict.level == "refuse":
+            raise QualityError(" ".join(fits[0].fit.verdict.reasons("refuse")))
         return fits[0]
 
     steps: dict[str, Callable[[ProgressCallback], SpatialNormalisation]] = {}
@@ -151,13 +151,13 @@ def _steps(
         bundle = setup.bundle
         steps[SYNTHETIC_MR] = lambda progress: by_synthetic_mr(
             pet,
-            fit(part_of(progress, 0, 0.3)),
+            fit(part_of(progress, 0, 0.3)).fit,
             bundle,
             device=setup.settings.device,
             seed=setup.settings.seed,
             progress=part_of(progress, 0.3, 1),
         )
     steps[PET_TEMPLATE] = lambda progress: by_pet_template(
-        pet, fit(part_of(progress, 0, 0.3)), setup.template, progress=part_of(progress, 0.3, 1)
+        pet, fit(part_of(progress, 0, 0.3)), setup.templates, progress=part_of(progress, 0.3, 1)
     )
     return steps

@@ -17,6 +17,7 @@ from MRI2PETLib.templates.atlases import atlas_checksum
 
 TABLE, SIDECAR, SUVR_PICTURE, SUVR_REPORT = "suvr.csv", "suvr.json", "suvr.png", "report.html"
 COHORT, LEVELS, AGREEMENT = "cohort.json", "levels.csv", "agreement.csv"
+METHODS_TABLE = "methods.csv"
 SUVR_RECORD = "suvr_status.json"
 SUVR, MR = "suvr_pet.nii.gz", "synthetic_mr.nii.gz"
 
@@ -35,7 +36,7 @@ def result_in(folder: Path) -> Result:
 
 def cohort_in(folder: Path) -> Result:
     """The tables and the report of a cohort in a folder; each PET has a folder of its own in it."""
-    return Result(folder, SUVR_RECORD, {TABLE, COHORT, LEVELS, AGREEMENT, SUVR_REPORT})
+    return Result(folder, SUVR_RECORD, {TABLE, COHORT, LEVELS, AGREEMENT, METHODS_TABLE, SUVR_REPORT})
 
 
 def owner_of_cohort(table: Path) -> dict[str, Source]:
@@ -75,7 +76,7 @@ def suvr_request(paths: SuvrPaths, setup: SuvrSetup) -> Request:
             **setup.settings.to_dict(deciding=True),
             "atlas": atlas_checksum(plan.atlas),
             "regions": [list(plan.reference), list(plan.composite)],
-            "pet_template": [setup.template_name, image_checksum(setup.template)],
+            "pet_templates": {name: image_checksum(image) for name, image in setup.templates.items()},
             "model": None if setup.bundle is None else setup.bundle.checksum,
         },
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from MRI2PETLib.models.bundle import Bundle
 from MRI2PETLib.preprocessing.bias_field import log_bias_field, remove_bias, shrink_to
 from MRI2PETLib.preprocessing.brain_mask import WORKING_SPACING_MM, BrainExtraction, extract_brain
 from MRI2PETLib.preprocessing.pet_alignment import align_pet_to_t1
-from MRI2PETLib.preprocessing.pet_template import PetTemplateFit
+from MRI2PETLib.preprocessing.pet_template import BestFit, PetTemplateFit
 from MRI2PETLib.preprocessing.template_warp import warp_to_template
 
 if TYPE_CHECKING:
@@ -117,23 +118,24 @@ def by_synthetic_mr(
 
 def by_pet_template(
     pet: PetImage,
-    fit: PetTemplateFit,
-    template: sitk.Image,
+    best: BestFit,
+    templates: Mapping[str, sitk.Image],
     *,
     progress: ProgressCallback = no_progress,
 ) -> SpatialNormalisation:
-    """The PET itself spatially normalised to a PET template, affine and nonlinear.
+    """The PET itself spatially normalised to the PET template that it fits best, affine and nonlinear.
 
     Where uptake differs from the template's the nonlinear part follows the uptake instead of the anatomy:
     that is the bias that Choi & Lee 2018 report.
     """
     # The wide mask: a PET that is cut at its own edge fits worse (composite of simulated TSPO PETs .021 from
     # the real MRI's instead of .004).
+    fit = best.fit
     warp = warp_to_template(
         pet.image,
         fit.around,
         fit.template_to_pet,
-        fixed=template,
+        fixed=templates[best.name],
         measured=pet.measured,
         progress=progress,
     )
@@ -144,7 +146,7 @@ def by_pet_template(
         mr=None,
         verdict=fit.verdict,
         pet_coverage=fit.coverage,
-        record={"correlation_with_template": fit.correlation},
+        record={"pet_template": best.name, "correlations_with_templates": best.correlations},
     )
 
 

@@ -26,8 +26,12 @@ class SuvrSettings(Settings):
     model: str | None = option(
         "PET -> MR model, for SUVR without an MRI", None, metavar="ID|DIR", decides=False
     )
-    pet_template: Path | None = option(
-        "mean PET in MNI space; without it: a model of [11C]PBR28", None, metavar="FILE", decides=False
+    pet_template: tuple[Path, ...] = option(
+        "mean PET in MNI space; repeatable: the one that fits best is used; left out: the best of those that "
+        "are built in (TSPO-, FDG- and amyloid-like)",
+        (),
+        metavar="FILE",
+        decides=False,
     )
     register: str = options.register()
     device: str = options.device()

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+
+import SimpleITK as sitk
 
 from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.core.findings import Finding
 from MRI2PETLib.images.io import read_image
 from MRI2PETLib.models.store import find_bundle
-from MRI2PETLib.preprocessing.pet_template import built_in_pet_template, read_pet_template
+from MRI2PETLib.preprocessing.pet_template import built_in_pet_templates, read_pet_template
 from MRI2PETLib.suvr.case import SuvrSetup
 from MRI2PETLib.suvr.normalisation import check_pet_to_mr
 from MRI2PETLib.suvr.regional import plan_regions
@@ -39,9 +42,14 @@ def read_setup(settings: SuvrSettings) -> tuple[SuvrSetup, tuple[Finding, ...]]:
         if bundle.is_demonstration:
             message = f"{bundle.id} is a DEMONSTRATION model: {bundle.metadata['description']}"
             findings += (Finding("warn", "demonstration", message),)
-    template, name = built_in_pet_template(), "model of the mean [11C]PBR28 pattern, built in"
-    if settings.pet_template is not None:
-        image = read_image(settings.pet_template, kind="pet")
-        template = read_pet_template(image.image)
-        name = f"{settings.pet_template.name} (sha256 {image.sha256[:12]})"
-    return SuvrSetup(settings, plan, template, name, bundle), findings
+    templates = _user_templates(settings.pet_template) or built_in_pet_templates()
+    return SuvrSetup(settings, plan, templates, bundle), findings
+
+
+def _user_templates(paths: Sequence[Path]) -> dict[str, sitk.Image]:
+    """PET templates of the user by name and checksum."""
+    templates = {}
+    for path in paths:
+        image = read_image(path, kind="pet")
+        templates[f"{path.name} (sha256 {image.sha256[:12]})"] = read_pet_template(image.image)
+    return templates

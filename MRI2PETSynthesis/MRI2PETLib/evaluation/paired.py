@@ -1,0 +1,210 @@
+"""Two predictors on the same people: differences with intervals, effects and tests.
+
+People are the unit; repeated scans of a person are averaged first. A test of the difference person by person
+says more than two means with their SDs: most of the spread between people is common to both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from MRI2PETLib.evaluation.baselines import NETWORK
+from MRI2PETLib.evaluation.case import SCALE_FREE, SCALE_FREE_UNIT
+from MRI2PETLib.evaluation.cohort import Cohort, region_numbers
+from MRI2PETLib.evaluation.cohort_tables import person_numbers, scans_by_person
+from MRI2PETLib.evaluation.measure import is_constant
+from MRI2PETLib.evaluation.metrics import Metric, brain_metrics
+from MRI2PETLib.evaluation.statistics import false_discovery_rate, mean_sd
+from MRI2PETLib.templates.regions import WHOLE_BRAIN
+
+# The fewest with which a signed-rank test can reach p < .05: 2 / 2^6 = .031.
+MIN_PEOPLE = 6
+DRAWS = 4000
+REGION_ERROR = "error of the region mean"
+
+
+class Difference(NamedTuple):
+    """Paired difference ``first - second`` over people.
+
+    ``low`` and ``high``: 95 % interval of the mean by percentile bootstrap over people. ``effect``: Cohen's d
+    of paired data, mean over SD (n - 1) of the differences. ``p``: Wilcoxon's signed-rank test, two-sided.
+    ``reason`` explains ``None``.
+    """
+
+    mean: float | None
+    low: float | None
+    high: float | None
+    effect: float | None
+    p: float | None
+    reason: str = ""
+
+
+class PairedRow(NamedTuple):
+    """One number of two predictors on the same people.
+
+    A metric that is best near 0 or near 1 is compared by its distance from there (``compared``). The
+    difference is ``first - second``; ``better`` says which mean is better, ``n_first_better`` of how many
+    people the first predictor is. ``fdr``: Benjamini-Hochberg over the metrics of the whole brain, or over
+    the regions of a parcellation.
+    """
+
+    first: str
+    second: str
+    scale: str
+    parcellation: str
+    region: str
+    metric: str
+    compared: str
+    unit: str
+    n_people: int
+    first_mean: float | None
+    second_mean: float | None
+    difference: float | None
+    low: float | None
+    high: float | None
+    effect: float | None
+    p: float | None
+    fdr: float | None
+    better: str
+    n_first_better: int
+    reason: str = ""
+
+
+def paired_difference(first: np.ndarray, second: np.ndarray, *, seed: int = 0) -> Difference:
+    """How two vectors over the same people differ; see :class:`Difference`."""
+    from scipy import stats
+
+    difference = np.asarray(first, float) - np.asarray(second, float)
+    n = len(difference)
+    if not n:
+        return Difference(None, None, None, None, None, "there are no people")
+    mean = float(difference.mean())
+    if n < MIN_PEOPLE:
+        return Difference(mean, None, None, None, None, f"needs {MIN_PEOPLE} people, there are {n}")
+    if is_constant(difference):
+        reason = "the two are equal" if mean == 0 else "the difference is the same for all"
+        return Difference(mean, None, None, None, None, reason)
+    draws = np.random.default_rng(seed).integers(0, n, (DRAWS, n))
+    low, high = np.percentile(difference[draws].mean(axis=1), (2.5, 97.5)).tolist()
+    p = float(stats.wilcoxon(difference).pvalue)
+    return Difference(mean, low, high, mean / float(difference.std(ddof=1)), p)
+
+
+def methods_table(cohort: Cohort) -> list[PairedRow]:
+    """The network against every baseline on the same scans."""
+    rows: list[PairedRow] = []
+    for other in cohort.predictors:
+        if other != NETWORK:
+            rows += compared(cohort, cohort, NETWORK, other, (NETWORK, other))
+    return rows
+
+
+def compared(first: Cohort, second: Cohort, own: str, other: str, names: tuple[str, str]) -> list[PairedRow]:
+    both = {scan.case.case for scan in first.scans} & {scan.case.case for scan in second.scans}
+    cohorts = [_Side(cohort, both, name) for cohort, name in ((first, own), (second, other))]
+    seed = first.settings.seed
+    rows: list[PairedRow] = []
+    for scale in dict.fromkeys(scale for scale, _ in first.scans[0].metrics):
+        block = []
+        for metric in brain_metrics(in_reports=True).values():
+            if metric.better:
+                values = [side.metric(scale, metric) for side in cohorts]
+                unit = metric.unit_of(SCALE_FREE_UNIT if scale == SCALE_FREE else first.unit)
+                about = _About(scale, "brain", WHOLE_BRAIN, metric.heading, _ideal(metric)[1], unit)
+                block.append(_row(names, about, values, metric.better == "higher", seed))
+        rows += _with_fdr(block)
+    if first.regions == second.regions:
+        for parcellation in dict.fromkeys(name for name, _ in first.regions):
+            block = []
+            for index, (name, region) in enumerate(first.regions):
+                if name == parcellation != "brain":
+                    errors = [side.region_error(index) for side in cohorts]
+                    about = _About(first.scale, name, region, REGION_ERROR, "absolute value", first.unit)
+                    block.append(_row(names, about, errors, False, seed))
+            rows += _with_fdr(block)
+    return [row for row in rows if row.n_people]
+
+
+class _Side:
+    """What one predictor of a cohort has over people, in the order of their names."""
+
+    def __init__(self, cohort: Cohort, cases: set[str], predictor: str) -> None:
+        scans = [scan for scan in cohort.scans if scan.case.case in cases]
+        people = list(scans_by_person(scans).items())
+        order = sorted(range(len(people)), key=lambda i: people[i][0])
+        self._scans, self._predictor = scans, predictor
+        self._people = [people[i][1] for i in order]
+        self._regions = person_numbers(scans)[order, cohort.predictors.index(predictor)] if scans else None
+
+    def metric(self, scale: str, metric: Metric) -> np.ndarray:
+        """The metric, or its distance from what is best; NaN for people without one."""
+        ideal = _ideal(metric)[0]
+        values = []
+        for index in self._people:
+            own = [self._scans[i].metrics[scale, self._predictor][metric.name] for i in index]
+            mean = mean_sd(own).mean
+            values.append(np.nan if mean is None else mean if ideal is None else abs(mean - ideal))
+        # A difference of the means is 0 but for rounding where scaling makes it so.
+        return np.round(values, 3) if metric.unit == "%" else np.array(values, float)
+
+    def region_error(self, region: int) -> np.ndarray:
+        """|predicted - smoothed real| of the mean of a region."""
+        if self._regions is None:
+            return np.zeros(0)
+        columns = region_numbers()
+        predicted, real = (
+            self._regions[:, region, columns.index(name)] for name in ("mean_predicted", "mean_real_smoothed")
+        )
+        return np.abs(predicted - real)
+
+
+def _ideal(metric: Metric) -> tuple[float | None, str]:
+    """What is best, and how the metric is compared in words."""
+    if metric.ideal is None:
+        return None, "value"
+    return metric.ideal, f"distance from {metric.ideal:g}"
+
+
+class _About(NamedTuple):
+    """What a row is of, as in :class:`PairedRow`."""
+
+    scale: str
+    parcellation: str
+    region: str
+    metric: str
+    compared: str
+    unit: str
+
+
+def _row(
+    names: tuple[str, str], about: _About, values: Sequence[np.ndarray], higher: bool, seed: int
+) -> PairedRow:
+    both = np.isfinite(values[0]) & np.isfinite(values[1])
+    first, second = (v[both] for v in values)
+    outcome = paired_difference(first, second, seed=seed)
+    gain = (first - second) * (1 if higher else -1)
+    return PairedRow(
+        first=names[0],
+        second=names[1],
+        **about._asdict(),
+        n_people=len(first),
+        first_mean=float(first.mean()) if len(first) else None,
+        second_mean=float(second.mean()) if len(second) else None,
+        difference=outcome.mean,
+        low=outcome.low,
+        high=outcome.high,
+        effect=outcome.effect,
+        p=outcome.p,
+        fdr=None,
+        better="" if not outcome.mean else names[0] if (outcome.mean > 0) == higher else names[1],
+        n_first_better=int(np.count_nonzero(gain > 0)),
+        reason=outcome.reason,
+    )
+
+
+def _with_fdr(rows: Sequence[PairedRow]) -> Iterator[PairedRow]:
+    for row, adjusted in zip(rows, false_discovery_rate([row.p for row in rows])):
+        yield row._replace(fdr=adjusted)
