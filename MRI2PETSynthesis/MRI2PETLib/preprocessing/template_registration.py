@@ -133,7 +133,7 @@ def refine_affine(
     affine.SetMatrix(pose.GetMatrix())
     affine.SetTranslation(pose.GetTranslation())
     levels = ((2, 3.0), (1, 0.0))
-    return _optimise(head, affine, fixed, measured, levels=levels, fraction=0.15, iterations=60)
+    return _optimise(head, affine, fixed, measured, levels=levels, fraction=0.15, iterations=200)
 
 
 def crop_to_head(t1: sitk.Image, foreground: sitk.Image, up: np.ndarray) -> sitk.Image:
@@ -214,7 +214,7 @@ def _optimise(
     iterations: int,
 ) -> sitk.AffineTransform:
     """Maximise MI with ``fixed`` over the parameters of ``transform`` by gradient ascent, until the steps are
-    below 0.05 mm.
+    below 0.01 mm: at 0.05 mm a head whose header turns it came out up to 0.9 degrees from the upright one.
 
     :param levels: shrink factor and smoothing sigma in mm of each resolution, coarse to fine.
     """
@@ -223,7 +223,7 @@ def _optimise(
     method.SetSmoothingSigmasPerLevel([s for _, s in levels])
     method.SmoothingSigmasAreSpecifiedInPhysicalUnitsOn()
     method.SetOptimizerAsRegularStepGradientDescent(
-        learningRate=2.0, minStep=0.05, numberOfIterations=iterations, relaxationFactor=0.6
+        learningRate=2.0, minStep=0.01, numberOfIterations=iterations, relaxationFactor=0.8
     )
     method.SetOptimizerScalesFromPhysicalShift()
     method.SetInitialTransform(transform, inPlace=True)
