@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,8 +14,16 @@ import numpy as np
 import pytest
 
 from MRI2PETLib.core import leftovers
-from MRI2PETLib.core.errors import Cancelled, OutputError
-from MRI2PETLib.core.files import atomic_path, make_folder, output_folder, staged_folder, write_json
+from MRI2PETLib.core.errors import BundleError, Cancelled, InputError, OutputError
+from MRI2PETLib.core.files import (
+    atomic_path,
+    make_folder,
+    output_folder,
+    read_json,
+    restore_replaced,
+    staged_folder,
+    write_json,
+)
 
 
 def test_a_failed_write_keeps_the_old_file_and_leaves_no_other(tmp_path: Path) -> None:
@@ -52,6 +62,60 @@ def test_a_folder_that_cannot_be_made_is_an_error_with_a_remedy(tmp_path: Path) 
     with pytest.raises(OutputError) as error:
         make_folder(tmp_path / "file" / "sub")
     assert str(tmp_path / "file") in error.value.message and error.value.hint
+
+
+@pytest.mark.parametrize(
+    ("number", "hint"),
+    [
+        (errno.ENOSPC, "The disk is full"),
+        (errno.EACCES, "The folder is read-only"),
+        (errno.EROFS, "The folder is read-only"),
+        (errno.EIO, "Choose another output folder"),
+    ],
+)
+def test_the_hint_follows_the_reason(tmp_path: Path, number: int, hint: str) -> None:
+    for write in (lambda: atomic_path(tmp_path / "x.json"), lambda: staged_folder(tmp_path, last="a")):
+        with pytest.raises(OutputError, match=re.escape(os.strerror(number))) as error, write():
+            raise OSError(number, os.strerror(number))
+        assert error.value.hint.startswith(hint)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_json_is_read_whole_or_refused(tmp_path: Path) -> None:
+    path = tmp_path / "x.json"
+    path.write_bytes(b'\xef\xbb\xbf{"a": 1}')
+    assert read_json(path, largest=11) == {"a": 1}
+    refused = {
+        b"{}": "larger than",
+        b"[NaN]": "NaN",
+        b"{": "not valid JSON",
+        b"\xff": "not valid",
+    }
+    for content, reason in refused.items():
+        path.write_bytes(content)
+        with pytest.raises(BundleError, match=reason):
+            read_json(path, BundleError, largest=1 if reason == "larger than" else 5)
+    with pytest.raises(InputError, match="cannot be read"):
+        read_json(tmp_path)
+
+
+def test_a_staged_folder_replaces_that_of_its_name(tmp_path: Path) -> None:
+    (tmp_path / "maps").mkdir()
+    (tmp_path / "maps" / "old").write_text("1")
+    with staged_folder(tmp_path, last="a") as staging:
+        (staging / "maps").mkdir()
+        (staging / "maps" / "new").write_text("2")
+    assert [str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*")] == [
+        "maps",
+        os.path.join("maps", "new"),
+    ]
+
+
+def test_an_interrupted_replacement_is_put_back_unless_the_new_one_is_there(tmp_path: Path) -> None:
+    for name in (".a.replaced-1", ".b.replaced-2", "b"):
+        (tmp_path / name).mkdir()
+    restore_replaced(tmp_path)
+    assert sorted(os.listdir(tmp_path)) == [".b.replaced-2", "a", "b"]
 
 
 def left_by(pid: int, machine: str | None = None, job: str = "") -> str:

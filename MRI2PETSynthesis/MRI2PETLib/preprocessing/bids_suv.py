@@ -13,7 +13,7 @@ from MRI2PETLib.preprocessing.radionuclides import find_radionuclide, radionucli
 from MRI2PETLib.preprocessing.suv import SuvScale, no_suv, suv_factor
 
 
-def scale_from_bids(sidecar: dict[str, Any], weight: BodyWeight, *, factor: float = 1.0) -> SuvScale:
+def scale_from_bids(sidecar: dict[str, Any], weight: BodyWeight, *, factor: float) -> SuvScale:
     """Scale of a PET in Bq/mL (times ``factor``) by its BIDS sidecar and the body weight.
 
     Uses InjectedRadioactivity (+ Units), TracerRadionuclide, ImageDecayCorrected, ImageDecayCorrectionTime
