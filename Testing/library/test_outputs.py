@@ -95,7 +95,7 @@ def test_json_is_read_whole_or_refused(tmp_path: Path) -> None:
         path.write_bytes(content)
         with pytest.raises(BundleError, match=reason):
             read_json(path, BundleError, largest=1 if reason == "larger than" else 5)
-    with pytest.raises(InputError, match="cannot be read"):
+    with pytest.raises(InputError, match="is a folder"):
         read_json(tmp_path)
 
 
