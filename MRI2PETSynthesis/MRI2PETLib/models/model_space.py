@@ -30,6 +30,7 @@ from MRI2PETLib.images.spline import bounded_spline
 
 _MARGIN_MM = 8.0  # brain and field of view: 4 mm on each side
 _WIDEST = 1.15  # of the training spacing: 2.3 mm for 2 mm
+_UNREMARKABLE = 1.01  # less is not worth a warning
 _LARGEST_GRID = 256**3  # voxels: a network of this kind takes some 20 GB for it
 _BORDER_VOXELS = 2  # around the brain: beyond it nothing but zeros takes part in the blur
 IntensityScaling = Literal["mask-p1-p99", "crop-p1-p99", "suvr-half", "minmax"]
@@ -141,7 +142,8 @@ class Encoded:
 def model_grid(mask: sitk.Image, axes: Axes, space: ModelSpace) -> tuple[Grid, tuple[Finding, ...]]:
     """Place the model's grid over a brain.
 
-    A brain that does not fit widens the spacing by up to 15 % (2.3 mm for a 2 mm model) with a warning.
+    A brain that does not fit widens the spacing by up to 15 % (2.3 mm for a 2 mm model), with a warning where
+    that is more than 1 %.
 
     :param mask: brain mask on the native T1 grid.
     :param axes: right, anterior and superior of the head, see
@@ -163,8 +165,8 @@ def model_grid(mask: sitk.Image, axes: Axes, space: ModelSpace) -> tuple[Grid, t
             f"{field} mm field of view.",
             "Check the voxel size in the header and look at the brain mask.",
         )
-    if stretch > 1.0:
-        spacing_mm = spacing_mm * stretch
+    spacing_mm = spacing_mm * max(stretch, 1.0)
+    if stretch > _UNREMARKABLE:
         message = (
             f"The brain mask measures {extent} mm: the model's voxels were widened from "
             f"{max(space.spacings_mm):g} to {spacing_mm.max():.2f} mm, which it was not trained for."
