@@ -83,11 +83,14 @@ def test_all_commands_show_the_settings_of_a_synthesis() -> None:
     parsed = build_parser().parse_args(["synthesize", "T1.nii", "-o", "out", *rendered])
     assert SynthesisSettings.of(parsed) == settings and CaseInputs.of(parsed) == inputs
     parameters = inspect.signature(synthesize).parameters
-    assert set(SynthesisSettings.options()) <= set(parameters) and "settings" not in parameters
+    in_memory = {name for name, about in SynthesisSettings.options().items() if about.in_memory}
+    assert in_memory <= set(parameters) and "settings" not in parameters
     assert parameters["samples"].default == 1
     assert ":param steps: sampling steps" in (synthesize.__doc__ or "")
     with pytest.raises(TypeError, match="sampels"):
         synthesize("T1.nii", sampels=3)
+    with pytest.raises(TypeError, match="dicom is about files"):
+        synthesize("T1.nii", dicom=True)
 
 
 def test_what_decides_a_result_is_not_a_name() -> None:

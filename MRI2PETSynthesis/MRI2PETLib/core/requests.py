@@ -189,6 +189,8 @@ class Result:
             with suppress(OSError):
                 path.unlink()
                 removed = True
+                if path.parent != self.folder:
+                    path.parent.rmdir()  # of the last file
         return removed
 
 

@@ -38,6 +38,7 @@ class Option:
     :ivar group: heading under which the help lists it.
     :ivar short: another spelling, as in ``-o``.
     :ivar positional: given without its name.
+    :ivar in_memory: whether a call in Python, which writes no files, has it too.
     """
 
     help: str
@@ -49,6 +50,7 @@ class Option:
     group: str = ""
     short: str = ""
     positional: bool = False
+    in_memory: bool = True
 
 
 def option(help: str, default: Any = MISSING, **about: Any) -> Any:
@@ -147,8 +149,11 @@ class Settings:
     def of_keywords(cls, keywords: Mapping[str, object]) -> Self:
         """The settings of a call.
 
-        :raises TypeError: if there is no setting of that name.
+        :raises TypeError: if there is no setting of that name, or it is only about files.
         """
+        for name in keywords:
+            if name in cls.options() and not cls.options()[name].in_memory:
+                raise TypeError(f"{name} is about files: a call in Python has it not")
         return cls(**cast("dict[str, Any]", keywords))
 
     def arguments(self) -> list[str]:
@@ -196,11 +201,12 @@ def keywords_of(settings: type[Settings]) -> Callable[[_Function], _Function]:
     def decorate(function: _Function) -> _Function:
         own = inspect.signature(function)
         parameters = [p for p in own.parameters.values() if p.kind is not inspect.Parameter.VAR_KEYWORD]
-        more = [f for f in fields(settings) if f.name not in own.parameters]
+        about = settings.options()
+        more = [f for f in fields(settings) if f.name not in own.parameters and about[f.name].in_memory]
         kind = inspect.Parameter.KEYWORD_ONLY
         parameters += [inspect.Parameter(f.name, kind, default=f.default, annotation=f.type) for f in more]
         function.__signature__ = own.replace(parameters=parameters)  # type: ignore[attr-defined]
-        lines = [f":param {f.name}: {settings.options()[f.name].help}." for f in more]
+        lines = [f":param {f.name}: {about[f.name].help}." for f in more]
         function.__doc__ = inspect.cleandoc(function.__doc__ or "").replace(":settings:", "\n".join(lines))
         return function
 

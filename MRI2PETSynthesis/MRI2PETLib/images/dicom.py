@@ -127,7 +127,7 @@ def list_series(folder: Path | str) -> list[DicomSeries]:
     multi_frame = 0
     for file in files:
         try:
-            force = _begins_with_element(file)
+            force = begins_with_element(file)
             data = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=[*_TAGS], force=force)
             tags = {name: _plain(data.get(name)) for name in _TAGS if data.get(name) is not None}
         except pydicom.errors.InvalidDicomError:
@@ -156,7 +156,7 @@ def list_series(folder: Path | str) -> list[DicomSeries]:
     ]
 
 
-def _begins_with_element(file: Path) -> bool:
+def begins_with_element(file: Path) -> bool:
     """Whether a file is a data set without preamble (PS3.10 demands one, archives leave it out): its first
     bytes are a low element of the group 0008, with explicit VR or with a length.
     """

@@ -38,7 +38,7 @@ class LoadedImage:
     """A 3-D image in memory and what was noticed while reading it.
 
     :ivar image: float32 for ``t1`` and ``pet``, uint8 (0, 1) for ``mask``, int32 for ``labels``.
-    :ivar path: the file, or the DICOM folder.
+    :ivar path: the file, or the DICOM folder; ``files``: all that was read, of a DICOM folder the slices.
     :ivar sha256: of the file, or of the DICOM files of the series (see
         :func:`~MRI2PETLib.core.checksums.sha256_of_files`).
     :ivar forms: both orientations of a NIfTI file, to be written with what is made from it.
@@ -46,6 +46,7 @@ class LoadedImage:
 
     image: sitk.Image
     path: Path
+    files: tuple[Path, ...]
     verdict: Verdict
     sha256: str
     metadata: dict[str, Any]
@@ -113,6 +114,7 @@ def read_image(path: Path | str, *, kind: ImageKind, series_uid: str | None = No
     return LoadedImage(
         image=image,
         path=raw.path,
+        files=tuple(raw.files),
         verdict=Verdict(raw.findings + findings),
         sha256=sha256_of_files(raw.files),
         metadata={**raw.metadata, **grid_metadata(image)},

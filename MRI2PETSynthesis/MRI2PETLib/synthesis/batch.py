@@ -24,6 +24,7 @@ from MRI2PETLib.core.prefetch import OneAhead, import_early
 from MRI2PETLib.core.progress import ProgressCallback, Reporter, part_of
 from MRI2PETLib.core.requests import Request, located, read_record
 from MRI2PETLib.core.tables import write_table
+from MRI2PETLib.images.dicom_series_out import DicomOrigin
 from MRI2PETLib.images.image_checks import ImageKind
 from MRI2PETLib.images.io import LoadedImage, read_image
 from MRI2PETLib.images.sources import optional_source, source_of
@@ -32,6 +33,7 @@ from MRI2PETLib.models.inference import LoadedModel
 from MRI2PETLib.preprocessing.template_registration import ALIGNING
 from MRI2PETLib.synthesis.case_files import STATUS, CaseFiles, case_files, write_case
 from MRI2PETLib.synthesis.cases import Case
+from MRI2PETLib.synthesis.dicom_case import check_makes_pet, dicom_origin, study_source, write_dicom
 from MRI2PETLib.synthesis.pipeline import (
     ENCODING,
     PreparedImage,
@@ -110,6 +112,8 @@ def run_batch(
     :raises OutputError: if the folder cannot be written to (nothing more could be saved).
     :raises Cancelled: when the user cancels; finished cases are kept.
     """
+    if settings.dicom or any(case.inputs.dicom_study for case in cases):
+        check_makes_pet(bundle)
     output_folder(output)
     for folder in {output / case.folder for case in cases}:
         sweep(folder)
@@ -148,12 +152,13 @@ def run_batch(
 
 @dataclass(frozen=True)
 class Ready:
-    """A case whose image is read and in model space."""
+    """A case whose image is read and in model space; ``origin`` where DICOM is to be written."""
 
     files: CaseFiles
     t1: LoadedImage
     prepared: PreparedImage
     request: Request
+    origin: DicomOrigin | None
 
 
 def synthesis_request(case: Case, bundle: Bundle, settings: SynthesisSettings) -> Request:
@@ -165,6 +170,7 @@ def synthesis_request(case: Case, bundle: Bundle, settings: SynthesisSettings) -
         {
             "mask": optional_source(inputs.mask, "mask"),
             "pet": optional_source(inputs.pet, "pet"),
+            "dicom_study": study_source(inputs.dicom_study),
         },
         {
             "model": bundle.checksum,
@@ -198,12 +204,14 @@ def _prepare_case(
     if addition is not None:
         addition.read(case)
     t1 = read_source(case.t1, bundle, inputs.series)
+    wants_dicom = settings.dicom or inputs.dicom_study is not None
+    origin = dicom_origin(t1, inputs.dicom_study) if wants_dicom else None
     brain = None if inputs.mask is None else read_image(inputs.mask, kind="mask").image
     try:
         prepared = prepare(t1.image, bundle, settings, mask=brain, progress=part_of(report, 0.04, 0.65))
     except QualityError as error:  # what was odd about the file may be why
         raise QualityError(" ".join((error.message, *t1.verdict.reasons("warn"))), error.hint) from error
-    return Ready(files, t1, prepared, request)
+    return Ready(files, t1, prepared, request, origin)
 
 
 def _complete_case(
@@ -244,6 +252,8 @@ def _complete_case(
             if addition is not None:
                 about |= addition.write(case, staged, t1, result)
             written.result()
+        if ready.origin is not None:
+            write_dicom(result, ready.origin, bundle, staged.dicom)
         about["files"] = {role: path.name for role, path in staged.by_role().items() if path.exists()}
         prepared_s = sum(ready.prepared.seconds.values())
         about["seconds"] = f"{prepared_s + time.perf_counter() - started:.1f}"

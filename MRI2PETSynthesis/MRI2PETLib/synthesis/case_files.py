@@ -66,6 +66,11 @@ class CaseFiles:
         return self.folder / f"{self.traced}_desc-comparison_metrics.json"
 
     @property
+    def dicom(self) -> Path:
+        """The folder of the DICOM series."""
+        return self.folder / f"{self.traced}_desc-synthetic_{self.suffix}_dicom"
+
+    @property
     def sidecar(self) -> Path:
         return sidecar_path(self.pet)
 
@@ -86,16 +91,19 @@ class CaseFiles:
             )
 
     def by_role(self) -> dict[str, Path]:
-        """All files that a synthesis may write, by the names of the properties."""
-        roles = ("pet", "sidecar", "mask", "sd", "unpredicted", "picture", "real", "metrics")
+        """All that a synthesis may write, by the names of the properties."""
+        roles = ("pet", "sidecar", "mask", "sd", "unpredicted", "picture", "real", "metrics", "dicom")
         return {role: getattr(self, role) for role in roles}
 
     def result(self) -> Result:
         """The result that these files are."""
-        files = list(self.by_role().values())
+        files = [path for path in self.by_role().values() if path != self.dicom]
         images = [path for path in files if path.name.endswith(".nii.gz")]
+        slices = {f"{self.dicom.name}/{path.name}" for path in self.dicom.glob("*.dcm")}
         return Result(
-            self.folder, self.status.name, {path.name for path in (*files, *map(sidecar_path, images))}
+            self.folder,
+            self.status.name,
+            {*(path.name for path in (*files, *map(sidecar_path, images))), *slices},
         )
 
 

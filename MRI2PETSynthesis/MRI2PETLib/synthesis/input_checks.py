@@ -104,6 +104,7 @@ def full_checks(
     """
     from MRI2PETLib.images.io import read_image
     from MRI2PETLib.synthesis.case_files import is_synthetic
+    from MRI2PETLib.synthesis.dicom_case import dicom_origin
 
     checks = _Checks()
     progress(0, 1, "reading")
@@ -116,6 +117,8 @@ def full_checks(
     if image is None:
         checks.add(SYNTHETIC, _synthetic(*synthetic), "None.")
         return checks.in_order("Not checked, because the T1 cannot be used.")
+    if own.dicom_study is not None:
+        checks.read(T1, lambda: dicom_origin(image, own.dicom_study))
     unit = None if real is None or real.unit == "unknown" else real.unit
     quick = quick_checks(
         image.image,

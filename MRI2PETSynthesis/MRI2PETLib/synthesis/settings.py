@@ -30,6 +30,11 @@ class SynthesisSettings(Settings):
         "sampling steps of a diffusion model; 0: as the model states", 0, least=0, metavar="N"
     )
     seed: int = options.seed("a stochastic model")
+    dicom: bool = option(
+        "write the PET as a DICOM series, too, in patient and study of a T1 that is DICOM",
+        False,
+        in_memory=False,
+    )
 
 
 @dataclass(frozen=True)
@@ -46,4 +51,10 @@ class CaseInputs(Settings):
         "SeriesInstanceUID, when a DICOM folder holds several T1s; UID#N for the Nth part of one UID",
         None,
         metavar="UID",
+    )
+    dicom_study: Path | None = option(
+        "DICOM folder or file of the person's study, for --dicom of a T1 that is not DICOM",
+        None,
+        metavar="PATH",
+        decides=False,
     )

@@ -1,0 +1,85 @@
+"""The synthetic PET of a case as a DICOM series: whose it is, and what it says of itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from MRI2PETLib.core.checksums import sha256_of
+from MRI2PETLib.core.errors import InputError
+from MRI2PETLib.core.requests import Source
+from MRI2PETLib.images.dicom_series_out import (
+    DicomOrigin,
+    SeriesLabels,
+    origin_of_series,
+    origin_of_study,
+    study_file,
+    write_series,
+)
+from MRI2PETLib.images.io import LoadedImage
+from MRI2PETLib.models.bundle import Bundle
+from MRI2PETLib.synthesis.case_files import UNIT_MEANING, synthetic_note
+from MRI2PETLib.synthesis.pipeline import SynthesisResult
+
+
+def check_makes_pet(bundle: Bundle) -> None:
+    """:raises InputError: for a model that makes MRIs: only a PET is written as DICOM."""
+    if bundle.space.target_modality != "PET":
+        raise InputError(
+            f"{bundle.id} makes an MRI, and only a synthetic PET is written as DICOM.",
+            "Leave out --dicom and --dicom-study.",
+        )
+
+
+def dicom_origin(t1: LoadedImage, study: Path | None) -> DicomOrigin:
+    """Patient and study of a T1: its own, or for a T1 that is no DICOM series those of ``study``.
+
+    :raises InputError: if there are none, or two; if they cannot be read.
+    """
+    if t1.metadata.get("format") == "DICOM":
+        if study is not None:
+            raise InputError(
+                f"{t1.path} is DICOM and says patient and study itself, and --dicom-study names {study}.",
+                "Leave out --dicom-study.",
+            )
+        return origin_of_series(t1.files)
+    if study is None:
+        raise InputError(
+            f"{t1.path} is no DICOM series: it does not say of which patient and study the PET is.",
+            "Name a DICOM folder or file of that person's study (--dicom-study), or leave out --dicom.",
+        )
+    return origin_of_study(study)
+
+
+def study_source(study: Path | None) -> Source | None:
+    """The file that says patient and study, as an input of a request; without checksum if there is none."""
+    if study is None:
+        return None
+    try:
+        return Source(str(study.resolve()), sha256_of(study_file(study)))
+    except InputError:
+        return Source(str(study.resolve()), "")
+
+
+def series_labels(unit: str, tracer: str, note: str, model: Mapping[str, Any]) -> SeriesLabels:
+    """
+    :param note: the sentence that says synthetic.
+    :param model: ``model`` of the provenance.
+    """
+    return SeriesLabels(
+        unit=unit,
+        meaning=UNIT_MEANING[unit],
+        tracer=tracer,
+        note=note,
+        model=str(model["id"]),
+        model_version=str(model["version"]),
+        model_sha256=str(model["sha256"]),
+    )
+
+
+def write_dicom(result: SynthesisResult, origin: DicomOrigin, bundle: Bundle, folder: Path) -> None:
+    """Write the synthetic PET as a DICOM series into a new folder."""
+    folder.mkdir()
+    labels = series_labels(result.unit, bundle.tracer, synthetic_note(bundle), result.provenance["model"])
+    write_series(result.pet, folder, origin, labels)
