@@ -19,7 +19,7 @@ from bundles import tiny_bundle
 from MRI2PETLib.cli import main
 from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.images.dicom_series_out import (
-    SYNTHETIC,
+    SYNTHETIC_PET,
     SeriesLabels,
     origin_of_series,
     origin_of_study,
@@ -124,9 +124,9 @@ def test_patient_and_study_are_those_of_the_t1_and_every_label_says_synthetic(tm
         assert data[name].value == pydicom.dcmread(files[0])[name].value, name
     source = {str(pydicom.dcmread(file).SOPInstanceUID) for file in files}
     assert {str(one.ReferencedSOPInstanceUID) for one in data.SourceImageSequence} == source
-    assert data.SeriesDescription == f"{SYNTHETIC}, SUVR" and data.ProtocolName == SYNTHETIC
+    assert data.SeriesDescription == f"{SYNTHETIC_PET}, SUVR" and data.ProtocolName == SYNTHETIC_PET
     for text in (data.ImageComments, data.DerivationDescription):
-        assert text.startswith(SYNTHETIC)
+        assert text.startswith(SYNTHETIC_PET)
     assert "tiny 1.2" in data.DerivationDescription and "ab" * 32 in data.DerivationDescription
     assert list(data.ImageType) == ["DERIVED", "PRIMARY", "SYNTHETIC"] and data.Modality == "PT"
     assert data.ManufacturerModelName == "tiny" and data.Units == "NONE"
@@ -197,7 +197,7 @@ def test_the_command_writes_keeps_and_restores_the_series(
         return main(["synthesize", str(source), *always, *options])
 
     assert run(nifti, "--dicom") != 0
-    assert "no DICOM series" in (said := capsys.readouterr().err) and "--dicom-study" in said
+    assert "no DICOM series" in (message := capsys.readouterr().err) and "--dicom-study" in message
     assert run(t1, f"--dicom-study={t1}") != 0 and "Leave out --dicom-study" in capsys.readouterr().err
     assert run(t1, "--dicom") == 0
     (folder,) = out.glob("*_dicom")

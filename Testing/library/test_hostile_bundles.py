@@ -224,3 +224,26 @@ def test_no_home_folder_is_an_error_with_a_remedy(monkeypatch: pytest.MonkeyPatc
         store.user_folder()
     assert "MRI2PET_MODELS" in refusal.value.hint
     assert json.dumps(refusal.value.message)
+
+
+def test_a_configuration_for_monai_is_never_read(tmp_path: Path, models: Path) -> None:
+    """Exported for MONAI, with a configuration that runs code: nothing runs, nothing of it is imported."""
+    mark = tmp_path / "mark"
+    code = f"$__import__('pathlib').Path({str(mark)!r}).write_text('ran')"
+    tiny_bundle(tmp_path / "tiny")
+    archive = store.export_bundle(tmp_path / "tiny", tmp_path, "monai")
+    with zipfile.ZipFile(archive) as opened:
+        opened.extractall(tmp_path / "out")
+    folder = tmp_path / "out" / "tiny"
+    config = {"imports": [code], "network_def": {"_target_": "os.system", "command": f"touch {mark}"}}
+    for name in ("configs/inference.json", "configs/train.yaml", "configs/logging.conf"):
+        (folder / name).write_text(json.dumps({**config, "initialize": [code], "run": [code]}))
+    (folder / "scripts").mkdir()
+    (folder / "scripts" / "__init__.py").write_text(f"open({str(mark)!r}, 'w').write('ran')")
+    assert len(read_bundle(folder).networks()) == 1
+    bundle = store.import_bundle(folder)
+    store.find_bundle(bundle.id).networks()
+    store.export_bundle(bundle.id, tmp_path / "again.zip")
+    names = {p.relative_to(bundle.folder).as_posix() for p in bundle.folder.rglob("*") if p.is_file()}
+    assert names == {METADATA, WEIGHTS, CARD}
+    assert not mark.exists()

@@ -20,6 +20,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add.add_argument("--replace", action="store_true", help="replace a model of the same id")
     export = actions.add_parser("export", help="write a model to a .zip archive")
     export.add_argument("model", metavar="ID|DIR")
+    formats = ("bundle", "monai")
+    export.add_argument(
+        "--format", choices=formats, default="bundle", help="monai: with the files that MONAI needs"
+    )
     export.add_argument("-o", "--output", type=Path, default=Path("."), help="folder or .zip file")
     remove = actions.add_parser("remove", help="delete an imported model")
     remove.add_argument("model", metavar="ID")
@@ -49,7 +53,7 @@ def run(args: argparse.Namespace, reporter: Reporter) -> int:
         bundle = store.import_bundle(args.source, replace=args.replace)
         reporter.say(f"{bundle.id} -> {bundle.folder}")
     elif args.action == "export":
-        reporter.say(str(store.export_bundle(args.model, args.output)))
+        reporter.say(str(store.export_bundle(args.model, args.output, args.format)))
     else:
         reporter.say(f"removed {store.remove_bundle(args.model)}")
     return 0

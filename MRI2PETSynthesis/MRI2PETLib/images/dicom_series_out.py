@@ -26,7 +26,7 @@ from MRI2PETLib.images.formats import SOFTWARE
 if TYPE_CHECKING:
     import pydicom
 
-SYNTHETIC = "SYNTHETIC PET (not for diagnosis)"
+SYNTHETIC_PET = "SYNTHETIC PET (not for diagnosis)"
 _LARGEST = 32767  # of the 16-bit voxels
 _SOURCE_IMAGES = 0x00082112  # Source Image Sequence
 _SERIES_NUMBERS = 9000  # added to that of the source, behind those of a scanner
@@ -76,17 +76,17 @@ class SeriesLabels:
 
     @property
     def series_description(self) -> str:
-        return f"{SYNTHETIC}, {self.unit}"
+        return f"{SYNTHETIC_PET}, {self.unit}"
 
     @property
     def comment(self) -> str:
         tracer = f" Imitates {self.tracer}; no tracer was given." if self.tracer else ""
-        return f"{SYNTHETIC}. {self.note} Values: {self.unit}, {self.meaning}.{tracer}"
+        return f"{SYNTHETIC_PET}. {self.note} Values: {self.unit}, {self.meaning}.{tracer}"
 
     @property
     def derivation(self) -> str:
         return (
-            f"{SYNTHETIC}: computed from the T1-weighted images by the model {self.model} "
+            f"{SYNTHETIC_PET}: computed from the T1-weighted images by the model {self.model} "
             f"{self.model_version} (weights sha256 {self.model_sha256}) of {SOFTWARE} {__version__}."
         )
 
@@ -245,7 +245,7 @@ def _add_series(data: pydicom.Dataset, origin: DicomOrigin, labels: SeriesLabels
     number = text(source, "SeriesNumber")
     data.SeriesNumber = _SERIES_NUMBERS + (int(number) if number.isdecimal() else 0)
     data.SeriesDescription = _ascii(labels.series_description, 64)
-    data.ProtocolName = SYNTHETIC
+    data.ProtocolName = SYNTHETIC_PET
     data.BodyPartExamined = "BRAIN"
     data.PositionReferenceIndicator = ""
     data.Manufacturer, data.ManufacturerModelName = SOFTWARE, _ascii(labels.model, 64)

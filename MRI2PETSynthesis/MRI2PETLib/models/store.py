@@ -162,18 +162,28 @@ def _take_from(opened: zipfile.ZipFile, archive: Path, folder: Path) -> None:
         take(name)
 
 
-def export_bundle(reference: str | Path, path: Path | str) -> Path:
-    """Write a bundle to a .zip archive."""
+def export_bundle(reference: str | Path, path: Path | str, format: str = "bundle") -> Path:
+    """Write a bundle to a .zip archive.
+
+    :param format: ``bundle``, or ``monai``: with what MONAI's own tools need to run it.
+    """
     bundle = find_bundle(reference)
     bundle.networks()
     path = Path(path)
     if path.is_dir() or path.suffix != ".zip":
-        path = path / f"{bundle.id}.zip"
+        path = path / (f"{bundle.id}.zip" if format == "bundle" else f"{bundle.id}-{format}.zip")
     output_folder(path.parent)
+    texts: dict[str, str] = {}
+    if format == "monai":
+        from MRI2PETLib.models.monai_export import monai_files
+
+        texts = monai_files(bundle)
     with atomic_path(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
         for name in _files(bundle):
-            if (bundle.folder / name).is_file():
+            if name not in texts and (bundle.folder / name).is_file():
                 archive.write(bundle.folder / name, f"{bundle.id}/{name}")
+        for name, content in texts.items():
+            archive.writestr(f"{bundle.id}/{name}", content)
     return path
 
 
