@@ -229,7 +229,7 @@ def _train_fold(
         bundle = outcome.save_fold_bundle(staging / BUNDLE, name, fitted, plan.preset, cases, details)
         outcome.write_training_mean(staging / outcome.MEAN_PET, cases)
         about |= {
-            "cubic": bundle.metadata["baselines"]["cubic_of_t1"]["coefficients"],
+            "cubic": bundle.metadata["baselines"]["cubic_of_t1"],
             "predictions": outcome.predict_cases(staging, bundle, test, plan.settings.device),
         }
     reporter.log(f"{_tell_cost(fold.number, fitted.cost)}; epoch {fitted.epoch + 1} is kept.")

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import SimpleITK as sitk
+import numpy as np
 
 from MRI2PETLib import __version__
 from MRI2PETLib.core.files import make_folder, read_json, write_json
 from MRI2PETLib.core.findings import Verdict
+from MRI2PETLib.evaluation.cubic import Cubic, fit_cubic
 from MRI2PETLib.images.formats import GENERATED_BY, sidecar_path
-from MRI2PETLib.images.grid import Grid, resample
+from MRI2PETLib.images.grid import Grid
 from MRI2PETLib.images.io import read_image, write_image
 from MRI2PETLib.models.bundle import DEMONSTRATION, Bundle, read_bundle, save_bundle
 from MRI2PETLib.models.model_space import ModelSpace
@@ -24,7 +26,7 @@ from MRI2PETLib.synthesis.case_files import case_files, write_case
 from MRI2PETLib.synthesis.cases import Case
 from MRI2PETLib.synthesis.pipeline import synthesize
 from MRI2PETLib.templates.icbm152 import load_template
-from MRI2PETTrainingLib.dataset.cache import MASK, REAL, SOURCE, PreparedCase, fit_cubic
+from MRI2PETTrainingLib.dataset.cache import MASK, REAL, SOURCE, WARP, PreparedCase
 from MRI2PETTrainingLib.dataset.manifest import TrainingCase
 from MRI2PETTrainingLib.fit import Fitted
 from MRI2PETTrainingLib.presets import Preset
@@ -62,9 +64,13 @@ def save_fold_bundle(
             "validation": {"nmse": best["val_nmse"], "r": best["val_r"]},
             "cost": fitted.cost,
         },
-        "baselines": {"cubic_of_t1": {"coefficients": fit_cubic(train)}},
+        "baselines": {"cubic_of_t1": _cubic(train).to_dict()},
     }
     return save_bundle(folder, fitted.network, metadata, _card(metadata))
+
+
+def _cubic(cases: Sequence[PreparedCase]) -> Cubic:
+    return fit_cubic([entry.about["cubic"] for entry in cases])
 
 
 def save_ensemble(
@@ -86,38 +92,39 @@ def save_ensemble(
             "folds": {name: b.sha256 for name, b in bundles.items()},
             IMAGES: images_of(all_cases),
         },
-        "baselines": {"cubic_of_t1": {"coefficients": fit_cubic(all_cases)}},
+        "baselines": {"cubic_of_t1": _cubic(all_cases).to_dict()},
     }
     networks = {name: bundle.network() for name, bundle in bundles.items()}
     return save_bundle(folder, networks, metadata, _card(metadata))
 
 
 def write_training_mean(path: Path, train: Sequence[PreparedCase]) -> Path:
-    """The mean target of the training cases in MNI space, in the model's unit: each placed by its affine."""
-    template = load_template()
-    grid = Grid.of(template.t1)
-    total, weight = grid.image(), grid.image()
-    count = 0
+    """The mean target of the training cases in MNI space, in the model's unit.
+
+    A PET is brought there by the non-linear warp of its T1, an MRI by the affine.
+    """
+    grid = Grid.of(load_template().t1)
+    total, count = np.zeros(grid.shape, np.float64), np.zeros(grid.shape, np.int32)
+    cases = 0
     for entry in train:
-        transform = entry.template_to_t1
-        if transform is not None:
-            real, measured = entry.real()
-            total = total + resample(real, grid, transform)
-            weight = weight + resample(measured, grid, transform)
-            count += 1
-    if count:
+        values = entry.in_mni()
+        if values is not None:
+            total += np.nan_to_num(values.astype(np.float64))
+            count += np.isfinite(values)
+            cases += 1
+    if cases:
         note = {
-            "Description": f"Mean target of {count} training cases, MNI",
+            "Description": f"Mean target of {cases} training cases, MNI",
             "Units": train[0].about["model_unit"],
         }
-        write_image(total / sitk.Maximum(weight, 0.5), path, note)
+        write_image(grid.image((total / np.maximum(count, 1)).astype(np.float32)), path, note)
     return path
 
 
 def predict_cases(
     folder: Path, bundle: Bundle, cases: Sequence[PreparedCase], device: str
 ) -> dict[str, dict[str, str]]:
-    """Synthesise the target of every test case as ``mri2pet synthesize`` does; lay the real one beside it.
+    """Synthesise the target of every test case as ``mri2pet synthesize`` does; lay the real PET beside it.
 
     A model that starts from PET is given the PET aligned to the T1, inside the brain mask of the T1: metrics
     need both, so this is kinder than a PET without any T1.
@@ -142,9 +149,14 @@ def predict_cases(
         files = case_files(case, bundle, folder / PREDICTIONS_FOLDER)
         make_folder(files.folder)
         write_case(files, case, t1, bundle, result)
-        about = read_json(sidecar_path(entry.folder / REAL))
-        real = mark_unmeasured(*entry.real())
-        write_image(real, files.real, {**about, **GENERATED_BY}, forms=t1.forms)
+        if bundle.space.target_modality == "MR":  # the real MRI is the T1
+            pet, name = image, SOURCE
+        else:
+            pet, name = mark_unmeasured(*entry.real()), REAL
+        about = read_json(sidecar_path(entry.folder / name)) | {"TracerName": entry.about["tracer"]}
+        write_image(pet, files.real, {**about, **GENERATED_BY}, forms=t1.forms)
+        if (entry.folder / WARP).is_file():
+            shutil.copyfile(entry.folder / WARP, files.warp)
         named = {"synthetic": files.pet, "pet": files.real, "mask": files.mask}
         predicted[entry.case.case] = {
             role: path.relative_to(folder).as_posix() for role, path in named.items()
@@ -246,9 +258,10 @@ def read_bundles(run: Path, folds: Sequence[int]) -> dict[str, Bundle]:
     return {f"fold_{k}": read_bundle(run / f"fold_{k}" / BUNDLE) for k in folds}
 
 
-def write_baselines(run: Path, coefficients: Mapping[int, Sequence[float]]) -> Path:
-    """``RUN/baselines.json`` as the evaluation of a run reads it."""
-    folds = {str(k): {"cubic_of_t1": {"coefficients": list(c)}} for k, c in coefficients.items()}
-    return write_json(
-        run / "baselines.json", {"folds": folds, "note": "PET over T1 (1st to 99th percentile)"}
-    )
+def write_baselines(run: Path, cubics: Mapping[int, Mapping[str, Any]]) -> Path:
+    """``RUN/baselines.json`` as the evaluation of a run reads it; ``cubics``: of each fold, see
+    :meth:`.Cubic.to_dict`.
+    """
+    folds = {str(k): {"cubic_of_t1": dict(cubic)} for k, cubic in cubics.items()}
+    note = "target over source, smoothed to fwhm_mm, 1st to 99th percentile scaled to 0 to 1"
+    return write_json(run / "baselines.json", {"folds": folds, "note": note})

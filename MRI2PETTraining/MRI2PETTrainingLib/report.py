@@ -12,7 +12,7 @@ from typing import Any
 from MRI2PETLib.core.files import write_text
 from MRI2PETLib.core.tables import write_table
 from MRI2PETLib.evaluation.baselines import NETWORK
-from MRI2PETLib.evaluation.case import SCALE_FREE
+from MRI2PETLib.evaluation.case import SCALE_FREE, STATED_UNIT
 from MRI2PETLib.evaluation.cohort import Cohort
 from MRI2PETLib.evaluation.metrics import METRICS
 from MRI2PETLib.models.bundle import Bundle
@@ -56,7 +56,7 @@ def write_report(
         outcome=_outcome(cohort, people),
         folds=_folds(manifest, results),
         curves=_curves(results),
-        subjects=_subjects(people),
+        subjects=_subjects(people, _scale_words(cohort)),
         coverage=least_coverage_sentence({scan.case.case: scan.pet_coverage for scan in cohort.scans}),
         excluded=[f"{case.case}: {case.exclude}" for case in manifest.cases if case.exclude],
         noticed=[
@@ -72,8 +72,10 @@ def write_report(
 
 
 def person_table(cohort: Cohort) -> list[dict[str, Any]]:
-    """One row a person: r and scale-free MSE of network and baselines, averaged over the person's scans."""
-    scans = defaultdict(list)
+    """One row a person: r and MSE (of a PET scale-free) of network and baselines, averaged over the person's
+    scans.
+    """
+    scale, scans = _scale(cohort), defaultdict(list)
     for scan in cohort.scans:
         scans[scan.case.subject].append(scan)
     rows = []
@@ -86,11 +88,22 @@ def person_table(cohort: Cohort) -> list[dict[str, Any]]:
         }
         for predictor in cohort.predictors:
             for metric in _METRICS:
-                values = [scan.metrics[SCALE_FREE, predictor].get(metric) for scan in own]
+                values = [scan.metrics[scale, predictor].get(metric) for scan in own]
                 present = [v for v in values if v is not None]
                 row[f"{predictor}: {metric}"] = math.fsum(present) / len(present) if present else None
         rows.append(row)
     return rows
+
+
+def _scale(cohort: Cohort) -> str:
+    """Levels of a PET are no matter of its T1, so its pattern is judged; an MRI has one scale."""
+    return SCALE_FREE if cohort.direction.to_pet else STATED_UNIT
+
+
+def _scale_words(cohort: Cohort) -> str:
+    if cohort.direction.to_pet:
+        return "each PET divided by its own mean there (scale-free)"
+    return "each MRI from 0 (1st percentile) to 1 (99th percentile)"
 
 
 def _mean(people: Sequence[Mapping[str, Any]], column: str) -> float | None:
@@ -120,7 +133,7 @@ def _outcome(cohort: Cohort, people: Sequence[Mapping[str, Any]]) -> ReportTable
     return ReportTable(
         ["predictor", "knows", *headings, "people better predicted by the network"],
         rows,
-        "Mean over people, in the brain, each PET divided by its own mean there (scale-free)",
+        f"Mean over people, in the brain, {_scale_words(cohort)}",
         lead=[cohort.predictors.index(NETWORK)],
     )
 
@@ -152,7 +165,7 @@ def _curves(results: Sequence[FoldResult]) -> Picture:
     return Picture(
         curves_png({f"fold {r.fold.number}": r.history for r in results}),
         alt="Training loss and validation error over the epochs, one line a fold",
-        caption="Left: training loss. Right: validation error (1 - R² in the brain; 1 is the PET's mean).",
+        caption="Left: training loss. Right: validation error (1 - R² in the brain; 1 is the target's mean).",
     )
 
 
@@ -177,7 +190,7 @@ def curves_png(histories: Mapping[str, Sequence[Mapping[str, float]]]) -> bytes:
     return buffer.getvalue()
 
 
-def _subjects(people: Sequence[Mapping[str, Any]]) -> ReportTable:
+def _subjects(people: Sequence[Mapping[str, Any]], scale_words: str) -> ReportTable:
     columns = [key for key in people[0] if key == f"{NETWORK}: pearson_r" or key.endswith(": mse")]
     present = [c for c in columns if any(row[c] is not None for row in people)]
     rows: list[list[Cell]] = [
@@ -186,7 +199,7 @@ def _subjects(people: Sequence[Mapping[str, Any]]) -> ReportTable:
     ]
     headings = (f"{name}: {METRICS[metric].heading}" for name, metric in (c.split(": ") for c in present))
     header = ["subject", "group", "fold", "scans", *headings]
-    return ReportTable(header, rows, f"Scale-free, in the brain; all columns in {SUBJECTS}", lead=())
+    return ReportTable(header, rows, f"In the brain, {scale_words}; all columns in {SUBJECTS}", lead=())
 
 
 def _cost(results: Sequence[FoldResult]) -> ReportTable:

@@ -62,7 +62,7 @@ class FoldResult:
     epoch: int
     history: list[dict[str, float]]
     cost: Mapping[str, Any]
-    cubic: list[float]
+    cubic: Mapping[str, Any]
     predictions: Mapping[str, Mapping[str, str]]
 
 

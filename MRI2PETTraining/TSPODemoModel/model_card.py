@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -12,6 +13,7 @@ from MRI2PETLib.synthesis.pipeline import software_versions
 from MRI2PETTrainingLib.warm_start import IMAGES
 from TSPODemoModel import gates, real_donors
 from TSPODemoModel.gates import Gate, Measurements
+from TSPODemoModel.simulated_pairs import MEAN_PSF_MM
 from TSPODemoModel.training import Trained
 from TSPODemoModel.work_folder import WorkFolder
 
@@ -77,20 +79,21 @@ def write_figures(bundle: Bundle, measured: Measurements, looks: Sequence[str]) 
     :param looks: models that have been measured on these people, this one included.
     """
     content = {key: value for key, value in bundle.metadata.items() if key not in ("format", "members")}
-    content["baselines"] = _figures(measured, looks)
+    content["baselines"] = _figures(measured, looks, bundle.space.spacings_mm[0])
     networks = bundle.networks()
     names = [member["name"] for member in bundle.metadata.get("members", [])]
     network = dict(zip(names, networks)) if names else networks[0]
     return save_bundle(bundle.folder, network, content, card(content, measured, looks))
 
 
-def _figures(measured: Measurements, looks: Sequence[str]) -> dict[str, Any]:
+def _figures(measured: Measurements, looks: Sequence[str], spacing_mm: float) -> dict[str, Any]:
     return {
         "people": len(measured.people),
         "models_measured_on_them": list(looks),
         **gates.outcome(measured.table, measured.gates),
         "cubic_of_t1": {
             "coefficients": measured.baselines.cubic.tolist(),
+            "fwhm_mm": round(math.hypot(spacing_mm, MEAN_PSF_MM), 2),  # of voxels and blur
             "input": "T1 in model space at the PET's resolution",
             "output": "SUVR / 2",
         },

@@ -27,13 +27,15 @@ import torch
 
 from MRI2PETLib.core.files import write_json, write_text
 from MRI2PETLib.core.progress import no_progress
-from MRI2PETLib.evaluation.baselines import ANATOMY_NULL, predictors
+from MRI2PETLib.evaluation.baselines import ANATOMY_NULL, Person, predictors
 from MRI2PETLib.evaluation.compare import measure
+from MRI2PETLib.evaluation.direction import Direction
 from MRI2PETLib.evaluation.measure import correlation
 from MRI2PETLib.evaluation.scaling import divide_by_mean
 from MRI2PETLib.models import get_family
 from MRI2PETLib.models.model_space import ModelSpace, encode_pair
 from MRI2PETLib.preprocessing.brain_mask import extract_brain
+from MRI2PETLib.preprocessing.warp_file import person_warp
 from MRI2PETLib.simulation import simulate_subject
 from MRI2PETTrainingLib.dataset.cache import ARRAYS, PreparedCase
 from MRI2PETTrainingLib.dataset.manifest import TrainingCase
@@ -188,13 +190,16 @@ def uncertainty(
 
 
 def anatomy_null(case: PreparedCase) -> np.ndarray:
-    """The population's activity map placed over a person by an affine, in model space; kept on disk."""
+    """The population's activity map warped to a person, in model space; kept on disk."""
     path = case.folder / "null.npy"
     if not path.is_file():
         subject = simulate_subject(int(case.case.subject), spacing_mm=4.0)
         brain = extract_brain(subject.t1, mask=subject.brain_mask)
         values = np.ones(subject.t1.GetSize()[::-1], np.float32)
-        rows = predictors(values, subject.brain_mask, subject.t1, brain.template_to_native)
+        fit = brain.template_to_native
+        warp = None if fit is None else person_warp(subject.t1, subject.brain_mask, fit)
+        person = Person(subject.brain_mask, subject.t1, Direction(tracer="PBR28"), fit, warp)
+        rows = predictors(values, person)
         null = next(row.values for row in rows if row.name == ANATOMY_NULL)
         image = sitk.GetImageFromArray(null)
         image.CopyInformation(subject.t1)
@@ -211,7 +216,7 @@ def baselines(train: Sequence[PreparedCase], test: Sequence[PreparedCase]) -> di
     predicted = {
         "mean PET of the training people": [mean for _ in test],
         "cubic of T1": [np.polynomial.polynomial.polyval(volumes(c)[0], cubic) for c in test],
-        f"{ANATOMY_NULL}: population map, affine": [anatomy_null(c) for c in test],
+        f"{ANATOMY_NULL}: population map, warped": [anatomy_null(c) for c in test],
         "ceiling: the PET without its noise": [np.load(c.folder / "clean.npy") for c in test],
     }
     return {name: closeness(images, test) for name, images in predicted.items()}

@@ -50,7 +50,7 @@ def sidecar(subject: SimulatedSubject, unit: str = "SUVR") -> dict[str, Any]:
     """What a synthesis records, as far as the evaluation reads it."""
     matrix = affine_part(subject.template_to_native)
     provenance = {"model": MODEL, "preprocessing": {"template_to_t1_lps": matrix}}
-    return {"Units": unit, "Simulated": True, "Provenance": provenance}
+    return {"Units": unit, "Simulated": True, "TracerName": "PBR28", "Provenance": provenance}
 
 
 def write_subject(folder: Path, subject: SimulatedSubject) -> dict[str, Path]:

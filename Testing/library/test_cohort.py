@@ -266,7 +266,7 @@ def test_a_run_is_evaluated_with_all_tables(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_image(population_uptake("PBR28"), make(run / "fold_0") / "mean_pet.nii.gz")
-    coefficients = {"cubic_of_t1": {"coefficients": [0.3, 1.5, 0.0, -0.8]}}
+    coefficients = {"cubic_of_t1": {"coefficients": [0.3, 1.5, 0.0, -0.8], "fwhm_mm": 6}}
     (run / "baselines.json").write_text(json.dumps({"folds": {"0": coefficients, "1": coefficients}}))
     command = ["evaluate", "--run", str(run), "--fid", "texture", "-o", str(tmp_path / "out")]
     assert main([*command, "--progress", "bar"]) == 0
@@ -353,8 +353,8 @@ def test_a_run_that_cannot_be_evaluated_leaves_nothing(
     out = tmp_path / "out"
     rows = table(run / "predictions.csv")[:2]
     pairs = write_table(tmp_path / "pairs.csv", rows)  # relative paths that do not exist here
-    assert main(["evaluate", "--pairs", str(pairs), "-o", str(out), "--progress", "none"]) == 3
-    assert "None of the 2 cases" in capsys.readouterr().err and not list(out.iterdir())
+    assert main(["evaluate", "--pairs", str(pairs), "-o", str(out), "--progress", "none"]) == 1
+    assert "All 2 cases failed" in capsys.readouterr().err and not list(out.iterdir())
     for name, text, message in (
         ("a.csv", "case,subject\n1,2\n", r"lacks the column\(s\) synthetic, pet"),
         ("b.csv", "case,subject,synthetic,pet\n", "has no row"),

@@ -12,8 +12,10 @@ import SimpleITK as sitk
 from evaluation_cases import like, predicted, sidecar, write_subject
 from MRI2PETLib.cli import main
 from MRI2PETLib.core.findings import Verdict
-from MRI2PETLib.evaluation.baselines import ANATOMY_NULL, NETWORK, predictors
+from MRI2PETLib.evaluation.baselines import ANATOMY_NULL, NETWORK, Person, predictors
 from MRI2PETLib.evaluation.case import RegionRow, evaluate_case
+from MRI2PETLib.evaluation.cubic import Cubic
+from MRI2PETLib.evaluation.direction import Direction
 from MRI2PETLib.evaluation.inputs import CaseImages, load_case
 from MRI2PETLib.evaluation.region_table import read_region_rows
 from MRI2PETLib.evaluation.settings import CasePaths, EvaluationSettings
@@ -222,20 +224,17 @@ def test_coordinates_are_ras_in_the_world_of_the_t1_and_in_mni_space(
     assert "point_ras_mm" in (tmp_path / "metrics.json").read_text()
 
 
+PBR28 = Direction(tracer="PBR28")
+
 # --- baselines ---------------------------------------------------------------------------------
 
 
 def test_baselines_have_the_level_of_the_network_and_say_what_they_use(subject: SimulatedSubject) -> None:
     synthetic = predicted(subject)
     inside = sitk.GetArrayViewFromImage(subject.brain_mask) > 0
-    rows = predictors(
-        synthetic,
-        subject.brain_mask,
-        subject.t1,
-        subject.template_to_native,
-        cubic=[0.2, 1.0, 0.5, -0.9],
-        training_mean=population_uptake("PBR28"),
-    )
+    person = Person(subject.brain_mask, subject.t1, PBR28, subject.template_to_native)
+    cubic = Cubic((0.2, 1.0, 0.5, -0.9), 0.0)
+    rows = predictors(synthetic, person, cubic=cubic, training_mean=population_uptake("PBR28"))
     assert [r.name for r in rows] == ["network", "constant", "cubic of T1", "training mean", "anatomy null"]
     for row in rows:
         assert row.values is not None and row.uses
@@ -252,11 +251,12 @@ def test_the_anatomy_null_follows_the_anatomy(subject: SimulatedSubject) -> None
     """With the true (non-linear) transform it explains most of the noise-free PET; without one it says so."""
     synthetic = predicted(subject)
     inside = sitk.GetArrayViewFromImage(subject.brain_mask) > 0
-    with_transform = predictors(synthetic, subject.brain_mask, None, subject.template_to_native)[-1]
+    person = Person(subject.brain_mask, None, PBR28, subject.template_to_native)
+    with_transform = predictors(synthetic, person)[-1]
     true = sitk.GetArrayViewFromImage(subject.pet_true)[inside]
     assert with_transform.values is not None
     assert np.corrcoef(with_transform.values[inside], true)[0, 1] > 0.75
-    without = predictors(synthetic, subject.brain_mask, None, None)[-1]
+    without = predictors(synthetic, Person(subject.brain_mask, None, PBR28, None))[-1]
     assert without.values is None and "MNI" in without.reason
 
 

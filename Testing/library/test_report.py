@@ -15,6 +15,7 @@ import SimpleITK as sitk
 from evaluation_cases import like, write_run, write_subject
 from MRI2PETLib.cli import main
 from MRI2PETLib.evaluation.baselines import cubic_of_bundle
+from MRI2PETLib.evaluation.cubic import Cubic
 from MRI2PETLib.models.store import bundle_of
 from MRI2PETLib.reports import charts, figures, page, texts
 from MRI2PETLib.reports.colors import normdiff_colors
@@ -277,8 +278,8 @@ def test_the_first_paragraph_of_a_card_is_plain_text(monkeypatch: pytest.MonkeyP
 def test_the_cubic_of_t1_comes_from_the_metadata_of_the_bundle() -> None:
     from types import SimpleNamespace
 
-    metadata = {"baselines": {"cubic_of_t1": {"coefficients": [0.1, 1, -2.0, 0.5]}}}
-    assert cubic_of_bundle(SimpleNamespace(metadata=metadata)) == [0.1, 1.0, -2.0, 0.5]  # type: ignore[arg-type]
+    metadata = {"baselines": {"cubic_of_t1": {"coefficients": [0.1, 1, -2.0, 0.5], "fwhm_mm": 4}}}
+    assert cubic_of_bundle(SimpleNamespace(metadata=metadata)) == Cubic((0.1, 1.0, -2.0, 0.5), 4.0)  # type: ignore[arg-type]
     for broken in ({}, {"baselines": []}, {"baselines": {"cubic_of_t1": {"coefficients": "x"}}}):
         assert cubic_of_bundle(SimpleNamespace(metadata=broken)) is None  # type: ignore[arg-type]
 

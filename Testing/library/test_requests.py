@@ -69,7 +69,7 @@ def fast() -> Any:
         total = float(sitk.GetArrayFromImage(result.pet).sum())
         files.picture.write_text(f"{bundle.checksum} {total} {more.get('real') is not None}")
 
-    def compare(bundle: Bundle, t1: Any, result: Any, real: sitk.Image, measured: Any) -> dict[str, Any]:
+    def compare(bundle: Bundle, t1: Any, result: Any, real: sitk.Image, *more: Any) -> dict[str, Any]:
         metrics = dict.fromkeys(
             ("pearson_r", "mse", "normdiff_mean"), float(sitk.GetArrayFromImage(real).sum())
         )

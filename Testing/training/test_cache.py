@@ -13,7 +13,7 @@ import SimpleITK as sitk
 from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.core.progress import QuietReporter
 from MRI2PETLib.models.model_space import ModelSpace
-from MRI2PETTrainingLib.dataset.cache import ARRAYS, ENTRY, REAL, PreparedCase, fit_cubic, prepare_cases
+from MRI2PETTrainingLib.dataset.cache import ARRAYS, ENTRY, REAL, PreparedCase, prepare_cases
 from MRI2PETTrainingLib.dataset.checks import check_manifest
 from MRI2PETTrainingLib.dataset.manifest import read_dataset
 from MRI2PETTrainingLib.dataset.preflight import CASES, prepare_dataset
@@ -83,23 +83,6 @@ def test_other_settings_are_another_entry(dataset: Path, cache: Path) -> None:
     other = ModelSpace(size=(24, 24, 24), spacing_mm=7.5)
     a, b = prepare(dataset, cache)["s1"], prepare(dataset, cache, other)["s1"]
     assert a.folder != b.folder
-
-
-def test_the_cubic_of_a_fold_is_the_least_squares_fit(dataset: Path, cache: Path) -> None:
-    from MRI2PETLib.evaluation.baselines import normalised_t1
-
-    entries = prepare(dataset, cache)
-    x, y = [], []
-    for number, name in enumerate(("s1", "s2")):
-        t1, _, mask = brain(number)
-        inside = mask > 0
-        real = sitk.GetArrayFromImage(sitk.ReadImage(str(entries[name].folder / REAL)))
-        x.append(normalised_t1(t1, inside)[inside])
-        y.append(real[inside])
-    weights = np.concatenate([np.full(len(v), len(v) ** -0.5) for v in x])
-    expected = np.polynomial.polynomial.polyfit(np.concatenate(x), np.concatenate(y), 3, w=weights)
-    result = fit_cubic([entries["s1"], entries["s2"]])
-    np.testing.assert_allclose(result, expected, rtol=1e-4, atol=1e-5)
 
 
 def bad_dataset(root: Path, kind: str) -> tuple[Path, str]:

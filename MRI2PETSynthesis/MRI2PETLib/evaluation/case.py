@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,12 +12,14 @@ import SimpleITK as sitk
 from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.core.findings import Finding, Verdict
 from MRI2PETLib.core.progress import ProgressCallback, no_progress
-from MRI2PETLib.evaluation.baselines import NETWORK, Predictor, normalised_t1, predictors
+from MRI2PETLib.evaluation.baselines import NETWORK, Person, Predictor, predictors
 from MRI2PETLib.evaluation.cnr import box_pairs
 from MRI2PETLib.evaluation.compare import about, measure_each, values_and_reasons
+from MRI2PETLib.evaluation.cubic import Cubic, normalised_source
+from MRI2PETLib.evaluation.direction import Direction
 from MRI2PETLib.evaluation.error_maps import percent_difference_map, squared_error_map
 from MRI2PETLib.evaluation.inputs import CaseImages
-from MRI2PETLib.evaluation.metrics import AS_IS, SMOOTHED
+from MRI2PETLib.evaluation.metrics import AS_IS, SMOOTHED, unfit_metrics
 from MRI2PETLib.evaluation.normdiff import normdiff_map, shared_voxels
 from MRI2PETLib.evaluation.region_table import (
     RegionRow,
@@ -31,7 +33,7 @@ from MRI2PETLib.evaluation.settings import FWHM_MM
 from MRI2PETLib.evaluation.spaces import MNI_AFFINE, MNI_WARPED, NATIVE, SpaceMetrics, normalised_space
 from MRI2PETLib.images.grid import crop_to
 from MRI2PETLib.preprocessing.pet_measured import why_left_out
-from MRI2PETLib.preprocessing.template_warp import invert_warp, warp_to_template
+from MRI2PETLib.preprocessing.template_warp import invert_warp
 from MRI2PETLib.templates.regions import (
     WHOLE_BRAIN,
     Parcellation,
@@ -92,13 +94,14 @@ class CaseResult:
     pet_coverage: float
     spaces: list[SpaceMetrics]
     in_mni: tuple[np.ndarray, np.ndarray] | None
+    direction: Direction = Direction()
 
 
 def evaluate_case(
     case: CaseImages,
     *,
     atlases: Sequence[Parcellation] = (),
-    cubic: Sequence[float] | None = None,
+    cubic: Cubic | None = None,
     training_mean: sitk.Image | None = None,
     seed: int = 0,
     fwhm_mm: float = FWHM_MM,
@@ -107,7 +110,7 @@ def evaluate_case(
     """Compute everything that is shown about one case.
 
     :param atlases: parcellations of the user, besides the built-in ones.
-    :param cubic: coefficients of the T1 baseline, ``training_mean`` the mean PET of the training fold (MNI).
+    :param cubic: of the target over the source, ``training_mean`` the mean target of the training fold (MNI).
     :raises InputError: an atlas in the wrong space, without a transform, or with swapped sides.
     """
     small = _cropped(case)
@@ -116,17 +119,11 @@ def evaluate_case(
     spacing = (k_mm, j_mm, i_mm)
     synthetic, real = (sitk.GetArrayFromImage(i).astype(np.float32) for i in (small.synthetic, small.real))
     parcellations, regions, findings = _regions(small, atlases)
-    rows = predictors(
-        synthetic,
-        small.mask,
-        small.t1,
-        small.template_to_native,
-        cubic=cubic,
-        training_mean=training_mean,
-    )
+    person = Person(small.mask, small.source, small.direction, small.template_to_native, small.warp)
+    rows = predictors(synthetic, person, cubic=cubic, training_mean=training_mean)
     t1 = None
     if small.t1 is not None:
-        t1 = normalised_t1(sitk.GetArrayViewFromImage(small.t1), mask)
+        t1 = normalised_source(sitk.GetArrayViewFromImage(small.t1), mask)
     facts = region_facts(regions, small.mask, t1, small.template_to_native)
     shared = shared_voxels(synthetic, real, mask)
     boxes = box_pairs(shared, spacing, seed=seed)
@@ -134,19 +131,23 @@ def evaluate_case(
     table: list[RegionRow] = []
     shown_smoothed = real
     steps = [(STATED_UNIT, small.unit)] if small.unit is not None else []
-    steps += [(SCALE_FREE, SCALE_FREE_UNIT)]
+    steps += [(SCALE_FREE, SCALE_FREE_UNIT)] if small.direction.to_pet else []
+    unfit = unfit_metrics(to_pet=small.direction.to_pet)
     for number, (scale, unit) in enumerate(steps):
         progress(number, len(steps), "comparing")
         free = scale == SCALE_FREE
         real_scaled = divide_by_mean(real, mask) if free else real
-        smoothed = smooth_in_mask(real_scaled, mask, spacing, fwhm_mm)
+        smoothed = real_scaled
+        if small.direction.to_pet:
+            smoothed = smooth_in_mask(real_scaled, mask, spacing, fwhm_mm)
         shown_smoothed = shown_smoothed if number else smoothed
         images = [
             None if row.values is None else divide_by_mean(row.values, mask) if free else row.values
             for row in rows
         ]
         usable = [image for image in images if image is not None]
-        measures = iter(measure_each(usable, {AS_IS: real_scaled, SMOOTHED: smoothed}, shared, boxes))
+        references = {AS_IS: real_scaled, SMOOTHED: smoothed}
+        measures = ({**m, **unfit} for m in measure_each(usable, references, shared, boxes))
         result: dict[str, Any] = {"unit": unit, "network": {}, "baselines": {}}
         for row, image in zip(rows, images):
             if image is None:
@@ -163,7 +164,13 @@ def evaluate_case(
         if not number:
             names = [row.name for row, image in predicted if image is not None]
             main_images = (dict(zip(names, usable)), real_scaled)
-        table += region_rows(regions, facts, predicted, real_scaled, smoothed, scale=scale, unit=str(unit))
+        rows_of_scale = region_rows(
+            regions, facts, predicted, real_scaled, smoothed, scale=scale, unit=str(unit)
+        )
+        table += [
+            replace(row, metrics={**row.metrics, **dict.fromkeys(unfit.keys() & row.metrics.keys())})
+            for row in rows_of_scale
+        ]
     main_scale = steps[0][0]
     native = {NETWORK: scales[main_scale]["network"], **scales[main_scale]["baselines"]}
     progress(len(steps), len(steps) + 1, "comparing in MNI space")
@@ -186,6 +193,7 @@ def evaluate_case(
         pet_coverage=case.pet_coverage,
         spaces=[SpaceMetrics(NATIVE, native), *spaces],
         in_mni=in_mni,
+        direction=case.direction,
     )
 
 
@@ -193,26 +201,30 @@ def _mni_spaces(
     case: CaseImages, predicted: dict[str, np.ndarray], real: np.ndarray, *, seed: int, fwhm_mm: float
 ) -> tuple[list[SpaceMetrics], tuple[np.ndarray, np.ndarray] | None]:
     """The comparison after an affine and after a warp, and both PETs after the better one."""
+    reason = ""
     if case.template_to_native is None:
         reason = "there is no transform between MNI space and this person"
+    elif not case.direction.to_pet:
+        reason = "the published comparison of spaces is of PET"
+    if case.template_to_native is None or reason:
         return [SpaceMetrics(MNI_AFFINE, {}, reason), SpaceMetrics(MNI_WARPED, {}, reason)], None
     arguments = (predicted, real, case.mask)
     affine, *in_mni = normalised_space(
         MNI_AFFINE, *arguments, case.template_to_native, seed=seed, fwhm_mm=fwhm_mm
     )
-    if case.t1 is None:
+    if case.warp is None:
         return [affine, SpaceMetrics(MNI_WARPED, {}, "it needs the T1")], (in_mni[0], in_mni[1])
-    warp = invert_warp(warp_to_template(case.t1, case.whole_brain, case.template_to_native))
+    warp = invert_warp(case.warp)
     warped, *in_mni = normalised_space(MNI_WARPED, *arguments, warp, seed=seed, fwhm_mm=fwhm_mm)
     return [affine, warped], (in_mni[0], in_mni[1])
 
 
 def _cropped(case: CaseImages) -> CaseImages:
     """The case cut to its brain: most of a T1 is air."""
-    images = ("synthetic", "real", "mask", "t1", "brain")
-    present = {name: getattr(case, name) for name in images if getattr(case, name) is not None}
-    cut = {name: crop_to(image, case.whole_brain, 0.0) for name, image in present.items()}
-    return CaseImages(**{**vars(case), **cut})
+    names = ("synthetic", "real", "mask", "brain", "t1", "source")
+    present = {name: getattr(case, name) for name in names if getattr(case, name) is not None}
+    cut: dict[str, Any] = {name: crop_to(image, case.whole_brain, 0.0) for name, image in present.items()}
+    return replace(case, **cut)
 
 
 def _regions(

@@ -19,6 +19,7 @@ from MRI2PETLib.evaluation.baselines import NETWORK, cubic_of_bundle
 from MRI2PETLib.evaluation.case import SCALE_FREE, STATED_UNIT, CaseResult, evaluate_case
 from MRI2PETLib.evaluation.cohort_cases import CohortCase
 from MRI2PETLib.evaluation.covariates import Covariate, read_covariate
+from MRI2PETLib.evaluation.direction import Direction
 from MRI2PETLib.evaluation.error_maps import MeanMaps, MeanMapSums
 from MRI2PETLib.evaluation.fid import FidRow, SliceSets
 from MRI2PETLib.evaluation.inputs import CaseImages, load_case
@@ -103,6 +104,7 @@ class Cohort:
     covariates: Sequence[Covariate] = ()
     mean_maps: MeanMaps | None = None
     fid: Sequence[FidRow] = ()
+    direction: Direction = Direction()
 
     @property
     def n_people(self) -> int:
@@ -174,8 +176,8 @@ def evaluate_cohort(
         assert frame is not None
         reporter.progress(1, 1, "own against others")
         subjects = [scan.case.subject for scan in scans]
-        own = specificity(store, subjects, frame.predictors)
-        others = other_differences(store, subjects)
+        own = specificity(store, subjects, frame.predictors) if frame.direction.to_pet else []
+        others = other_differences(store, subjects) if frame.direction.to_pet else []
         store.close()
     return Cohort(
         scans=scans,
@@ -194,6 +196,7 @@ def evaluate_cohort(
         covariates=covariates,
         mean_maps=maps.mean(),
         fid=() if sets is None else sets.table(seed=settings.seed),
+        direction=frame.direction,
     )
 
 
@@ -206,10 +209,12 @@ class _Frame:
     predictors: list[str]
     uses: dict[str, str]
     regions: list[tuple[str, str]]
+    direction: Direction
 
     @classmethod
     def of(cls, result: CaseResult) -> _Frame:
         return cls(
+            direction=result.direction,
             unit=result.shown_unit,
             scale=STATED_UNIT if STATED_UNIT in result.scales else SCALE_FREE,
             predictors=[p.name for p in result.predictors],
@@ -218,6 +223,11 @@ class _Frame:
         )
 
     def check(self, result: CaseResult) -> None:
+        if result.direction.target != self.direction.target:
+            raise InputError(
+                f"It is a {result.direction.target_name}, the cohort of {self.direction.target_name}s.",
+                "Evaluate the two apart.",
+            )
         if result.shown_unit != self.unit:
             raise InputError(
                 f"Its unit is {result.shown_unit}, that of the cohort {self.unit}.",

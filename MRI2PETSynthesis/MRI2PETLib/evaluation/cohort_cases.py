@@ -3,8 +3,8 @@
 Layout of a run::
 
     RUN/predictions.csv             case, subject, fold, synthetic, pet, t1, mask, group, genotype, site
-    RUN/baselines.json              optional, the cubic of the T1 of each fold:
-                                    {"folds": {"0": {"cubic_of_t1": {"coefficients": [c0, c1, c2, c3]}}}}
+    RUN/baselines.json              optional, the cubic of the source of each fold, see :mod:`.cubic`:
+                                    {"folds": {"0": {"cubic_of_t1": {"coefficients": [...], "fwhm_mm": 6}}}}
     RUN/fold_<k>/mean_pet.nii.gz    optional: mean PET of the training scans of fold k in MNI space, any scale
 
 The table is one of :mod:`MRI2PETLib.images.case_table`.
@@ -20,6 +20,7 @@ from typing import Any
 from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.core.files import read_object
 from MRI2PETLib.core.progress import Reporter
+from MRI2PETLib.evaluation.cubic import Cubic
 from MRI2PETLib.evaluation.settings import CasePaths, EvaluationSettings
 from MRI2PETLib.images.case_table import CaseRow, read_case_table
 from MRI2PETLib.preprocessing.frame_window import parse_window
@@ -48,7 +49,7 @@ class CohortCase:
     site: str = ""
     pet_unit: str | None = None
     window: tuple[float, float] | None = None
-    cubic: tuple[float, ...] | None = None
+    cubic: Cubic | None = None
     training_mean: Path | None = None
     others: Mapping[str, str] = field(default_factory=dict)
 
@@ -101,7 +102,7 @@ def read_pairs(table: Path | str, reporter: Reporter, run: Path | None = None) -
     return cases
 
 
-def _case(row: CaseRow, run: Path | None, coefficients: dict[str, tuple[float, ...]]) -> CohortCase:
+def _case(row: CaseRow, run: Path | None, coefficients: dict[str, Cubic]) -> CohortCase:
     assert row.synthetic is not None and row.pet is not None
     mean = run / f"fold_{row.fold}" / "mean_pet.nii.gz" if run is not None and row.fold else None
     return CohortCase(
@@ -121,16 +122,13 @@ def _case(row: CaseRow, run: Path | None, coefficients: dict[str, tuple[float, .
     )
 
 
-def _cubic_by_fold(run: Path | None) -> dict[str, tuple[float, ...]]:
+def _cubic_by_fold(run: Path | None) -> dict[str, Cubic]:
     path = None if run is None else run / "baselines.json"
     if path is None or not path.is_file():
         return {}
     try:
         folds: Any = read_object(path)["folds"]
-        return {
-            str(fold): tuple(float(c) for c in content["cubic_of_t1"]["coefficients"])
-            for fold, content in folds.items()
-            if "cubic_of_t1" in content
-        }
+        cubics = {str(fold): Cubic.of(content.get("cubic_of_t1")) for fold, content in folds.items()}
+        return {fold: cubic for fold, cubic in cubics.items() if cubic is not None}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path} cannot be used: {error!r}.", "Remove it, or train again.") from error

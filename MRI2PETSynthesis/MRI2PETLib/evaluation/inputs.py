@@ -12,22 +12,31 @@ import SimpleITK as sitk
 from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.core.files import read_object
 from MRI2PETLib.core.findings import Finding, Verdict
-from MRI2PETLib.core.progress import ProgressCallback, no_progress
+from MRI2PETLib.core.progress import ProgressCallback, no_progress, part_of
+from MRI2PETLib.evaluation.cubic import normalised_source
+from MRI2PETLib.evaluation.direction import Direction
 from MRI2PETLib.evaluation.measure import is_constant
 from MRI2PETLib.evaluation.settings import CasePaths, EvaluationSettings
 from MRI2PETLib.images.formats import sidecar_path
+from MRI2PETLib.images.grid import Grid
 from MRI2PETLib.images.io import LoadedImage, on_grid_of, read_image, same_grid
 from MRI2PETLib.images.orientation import NiftiForms
 from MRI2PETLib.preprocessing.pet import PetImage, check_uptake, of_frames, read_pet, to_unit
 from MRI2PETLib.preprocessing.pet_alignment import AlignedPet, align_pet_to_t1
+from MRI2PETLib.preprocessing.tracers import check_tracer
+from MRI2PETLib.preprocessing.warp_file import person_warp
 
 
 @dataclass(frozen=True)
 class CaseImages:
-    """One case on the grid of the synthetic PET. ``mask``: what the real PET measured of the brain;
+    """One case on the grid of the synthetic image. ``mask``: what the PET measured of the brain;
     ``brain``: the whole brain, ``None`` where that is the same.
 
-    ``unit`` is that of both PETs, or ``None`` when only their patterns can be compared.
+    ``real``: the real image of the ``direction``'s target, ``source``: of what the synthetic one was computed
+    from. ``t1``: as what a PET is compared with; ``None`` where the target is the T1 itself.
+
+    ``unit`` is that of both images, or ``None`` when only their patterns can be compared.
+    ``warp`` leads from points of this case to MNI points by the affine and a non-linear part (with a T1).
     ``template_to_native`` maps MNI points to points of this case (LPS mm). ``model`` is what the synthetic
     PET's sidecar says about its model. ``to_synthetic_unit``: the real PET was scaled by values of its own to
     the unit of the synthetic one, so that their levels say nothing. ``pet_coverage``: share (0..1) of the
@@ -45,6 +54,9 @@ class CaseImages:
     provenance: dict[str, Any] = field(default_factory=dict)
     to_synthetic_unit: bool = False
     forms: NiftiForms | None = None
+    direction: Direction = Direction()
+    source: sitk.Image | None = None
+    warp: sitk.Transform | None = None
     brain: sitk.Image | None = None
     pet_coverage: float = 1.0
 
@@ -58,10 +70,11 @@ def load_case(
 ) -> CaseImages:
     """Read, check and align one case.
 
-    Without a T1 the real PET is aligned to the synthetic one, which has its edges and closer contrast.
+    Without a T1 the real PET is aligned to the synthetic one, which has its edges and closer contrast. A
+    synthetic MRI (its sidecar says so) is compared with the T1; the PET is then what it was computed from.
 
     :raises InputError: unreadable or constant images, different grids, different units, no overlap, no brain
-        mask.
+        mask; a synthetic MRI without the T1.
     """
     settings = settings or EvaluationSettings()
     progress(0, 1, "reading")
@@ -73,23 +86,35 @@ def load_case(
         realign_frames=settings.realign_frames,
     )
     sidecar = _sidecar(paths.synthetic)
-    if settings.to_synthetic_unit:
-        unit: str | None = _check_can_rescale(synthetic, real, paths, settings.scale_free)
+    direction = Direction.of_sidecar(sidecar)
+    if not direction.to_pet:
+        unit: str | None = _check_mri(synthetic, paths, settings)
+    elif settings.to_synthetic_unit:
+        unit = _check_can_rescale(synthetic, real, paths, settings.scale_free)
     else:
         unit = _common_unit(synthetic, real, paths, settings.scale_free)
+    tracers = check_tracer(real.metadata["tracer"], direction.tracer, "the synthetic one")
+    if direction.to_pet and not direction.tracer:
+        direction = replace(direction, tracer=real.metadata["tracer"])
     grid = synthetic.image
     t1 = None if paths.t1 is None else read_image(paths.t1, kind="t1")
     verdict = synthetic.verdict + real.verdict + (t1.verdict if t1 else Verdict())
     if t1 is not None and not same_grid(t1.image, grid):
         raise InputError(
-            f"The T1 {paths.t1} ({_size(t1.image)}) and the synthetic PET {paths.synthetic} ({_size(grid)}) "
-            "are not on one grid.",
-            "Give the T1 that the synthetic PET was made from.",
+            f"The T1 {paths.t1} ({_size(t1.image)}) and the synthetic {direction.target_name} "
+            f"{paths.synthetic} ({_size(grid)}) are not on one grid.",
+            f"Give the T1 that the synthetic {direction.target_name} was made from."
+            if direction.to_pet
+            else "Resample the T1 to the grid of the synthetic MRI, on which it has to lie.",
         )
     if t1 is not None:
         t1 = replace(t1, image=on_grid_of(t1.image, grid))
     progress(0.1, 1, "finding the brain")
     mask, transform, findings = _brain(paths, grid, t1, sidecar)
+    warp = None
+    if direction.to_pet and t1 is not None and transform is not None:
+        beside = warp_beside(paths.synthetic) if "Provenance" in sidecar else None
+        warp = person_warp(t1.image, mask, transform, beside, progress=part_of(progress, 0.2, 0.5))
     progress(0.5, 1, "aligning the real PET")
     rescaled: tuple[Finding, ...] = ()
     _check_values(grid, mask, paths.synthetic)
@@ -97,31 +122,78 @@ def load_case(
     brain = sitk.Cast(mask != 0, sitk.sitkUInt8)
     aligned, mask = placed.image, sitk.And(brain, placed.measured)
     _check_values(aligned, mask, paths.pet)
+    target, source = aligned, None if t1 is None else t1.image
+    if not direction.to_pet:
+        assert t1 is not None  # or it has been refused
+        target, source = scaled_mri(t1.image, mask), aligned
     provenance: dict[str, Any] = {
+        "direction": f"{direction.source_name} to {direction.target_name}",
+        "tracer": direction.tracer or "not stated",
         "synthetic": {"path": str(paths.synthetic), "sha256": synthetic.sha256, "unit": synthetic.unit},
-        "real": {"path": str(paths.pet), "sha256": real.sha256, **of_frames(real), "unit": real.unit},
+        "real" if direction.to_pet else "source": {
+            "path": str(paths.pet),
+            "sha256": real.sha256,
+            **of_frames(real),
+            "unit": real.unit,
+        },
         "t1": None if t1 is None else {"path": str(paths.t1), "sha256": t1.sha256},
         "alignment": placed.record(),
         "simulated": bool(sidecar.get("Simulated") or _sidecar(paths.pet).get("Simulated")),
     }
     if settings.to_synthetic_unit:
-        aligned, provenance["rescaling"], rescaled = _rescale(aligned, mask, real.unit, synthetic.unit)
+        target, provenance["rescaling"], rescaled = _rescale(aligned, mask, real.unit, synthetic.unit)
     progress(1, 1, "aligned")
     return CaseImages(
         synthetic=grid,
-        real=aligned,
+        real=target,
         mask=mask,
-        t1=None if t1 is None else t1.image,
+        t1=t1.image if t1 is not None and direction.to_pet else None,
         unit=unit,
         template_to_native=transform,
-        verdict=verdict + findings + placed.verdict + rescaled,
+        verdict=verdict + findings + placed.verdict + rescaled + tracers,
         model=_provenance(sidecar, "model") or {},
         provenance=provenance,
         to_synthetic_unit=settings.to_synthetic_unit,
         forms=synthetic.forms,
         brain=brain,
         pet_coverage=placed.coverage,
+        direction=direction,
+        source=source,
+        warp=warp,
     )
+
+
+def warp_beside(synthetic: Path) -> Path:
+    """Where the warp of the T1 of a synthetic PET is kept, see :func:`.warp_file.person_warp`."""
+    return synthetic.with_name(f"{synthetic.name.removesuffix('.gz').removesuffix('.nii')}_warp.npz")
+
+
+def scaled_mri(image: sitk.Image, mask: sitk.Image) -> sitk.Image:
+    """An MRI as the network's target is scaled: percentiles 1 and 99 inside the mask to 0 and 1, clipped, 0
+    outside. Both on one grid; float32.
+    """
+    inside = sitk.GetArrayViewFromImage(mask) != 0
+    values = normalised_source(sitk.GetArrayViewFromImage(image), inside) * inside
+    return Grid.of(image).image(values.astype(np.float32))
+
+
+def _check_mri(synthetic: PetImage, paths: CasePaths, settings: EvaluationSettings) -> str:
+    """The unit of a synthetic MRI and of the T1 as it is compared with it."""
+    if paths.t1 is None:
+        raise InputError(
+            f"{paths.synthetic} is a synthetic MRI: it is compared with the T1.", "Give the T1 (--t1)."
+        )
+    if settings.to_synthetic_unit or settings.scale_free:
+        raise InputError(
+            "--to-synthetic-unit and --scale-free are for PET.",
+            "Leave them out: the T1 is scaled as the model's target is.",
+        )
+    if synthetic.unit != "normalised":
+        raise InputError(
+            f"The synthetic MRI {paths.synthetic} is in {synthetic.unit}.",
+            "State --synthetic-unit normalised if it goes from 0 to 1.",
+        )
+    return synthetic.unit
 
 
 def _sidecar(path: Path) -> dict[str, Any]:

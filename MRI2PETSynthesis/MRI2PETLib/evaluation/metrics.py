@@ -52,6 +52,7 @@ class Metric:
     against: tuple[str, ...] = (AS_IS, SMOOTHED)
     columns: tuple[str, ...] = (AS_IS,)
     regions: Literal["no", "file", "network", "all"] = "file"
+    ratio: bool = False
     paper: tuple[str, float] | None = None
 
     @property
@@ -152,7 +153,7 @@ def psnr_db(pair: Pair) -> Measure:
         return Measure(None, EMPTY)
     span, error = float(np.ptp(pair.r)), float(np.mean(pair.squared))
     if span <= 0:
-        return Measure(None, "the real PET is constant")
+        return Measure(None, "the real image is constant")
     if error == 0:
         return Measure(None, "the images are equal: the ratio is infinite")
     return measured(10 * np.log10(span**2 / error), "not finite")
@@ -175,6 +176,7 @@ def ssim(pair: VolumePair) -> Measure:
     better="near 0",
     note="NormDiff = (synthetic - real) / (synthetic + real), within -1 to 1, positive where the synthetic "
     "PET is higher; voxels where both are zero are left out and counted.",
+    ratio=True,
     columns=(),
 )
 def normdiff_mean(pair: Pair) -> Measure:
@@ -182,19 +184,19 @@ def normdiff_mean(pair: Pair) -> Measure:
     return pair.normdiff["mean"]
 
 
-@metric("NormDiff, median", better="near 0", regions="all", paper=("NormDiff", -1.0))
+@metric("NormDiff, median", better="near 0", regions="all", ratio=True, paper=("NormDiff", -1.0))
 def normdiff_median(pair: Pair) -> Measure:
     """Median of NormDiff over its defined voxels. The published code has the opposite sign."""
     return pair.normdiff["median"]
 
 
-@metric("NormDiff, SD", better="lower")
+@metric("NormDiff, SD", better="lower", ratio=True)
 def normdiff_sd(pair: Pair) -> Measure:
     """Population SD of NormDiff over its defined voxels."""
     return pair.normdiff["sd"]
 
 
-@metric("NormDiff, share left out", columns=())
+@metric("NormDiff, share left out", columns=(), ratio=True)
 def normdiff_excluded_fraction(pair: Pair) -> Measure:
     """Share of M where NormDiff is not defined."""
     return pair.normdiff["excluded_fraction"]
@@ -206,6 +208,7 @@ def normdiff_excluded_fraction(pair: Pair) -> Measure:
     better="near 0",
     note="Difference: of the means, synthetic against real.",
     regions="all",
+    ratio=True,
     paper=("PercDiff", -100.0),
 )
 def percent_difference(pair: Pair) -> Measure:
@@ -217,7 +220,7 @@ def percent_difference(pair: Pair) -> Measure:
         return Measure(None, EMPTY)
     mean = float(pair.r.mean())
     if mean <= RELATIVE_EPS * float(np.abs(pair.r).mean()) or mean <= 0:
-        return Measure(None, "the mean of the real PET is not above zero")
+        return Measure(None, "the mean of the real image is not above zero")
     return measured(100 * (pair.s.mean() - mean) / mean, "not finite")
 
 
@@ -267,7 +270,7 @@ def sd_ratio(pair: Pair) -> Measure:
     if pair.s.size < 2:
         return Measure(None, EMPTY if not pair.s.size else "an SD needs 2 values")
     if is_constant(pair.r):
-        return Measure(None, "the real PET is constant")
+        return Measure(None, "the real image is constant")
     return measured(pair.s.std() / pair.r.std(), "not finite")
 
 
@@ -330,6 +333,22 @@ def region_metrics(*, in_reports: bool = False) -> dict[str, Metric]:
     if in_reports:
         return {name: m for name, m in METRICS.items() if m.regions in ("network", "all")}
     return {name: m for name, m in brain_metrics().items() if m.regions != "no"}
+
+
+def unfit_metrics(*, to_pet: bool) -> dict[str, Measure]:
+    """The numbers that make no sense for a target, with the reason: none for a PET."""
+    if to_pet:
+        return {}
+    return {
+        name: Measure(
+            None,
+            "it is a ratio to zero, and the zero of an MRI is arbitrary"
+            if metric.ratio
+            else "smoothing to the noise of a PET is for PET",
+        )
+        for name, metric in brain_metrics().items()
+        if metric.ratio or name.startswith(SMOOTHED)
+    }
 
 
 def metric_notes() -> list[str]:

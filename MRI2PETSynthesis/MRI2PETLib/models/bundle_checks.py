@@ -83,7 +83,7 @@ def check_metadata(metadata: Any, path: Path) -> dict[str, Any]:
 
 
 def _check_cubic(metadata: Mapping[str, Any], path: Path) -> None:
-    """The coefficients c0..c3 of the baseline that knows the T1 only, where there are some."""
+    """The coefficients c0..c3 of the baseline that knows the source only, where there are some."""
     value: Any = metadata.get("baselines")
     for key in ("cubic_of_t1", "coefficients"):
         value = value.get(key) if isinstance(value, dict) else None

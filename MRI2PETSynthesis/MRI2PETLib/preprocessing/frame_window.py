@@ -49,11 +49,8 @@ def frame_window(window_min: tuple[float, float] | None, tracer: str = "") -> Fr
                 "Give its start and its end in minutes after the injection, for example --window 60 90.",
             )
         return FrameWindow(start, end)
-    plain = _plain(tracer)
-    matches = [(name, window) for name, window in _windows() if name in plain]
-    if matches:
-        return max(matches, key=lambda pair: len(pair[0]))[1]
-    return FrameWindow(*DEFAULT_WINDOW_MIN, why="the tracer is not known, so that of the TSPO protocol")
+    unknown = "the tracer is not known, so that of the TSPO protocol"
+    return _published(tracer) or FrameWindow(*DEFAULT_WINDOW_MIN, why=unknown)
 
 
 def parse_window(text: str) -> tuple[float, float] | None:
@@ -72,6 +69,18 @@ def parse_window(text: str) -> tuple[float, float] | None:
             f"'{text}' is not a window of frames.",
             "Write its minutes after the injection, for example 60-90.",
         ) from None
+
+
+def tracer_of_protocol(text: str) -> str:
+    """The tracer of a published protocol that a text names, by whichever of its names, else empty."""
+    published = _published(text)
+    return published.tracer if published else ""
+
+
+def _published(tracer: str) -> FrameWindow | None:
+    plain = _plain(tracer)
+    matches = [(name, window) for name, window in _windows() if name in plain]
+    return max(matches, key=lambda pair: len(pair[0]))[1] if matches else None
 
 
 @cache

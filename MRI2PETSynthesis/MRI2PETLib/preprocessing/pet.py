@@ -84,7 +84,7 @@ def read_pet(
     A unit stated nowhere is ``unknown``, with a warning of what the values look like; it is never guessed.
 
     ``metadata`` holds ``window_min`` and ``window_from`` of a dynamic PET, ``frame_min`` of a static one that
-    states when it was measured, all in minutes after the injection.
+    states when it was measured, all in minutes after the injection, and ``tracer``: a text that may name it.
 
     :param unit: unit of the values in the file, see :func:`.pet_units.parse_unit`; wins over the files.
     :param window_min: start and end of the window; default: see :func:`.frame_window.frame_window`.
@@ -130,7 +130,7 @@ def read_pet(
     measured = None if inside.all() else to_image(inside.astype(np.uint8), raw.affine, nearest=True)[0]
     metadata["measured_share"] = round(float(inside.mean()), 4)
     image = image * scale.factor
-    metadata |= {"unit": scale.unit, "factor": scale.factor, **grid_metadata(image)}
+    metadata |= {"unit": scale.unit, "factor": scale.factor, "tracer": tracer, **grid_metadata(image)}
     return PetImage(
         image=image,
         unit=scale.unit,
@@ -149,7 +149,8 @@ def _from_sidecar(raw: RawImage, unit: str | None) -> _Description:
         times = frame_times_from_bids(sidecar, raw.n_frames)
     if raw.n_frames > 1 and sidecar.get("ImageDecayCorrected") is False:
         raise InputError(f"The frames of {raw.path} are not decay-corrected.", "Give decay-corrected frames.")
-    tracer = str(sidecar.get("TracerName") or "") or " ".join(re.findall(r"trc-[A-Za-z0-9]+", raw.path.name))
+    name = sidecar.get("TracerName") or sidecar.get("Radiopharmaceutical")
+    tracer = str(name or "") or " ".join(re.findall(r"trc-[A-Za-z0-9]+", raw.path.name))
     stated_unit = parse_unit(unit if unit is not None else str(sidecar.get("Units", "")))
     if stated_unit.unit == "Bq/mL":
         weight = bids.body_weight(raw.path, sidecar)

@@ -64,9 +64,12 @@ def warp_to_template(
         person = sitk.Mask(person, there) + sitk.Mask(fixed, there == 0)
     field = sitk.Image(fixed.GetSize(), sitk.sitkVectorFloat64)
     field.CopyInformation(fixed)
-    total = sum(iterations for _, iterations in WARP_LEVELS)
+    # Detail much finer than the image's own voxels is not in it.
+    finest_mm = min(image.GetSpacing()) / 1.5
+    steps = [WARP_LEVELS[0], *(s for s in WARP_LEVELS[1:] if s[0] * fixed.GetSpacing()[0] >= finest_mm)]
+    total = sum(iterations for _, iterations in steps)
     done = 0
-    for shrink, iterations in WARP_LEVELS:
+    for shrink, iterations in steps:
         progress(done, total, "nonlinear registration")
         here, there = _coarse(person, shrink), _coarse(fixed, shrink)
         demons = sitk.FastSymmetricForcesDemonsRegistrationFilter()
@@ -76,6 +79,7 @@ def warp_to_template(
         _log.debug("demons at %d: %d iterations, metric %.4g", shrink, iterations, demons.GetMetric())
         done += iterations
     progress(1, 1, "nonlinear registration")
+    field = sitk.Resample(field, fixed)
     chain = sitk.CompositeTransform(3)  # the last one added comes first
     chain.AddTransform(sitk.DisplacementFieldTransform(sitk.Cast(field, sitk.sitkVectorFloat64)))
     chain.AddTransform(template_to_native.GetInverse())

@@ -9,6 +9,7 @@ import SimpleITK as sitk
 
 from MRI2PETLib.evaluation.baselines import ANATOMY_NULL, NETWORK
 from MRI2PETLib.evaluation.case import CaseResult, RegionRow
+from MRI2PETLib.evaluation.direction import Direction
 from MRI2PETLib.evaluation.inputs import CaseImages
 from MRI2PETLib.evaluation.statistics import MIN_GROUP
 from MRI2PETLib.reports import charts
@@ -20,18 +21,19 @@ def case_plots(case: CaseImages, result: CaseResult, rows: Sequence[RegionRow]) 
     last = result.regions[-1].parcellation
     rows = [row for row in rows if row.parcellation == last and row.mean_real is not None]
     of_network = [row for row in rows if row.predictor == NETWORK]
-    pictures = (
-        _region_plots(last, result.shown_unit, rows, of_network) if len(of_network) >= MIN_GROUP else []
-    )
+    pictures = []
+    if len(of_network) >= MIN_GROUP:
+        pictures = _region_plots(last, result.shown_unit, rows, of_network, case.direction)
+    target = case.direction.target_name
     mask = sitk.GetArrayViewFromImage(case.mask) != 0
     synthetic, real = (sitk.GetArrayViewFromImage(i) for i in (result.synthetic, result.real))
     values = {
-        "synthetic PET": synthetic[mask],
-        "real PET": real[mask],
-        f"real PET, {result.fwhm_mm:g} mm": result.smoothed[
-            sitk.GetArrayViewFromImage(result.cropped_mask) != 0
-        ],
+        f"synthetic {target}": synthetic[mask],
+        f"real {target}": real[mask],
     }
+    if case.direction.to_pet:
+        cropped = sitk.GetArrayViewFromImage(result.cropped_mask) != 0
+        values[f"real PET, {result.fwhm_mm:g} mm"] = result.smoothed[cropped]
     text = "Distribution of voxel values in the brain."
     medians = ", ".join(f"{name} {number_text(float(np.median(v)))}" for name, v in values.items())
     png = charts.distribution_png(values, unit=result.shown_unit, title=text)
@@ -40,12 +42,23 @@ def case_plots(case: CaseImages, result: CaseResult, rows: Sequence[RegionRow]) 
 
 
 def _region_plots(
-    name: str, unit: str, rows: Sequence[RegionRow], network: Sequence[RegionRow]
+    name: str, unit: str, rows: Sequence[RegionRow], network: Sequence[RegionRow], direction: Direction
 ) -> list[Picture]:
     s = np.array([row.mean_predicted for row in network], dtype=float)
     r = np.array([row.mean_real_smoothed for row in network], dtype=float)
-    text = f"Region means of {name}: synthetic over real PET with the line of identity, and Bland-Altman."
-    agreement = charts.agreement_png(s, r, points="regions", unit=unit, title=f"Regions of {name}")
+    target = direction.target_name
+    text = f"Region means of {name}: synthetic over real {target}, line of identity, and Bland-Altman."
+    names = charts.AXIS_NAMES if direction.to_pet else charts.MRI_AXIS_NAMES
+    agreement = charts.agreement_png(
+        s, r, points="regions", unit=unit, title=f"Regions of {name}", names=names
+    )
+    scatter = Picture(
+        agreement,
+        alt=f"{text} The values are in the table of regions.",
+        caption=f"{text} Regions of one brain depend on each other: the limits only describe.",
+    )
+    if not direction.to_pet:
+        return [scatter]
     series: dict[str, list[float | None]] = {}
     for row in rows:
         if row.predictor in (NETWORK, ANATOMY_NULL):
@@ -57,11 +70,7 @@ def _region_plots(
         title=f"{name}: network and anatomy null",
     )
     return [
-        Picture(
-            agreement,
-            alt=f"{text} The values are in the table of regions.",
-            caption=f"{text} Regions of one brain depend on each other: the limits only describe.",
-        ),
+        scatter,
         Picture(
             bars,
             alt="Difference of each region's mean in percent, network and anatomy null; as in the table.",

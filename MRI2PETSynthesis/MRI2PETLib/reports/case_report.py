@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -56,11 +57,13 @@ def write_comparison(
     :return: the content of ``metrics.json``.
     :raises OutputError: if the folder cannot be written to.
     """
-    note = texts.case_note(case.model, bool(case.provenance.get("simulated")))
+    make_folder(folder)
+    target, to_pet = case.direction.target_name, case.direction.to_pet
+    note = texts.case_note(case.model, bool(case.provenance.get("simulated")), case.direction)
     about = {**GENERATED_BY, "Description": note, "ReadoutOf": case.provenance, "Units": result.shown_unit}
     simulated = bool(case.provenance.get("simulated"))
     real_about = {
-        "Description": f"{'Simulated' if simulated else 'Real'} PET on the grid of the synthetic one.",
+        "Description": f"{'Simulated' if simulated else 'Real'} {target} on the grid of the synthetic one.",
         "Synthetic": False,
         "Simulated": simulated,
     }
@@ -75,11 +78,12 @@ def write_comparison(
         ("valid_mask", result.valid, {"Units": "none", "Meaning": "1 where NormDiff is defined"}),
     )
     for name, image, more in maps:
-        write_image(image, folder / f"{name}.nii.gz", {**about, **more}, forms=case.forms)
+        if to_pet or name not in ("normdiff", "valid_mask", "percent_difference"):
+            write_image(image, folder / f"{name}.nii.gz", {**about, **more}, forms=case.forms)
     write_table(folder / REGIONS_FILE, record_fields(), [row.record() for row in result.regions])
     _write_regions(make_folder(folder / "regions"), case, result)
     picture = comparison_figure(
-        case.t1 if case.t1 is not None else case.synthetic,
+        case.source if case.source is not None else case.synthetic,
         result.synthetic,
         result.real,
         case.mask,
@@ -87,29 +91,34 @@ def write_comparison(
         title=title,
         unit=result.shown_unit,
         note=note,
+        direction=case.direction,
         point_mm=result.point_mm,
     )
-    errors = error_figure(
-        ErrorImages(
-            t1=case.t1 if case.t1 is not None else case.synthetic,
-            mask=case.mask,
-            percent=result.percent_difference,
-            percent_valid=result.percent_valid,
-            squared=result.squared_error,
-            squared_unit=squared,
-        ),
-        folder / ERRORS_FILE,
-        title=f"{title}: errors",
-        note=note,
-        point_mm=result.point_mm,
-    )
-    asymmetry = case_asymmetry(_main_rows(result))
+    errors = _draw_errors(folder / ERRORS_FILE, title, note, case, result) if to_pet else None
+    asymmetry = case_asymmetry(_main_rows(result)) if to_pet else []
     if asymmetry:
         write_rows(folder / ASYMMETRY_FILE, asymmetry)
     summary = _summary(title, note, case, result, atlases)
     write_json(folder / METRICS_FILE, summary)
     write_text(folder / REPORT_FILE, _page(title, note, case, result, (picture, errors)))
     return summary
+
+
+def _draw_errors(path: Path, title: str, note: str, case: CaseImages, result: CaseResult) -> Path:
+    return error_figure(
+        ErrorImages(
+            t1=case.t1 if case.t1 is not None else case.synthetic,
+            mask=case.mask,
+            percent=result.percent_difference,
+            percent_valid=result.percent_valid,
+            squared=result.squared_error,
+            squared_unit=METRICS["mse"].unit_of(result.shown_unit),
+        ),
+        path,
+        title=f"{title}: errors",
+        note=note,
+        point_mm=result.point_mm,
+    )
 
 
 def _main_rows(result: CaseResult) -> list[RegionRow]:
@@ -161,11 +170,14 @@ def _summary(
         "quality": result.verdict.to_dict(),
         "model": case.model,
         "provenance": case.provenance,
-        "cannot_say": texts.CANNOT_SAY,
+        "direction": asdict(case.direction),
+        "cannot_say": texts.cannot_say(case.direction),
     }
 
 
-def _page(title: str, note: str, case: CaseImages, result: CaseResult, pictures: tuple[Path, Path]) -> str:
+def _page(
+    title: str, note: str, case: CaseImages, result: CaseResult, pictures: tuple[Path, Path | None]
+) -> str:
     main_scale = STATED_UNIT if STATED_UNIT in result.scales else SCALE_FREE
     network = result.scales[main_scale]["network"]
     rows = _main_rows(result)
@@ -177,7 +189,7 @@ def _page(title: str, note: str, case: CaseImages, result: CaseResult, pictures:
         about=note,
         side_by_side=_side_by_side(picture, result, network),
         coverage=texts.coverage_sentence(case.pet_coverage),
-        errors=_errors(errors, result, network),
+        errors=None if errors is None else _errors(errors, result, network),
         brain=[_brain(scale, content) for scale, content in result.scales.items()],
         box=" x ".join(f"{size:.3g}" for size in network["cnr_box_mm"]),
         predictors=[
@@ -194,10 +206,11 @@ def _page(title: str, note: str, case: CaseImages, result: CaseResult, pictures:
         plots=case_plots(case, result, rows),
         spaces=space_sections.case_spaces(result.spaces, result.shown_unit),
         space_reasons=space_sections.missing_spaces(result.spaces),
-        asymmetry=space_sections.asymmetry_of_case(case_asymmetry(rows)),
+        asymmetry=space_sections.asymmetry_of_case(case_asymmetry(rows) if case.direction.to_pet else []),
         quality=result.verdict.level,
         remarks=result.verdict.reasons(),
-        cannot_say=texts.CANNOT_SAY,
+        cannot_say=texts.cannot_say(case.direction),
+        direction=case.direction,
         meanings=metric_notes(),
         card=texts.card_paragraph(bundle_of(case.model)),
         provenance=provenance_lines(case.provenance, case.model),
@@ -205,9 +218,11 @@ def _page(title: str, note: str, case: CaseImages, result: CaseResult, pictures:
 
 
 def _side_by_side(png: Path, result: CaseResult, network: dict[str, Any]) -> Picture:
+    way = result.direction
     caption = (
-        f"T1, synthetic and real PET in {result.shown_unit} on one colour scale, and NormDiff, through the "
-        f"region of the largest difference ({result.largest})."
+        f"{way.source_name}, synthetic and real {way.target_name} in {result.shown_unit} on one colour "
+        f"scale, and {'NormDiff' if way.to_pet else 'their difference'}, through the region of the largest "
+        f"difference ({result.largest})."
     )
     r, normdiff = (
         "not available" if network[name] is None else number_text(network[name])

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#595959"
 _MARKERS = "osD^vP*X"
 AXIS_NAMES = ("synthetic PET", "real PET, smoothed")
+MRI_AXIS_NAMES = ("synthetic MRI", "real MRI")
 
 
 def agreement_png(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -48,11 +49,12 @@ def write_cohort(folder: Path, title: str, cohort: Cohort, compared: Sequence[Pa
     """
     summary = cohort_tables.global_table(cohort)
     regions = cohort_tables.region_table(cohort)
-    groups = cohort_groups.group_table(cohort)
-    paper = published_tables.paper_table4(cohort)
-    levels = published_tables.uptake_table(cohort)
-    spaces = published_tables.space_table(cohort)
-    asymmetry = asymmetry_table(cohort)
+    to_pet = cohort.direction.to_pet
+    groups = cohort_groups.group_table(cohort) if to_pet else []
+    paper = published_tables.paper_table4(cohort) if to_pet else []
+    levels = published_tables.uptake_table(cohort) if to_pet else []
+    spaces = published_tables.space_table(cohort) if to_pet else []
+    asymmetry = asymmetry_table(cohort) if to_pet else []
     methods = methods_table(cohort)
     tables: dict[str, Sequence[Any]] = {
         "summary": summary,
@@ -72,7 +74,7 @@ def write_cohort(folder: Path, title: str, cohort: Cohort, compared: Sequence[Pa
         if rows:
             write_rows(folder / f"{name}.csv", rows)
     _write_scans(folder / "scans.csv", cohort)
-    note = texts.case_note(cohort.model, cohort.simulated)
+    note = texts.case_note(cohort.model, cohort.simulated, cohort.direction)
     typical = _median_scan(cohort)
     picture = _draw(folder / PICTURE_FILE, cohort, typical, note)
     errors = _write_mean_maps(folder, cohort, note)
@@ -91,7 +93,8 @@ def write_cohort(folder: Path, title: str, cohort: Cohort, compared: Sequence[Pa
         "predictors": cohort.uses,
         "settings": cohort.settings.to_dict(),
         "cautions": cautions,
-        "cannot_say": texts.CANNOT_SAY,
+        "direction": asdict(cohort.direction),
+        "cannot_say": texts.cannot_say(cohort.direction),
         "model": cohort.model,
         "summary": [row._asdict() for row in summary],
         "specificity": [row._asdict() for row in cohort.specificity],
@@ -119,14 +122,14 @@ def write_cohort(folder: Path, title: str, cohort: Cohort, compared: Sequence[Pa
         ],
         typical=_typical_picture(cohort, typical, picture),
         errors=errors,
-        levels=cohort_sections.uptake_levels(levels),
-        spaces=space_sections.cohort_spaces(spaces, cohort.unit),
+        levels=cohort_sections.uptake_levels(levels) if to_pet else None,
+        spaces=space_sections.cohort_spaces(spaces, cohort.unit) if to_pet else [],
         asymmetry=space_sections.cohort_asymmetry(asymmetry),
         regions=cohort_sections.region_tables(cohort, regions),
-        within=cohort_sections.within_groups(cohort, regions),
+        within=cohort_sections.within_groups(cohort, regions) if to_pet else [],
         plots=cohort_sections.plots(cohort, regions),
         t1=cohort_sections.t1_section(regions),
-        specificity=cohort_sections.specificity_table(cohort),
+        specificity=cohort_sections.specificity_table(cohort) if to_pet else None,
         specificity_reasons=[f"{s.predictor}: {s.reason}." for s in cohort.specificity if s.reason],
         others=cohort_sections.others_table(cohort),
         groups=group_tables,
@@ -139,7 +142,8 @@ def write_cohort(folder: Path, title: str, cohort: Cohort, compared: Sequence[Pa
         methods=paired_sections.paired_tables(methods, cohort.scale),
         against=paired_sections.paired_tables(compared, cohort.scale),
         against_regions=paired_sections.paired_region_tables(compared),
-        cannot_say=texts.CANNOT_SAY,
+        cannot_say=texts.cannot_say(cohort.direction),
+        unfit=dict.fromkeys(texts.UNFIT_FOR_MRI, "") if to_pet else texts.UNFIT_FOR_MRI,
         meanings=metric_notes(),
         card=texts.card_paragraph(bundle_of(cohort.model)),
         provenance=provenance_lines({}, cohort.model),
@@ -151,7 +155,9 @@ def _typical_picture(cohort: Cohort, scan: Scan, png: Path) -> Picture:
     r = scan.metrics[cohort.scale, NETWORK]["pearson_r"]
     caption = f"{scan.case.case}, the case with the median correlation in the brain"
     caption += "." if r is None else f" (r = {number_text(r)})."
-    alt = f"T1, synthetic PET, real PET and NormDiff in three planes: {caption}"
+    way = cohort.direction
+    what = f"{way.source_name}, synthetic {way.target_name}, real {way.target_name}"
+    alt = f"{what} and {'NormDiff' if way.to_pet else 'their difference'} in three planes: {caption}"
     return Picture(png, alt=alt, caption=caption)
 
 
@@ -225,7 +231,7 @@ def _draw(path: Path, cohort: Cohort, scan: Scan, note: str) -> Path:
     images = load_case(case.paths, case.own(settings))
     result = evaluate_case(images, atlases=cohort.atlases, seed=settings.seed, fwhm_mm=settings.fwhm_mm)
     return comparison_figure(
-        images.t1 if images.t1 is not None else images.synthetic,
+        images.source if images.source is not None else images.synthetic,
         result.synthetic,
         result.real,
         images.mask,
@@ -233,6 +239,7 @@ def _draw(path: Path, cohort: Cohort, scan: Scan, note: str) -> Path:
         title=f"{case.case}: the case with the median correlation",
         unit=result.shown_unit,
         note=note,
+        direction=images.direction,
         point_mm=result.point_mm,
     )
 
@@ -245,6 +252,6 @@ def summary_lines(cohort: Cohort) -> list[str]:
         names = [failure.case.case for failure in cohort.failed]
         cut = ", ".join(names[:_NAMED]) + (", ..." if len(names) > _NAMED else "")
         lines.append(f"{len(names)} cases could not be evaluated: {cut}.")
-    if len({scan.case.group for scan in cohort.scans} - {""}) > 1:
+    if cohort.direction.to_pet and len({scan.case.group for scan in cohort.scans} - {""}) > 1:
         lines.append(texts.GROUP_CAUTION)
     return lines

@@ -78,6 +78,11 @@ def region_tables(cohort: Cohort, regions: Sequence[RegionStatistics]) -> dict[s
     return tables
 
 
+def _percent(cohort: Cohort, row: RegionStatistics) -> Cell:
+    """The difference in % of a PET; an MRI has no zero that it could be relative to."""
+    return percent(row.percent_difference) if cohort.direction.to_pet else None
+
+
 def _label(row: RegionStatistics) -> str:
     return row.region if row.parcellation == "brain" else f"{row.region} ({row.parcellation})"
 
@@ -91,7 +96,7 @@ def _agreement(cohort: Cohort, rows: Sequence[RegionStatistics], who: str) -> Re
     lines: list[list[Cell]] = []
     for row in rows:
         means = spread(row.real_mean, row.real_sd), spread(row.predicted_mean, row.predicted_sd)
-        line: list[Cell] = [_label(row), row.n_people, *means, percent(row.percent_difference)]
+        line: list[Cell] = [_label(row), row.n_people, *means, _percent(cohort, row)]
         line += [interval(row.bias, row.bias_low, row.bias_high), p_value(row.bias_p), p_value(row.bias_fdr)]
         line += [] if margin is None else [p_value(row.equivalence_p), p_value(row.equivalence_fdr)]
         lines.append(line)
@@ -132,7 +137,7 @@ def _order(
         line: list[Cell] = [_label(row), row.r, p_value(row.r_fdr), row.sd_ratio, p_value(row.low_high_fdr)]
         for name in others:
             baseline = by_key[name, row.parcellation, row.region]
-            line += [percent(baseline.percent_difference), baseline.r]
+            line += [_percent(cohort, baseline), baseline.r]
         lines.append(line)
     return ReportTable(header, lines, f"Order of people by region means, {who}")
 
@@ -154,7 +159,9 @@ def plots(cohort: Cohort, regions: Sequence[RegionStatistics]) -> list[Picture]:
         label="r over people, predicted against real",
         title=last,
     )
-    text = "Correlation over people of the region means, predicted against real PET."
+    text = (
+        f"Correlation over people of the region means, predicted against real {cohort.direction.target_name}."
+    )
     return [*pictures, Picture(png, alt=f"{text} {_ALIKE}", caption=text)]
 
 
@@ -182,9 +189,11 @@ def _people_plot(cohort: Cohort, region: int) -> Picture | None:
         points="people",
         unit=cohort.unit,
         title=name,
+        names=charts.AXIS_NAMES if cohort.direction.to_pet else charts.MRI_AXIS_NAMES,
         groups=[g for g, use in zip(groups, usable) if use] if any(groups) else None,
     )
-    text = f"{name}: each point is one person; synthetic over real PET, and Bland-Altman."
+    target = cohort.direction.target_name
+    text = f"{name}: each point is one person; synthetic over real {target}, and Bland-Altman."
     return Picture(png, alt=f"{text} {_ALIKE}", caption=text)
 
 

@@ -68,7 +68,7 @@ def evaluate_pair(
         )
         reporter.tell(evaluation.verdict)
         reporter.progress(0.9, 1, "writing the report")
-        title = f"{paths.synthetic.name.split('.')[0]}: synthetic against real PET"
+        title = f"{paths.synthetic.name.split('.')[0]}: synthetic against real {case.direction.target_name}"
         with result.make(request, about) as staging:
             summary = write_comparison(staging, title, case, evaluation, atlases)
             about |= {
@@ -161,7 +161,7 @@ def request_of_cohort(
         inputs[f"{which}{case.case}: training mean"] = optional_source(case.training_mean, "pet")
         about = (which, case.case, case.subject, case.fold, case.group, case.genotype, case.site)
         covariates = [case.entry(name) for name in settings.covariates]
-        lines.append([*about, covariates, case.cubic, own.settings])
+        lines.append([*about, covariates, case.cubic and case.cubic.to_dict(), own.settings])
     names = None if against is None else list(against.names)
     about_all = {**_settings(settings, atlases), "cases": lines, "against": names}
     return Request({"table": source_of(table, "labels")}, inputs, about_all)

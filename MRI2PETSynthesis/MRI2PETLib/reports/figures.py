@@ -10,6 +10,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from MRI2PETLib.core.files import atomic_path, make_folder
+from MRI2PETLib.evaluation.direction import Direction
 from MRI2PETLib.evaluation.normdiff import normdiff_map
 from MRI2PETLib.images.grid import bounding_box
 from MRI2PETLib.reports.colors import PET_IN_REPORTS, normdiff_colors
@@ -57,15 +58,18 @@ def comparison_figure(
     title: str,
     unit: str,
     note: str = "",
-    real_name: str = "Real PET",
+    real_name: str = "",
+    direction: Direction | None = None,
     point_mm: tuple[float, float, float] | None = None,
 ) -> Path:
     """Write a PNG: T1, synthetic PET over the T1 and, with a real PET, the real PET and NormDiff.
 
+    Of a synthetic MRI: the PET (in the place of ``t1``), both MRIs and their difference.
+
     All images on the grid of the T1 (any orientation, oblique included: planes are cut in world coordinates).
     Synthetic and real share one colour scale, printed with ``unit``; they must be in that one unit. NormDiff
     is symmetric around 0; voxels without a NormDiff stay bare. ``note`` is printed below (the place for
-    "synthetic", "demonstration model"); ``real_name`` heads the real PET's column. ``point_mm`` (LPS) is
+    "synthetic", "demonstration model"); ``real_name`` heads the real image's column. ``point_mm`` (LPS) is
     where the planes cross; default: the centre of the mask.
 
     :raises OutputError: if the file cannot be written.
@@ -79,16 +83,22 @@ def comparison_figure(
     brain = sitk.GetArrayViewFromImage(mask) != 0
     point = np.array(point_mm if point_mm is not None else mask_centre_mm(mask))
     top = _window_top([synthetic, real], brain)
-    columns = ["T1", f"Synthetic PET ({unit})"]
+    way = direction or Direction()
+    target = way.target_name
+    columns = [way.source_name, f"Synthetic {target} ({unit})"]
     if real is not None:
-        columns += [f"{real_name} ({unit})", "NormDiff"]
+        columns += [f"{real_name or f'Real {target}'} ({unit})", "NormDiff" if way.to_pet else "Difference"]
     figure = Figure(figsize=(3.3 * len(columns) + 0.4, 10.6), facecolor="white", layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(3, len(columns), squeeze=False)
 
     lower, upper = world_bounds(mask)
     low, high = (float(v) for v in np.percentile(sitk.GetArrayViewFromImage(t1)[brain], (1, 99)))
-    difference = None if real is None else _normdiff_images(synthetic, real, mask)
+    difference = None
+    if real is not None:
+        difference = (
+            _normdiff_images(synthetic, real, mask) if way.to_pet else (sitk.Subtract(synthetic, real), mask)
+        )
     limit = 1.0 if difference is None else _symmetric_limit(difference)
     pet_artist: Any = None
     difference_artist: Any = None
@@ -113,7 +123,12 @@ def comparison_figure(
             # Voxels as they are: interpolation would mix the rim with the zeros outside the brain.
             picture = np.ma.masked_array(cut(pet, nearest=True), ~inside)
             pet_artist = axis.imshow(
-                picture, cmap=PET_IN_REPORTS, vmin=0, vmax=top, alpha=PET_OPACITY, **style
+                picture,
+                cmap=PET_IN_REPORTS if way.to_pet else "gray",
+                vmin=0,
+                vmax=top,
+                alpha=PET_OPACITY if way.to_pet else 1.0,
+                **style,
             )
         if difference is not None:
             values, valid = difference
@@ -127,13 +142,14 @@ def comparison_figure(
         pet_artist, ax=axes[:, 1 : 1 + len(pets)], orientation="horizontal", shrink=0.6, aspect=40, pad=0.01
     )
     bar.set_label(
-        f"PET, {unit}: one scale for " + ("both" if real is not None else "the picture"), fontsize=11
+        f"{target}, {unit}: one scale for " + ("both" if real is not None else "the picture"), fontsize=11
     )
     if difference_artist is not None:
         bar = figure.colorbar(
             difference_artist, ax=axes[:, 3], orientation="horizontal", shrink=0.9, aspect=24, pad=0.01
         )
-        bar.set_label("NormDiff = (syn \N{MINUS SIGN} real) / (syn + real)", fontsize=11)
+        formula = "NormDiff = (syn \N{MINUS SIGN} real) / (syn + real)"
+        bar.set_label(formula if way.to_pet else "syn \N{MINUS SIGN} real", fontsize=11)
     write_words(figure, title, note)
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=100)

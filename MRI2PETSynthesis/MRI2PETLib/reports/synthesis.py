@@ -38,11 +38,16 @@ class CaseReport:
     def read(self, case: Case) -> None:
         """Read the real PET.
 
-        :raises InputError: if it cannot be used.
+        :raises InputError: if it cannot be used, or if the model makes no PET.
         """
+        from MRI2PETLib.core.errors import InputError
         from MRI2PETLib.preprocessing.pet import check_uptake, read_pet
 
         if case.inputs.pet is not None:
+            if self._bundle.space.target_modality != "PET":
+                raise InputError(
+                    f"{self._bundle.id} makes an MRI, which no PET can be compared with.", "Leave out --pet."
+                )
             inputs = case.inputs
             pet = read_pet(
                 case.inputs.pet,
@@ -88,9 +93,11 @@ class CaseReport:
         from MRI2PETLib.images.io import write_image
         from MRI2PETLib.preprocessing.pet import to_unit
         from MRI2PETLib.preprocessing.pet_alignment import align_pet_to_t1, mark_unmeasured
+        from MRI2PETLib.preprocessing.tracers import check_tracer
 
         aligned = align_pet_to_t1(pet, t1.image, result.mask, register=case.inputs.register)
-        self._reporter.tell(pet.verdict + aligned.verdict, case.name)
+        tracers = check_tracer(pet.metadata["tracer"], self._bundle.tracer, "the model")
+        self._reporter.tell(pet.verdict + aligned.verdict + tracers, case.name)
         region = sitk.And(sitk.Cast(result.mask != 0, sitk.sitkUInt8), aligned.measured)
         real = to_unit(aligned.image, region, result.unit)
         about: dict[str, Any] = {
@@ -101,7 +108,7 @@ class CaseReport:
             "Alignment": aligned.record(),
         }
         write_image(mark_unmeasured(real, aligned.measured), files.real, about, forms=t1.forms)
-        table = compare_predictors(self._bundle, t1.image, result, real, region)
+        table = compare_predictors(self._bundle, t1.image, result, real, region, files.warp)
         note = {
             "Description": synthetic_note(self._bundle),
             "Where": "brain mask where the PET was measured, T1 grid",
@@ -112,23 +119,34 @@ class CaseReport:
 
 
 def compare_predictors(
-    bundle: Bundle, t1: sitk.Image, result: SynthesisResult, real: sitk.Image, region: sitk.Image
+    bundle: Bundle,
+    t1: sitk.Image,
+    result: SynthesisResult,
+    real: sitk.Image,
+    region: sitk.Image,
+    warp_path: Path | None = None,
 ) -> dict[str, Any]:
     """``Metrics`` of the synthetic PET against the real one, and ``Baselines``: what others reach.
+
+    :param warp_path: where the warp of the T1 is kept, see :func:`.warp_file.person_warp`.
 
     See :func:`MRI2PETLib.evaluation.baselines.predictors` for what each baseline knows.
     """
     import SimpleITK as sitk
 
-    from MRI2PETLib.evaluation.baselines import NETWORK, cubic_of_bundle, predictors
+    from MRI2PETLib.evaluation.baselines import NETWORK, Person, cubic_of_bundle, predictors
     from MRI2PETLib.evaluation.compare import compare, measure
+    from MRI2PETLib.evaluation.direction import Direction
     from MRI2PETLib.images.grid import crop_to
+    from MRI2PETLib.preprocessing.warp_file import person_warp
 
+    fit = result.extraction.template_to_native
+    warp = None if fit is None else person_warp(t1, result.mask, fit, warp_path)
     mask = crop_to(region, region, 0.0)
     pet, truth, anatomy = (crop_to(image, region, 0.0) for image in (result.pet, real, t1))
     brain, synthetic, measured = (sitk.GetArrayViewFromImage(i) for i in (mask, pet, truth))
-    to_native = result.extraction.template_to_native
-    rows = predictors(synthetic, mask, anatomy, to_native, cubic=cubic_of_bundle(bundle))
+    person = Person(mask, anatomy, Direction.of_bundle(bundle), fit, warp)
+    rows = predictors(synthetic, person, cubic=cubic_of_bundle(bundle))
     baselines: dict[str, Any] = {}
     for row in (row for row in rows if row.name != NETWORK):
         if row.values is None:

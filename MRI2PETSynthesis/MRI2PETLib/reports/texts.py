@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from MRI2PETLib.evaluation.direction import Direction
 from MRI2PETLib.models.bundle import DEMONSTRATION, Bundle
 
 CANNOT_SAY = (
@@ -23,6 +24,30 @@ CANNOT_SAY = (
     "millimetres, and small nuclei suffer most.",
     "Nothing here supports a diagnosis or a treatment. Research use only.",
 )
+CANNOT_SAY_OF_MRI = (
+    "A synthetic MRI is computed from the PET. It shows an anatomy that fits the uptake, not the person's: "
+    "use it to bring the PET to a template, never to look for disease.",
+    "A small error or a high correlation is no evidence: read every number beside its baselines. What the "
+    "anatomy null reaches needs no PET at all.",
+    "Correlation depends on the mask (here: the brain, without the background).",
+    "The intensity of a T1 has no unit: each T1 is scaled from its 1st to its 99th percentile in the brain. "
+    "What is a ratio to zero (NormDiff, differences in %), smoothing to the noise of a PET, tests of groups "
+    "and the published tables of PET are left out.",
+    "The baselines are placed by an affine: a warp would need the T1 that is predicted.",
+    "Nothing here supports a diagnosis or a treatment. Research use only.",
+)
+# Sections of a cohort's report that make no sense for a synthetic MRI.
+UNFIT_FOR_MRI = {
+    "levels": "Left out: intensities of a T1 have no unit.",
+    "errors": "Left out: differences in % are ratios to zero, which an MRI does not have.",
+    "spaces": "Left out: the published comparison of spaces is of PET.",
+    "within": "Left out: each T1 is scaled by itself, so levels of groups do not compare.",
+    "asymmetry": "Left out: an index of asymmetry is a ratio to zero, which an MRI does not have.",
+    "t1": "Left out: the target is the T1 itself.",
+    "specificity": "Left out: that a brain has its own anatomy needs no proof, and the uptake is the input.",
+    "groups": "Left out: each T1 is scaled by itself, so levels of groups do not compare.",
+    "paper": "Left out: the published table is of PET.",
+}
 GROUP_CAUTION = (
     "Caution: groups are compared on synthetic PET. A difference between groups that only the synthetic PET "
     "shows comes from the anatomy or from the model, not from the tracer; published data hold such a case. "
@@ -51,16 +76,22 @@ def least_coverage_sentence(shares: Mapping[str, float]) -> str:
 def card_paragraph(bundle: Bundle | None) -> str:
     """The first paragraph of the model card as plain text, or why there is none."""
     if bundle is None:
-        return "The model that made the synthetic PET is not known or not installed here."
+        return "The model that made the synthetic image is not known or not installed here."
     blocks = re.split(r"\n\s*\n", bundle.card().replace("\r\n", "\n").strip())
     text = next((b for b in blocks if b.strip() and not b.lstrip().startswith(("#", "---", "|"))), "")
     text = re.sub(r"[*_`>]", "", re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", text))
     return " ".join(text.split()) or str(bundle.metadata["description"])
 
 
-def case_note(model: dict[str, Any], simulated: bool) -> str:
-    """What every picture and report of synthetic PET says."""
-    parts = ["Synthetic PET, computed from the T1: not a measurement."]
+def cannot_say(direction: Direction) -> tuple[str, ...]:
+    """What the numbers of a report cannot say."""
+    return CANNOT_SAY if direction.to_pet else CANNOT_SAY_OF_MRI
+
+
+def case_note(model: dict[str, Any], simulated: bool, direction: Direction) -> str:
+    """What every picture and report of a synthetic image says."""
+    source, target = direction.source_name, direction.target_name
+    parts = [f"Synthetic {target}, computed from the {source}: not a measurement."]
     if model.get("intended_use") == DEMONSTRATION:
         parts.insert(0, f"DEMONSTRATION MODEL ({model.get('id')}): no evidence of biology.")
     if simulated:

@@ -55,7 +55,7 @@ def missing_for_cohort(path: Path | None) -> str:
 
 
 class CohortRun(SceneJob[CohortResult]):
-    """One evaluation; settings as those of :class:`SceneJob`. The scene stays as it is."""
+    """One evaluation; settings as those of :class:`.job.SceneJob`. The scene stays as it is."""
 
     def __init__(self, scene: slicer.vtkMRMLScene, request: CohortRequest, **settings: Any) -> None:
         super().__init__(scene, **settings)

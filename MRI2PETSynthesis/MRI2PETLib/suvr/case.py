@@ -10,10 +10,12 @@ import SimpleITK as sitk
 from MRI2PETLib.core.errors import InputError, MRI2PETError, QualityError
 from MRI2PETLib.core.findings import Finding, Verdict
 from MRI2PETLib.core.progress import ProgressCallback, no_progress, part_of
+from MRI2PETLib.images.bids import read_sidecar
 from MRI2PETLib.images.io import LoadedImage, read_image
 from MRI2PETLib.models.bundle import Bundle
 from MRI2PETLib.preprocessing.pet import PetImage, check_uptake, read_pet
 from MRI2PETLib.preprocessing.pet_template import BestFit, fit_best_template
+from MRI2PETLib.preprocessing.tracers import check_tracer
 from MRI2PETLib.suvr.normalisation import (
     PET_TEMPLATE,
     REAL_MR,
@@ -101,6 +103,7 @@ def measure_suvr(paths: SuvrPaths, setup: SuvrSetup, *, progress: ProgressCallba
     # A ratio needs no unit, so an unstated one is no reason for a warning here.
     own = tuple(f for f in pet.verdict.findings if f.code != "unit-unknown")
     verdict = Verdict(own) + (t1.verdict if t1 is not None else ())
+    verdict += _check_tracers(pet, setup)
     steps = _steps(pet, t1, mask, setup)
     methods: dict[str, MethodSuvr] = {}
     failed: dict[str, str] = {}
@@ -127,6 +130,22 @@ def measure_suvr(paths: SuvrPaths, setup: SuvrSetup, *, progress: ProgressCallba
         verdict += (replace(f, message=f"{name}: {f.message}") for f in answer.verdict.findings)
     progress(1, 1, "measured")
     return CaseSuvr(pet, t1, methods, failed, verdict)
+
+
+def _check_tracers(pet: PetImage, setup: SuvrSetup) -> tuple[Finding, ...]:
+    """Warnings where templates of the user's own or the model are of another tracer than the PET.
+
+    Of the built-in templates the one that fits best is taken, whatever the tracer.
+    """
+    tracer = pet.metadata["tracer"]
+    findings: tuple[Finding, ...] = ()
+    for path in setup.settings.pet_template:
+        template = str(read_sidecar(path).get("TracerName") or "")
+        findings += check_tracer(tracer, template, f"the PET template {path.name}")
+    if setup.bundle is not None:
+        of_model = str(setup.bundle.metadata["source"].get("tracer") or "")
+        findings += check_tracer(tracer, of_model, f"the model {setup.bundle.id}")
+    return findings
 
 
 def _steps(

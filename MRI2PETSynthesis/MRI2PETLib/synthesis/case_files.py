@@ -29,7 +29,7 @@ UNIT_MEANING = {
 class CaseFiles:
     """Where the files of one case go: names in ``folder``. Those that are there stand in :attr:`status`.
 
-    :ivar suffix: of synthetic and real image, as BIDS names their kind: ``pet`` or ``T1w``.
+    :ivar suffix: of the synthetic image, as BIDS names its kind: ``pet`` or ``T1w``.
     """
 
     folder: Path
@@ -59,7 +59,7 @@ class CaseFiles:
 
     @property
     def real(self) -> Path:
-        return self.folder / f"{self.traced}_desc-real_{self.suffix}.nii.gz"
+        return self.folder / f"{self.traced}_desc-real_pet.nii.gz"
 
     @property
     def metrics(self) -> Path:
@@ -69,6 +69,11 @@ class CaseFiles:
     def dicom(self) -> Path:
         """The folder of the DICOM series."""
         return self.folder / f"{self.traced}_desc-synthetic_{self.suffix}_dicom"
+
+    @property
+    def warp(self) -> Path:
+        """The warp of the T1 to the template that a comparison leaves, see :mod:`.warp_file`."""
+        return self.folder / f"{self.traced}_desc-synthetic_{self.suffix}_warp.npz"
 
     @property
     def sidecar(self) -> Path:
@@ -103,7 +108,7 @@ class CaseFiles:
         return Result(
             self.folder,
             self.status.name,
-            {*(path.name for path in (*files, *map(sidecar_path, images))), *slices},
+            {*(path.name for path in (*files, *map(sidecar_path, images))), *slices, self.warp.name},
         )
 
 

@@ -6,6 +6,8 @@
     CACHE/<key>/mask.nii.gz     brain mask on the grid of the T1
     CACHE/<key>/real.nii.gz     the target on the grid of the T1, in the model's unit
     CACHE/<key>/source.nii.gz   the PET on the grid of the T1, of a model that starts from PET
+    CACHE/<key>/warp.npz        the warp of the T1 to the template, of a model that makes a PET
+    CACHE/<key>/mni.npy         float16 target in MNI space on the template's grid, NaN where there is none
     CACHE/<key>/entry.json      record of the above, see :mod:`MRI2PETLib.core.requests`
 
 ``key`` is the checksum of the request: of the images, their sidecars and everything else that decides the
@@ -34,7 +36,8 @@ from MRI2PETLib.core.findings import Finding
 from MRI2PETLib.core.leftovers import sweep
 from MRI2PETLib.core.progress import ProgressCallback, no_progress
 from MRI2PETLib.core.requests import Request, Result
-from MRI2PETLib.evaluation.baselines import normalised_t1
+from MRI2PETLib.evaluation.cubic import cubic_sums
+from MRI2PETLib.evaluation.inputs import scaled_mri
 from MRI2PETLib.images.formats import sidecar_path
 from MRI2PETLib.images.grid import Grid, affine_matrix, resample
 from MRI2PETLib.images.io import read_image, write_image
@@ -43,12 +46,15 @@ from MRI2PETLib.preprocessing.brain_mask import extract_brain
 from MRI2PETLib.preprocessing.frame_window import parse_window
 from MRI2PETLib.preprocessing.pet import check_uptake, of_frames, read_pet, to_unit
 from MRI2PETLib.preprocessing.pet_alignment import align_pet_to_t1, mark_unmeasured
+from MRI2PETLib.preprocessing.template_warp import invert_warp
+from MRI2PETLib.preprocessing.warp_file import person_warp
 from MRI2PETLib.synthesis.case_files import UNIT_MEANING
+from MRI2PETLib.templates.icbm152 import load_template
 from MRI2PETTrainingLib.dataset.checks import Sources
 from MRI2PETTrainingLib.dataset.manifest import TrainingCase
 
 ARRAYS, MASK, REAL, ENTRY = "arrays.npy", "mask.nii.gz", "real.nii.gz", "entry.json"
-SOURCE = "source.nii.gz"
+SOURCE, WARP, MNI = "source.nii.gz", "warp.npz", "mni.npy"
 DERIVED_FROM = "DerivedFrom"  # in a PET's sidecar: checksums of the voxels that it was made of
 _VERSION = 7  # raise when the same input would give another result
 
@@ -96,6 +102,11 @@ class PreparedCase:
         inside = np.isfinite(values)
         grid = Grid.of(image)
         return grid.image(np.where(inside, values, np.float32(0))), grid.image(inside.astype(np.float32))
+
+    def in_mni(self) -> np.ndarray | None:
+        """The target in MNI space, float16 [k, j, i] on the template's grid, NaN where there is none."""
+        path = self.folder / MNI
+        return np.load(path, allow_pickle=False) if path.is_file() else None
 
     @property
     def findings(self) -> tuple[Finding, ...]:
@@ -179,7 +190,8 @@ def request_of(case: TrainingCase, sources: Sources, space: ModelSpace, how: Pre
 def entry_in(folder: Path) -> Result:
     """The entry whose files lie in a folder."""
     images = (MASK, REAL, SOURCE)
-    return Result(folder, ENTRY, {ARRAYS, *images, *(sidecar_path(name).name for name in images)})
+    names = {ARRAYS, WARP, MNI, *images, *(sidecar_path(name).name for name in images)}
+    return Result(folder, ENTRY, names)
 
 
 def disk_use(prepared: Sequence[PreparedCase]) -> int:
@@ -307,8 +319,25 @@ def _prepare(work: _Work, space: ModelSpace, how: Preparation) -> PreparedCase:
                 "Alignment": aligned.record(),
             },
         )
+        if fit is not None:
+            to_native = fit
+            if not from_pet:  # a warp to an MRI that is to be predicted would have seen it
+                to_native = invert_warp(person_warp(t1.image, mask, fit, staging / WARP))
+            np.save(staging / MNI, _in_mni(real, region, to_native))
         about["seconds"] = round(time.perf_counter() - started, 2)
     return PreparedCase(case, work.folder, plain(about))
+
+
+def _in_mni(real: sitk.Image, region: sitk.Image, template_to_native: sitk.Transform) -> np.ndarray:
+    """The target on the grid of the template, float16 [k, j, i], NaN outside of ``region``."""
+    grid = Grid.of(load_template().t1)
+    inside = sitk.Cast(region != 0, sitk.sitkFloat32)
+    total, weight = (
+        sitk.GetArrayFromImage(resample(image, grid, template_to_native)) for image in (real * inside, inside)
+    )
+    values = np.full(total.shape, np.nan, np.float32)
+    np.divide(total, weight, out=values, where=weight > 0.5)
+    return values.astype(np.float16)
 
 
 def real_image(image: sitk.Image, mask: sitk.Image, space: ModelSpace) -> sitk.Image:
@@ -318,29 +347,7 @@ def real_image(image: sitk.Image, mask: sitk.Image, space: ModelSpace) -> sitk.I
     """
     if space.target_modality == "PET":
         return to_unit(image, mask, space.output_unit)
-    inside = sitk.GetArrayViewFromImage(mask) != 0
-    scaled = Grid.of(image).image(normalised_t1(sitk.GetArrayViewFromImage(image), inside).astype(np.float32))
-    return sitk.Mask(sitk.Clamp(scaled, sitk.sitkFloat32, 0.0, 1.0), sitk.Cast(mask != 0, sitk.sitkUInt8))
-
-
-def cubic_sums(source: sitk.Image, target: sitk.Image, mask: sitk.Image) -> dict[str, list[float]]:
-    """Means over the brain of x^0..x^6 and of y x^0..y x^3, for x the scaled source and y the target.
-
-    Averaged over cases they give the cubic baseline of a fold (:func:`fit_cubic`) without reading
-    any image again.
-    """
-    inside = sitk.GetArrayViewFromImage(mask) != 0
-    x = normalised_t1(sitk.GetArrayViewFromImage(source), inside)[inside].astype(np.float64)
-    y = sitk.GetArrayViewFromImage(target)[inside].astype(np.float64)
-    return {"x": [float((x**n).mean()) for n in range(7)], "xy": [float((y * x**n).mean()) for n in range(4)]}
-
-
-def fit_cubic(prepared: Sequence[PreparedCase]) -> list[float]:
-    """Least-squares c0..c3 of the target over the scaled source over all brains, all with equal weight."""
-    x = np.mean([p.about["cubic"]["x"] for p in prepared], axis=0)
-    xy = np.mean([p.about["cubic"]["xy"] for p in prepared], axis=0)
-    normal = np.array([[x[i + j] for j in range(4)] for i in range(4)])
-    return np.linalg.lstsq(normal, xy, rcond=None)[0].tolist()
+    return scaled_mri(image, mask)
 
 
 def _sidecar(path: Path) -> dict[str, Any]:
