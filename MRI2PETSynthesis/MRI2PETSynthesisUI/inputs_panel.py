@@ -7,6 +7,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from MRI2PETLib.core.errors import MRI2PETError
+from MRI2PETLib.models.bundle import DEMONSTRATION_NOTE
 from MRI2PETLib.models.store import find_bundle, list_bundles
 from MRI2PETLib.scene.inputs import lights_html
 
@@ -59,14 +60,13 @@ class InputsPanel:
     def _describe(self, model: str) -> None:
         summary, notice = "", ""
         try:
-            about = find_bundle(model).metadata
+            bundle = find_bundle(model)
+            about = bundle.metadata
             summary = _("{description} Licence: {licence}.").format(
                 description=about["description"], licence=about.get("license", _("not stated"))
             )
-            if about["intended_use"] == "demonstration":
-                notice = _(
-                    "DEMONSTRATION MODEL: not trained on real T1/PET pairs. It shows the software only."
-                )
+            if bundle.is_demonstration:
+                notice = DEMONSTRATION_NOTE
         except MRI2PETError as error:
             summary = str(error)
         self._ui.modelSummaryLabel.text = summary

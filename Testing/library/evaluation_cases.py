@@ -10,10 +10,18 @@ from typing import Any
 import numpy as np
 import SimpleITK as sitk
 
+from MRI2PETLib.core.requests import located, read_record
 from MRI2PETLib.images.io import write_image
 from MRI2PETLib.simulation import SimulatedSubject, simulate_subject
 
 MODEL = {"id": "test-model", "version": "1", "sha256": "0" * 64, "intended_use": "demonstration"}
+
+
+def listed_files(record: Path) -> dict[str, Any]:
+    """The files of a finished result by role, as its record lists them."""
+    content = read_record(record)
+    assert content is not None
+    return located(record.parent, content["about"]["files"])
 
 
 def affine_part(transform: sitk.Transform) -> list[list[float]]:

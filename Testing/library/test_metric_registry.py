@@ -9,9 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from evaluation_cases import write_run, write_subject
+from evaluation_cases import listed_files, write_run, write_subject
 from MRI2PETLib.cli import main
-from MRI2PETLib.core.requests import listed_files
 from MRI2PETLib.evaluation.local import RoiReadout
 from MRI2PETLib.evaluation.measure import Measure
 from MRI2PETLib.evaluation.metrics import METRICS, PET_SQUARED, Metric, brain_metrics, metric_notes

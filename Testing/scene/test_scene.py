@@ -18,10 +18,10 @@ import vtk  # noqa: E402
 
 from bootstrap import Application, bootstrap, pixels  # noqa: E402
 from bundles import tiny_bundle  # noqa: E402
+from evaluation_cases import listed_files  # noqa: E402
 from MRI2PETLib.cli import main  # noqa: E402
 from MRI2PETLib.core.errors import InputError  # noqa: E402
 from MRI2PETLib.core.files import write_json  # noqa: E402
-from MRI2PETLib.core.requests import listed_files  # noqa: E402
 from MRI2PETLib.evaluation.case import RegionRow  # noqa: E402
 from MRI2PETLib.images.grid import Grid  # noqa: E402
 from MRI2PETLib.images.io import read_image, same_grid, write_image  # noqa: E402

@@ -202,17 +202,6 @@ def located(folder: Path, files: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def listed_files(record: Path) -> dict[str, Any]:
-    """The files of a finished result by role.
-
-    :raises InputError: if there is no whole record.
-    """
-    content = read_record(record)
-    if content is None or "files" not in content["about"]:
-        raise InputError(f"{record} is not the record of a finished result.", "Run the command again.")
-    return located(record.parent, content["about"]["files"])
-
-
 def read_record(path: Path) -> dict[str, Any] | None:
     """A record as this program wrote it, or ``None``."""
     with suppress(InputError, RecursionError):

@@ -210,12 +210,12 @@ def _tests(
     agreement: BlandAltman, predicted: np.ndarray, real: np.ndarray, t1: np.ndarray, margin: float | None
 ) -> dict[str, Any]:
     """The columns that are tests, or coefficients over people."""
-    split, line = median_split(predicted, real), regression(real, predicted)
+    (low_high_p, no_halves), line = median_split(predicted, real), regression(real, predicted)
     icc = intraclass_correlation(np.column_stack([predicted, real]))
     nothing = RegressionLine(None, None, None)
     has_t1 = bool(np.isfinite(t1).all())
     predicted_t1, real_t1 = (regression(t1, y) if has_t1 else nothing for y in (predicted, real))
-    reasons = (agreement.reason, line.reason, split.reason, icc.reason)
+    reasons = (agreement.reason, line.reason, no_halves, icc.reason)
     return {
         "bias_p": agreement.bias_p,
         "icc": icc.value,
@@ -229,7 +229,7 @@ def _tests(
         "r_p": line.p,
         "slope": line.slope,
         "sd_ratio": float(predicted.std() / real.std()) if len(real) > 1 else None,
-        "low_high_p": split.p,
+        "low_high_p": low_high_p,
         "predicted_t1_r": predicted_t1.r,
         "predicted_t1_p": predicted_t1.p,
         "real_t1_r": real_t1.r,

@@ -34,17 +34,6 @@ class RegressionLine(NamedTuple):
     reason: str = ""
 
 
-class Split(NamedTuple):
-    """Two-sided Mann-Whitney U of the synthetic PET between people with low (<= median) and high real PET."""
-
-    median_low: float | None
-    median_high: float | None
-    p: float | None
-    n_low: int
-    n_high: int
-    reason: str = ""
-
-
 def mean_sd(values: Sequence[float | None] | np.ndarray) -> MeanSD:
     """Mean and SD of the values that are not ``None``."""
     present = np.array([v for v in values if v is not None], dtype=np.float64)
@@ -66,15 +55,16 @@ def regression(x: np.ndarray, y: np.ndarray) -> RegressionLine:
     return RegressionLine(float(line.slope), float(line.rvalue), float(line.pvalue))
 
 
-def median_split(synthetic: np.ndarray, real: np.ndarray) -> Split:
-    """Split people at the median of the real PET: do the halves differ on the synthetic one? (Table 3)"""
+def median_split(synthetic: np.ndarray, real: np.ndarray) -> tuple[float | None, str]:
+    """Split people at the median of the real PET: do the halves differ on the synthetic one? (Table 3)
+
+    :return: two-sided p of the Mann-Whitney U test, or ``None`` and the reason.
+    """
     low = real <= np.median(real) if len(real) else np.zeros(0, dtype=bool)
     a, b = synthetic[low], synthetic[~low]
     if min(len(a), len(b)) < MIN_GROUP:
-        reason = f"each half needs {MIN_GROUP} people, there are {len(a)} and {len(b)}"
-        return Split(None, None, None, len(a), len(b), reason)
-    p, reason = mann_whitney(a, b)
-    return Split(float(np.median(a)), float(np.median(b)), p, len(a), len(b), reason)
+        return None, f"each half needs {MIN_GROUP} people, there are {len(a)} and {len(b)}"
+    return mann_whitney(a, b)
 
 
 def mann_whitney(a: np.ndarray, b: np.ndarray) -> tuple[float | None, str]:

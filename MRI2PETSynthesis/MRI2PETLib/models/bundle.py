@@ -44,6 +44,8 @@ WEIGHTS = "models/model.safetensors"
 CARD = "docs/README.md"
 LICENCE = "LICENSE"
 DEMONSTRATION = "demonstration"
+# What a window, a picture, a sidecar and a report say of such a model.
+DEMONSTRATION_NOTE = "DEMONSTRATION MODEL, not trained on real T1/PET pairs."
 _LARGEST_WEIGHTS = 4_000_000_000
 
 

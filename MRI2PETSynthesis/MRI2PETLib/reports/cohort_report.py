@@ -18,6 +18,7 @@ from MRI2PETLib.evaluation.asymmetry import asymmetry_table
 from MRI2PETLib.evaluation.baselines import NETWORK
 from MRI2PETLib.evaluation.case import evaluate_case
 from MRI2PETLib.evaluation.cohort import Cohort, Scan
+from MRI2PETLib.evaluation.cohort_cases import STRATA, CohortCase
 from MRI2PETLib.evaluation.inputs import load_case
 from MRI2PETLib.evaluation.metrics import METRICS, brain_metrics, metric_facts, metric_notes
 from MRI2PETLib.evaluation.paired import PairedRow, methods_table
@@ -200,22 +201,31 @@ def _on_template(values: np.ndarray) -> sitk.Image:
 
 
 def _write_scans(path: Path, cohort: Cohort) -> None:
-    names = ("case", "subject", "fold", "group", "genotype", "site")
-    metrics = list(brain_metrics())
-    more = ("status", "seconds", "scale", "unit", "pet_coverage")
-    rows: list[Sequence[Any]] = []
-    for scan in cohort.scans:
-        values = scan.metrics[cohort.scale, NETWORK]
-        identity = [getattr(scan.case, name) for name in names]
-        numbers = [values[name] for name in metrics]
-        status = "warn" if scan.warnings else "ok"
-        about = (cohort.scale, cohort.unit, round(scan.pet_coverage, 4))
-        rows.append((*identity, status, scan.seconds, *about, *numbers, " ".join(scan.warnings)))
-    for failure in cohort.failed:
-        identity = [getattr(failure.case, name) for name in names]
-        blank = [""] * (len(more) - 1 + len(metrics))
-        rows.append((*identity, "failed", *blank, f"{failure.message} {failure.hint}"))
-    write_table(path, (*names, *more, *metrics, "message"), rows)
+    """One row a scan, failed ones included; without a value what a failed one lacks."""
+    rows: list[dict[str, Any]] = [
+        {
+            **_whose(scan.case),
+            "status": "warn" if scan.warnings else "ok",
+            "seconds": scan.seconds,
+            "scale": cohort.scale,
+            "unit": cohort.unit,
+            "pet_coverage": round(scan.pet_coverage, 4),
+            **{name: scan.metrics[cohort.scale, NETWORK][name] for name in brain_metrics()},
+            "message": " ".join(scan.warnings),
+        }
+        for scan in cohort.scans
+    ]
+    columns = list(rows[0])
+    rows += [
+        {**_whose(failure.case), "status": "failed", "message": f"{failure.message} {failure.hint}"}
+        for failure in cohort.failed
+    ]
+    write_table(path, columns, rows)
+
+
+def _whose(case: CohortCase) -> dict[str, str]:
+    names = ("case", "subject", "fold", *STRATA)
+    return {name: getattr(case, name) for name in names}
 
 
 def _median_scan(cohort: Cohort) -> Scan:

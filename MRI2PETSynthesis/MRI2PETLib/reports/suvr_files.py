@@ -10,7 +10,7 @@ from MRI2PETLib.core.files import write_json
 from MRI2PETLib.core.tables import write_table
 from MRI2PETLib.images.formats import GENERATED_BY
 from MRI2PETLib.images.io import write_image
-from MRI2PETLib.models.bundle import DEMONSTRATION
+from MRI2PETLib.models.bundle import DEMONSTRATION_NOTE
 from MRI2PETLib.reports.suvr_figure import suvr_figure
 from MRI2PETLib.reports.suvr_report import write_suvr_report
 from MRI2PETLib.suvr import files
@@ -93,6 +93,6 @@ def note(setup: SuvrSetup, case: CaseSuvr) -> str:
         parts.append(
             "The synthetic MR is computed from the PET: it serves to find regions, not to read anatomy."
         )
-        if setup.bundle is not None and setup.bundle.metadata["intended_use"] == DEMONSTRATION:
-            parts.insert(0, f"DEMONSTRATION MODEL ({setup.bundle.id}).")
+        if setup.bundle is not None and setup.bundle.is_demonstration:
+            parts.insert(0, DEMONSTRATION_NOTE)
     return " ".join(parts)

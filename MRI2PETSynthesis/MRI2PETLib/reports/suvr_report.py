@@ -13,7 +13,7 @@ from MRI2PETLib.core.tables import write_rows, write_table
 from MRI2PETLib.reports import charts
 from MRI2PETLib.reports.case_report import REPORT_FILE, provenance_lines
 from MRI2PETLib.reports.page import Cell, Picture, ReportTable, interval, p_value, render, spread
-from MRI2PETLib.reports.texts import least_coverage_sentence
+from MRI2PETLib.reports.texts import SIMULATED_PERSON, least_coverage_sentence
 from MRI2PETLib.suvr import files
 from MRI2PETLib.suvr.agreement import (
     AgreementRow,
@@ -62,8 +62,8 @@ def _template_names(setup: SuvrSetup) -> str:
 
 
 def _about(content: Mapping[str, Any]) -> str:
-    text = "The person is SIMULATED: nobody was scanned. " if content.get("Simulated") else ""
-    return f"{text}{content.get('Description', '')}".strip()
+    text = SIMULATED_PERSON if content.get("Simulated") else ""
+    return f"{text} {content.get('Description', '')}".strip()
 
 
 def _provenance(content: Mapping[str, Any]) -> dict[str, str]:

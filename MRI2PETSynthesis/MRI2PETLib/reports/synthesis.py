@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from MRI2PETLib.core.progress import Reporter
 from MRI2PETLib.models.bundle import Bundle
-from MRI2PETLib.synthesis.case_files import UNIT_MEANING, is_simulated, synthetic_note
+from MRI2PETLib.synthesis.case_files import UNIT_MEANING, bundle_note, is_simulated
 
 if TYPE_CHECKING:
     import SimpleITK as sitk
@@ -110,7 +110,7 @@ class CaseReport:
         write_image(mark_unmeasured(real, aligned.measured), files.real, about, forms=t1.forms)
         table = compare_predictors(self._bundle, t1.image, result, real, region, files.warp)
         note = {
-            "Description": synthetic_note(self._bundle),
+            "Description": bundle_note(self._bundle),
             "Where": "brain mask where the PET was measured, T1 grid",
             "Simulated": is_simulated(path),
         }
@@ -192,7 +192,7 @@ def _draw(
         files.picture,
         title=f"{case.name}: synthetic {bundle.tracer} PET",
         unit=result.unit,
-        note=synthetic_note(bundle),
+        note=bundle_note(bundle),
         real_name=real_name,
         point_mm=point_mm,
     )

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from MRI2PETLib.evaluation.direction import Direction
-from MRI2PETLib.models.bundle import DEMONSTRATION, Bundle
+from MRI2PETLib.models.bundle import Bundle
+from MRI2PETLib.synthesis.case_files import synthetic_note
 
 CANNOT_SAY = (
     "A synthetic PET is computed from the T1. It is no measurement of the tracer, and a change of the PET "
@@ -48,6 +49,7 @@ UNFIT_FOR_MRI = {
     "groups": "Left out: each T1 is scaled by itself, so levels of groups do not compare.",
     "paper": "Left out: the published table is of PET.",
 }
+SIMULATED_PERSON = "The person is SIMULATED: nobody was scanned."
 GROUP_CAUTION = (
     "Caution: groups are compared on synthetic PET. A difference between groups that only the synthetic PET "
     "shows comes from the anatomy or from the model, not from the tracer; published data hold such a case. "
@@ -89,11 +91,9 @@ def cannot_say(direction: Direction) -> tuple[str, ...]:
 
 
 def case_note(model: dict[str, Any], simulated: bool, direction: Direction) -> str:
-    """What every picture and report of a synthetic image says."""
-    source, target = direction.source_name, direction.target_name
-    parts = [f"Synthetic {target}, computed from the {source}: not a measurement."]
-    if model.get("intended_use") == DEMONSTRATION:
-        parts.insert(0, f"DEMONSTRATION MODEL ({model.get('id')}): no evidence of biology.")
-    if simulated:
-        parts.append("The person is SIMULATED: nobody was scanned.")
-    return " ".join(parts)
+    """What every picture and report of a comparison says.
+
+    :param model: provenance of the synthetic image's model, empty where it is not known.
+    """
+    note = synthetic_note(str(model.get("intended_use", "")), direction.source, direction.target)
+    return f"{note} {SIMULATED_PERSON}" if simulated else note

@@ -24,7 +24,7 @@ from MRI2PETLib.models.bundle import Bundle
 from MRI2PETLib.scene.display import set_pet_window, show_normdiff
 from MRI2PETLib.scene.images import add_volume
 from MRI2PETLib.scene.nodes import PREFIX, all_or_nothing, join_study, link, linked, set_provenance, set_unit
-from MRI2PETLib.synthesis.case_files import synthetic_note
+from MRI2PETLib.synthesis.case_files import bundle_note
 from MRI2PETLib.synthesis.pipeline import SynthesisResult
 
 
@@ -54,7 +54,7 @@ class Synthetic:
             pet=result.pet,
             mask=result.mask,
             unit=result.unit,
-            note=synthetic_note(bundle),
+            note=bundle_note(bundle),
             tracer=bundle.tracer,
             sd=result.sd,
             unpredicted=result.unpredicted,

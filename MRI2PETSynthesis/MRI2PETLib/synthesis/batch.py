@@ -283,9 +283,15 @@ def _failed(
     reporter: Reporter,
 ) -> Status:
     """The row of a case that failed; its status file says so, too, if it has not that of another case."""
-    quality = "refuse" if isinstance(error, QualityError) else ""
-    texts = (case.name, "failed", quality, error.message, error.hint, f"{seconds:.1f}", str(case.t1))
-    about = dict(zip(STATUS_COLUMNS, texts))
+    about = {
+        "case": case.name,
+        "status": "failed",
+        "quality": "refuse" if isinstance(error, QualityError) else "",
+        "message": error.message,
+        "hint": error.hint,
+        "seconds": f"{seconds:.1f}",
+        "t1": str(case.t1),
+    }
     with suppress(InputError):
         files.check_names()
         files.result().check_owner(request)

@@ -13,7 +13,7 @@ from MRI2PETLib.core.names import LONGEST_NAME
 from MRI2PETLib.core.requests import Result
 from MRI2PETLib.images.formats import GENERATED_BY, sidecar_path
 from MRI2PETLib.images.io import LoadedImage, write_image
-from MRI2PETLib.models.bundle import Bundle
+from MRI2PETLib.models.bundle import DEMONSTRATION, DEMONSTRATION_NOTE, Bundle
 from MRI2PETLib.synthesis.cases import Case
 from MRI2PETLib.synthesis.pipeline import SynthesisResult
 
@@ -137,14 +137,20 @@ def _says(path: Path, what: str) -> bool:
         return False
 
 
-def synthetic_note(bundle: Bundle) -> str:
-    """What every picture and sidecar says about the image."""
-    source = {"MR": "T1", "PET": "PET"}[bundle.space.source_modality]
-    target = {"MR": "MRI", "PET": "PET"}[bundle.space.target_modality]
-    note = f"Synthetic {target}, computed from the {source}: not a measurement. Research use only."
-    return (
-        f"DEMONSTRATION MODEL, not trained on real T1/PET pairs. {note}" if bundle.is_demonstration else note
-    )
+def synthetic_note(intended_use: str, source: str = "MR", target: str = "PET") -> str:
+    """What every picture, sidecar and report says about a synthetic image.
+
+    :param intended_use: of the model; ``source`` and ``target``: its modalities.
+    """
+    start, end = {"MR": "T1", "PET": "PET"}[source], {"MR": "MRI", "PET": "PET"}[target]
+    note = f"Synthetic {end}, computed from the {start}: not a measurement. Research use only."
+    return f"{DEMONSTRATION_NOTE} {note}" if intended_use == DEMONSTRATION else note
+
+
+def bundle_note(bundle: Bundle) -> str:
+    """:func:`synthetic_note` of an image that this model made."""
+    space = bundle.space
+    return synthetic_note(bundle.metadata["intended_use"], space.source_modality, space.target_modality)
 
 
 def write_case(
@@ -157,7 +163,7 @@ def write_case(
     """Write a case's images and sidecars. Returns the sidecar of the PET."""
     write = partial(write_image, forms=t1.forms)
     derived = {**GENERATED_BY, "Sources": [str(case.t1)]}
-    common = {**derived, "Synthetic": True, "Description": synthetic_note(bundle)}
+    common = {**derived, "Synthetic": True, "Description": bundle_note(bundle)}
     write(result.mask, files.mask, {**derived, "Type": "Brain"})
     if result.sd is not None:
         write(result.sd, files.sd, {**common, "Units": result.unit})
