@@ -19,6 +19,7 @@ from MRI2PETLib.jobs.run_state import RunState, window_state
 from MRI2PETLib.scene.job import RunEnd
 from MRI2PETLib.scene.run import SynthesisRequest
 from MRI2PETSynthesisUI.logic import MRI2PETSynthesisLogic, MRI2PETSynthesisParameterNode
+from MRI2PETSynthesisUI.running import showProgress
 
 # Those of the task T1 to PET; the other task has a panel of its own.
 _SYNTHESIS_WIDGETS = (
@@ -257,9 +258,8 @@ class MRI2PETSynthesisWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.cohort.update(notReady, self._state.is_busy or self.suvr.isBusy)
         for name in _SYNTHESIS_WIDGETS:
             getattr(self.ui, name).visible = not self.suvr.isChosen
+        showProgress(self.ui.progressBar, window)
         self.ui.progressBar.visible = window.bar_visible and not self.suvr.isChosen
-        self.ui.progressBar.maximum = 0 if window.percent is None else 100
-        self.ui.progressBar.value = window.percent or 0
         self.ui.statusLabel.text = window.status
 
 

@@ -22,6 +22,7 @@ from slicer.util import VTKObservationMixin
 
 from MRI2PETLib.jobs.child_process import child_python
 from MRI2PETLib.scene.parameters import settings_of_node, show_settings
+from MRI2PETSynthesisUI.running import showProgress
 from MRI2PETTrainingLib.scene.session import TrainingSession
 from MRI2PETTrainingLib.settings import TrainingSettings
 from MRI2PETTrainingLib.training_run import default_run, missing
@@ -266,9 +267,7 @@ class MRI2PETTrainingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             control.enabled = view.folder_enabled
         ui.reportButton.enabled = view.has_report
         ui.useButton.enabled = view.may_use
-        ui.progressBar.visible = view.common.bar_visible
-        ui.progressBar.maximum = 0 if view.common.percent is None else 100
-        ui.progressBar.value = view.common.percent or 0
+        showProgress(ui.progressBar, view.common)
         ui.statusLabel.text = view.common.status
         self.dataset.show(self.session)
         self.results.show(self.session)

@@ -32,6 +32,5 @@ for scale, table in result.scales.items():
     for name in ("pearson_r", "mse", "ssim"):
         values = {row: figures.get(name) for row, figures in rows.items()}
         print(scale, METRICS[name].label, {row: round(v, 3) for row, v in values.items() if v is not None})
-(folder / "report").mkdir(exist_ok=True)
 write_comparison(folder / "report", "Simulated person", case, result, [])
 print(f"Open {folder / 'report' / 'report.html'}")

@@ -8,34 +8,28 @@ from slicer.i18n import tr as _
 
 from MRI2PETLib.jobs.run_state import RunState, window_state
 from MRI2PETLib.scene.cohort import CohortRequest, cohort_report, missing_for_cohort
+from MRI2PETSynthesisUI.running import RunningPanel, showProgress
 
 _SETTING = "MRI2PET/RunFolder"
 
 
-class CohortPanel:
+class CohortPanel(RunningPanel):
     """Its widgets are those of ``Resources/UI/CohortPanel.ui``. Nothing of it is saved with the scene."""
 
     def __init__(self, parentLayout, index, logic, onChanged) -> None:
         """
-        :param index: where in the layout; ``onChanged``: called when the state of the run has changed.
+        :param index: where in the layout.
         """
+        super().__init__(logic, onChanged)
         path = Path(__file__).resolve().parents[1] / "Resources" / "UI" / "CohortPanel.ui"
         self.widget = slicer.util.loadUI(str(path))
         parentLayout.insertWidget(index, self.widget)
         self._ui = ui = slicer.util.childWidgetVariables(self.widget)
-        self._logic, self._onChanged = logic, onChanged
-        self.run = None
-        self._state = RunState()
-        self._log = []
         self._notReady, self._otherIsBusy = "", False
         ui.cohortPathEdit.connect("textChanged(QString)", self._onPath)
         ui.cohortBrowseButton.connect("clicked()", self._onBrowse)
         ui.cohortEvaluateButton.connect("clicked()", self._onEvaluate)
         ui.cohortReportButton.connect("clicked()", self._onReport)
-
-    @property
-    def isBusy(self) -> bool:
-        return self._state.is_busy
 
     def update(self, notReady: str, otherIsBusy: bool) -> None:
         """Show the state of everything.
@@ -50,9 +44,7 @@ class CohortPanel:
         ui.cohortEvaluateButton.enabled = (window.may_start and not otherIsBusy) or window.may_cancel
         ui.cohortEvaluateButton.toolTip = missing or _("Compare all synthetic PETs with the real ones.")
         ui.cohortPathEdit.enabled = ui.cohortBrowseButton.enabled = window.inputs_enabled
-        ui.cohortProgressBar.visible = window.bar_visible
-        ui.cohortProgressBar.maximum = 0 if window.percent is None else 100
-        ui.cohortProgressBar.value = window.percent or 0
+        showProgress(ui.cohortProgressBar, window)
         ui.cohortStatusLabel.text = window.status
         report = cohort_report(path)
         ui.cohortReportButton.enabled = report is not None and not self._state.is_busy
@@ -77,28 +69,7 @@ class CohortPanel:
 
     def _onEvaluate(self) -> None:
         """Evaluate, or Cancel while it runs."""
-        if self._state.is_busy:
-            self.run.cancel()
-            return
-        self._log.clear()
-        with slicer.util.tryWithErrorDisplay(_("The evaluation could not be started."), waitCursor=True):
-            self.run = self._logic.start(
-                CohortRequest(self._path()),
-                onState=self._onState,
-                onLog=self._log.append,
-                onFinished=self._onFinished,
-            )
-
-    def _onState(self, state: RunState) -> None:
-        self._state = state
-        self._onChanged()
-
-    def _onFinished(self, finished) -> None:
-        if finished.state == "failed":  # shown later: a run may fail while it is being started
-            qt.QTimer.singleShot(0, self._showFailure)
-
-    def _showFailure(self) -> None:
-        slicer.util.errorDisplay(self._state.message, detailedText="\n".join(self._log))
+        self._startOrCancel(lambda: CohortRequest(self._path()), _("The evaluation could not be started."))
 
     def _onReport(self) -> None:
         qt.QDesktopServices.openUrl(qt.QUrl.fromLocalFile(str(cohort_report(self._path()))))

@@ -10,8 +10,7 @@ from MRI2PETLib.core.errors import MRI2PETError
 from MRI2PETLib.models.bundle import DEMONSTRATION_NOTE
 from MRI2PETLib.models.store import find_bundle, list_bundles
 from MRI2PETLib.scene.inputs import lights_html
-
-_SETTING = "MRI2PET/ModelFolder"
+from MRI2PETSynthesisUI.running import chooseModelFolder
 
 
 class InputsPanel:
@@ -78,13 +77,8 @@ class InputsPanel:
         self._onModelChanged(self.model())
 
     def _onBrowse(self) -> None:
-        start = slicer.util.settingsValue(_SETTING, "")
-        folder = qt.QFileDialog.getExistingDirectory(None, _("Folder of a model"), start)
-        if not folder:
-            return
-        with slicer.util.tryWithErrorDisplay(_("This is not a model that can be used.")):
-            find_bundle(folder)
-            qt.QSettings().setValue(_SETTING, folder)
+        folder = chooseModelFolder(find_bundle)
+        if folder:
             self.setModel(folder)
             self._onModelChanged(folder)
 

@@ -2,41 +2,33 @@
 
 from pathlib import Path
 
-import qt
 import slicer
 from slicer.i18n import tr as _
 
-from MRI2PETLib.jobs.run_state import RunState, window_state
+from MRI2PETLib.jobs.run_state import window_state
 from MRI2PETLib.models.store import find_bundle, list_bundles
 from MRI2PETLib.scene.layout import set_layout, show_table_and_plot
 from MRI2PETLib.scene.suvr import show_suvr, suvr_nodes, suvr_summary
 from MRI2PETLib.scene.tables import report_html
 from MRI2PETSynthesisUI.exports import copyTable, openReport, saveReport, saveTable
 from MRI2PETSynthesisUI.logic import SUVR_TASK
+from MRI2PETSynthesisUI.running import RunningPanel, chooseModelFolder, showProgress
 
 _TABLES = ("regions", "methods")
 _PLOTS = ("chart_synthetic_mr", "chart_pet_template")
-_SETTING = "MRI2PET/ModelFolder"
 
 
-class SuvrPanel:
+class SuvrPanel(RunningPanel):
     """Measures and shows SUVR. Its widgets are in ``ui`` of the window, too, which binds the parameters."""
 
     def __init__(self, parentLayout, logic, onChanged) -> None:
-        """
-        :param onChanged: called when the state of the run has changed.
-        """
+        super().__init__(logic, onChanged)
         path = Path(__file__).resolve().parents[1] / "Resources" / "UI" / "SuvrPanel.ui"
         self.widget = slicer.util.loadUI(str(path))
         parentLayout.insertWidget(0, self.widget)
         self.widget.setMRMLScene(slicer.mrmlScene)
         self._ui = ui = slicer.util.childWidgetVariables(self.widget)
-        self._logic = logic
-        self._onChanged = onChanged
         self._node = None
-        self.run = None
-        self._state = RunState()
-        self._log = []
         self._result = None
         self._inputs = (
             ui.suvrPetSelector,
@@ -65,10 +57,6 @@ class SuvrPanel:
         """Whether this is the task."""
         return self._node is not None and self._node.task == SUVR_TASK
 
-    @property
-    def isBusy(self) -> bool:
-        return self._state.is_busy
-
     def update(self, node, notReady: str, otherIsBusy: bool) -> None:
         """Show the state of everything.
 
@@ -86,9 +74,7 @@ class SuvrPanel:
         ui.measureButton.toolTip = missing or _("By each of T1, model and PET template that is chosen.")
         for widget in self._inputs:
             widget.enabled = window.inputs_enabled
-        ui.suvrProgressBar.visible = window.bar_visible
-        ui.suvrProgressBar.maximum = 0 if window.percent is None else 100
-        ui.suvrProgressBar.value = window.percent or 0
+        showProgress(ui.suvrProgressBar, window)
         ui.suvrStatusLabel.text = window.status
         result = node.suvrResult.GetID() if node.suvrResult and self.isChosen else None
         if result != self._result:
@@ -99,21 +85,9 @@ class SuvrPanel:
 
     def _onMeasure(self) -> None:
         """Measure, or Cancel while it runs."""
-        if self._state.is_busy:
-            self.run.cancel()
-            return
-        self._log.clear()
-        with slicer.util.tryWithErrorDisplay(_("The measurement could not be started."), waitCursor=True):
-            self.run = self._logic.start(
-                self._logic.suvrRequest(self._node),
-                onState=self._onState,
-                onLog=self._log.append,
-                onFinished=self._onFinished,
-            )
-
-    def _onState(self, state: RunState) -> None:
-        self._state = state
-        self._onChanged()
+        self._startOrCancel(
+            lambda: self._logic.suvrRequest(self._node), _("The measurement could not be started.")
+        )
 
     def _onFinished(self, finished) -> None:
         if finished.nodes is not None:
@@ -121,26 +95,17 @@ class SuvrPanel:
             node.suvrResult = slicer.mrmlScene.GetNodeByID(finished.nodes.regions)
             self._ui.suvrResultsButton.collapsed = False
             self._onChanged()
-        if finished.state == "failed":  # shown later: a run may fail while it is being started
-            qt.QTimer.singleShot(0, self._showFailure)
-
-    def _showFailure(self) -> None:
-        slicer.util.errorDisplay(self._state.message, detailedText="\n".join(self._log))
+        super()._onFinished(finished)
 
     def _onModel(self, _index) -> None:
         combo = self._ui.suvrModelComboBox
         self._node.suvrModel = str(combo.itemData(combo.currentIndex) or "")
 
     def _onBrowse(self) -> None:
-        start = slicer.util.settingsValue(_SETTING, "")
-        folder = qt.QFileDialog.getExistingDirectory(None, _("Folder of a model"), start)
-        if not folder:
-            return
-        with slicer.util.tryWithErrorDisplay(_("This is not a model that can be used.")):
-            from MRI2PETLib.suvr.normalisation import check_pet_to_mr
+        from MRI2PETLib.suvr.normalisation import check_pet_to_mr
 
-            check_pet_to_mr(find_bundle(folder))
-            qt.QSettings().setValue(_SETTING, folder)
+        folder = chooseModelFolder(lambda path: check_pet_to_mr(find_bundle(path)))
+        if folder:
             self._node.suvrModel = folder
             self._fillModels(folder)
 

@@ -91,8 +91,8 @@ def prepare_run(plan: Plan, reporter: Reporter) -> tuple[Manifest, dict[str, Pre
     only = plan.task.fold
     to_train = [fold for fold in folds.folds if not only or fold.number in only]
     check_unseen(plan.settings.start_from, to_train, prepared, reporter)
-    listed = [{"case": asdict(e.case), "folder": str(e.folder.resolve())} for e in prepared.values()]
-    write_json(plan.run / READY_FILE, {"settings": deciding(record_of(plan)), "cases": listed})
+    entries = [{"case": asdict(e.case), "folder": str(e.folder.resolve())} for e in prepared.values()]
+    write_json(plan.run / READY_FILE, {"settings": deciding(record_of(plan)), "cases": entries})
     return manifest, prepared, folds
 
 

@@ -177,12 +177,12 @@ def _check_sides(number: int, fold: Fold, sides: Mapping[str, Sequence[str]], ca
     for side, names in sides.items():
         if not names:
             raise InputError(f"Fold {number} has nobody in {side}.", _BY_HAND)
-    listed = Counter(name for names in sides.values() for name in names)
-    twice = [name for name, n in listed.items() if n > 1]
+    counts = Counter(name for names in sides.values() for name in names)
+    twice = [name for name, n in counts.items() if n > 1]
     if twice:
         raise InputError(f"Fold {number} lists the case {twice[0]!r} twice.", _BY_HAND)
-    if set(listed) != cases:
-        other = sorted(set(listed) ^ cases)[0]
+    if set(counts) != cases:
+        other = sorted(set(counts) ^ cases)[0]
         raise InputError(f"Fold {number} and the dataset differ in the case {other!r}.", _BY_HAND)
 
 

@@ -200,7 +200,7 @@ def _write_pair(case: Case, pet: PreparedCase, space: ModelSpace, folder: Path, 
     encoded = encode(t1.image, extraction.mask, extraction.axes, space)
     _, values, inside = np.array(pet.arrays(), dtype=np.float32)
     k, j, i = encoded.grid.spacing_mm[::-1]
-    made = style(encoded.source, encoded.mask, values, inside, (k, j, i))
+    pseudo_pet = style(encoded.source, encoded.mask, values, inside, (k, j, i))
     about = {
         "Units": space.output_unit,
         "Simulated": True,
@@ -208,7 +208,7 @@ def _write_pair(case: Case, pet: PreparedCase, space: ModelSpace, folder: Path, 
         DERIVED_FROM: pet.about["images"],
     }
     write_image(extraction.mask, folder / STYLED_MASK, forms=t1.forms)
-    write_image(decode(made, encoded, extraction.mask), folder / STYLED_PET, about, forms=t1.forms)
+    write_image(decode(pseudo_pet, encoded, extraction.mask), folder / STYLED_PET, about, forms=t1.forms)
 
 
 def _name(style: Style) -> str:

@@ -1,4 +1,4 @@
-"""A real PET in any pose: is it laid on the T1, or refused, or laid wrongly without a word?
+"""A real PET in any pose: is it aligned with the T1, refused, or misaligned without a warning?
 
 Every PET is simulated for its T1 (of a phantom with a head, or of the files), resampled to a grid of its own
 that lies a little askew, and given headers that turn it by 15 to 180 degrees about each axis, by rotations
@@ -161,8 +161,8 @@ def main() -> None:
     arguments = parser.parse_args()
     arguments.folder.mkdir(parents=True, exist_ok=True)
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
-    print("| PET of | turned ones found | degrees, median / largest | mm, median / largest ", end="")
-    print("| mirrored ones refused | wrong without a word | CPU-s |")
+    print("| PET of | turned, aligned | degrees, median / largest | mm, median / largest ", end="")
+    print("| mirrored, refused | wrong, not reported | CPU-s |")
     print("|---|---|---|---|---|---|---|", flush=True)
     for path in (None, *arguments.t1):
         name = "a phantom with a head" if path is None else path.name

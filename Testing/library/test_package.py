@@ -79,7 +79,7 @@ def test_rooms() -> None:
 
 
 def test_rooms_of_the_training() -> None:
-    """No Qt; the scene in scene_*.py only; and what a window imports of it costs nothing heavy."""
+    """No Qt; Slicer in the room scene only; and what a window imports of it costs nothing heavy."""
     training = REPOSITORY / "MRI2PETTraining" / "MRI2PETTrainingLib"
     for path in training.rglob("*.py"):
         assert not imports(path) & {"qt", "ctk", "MRI2PETTrainingUI"}, path

@@ -117,7 +117,7 @@ def read_rows(path: Path | str, kind: type[_Row]) -> list[_Row]:
     """
     kinds = get_type_hints(kind)
     table = read_table(path, [column_name(name) for name in kinds])
-    made = []
+    rows = []
     for number, row in zip(table.lines, table.rows):
         values = {}
         for name, hint in kinds.items():
@@ -128,8 +128,8 @@ def read_rows(path: Path | str, kind: type[_Row]) -> list[_Row]:
                 raise InputError(
                     f"Line {number} of {path} has {text!r} as {name}.", "A number is needed there."
                 ) from error
-        made.append(kind(**values))
-    return made
+        rows.append(kind(**values))
+    return rows
 
 
 def _value(text: str, hint: Any) -> Any:

@@ -90,11 +90,11 @@ def read_pairs(table: Path | str, reporter: Reporter, run: Path | None = None) -
     :param run: the folder of fold baselines.
     :raises InputError: see :func:`.case_table.read_case_table`; all cases excluded.
     """
-    listed = read_case_table(table, ("case", "synthetic", "pet"))
-    for note in listed.notes():
+    case_table = read_case_table(table, ("case", "synthetic", "pet"))
+    for note in case_table.notes():
         reporter.warning(note)
     coefficients = _cubic_by_fold(run)
-    cases = [_case(row, run, coefficients) for row in listed.used]
+    cases = [_case(row, run, coefficients) for row in case_table.used]
     if not cases:
         raise InputError(
             f"All cases of {table} are left out.", "Clear the column exclude of at least one case."

@@ -240,6 +240,6 @@ def _path(text: str, folder: Path) -> Path:
     """A path of a cell; one with backslashes may come from a table made on Windows."""
     path = folder / os.path.expanduser(text)
     if "\\" in text and not path.exists():
-        turned = folder / text.replace("\\", "/")
-        return turned if turned.exists() else path
+        posix = folder / text.replace("\\", "/")
+        return posix if posix.exists() else path
     return path

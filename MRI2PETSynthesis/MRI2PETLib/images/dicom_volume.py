@@ -14,7 +14,7 @@ from MRI2PETLib.images.dicom import DicomSeries, normal
 from MRI2PETLib.images.raw import RawImage, check_memory, split_size, unreadable_as_input_error
 
 # What a sidecar may say about the series; no dates, nothing that identifies the person.
-_TOLD_TAGS = (
+_SIDECAR_TAGS = (
     "SeriesInstanceUID",
     "SeriesDescription",
     "Modality",
@@ -61,7 +61,7 @@ def open_series(series: DicomSeries, folder: Path, *, findings: Iterable[Finding
         with unreadable_as_input_error(folder):
             return sitk.GetArrayFromImage(reader.Execute())
 
-    tags = {key: value for key, value in series.tags.items() if key in _TOLD_TAGS}
+    tags = {key: value for key, value in series.tags.items() if key in _SIDECAR_TAGS}
     return RawImage(
         path=folder,
         affine=affine,

@@ -159,10 +159,10 @@ def joining_pattern(keys: Mapping[str, str], groups: Sequence[Group]) -> str | N
         rf"(?P<subject>.+?)(?:[_. -](?:{ends}|{VISIT_MARKS}){behind_number})*",
     ):
         try:
-            made = subject_keys(keys, pattern)
+            subjects = subject_keys(keys, pattern)
         except InputError:
             continue
-        if _partition(made) == target:
+        if _partition(subjects) == target:
             return pattern
     return None
 

@@ -65,10 +65,10 @@ def is_running(pid: int, name: str) -> bool:
     mark = f"{JOB_VARIABLE}={name}"
     if sys.platform == "win32":
         command = ["tasklist", "/FI", f"PID eq {pid}", "/FO", "CSV", "/NH"]
-        listed = subprocess.run(
+        tasks = subprocess.run(
             command, capture_output=True, text=True, creationflags=subprocess.CREATE_NO_WINDOW
         )
-        return f'"{pid}"' in listed.stdout and "python" in listed.stdout.lower()
+        return f'"{pid}"' in tasks.stdout and "python" in tasks.stdout.lower()
     if Path("/proc/self/environ").exists():
         try:
             for _ in range(10):  # empty while the program is being loaded, and of one that has ended

@@ -234,9 +234,9 @@ def _volumes(
         image = read_image(files["mr"], kind="t1").image
         mr = volumes["mr"] = add_volume(scene, image, named("synthetic MR", whose))
         mr.SetDescription(content["Description"])
-        made = content["Normalisation"][SYNTHETIC_MR]
+        normalisation = content["Normalisation"][SYNTHETIC_MR]
         set_unit(mr, "normalised", "T1-weighted signal scaled to 0..1, without a unit")
-        set_provenance(mr, "normalised", {**content["Provenance"], **made})
+        set_provenance(mr, "normalised", {**content["Provenance"], **normalisation})
     return volumes
 
 

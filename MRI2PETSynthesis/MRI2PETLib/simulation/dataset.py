@@ -128,9 +128,9 @@ def write_pets(
         progress(done, len(missing), f"Simulating the PET of {case}")
         t1 = read_image(t1s[case], kind="t1")
         number = int(np.random.default_rng([seed, zlib.crc32(case.encode())]).integers(2**31))
-        made = simulate_pet(t1.image, number)
+        person = simulate_pet(t1.image, number)
         source = {"path": str(t1s[case].resolve()), "sha256": t1.sha256}
-        _write_whole(folder / case, partial(_write_pet, made, source, t1.forms))
+        _write_whole(folder / case, partial(_write_pet, person, source, t1.forms))
     there = [case for case in t1s if (folder / case / TRUTH).is_file()]
     truths = {case: read_object(folder / case / TRUTH) for case in there}
     rows = [
@@ -201,11 +201,13 @@ def _write_subject(subject: SimulatedSubject, folder: Path) -> None:
     write_json(folder / TRUTH, subject.truth)
 
 
-def _write_pet(made: SimulatedPet, source: Mapping[str, str], forms: NiftiForms | None, folder: Path) -> None:
-    suv = {**_note(made.truth["seed"]), **_SUV, "T1": dict(source)}
-    write_image(made.pet, folder / "PET.nii.gz", suv, forms=forms)
-    write_image(made.pet_true, folder / "PET_true.nii.gz", {**suv, "Noise": "none"}, forms=forms)
-    write_json(folder / TRUTH, made.truth)
+def _write_pet(
+    person: SimulatedPet, source: Mapping[str, str], forms: NiftiForms | None, folder: Path
+) -> None:
+    suv = {**_note(person.truth["seed"]), **_SUV, "T1": dict(source)}
+    write_image(person.pet, folder / "PET.nii.gz", suv, forms=forms)
+    write_image(person.pet_true, folder / "PET_true.nii.gz", {**suv, "Noise": "none"}, forms=forms)
+    write_json(folder / TRUTH, person.truth)
 
 
 _SUV = {"Modality": "PT", "TracerName": TRACER, "Units": "SUV"}

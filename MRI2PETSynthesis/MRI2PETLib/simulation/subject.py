@@ -155,9 +155,9 @@ def draw_suv_level(
     rng: np.random.Generator, genotype: Genotype | None = None
 ) -> tuple[float, dict[str, Any]]:
     """Whole-brain SUV of the person: genotype times a log-normal factor."""
-    drawn: Genotype = "HAB" if rng.random() < HAB_SHARE else "MAB"
+    common: Genotype = "HAB" if rng.random() < HAB_SHARE else "MAB"
     factor = float(np.exp(SUV_SD * rng.standard_normal()))
-    own_genotype = genotype or drawn
+    own_genotype = genotype or common
     suv = scanner.GENOTYPE_SCALE[own_genotype] * factor
     return suv, {"genotype": own_genotype, "global_factor": factor, "suv_level": suv}
 

@@ -106,12 +106,12 @@ def read_cases(table: Path, reporter: Reporter, defaults: SuvrPaths | None = Non
     :param defaults: how PETs are read whose line does not say it.
     :raises InputError: see :func:`.case_table.read_case_table`; all cases excluded.
     """
-    listed = read_case_table(table, ("case", "pet"))
+    case_table = read_case_table(table, ("case", "pet"))
     defaults = defaults or SuvrPaths(table)
-    for note in listed.notes():
+    for note in case_table.notes():
         reporter.warning(note)
     cases = []
-    for row in listed.used:
+    for row in case_table.used:
         assert row.pet is not None
         paths = replace(
             defaults,

@@ -105,11 +105,11 @@ def read_dataset(
         raise InputError(f"{dataset} does not exist.", "Check the path of the dataset.")
     table = dataset if dataset.is_file() else dataset / "manifest.csv"
     if table.is_file():
-        listed = read_case_table(
+        case_table = read_case_table(
             table, ("case", "t1", "pet"), subject_pattern=subject_pattern, overrides=overrides
         )
-        cases = [_case(row, table.parent) for row in listed.rows]
-        return Manifest(_sorted(cases), about=listed.findings, names_people=listed.names_people)
+        cases = [_case(row, table.parent) for row in case_table.rows]
+        return Manifest(_sorted(cases), about=case_table.findings, names_people=case_table.names_people)
     is_bids = any(dataset.glob("sub-*/anat")) or any(dataset.glob("sub-*/ses-*/anat"))
     manifest = _from_bids(dataset) if is_bids else Manifest(tuple(_from_folders(dataset)), names_people=False)
     names = [case.case for case in manifest.cases]

@@ -147,9 +147,9 @@ class TrainingNodes:
             self._table(key, f"Training fold {fold} {column}", columns)
             if self.node(f"{tag} {fold}") is None:
                 color = _COLORS[fold % len(_COLORS)]
-                made = add_series(self._scene, f"fold {fold}", self.node(key), "epoch", column, color)
-                made.SetMarkerStyle(made.MarkerStyleNone)
-                self._keep(f"{tag} {fold}", made)
+                series = add_series(self._scene, f"fold {fold}", self.node(key), "epoch", column, color)
+                series.SetMarkerStyle(series.MarkerStyleNone)
+                self._keep(f"{tag} {fold}", series)
 
     def _charts(self, view: RunView) -> None:
         """Charts of the folds that have curves."""

@@ -1,0 +1,77 @@
+"""What windows and panels that run something share: start and cancel, progress, the reason of a failure."""
+
+import qt
+import slicer
+from slicer.i18n import tr as _
+
+from MRI2PETLib.jobs.run_state import RunState
+
+_SETTING = "MRI2PET/ModelFolder"
+
+
+def showProgress(bar, window) -> None:
+    """Show in a progress bar how far a run is.
+
+    :param window: a :class:`MRI2PETLib.jobs.run_state.WindowState`.
+    """
+    bar.visible = window.bar_visible
+    bar.maximum = 0 if window.percent is None else 100
+    bar.value = window.percent or 0
+
+
+def chooseModelFolder(check) -> str:
+    """Ask for the folder of a model; empty if there is none to use.
+
+    :param check: called with the folder, raises what is wrong with it.
+    """
+    start = slicer.util.settingsValue(_SETTING, "")
+    folder = qt.QFileDialog.getExistingDirectory(None, _("Folder of a model"), start)
+    if not folder:
+        return ""
+    with slicer.util.tryWithErrorDisplay(_("This is not a model that can be used.")):
+        check(folder)
+        qt.QSettings().setValue(_SETTING, folder)
+        return folder
+    return ""
+
+
+class RunningPanel:
+    """A panel with runs of its own."""
+
+    def __init__(self, logic, onChanged) -> None:
+        """
+        :param onChanged: called when the state of the run has changed.
+        """
+        self._logic, self._onChanged = logic, onChanged
+        self.run = None
+        self._state = RunState()
+        self._log = []
+
+    @property
+    def isBusy(self) -> bool:
+        return self._state.is_busy
+
+    def _startOrCancel(self, request, failure: str) -> None:
+        """Start what ``request()`` says, or cancel what runs.
+
+        :param failure: what is said if it cannot be started.
+        """
+        if self._state.is_busy:
+            self.run.cancel()
+            return
+        self._log.clear()
+        with slicer.util.tryWithErrorDisplay(failure, waitCursor=True):
+            self.run = self._logic.start(
+                request(), onState=self._onState, onLog=self._log.append, onFinished=self._onFinished
+            )
+
+    def _onState(self, state: RunState) -> None:
+        self._state = state
+        self._onChanged()
+
+    def _onFinished(self, finished) -> None:
+        if finished.state == "failed":  # shown later: a run may fail while it is being started
+            qt.QTimer.singleShot(0, self._showFailure)
+
+    def _showFailure(self) -> None:
+        slicer.util.errorDisplay(self._state.message, detailedText="\n".join(self._log))
