@@ -13,4 +13,4 @@ nodes = logic.synthesize(t1, petNode=pet, device="cpu")  # waits; onFinished=...
 
 synthetic = slicer.mrmlScene.GetNodeByID(nodes.pet)
 array = slicer.util.arrayFromVolume(synthetic)
-print(synthetic.GetName(), synthetic.GetAttribute("MRI2PET.unit"), "mean", array[array > 0].mean())
+print(synthetic.GetName(), synthetic.GetAttribute("MRI2PET.Unit"), "mean", array[array > 0].mean())

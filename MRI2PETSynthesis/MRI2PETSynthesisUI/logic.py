@@ -130,7 +130,8 @@ class MRI2PETSynthesisLogic(ScriptedLoadableModuleLogic):
 
         :param window: start and end in min after the injection, as for ``--window``.
         :param atlasNode: label map or segmentation in MNI space; default: the built-in spheres.
-        :param templateNode: mean PET of the same tracer in MNI space; default: a model of [11C]PBR28.
+        :param templateNode: mean PET of the same tracer in MNI space; default: the built-in pattern that
+            fits best.
         :param settings: fields of :class:`MRI2PETLib.suvr.settings.SuvrSettings`, such as
             ``model="my-pet-to-mr"`` or ``reference="*cerebellum*"``.
         :param onFinished: as for :meth:`synthesize`.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class Explained(BaseException):
-    """What ends a command and is told without a traceback.
+    """What ends a command and is shown without a traceback.
 
     :param message: what is wrong, naming the file and the value.
     :param hint: what to do about it; may be empty.

@@ -131,7 +131,7 @@ def clean_values(array: np.ndarray, raw: RawImage) -> tuple[np.ndarray, tuple[Fi
 
 
 def check_t1_values(values: np.ndarray, raw: RawImage) -> tuple[Finding, ...]:
-    """Tell what is no T1 by its values: a statistical map is refused, noise in the air is told.
+    """Recognise by its values what is no T1: a statistical map is refused, noise in the air is a remark.
 
     :param values: finite, [k, j, i].
     :raises InputError: for a map of statistics, or a T1 scaled to a mean of 0 inside the brain.

@@ -44,7 +44,7 @@ class SuvrRequest:
 
     :ivar atlas: label map or segmentation in MNI space, instead of the settings' atlas.
     :ivar mask: brain mask of the T1.
-    :ivar template: mean PET of the same tracer in MNI space; ``None``: the built-in one of [11C]PBR28.
+    :ivar template: mean PET of the same tracer in MNI space; ``None``: the built-in one that fits best.
     :ivar pet_unit: overrides what the PET states.
     :ivar window: minutes after the injection over which its frames are averaged.
     """
