@@ -81,5 +81,5 @@ def series_labels(unit: str, tracer: str, note: str, model: Mapping[str, Any]) -
 def write_dicom(result: SynthesisResult, origin: DicomOrigin, bundle: Bundle, folder: Path) -> None:
     """Write the synthetic PET as a DICOM series into a new folder."""
     folder.mkdir()
-    labels = series_labels(result.unit, bundle.tracer, synthetic_note(bundle), result.provenance["model"])
+    labels = series_labels(result.unit, bundle.tracer, bundle_note(bundle), result.provenance["model"])
     write_series(result.pet, folder, origin, labels)
