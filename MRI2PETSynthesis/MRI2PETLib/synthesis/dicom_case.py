@@ -19,7 +19,7 @@ from MRI2PETLib.images.dicom_series_out import (
 )
 from MRI2PETLib.images.io import LoadedImage
 from MRI2PETLib.models.bundle import Bundle
-from MRI2PETLib.synthesis.case_files import UNIT_MEANING, synthetic_note
+from MRI2PETLib.synthesis.case_files import UNIT_MEANING, bundle_note
 from MRI2PETLib.synthesis.pipeline import SynthesisResult
 
 
