@@ -40,6 +40,7 @@ def test_a_tilted_head_gives_the_pet_of_the_upright_one(angles: tuple[float, flo
     rotation = rotation_xyz(*angles)
     result = synthesize(turned(_person().t1, rotation), find_bundle("tspo-demo"), device="cpu")
     assert _agreement(result, _upright()) >= 0.99
+    assert "turned-head" not in [f.code for f in result.extraction.verdict.findings]
     axes, upright = (np.reshape(r.extraction.axes, (3, 3)) for r in (result, _upright()))
     assert degrees_between(axes, rotation @ upright) < 1.5
 
@@ -68,7 +69,8 @@ def test_a_turned_whole_head_is_found() -> None:
     head = simulate_subject(5, spacing_mm=2.5, head=True).t1
     rotation = rotation_xyz(0.0, 90.0, 0.0)
     upright, result = extract_brain(head), extract_brain(turned(head, rotation))
-    assert result.verdict.level == "ok", result.verdict.reasons()
+    assert [f.code for f in result.verdict.findings] == ["turned-head"]
+    assert "The head lies 90 degrees from upright" in result.verdict.findings[0].message
     axes = [np.reshape(brain.axes, (3, 3)) for brain in (upright, result)]
     assert degrees_between(axes[1], rotation @ axes[0]) < 1.5
     m, n = (sitk.GetArrayViewFromImage(brain.mask) > 0 for brain in (upright, result))

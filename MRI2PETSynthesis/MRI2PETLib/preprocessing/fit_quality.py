@@ -9,8 +9,9 @@ import SimpleITK as sitk
 
 from MRI2PETLib.core.findings import Finding, Level
 from MRI2PETLib.images.axes import head_axes
-from MRI2PETLib.images.grid import extent_along
+from MRI2PETLib.images.grid import RAS_AXES, extent_along
 from MRI2PETLib.images.image_checks import MIN_EXTENT_MM
+from MRI2PETLib.preprocessing.pose_search import angle_deg
 from MRI2PETLib.preprocessing.template_registration import TemplateFit
 
 # Pearson r with the template, a quadratic trend (bias field) taken from both. The trend is what set stripped
@@ -30,6 +31,7 @@ SCALES_WARN, SCALES_REFUSE = (0.75, 1.35), (0.55, 1.60)
 # 1121-1917 mL in adults.
 VOLUME_WARN_ML, VOLUME_REFUSE_ML = (900.0, 2100.0), (400.0, 3000.0)
 COVERAGE_WARN, COVERAGE_REFUSE = 0.97, 0.85
+TILT_WARN_DEG = 45.0  # a scanned head is tilted by less
 # What is said where the pose of a head was not found but the run goes on.
 HEADER_AXES = "The head is taken to lie as the header states."
 HEADER_AXES_HINT = "Check in a viewer that the head is upright."
@@ -83,6 +85,7 @@ def judge_fit(fit: TemplateFit, source: MaskSource) -> tuple[Finding, ...]:
         )
         hint = "A child, a strong bias field, another contrast? Look at the brain mask."
         findings.append(Finding("warn", "weak-fit", message, hint))
+    findings += judge_pose(fit)
     low, high = min(fit.scales), max(fit.scales)
     described = ", ".join(f"{s:.2f}" for s in fit.scales)
     if low < SCALES_REFUSE[0] or high > SCALES_REFUSE[1]:
@@ -92,6 +95,20 @@ def judge_fit(fit: TemplateFit, source: MaskSource) -> tuple[Finding, ...]:
         message = f"The brain is {described} times the size of an average adult's."
         findings.append(Finding("warn", "size", message, "A child, or a wrong voxel size? Look at the mask."))
     return (*findings, *judge_coverage(fit, bad))
+
+
+def judge_pose(fit: TemplateFit) -> tuple[Finding, ...]:
+    """A finding where the header turns the head by more than 45 degrees: further than a head is tilted."""
+    axes, upright = (np.reshape(a, (3, 3)) for a in (head_axes(fit.transform), RAS_AXES))
+    angle = angle_deg(axes @ upright.T)
+    if not recognised(fit) or angle <= TILT_WARN_DEG:
+        return ()
+    message = (
+        f"The head lies {angle:.0f} degrees from upright: its top, front and sides are not where the header "
+        "states them. The result follows the head."
+    )
+    hint = "Look at left and right in the picture: a brain does not tell whether the header mirrors it."
+    return (Finding("warn", "turned-head", message, hint),)
 
 
 def recognised(fit: TemplateFit | None) -> bool:
