@@ -85,7 +85,7 @@ def judge_fit(fit: TemplateFit, source: MaskSource) -> tuple[Finding, ...]:
         )
         hint = "A child, a strong bias field, another contrast? Look at the brain mask."
         findings.append(Finding("warn", "weak-fit", message, hint))
-    findings += judge_pose(fit)
+    findings += judge_tilt(fit)
     low, high = min(fit.scales), max(fit.scales)
     described = ", ".join(f"{s:.2f}" for s in fit.scales)
     if low < SCALES_REFUSE[0] or high > SCALES_REFUSE[1]:
@@ -97,7 +97,7 @@ def judge_fit(fit: TemplateFit, source: MaskSource) -> tuple[Finding, ...]:
     return (*findings, *judge_coverage(fit, bad))
 
 
-def judge_pose(fit: TemplateFit) -> tuple[Finding, ...]:
+def judge_tilt(fit: TemplateFit) -> tuple[Finding, ...]:
     """A finding where the header turns the head by more than 45 degrees: further than a head is tilted."""
     axes, upright = (np.reshape(a, (3, 3)) for a in (head_axes(fit.transform), RAS_AXES))
     angle = angle_deg(axes @ upright.T)
