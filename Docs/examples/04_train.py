@@ -11,17 +11,18 @@ from pathlib import Path
 
 from MRI2PETLib.cli import main
 
-folder = Path("example")
-options = []
-if len(sys.argv) > 1:
-    dataset = sys.argv[1]
-else:
-    dataset = str(folder / "dataset")
-    main(["simulate", "-n", "12", "--spacing-mm", "4", "-o", dataset])
-    options = ["--preset", "smoke", "--folds", "3"]
-run = folder / "run"
-if (run / "run.json").exists():
-    options.append("--resume")
-main(["train", dataset, "-o", str(run), "--device", "cpu", *options])
-print(f"Open {run / 'report.html'}.")
-print(f"Use the model: mri2pet synthesize T1 --model {run / 'ensemble'} -o OUT")
+if __name__ == "__main__":  # processes that prepare cases read this file again
+    folder = Path("example")
+    options = []
+    if len(sys.argv) > 1:
+        dataset = sys.argv[1]
+    else:
+        dataset = str(folder / "dataset")
+        main(["simulate", "-n", "12", "--spacing-mm", "4", "-o", dataset])
+        options = ["--preset", "smoke", "--folds", "3"]
+    run = folder / "run"
+    if (run / "run.json").exists():
+        options.append("--resume")
+    main(["train", dataset, "-o", str(run), "--device", "cpu", *options])
+    print(f"Open {run / 'report.html'}.")
+    print(f"Use the model: mri2pet synthesize T1 --model {run / 'ensemble'} -o OUT")

@@ -154,7 +154,8 @@ def table_row(name: str, rows: dict[str, dict[str, Any]]) -> str:
 
 def main() -> None:
     """Measure what is missing and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    raw = argparse.RawTextHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw, allow_abbrev=False)
     parser.add_argument("folder", type=Path, help="where what is finished is kept")
     parser.add_argument("t1", type=Path, nargs="*")
     parser.add_argument("--random", type=int, default=19)

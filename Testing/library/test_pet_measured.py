@@ -182,3 +182,14 @@ def test_nan_around_a_t1_is_background_and_inside_it_is_damage(
     write_image(like(values, person.t1), tmp_path / "hole.nii.gz")
     with pytest.raises(InputError, match="not finite"):
         read_image(tmp_path / "hole.nii.gz", kind="t1")
+
+
+@pytest.mark.parametrize("radius", [6.0, 9.0, 12.0])
+def test_large_voxels_do_not_cut_a_head(radius: float) -> None:
+    """An ellipsoid of few voxels has flat faces, which are no edges of a field of view."""
+    rng = np.random.default_rng(int(radius))
+    for _ in range(20):
+        radii, centre = radius * rng.uniform(0.8, 1.2, 3), 15 + rng.uniform(-0.5, 0.5, 3)
+        index = np.indices((31, 31, 31)) - centre[:, None, None, None]
+        inside = (np.square(index / radii[:, None, None, None]).sum(axis=0) < 1).astype(float)
+        assert measured_voxels(inside).all()

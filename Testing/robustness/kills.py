@@ -168,7 +168,7 @@ def table(trials: Sequence[Trial], names: Sequence[str]) -> str:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser()
+    parser = argparse.ArgumentParser(allow_abbrev=False)
     parser.add_argument("-o", "--output", type=Path, default=Path("build/kills"))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--kills", type=int, default=100)

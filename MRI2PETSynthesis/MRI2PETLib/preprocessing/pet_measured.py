@@ -41,7 +41,7 @@ def measured_voxels(values: np.ndarray) -> np.ndarray:
         others = tuple(n for n in range(3) if n != axis)
         filled = np.flatnonzero(present.any(axis=others))
         section = uptake.sum(axis=others)
-        least = _LEAST_SECTION * section.max()
+        least = _least_section(filled[-1] + 1 - filled[0], 1.0) * section.max()
         planes: list[slice | int] = [slice(None)] * 3
         for first, empty in ((filled[0], slice(0, filled[0])), (filled[-1], slice(filled[-1] + 1, None))):
             if section[first] >= max(least, 1):
@@ -80,16 +80,21 @@ def _oblique_ends(present: np.ndarray, uptake: np.ndarray) -> list[tuple[np.ndar
         if size < _LEAST_FACE * hull.area:
             continue
         end = float((points @ normal).max())
-        section = np.histogram(end - inside @ normal.astype(np.float32), bins=_slabs(end, inside, normal))[0]
-        if np.abs(normal).max() < _AXIS_COSINE and section[0] >= _LEAST_SECTION * section.max() > 0:
+        below = end - inside @ normal.astype(np.float32)
+        depth = float(below.max()) + 1
+        section = np.histogram(below, bins=np.arange(0.0, depth + 2 * _SLAB, _SLAB))[0]
+        least = _least_section(depth, _SLAB) * section.max()
+        if np.abs(normal).max() < _AXIS_COSINE and section[0] >= least > 0:
             ends.append((normal, end))
     return ends
 
 
-def _slabs(end: float, inside: np.ndarray, normal: np.ndarray) -> np.ndarray:
-    """Edges of slabs of the same thickness from an end downwards."""
-    depth = end - float((inside @ normal.astype(np.float32)).min())
-    return np.arange(0.0, depth + 2 * _SLAB, _SLAB)
+def _least_section(depth: float, slab: float) -> float:
+    """How much of the largest section the last slab of a cut has at least.
+
+    An ellipsoid's has 2 ``slab`` / ``depth`` of it: much, in large voxels. Twice that is asked for.
+    """
+    return max(_LEAST_SECTION, 4 * slab / depth)
 
 
 def _ends_of_rows(present: np.ndarray) -> np.ndarray:

@@ -33,7 +33,7 @@ from MRI2PETLib.models.inference import LoadedModel
 from MRI2PETLib.preprocessing.template_registration import ALIGNING
 from MRI2PETLib.synthesis.case_files import STATUS, CaseFiles, case_files, write_case
 from MRI2PETLib.synthesis.cases import Case
-from MRI2PETLib.synthesis.dicom_case import check_makes_pet, dicom_origin, study_source, write_dicom
+from MRI2PETLib.synthesis.dicom_case import check_dicom_out, dicom_origin, study_source, write_dicom
 from MRI2PETLib.synthesis.pipeline import (
     ENCODING,
     PreparedImage,
@@ -113,7 +113,7 @@ def run_batch(
     :raises Cancelled: when the user cancels; finished cases are kept.
     """
     if settings.dicom or any(case.inputs.dicom_study for case in cases):
-        check_makes_pet(bundle)
+        check_dicom_out(bundle)
     output_folder(output)
     for folder in {output / case.folder for case in cases}:
         sweep(folder)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from MRI2PETLib.core.checksums import sha256_of
-from MRI2PETLib.core.errors import InputError
+from MRI2PETLib.core.errors import DependencyError, InputError
 from MRI2PETLib.core.requests import Source
 from MRI2PETLib.images.dicom_series_out import (
     DicomOrigin,
@@ -23,8 +23,18 @@ from MRI2PETLib.synthesis.case_files import UNIT_MEANING, bundle_note
 from MRI2PETLib.synthesis.pipeline import SynthesisResult
 
 
-def check_makes_pet(bundle: Bundle) -> None:
-    """:raises InputError: for a model that makes MRIs: only a PET is written as DICOM."""
+def check_dicom_out(bundle: Bundle) -> None:
+    """
+    :raises InputError: for a model that makes MRIs: only a PET is written as DICOM.
+    :raises DependencyError: if pydicom is older than 3: Slicer 5.10 brings 2.4.
+    """
+    from pydicom import __version__
+
+    if int(__version__.split(".")[0]) < 3:
+        raise DependencyError(
+            f"DICOM is written with pydicom 3 or newer, and {__version__} is installed.",
+            "Use Slicer 5.12 or newer, or leave out --dicom.",
+        )
     if bundle.space.target_modality != "PET":
         raise InputError(
             f"{bundle.id} makes an MRI, and only a synthetic PET is written as DICOM.",
