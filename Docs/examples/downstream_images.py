@@ -241,7 +241,7 @@ def read_people(path: Path) -> tuple[People, list[str]]:
     import SimpleITK as sitk
 
     from MRI2PETLib.core.tables import read_table
-    from MRI2PETLib.evaluation.baselines import normalised_t1
+    from MRI2PETLib.evaluation.cubic import normalised_source
     from MRI2PETLib.evaluation.spaces import resample_inside
     from MRI2PETLib.images.grid import Grid
     from MRI2PETLib.images.io import read_image
@@ -259,7 +259,7 @@ def read_people(path: Path) -> tuple[People, list[str]]:
         if brain.template_to_native is None:
             raise SystemExit(f"{row['case']}: {' '.join(brain.verdict.reasons('refuse'))}")
         inside = sitk.GetArrayViewFromImage(brain.mask) != 0
-        native = {"t1": normalised_t1(sitk.GetArrayViewFromImage(t1), inside)}
+        native = {"t1": normalised_source(sitk.GetArrayViewFromImage(t1), inside)}
         for name in ("synthetic", "pet"):
             if row[name]:
                 pet = align_pet_to_t1(read_pet(path.parent / row[name]), t1, brain.mask).image

@@ -66,6 +66,8 @@ def test_what_a_terminal_would_obey_is_shown(capsys: pytest.CaptureFixture[str])
 def signals() -> object:
     available = [s for s in (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", None)) if s is not None]
     before = {number: signal.getsignal(number) for number in available}
+    for number in available:
+        signal.signal(number, signal.SIG_DFL)  # under nohup SIGHUP is ignored, and stays so
     yield available
     for number, handler in before.items():
         signal.signal(number, handler)

@@ -16,6 +16,7 @@ from MRI2PETLib.core.files import write_json
 from MRI2PETLib.core.progress import Reporter
 from MRI2PETLib.evaluation.inputs import load_case
 from MRI2PETLib.evaluation.settings import CasePaths, EvaluationSettings
+from MRI2PETLib.models.store import find_bundle
 from MRI2PETLib.reports.synthesis import CaseReport
 from MRI2PETLib.simulation import SimulatedSubject, simulate_subject
 from MRI2PETLib.suvr.case import measure_suvr
@@ -85,12 +86,12 @@ def test_synthesis(files: dict[str, Path]) -> None:
     for window, realign in (((75.0, 90.0), False), ((50.0, 75.0), True)):
         inputs = CaseInputs(pet=files["dynamic"], window=window, realign_frames=realign)
         case = Case("one", files["T1"], inputs=inputs)
-        report = CaseReport(cast(Any, None), Reporter())
+        report = CaseReport(find_bundle("tspo-demo"), Reporter())
         report.read(case)
         about = report._pets[case].metadata
         assert about["window_min"] == list(window) and ("realignment" in about) == realign
     with pytest.raises(InputError, match="only 10.0 of the 20 min from 40 to 60 min"):
-        CaseReport(cast(Any, None), Reporter()).read(
+        CaseReport(find_bundle("tspo-demo"), Reporter()).read(
             Case("one", files["T1"], inputs=CaseInputs(pet=files["dynamic"], window=(40.0, 60.0)))
         )
 
@@ -113,7 +114,7 @@ def test_quantities_of_a_kinetic_model_are_no_uptake(files: dict[str, Path]) -> 
         measure_suvr(SuvrPaths(files["real"], pet_unit="VT"), setup)
     inputs = CaseInputs(pet=files["real"], pet_unit="BPND")
     with pytest.raises(InputError, match="The PET is in BPND"):
-        CaseReport(cast(Any, None), Reporter()).read(Case("one", files["T1"], inputs=inputs))
+        CaseReport(find_bundle("tspo-demo"), Reporter()).read(Case("one", files["T1"], inputs=inputs))
     paths = CasePaths(files["synthetic"], files["real"], files["T1"])
     with pytest.raises(InputError, match="The PET is in VT"):
         load_case(paths, EvaluationSettings(pet_unit="VT", to_synthetic_unit=True))

@@ -166,7 +166,7 @@ def test_what_is_not_defined_says_why() -> None:
 
 def test_numbers_that_no_table_shows_are_in_the_files() -> None:
     hidden = {"mean_synthetic", "mean_real", "cnr_synthetic_median_signed", "cnr_real_median_signed"}
-    assert hidden <= brain_metrics().keys() and not hidden & brain_metrics(shown=True).keys()
+    assert hidden <= brain_metrics().keys() and not hidden & brain_metrics(in_reports=True).keys()
 
 
 def test_different_grids_are_refused() -> None:

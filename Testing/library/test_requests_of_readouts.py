@@ -19,6 +19,7 @@ from MRI2PETLib.cli import main
 from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.core.findings import Verdict
 from MRI2PETLib.core.progress import Reporter
+from MRI2PETLib.evaluation.direction import Direction
 from MRI2PETLib.evaluation.settings import CasePaths, EvaluationSettings
 from MRI2PETLib.images.grid import Grid
 from MRI2PETLib.images.io import write_image
@@ -125,7 +126,8 @@ def measure(
 
     def write(staging: Path, title: str, paths: SuvrPaths, own: SuvrSetup, case: Any) -> None:
         text = [total(paths.pet, paths.t1), own.settings.to_dict(), own.plan.composite, own.plan.atlas.names]
-        content = {"Table": [], "said": [*text, total_of(own.template), total_of(own.plan.atlas.labels)]}
+        images = (*own.templates.values(), own.plan.atlas.labels)
+        content = {"Table": [], "said": [*text, *map(total_of, images)]}
         (staging / files.SIDECAR).write_text(json.dumps(content))
         for name in (files.TABLE, files.SUVR_PICTURE, files.SUVR_REPORT, files.SUVR):
             (staging / name).write_text(str(content))
@@ -316,6 +318,7 @@ def evaluate(root: Path, folder: str, **changes: Any) -> dict[str, Any]:
     class Answer:
         model: dict[str, Any] = {}
         verdict = Verdict()
+        direction = Direction()
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(evaluation, "load_case", lambda *_, **__: Answer())

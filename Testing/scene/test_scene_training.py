@@ -29,7 +29,7 @@ def view(epochs: int, second: int = 0) -> RunView:
         FoldStatus(Fold(0, ("a1",), ("b1",), ()), tuple(curve[:epochs]), False),
         FoldStatus(Fold(1, ("b1",), ("a1",), ()), tuple(curve[:second]), False),
     )
-    return RunView(Path("run"), {"preset": {"epochs": 9}}, CASES, folds, True, None, None)
+    return RunView(Path("run"), {"content": {"preset": {"epochs": 9}}}, CASES, folds, True, None, None)
 
 
 @pytest.fixture
@@ -152,7 +152,7 @@ def test_the_axes_hold_all_values_and_epochs_to_come(scene: Any) -> None:
     nodes.update(view(9))
     lowest, highest = chart.GetYAxisRange()
     assert 0 < lowest < 1 / 9 and 1 < highest < 1.1
-    many = replace(view(9), settings={"preset": {"epochs": 3000}})
+    many = replace(view(9), record={"content": {"preset": {"epochs": 3000}}})
     nodes.update(many)
     assert list(chart.GetXAxisRange()) == [0, 10]
     last = {"epoch": 10.0, "train_loss": 0.1}

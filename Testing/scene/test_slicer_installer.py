@@ -60,6 +60,6 @@ except DependencyError as error:
 utilities = sys.modules["PyTorchUtils"] = types.ModuleType("PyTorchUtils")
 utilities.PyTorchUtilsLogic = lambda: types.SimpleNamespace(installTorch=note)
 installer.install_torch(torch)
-assert asked == [((), {"askConfirmation": False, "torchVersionRequirement": ">=2.4"})], asked
+assert asked == [((), {"askConfirmation": False, "torchVersionRequirement": ">=2.2"})], asked
 """
     run(START + code, tmp_path)

@@ -57,7 +57,7 @@ def fast() -> Any:
         about: dict[str, Any] = {
             "unit": work.case.unit or "SUV", "model_unit": "SUVR", "images": [str(mean_of(work.case.t1))],
             "simulated": False, "tracer": cache._sidecar(work.case.pet).get("TracerName", ""),
-            "cubic": {"x": [1.0, 0.5, 0.3, 0.2, 0.1, 0.1, 0.1], "xy": [mean_of(work.case.pet), 0, 0, 0]},
+            "cubic": {"0": {"x": [1, 0.5, 0.3, 0.2, 0.1, 0.1, 0.1], "xy": [mean_of(work.case.pet), 0, 0, 0]}},
             "overlap": 1.0, "coverage": 1.0, "brain_ml": 9.0, "brain_mask": "given", "measures": {},
             "template_to_t1_lps": None, "findings": [], "seconds": 1.0, "words": words,
         }  # fmt: skip
@@ -89,7 +89,7 @@ def fast() -> Any:
         words = [
             [c.case, c.subject, c.fold, c.group, c.genotype, c.cubic, mean_of(c.synthetic)] for c in cases
         ]
-        return SimpleNamespace(words=json.dumps([words, settings.seed]))
+        return SimpleNamespace(words=json.dumps([words, settings.seed], default=str))
 
     def write_cohort(folder: Path, title: str, result: Any) -> None:
         (folder / "report.html").write_text(title + result.words)

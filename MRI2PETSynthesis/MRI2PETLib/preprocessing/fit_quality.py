@@ -31,7 +31,7 @@ SCALES_WARN, SCALES_REFUSE = (0.75, 1.35), (0.55, 1.60)
 # 1121-1917 mL in adults.
 VOLUME_WARN_ML, VOLUME_REFUSE_ML = (900.0, 2100.0), (400.0, 3000.0)
 COVERAGE_WARN, COVERAGE_REFUSE = 0.97, 0.85
-TILT_WARN_DEG = 45.0  # a scanned head is tilted by less
+TILT_WARN_DEG = 60.0  # a scanned head is tilted by less
 # What is said where the pose of a head was not found but the run goes on.
 HEADER_AXES = "The head is taken to lie as the header states."
 HEADER_AXES_HINT = "Check in a viewer that the head is upright."
@@ -98,7 +98,7 @@ def judge_fit(fit: TemplateFit, source: MaskSource) -> tuple[Finding, ...]:
 
 
 def judge_tilt(fit: TemplateFit) -> tuple[Finding, ...]:
-    """A finding where the header turns the head by more than 45 degrees: further than a head is tilted."""
+    """A finding where the header turns the head by more than 60 degrees: further than a head is tilted."""
     axes, upright = (np.reshape(a, (3, 3)) for a in (head_axes(fit.transform), RAS_AXES))
     angle = angle_deg(axes @ upright.T)
     if not recognised(fit) or angle <= TILT_WARN_DEG:
