@@ -13,30 +13,6 @@ sys.path[:0] = [str(TESTING / "library"), str(TESTING / "training")]
 
 SPHERES = ("--atlas", "cortical-spheres", "--reference", "*cerebellum*")
 TRAIN = ("train", "{}/people", "--resume", "--preset", "{}/preset.json", "--folds", "2", "--device", "cpu")
-PRESET = {
-    "description": "for tests",
-    "family": "unet",
-    "network": {"n_channels": 8, "n_levels": 2},
-    "model_space": {
-        "size": [24, 24, 24],
-        "spacing_mm": 8.0,
-        "placement": "head",
-        "source": "mask-p1-p99",
-        "target": "suvr-half",
-    },
-    "loss": {"loss_region": "brain"},
-    "learning_rate": 0.01,
-    "schedule": "cosine",
-    "epochs": 3,
-    "batch_size": 2,
-    "gradient_clip": 1.0,
-    "ema_decay": 0.5,
-    "patience": 0,
-    "select": "best",
-    "precision": "fp32",
-    "gradient_checkpointing": False,
-    "augmentation": {"flip": 0.5},
-}
 
 
 @dataclass(frozen=True)
@@ -112,7 +88,7 @@ def write_inputs(folder: Path) -> None:
     from evaluation_cases import write_run
     from MRI2PETLib.models import unet
     from MRI2PETLib.models.bundle import save_bundle
-    from small_datasets import write_dataset
+    from small_datasets import PRESET, write_dataset
 
     write_run(folder / "run", [1, 2])
     write_dataset(folder / "people", ["p1", "p2", "p3", "p4"])
@@ -120,7 +96,7 @@ def write_inputs(folder: Path) -> None:
         torch.manual_seed(number)
         metadata = tiny_metadata()
         save_bundle(folder / name, unet.build(metadata["network"]), metadata, f"# {name}\n")
-    (folder / "preset.json").write_text(json.dumps(PRESET))
+    (folder / "preset.json").write_text(json.dumps({**PRESET, "epochs": 3}))
     with (folder / "cases.csv").open("w", newline="") as stream:
         writer = csv.writer(stream)
         writer.writerow(["case", "pet", "t1"])

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 import SimpleITK as sitk
-import torch
 
 slicer = pytest.importorskip("slicer", reason="needs slicer-core: pip install -e .[slicer]")
 
@@ -65,6 +64,8 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> str:
     space = ModelSpace((48, 48, 48), 4.0, source="suvr-half", target="mask-p1-p99")
     arguments = {"dims": 3, "channels": 4, "levels": 2}
     network = get_family("pix2pix").build(arguments)
+    import torch
+
     with torch.no_grad():
         network.final.weight.zero_()
         network.final.weight[0, -1, 1, 1, 1] = 4.0  # the source, where it joins again

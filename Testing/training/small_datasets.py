@@ -16,6 +16,31 @@ from MRI2PETLib.images.grid import LPS_AXES, Grid, antialias, extent_along, resa
 from MRI2PETLib.templates.icbm152 import load_template
 
 SIZE, SPACING_MM = 32, 6.0
+# A network of seconds, see MRI2PETTrainingLib/presets.
+PRESET = {
+    "description": "for tests",
+    "family": "unet",
+    "network": {"n_channels": 8, "n_levels": 2},
+    "model_space": {
+        "size": [24, 24, 24],
+        "spacing_mm": 8.0,
+        "placement": "head",
+        "source": "mask-p1-p99",
+        "target": "suvr-half",
+    },
+    "loss": {"loss_region": "brain"},
+    "learning_rate": 0.01,
+    "schedule": "cosine",
+    "epochs": 2,
+    "batch_size": 2,
+    "gradient_clip": 1.0,
+    "ema_decay": 0.5,
+    "patience": 0,
+    "select": "best",
+    "precision": "fp32",
+    "gradient_checkpointing": False,
+    "augmentation": {"flip": 0.5},
+}
 
 
 def as_image(array: np.ndarray, spacing_mm: float = SPACING_MM) -> sitk.Image:

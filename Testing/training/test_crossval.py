@@ -20,33 +20,9 @@ from MRI2PETLib.synthesis.pipeline import synthesize
 from MRI2PETTrainingLib import command
 from MRI2PETTrainingLib.folds import read_folds
 from nifti_headers import affine, apart, seen_by_nibabel, write_nifti_header
-from small_datasets import SIZE, rows_of, write_dataset, write_pair, write_table
+from small_datasets import PRESET, SIZE, rows_of, write_dataset, write_pair, write_table
 
 COMMANDS = {"train": command}
-PRESET = {
-    "description": "for tests",
-    "family": "unet",
-    "network": {"n_channels": 8, "n_levels": 2},
-    "model_space": {
-        "size": [24, 24, 24],
-        "spacing_mm": 8.0,
-        "placement": "head",
-        "source": "mask-p1-p99",
-        "target": "suvr-half",
-    },
-    "loss": {"loss_region": "brain"},
-    "learning_rate": 0.01,
-    "schedule": "cosine",
-    "epochs": 2,
-    "batch_size": 2,
-    "gradient_clip": 1.0,
-    "ema_decay": 0.5,
-    "patience": 0,
-    "select": "best",
-    "precision": "fp32",
-    "gradient_checkpointing": False,
-    "augmentation": {"flip": 0.5},
-}
 NAMES = ["p1_01", "p1_02", "p2_01", "p3_01", "p4_01", "p5_01", "p6_01"]
 
 

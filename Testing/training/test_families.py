@@ -14,8 +14,7 @@ import torch
 from MRI2PETLib.cli import main
 from MRI2PETLib.models.bundle import read_bundle
 from MRI2PETTrainingLib import command
-from small_datasets import rows_of, write_dataset, write_table
-from test_crossval import PRESET
+from small_datasets import PRESET, rows_of, write_dataset, write_table
 
 torch.set_num_threads(1)
 COMMANDS = {"train": command}

@@ -14,8 +14,7 @@ import pytest
 
 from MRI2PETLib.models.bundle import read_bundle
 from MRI2PETTrainingLib.checkpoints import CURVES
-from small_datasets import write_dataset
-from test_crossval import PRESET
+from small_datasets import PRESET, write_dataset
 
 NAMES = ["p1", "p2", "p3", "p4"]
 

@@ -12,8 +12,7 @@ from pathlib import Path
 import pytest
 
 from MRI2PETTrainingLib.run_folder import CURVES, FOLD
-from small_datasets import write_dataset
-from test_crossval import PRESET
+from small_datasets import PRESET, write_dataset
 
 
 @pytest.mark.slow

@@ -31,7 +31,7 @@ from MRI2PETTrainingLib import command, crossval, fit, outcome, report
 from MRI2PETTrainingLib.checkpoints import write_curves
 from MRI2PETTrainingLib.dataset import cache
 from MRI2PETTrainingLib.fit import Fitted
-from test_crossval import PRESET
+from small_datasets import PRESET
 
 GRID = Grid((16, 16, 16), (8.0, 8.0, 8.0), (0.0, 0.0, 0.0), (1, 0, 0, 0, 1, 0, 0, 0, 1))
 PEOPLE = ("01", "02", "03", "04")

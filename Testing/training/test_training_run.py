@@ -16,8 +16,7 @@ from MRI2PETLib.models.bundle import read_bundle
 from MRI2PETTrainingLib.run_folder import read_run, settings_of_run
 from MRI2PETTrainingLib.settings import Task, TrainingSettings
 from MRI2PETTrainingLib.training_run import TrainingRun, default_run, list_cases, missing, register_model
-from small_datasets import write_dataset
-from test_crossval import PRESET
+from small_datasets import PRESET, write_dataset
 
 NAMES = ["p1", "p2", "p3", "p4"]
 
