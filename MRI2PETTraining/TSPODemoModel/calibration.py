@@ -16,6 +16,7 @@ import torch
 
 from MRI2PETLib.images.grid import resample
 from MRI2PETLib.models.bundle import Bundle
+from MRI2PETLib.models.bundle_checks import ELSEWHERE
 from MRI2PETLib.templates.regions import built_in_parcellations
 from TSPODemoModel.activity_model import ActivityModel
 from TSPODemoModel.anatomies import PersonAnatomy, cube_over
@@ -23,7 +24,6 @@ from TSPODemoModel.held_out_people import PredictFunction
 from TSPODemoModel.simulated_pairs import NO_VARIATION, load_people, make_pairs
 
 PARCELLATION = "paper21"
-ELSEWHERE = "elsewhere"
 _SEED = 30_000
 _DRAWS = 8  # PETs a person
 _SUVR = 2.0  # of a target of 1
@@ -67,9 +67,9 @@ def coverage_of(
     bundle: Bundle, predict: PredictFunction, model: ActivityModel, people: Sequence[PersonAnatomy]
 ) -> Coverage | None:
     """Measure the calibrated SD of a bundle on people who did not make it."""
-    sd = bundle.metadata.get("uncertainty", {}).get("sd")
-    if sd is None:
+    if bundle.error_sd is None:
         return None
+    sd = bundle.error_sd.sd
     ratios = [
         np.abs(residual[where]) / sd.get(name, sd[ELSEWHERE])
         for residual, labels in _residuals(predict, bundle.space.size[0], model, people)

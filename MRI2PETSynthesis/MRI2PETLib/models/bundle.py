@@ -50,6 +50,21 @@ _LARGEST_WEIGHTS = 4_000_000_000
 
 
 @dataclass(frozen=True)
+class ErrorSD:
+    """How far real images lie from a model's prediction in people who did not train it.
+
+    :ivar what: a printable sentence: whose errors, and of what.
+    :ivar parcellation: name of the built-in regions.
+    :ivar sd: in the unit of the model's target, by the name of the region; ``elsewhere``: the rest of the
+        brain.
+    """
+
+    what: str
+    parcellation: str
+    sd: dict[str, float]
+
+
+@dataclass(frozen=True)
 class Bundle:
     """A checked bundle.
 
@@ -94,6 +109,12 @@ class Bundle:
     def tracer(self) -> str:
         """Tracer of the target as in BIDS ``trc-``, for example ``PBR28``; empty for other targets."""
         return str(self.metadata["target"].get("tracer", ""))
+
+    @property
+    def error_sd(self) -> ErrorSD | None:
+        """The error that was measured on people who did not train it, if the model states one."""
+        about = self.metadata.get("uncertainty")
+        return None if about is None else ErrorSD(about["what"], about["parcellation"], about["sd"])
 
     def card(self) -> str:
         """The model card (Markdown), or an empty string."""

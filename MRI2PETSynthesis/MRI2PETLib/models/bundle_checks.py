@@ -18,6 +18,8 @@ FORMAT = "mri2pet-bundle-1"
 LARGEST_TEXT = 2_000_000  # bytes of metadata, card and licence
 _UNKNOWN_ORIGIN = "Do not use bundles of unknown origin."
 _GET_AGAIN = "Get the bundle again from where it came from."
+ELSEWHERE = "elsewhere"  # the brain outside all regions
+_MOST_REGIONS = 1000
 _CUBIC = 4  # coefficients of the baseline "cubic of T1"
 _REQUIRED: dict[str, type] = {
     "format": str,
@@ -78,6 +80,7 @@ def check_metadata(metadata: Any, path: Path) -> dict[str, Any]:
                 f"{path}: {tracer!r} cannot be the tracer of the {side}.", "It has letters and digits only."
             )
     _check_cubic(metadata, path)
+    _check_uncertainty(metadata, path)
     _check_members(metadata, path)
     return metadata
 
@@ -92,6 +95,30 @@ def _check_cubic(metadata: Mapping[str, Any], path: Path) -> None:
     numbers = isinstance(value, list) and all(type(v) in (int, float) and math.isfinite(v) for v in value)
     if not numbers or len(value) != _CUBIC:
         raise BundleError(f"{path}: a cubic has {_CUBIC} finite coefficients, not {value!r:.80}.", _GET_AGAIN)
+
+
+def _check_uncertainty(metadata: Mapping[str, Any], path: Path) -> None:
+    """The SD of the error by region, where the model states one, see :class:`.bundle.ErrorSD`."""
+    value = metadata.get("uncertainty")
+    if value is None:
+        return
+    texts = isinstance(value, dict) and all(isinstance(value.get(k), str) for k in ("what", "parcellation"))
+    sd = value.get("sd") if texts else None
+    numbers = isinstance(sd, dict) and all(
+        type(v) in (int, float) and math.isfinite(v) and v >= 0 for v in sd.values()
+    )
+    if not isinstance(sd, dict) or not numbers or ELSEWHERE not in sd or len(sd) > _MOST_REGIONS:
+        raise BundleError(
+            f"{path}: 'uncertainty' needs what, parcellation, and sd: a number for each region and for "
+            f"{ELSEWHERE!r}.",
+            _GET_AGAIN,
+        )
+    if value.get("unit") != metadata["target"].get("unit"):
+        raise BundleError(
+            f"{path}: the unit of 'uncertainty' is {value.get('unit')!r}, that of the target "
+            f"{metadata['target'].get('unit')!r}.",
+            _GET_AGAIN,
+        )
 
 
 def member_file(name: str) -> str:

@@ -59,6 +59,7 @@ def comparison_figure(
     unit: str,
     note: str = "",
     real_name: str = "",
+    error_sd: sitk.Image | None = None,
     direction: Direction | None = None,
     point_mm: tuple[float, float, float] | None = None,
 ) -> Path:
@@ -68,7 +69,8 @@ def comparison_figure(
 
     All images on the grid of the T1 (any orientation, oblique included: planes are cut in world coordinates).
     Synthetic and real share one colour scale, printed with ``unit``; they must be in that one unit. NormDiff
-    is symmetric around 0; voxels without a NormDiff stay bare. ``note`` is printed below (the place for
+    is symmetric around 0; ``error_sd`` is the SD of the model's error in ``unit``, with a scale of its own.
+    Voxels without a NormDiff stay bare. ``note`` is printed below (the place for
     "synthetic", "demonstration model"); ``real_name`` heads the real image's column. ``point_mm`` (LPS) is
     where the planes cross; default: the centre of the mask.
 
@@ -88,6 +90,8 @@ def comparison_figure(
     columns = [way.source_name, f"Synthetic {target} ({unit})"]
     if real is not None:
         columns += [f"{real_name or f'Real {target}'} ({unit})", "NormDiff" if way.to_pet else "Difference"]
+    if error_sd is not None:
+        columns.append(f"SD of the error ({unit})")
     figure = Figure(figsize=(3.3 * len(columns) + 0.4, 10.6), facecolor="white", layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(3, len(columns), squeeze=False)
@@ -102,6 +106,7 @@ def comparison_figure(
     limit = 1.0 if difference is None else _symmetric_limit(difference)
     pet_artist: Any = None
     difference_artist: Any = None
+    error_artist: Any = None
     for row, plane in enumerate(PLANES):
         extent = plane_extent(plane, lower, upper)
 
@@ -136,6 +141,12 @@ def comparison_figure(
             difference_artist = axes[row, 3].imshow(
                 picture, cmap=ListedColormap(normdiff_colors()), vmin=-limit, vmax=limit, alpha=0.9, **style
             )
+        if error_sd is not None:
+            picture = np.ma.masked_array(cut(error_sd, nearest=True), ~inside)
+            highest = _window_top([error_sd], brain)
+            error_artist = axes[row, -1].imshow(
+                picture, cmap="cividis", vmin=0, vmax=highest, alpha=PET_OPACITY, **style
+            )
     for axis, name in zip(axes[0], columns):
         axis.set_title(name, fontsize=13)
     bar = figure.colorbar(
@@ -150,6 +161,11 @@ def comparison_figure(
         )
         formula = "NormDiff = (syn \N{MINUS SIGN} real) / (syn + real)"
         bar.set_label(formula if way.to_pet else "syn \N{MINUS SIGN} real", fontsize=11)
+    if error_artist is not None:
+        bar = figure.colorbar(
+            error_artist, ax=axes[:, -1], orientation="horizontal", shrink=0.9, aspect=24, pad=0.01
+        )
+        bar.set_label(f"by region, {unit}", fontsize=11)
     write_words(figure, title, note)
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=100)

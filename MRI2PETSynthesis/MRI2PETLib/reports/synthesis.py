@@ -194,5 +194,6 @@ def _draw(
         unit=result.unit,
         note=bundle_note(bundle),
         real_name=real_name,
+        error_sd=result.error_sd,
         point_mm=point_mm,
     )

@@ -42,6 +42,7 @@ class Synthetic:
     note: str
     tracer: str = ""
     sd: sitk.Image | None = None
+    error_sd: sitk.Image | None = None
     unpredicted: sitk.Image | None = None
     real: sitk.Image | None = None
     provenance: Mapping[str, Any] = field(default_factory=dict)
@@ -57,6 +58,7 @@ class Synthetic:
             note=bundle_note(bundle),
             tracer=bundle.tracer,
             sd=result.sd,
+            error_sd=result.error_sd,
             unpredicted=result.unpredicted,
             real=real,
             provenance=result.provenance,
@@ -89,6 +91,7 @@ def read_synthetic(files: Mapping[str, Any]) -> Synthetic:
         note=str(note),
         tracer=str(about.get("TracerName") or ""),
         sd=optional("sd", "pet"),
+        error_sd=optional("error_sd", "pet"),
         unpredicted=optional("unpredicted", "mask"),
         real=optional("real", "pet"),
         provenance=provenance,
@@ -104,6 +107,7 @@ class ResultNodes:
     t1: str | None = None
     mask: str | None = None
     sd: str | None = None
+    error_sd: str | None = None
     unpredicted: str | None = None
     real: str | None = None
     normdiff: str | None = None
@@ -131,7 +135,7 @@ def add_result(scene: slicer.vtkMRMLScene, result: Synthetic, t1: Any = None) ->
     :param t1: the T1's node: names end with its name, and nodes join its study in subject hierarchy.
     :raises InputError: if the images are not on one grid.
     """
-    for image in (result.mask, result.sd, result.unpredicted, result.real):
+    for image in (result.mask, result.sd, result.error_sd, result.unpredicted, result.real):
         if image is not None and not same_grid(image, result.pet):
             raise InputError("The images of this result are not on one grid.", "Run the synthesis again.")
     whose = t1.GetName() if t1 is not None else str(result.provenance.get("t1_node") or "")
@@ -147,6 +151,10 @@ def add_result(scene: slicer.vtkMRMLScene, result: Synthetic, t1: Any = None) ->
         if result.sd is not None:
             name = named(f"SD of {title} ({result.unit})", whose)
             described.append(put(scene, pet, "sd", result.sd, name, f"Voxelwise SD. {result.note}", t1))
+        if result.error_sd is not None:
+            name = named(f"SD of the error of {title} ({result.unit})", whose)
+            note = f"SD of the model's error by region, the same for everybody. {result.note}"
+            described.append(put(scene, pet, "error_sd", result.error_sd, name, note, t1))
         if result.unpredicted is not None:
             note = "Brain outside the model's field of view: not predicted."
             name = named("not predicted", whose)

@@ -46,6 +46,10 @@ class CaseFiles:
         return self.folder / f"{self.traced}_desc-syntheticSD_{self.suffix}.nii.gz"
 
     @property
+    def error_sd(self) -> Path:
+        return self.folder / f"{self.traced}_desc-syntheticErrorSD_{self.suffix}.nii.gz"
+
+    @property
     def mask(self) -> Path:
         return self.folder / f"{self.space}_desc-brain_mask.nii.gz"
 
@@ -97,7 +101,7 @@ class CaseFiles:
 
     def by_role(self) -> dict[str, Path]:
         """All that a synthesis may write, by the names of the properties."""
-        roles = ("pet", "sidecar", "mask", "sd", "unpredicted", "picture", "real", "metrics", "dicom")
+        roles = "pet sidecar mask sd error_sd unpredicted picture real metrics dicom".split()
         return {role: getattr(self, role) for role in roles}
 
     def result(self) -> Result:
@@ -167,6 +171,9 @@ def write_case(
     write(result.mask, files.mask, {**derived, "Type": "Brain"})
     if result.sd is not None:
         write(result.sd, files.sd, {**common, "Units": result.unit})
+    if result.error_sd is not None and bundle.error_sd is not None:
+        about = {"Description": f"{bundle.error_sd.what}. {common['Description']}", "Units": result.unit}
+        write(result.error_sd, files.error_sd, {**common, **about})
     if result.unpredicted is not None:
         write(result.unpredicted, files.unpredicted, {**derived, "Type": "NotPredicted"})
     write(result.pet, files.pet)

@@ -24,12 +24,13 @@ from MRI2PETLib.core.settings import keywords_of
 from MRI2PETLib.images.grid import Grid, affine_matrix
 from MRI2PETLib.images.io import LoadedImage, read_image
 from MRI2PETLib.images.spline import INTERPOLATION
-from MRI2PETLib.models.bundle import Bundle
+from MRI2PETLib.models.bundle import Bundle, ErrorSD
 from MRI2PETLib.models.inference import LoadedModel, load_model, predict_encoded
 from MRI2PETLib.models.model_space import Encoded, decode, encode, not_predicted
 from MRI2PETLib.models.store import find_bundle
 from MRI2PETLib.preprocessing.brain_mask import BrainExtraction, extract_brain
 from MRI2PETLib.preprocessing.pet_template import brain_of_pet
+from MRI2PETLib.synthesis.error_map import error_image
 from MRI2PETLib.synthesis.settings import DEFAULT_MODEL, SynthesisSettings
 
 ENCODING = "into model space"  # a stage of the progress, see :func:`prepare`
@@ -40,7 +41,8 @@ class SynthesisResult:
     """What a synthesis gives. All images lie on the grid of the T1.
 
     ``pet`` is float32 in ``unit``, 0 outside the brain; ``sd`` its voxelwise SD over samples, for models
-    that draw some, and over the members of an ensemble; ``unpredicted`` is 1 where the brain lies outside
+    that draw some, and over the members of an ensemble; ``error_sd`` the SD of the error that the model
+    states, see :mod:`.error_map`; ``unpredicted`` is 1 where the brain lies outside
     the model's field of view (``None``: nowhere).
     """
 
@@ -52,6 +54,7 @@ class SynthesisResult:
     extraction: BrainExtraction
     verdict: Verdict
     provenance: dict[str, Any]
+    error_sd: sitk.Image | None = None
 
 
 @dataclass(frozen=True)
@@ -193,8 +196,12 @@ def complete(
     with _timed(seconds, "decode"):
         pet = decode(prediction.mean, encoded, extraction.mask)
         unpredicted = not_predicted(encoded, extraction.mask)
-    missing = int(np.count_nonzero(sitk.GetArrayViewFromImage(unpredicted)))
+        error = model.bundle.error_sd
+        error_sd = None if error is None else error_image(error, extraction)
     findings = [*encoded.findings, *prediction.findings]
+    if error is not None and error_sd is None:
+        findings.append(_no_regions(error))
+    missing = int(np.count_nonzero(sitk.GetArrayViewFromImage(unpredicted)))
     if missing:
         findings.append(_field_of_view(missing, extraction.mask))
     seconds["total"] = round(sum(seconds.values()), 3)
@@ -204,6 +211,7 @@ def complete(
         unit=encoded.space.output_unit,
         mask=extraction.mask,
         sd=None if prediction.sd is None else decode(prediction.sd, encoded, extraction.mask),
+        error_sd=error_sd,
         unpredicted=unpredicted if missing else None,
         extraction=extraction,
         verdict=extraction.verdict + findings,
@@ -231,6 +239,11 @@ def _field_of_view(missing: int, mask: sitk.Image) -> Finding:
     share = 100.0 * missing / int(np.count_nonzero(sitk.GetArrayViewFromImage(mask)))
     message = f"{share:.1f} % of the brain mask lies outside the model's field of view and was not predicted."
     return Finding("warn", "not-predicted", message)
+
+
+def _no_regions(error: ErrorSD) -> Finding:
+    message = f"The model states its error in the regions {error.parcellation!r}, which are not built in."
+    return Finding("warn", "no-error-map", message, "It is left out.")
 
 
 def software_versions() -> dict[str, Any]:

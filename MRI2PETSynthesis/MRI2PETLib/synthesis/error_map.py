@@ -1,0 +1,37 @@
+"""The error of a model, region by region, as an image of one person."""
+
+from __future__ import annotations
+
+import numpy as np
+import SimpleITK as sitk
+
+from MRI2PETLib.models.bundle import ErrorSD
+from MRI2PETLib.models.bundle_checks import ELSEWHERE
+from MRI2PETLib.preprocessing.brain_mask import BrainExtraction
+from MRI2PETLib.templates.regions import built_in_parcellations, pull_labels
+
+
+def error_image(error: ErrorSD, extraction: BrainExtraction) -> sitk.Image | None:
+    """The SD of the model's error on the grid of the T1, float32 in the unit of the prediction, 0 outside the
+    brain.
+
+    It is that of the region which a voxel belongs to: the same for everybody. Regions come by the fit of the
+    template; outside them all, and without a fit, stands that of the rest of the brain.
+
+    :returns: ``None`` if the model measured it in regions that are not built in.
+    """
+    parcellation = next((p for p in built_in_parcellations() if p.name == error.parcellation), None)
+    if parcellation is None:
+        return None
+    brain = sitk.GetArrayViewFromImage(extraction.mask) != 0
+    elsewhere = error.sd[ELSEWHERE]
+    values = np.where(brain, np.float32(elsewhere), np.float32(0))
+    if extraction.template_to_native is not None:
+        table = np.full(max(parcellation.names) + 1, elsewhere, np.float32)
+        for label, name in parcellation.names.items():
+            table[label] = error.sd.get(name, elsewhere)
+        labels = pull_labels(parcellation, extraction.mask, extraction.template_to_native)
+        values = np.where(brain, table[labels], values)
+    image = sitk.GetImageFromArray(values)
+    image.CopyInformation(extraction.mask)
+    return image
