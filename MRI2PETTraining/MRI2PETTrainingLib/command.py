@@ -47,9 +47,7 @@ def _train(settings: TrainingSettings, task: Task, reporter: Reporter) -> int:
     if task.check:
         manifest, prepared, folds = prepare_run(plan, reporter)
         reporter.close()
-        reporter.say(
-            f"{len(prepared)} of {len(manifest.cases)} cases in {len(folds.folds)} folds: {plan.run}"
-        )
+        reporter.say(f"{len(prepared)} of {len(manifest.cases)} cases, {folds.words}: {plan.run}")
         about = {"run": plan.run, "cases": len(prepared), "folds": len(folds.folds)}
         reporter.result({**about, "smallest_pet_coverage": smallest_coverage(prepared)})
         return 0

@@ -288,7 +288,7 @@ def _finish(
             outcome.model_id(plan.run, "ensemble"),
             outcome.read_bundles(plan.run, [result.fold.number for result in results]),
             plan.preset,
-            list(prepared.values()),
+            [prepared[name] for name in folds.trained],
         )
         own = make_folder(staging / EVALUATION)
         cases = read_run_scans(plan.run, Reporter())

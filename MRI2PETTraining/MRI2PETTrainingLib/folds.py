@@ -16,6 +16,7 @@ from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.core.files import read_object, write_json
 from MRI2PETTrainingLib.dataset.manifest import TrainingCase
 from MRI2PETTrainingLib.settings import TrainingSettings
+from MRI2PETTrainingLib.site_splits import split_by_site
 
 _VALIDATION_SPLITS = 5  # about a fifth of the training people choose the epoch
 _FORMAT = "mri2pet-folds-1"
@@ -35,15 +36,27 @@ class Fold:
 
 @dataclass(frozen=True)
 class Folds:
-    """A cross-validation.
+    """A cross-validation, or one fixed split.
 
     :ivar keep_together: columns of the manifest whose values never lie on two sides of a split.
+    :ivar test_sites: of a fixed split, the sites whose people are tested; nobody else is.
     """
 
     method: str
     seed: int
     keep_together: tuple[str, ...]
     folds: tuple[Fold, ...]
+    test_sites: tuple[str, ...] = ()
+
+    @property
+    def words(self) -> str:
+        """How many, and how they were made."""
+        return self.method if self.test_sites else f"{len(self.folds)} folds ({self.method})"
+
+    @property
+    def trained(self) -> tuple[str, ...]:
+        """The cases that some fold learns from: all but those that a fixed split tests."""
+        return tuple(sorted({name for fold in self.folds for name in (*fold.train, *fold.validation)}))
 
 
 def grouping_columns(cases: Sequence[TrainingCase], more: Sequence[str] = ()) -> tuple[str, ...]:
@@ -59,6 +72,7 @@ def make_folds(
     seed: int = 42,
     keep_together: Sequence[str] = (),
     leave_one_site_out: bool = False,
+    test_sites: Sequence[str] = (),
 ) -> Folds:
     """Split cases into folds of training, validation and test.
 
@@ -68,10 +82,9 @@ def make_folds(
 
     :param keep_together: columns to keep together besides ``subject`` and ``donor``.
     :param leave_one_site_out: one fold a ``site`` instead of ``n_folds``; that site is the test set.
+    :param test_sites: one fold instead of ``n_folds``, which tests the people of these sites.
     :raises InputError: too few people for the folds, or a person at two sites.
     """
-    from sklearn.model_selection import LeaveOneGroupOut
-
     cases = sorted(cases, key=lambda case: case.case)
     columns = grouping_columns(cases, keep_together)
     units = _units(cases, columns)
@@ -79,22 +92,19 @@ def make_folds(
     who = "1 person" if people == 1 else f"{people} people"
     if groups < people:
         who += f" ({groups} group(s) that share a {' or '.join(columns[1:])})"
-    least = max(3, n_folds) if not leave_one_site_out else 3
+    by_site = leave_one_site_out or bool(test_sites)
+    least, parts = (3, "") if by_site else (max(3, n_folds), f"{n_folds} folds of ")
     if groups < least:
         raise InputError(
-            f"{len(cases)} case(s) of {who} cannot be split into {n_folds} folds of training, validation and "
-            "test.",
+            f"{len(cases)} case(s) of {who} cannot be split into {parts}training, validation and test.",
             f"Every fold needs people of its own: have at least {least}, or use fewer folds (--folds, 2 or "
             "more).",
         )
     if n_folds < 2:
         raise InputError(f"{n_folds} fold(s) make no cross-validation.", "Use --folds 2 or more.")
     strata = _strata(cases, units)
-    if leave_one_site_out:
-        sites = [case.site for case in cases]
-        _check_sites(cases, units)
-        outer = list(LeaveOneGroupOut().split(cases, groups=sites))
-        method = "leave one site out"
+    if by_site:
+        outer, method = split_by_site(cases, units, test_sites)
     else:
         outer = _split(n_folds, seed, strata, units)
         method = "stratified by group, grouped by " + " and ".join(columns)
@@ -119,7 +129,7 @@ def make_folds(
                 tuple(cases[i].case for i in test),
             )
         )
-    result = Folds(method, seed, columns, tuple(folds))
+    result = Folds(method, seed, columns, tuple(folds), tuple(test_sites))
     check_leakage(result, cases, keep_together)
     return result
 
@@ -132,11 +142,13 @@ def folds_of(cases: Sequence[TrainingCase], settings: TrainingSettings) -> Folds
         seed=settings.seed,
         keep_together=settings.keep_together,
         leave_one_site_out=settings.leave_one_site_out,
+        test_sites=tuple(dict.fromkeys(settings.test_site)),
     )
 
 
 def check_leakage(folds: Folds, cases: Sequence[TrainingCase], keep_together: Sequence[str] = ()) -> None:
-    """Assert that nothing is on two sides, that no side is empty, and that every case is tested exactly once.
+    """Assert that nothing is on two sides, that no side is empty, and that every case is tested exactly once
+    (by a fixed split: those of its test sites once, no other).
 
     The subject of every case is looked at, whatever the folds say was kept together.
 
@@ -146,6 +158,9 @@ def check_leakage(folds: Folds, cases: Sequence[TrainingCase], keep_together: Se
     by_name = {case.case: case for case in cases}
     columns = dict.fromkeys((*grouping_columns(cases, keep_together), *folds.keep_together))
     tested = Counter(name for fold in folds.folds for name in fold.test)
+    if folds.test_sites:
+        _check_fixed(folds, cases)
+        tested.update(name for fold in folds.folds for name in (*fold.train, *fold.validation))
     wrong = sorted(set(tested) ^ set(by_name)) or [name for name, n in tested.items() if n > 1]
     if wrong:
         raise InputError(
@@ -168,6 +183,21 @@ def check_leakage(folds: Folds, cases: Sequence[TrainingCase], keep_together: Se
                         + (f" ({len(common)} of them)." if len(common) > 1 else "."),
                         _BY_HAND,
                     )
+
+
+def _check_fixed(folds: Folds, cases: Sequence[TrainingCase]) -> None:
+    """One fold, whose test cases are those of the test sites; pairs that were made have no site."""
+    if len(folds.folds) != 1:
+        raise InputError(f"A fixed split has one fold, not {len(folds.folds)}.", _BY_HAND)
+    for case in cases:
+        is_tested = case.case in folds.folds[0].test
+        if case.site and is_tested != (case.site in folds.test_sites):
+            where = "in test" if is_tested else "not in test"
+            raise InputError(
+                f"{case.case!r} is of the site {case.site!r} and {where}; the test sites are "
+                f"{', '.join(folds.test_sites)}.",
+                _BY_HAND,
+            )
 
 
 def _check_sides(number: int, fold: Fold, sides: Mapping[str, Sequence[str]], cases: set[str]) -> None:
@@ -206,10 +236,10 @@ def read_folds(path: Path) -> Folds:
         )
         if not folds:
             raise ValueError("no fold")
-        columns = _names(content, "keep_together")
+        columns, sites = _names(content, "keep_together"), _names(content, "test_sites")
         if not set(columns) <= set(GROUPING):
             raise ValueError(f"unknown columns {columns}")
-        return Folds(str(content["method"]), int(content["seed"]), columns, folds)
+        return Folds(str(content["method"]), int(content["seed"]), columns, folds, sites)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path} cannot be used: {error!r}.", "Remove it to make new folds.") from error
 
@@ -246,25 +276,6 @@ def _strata(cases: Sequence[TrainingCase], units: Sequence[int]) -> list[str]:
     for case, unit in zip(cases, units):
         groups.setdefault(unit, Counter())[case.group] += 1
     return [groups[unit].most_common(1)[0][0] for unit in units]
-
-
-def _check_sites(cases: Sequence[TrainingCase], units: Sequence[int]) -> None:
-    missing = [case.case for case in cases if not case.site]
-    if missing:
-        raise InputError(
-            f"{missing[0]!r} has no site.", "Leaving one site out needs the site column for every case."
-        )
-    if len({case.site for case in cases}) < 2:
-        raise InputError(f"All cases are of the site {cases[0].site!r}.", "There must be two or more sites.")
-    site_of: dict[int, TrainingCase] = {}
-    for case, unit in zip(cases, units):
-        first = site_of.setdefault(unit, case)
-        if first.site != case.site:
-            raise InputError(
-                f"{first.case!r} ({first.site}) and {case.case!r} ({case.site}) belong together but are at "
-                "two sites.",
-                "Leave their cases out, or use grouped folds without --leave-one-site-out.",
-            )
 
 
 def _split(

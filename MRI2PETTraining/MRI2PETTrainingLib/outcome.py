@@ -78,21 +78,27 @@ def save_ensemble(
     model_id: str,
     bundles: Mapping[str, Bundle],
     preset: Preset,
-    all_cases: Sequence[PreparedCase],
+    trained: Sequence[PreparedCase],
 ) -> Bundle:
-    """Write the bundle of all folds together: a prediction is their mean, with their SD."""
+    """Write the bundle of all folds together: a prediction is their mean, with their SD.
+
+    :param trained: the cases that any of them was trained on.
+    """
+    several = len(bundles) > 1
+    means = f"Mean of {len(bundles)} networks, each trained on another part of" if several else "Trained on"
     metadata = {
-        **_common(preset, all_cases),
+        **_common(preset, trained),
         "id": model_id,
-        "name": f"{preset.name}, ensemble of {len(bundles)} folds",
-        "description": f"{preset.description}. Mean of {len(bundles)} networks, each trained on "
-        f"another part of {_people(all_cases)}.",
+        "name": f"{preset.name}, ensemble of {len(bundles)} folds"
+        if several
+        else f"{preset.name}, one split",
+        "description": f"{preset.description}. {means} {_people(trained)}.",
         "training": {
             "preset": preset.to_dict(),
             "folds": {name: b.sha256 for name, b in bundles.items()},
-            IMAGES: images_of(all_cases),
+            IMAGES: images_of(trained),
         },
-        "baselines": {"cubic_of_t1": _cubic(all_cases).to_dict()},
+        "baselines": {"cubic_of_t1": _cubic(trained).to_dict()},
     }
     networks = {name: bundle.network() for name, bundle in bundles.items()}
     return save_bundle(folder, networks, metadata, _card(metadata))

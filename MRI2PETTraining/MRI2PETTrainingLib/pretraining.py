@@ -138,7 +138,8 @@ def assign_styles(
     """Which PET each MRI imitates, by case names.
 
     All MRIs of a person imitate one PET. A person who is in the dataset (the same image) imitates their own;
-    the others take the PETs in turn, fold after fold, so that every fold gets some.
+    the others take the PETs in turn, fold after fold (of a fixed split: side after side), so that each gets
+    some.
 
     :param people: subject of each MRI.
     """
@@ -147,7 +148,10 @@ def assign_styles(
         people[case.name]: owner[digest] for case in mris for digest in [_digest(case)] if digest in owner
     }
     rng = np.random.default_rng(folds.seed)
-    shuffled = [list(rng.permutation(sorted(fold.test))) for fold in folds.folds]
+    parts = [fold.test for fold in folds.folds]
+    if folds.test_sites:
+        parts += [side for fold in folds.folds for side in (fold.train, fold.validation)]
+    shuffled = [list(rng.permutation(sorted(part))) for part in parts]
     in_turn = [str(name) for row in zip_longest(*shuffled) for name in row if name is not None]
     others = sorted(set(people.values()) - set(choices_before))
     styles = choices_before | {subject: in_turn[n % len(in_turn)] for n, subject in enumerate(others)}
@@ -171,7 +175,7 @@ def follow(folds: Folds, styles: Mapping[str, str]) -> Folds:
                     "Use fewer folds (--folds), here and for the training, or give more MRIs.",
                 )
         new.append(Fold(fold.number, **sides))
-    return Folds("as the dataset of the PETs", folds.seed, ("subject", "donor"), tuple(new))
+    return Folds("as the dataset of the PETs", folds.seed, ("subject", "donor"), tuple(new), folds.test_sites)
 
 
 def _digest(case: Case) -> str:

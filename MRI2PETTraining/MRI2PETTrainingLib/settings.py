@@ -44,6 +44,12 @@ class TrainingSettings(Settings):
         group=_FOLDS,
     )
     leave_one_site_out: bool = option("one fold per site", False, group=_FOLDS)
+    test_site: tuple[str, ...] = option(
+        "one split in place of folds: the people of this site are tested, all others train; repeatable",
+        (),
+        metavar="SITE",
+        group=_FOLDS,
+    )
 
     subject_pattern: str | None = option(
         "regular expression with a group (?P<subject>...) that finds the subject in the name of a case",

@@ -13,6 +13,7 @@ import pytest
 import SimpleITK as sitk
 
 from MRI2PETLib.cli import main
+from MRI2PETLib.core.checksums import sha256_of_voxels
 from MRI2PETLib.images.formats import is_output
 from MRI2PETLib.images.io import read_image
 from MRI2PETLib.models.bundle import read_bundle
@@ -45,6 +46,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
         row["subject"] = str(row["case"])[:2]
         row |= {"mask": f"{row['case']}/brain_mask.nii.gz", "group": "pain" if genotype == "MAB" else "HC"}
         row["genotype"] = genotype
+        row["site"] = "Oslo" if row["subject"] in ("p1", "p4") else "Rome"
     write_table(root, rows)
     # One T1 with two orientations: readers differ in which one they take.
     t1 = root / NAMES[-1] / "T1.nii.gz"
@@ -94,6 +96,36 @@ def test_a_run_leaves_everything(run: Path) -> None:
     page = (run / "report.html").read_text(encoding="utf-8")
     for words in ("training mean", "anatomy null", "learning_rate", "torch", "s a step", "data:image/png"):
         assert words in page
+
+
+def test_a_split_by_site_tests_its_people_only(
+    common: list[object], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "sites"
+    assert (
+        main(["train", *map(str, common), "-o", str(folder), "--test-site", "Oslo", "--check"], COMMANDS) == 0
+    )
+    assert "7 of 7 cases, one split: tested at Oslo" in capsys.readouterr().out
+    assert train(*common, "-o", folder, "--test-site", "Oslo", "--leave-one-site-out") == 3
+    assert train(*common, "-o", folder, "--test-site", "Oslo") == 0
+    rows = table(folder / "predictions.csv")
+    assert [row["case"] for row in rows] == ["p1_01", "p1_02", "p4_01"]
+    assert {row["site"] for row in rows} == {"Oslo"}
+    tested = {image for row in rows for image in images_in(folder, row["case"])}
+    ensemble = read_bundle(folder / "ensemble").metadata
+    assert len(tested) == 6 and not tested & set(ensemble["training"]["images"])
+    assert (
+        len(ensemble["training"]["images"]) == 8 and "4 T1/PET pairs of 4 people" in ensemble["description"]
+    )
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    assert "3 scans of 2 people, one split: tested at Oslo." in " ".join(page.split())
+
+
+def images_in(run: Path, case: str) -> list[str]:
+    """Checksums of the voxels of a case's T1 and PET."""
+    row = next(row for row in table(run / "cases.csv") if row["case"] == case)
+    images = (read_image(Path(row["t1"]), kind="t1").image, sitk.ReadImage(row["pet"]))
+    return [sha256_of_voxels(sitk.GetArrayViewFromImage(image)) for image in images]
 
 
 def test_predictions_lie_on_the_t1_in_every_reader(run: Path) -> None:

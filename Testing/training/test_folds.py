@@ -119,6 +119,49 @@ def test_leaving_one_site_out() -> None:
         make_folds(people(5), leave_one_site_out=True)
 
 
+def test_people_of_the_test_sites_are_tested_and_nobody_else() -> None:
+    cases = people(12, scans=2, site=["A", "B", "C", "D"], group=["a", "b"])
+    folds = make_folds(cases, test_sites=["B", "D"], seed=3)
+    (fold,) = folds.folds
+    site = {case.case: case.site for case in cases}
+    assert {site[n] for n in fold.test} == {"B", "D"} and len(fold.test) == 12
+    assert {site[n] for n in fold.train + fold.validation} == {"A", "C"}
+    subject = {case.case: case.subject for case in cases}
+    assert not {subject[n] for n in fold.train} & {subject[n] for n in fold.validation}
+    assert folds.words == "one split: tested at B, D"
+    assert folds.trained == tuple(sorted(set(site) - set(fold.test)))
+
+
+def test_a_split_by_site_that_cannot_be_made_is_refused() -> None:
+    cases = people(8, site=["A", "B"])
+    with pytest.raises(InputError, match="No case is of the site 'X'"):
+        make_folds(cases, test_sites=["X"])
+    with pytest.raises(InputError, match="nobody is left to train"):
+        make_folds(cases, test_sites=["A", "B"])
+    with pytest.raises(InputError, match="'p0_0' has no site"):
+        make_folds(people(8), test_sites=["A"])
+    moved = [*cases, replace(cases[0], case="p0_1", site="B")]
+    with pytest.raises(InputError, match=r"'p0_0' \(A\) and 'p0_1' \(B\) belong together"):
+        make_folds(moved, test_sites=["A"])
+    # Two sites on one side are no leak.
+    three = people(9, site=["A", "B", "C"])
+    both = make_folds([*three, replace(three[0], case="p0_1", site="B")], test_sites=["C"])
+    assert {"p0_0", "p0_1"} <= set(both.trained)
+
+
+def test_a_fixed_split_that_was_edited_is_refused(tmp_path: Path) -> None:
+    cases = people(9, site=["A", "B", "C"])
+    path = write_folds(tmp_path / "folds.json", make_folds(cases, test_sites=["B"]))
+    assert read_folds(path) == make_folds(cases, test_sites=["B"])
+    check_leakage(read_folds(path), cases)
+    content = json.loads(path.read_text())
+    fold = content["folds"][0]
+    fold["train"].append(fold["test"].pop())
+    path.write_text(json.dumps(content))
+    with pytest.raises(InputError, match="is of the site 'B' and not in test; the test sites are B"):
+        check_leakage(read_folds(path), cases)
+
+
 @pytest.mark.parametrize("column", ["site", "donor"])
 def test_what_is_kept_together_is_kept_besides_the_person(column: str) -> None:
     """People who were scanned at two sites (or have two donors) stay on one side."""

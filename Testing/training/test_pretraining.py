@@ -23,7 +23,7 @@ from MRI2PETTrainingLib.dataset.manifest import read_dataset
 from MRI2PETTrainingLib.folds import Fold, Folds, check_leakage, read_folds
 from MRI2PETTrainingLib.pretraining import assign_styles, follow, histogram_style, write_pairs
 from MRI2PETTrainingLib.vgg_style import CONVOLUTIONS, VGGFeatures, VGGStyle, _gram, read_vgg
-from small_datasets import prepared_cases, write_pair
+from small_datasets import SIZE, as_image, prepared_cases, write_pair
 
 torch.set_num_threads(1)
 SPACE = ModelSpace(size=(32, 32, 32), spacing_mm=6.0)
@@ -137,6 +137,23 @@ def test_a_person_of_the_dataset_keeps_to_their_own_side(tmp_path: Path, mris: l
     people = {"m0": "same", "m1": "same", "m2": "m2"}
     styles = assign_styles(mris, people, pets, three_folds(list(pets)))
     assert styles["m0"] == styles["m1"] == "c"
+
+
+def test_a_fixed_split_has_styles_on_every_side(tmp_path: Path) -> None:
+    """Nobody learns the style of a PET that the split tests."""
+    pets = dataset_of(tmp_path / "pets", list("abcdef"))
+    split = Folds("", 5, ("subject",), (Fold(0, ("a", "b"), ("c",), ("d", "e", "f")),), ("Oslo",))
+    mris = [Case(f"m{n}", write_image_of(tmp_path / f"m{n}.nii.gz", n)) for n in range(7)]
+    styles = assign_styles(mris, {m.name: m.name for m in mris}, pets, split)
+    assert set(styles.values()) == set("abcdef")
+    (fold,), sites = follow(split, styles).folds, follow(split, styles).test_sites
+    assert sites == ("Oslo",)
+    assert {styles[n] for n in fold.train} == {"a", "b"} and {styles[n] for n in fold.test} == set("def")
+
+
+def write_image_of(path: Path, number: int) -> Path:
+    sitk.WriteImage(as_image(np.random.default_rng(number).random((SIZE,) * 3, np.float32)), str(path))
+    return path
 
 
 def test_too_few_mris_for_the_folds_are_refused(tmp_path: Path, mris: list[Case]) -> None:
