@@ -157,8 +157,8 @@ def card(about: dict[str, Any], tracer: str) -> str:
     measured = about["baselines"]
     composite = {row["method"]: row for row in measured["agreement"] if row["role"] == "composite"}
     lines = [
-        f"| {method} | {row['mae']:.3f} | {row['bias']:+.3f} ({row['lower']:+.3f} to {row['upper']:+.3f}) | "
-        f"{row['pearson_r']:.3f} | {measured['mae_to_truth'][method]:.3f} |"
+        f"| {method} | {row['mae']:.3f} | {row['bias']:+.3f} ({row['lower_limit']:+.3f} to "
+        f"{row['upper_limit']:+.3f}) | {row['r']:.3f} | {measured['mae_to_truth'][method]:.3f} |"
         for method, row in composite.items()
     ]
     table = "\n".join(lines)

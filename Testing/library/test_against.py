@@ -31,13 +31,13 @@ def test_a_difference_is_that_of_scipy() -> None:
     first, second = rng.normal(1.0, 0.5, 30), rng.normal(1.1, 0.5, 30)
     outcome = paired_difference(first, second)
     difference = first - second
-    assert outcome.mean == pytest.approx(difference.mean())
+    assert outcome.difference == pytest.approx(difference.mean())
     assert outcome.effect == pytest.approx(difference.mean() / np.std(difference, ddof=1))
     assert outcome.p == pytest.approx(stats.wilcoxon(first, second).pvalue)
     interval = stats.bootstrap((difference,), np.mean, method="percentile", n_resamples=4000)
     width = interval.confidence_interval.high - interval.confidence_interval.low
-    assert outcome.low == pytest.approx(interval.confidence_interval.low, abs=0.08 * width)
-    assert outcome.high == pytest.approx(interval.confidence_interval.high, abs=0.08 * width)
+    assert outcome.difference_low == pytest.approx(interval.confidence_interval.low, abs=0.08 * width)
+    assert outcome.difference_high == pytest.approx(interval.confidence_interval.high, abs=0.08 * width)
 
 
 def test_the_interval_holds_the_truth_as_often_as_it_says() -> None:
@@ -47,8 +47,8 @@ def test_the_interval_holds_the_truth_as_often_as_it_says() -> None:
     for seed in range(100):
         difference = rng.normal(0.3, 1, 40)
         outcome = paired_difference(difference, np.zeros(40), seed=seed)
-        assert outcome.low is not None and outcome.high is not None
-        hits += outcome.low <= 0.3 <= outcome.high
+        assert outcome.difference_low is not None and outcome.difference_high is not None
+        hits += outcome.difference_low <= 0.3 <= outcome.difference_high
     assert 87 <= hits <= 100
 
 
@@ -63,8 +63,11 @@ def test_the_interval_holds_the_truth_as_often_as_it_says() -> None:
 )
 def test_what_cannot_be_tested_says_why(difference: list[float], reason: str) -> None:
     outcome = paired_difference(np.array(difference), np.zeros(len(difference)))
-    assert outcome.p is outcome.low is outcome.high is outcome.effect is None and reason in outcome.reason
-    assert outcome.mean == (np.mean(difference) if difference else None)
+    assert (
+        outcome.p is outcome.difference_low is outcome.difference_high is outcome.effect is None
+        and reason in outcome.reason
+    )
+    assert outcome.difference == (np.mean(difference) if difference else None)
 
 
 def cohort_of(errors: np.ndarray, *, unit: str = "SUVR", slope: float = 0.9) -> Cohort:
@@ -97,17 +100,24 @@ def test_people_are_compared_and_their_scans_averaged_first() -> None:
     first, second = (np.r_[v[:2].mean(), v[2:]] for v in (ERRORS, other))
     assert (row.n_people, row.first, row.second) == (8, *NAMES)
     assert row.first_mean == pytest.approx(first.mean()) and row.second_mean == pytest.approx(second.mean())
-    assert row.p == pytest.approx(stats.wilcoxon(first, second).pvalue) and row.better == "this"
-    assert row.n_first_better == 8 and row.low is not None and row.high is not None and row.high < 0
+    assert row.paired.p == pytest.approx(stats.wilcoxon(first, second).pvalue) and row.better == "this"
+    assert (
+        row.n_first_better == 8
+        and row.paired.difference_low is not None
+        and row.paired.difference_high is not None
+        and row.paired.difference_high < 0
+    )
     # r is 1 - MSE: higher is better, the same people are better, the difference has the other sign.
     r = rows["r", "whole brain"]
     assert (
-        r.difference == pytest.approx(-(row.difference or 0)) and r.better == "this" and r.n_first_better == 8
+        r.paired.difference == pytest.approx(-(row.paired.difference or 0))
+        and r.better == "this"
+        and r.n_first_better == 8
     )
     # Five of the numbers are the same for all: they have no p, and are not counted in the FDR.
-    assert rows["SSIM", "whole brain"].reason == "the two are equal"
-    tested = [x.p for x in rows.values() if x.region == "whole brain" and x.p is not None]
-    assert row.fdr == pytest.approx(min(stats.false_discovery_control(tested)))
+    assert rows["SSIM", "whole brain"].paired.reason == "the two are equal"
+    tested = [x.paired.p for x in rows.values() if x.region == "whole brain" and x.paired.p is not None]
+    assert row.paired.fdr == pytest.approx(min(stats.false_discovery_control(tested)))
     region = rows[REGION_ERROR, "two"]
     assert region.first_mean == pytest.approx(first.mean()) and region.better == "this"
 
@@ -123,7 +133,7 @@ def test_scans_that_failed_in_one_are_left_out_of_both() -> None:
     whole, part = cohort_of(ERRORS), cohort_of(ERRORS)
     part = replace(part, scans=part.scans[:-1])
     rows = against_table(whole, part, NAMES)
-    assert {r.n_people for r in rows} == {7} and {r.difference for r in rows} == {0.0}
+    assert {r.n_people for r in rows} == {7} and {r.paired.difference for r in rows} == {0.0}
 
 
 def test_the_network_is_compared_with_each_baseline() -> None:

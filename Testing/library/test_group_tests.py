@@ -87,8 +87,8 @@ def test_a_difference_of_genotypes_is_no_difference_of_groups() -> None:
     adjusted = rows["left thalamus"]
     assert adjusted.model == "region mean ~ group + genotype + age"
     assert adjusted.real_p is not None and adjusted.real_p > 0.05
-    assert adjusted.real_low is not None and adjusted.real_high is not None
-    assert adjusted.real_low < 0 < adjusted.real_high
+    assert adjusted.real_difference_low is not None and adjusted.real_difference_high is not None
+    assert adjusted.real_difference_low < 0 < adjusted.real_difference_high
     # Genotypes are not adjusted for themselves.
     genotypes = [r for r in group_table(cohort(*values, ("genotype", "age"))) if r.stratum == "genotype"]
     assert {r.model for r in genotypes} == {"region mean ~ genotype + age"}

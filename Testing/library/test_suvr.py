@@ -209,12 +209,12 @@ def test_agreement_over_people_by_hand() -> None:
     assert (result.method, result.n_people) == (PET_TEMPLATE, 4)
     assert result.mae == pytest.approx(0.15) and result.mae_sd == pytest.approx(0.1)
     assert result.bias == pytest.approx(0.1)
-    assert result.upper == pytest.approx(0.1 + 1.96 * difference.std(ddof=1))
+    assert result.upper_limit == pytest.approx(0.1 + 1.96 * difference.std(ddof=1))
     test = stats.ttest_1samp(difference, 0)
     assert result.p == pytest.approx(test.pvalue)
     ends = test.confidence_interval(0.95)
     assert (result.bias_low, result.bias_high) == pytest.approx((ends.low, ends.high))
-    assert result.icc is not None and result.icc < result.pearson_r  # the bias lowers it
+    assert result.icc is not None and result.icc < result.r  # the bias lowers it
     levels = {(level.group, level.method): level.mean for level in level_table(rows)}
     assert levels["AD", REAL_MR] == pytest.approx(1.3) and levels["NC", PET_TEMPLATE] == pytest.approx(1.65)
     assert agreement_table([r for r in rows if r.method != REAL_MR]) == []
@@ -233,9 +233,12 @@ def test_errors_of_methods_are_compared_person_by_person() -> None:
     composite, frontal = method_errors_table(person_rows(scans))
     errors = np.abs(synthetic - real), np.abs(template - real)
     assert (composite.first, composite.second, composite.n_people) == (SYNTHETIC_MR, PET_TEMPLATE, 12)
-    assert composite.difference == pytest.approx(errors[0].mean() - errors[1].mean())
-    assert composite.p == pytest.approx(stats.wilcoxon(*errors).pvalue) and composite.fdr == composite.p
-    assert frontal.region == "frontal" and frontal.p == composite.p
+    assert composite.paired.difference == pytest.approx(errors[0].mean() - errors[1].mean())
+    assert (
+        composite.paired.p == pytest.approx(stats.wilcoxon(*errors).pvalue)
+        and composite.paired.fdr == composite.paired.p
+    )
+    assert frontal.region == "frontal" and frontal.paired.p == composite.paired.p
     assert method_errors_table(person_rows([(s, g, rows[1:3]) for s, g, rows in scans])) == []  # no real MR
 
 

@@ -247,9 +247,22 @@ def write_table(
     return Path(path)
 
 
+def record(row: NamedTuple) -> dict[str, Any]:
+    """The fields of a named tuple by their names, those of named tuples that it holds among them.
+
+    >>> record(Line(3, ["a"]))
+    {'number': 3, 'cells': ['a']}
+    """
+    values: dict[str, Any] = {}
+    for name, value in row._asdict().items():
+        values |= value._asdict() if hasattr(value, "_asdict") else {name: value}
+    return values
+
+
 def write_rows(path: Path | str, rows: Sequence[NamedTuple]) -> Path:
-    """Write named tuples (at least one) with their fields as columns; see :func:`write_table`."""
-    return write_table(path, rows[0]._fields, rows)
+    """Write named tuples (at least one) as :func:`record` has them; see :func:`write_table`."""
+    records = [record(row) for row in rows]
+    return write_table(path, list(records[0]), records)
 
 
 @contextmanager

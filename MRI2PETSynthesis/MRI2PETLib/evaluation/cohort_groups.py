@@ -40,13 +40,13 @@ class GroupRow(NamedTuple):
     n_first: int
     n_second: int
     real_difference: float | None
-    real_low: float | None
-    real_high: float | None
+    real_difference_low: float | None
+    real_difference_high: float | None
     real_p: float | None
     real_fdr: float | None
     synthetic_difference: float | None
-    synthetic_low: float | None
-    synthetic_high: float | None
+    synthetic_difference_low: float | None
+    synthetic_difference_high: float | None
     synthetic_p: float | None
     synthetic_fdr: float | None
     synthetic_only: bool
@@ -113,13 +113,13 @@ def _region(unit: str, who: _Comparison, numbers: np.ndarray, key: tuple[str, st
         n_first=counts[0],
         n_second=counts[1],
         real_difference=first.difference,
-        real_low=first.low,
-        real_high=first.high,
+        real_difference_low=first.low,
+        real_difference_high=first.high,
         real_p=first.p,
         real_fdr=None,
         synthetic_difference=second.difference,
-        synthetic_low=second.low,
-        synthetic_high=second.high,
+        synthetic_difference_low=second.low,
+        synthetic_difference_high=second.high,
         synthetic_p=second.p,
         synthetic_fdr=None,
         synthetic_only=False,

@@ -7,7 +7,7 @@ says more than two means with their SDs: most of the spread between people is co
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -23,32 +23,38 @@ from MRI2PETLib.templates.regions import WHOLE_BRAIN
 # The fewest with which a signed-rank test can reach p < .05: 2 / 2^6 = .031.
 MIN_PEOPLE = 6
 DRAWS = 4000
+HOW_PAIRED = (
+    f"Intervals: 95 %, {DRAWS} bootstrap draws of people. p: Wilcoxon signed-rank. d = mean over SD of the "
+    "differences."
+)
 REGION_ERROR = "error of the region mean"
+_Row = TypeVar("_Row", bound=Any)
 
 
 class Difference(NamedTuple):
-    """Paired difference ``first - second`` over people.
+    """Mean of a paired difference ``first - second`` over people.
 
-    ``low`` and ``high``: 95 % interval of the mean by percentile bootstrap over people. ``effect``: Cohen's d
-    of paired data, mean over SD (n - 1) of the differences. ``p``: Wilcoxon's signed-rank test, two-sided.
-    ``reason`` explains ``None``.
+    ``difference_low``, ``difference_high``: its 95 % interval by percentile bootstrap over people.
+    ``effect``: Cohen's d of paired data, mean over SD (n - 1) of the differences. ``p``: Wilcoxon's
+    signed-rank test, two-sided. ``fdr``: Benjamini-Hochberg, see :func:`with_adjusted_p`. ``reason`` explains
+    ``None``.
     """
 
-    mean: float | None
-    low: float | None
-    high: float | None
-    effect: float | None
-    p: float | None
+    difference: float | None
+    difference_low: float | None = None
+    difference_high: float | None = None
+    effect: float | None = None
+    p: float | None = None
+    fdr: float | None = None
     reason: str = ""
 
 
 class PairedRow(NamedTuple):
     """One number of two predictors on the same people.
 
-    A metric that is best near 0 or near 1 is compared by its distance from there (``compared``). The
-    difference is ``first - second``; ``better`` says which mean is better, ``n_first_better`` of how many
-    people the first predictor is. ``fdr``: Benjamini-Hochberg over the metrics of the whole brain, or over
-    the regions of a parcellation.
+    A metric that is best near 0 or near 1 is compared by its distance from there (``compared``).
+    ``better`` says which mean is better, ``n_first_better`` of how many people the first predictor is. The
+    FDR of ``paired`` is over the metrics of the whole brain, or over the regions of a parcellation.
     """
 
     first: str
@@ -62,15 +68,9 @@ class PairedRow(NamedTuple):
     n_people: int
     first_mean: float | None
     second_mean: float | None
-    difference: float | None
-    low: float | None
-    high: float | None
-    effect: float | None
-    p: float | None
-    fdr: float | None
     better: str
     n_first_better: int
-    reason: str = ""
+    paired: Difference
 
 
 def paired_difference(first: np.ndarray, second: np.ndarray, *, seed: int = 0) -> Difference:
@@ -80,17 +80,23 @@ def paired_difference(first: np.ndarray, second: np.ndarray, *, seed: int = 0) -
     difference = np.asarray(first, float) - np.asarray(second, float)
     n = len(difference)
     if not n:
-        return Difference(None, None, None, None, None, "there are no people")
+        return Difference(None, reason="there are no people")
     mean = float(difference.mean())
     if n < MIN_PEOPLE:
-        return Difference(mean, None, None, None, None, f"needs {MIN_PEOPLE} people, there are {n}")
+        return Difference(mean, reason=f"needs {MIN_PEOPLE} people, there are {n}")
     if is_constant(difference):
         reason = "the two are equal" if mean == 0 else "the difference is the same for all"
-        return Difference(mean, None, None, None, None, reason)
+        return Difference(mean, reason=reason)
     draws = np.random.default_rng(seed).integers(0, n, (DRAWS, n))
     low, high = np.percentile(difference[draws].mean(axis=1), (2.5, 97.5)).tolist()
     p = float(stats.wilcoxon(difference).pvalue)
     return Difference(mean, low, high, mean / float(difference.std(ddof=1)), p)
+
+
+def with_adjusted_p(rows: Sequence[_Row]) -> Iterator[_Row]:
+    """Rows that hold a :class:`Difference` as ``paired``, its p adjusted over all of them."""
+    for row, adjusted in zip(rows, false_discovery_rate([row.paired.p for row in rows])):
+        yield row._replace(paired=row.paired._replace(fdr=adjusted))
 
 
 def methods_table(cohort: Cohort) -> list[PairedRow]:
@@ -115,7 +121,7 @@ def compared(first: Cohort, second: Cohort, own: str, other: str, names: tuple[s
                 unit = metric.unit_of(SCALE_FREE_UNIT if scale == SCALE_FREE else first.unit)
                 about = _About(scale, "brain", WHOLE_BRAIN, metric.heading, _ideal(metric)[1], unit)
                 block.append(_row(names, about, values, metric.better == "higher", seed))
-        rows += _with_fdr(block)
+        rows += with_adjusted_p(block)
     if first.regions == second.regions:
         for parcellation in dict.fromkeys(name for name, _ in first.regions):
             block = []
@@ -124,7 +130,7 @@ def compared(first: Cohort, second: Cohort, own: str, other: str, names: tuple[s
                     errors = [side.region_error(index) for side in cohorts]
                     about = _About(first.scale, name, region, REGION_ERROR, "absolute value", first.unit)
                     block.append(_row(names, about, errors, False, seed))
-            rows += _with_fdr(block)
+            rows += with_adjusted_p(block)
     return [row for row in rows if row.n_people]
 
 
@@ -193,18 +199,7 @@ def _row(
         n_people=len(first),
         first_mean=float(first.mean()) if len(first) else None,
         second_mean=float(second.mean()) if len(second) else None,
-        difference=outcome.mean,
-        low=outcome.low,
-        high=outcome.high,
-        effect=outcome.effect,
-        p=outcome.p,
-        fdr=None,
-        better="" if not outcome.mean else names[0] if (outcome.mean > 0) == higher else names[1],
+        better="" if not outcome.difference else names[0] if (outcome.difference > 0) == higher else names[1],
         n_first_better=int(np.count_nonzero(gain > 0)),
-        reason=outcome.reason,
+        paired=outcome,
     )
-
-
-def _with_fdr(rows: Sequence[PairedRow]) -> Iterator[PairedRow]:
-    for row, adjusted in zip(rows, false_discovery_rate([row.p for row in rows])):
-        yield row._replace(fdr=adjusted)

@@ -12,7 +12,7 @@ import SimpleITK as sitk
 
 from MRI2PETLib import __version__
 from MRI2PETLib.core.files import write_json, write_text
-from MRI2PETLib.core.tables import write_rows, write_table
+from MRI2PETLib.core.tables import record, write_rows, write_table
 from MRI2PETLib.evaluation import cohort_groups, cohort_tables, published_tables
 from MRI2PETLib.evaluation.asymmetry import asymmetry_table
 from MRI2PETLib.evaluation.baselines import NETWORK
@@ -21,7 +21,7 @@ from MRI2PETLib.evaluation.cohort import Cohort, Scan
 from MRI2PETLib.evaluation.cohort_cases import STRATA, CohortCase
 from MRI2PETLib.evaluation.inputs import load_case
 from MRI2PETLib.evaluation.metrics import METRICS, brain_metrics, metric_facts, metric_notes
-from MRI2PETLib.evaluation.paired import PairedRow, methods_table
+from MRI2PETLib.evaluation.paired import HOW_PAIRED, PairedRow, methods_table
 from MRI2PETLib.evaluation.spaces import mni_grid
 from MRI2PETLib.images.formats import GENERATED_BY
 from MRI2PETLib.images.io import write_image
@@ -101,8 +101,8 @@ def write_cohort(folder: Path, title: str, cohort: Cohort, compared: Sequence[Pa
         "specificity": [row._asdict() for row in cohort.specificity],
         "paper_table4": [row._asdict() for row in paper],
         "fid": [row._asdict() for row in cohort.fid],
-        "methods": [row._asdict() for row in methods],
-        "against": [row._asdict() for row in compared],
+        "methods": [record(row) for row in methods],
+        "against": [record(row) for row in compared],
     }
     write_json(folder / "cohort.json", content)
     group_tables, group_reasons = group_sections.group_tables(groups)
@@ -140,6 +140,7 @@ def write_cohort(folder: Path, title: str, cohort: Cohort, compared: Sequence[Pa
         synthetic_only=[row for row in groups if row.synthetic_only],
         paper=cohort_sections.paper_table(cohort, paper),
         fid=paired_sections.fid_table(cohort),
+        how_paired=HOW_PAIRED,
         methods=paired_sections.paired_tables(methods, cohort.scale),
         against=paired_sections.paired_tables(compared, cohort.scale),
         against_regions=paired_sections.paired_region_tables(compared),

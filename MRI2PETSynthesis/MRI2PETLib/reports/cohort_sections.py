@@ -13,12 +13,14 @@ from MRI2PETLib.evaluation.baselines import ANATOMY_NULL, NETWORK
 from MRI2PETLib.evaluation.case import SCALE_FREE, STATED_UNIT
 from MRI2PETLib.evaluation.cohort import Cohort, region_numbers
 from MRI2PETLib.evaluation.cohort_tables import EVERYONE, GlobalRow, RegionStatistics
+from MRI2PETLib.evaluation.headings import heading
 from MRI2PETLib.evaluation.metrics import Metric, brain_metrics
 from MRI2PETLib.evaluation.published_tables import PaperRow, UptakeRow
 from MRI2PETLib.evaluation.statistics import ALPHA, MIN_GROUP
 from MRI2PETLib.reports import charts
 from MRI2PETLib.reports.case_report import better_than_network
-from MRI2PETLib.reports.page import Cell, Picture, ReportTable, interval, p_value, percent, spread
+from MRI2PETLib.reports.columns import Column, columns, side_by_side
+from MRI2PETLib.reports.page import Cell, Picture, ReportTable, percent, spread
 
 _ALIKE = "Numbers are in the table of regions."
 
@@ -27,7 +29,7 @@ def brain_tables(cohort: Cohort, summary: Sequence[GlobalRow]) -> list[dict[str,
     """Whole brain by scale: over people and, where there are folds, over the means of the folds; and what is
     better than the network.
     """
-    columns = brain_metrics(in_reports=True)
+    metrics = brain_metrics(in_reports=True)
     by_key = {(row.scale, row.predictor, row.metric): row for row in summary}
     tables = []
     for scale in dict.fromkeys(row.scale for row in summary):
@@ -35,12 +37,12 @@ def brain_tables(cohort: Cohort, summary: Sequence[GlobalRow]) -> list[dict[str,
             if folds and all(row.n_folds < 2 for row in summary):
                 continue
             rows: list[list[Cell]] = [
-                [name, *(_cell(m, by_key.get((scale, name, key)), folds) for key, m in columns.items())]
+                [name, *(_cell(m, by_key.get((scale, name, key)), folds) for key, m in metrics.items())]
                 for name in cohort.predictors
             ]
             meaning = cohort.unit if scale == STATED_UNIT else "each image over its own in-brain mean"
             over = "mean \N{PLUS-MINUS SIGN} SD over the means of the folds" if folds else "over people"
-            header = ["predictor", *(metric.heading for metric in columns.values())]
+            header = ["predictor", *(metric.heading for metric in metrics.values())]
             means = {
                 name: {r.metric: r.mean for r in summary if (r.scale, r.predictor) == (scale, name)}
                 for name in cohort.predictors
@@ -78,46 +80,34 @@ def region_tables(cohort: Cohort, regions: Sequence[RegionStatistics]) -> dict[s
     return tables
 
 
-def _percent(cohort: Cohort, row: RegionStatistics) -> Cell:
+def _percent(cohort: Cohort, rows: Sequence[RegionStatistics]) -> Column:
     """The difference in % of a PET; an MRI has no zero that it could be relative to."""
-    return percent(row.percent_difference) if cohort.direction.to_pet else None
+    (name, cells) = columns(rows, "percent_difference")[0]
+    return name, cells if cohort.direction.to_pet else [None] * len(cells)
 
 
-def _label(row: RegionStatistics) -> str:
-    return row.region if row.parcellation == "brain" else f"{row.region} ({row.parcellation})"
+def _names(rows: Sequence[RegionStatistics]) -> Column:
+    names = [r.region if r.parcellation == "brain" else f"{r.region} ({r.parcellation})" for r in rows]
+    return heading("region"), names
 
 
 def _agreement(cohort: Cohort, rows: Sequence[RegionStatistics], who: str) -> ReportTable:
     """Figure 3 of the published analysis, where ``who`` is a group."""
     unit, margin = cohort.unit, cohort.settings.equivalence_margin
-    header = ["region", "people", f"real ({unit})", f"synthetic ({unit})", "difference (%)"]
-    header += [f"bias ({unit}), 95 % interval", "p", "FDR p"]
-    header += [] if margin is None else [f"equivalent within ± {margin:g} {unit}: p", "FDR p"]
-    lines: list[list[Cell]] = []
-    for row in rows:
-        means = spread(row.real_mean, row.real_sd), spread(row.predicted_mean, row.predicted_sd)
-        line: list[Cell] = [_label(row), row.n_people, *means, _percent(cohort, row)]
-        line += [interval(row.bias, row.bias_low, row.bias_high), p_value(row.bias_p), p_value(row.bias_fdr)]
-        line += [] if margin is None else [p_value(row.equivalence_p), p_value(row.equivalence_fdr)]
-        lines.append(line)
-    return ReportTable(header, lines, f"Agreement of region means in {unit}, {who}")
+    content = [_names(rows), *columns(rows, "n_people")]
+    content += [*columns(rows, "real_mean", "predicted_mean", unit=unit), _percent(cohort, rows)]
+    content += columns(rows, "bias", unit=unit) + columns(rows, "bias_p", "bias_fdr")
+    if margin is not None:
+        equivalence, adjusted = columns(rows, "equivalence_p", "equivalence_fdr")
+        content += [(f"equivalent within ± {margin:g} {unit}: {equivalence[0]}", equivalence[1]), adjusted]
+    return side_by_side(content, f"Agreement of region means in {unit}, {who}")
 
 
 def _limits(cohort: Cohort, rows: Sequence[RegionStatistics], who: str) -> ReportTable:
-    limits = (f"{which} limit ({cohort.unit}), 95 % interval" for which in ("lower", "upper"))
-    header = ["region", *limits, "slope of the bias", "p", "ICC(2,1), 95 % interval"]
-    lines: list[list[Cell]] = [
-        [
-            _label(row),
-            interval(row.lower_limit, row.lower_limit_low, row.lower_limit_high),
-            interval(row.upper_limit, row.upper_limit_low, row.upper_limit_high),
-            *(row.proportional_slope, p_value(row.proportional_p)),
-            interval(row.icc, row.icc_low, row.icc_high),
-        ]
-        for row in rows
-    ]
+    content = [_names(rows), *columns(rows, "lower_limit", "upper_limit", unit=cohort.unit)]
+    content += columns(rows, "proportional_slope", "proportional_p", "icc")
     caption = f"Limits of agreement and intraclass correlation of region means in {cohort.unit}, {who}"
-    return ReportTable(header, lines, caption)
+    return side_by_side(content, caption)
 
 
 def _order(
@@ -128,18 +118,15 @@ def _order(
     who: str,
 ) -> ReportTable:
     """Does the synthetic PET order people as the real one does, and do the baselines?"""
-    others = [name for name in cohort.predictors if name != NETWORK and rows_of(regions, name, stratum)]
-    by_key = {(r.predictor, r.parcellation, r.region): r for r in regions if r.stratum == stratum}
-    header = ["region", "r", "FDR p", "SD ratio", "low/high, FDR p"]
-    header += [f"{name}: {what}" for name in others for what in ("difference (%)", "r")]
-    lines: list[list[Cell]] = []
-    for row in rows:
-        line: list[Cell] = [_label(row), row.r, p_value(row.r_fdr), row.sd_ratio, p_value(row.low_high_fdr)]
-        for name in others:
-            baseline = by_key[name, row.parcellation, row.region]
-            line += [_percent(cohort, baseline), baseline.r]
-        lines.append(line)
-    return ReportTable(header, lines, f"Order of people by region means, {who}")
+    content = [_names(rows), *columns(rows, "r", "r_fdr", "sd_ratio")]
+    content += [(f"low/high, {name}", cells) for name, cells in columns(rows, "low_high_fdr")]
+    for other in (name for name in cohort.predictors if name != NETWORK):
+        by_region = {(r.parcellation, r.region): r for r in rows_of(regions, other, stratum)}
+        if by_region:
+            own = [by_region[row.parcellation, row.region] for row in rows]
+            numbers = [_percent(cohort, own), *columns(own, "r")]
+            content += [(f"{other}: {name}", cells) for name, cells in numbers]
+    return side_by_side(content, f"Order of people by region means, {who}")
 
 
 def plots(cohort: Cohort, regions: Sequence[RegionStatistics]) -> list[Picture]:
@@ -217,44 +204,31 @@ def t1_section(regions: Sequence[RegionStatistics]) -> dict[str, Any] | None:
         "Region means over people: where the synthetic PET follows the T1 more closely than the real PET "
         "does, it shows anatomy (Figure 6 of the published analysis)."
     )
-    lines: list[list[Cell]] = [
-        [
-            row.region,
-            *(row.r, p_value(row.r_p)),
-            *(row.predicted_t1_r, p_value(row.predicted_t1_p)),
-            *(row.real_t1_r, p_value(row.real_t1_p)),
-        ]
-        for row in own_rows
-    ]
-    header = ["region", "synthetic-real r", "p", "synthetic-T1 r", "p", "real-T1 r", "p"]
+    content = columns(own_rows, "region")
+    content += [(f"synthetic-real {name}", cells) for name, cells in columns(own_rows, "r")]
+    content += columns(own_rows, "r_p", "predicted_t1_r", "predicted_t1_p", "real_t1_r", "real_t1_p")
     return {
         "picture": Picture(png, alt=f"{text} Numbers are in the table below.", caption=text),
-        "table": ReportTable(header, lines, "Correlations over people (p not corrected)", lead=()),
+        "table": side_by_side(content, "Correlations over people (p not corrected)", lead=()),
     }
 
 
 def specificity_table(cohort: Cohort) -> ReportTable:
     """Own real PET against those of other people, by predictor."""
-    header = ["predictor", "people", "own MSE", "others' MSE", "gap", "gain over the anatomy null"]
-    header += ["own r", "others' r", "rank of own", "of", "own is closest (%)", "AUC", "gain in AUC"]
-    rows: list[list[Cell]] = []
-    for s in cohort.specificity:
-        top = None if s.top1 is None else percent(100 * s.top1)
-        row: list[Cell] = [s.predictor, s.n_people, s.own_mse, s.other_mse, s.gap, s.gain_gap, s.own_r]
-        rows.append([*row, s.other_r, s.rank, s.n_ranked, top, s.auc, s.gain_auc])
+    fields = ("predictor", "n_people", "own_mse", "other_mse", "gap", "gain_gap", "own_r", "other_r", "rank")
+    content = columns(cohort.specificity, *fields, "n_ranked")
+    closest = [None if row.top1 is None else percent(100 * row.top1) for row in cohort.specificity]
+    content += [(heading("top1", "%"), closest), *columns(cohort.specificity, "auc", "gain_auc")]
     caption = "The person's own real PET against those of other people (MNI space, 6 mm, scale-free)"
-    return ReportTable(header, rows, caption)
+    return side_by_side(content, caption)
 
 
 def others_table(cohort: Cohort) -> ReportTable | None:
     """The published Table 5, with its smoothed rows."""
-    metrics = brain_metrics()
-    rows = [
-        [metrics[o.metric].heading, spread(o.own_mean, o.own_sd), spread(o.other_mean, o.other_sd)]
-        for o in cohort.others
-    ]
+    metrics, rows = brain_metrics(), cohort.others
+    names: Column = (heading("metric"), [metrics[row.metric].heading for row in rows])
     caption = f"The network as in the published Table 5 ({cohort.unit}); without baselines it proves nothing"
-    return ReportTable(["metric", "own", "others"], rows, caption, lead=()) if rows else None
+    return side_by_side([names, *columns(rows, "own_mean", "other_mean")], caption, lead=()) if rows else None
 
 
 def uptake_levels(levels: Sequence[UptakeRow]) -> ReportTable:
@@ -265,7 +239,7 @@ def uptake_levels(levels: Sequence[UptakeRow]) -> ReportTable:
     for image in dict.fromkeys(row.image for row in levels):
         cells = [by_key[image, parcellation, region] for parcellation, region in regions]
         rows.append([image, cells[0].n_people, *(spread(row.mean, row.sd) for row in cells)])
-    header = ["image", "people", *(region for _, region in regions)]
+    header = [heading("image"), heading("n_people"), *(region for _, region in regions)]
     return ReportTable(header, rows, f"Mean uptake ({levels[0].unit}), mean and SD over people", lead=())
 
 
@@ -298,7 +272,6 @@ def within_groups(cohort: Cohort, regions: Sequence[RegionStatistics]) -> list[P
 
 def paper_table(cohort: Cohort, paper: Sequence[PaperRow]) -> ReportTable | None:
     """The published Table 4."""
-    rows: list[list[Cell]] = [[p.metric, p.mean, p.sd, p.n_rows, p.n_missing] for p in paper]
-    caption = f"Aggregated as Table 4 of Ferrante et al. 2025 ({cohort.unit})"
-    header = ["metric", "mean", "SD over rows", "rows", "without a value"]
-    return ReportTable(header, rows, caption, lead=()) if rows else None
+    caption = f"Aggregated as Table 4 of Ferrante et al. 2025 ({cohort.unit}), mean ± SD over rows"
+    fields = ("metric", "mean", "n_rows", "n_missing")
+    return side_by_side(columns(paper, *fields), caption, lead=()) if paper else None

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from MRI2PETLib.evaluation.cohort_groups import GroupRow
 from MRI2PETLib.evaluation.covariates import Covariate
-from MRI2PETLib.reports.page import Cell, ReportTable, interval, p_value
+from MRI2PETLib.reports.columns import columns, side_by_side
+from MRI2PETLib.reports.page import ReportTable
 
 
 def group_tables(groups: Sequence[GroupRow]) -> tuple[list[ReportTable], list[str]]:
@@ -30,22 +31,12 @@ def group_tables(groups: Sequence[GroupRow]) -> tuple[list[ReportTable], list[st
 
 
 def _table(rows: Sequence[GroupRow], caption: str) -> ReportTable:
-    unit = rows[0].unit
-    header = ["region"]
+    content = columns(rows, "region")
     for image in ("real", "synthetic"):
-        header += [f"{image}, difference ({unit})", "p", "FDR p"]
-    lines: list[list[Cell]] = [
-        [
-            g.region,
-            interval(g.real_difference, g.real_low, g.real_high),
-            *(p_value(g.real_p), p_value(g.real_fdr)),
-            interval(g.synthetic_difference, g.synthetic_low, g.synthetic_high),
-            *(p_value(g.synthetic_p), p_value(g.synthetic_fdr)),
-            "yes" if g.synthetic_only else "no",
-        ]
-        for g in rows
-    ]
-    return ReportTable([*header, "synthetic only"], lines, caption, lead=())
+        content += columns(rows, f"{image}_difference", unit=rows[0].unit)
+        content += columns(rows, f"{image}_p", f"{image}_fdr")
+    content.append(("synthetic only", ["yes" if row.synthetic_only else "no" for row in rows]))
+    return side_by_side(content, caption, lead=())
 
 
 def how_tested(groups: Sequence[GroupRow], covariates: Sequence[Covariate]) -> str:

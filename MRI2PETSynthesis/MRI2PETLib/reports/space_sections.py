@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from MRI2PETLib.evaluation.asymmetry import AsymmetryRow, AsymmetryStatistics
 from MRI2PETLib.evaluation.baselines import ANATOMY_NULL, NETWORK
 from MRI2PETLib.evaluation.metrics import brain_metrics
 from MRI2PETLib.evaluation.published_tables import SpaceRow
 from MRI2PETLib.evaluation.spaces import NATIVE, SpaceMetrics
-from MRI2PETLib.reports.page import (
-    Cell,
-    ReportTable,
-    interval,
-    metric_cell,
-    number_text,
-    p_value,
-    percent,
-    spread,
-)
+from MRI2PETLib.reports.columns import Column, columns, side_by_side
+from MRI2PETLib.reports.page import Cell, ReportTable, interval, metric_cell, percent, spread
 
 
 def case_spaces(spaces: Sequence[SpaceMetrics], unit: str) -> ReportTable:
     """The metrics of one case side by side: a row a space and predictor."""
-    columns = brain_metrics(in_reports=True)
+    metrics = brain_metrics(in_reports=True)
     rows: list[list[Cell]] = []
     lead = []
     for space in spaces:
@@ -33,30 +24,30 @@ def case_spaces(spaces: Sequence[SpaceMetrics], unit: str) -> ReportTable:
                 continue  # its reason is below the table of the whole brain
             if predictor == NETWORK:
                 lead.append(len(rows))
-            cells = [metric_cell(m, values.get(key)) for key, m in columns.items()]
+            cells = [metric_cell(m, values.get(key)) for key, m in metrics.items()]
             rows.append([f"{space.name}: {predictor}", *cells])
-    header = ["space: predictor", *(metric.heading for metric in columns.values())]
+    header = ["space: predictor", *(metric.heading for metric in metrics.values())]
     return ReportTable(header, rows, f"Native and after normalisation to MNI space ({unit})", lead)
 
 
 def cohort_spaces(rows: Sequence[SpaceRow], unit: str) -> list[ReportTable]:
     """Mean and SD over people by space and predictor; and how the network's change from native space."""
-    columns = brain_metrics(in_reports=True)
+    metrics = brain_metrics(in_reports=True)
     by_key = {(row.space, row.predictor, row.metric): row for row in rows}
     lines: list[list[Cell]] = []
     lead = []
     for space, predictor in dict.fromkeys((row.space, row.predictor) for row in rows):
-        own = [by_key.get((space, predictor, key)) for key in columns]
+        own = [by_key.get((space, predictor, key)) for key in metrics]
         if predictor == NETWORK:
             lead.append(len(lines))
         cells = [None if row is None else spread(row.mean, row.sd) for row in own]
         lines.append([f"{space}: {predictor}", *cells])
-    header = ["space: predictor", *(metric.heading for metric in columns.values())]
+    header = ["space: predictor", *(metric.heading for metric in metrics.values())]
     caption = f"Native and after normalisation to MNI space ({unit}), over people"
     tables = [ReportTable(header, lines, caption, lead)]
     spaces = [s for s in dict.fromkeys(row.space for row in rows) if s != NATIVE]
     changes: list[list[Cell]] = []
-    for key, metric in columns.items():
+    for key, metric in metrics.items():
         own = [by_key.get((space, NETWORK, key)) for space in spaces]
         native = by_key.get((NATIVE, NETWORK, key))
         cells = [None if r is None else interval(r.change, r.change_low, r.change_high) for r in own]
@@ -76,40 +67,30 @@ def missing_spaces(spaces: Sequence[SpaceMetrics]) -> list[str]:
 
 def asymmetry_of_case(rows: Sequence[AsymmetryRow]) -> ReportTable | None:
     """Left against right of one case."""
-    by_key = {(row.predictor, row.parcellation, row.region): row for row in rows}
-    others = [n for n in dict.fromkeys(row.predictor for row in rows) if n == ANATOMY_NULL]
-    lines: list[list[Cell]] = []
-    for row in (row for row in rows if row.predictor == NETWORK):
-        null = [by_key.get((name, row.parcellation, row.region)) for name in others]
-        line = [percent(row.real_percent), percent(row.synthetic_percent), percent(row.difference_percent)]
-        line += [None if other is None else percent(other.synthetic_percent) for other in null]
-        lines.append([f"{row.region} ({row.parcellation})", *line])
-    header = ["pair of regions", "real, smoothed (%)", "synthetic (%)", "difference (%)"]
-    header += [f"{name} (%)" for name in others]
-    return (
-        ReportTable(header, lines, "Asymmetry, left minus right over their mean", lead=()) if lines else None
-    )
+    network = [row for row in rows if row.predictor == NETWORK]
+    null = {(r.parcellation, r.region): r for r in rows if r.predictor == ANATOMY_NULL}
+    fields = ("real_percent", "synthetic_percent", "difference_percent")
+    content = [_pairs(network), *columns(network, *fields)]
+    if null:
+        others = [null.get((row.parcellation, row.region)) for row in network]
+        percents = [None if other is None else percent(other.synthetic_percent) for other in others]
+        content.append((f"{ANATOMY_NULL} (%)", percents))
+    return side_by_side(content, "Asymmetry, left minus right over their mean", lead=()) if network else None
 
 
 def cohort_asymmetry(rows: Sequence[AsymmetryStatistics]) -> ReportTable | None:
     """Agreement of the indices over people, the network beside the anatomy null."""
-    by_key: Mapping[Any, AsymmetryStatistics] = {(r.predictor, r.parcellation, r.region): r for r in rows}
-    lines: list[list[Cell]] = []
-    for row in (row for row in rows if row.predictor == NETWORK):
-        limits: Cell = None
-        if row.lower_limit is not None and row.upper_limit is not None:
-            limits = f"{number_text(row.lower_limit)} to {number_text(row.upper_limit)}"
-        null = by_key.get((ANATOMY_NULL, row.parcellation, row.region))
-        lines.append(
-            [
-                *(f"{row.region} ({row.parcellation})", row.n_people),
-                *(spread(row.real_mean, row.real_sd), spread(row.predicted_mean, row.predicted_sd)),
-                *(interval(row.bias, row.bias_low, row.bias_high), limits),
-                interval(row.icc, row.icc_low, row.icc_high),
-                *(row.r, p_value(row.r_fdr), None if null is None else null.r),
-            ]
-        )
-    header = ["pair of regions", "people", "real, smoothed (%)", "synthetic (%)", "bias (%), 95 % interval"]
-    header += ["limits of agreement (%)", "ICC(2,1), 95 % interval", "r", "FDR p", f"r of {ANATOMY_NULL}"]
+    network = [row for row in rows if row.predictor == NETWORK]
+    null = {(r.parcellation, r.region): r.r for r in rows if r.predictor == ANATOMY_NULL}
+    in_percent = columns(
+        network, "real_mean", "predicted_mean", "bias", "lower_limit", "upper_limit", unit="%"
+    )
+    content = [_pairs(network), *columns(network, "n_people"), *in_percent]
+    content += columns(network, "icc", "r", "r_fdr")
+    content.append((f"r of {ANATOMY_NULL}", [null.get((row.parcellation, row.region)) for row in network]))
     caption = "Asymmetry, left minus right over their mean, over people"
-    return ReportTable(header, lines, caption, lead=()) if lines else None
+    return side_by_side(content, caption, lead=()) if network else None
+
+
+def _pairs(rows: Sequence[AsymmetryRow] | Sequence[AsymmetryStatistics]) -> Column:
+    return "pair of regions", [f"{row.region} ({row.parcellation})" for row in rows]

@@ -9,10 +9,12 @@ from typing import Any
 from MRI2PETLib.core.files import write_json, write_text
 from MRI2PETLib.core.progress import Reporter
 from MRI2PETLib.core.requests import Request, Source
-from MRI2PETLib.core.tables import write_rows, write_table
+from MRI2PETLib.core.tables import record, write_rows, write_table
+from MRI2PETLib.evaluation.paired import HOW_PAIRED
 from MRI2PETLib.reports import charts
 from MRI2PETLib.reports.case_report import REPORT_FILE, provenance_lines
-from MRI2PETLib.reports.page import Cell, Picture, ReportTable, interval, p_value, render, spread
+from MRI2PETLib.reports.columns import columns, side_by_side
+from MRI2PETLib.reports.page import Cell, Picture, ReportTable, render, spread
 from MRI2PETLib.reports.texts import SIMULATED_PERSON, least_coverage_sentence
 from MRI2PETLib.suvr import files
 from MRI2PETLib.suvr.agreement import (
@@ -35,7 +37,7 @@ from MRI2PETLib.suvr.tables import suvr_columns
 def write_suvr_report(folder: Path, title: str, content: Mapping[str, Any], rows: Sequence[SuvrRow]) -> Path:
     """Write ``report.html`` of one PET beside its files."""
     quality, regions = content["Quality"], content["Regions"]
-    columns = suvr_columns(rows)
+    table = suvr_columns(rows)
     methods = ", ".join(content["Composite"])
     figure_text = f"PET with outlines of the composite and the reference region by {methods}."
     caption = "Outlines that miss the cortex or the cerebellum make the numbers above wrong."
@@ -43,7 +45,7 @@ def write_suvr_report(folder: Path, title: str, content: Mapping[str, Any], rows
         "suvr.html",
         title,
         about=_about(content),
-        suvr=ReportTable(list(columns), list(zip(*columns.values())), "SUVR by region and method"),
+        suvr=side_by_side(list(table.items()), "SUVR by region and method"),
         regions=regions,
         pet_template=content["PetTemplate"],
         failed=content["Failed"],
@@ -98,7 +100,7 @@ def write_suvr_cohort(
         "failed": failed,
         "agreement": [row._asdict() for row in agreement],
         "levels": [row._asdict() for row in levels],
-        "methods": [row._asdict() for row in methods],
+        "methods": [record(row) for row in methods],
     }
     title = f"SUVR of {folder.resolve().name}"
     request, result = _request_of_cohort(table, title, content, measured), files.cohort_in(folder)
@@ -116,6 +118,7 @@ def write_suvr_cohort(
         errors=_errors(agreement),
         agreement=_agreement(agreement),
         methods=_methods(methods),
+        how_paired=HOW_PAIRED,
         plots=_plots(rows),
         levels=_levels(rows),
         provenance=provenance_lines({}, {}),
@@ -155,33 +158,20 @@ def _errors(table: Sequence[AgreementRow]) -> ReportTable | None:
 
 
 def _agreement(table: Sequence[AgreementRow]) -> ReportTable | None:
-    header = ["method", "region", "people", "MAE", *(f"{n}, 95 % interval" for n in ("bias", "lower limit"))]
-    header += ["upper limit, 95 % interval", "p", "r", "ICC(2,1), 95 % interval"]
-    rows: list[list[Cell]] = [
-        [
-            *(r.method, r.region, r.n_people, r.mae),
-            interval(r.bias, r.bias_low, r.bias_high),
-            interval(r.lower, r.lower_low, r.lower_high),
-            interval(r.upper, r.upper_low, r.upper_high),
-            *(p_value(r.p), r.pearson_r, interval(r.icc, r.icc_low, r.icc_high)),
-        ]
-        for r in table
-    ]
-    lead = [n for n, row in enumerate(table) if row.role == COMPOSITE]
-    return ReportTable(header, rows, "Bland-Altman agreement with the real MR", lead) if rows else None
+    fields = ("method", "region", "n_people", "mae", "bias", "lower_limit", "upper_limit", "p", "r", "icc")
+    caption = "Bland-Altman agreement with the real MR, MAE with its SD over people"
+    return side_by_side(columns(table, *fields), caption, _composites(table)) if table else None
 
 
 def _methods(table: Sequence[MethodsRow]) -> ReportTable | None:
-    header = ["region", "people", "first method", "second method", "MAE of the first", "of the second"]
-    header += ["difference (95 %)", "effect (d)", "p", "FDR p", "remark"]
-    rows: list[list[Cell]] = []
-    for r in table:
-        line: list[Cell] = [r.region, r.n_people, r.first, r.second, r.first_mae, r.second_mae]
-        change = interval(r.difference, r.low, r.high)
-        rows.append([*line, change, r.effect, p_value(r.p), p_value(r.fdr), r.reason])
-    lead = [n for n, row in enumerate(table) if row.role == COMPOSITE]
+    errors = ("first_mae", "second_mae", "difference", "effect", "p", "fdr", "reason")
+    fields = ("region", "n_people", "first", "second", *errors)
     caption = "Absolute errors of two methods on the same people"
-    return ReportTable(header, rows, caption, lead) if rows else None
+    return side_by_side(columns(table, *fields), caption, _composites(table)) if table else None
+
+
+def _composites(table: Sequence[AgreementRow | MethodsRow]) -> list[int]:
+    return [n for n, row in enumerate(table) if row.role == COMPOSITE]
 
 
 def _plots(rows: Sequence[PersonRow]) -> list[Picture]:

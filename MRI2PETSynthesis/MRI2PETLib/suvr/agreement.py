@@ -10,8 +10,8 @@ import numpy as np
 
 from MRI2PETLib.evaluation.agreement import bland_altman, intraclass_correlation
 from MRI2PETLib.evaluation.measure import correlation
-from MRI2PETLib.evaluation.paired import paired_difference
-from MRI2PETLib.evaluation.statistics import false_discovery_rate, mean_sd
+from MRI2PETLib.evaluation.paired import Difference, paired_difference, with_adjusted_p
+from MRI2PETLib.evaluation.statistics import mean_sd
 from MRI2PETLib.suvr.normalisation import METHODS, REAL_MR
 from MRI2PETLib.suvr.regional import REFERENCE, SuvrRow
 
@@ -43,18 +43,18 @@ class AgreementRow(NamedTuple):
     mae: float | None
     mae_sd: float | None
     bias: float | None
-    lower: float | None
-    upper: float | None
     bias_low: float | None
     bias_high: float | None
-    lower_low: float | None
-    lower_high: float | None
-    upper_low: float | None
-    upper_high: float | None
+    lower_limit: float | None
+    lower_limit_low: float | None
+    lower_limit_high: float | None
+    upper_limit: float | None
+    upper_limit_low: float | None
+    upper_limit_high: float | None
     icc: float | None
     icc_low: float | None
     icc_high: float | None
-    pearson_r: float | None
+    r: float | None
     p: float | None
     reason: str = ""
 
@@ -62,9 +62,7 @@ class AgreementRow(NamedTuple):
 class MethodsRow(NamedTuple):
     """Absolute errors of two methods without an MRI against the real MR, one region, the same people.
 
-    ``difference``: mean of ``first`` - ``second``, with a 95 % interval; ``effect``, ``p``: see
-    :class:`.paired.Difference`. ``fdr``: Benjamini-Hochberg over the regions of the pair. ``reason`` explains
-    ``None``.
+    ``paired``: ``first`` - ``second``, its FDR over the regions of the pair.
     """
 
     first: str
@@ -74,13 +72,7 @@ class MethodsRow(NamedTuple):
     n_people: int
     first_mae: float | None
     second_mae: float | None
-    difference: float | None
-    low: float | None
-    high: float | None
-    effect: float | None
-    p: float | None
-    fdr: float | None
-    reason: str = ""
+    paired: Difference
 
 
 class LevelRow(NamedTuple):
@@ -136,7 +128,6 @@ def method_errors_table(rows: Sequence[PersonRow]) -> list[MethodsRow]:
             people = [subject for subject in one if subject in two and subject in real]
             if people:
                 errors = [np.array([abs(own[s] - real[s]) for s in people]) for own in (one, two)]
-                change = paired_difference(*errors)
                 block.append(
                     MethodsRow(
                         first=first,
@@ -146,17 +137,10 @@ def method_errors_table(rows: Sequence[PersonRow]) -> list[MethodsRow]:
                         n_people=len(people),
                         first_mae=float(errors[0].mean()),
                         second_mae=float(errors[1].mean()),
-                        difference=change.mean,
-                        low=change.low,
-                        high=change.high,
-                        effect=change.effect,
-                        p=change.p,
-                        fdr=None,
-                        reason=change.reason,
+                        paired=paired_difference(*errors),
                     )
                 )
-        adjusted = false_discovery_rate([row.p for row in block])
-        table += [row._replace(fdr=fdr) for row, fdr in zip(block, adjusted)]
+        table += with_adjusted_p(block)
     return table
 
 
@@ -210,18 +194,18 @@ def _agreement(method: str, region: str, role: str, own: np.ndarray, real: np.nd
         mae=absolute.mean,
         mae_sd=absolute.sd,
         bias=float(np.mean(own - real)),
-        lower=limits.lower,
-        upper=limits.upper,
         bias_low=limits.bias_low,
         bias_high=limits.bias_high,
-        lower_low=limits.lower_low,
-        lower_high=limits.lower_high,
-        upper_low=limits.upper_low,
-        upper_high=limits.upper_high,
+        lower_limit=limits.lower,
+        lower_limit_low=limits.lower_low,
+        lower_limit_high=limits.lower_high,
+        upper_limit=limits.upper,
+        upper_limit_low=limits.upper_low,
+        upper_limit_high=limits.upper_high,
         icc=icc.value,
         icc_low=icc.low,
         icc_high=icc.high,
-        pearson_r=correlation(own, real).value,
+        r=correlation(own, real).value,
         p=limits.bias_p,
         reason=limits.reason,
     )

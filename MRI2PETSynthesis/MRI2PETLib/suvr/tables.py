@@ -8,10 +8,15 @@ from typing import Any
 import numpy as np
 
 from MRI2PETLib.evaluation.agreement import bland_altman
+from MRI2PETLib.evaluation.headings import heading
 from MRI2PETLib.suvr.normalisation import METHODS, REAL_MR
 from MRI2PETLib.suvr.regional import COMPOSITE, REFERENCE, REGION, SuvrRow
 
-_AGREEMENT = ("difference from real MR", "regions", "MAE", "bias", "lower limit", "upper limit")
+_AGREEMENT = (
+    "difference from real MR",
+    "regions",
+    *(heading(field) for field in ("mae", "bias", "lower_limit", "upper_limit")),
+)
 
 
 def suvr_columns(rows: Sequence[SuvrRow]) -> dict[str, list[Any]]:
