@@ -226,13 +226,13 @@ def _prepare_case(
     ``None`` if another process works on it.
     """
     result = files.result()
-    if (row := _kept(case, files, request, batch)) is not None:
+    if (row := _earlier_row(case, files, request, batch)) is not None:
         return row
     if wait:
         batch.claims.wait(files.status, progress)
     elif not batch.claims.take(files.status):
         return None
-    if (row := _kept(case, files, request, batch)) is not None:  # by another process, just now
+    if (row := _earlier_row(case, files, request, batch)) is not None:  # by another process, just now
         return row
     if (about := result.failure(request, batch.since)) is not None:
         return _status(files.folder, about)
@@ -257,7 +257,7 @@ def _prepare_case(
     return Ready(files, t1, prepared, request, origin)
 
 
-def _kept(case: Case, files: CaseFiles, request: Request, batch: Batch) -> Status | None:
+def _earlier_row(case: Case, files: CaseFiles, request: Request, batch: Batch) -> Status | None:
     """The row of a case that is finished."""
     about = files.result().finished(request)
     if about is None:
