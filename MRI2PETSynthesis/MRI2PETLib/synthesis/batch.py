@@ -97,7 +97,7 @@ class Addition(Protocol):
 
 
 @dataclass(frozen=True)
-class Batch:
+class BatchRun:
     """What is the same for all cases of a run.
 
     :ivar since: when it began; what failed later is not tried again by another process of the same run.
@@ -146,7 +146,7 @@ def run_batch(
     rows: list[Status] = []
     try:
         with Claims() as claims:
-            batch = Batch(bundle, output, settings, reporter, addition, claims, time.time())
+            batch = BatchRun(bundle, output, settings, reporter, addition, claims, time.time())
             busy: list[Case] = []
             for case, row in _each_row(cases, batch, len(cases) == 1, wait=False):
                 if row is None:
@@ -162,7 +162,7 @@ def run_batch(
 
 
 def _each_row(
-    cases: Sequence[Case], batch: Batch, is_only: bool, *, wait: bool
+    cases: Sequence[Case], batch: BatchRun, is_only: bool, *, wait: bool
 ) -> Iterator[tuple[Case, Status | None]]:
     """What becomes of each case; ``None`` for one that another process works on, unless it is waited for."""
     requests = cache(lambda case: synthesis_request(case, batch.bundle, batch.settings))
@@ -219,7 +219,7 @@ def synthesis_request(case: Case, bundle: Bundle, settings: SynthesisSettings) -
 
 
 def _prepare_case(
-    case: Case, files: CaseFiles, request: Request, batch: Batch, progress: ProgressCallback, *, wait: bool
+    case: Case, files: CaseFiles, request: Request, batch: BatchRun, progress: ProgressCallback, *, wait: bool
 ) -> Ready | Status | None:
     """Claim a case, read it and prepare it for the network, or say that it was done before.
 
@@ -257,7 +257,7 @@ def _prepare_case(
     return Ready(files, t1, prepared, request, origin)
 
 
-def _earlier_row(case: Case, files: CaseFiles, request: Request, batch: Batch) -> Status | None:
+def _earlier_row(case: Case, files: CaseFiles, request: Request, batch: BatchRun) -> Status | None:
     """The row of a case that is finished."""
     about = files.result().finished(request)
     if about is None:
@@ -268,7 +268,7 @@ def _earlier_row(case: Case, files: CaseFiles, request: Request, batch: Batch) -
     return row
 
 
-def _complete_case(case: Case, ready: Ready, batch: Batch, progress: ProgressCallback) -> Status:
+def _complete_case(case: Case, ready: Ready, batch: BatchRun, progress: ProgressCallback) -> Status:
     """Run the network for a case and write its files."""
     started = time.perf_counter()
     files, t1, bundle, reporter = ready.files, ready.t1, batch.bundle, batch.reporter
