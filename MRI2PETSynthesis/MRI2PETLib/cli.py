@@ -49,15 +49,29 @@ def build_parser(
     for name, module in (find_commands() if commands is None else commands).items():
         command = subparsers.add_parser(name, help=module.HELP, description=module.__doc__)
         module.add_arguments(command)
-        command.add_argument(
-            "--progress",
-            choices=("bar", "json", "none"),
-            default="bar",
-            help="how to report: a bar on a terminal, one JSON object a line on stdout, or only warnings",
-        )
-        command.add_argument("-v", "--verbose", action="store_true", help="log what happens inside")
+        _add_common(command, "bar", False)
         command.set_defaults(run=module.run)
     return parser
+
+
+def _add_common(command: argparse.ArgumentParser, progress: str, verbose: bool | str) -> None:
+    """The options of every command, and of every action of one: each stands where the user puts it.
+
+    :param progress: default, as ``verbose``; an action has none, so that it keeps what its command was given.
+    """
+    command.add_argument(
+        "--progress",
+        choices=("bar", "json", "none"),
+        default=progress,
+        help="how to report: a bar on a terminal, one JSON object a line on stdout, or only warnings",
+    )
+    command.add_argument(
+        "-v", "--verbose", action="store_true", default=verbose, help="log what happens inside"
+    )
+    for actions in command._actions:
+        if isinstance(actions, argparse._SubParsersAction):
+            for action in actions.choices.values():
+                _add_common(action, argparse.SUPPRESS, argparse.SUPPRESS)
 
 
 def main(

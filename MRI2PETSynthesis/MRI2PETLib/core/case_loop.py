@@ -75,7 +75,8 @@ def each_case(
 
 
 def exit_code(reasons: Sequence[str], cases: int) -> int:
-    """Of a command that worked on several cases: 0 if none failed, ``EXIT_PARTIAL`` if some did.
+    """Of a command that worked on several cases: 0 if none failed, ``EXIT_PARTIAL`` if some did. Its result
+    says which.
 
     :param reasons: why each of those that failed did.
     :raises MRI2PETError: (exit code 1) if all of them failed.
