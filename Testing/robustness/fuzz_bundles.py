@@ -68,8 +68,8 @@ def _weights(rng: Rng, content: bytes) -> bytes:
     if rng.random() < 0.3:
         return pick(rng, (cut, flip))(rng, content)
     header = damaged_json(rng, content[8 : 8 + size])
-    stated = len(header) if rng.random() < 0.9 else int(rng.integers(0, 2**62))
-    return stated.to_bytes(8, "little") + header + content[8 + size :]
+    length = len(header) if rng.random() < 0.9 else int(rng.integers(0, 2**62))
+    return length.to_bytes(8, "little") + header + content[8 + size :]
 
 
 def _archive(rng: Rng, content: bytes) -> bytes:
