@@ -10,6 +10,7 @@ from importlib import import_module
 from importlib.metadata import entry_points
 from io import TextIOWrapper
 from types import ModuleType
+from typing import Any
 
 from MRI2PETLib import __version__
 from MRI2PETLib.core import cancellation
@@ -20,7 +21,7 @@ from MRI2PETLib.core.threads import settle
 from MRI2PETLib.jobs.process_tree import end_with_parent
 
 ENTRY_POINTS = "mri2pet.commands"  # commands of other packages: the training library's
-COMMANDS = ("demo", "synthesize", "evaluate", "suvr", "check", "simulate", "models", "doctor")
+COMMANDS = ("demo", "synthesize", "evaluate", "suvr", "normative", "check", "simulate", "models", "doctor")
 
 _DESCRIPTION = (
     "Synthetic PET from a T1-weighted MRI, beside the real one. "
@@ -49,29 +50,26 @@ def build_parser(
     for name, module in (find_commands() if commands is None else commands).items():
         command = subparsers.add_parser(name, help=module.HELP, description=module.__doc__)
         module.add_arguments(command)
-        _add_common(command, "bar", False)
+        _add_reporting(command, {"progress": "bar", "verbose": False})
+        for action in command._actions:
+            if isinstance(action, argparse._SubParsersAction):  # there too, without another default
+                for inner in action.choices.values():
+                    _add_reporting(inner, dict.fromkeys(("progress", "verbose"), argparse.SUPPRESS))
         command.set_defaults(run=module.run)
     return parser
 
 
-def _add_common(command: argparse.ArgumentParser, progress: str, verbose: bool | str) -> None:
-    """The options of every command, and of every action of one: each stands where the user puts it.
-
-    :param progress: default, as ``verbose``; an action has none, so that it keeps what its command was given.
-    """
-    command.add_argument(
+def _add_reporting(parser: argparse.ArgumentParser, defaults: Mapping[str, Any]) -> None:
+    parser.add_argument(
         "--progress",
         choices=("bar", "json", "none"),
-        default=progress,
+        default=defaults["progress"],
         help="how to report: a bar on a terminal, one JSON object a line on stdout, or only warnings",
     )
-    command.add_argument(
+    verbose = defaults["verbose"]
+    parser.add_argument(
         "-v", "--verbose", action="store_true", default=verbose, help="log what happens inside"
     )
-    for actions in command._actions:
-        if isinstance(actions, argparse._SubParsersAction):
-            for action in actions.choices.values():
-                _add_common(action, argparse.SUPPRESS, argparse.SUPPRESS)
 
 
 def main(

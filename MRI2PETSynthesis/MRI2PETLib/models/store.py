@@ -80,9 +80,7 @@ def import_bundle(source: Path | str, *, replace: bool = False) -> Bundle:
     sweep(user_folder())
     with new_folder(user_folder()) as temporary:
         if source.is_dir():
-            for name in _files(read_bundle(source)):
-                if (source / name).is_file():
-                    _copy((source / name).open("rb"), temporary / name)
+            copy_bundle(read_bundle(source), temporary)
         elif zipfile.is_zipfile(source):
             _unpack(source, temporary)
         else:
@@ -99,6 +97,16 @@ def import_bundle(source: Path | str, *, replace: bool = False) -> Bundle:
             )
         replace_folder(temporary, final)
     return read_bundle(final)
+
+
+def copy_bundle(bundle: Bundle, folder: Path) -> None:
+    """Copy the files of a bundle into a folder that is there.
+
+    :raises OutputError: if they cannot be written.
+    """
+    for name in _files(bundle):
+        if (bundle.folder / name).is_file():
+            _copy((bundle.folder / name).open("rb"), folder / name)
 
 
 def _files(bundle: Bundle) -> tuple[str, ...]:
@@ -130,8 +138,8 @@ def _unpack(archive: Path, folder: Path) -> None:
     try:
         with zipfile.ZipFile(archive) as opened:
             _take_from(opened, archive, folder)
-    except (zipfile.BadZipFile, zlib.error, RuntimeError, EOFError, OSError, ValueError) as error:
-        # RuntimeError: encrypted. OSError, ValueError: places and dates that cannot be.
+    except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError) as error:
+        # RuntimeError: encrypted; NotImplementedError: a compression that Python does not know.
         raise BundleError(f"{archive} cannot be unpacked: {error}.", "Get it again.") from error
 
 
@@ -143,8 +151,6 @@ def _take_from(opened: zipfile.ZipFile, archive: Path, folder: Path) -> None:
             raise BundleError(f"{archive} holds the unsafe path {name!r}: refused.")
         if stat.S_ISLNK(member.external_attr >> 16):
             raise BundleError(f"{archive} holds the link {name!r}: refused.")
-        if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            raise BundleError(f"{archive} is not packed as zip programs do by default.", "Pack it again.")
         if member.file_size > max(_SMALL, _LARGEST_RATIO * member.compress_size):
             raise BundleError(f"{archive}: {name!r} would unpack to {member.file_size / 1e6:.0f} MB.")
     if sum(m.file_size for m in members.values()) > _LARGEST_ARCHIVE:

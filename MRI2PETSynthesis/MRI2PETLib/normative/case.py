@@ -1,0 +1,116 @@
+"""The images of a person who is compared with a norm: prediction, registration, unit, reference region."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import SimpleITK as sitk
+
+from MRI2PETLib.core.checksums import sha256_of_voxels
+from MRI2PETLib.core.errors import InputError
+from MRI2PETLib.core.files import make_folder
+from MRI2PETLib.core.findings import Finding, Verdict
+from MRI2PETLib.core.progress import ProgressCallback, part_of
+from MRI2PETLib.evaluation.inputs import CaseImages, load_case
+from MRI2PETLib.evaluation.settings import CasePaths, EvaluationSettings
+from MRI2PETLib.images.bids import read_sidecar
+from MRI2PETLib.images.io import read_image
+from MRI2PETLib.normative.norm import Norm
+from MRI2PETLib.normative.settings import ScorePaths, ScoreSettings
+from MRI2PETLib.preprocessing.tracers import check_tracer
+from MRI2PETLib.synthesis.case_files import case_files, write_case
+from MRI2PETLib.synthesis.cases import Case
+from MRI2PETLib.synthesis.pipeline import synthesize
+
+PREDICTED_FOLDER = "predicted"
+
+
+def load_person(
+    paths: ScorePaths, settings: ScoreSettings, norm: Norm, folder: Path, progress: ProgressCallback
+) -> tuple[CaseImages, Verdict]:
+    """Predict what the T1 lets expect, lay the real PET on the T1, both in the unit of the norm.
+
+    :param folder: where the prediction is written, below :data:`PREDICTED_FOLDER`.
+    :return: the images, and what was noticed.
+    :raises InputError: another unit or reference region than that of the norm, or a person of its run.
+    """
+    check_reference(paths.pet, norm)
+    synthetic, findings = _prediction(paths, settings, norm, folder, part_of(progress, 0, 0.4))
+    ratio = norm.about.unit in ("SUVR", "normalised")
+    own = EvaluationSettings(
+        register=settings.register,
+        pet_unit=settings.pet_unit,
+        window=settings.window,
+        realign_frames=settings.realign_frames,
+        to_synthetic_unit=ratio,
+    )
+    images = CasePaths(synthetic=synthetic, pet=paths.pet, t1=paths.t1, mask=paths.mask)
+    case = load_case(images, own, progress=part_of(progress, 0.4, 1))
+    if case.unit != norm.about.unit:
+        raise InputError(
+            f"The PET is compared in {case.unit}, the norm is in {norm.about.unit}.",
+            "Give the PET and a prediction in the unit of the norm, or build a norm in theirs.",
+        )
+    findings += check_tracer(case.direction.tracer, norm.about.tracer, "the norm")
+    return case, case.verdict + findings
+
+
+def check_reference(pet: Path, norm: Norm) -> None:
+    """Refuse a SUVR whose file states another reference region than that of the norm.
+
+    :raises InputError: naming both.
+    """
+    sidecar = {} if pet.is_dir() else read_sidecar(pet)
+    regions: Any = sidecar.get("Regions")
+    reference_region = sidecar.get("ReferenceRegion")
+    if reference_region is None and isinstance(regions, dict):
+        reference_region = regions.get("reference")
+    if not reference_region or not norm.about.reference_region:
+        return
+    text = (
+        ", ".join(map(str, reference_region)) if isinstance(reference_region, list) else str(reference_region)
+    )
+    if text.strip().lower() != norm.about.reference_region.lower():
+        raise InputError(
+            f"{pet} is a SUVR by {text}, the norm is of SUVR by {norm.about.reference_region}.",
+            "Give the PET in SUV or Bq/mL: it is then divided by the norm's own reference region.",
+        )
+
+
+def _prediction(
+    paths: ScorePaths, settings: ScoreSettings, norm: Norm, folder: Path, progress: ProgressCallback
+) -> tuple[Path, tuple[Finding, ...]]:
+    t1 = read_image(paths.t1, kind="t1")
+    is_of_run = norm.bundle is not None and _digest(t1.image) in _training_images(norm)
+    if paths.synthetic is not None:
+        if not is_of_run:
+            return paths.synthetic, ()
+        message = f"{paths.t1} was in the run of this norm: as one of its controls it would look too normal."
+        return paths.synthetic, (Finding("warn", "norm-own-person", message, "Score people of no control."),)
+    if norm.bundle is None:
+        raise InputError(
+            "The norm holds no model.",
+            "Give the prediction for this T1 by the model that it is about (--synthetic).",
+        )
+    if is_of_run:
+        raise InputError(
+            f"The model of this norm was trained with {paths.t1}: it knows this person.",
+            "Give the prediction of the fold that left the person out (--synthetic): RUN/predictions.csv.",
+        )
+    result = synthesize(paths.t1, norm.bundle, mask=paths.mask, device=settings.device, progress=progress)
+    files = case_files(Case("person", paths.t1), norm.bundle, folder / PREDICTED_FOLDER)
+    make_folder(files.folder)
+    write_case(files, Case("person", paths.t1), t1, norm.bundle, result)
+    return files.pet, tuple(result.verdict.findings)
+
+
+def _digest(image: sitk.Image) -> str:
+    return sha256_of_voxels(sitk.GetArrayViewFromImage(image))
+
+
+def _training_images(norm: Norm) -> set[str]:
+    if norm.bundle is None:
+        return set()
+    images = norm.bundle.metadata.get("training", {}).get("images")
+    return set(images) if isinstance(images, list) else set()

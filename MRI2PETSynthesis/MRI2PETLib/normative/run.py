@@ -1,0 +1,166 @@
+"""Build the norm of a run into a folder; what is there from the same request is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from MRI2PETLib.core.errors import InputError
+from MRI2PETLib.core.files import make_folder, output_folder, staged_folder
+from MRI2PETLib.core.progress import Reporter, part_of
+from MRI2PETLib.core.requests import Request, Source
+from MRI2PETLib.evaluation.cohort_cases import CohortCase
+from MRI2PETLib.evaluation.covariates import Covariate
+from MRI2PETLib.evaluation.spaces import mni_grid
+from MRI2PETLib.images.sources import optional_source, source_of
+from MRI2PETLib.models.bundle import METADATA, Bundle, read_bundle
+from MRI2PETLib.models.store import copy_bundle
+from MRI2PETLib.normative.build import (
+    BRAIN_REFERENCE,
+    choose_controls,
+    collect,
+    fit_norm,
+    norm_covariates,
+    notes_on,
+    regions_on,
+    source_of_run,
+)
+from MRI2PETLib.normative.card import write_norm_card, write_norm_regions
+from MRI2PETLib.normative.norm import Norm
+from MRI2PETLib.normative.norm_folder import MODEL, NORM_FILE, read_norm, write_norm
+from MRI2PETLib.normative.settings import LEAST_PEOPLE, NormSettings
+from MRI2PETLib.templates.atlases import atlas_checksum
+from MRI2PETLib.templates.regions import Parcellation
+
+ENSEMBLE_OF_RUN = "ensemble"
+
+
+def build_norm(
+    run: Path,
+    cases: Sequence[CohortCase],
+    settings: NormSettings,
+    atlases: Sequence[Parcellation],
+    output: Path,
+    reporter: Reporter,
+) -> Norm:
+    """The norm of the controls of a run, from an earlier call of the same request or a new one.
+
+    :param cases: of the run, see :func:`.cohort_cases.read_run_scans`.
+    :raises InputError: too few controls, covariates that cannot be used, or a folder of something else.
+    """
+    group, controls = choose_controls(cases, settings)
+    covariates = norm_covariates(controls, settings.covariates)
+    bundle = _ensemble(run)
+    request = _request(controls, covariates, settings, atlases, bundle)
+    before = _norm_in(output, run)
+    if before is not None and before.about.request == request.checksum:
+        reporter.log(f"{output}: already there, kept")
+        return before
+    for note in notes_on(len({case.subject for case in controls}), settings):
+        reporter.warning(note)
+    output_folder(output)
+    parcellations = regions_on(mni_grid(), atlases)
+    inner = _Part(reporter, 0.9)
+    data, own, shared, notes = collect(controls, covariates, parcellations, settings, inner)
+    for note in notes:
+        reporter.warning(note)
+    people = len(data.people)
+    about: dict[str, Any] = {
+        "unit": shared["unit"],
+        "reference_region": BRAIN_REFERENCE if shared["unit"] == "SUVR" else "",
+        "tracer": shared["tracer"],
+        "group": group,
+        "n_people": people,
+        "n_scans": shared["n_scans"],
+        "simulated": shared["simulated"],
+        "demonstration": people < LEAST_PEOPLE,
+        "fwhm_mm": settings.fwhm_mm,
+        "threshold": settings.threshold,
+        "covariates": own,
+        "predicted_by": shared["model"],
+        "notes": tuple(notes_on(people, settings)),
+        "source": source_of_run(run),
+        "request": request.checksum,
+    }
+    norm = fit_norm(data, parcellations, about, settings, part_of(reporter.progress, 0.9, 0.98))
+    reporter.progress(0.98, 1, "writing the norm")
+    with staged_folder(output, last=NORM_FILE) as staging:
+        write_norm_card(staging, norm)
+        write_norm_regions(staging, norm)
+        if bundle is not None:
+            copy_bundle(bundle, make_folder(staging / MODEL))
+        write_norm(staging, norm)
+    return read_norm(output)
+
+
+class _Part(Reporter):
+    """Passes everything on; progress fills the first ``share`` of the whole."""
+
+    def __init__(self, reporter: Reporter, share: float) -> None:
+        self._reporter, self._share = reporter, share
+
+    def progress(self, done: float, total: float, stage: str) -> None:
+        self._reporter.progress(self._share * done, total, stage)
+
+    def log(self, message: str) -> None:
+        self._reporter.log(message)
+
+    def warning(self, message: str) -> None:
+        self._reporter.warning(message)
+
+
+def _ensemble(run: Path) -> Bundle | None:
+    folder = run / ENSEMBLE_OF_RUN
+    return read_bundle(folder) if (folder / METADATA).is_file() else None
+
+
+def _norm_in(output: Path, run: Path) -> Norm | None:
+    """The sound norm that is in a folder.
+
+    :raises InputError: if something else is there, or the norm of another run.
+    """
+    if not output.is_dir():
+        return None
+    there = [path.name for path in output.iterdir() if not path.name.startswith(".")]
+    if there and NORM_FILE not in there:
+        raise InputError(
+            f"{output} is not empty and holds no norm ({sorted(there)[0]} is there).",
+            "Choose another folder (-o).",
+        )
+    norm = None
+    with suppress(InputError):
+        norm = read_norm(output)
+    if norm is not None and norm.about.source != source_of_run(run):
+        raise InputError(f"{output} holds the norm of another run.", "Choose another folder (-o).")
+    return norm
+
+
+def _request(
+    cases: Sequence[CohortCase],
+    covariates: Sequence[Covariate],
+    settings: NormSettings,
+    atlases: Sequence[Parcellation],
+    bundle: Bundle | None,
+) -> Request:
+    inputs: dict[str, Source | None] = {}
+    lines = []
+    for case in cases:
+        inputs[f"{case.case}: synthetic"] = source_of(case.synthetic, "pet")
+        inputs[f"{case.case}: pet"] = source_of(case.real, "pet")
+        inputs[f"{case.case}: t1"] = optional_source(case.t1, "t1")
+        inputs[f"{case.case}: mask"] = optional_source(case.mask, "mask")
+        values = [c.values.get(case.subject) for c in covariates]
+        lines.append([case.subject, case.pet_unit, case.window, values])
+    return Request(
+        {},
+        inputs,
+        {
+            **settings.to_dict(deciding=True),
+            "covariates": [c.name for c in covariates],
+            "cases": lines,
+            "atlases": [atlas_checksum(atlas) for atlas in atlases],
+            "model": None if bundle is None else bundle.checksum,
+        },
+    )

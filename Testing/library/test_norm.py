@@ -1,0 +1,300 @@
+"""A norm of people whose truth is known: shared pattern, own noise, planted changes."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from scipy import ndimage
+
+from MRI2PETLib.core.checksums import sha256_of_value
+from MRI2PETLib.core.errors import InputError
+from MRI2PETLib.core.progress import no_progress
+from MRI2PETLib.evaluation.cohort_cases import CohortCase
+from MRI2PETLib.evaluation.spaces import mni_grid
+from MRI2PETLib.normative.build import (
+    ALL_VOXELS,
+    assemble,
+    choose_controls,
+    fit_norm,
+    norm_covariates,
+    regions_on,
+)
+from MRI2PETLib.normative.card import what_the_t1_adds, write_norm_card, write_norm_regions
+from MRI2PETLib.normative.case import check_reference
+from MRI2PETLib.normative.design import NormCovariate, design_row, parse_covariates
+from MRI2PETLib.normative.norm import Norm
+from MRI2PETLib.normative.norm_folder import CARD_FILE, NORM_FILE, read_norm, write_norm
+from MRI2PETLib.normative.person import CONDITIONAL, KINDS, UNCONDITIONAL, MniPerson, RegionSet, read_out
+from MRI2PETLib.normative.score import score_person, z_on_t1
+from MRI2PETLib.normative.settings import NormSettings
+
+FWHM_MM = 8.0
+ROW = np.ones(1)
+
+
+@pytest.fixture(scope="module")
+def template() -> np.ndarray:
+    return sitk.GetArrayFromImage(mni_grid()) != 0
+
+
+def person(template: np.ndarray, seed: int, added: np.ndarray | float = 0.0) -> MniPerson:
+    """Real = predicted + own noise; what is predicted varies three times as much over people."""
+    rng = np.random.default_rng(seed)
+    shared, own = (ndimage.gaussian_filter(rng.standard_normal(template.shape), 2) for _ in range(2))
+    predicted = 1.2 + 1.5 * shared
+    real = predicted + 0.05 + 0.5 * own + added
+    return MniPerson(*(np.where(template, i, np.nan) for i in (real, predicted)), template)
+
+
+def about(covariates: Sequence[NormCovariate] = (), **more: Any) -> dict[str, Any]:
+    return {
+        "unit": "SUVR",
+        "reference_region": "brain mask",
+        "tracer": "PBR28",
+        "group": "control",
+        "n_people": 24,
+        "n_scans": 24,
+        "simulated": True,
+        "demonstration": False,
+        "fwhm_mm": FWHM_MM,
+        "threshold": 3.0,
+        "covariates": tuple(covariates),
+        "predicted_by": {"id": "none"},
+        "notes": (),
+        "source": "",
+        "request": "",
+        **more,
+    }
+
+
+def readouts(template: np.ndarray, seeds: Sequence[int]) -> dict[str, list[Any]]:
+    grid, regions = mni_grid(), RegionSet.of(regions_on(mni_grid()))
+    return {
+        f"person{seed}": [read_out(person(template, seed), regions, grid, FWHM_MM).inside(template)]
+        for seed in seeds
+    }
+
+
+@pytest.fixture(scope="module")
+def norm(template: np.ndarray) -> Norm:
+    parcellations = regions_on(mni_grid())
+    scans = readouts(template, range(24))
+    data = assemble(scans, np.ones((24, 1)), template, RegionSet.of(parcellations))
+    return fit_norm(data, parcellations, about(), NormSettings(fwhm_mm=FWHM_MM), no_progress)
+
+
+def test_controls_who_are_not_in_it_have_mean_0_and_sd_1(norm: Norm, template: np.ndarray) -> None:
+    """20 new people: z of regions over all of them, and of voxels."""
+    scores = [score_person(norm, person(template, 1000 + n), ROW) for n in range(20)]
+    for kind in KINDS:
+        z = np.array([score.z[kind][norm.inside] for score in scores])
+        assert z.mean() == pytest.approx(0, abs=0.1)
+        assert z.std() == pytest.approx(1, abs=0.06)
+    regional = np.array([[row.z for row in score.regions] for score in scores], dtype=float)
+    assert regional.std() == pytest.approx(1, abs=0.12)
+    assert np.array([s.asymmetry[0].z for s in scores]).std() == pytest.approx(1, abs=0.35)
+
+
+def test_the_t1_explains_what_it_explains(norm: Norm) -> None:
+    """Variances: shared 2.25, own .25 of one kind: nine tenths; by the T1 changes are seen better."""
+    share = norm.about.explained[ALL_VOXELS]
+    assert share.share == pytest.approx(0.9, abs=0.02)
+    assert share.low < 0.9 < share.high
+    assert what_the_t1_adds(share).endswith("it adds.")
+    assert "not shown to add" in what_the_t1_adds(share._replace(low=-0.1))
+    assert "noise" in what_the_t1_adds(share._replace(low=-0.3, high=-0.1))
+
+
+def test_a_planted_residual_of_two_sd_reads_two(norm: Norm, template: np.ndarray) -> None:
+    """In a region and in every voxel: the score of the person without it, and 2 more, by the normal scores of
+    t; within the standard error of the SD, 2 / sqrt(2 * 23), and of the shrunk ones less.
+    """
+    own = person(template, 50)
+    regions = norm.regions
+    number = regions.keys.index(("paper21", "right putamen"))
+    model = norm.models["regions"][CONDITIONAL]
+    planted = np.zeros(template.size)
+    expected = model.expected(ROW)[number]
+    base = read_out(own, regions, norm.grid, 0.0).regions[CONDITIONAL][number]
+    planted[regions.index[number]] = expected + 2 * model.prediction_sd(ROW)[number] - base
+    real = own.real + planted.reshape(template.shape)
+    row = score_person(norm, replace(own, real=real), ROW).regions[number]
+    assert row.z == pytest.approx(2, abs=2 * 2 / np.sqrt(2 * 23))
+    assert row.percentile == pytest.approx(97.7, abs=2.5)
+    voxels = norm.models["voxels"][CONDITIONAL]
+    z = voxels.z(voxels.expected(ROW) + 2 * voxels.prediction_sd(ROW), ROW)
+    assert z.mean() == pytest.approx(2, abs=0.15)
+
+
+def test_a_focus_is_where_it_was_planted(norm: Norm, template: np.ndarray) -> None:
+    """A focus at MNI (30, -60, 40): peak within a voxel of 6 mm, seen by the T1 and not without it."""
+    grid = norm.grid
+    points = np.array([grid.TransformIndexToPhysicalPoint(p[::-1].tolist()) for p in np.argwhere(template)])
+    near = np.linalg.norm(points - np.array([-30.0, 60.0, 40.0]), axis=1) < 15
+    added = np.zeros(template.shape)
+    added[template] = 0.35 * near
+    scores = score_person(norm, person(template, 77, added), ROW)
+    first = scores.clusters[0]
+    assert (first.kind, first.sign) == (CONDITIONAL, "higher")
+    assert np.linalg.norm(np.array([first.x_ras_mm, first.y_ras_mm, first.z_ras_mm]) - (30, -60, 40)) < 13
+    assert first.p_peak == pytest.approx(1 / 25)
+    assert "right" in first.region
+    assert abs(first.peak_z) > scores.thresholds[CONDITIONAL]
+    assert max([abs(c.peak_z) for c in scores.clusters if c.kind == UNCONDITIONAL], default=0) < first.peak_z
+
+
+def written(norm: Norm, folder: Path) -> Path:
+    folder.mkdir()
+    write_norm_card(folder, norm)
+    write_norm_regions(folder, norm)
+    write_norm(folder, norm)
+    return folder
+
+
+def test_what_is_written_is_what_is_read(norm: Norm, template: np.ndarray, tmp_path: Path) -> None:
+    folder = written(norm, tmp_path / "norm")
+    again = read_norm(folder)
+    assert again.about == norm.about
+    own = person(template, 60)
+    before, after = (score_person(n, own, ROW) for n in (norm, again))
+    for kind in KINDS:
+        assert np.allclose(before.z[kind], after.z[kind], atol=1e-3, equal_nan=True)
+    assert [r.z for r in before.regions] == pytest.approx([r.z for r in after.regions])
+    assert "control" in (folder / CARD_FILE).read_text()
+    assert "person" not in (folder / NORM_FILE).read_text().lower().replace("people", "")
+
+
+@pytest.mark.parametrize("damage", ["map", "value", "missing", "link", "format"])
+def test_an_altered_norm_is_refused(damage: str, norm: Norm, tmp_path: Path) -> None:
+    folder = written(norm, tmp_path / "norm")
+    target = folder / "maps" / "residual_sd.nii.gz"
+    content = json.loads((folder / NORM_FILE).read_text())
+    if damage == "map":
+        shutil.copyfile(folder / "maps" / "residual_mean.nii.gz", target)
+    elif damage == "value":
+        content["n_people"] = 400
+    elif damage == "missing":
+        target.unlink()
+    elif damage == "link":
+        target.rename(tmp_path / "elsewhere.nii.gz")
+        target.symlink_to(tmp_path / "elsewhere.nii.gz")
+    else:
+        content["models"]["regions"]["real"]["variance"].pop()
+        content.pop("checksum")
+        content["checksum"] = sha256_of_value(content)
+    (folder / NORM_FILE).write_text(json.dumps(content))
+    with pytest.raises(InputError, match="altered|lacks|link|not a norm"):
+        read_norm(folder)
+
+
+def test_age_and_sex_are_allowed_for(template: np.ndarray) -> None:
+    """Residuals that grow with age: old controls who are not in the norm are normal all the same."""
+    rng = np.random.default_rng(0)
+    ages, sexes = rng.uniform(20, 80, 24), ["F", "M"] * 12
+    values = [{"age": float(a), "sex": s} for a, s in zip(ages, sexes)]
+    age = NormCovariate("age", (), (float(ages.mean()),), float(ages.min()), float(ages.max()))
+    sex = NormCovariate("sex", ("F", "M"), (0.5,))
+    design = np.array([design_row((age, sex), v) for v in values])
+    parcellations = regions_on(mni_grid())
+    regions = RegionSet.of(parcellations)
+    scans = {
+        str(n): [
+            read_out(person(template, n, 0.01 * v["age"]), regions, mni_grid(), FWHM_MM).inside(template)
+        ]
+        for n, v in enumerate(values)
+    }
+    data = assemble(scans, design, template, regions)
+    settings = NormSettings(fwhm_mm=FWHM_MM)
+    norm = fit_norm(data, parcellations, about((age, sex)), settings, no_progress)
+    model = norm.models["voxels"][CONDITIONAL]
+    assert np.median(model.coefficients[1]) == pytest.approx(0.01, abs=0.002)
+    old, findings = parse_covariates((age, sex), ["age=85", "sex=M"])
+    assert [f.code for f in findings] == ["norm-range"]
+    z = score_person(norm, person(template, 91, 0.85), design_row((age, sex), old)).z[CONDITIONAL]
+    assert np.nanmean(z) == pytest.approx(0, abs=0.6)
+
+
+@pytest.mark.parametrize(
+    ("texts", "words"),
+    [
+        (["age=60"], "allows for sex"),
+        (["age=60", "sex=X"], "No control"),
+        (["age=old", "sex=F"], "no number"),
+        (["age=nan", "sex=F"], "no number"),
+        (["age=60", "sex=F", "site=A"], "does not allow for site"),
+        (["age", "sex=F"], "cannot be used"),
+        (["age=60", "age=61", "sex=F"], "cannot be used"),
+    ],
+)
+def test_what_a_norm_allows_for_must_be_stated(texts: list[str], words: str) -> None:
+    age, sex = NormCovariate("age", (), (50.0,), 20.0, 80.0), NormCovariate("sex", ("F", "M"), (0.5,))
+    with pytest.raises(InputError, match=words):
+        parse_covariates((age, sex), texts)
+
+
+def cases(n: int, **columns: Sequence[str]) -> list[CohortCase]:
+    result = []
+    for number in range(n):
+        own = {name: values[number % len(values)] for name, values in columns.items()}
+        group = own.pop("group", "")
+        paths = (Path("synthetic.nii.gz"), Path("pet.nii.gz"), Path("T1.nii.gz"))
+        name = f"case{number}"
+        result.append(CohortCase(name, name, "0", *paths, None, group=group, others=own))
+    return result
+
+
+def test_who_the_controls_are() -> None:
+    mixed = cases(24, group=["Control", "patient"])
+    group, controls = choose_controls(mixed, NormSettings())
+    assert (group, len(controls)) == ("Control", 12)
+    assert choose_controls(cases(10), NormSettings())[0] == ""
+    with pytest.raises(InputError, match="9 controls; a norm needs 10"):
+        choose_controls(cases(9), NormSettings())
+    assert len(choose_controls(cases(9), NormSettings(allow_few=True))[1]) == 9
+    with pytest.raises(InputError, match="3 controls; a norm needs 4"):
+        choose_controls(cases(3), NormSettings(allow_few=True))
+    with pytest.raises(InputError, match="none of them called control"):
+        choose_controls(cases(24, group=["a", "b"]), NormSettings())
+    with pytest.raises(InputError, match="no group 'c'"):
+        choose_controls(cases(24, group=["a", "b"]), NormSettings(group="c"))
+
+
+def test_which_covariates_a_norm_has() -> None:
+    own = cases(12, age=["50", "60", "70"], sex=["F"], genotype=[""])
+    assert [c.name for c in norm_covariates(own, ())] == ["age"]
+    assert norm_covariates(own, ("none",)) == []
+    with pytest.raises(InputError, match="same sex"):
+        norm_covariates(own, ("sex",))
+
+
+def test_another_reference_region_is_refused(norm: Norm, tmp_path: Path) -> None:
+    pet = tmp_path / "pet.nii.gz"
+    (tmp_path / "pet.json").write_text('{"Units": "SUVR", "ReferenceRegion": "cerebellum"}')
+    with pytest.raises(InputError, match="SUVR by cerebellum, the norm is of SUVR by brain mask"):
+        check_reference(pet, norm)
+    (tmp_path / "pet.json").write_text('{"Units": "SUVR", "ReferenceRegion": "Brain mask"}')
+    check_reference(pet, norm)
+
+
+def test_a_map_lies_on_the_t1_as_it_lies_in_mni_space(norm: Norm) -> None:
+    """z = MNI x / 30 and a T1 that is shifted by 12 mm: world positions agree."""
+    grid = norm.grid
+    z = np.full(norm.inside.shape, np.nan)
+    index = np.argwhere(norm.inside)
+    points = np.array([grid.TransformIndexToPhysicalPoint(p[::-1].tolist()) for p in index])
+    z[norm.inside] = points[:, 0] / 30
+    mask = sitk.Image(grid)
+    mask.SetOrigin((np.array(grid.GetOrigin()) + (12, 0, 0)).tolist())
+    image = z_on_t1(norm, z, mask, sitk.TranslationTransform(3, (-12.0, 0.0, 0.0)))
+    point = (-30.0, 20.0, 10.0)
+    where = mask.TransformPhysicalPointToIndex(point)
+    x = mask.TransformIndexToPhysicalPoint(where)[0]
+    assert image[where] == pytest.approx((x - 12) / 30, abs=1e-4)
