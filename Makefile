@@ -60,9 +60,9 @@ $(VENV)/.docs: pyproject.toml constraints.txt | $(VENV)/.dev
 benchmark: $(VENV)/.dev
 	$(BIN)/python Testing/benchmarks/speed.py -o build/speed $(BENCHMARK_ARGS)
 
-# Damages images at random and reads them: FUZZ_ARGS="--seed 0 --count 100000".
+# Damages files of every kind at random and reads them: FUZZ_ARGS="--only runs tables --seed 7 --count 100000".
 fuzz: $(VENV)/.dev
-	$(BIN)/python Testing/library/damaged_images.py $(FUZZ_ARGS)
+	$(BIN)/python Testing/robustness/fuzz.py $(FUZZ_ARGS)
 
 # Interrupts every command again and again (Linux only): KILLS_ARGS="--only train --kills 20 --signals 40 --seed 1".
 kills: $(VENV)/.dev

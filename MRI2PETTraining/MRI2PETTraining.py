@@ -62,9 +62,7 @@ class MRI2PETTrainingParameterNode:
     output: str = _DEFAULTS.output
     preset: str = "tspo-unet"
     folds: Annotated[int, WithinRange(2, 50), Default(_DEFAULTS.folds)]
-    device: Annotated[str, Choice(["auto", "cpu", "cuda", "cuda:0", "cuda:1", "cuda:2", "cuda:3", "mps"])] = (
-        _DEFAULTS.device
-    )
+    device: str = _DEFAULTS.device
     keepRunning: bool = False
     epochs: Annotated[int, WithinRange(0, 100000), Default(0)]
     batchSize: Annotated[int, WithinRange(0, 256), Default(0)]
@@ -89,6 +87,7 @@ class MRI2PETTrainingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._layoutBefore = None
 
     def setup(self) -> None:
+        from MRI2PETSynthesisUI.device_choice import DeviceChoice
         from MRI2PETSynthesisUI.setup_panel import SetupPanel
         from MRI2PETTrainingUI.dataset_panel import DatasetPanel
         from MRI2PETTrainingUI.results_panel import ResultsPanel
@@ -107,8 +106,9 @@ class MRI2PETTrainingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.dataset = DatasetPanel(self.ui, self.onPreset, self.onStartFrom)
         self.results = ResultsPanel(self.ui)
         self.setupPanel = SetupPanel(
-            self.ui.setupButton.layout(), onChanged=self.updateGUI, more=("training",)
+            self.ui.setupButton.layout(), onChanged=self.onSetupChanged, more=("training",)
         )
+        self.devices = DeviceChoice(self.ui.deviceComboBox, self.onDeviceChanged)
         self._typing = qt.QTimer()
         self._typing.setSingleShot(True)
         self._typing.setInterval(_TYPING_MS)
@@ -175,6 +175,13 @@ class MRI2PETTrainingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def onStartFrom(self, model: str) -> None:
         self._parameterNode.startFrom = model
 
+    def onDeviceChanged(self, device: str) -> None:
+        self._parameterNode.device = device
+
+    def onSetupChanged(self) -> None:
+        self.devices.setDevices(self.setupPanel.devices())
+        self.updateGUI()
+
     def onParametersModified(self, _caller=None, _event=None) -> None:
         node = self._parameterNode
         if node is None:
@@ -182,6 +189,7 @@ class MRI2PETTrainingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.session.keep_running = node.keepRunning
         self.dataset.setPreset(node.preset)
         self.dataset.setStartFrom(node.startFrom)
+        self.devices.setDevice(node.device)
         if self._settings != (node.dataset, node.output, node.subjectPattern):
             self._typing.start()
         self.updateGUI()

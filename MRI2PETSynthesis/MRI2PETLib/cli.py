@@ -10,7 +10,6 @@ from importlib import import_module
 from importlib.metadata import entry_points
 from io import TextIOWrapper
 from types import ModuleType
-from typing import Any
 
 from MRI2PETLib import __version__
 from MRI2PETLib.core import cancellation
@@ -50,26 +49,29 @@ def build_parser(
     for name, module in (find_commands() if commands is None else commands).items():
         command = subparsers.add_parser(name, help=module.HELP, description=module.__doc__)
         module.add_arguments(command)
-        _add_reporting(command, {"progress": "bar", "verbose": False})
-        for action in command._actions:
-            if isinstance(action, argparse._SubParsersAction):  # there too, without another default
-                for inner in action.choices.values():
-                    _add_reporting(inner, dict.fromkeys(("progress", "verbose"), argparse.SUPPRESS))
+        _add_common(command, "bar", False)
         command.set_defaults(run=module.run)
     return parser
 
 
-def _add_reporting(parser: argparse.ArgumentParser, defaults: Mapping[str, Any]) -> None:
-    parser.add_argument(
+def _add_common(command: argparse.ArgumentParser, progress: str, verbose: bool | str) -> None:
+    """The options of every command, and of every action of one: each stands where the user puts it.
+
+    :param progress: default, as ``verbose``; an action has none, so that it keeps what its command was given.
+    """
+    command.add_argument(
         "--progress",
         choices=("bar", "json", "none"),
-        default=defaults["progress"],
+        default=progress,
         help="how to report: a bar on a terminal, one JSON object a line on stdout, or only warnings",
     )
-    verbose = defaults["verbose"]
-    parser.add_argument(
+    command.add_argument(
         "-v", "--verbose", action="store_true", default=verbose, help="log what happens inside"
     )
+    for actions in command._actions:
+        if isinstance(actions, argparse._SubParsersAction):
+            for action in actions.choices.values():
+                _add_common(action, argparse.SUPPRESS, argparse.SUPPRESS)
 
 
 def main(

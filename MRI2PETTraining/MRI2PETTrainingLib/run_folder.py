@@ -88,12 +88,20 @@ class RunView:
     @property
     def epochs(self) -> int:
         """Of a fold, as planned; 0 before it is known."""
-        return int(self.record.get("content", {}).get("preset", {}).get("epochs", 0))
+        epochs = _inside(self.record, "content", "preset", "epochs")
+        return epochs if isinstance(epochs, int) else 0
 
     @property
     def dataset(self) -> str:
         """Full path of the dataset; empty before it is known."""
-        return str(self.record.get("settings", {}).get("dataset", ""))
+        return str(_inside(self.record, "settings", "dataset") or "")
+
+
+def _inside(record: Any, *keys: str) -> Any:
+    """What a record holds below names, ``None`` where it holds none of them: somebody may have edited it."""
+    for key in keys:
+        record = record.get(key) if isinstance(record, Mapping) else None
+    return record
 
 
 def read_run(run: Path) -> RunView:
@@ -110,7 +118,7 @@ def read_run(run: Path) -> RunView:
     report, ensemble = run / RUN_REPORT, run / ENSEMBLE
     return RunView(
         run,
-        record if isinstance(record, dict) else {},
+        record,
         tuple(_read_table(run / CASES)),
         statuses,
         has_begun(run),

@@ -5,12 +5,11 @@ that lies a little askew, and given headers that turn it by 15 to 180 degrees ab
 that are all equally likely, or that mirror it, each shifted as well. The pose that the program finds is
 compared with the header's. Prints a table in Markdown; what is finished is kept in FOLDER.
 
-    python Testing/benchmarks/pet_poses.py FOLDER [T1 ...] [--random 19]
+    python Testing/benchmarks/pet_poses.py FOLDER [T1 ...] [--rotations 19]
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import logging
 import sys
@@ -34,6 +33,8 @@ from MRI2PETLib.simulation import simulate_subject
 from MRI2PETLib.simulation.for_t1 import simulate_pet
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "library"))
+from poses import pose_arguments, start  # noqa: E402
+
 from head_poses import degrees_between, random_rotation, rotation_xyz, turned  # noqa: E402
 
 MAX_DEGREES, MAX_MM = 3.0, 3.0
@@ -154,20 +155,13 @@ def table_row(name: str, rows: dict[str, dict[str, Any]]) -> str:
 
 def main() -> None:
     """Measure what is missing and print the table."""
-    raw = argparse.RawTextHelpFormatter
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw, allow_abbrev=False)
-    parser.add_argument("folder", type=Path, help="where what is finished is kept")
-    parser.add_argument("t1", type=Path, nargs="*")
-    parser.add_argument("--random", type=int, default=19)
-    arguments = parser.parse_args()
-    arguments.folder.mkdir(parents=True, exist_ok=True)
-    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
+    arguments = start(pose_arguments(__doc__, t1s="*", rotations=19))
     print("| PET of | turned, aligned | degrees, median / largest | mm, median / largest ", end="")
     print("| mirrored, refused | wrong, not reported | CPU-s |")
     print("|---|---|---|---|---|---|---|", flush=True)
     for path in (None, *arguments.t1):
         name = "a phantom with a head" if path is None else path.name
-        print(table_row(name, rows_of(path, arguments.random, arguments.folder)), flush=True)
+        print(table_row(name, rows_of(path, arguments.rotations, arguments.folder)), flush=True)
 
 
 if __name__ == "__main__":

@@ -83,17 +83,32 @@ def table_row(path: Path, rows: list[dict[str, Any]]) -> str:
     )
 
 
-def main() -> None:
-    """Measure what is missing and print the table."""
+def pose_arguments(about: str | None, *, t1s: str = "+", rotations: int = 30) -> argparse.ArgumentParser:
+    """The arguments of both measurements of poses.
+
+    :param t1s: how many T1s there may be.
+    """
     raw = argparse.RawTextHelpFormatter
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw, allow_abbrev=False)
+    parser = argparse.ArgumentParser(description=about, formatter_class=raw, allow_abbrev=False)
     parser.add_argument("folder", type=Path, help="where what is finished is kept")
-    parser.add_argument("t1", type=Path, nargs="+")
-    parser.add_argument("--rotations", type=int, default=30)
-    parser.add_argument("--model", default="tspo-demo")
+    parser.add_argument("t1", type=Path, nargs=t1s)
+    parser.add_argument("--rotations", type=int, default=rotations, help="how many are drawn")
+    return parser
+
+
+def start(parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """Read the arguments, make the folder; one thread, so that CPU seconds compare."""
     arguments = parser.parse_args()
     arguments.folder.mkdir(parents=True, exist_ok=True)
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
+    return arguments
+
+
+def main() -> None:
+    """Measure what is missing and print the table."""
+    parser = pose_arguments(__doc__)
+    parser.add_argument("--model", default="tspo-demo")
+    arguments = start(parser)
     bundle = find_bundle(arguments.model)
     print(f"| T1 | rotations | smallest r | median r | r below {LEAST_R} | refused ", end="")
     print("| largest error, degrees | CPU-s, as it is / turned |")

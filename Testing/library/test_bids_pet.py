@@ -322,6 +322,24 @@ def test_sidecars_further_up_are_inherited(tmp_path: Path) -> None:
     assert centre(result.image) == pytest.approx(2, rel=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("FrameDuration", [[1800]]),
+        ("FrameTimesStart", [[3600]]),
+        ("FrameDuration", "x"),
+        ("InjectionStart", []),
+    ],
+)
+def test_times_of_another_shape_are_refused_or_nothing(tmp_path: Path, field: str, value: object) -> None:
+    path = bids(tmp_path, **{field: value})
+    if value:
+        with pytest.raises(InputError, match="are not numbers"):
+            read_pet(path)
+    else:
+        assert read_pet(path).unit == "Bq/mL"
+
+
 def test_two_sidecars_of_one_level_must_agree(tmp_path: Path) -> None:
     path = bids(tmp_path)
     for entity, unit in (("sub-01", "SUV"), ("ses-1", "SUV")):

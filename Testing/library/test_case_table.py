@@ -30,13 +30,14 @@ def test_every_column(tmp_path: Path) -> None:
     ).rows
     paths = [tmp_path / name for name in ("t.nii", "/x/p.nii", "m.nii", "s.nii")]
     assert row == CaseRow(
-        "a_1", "a", *paths, "SUV", "60-90", "AD", "HAB", "Rome", "d", "0", "moved", {"age": "70"}
+        *("a_1", "a", *paths[:3], "SUV", "60-90", "AD", "HAB", "Rome", "d", "moved"),
+        *(paths[3], "0", {"age": "70"}),
     )
 
 
 def test_empty_cells_in_the_spellings_of_bids_and_spreadsheets(tmp_path: Path) -> None:
     table = read(tmp_path, "case,subject,pet,t1,group,site\na,NA,p,n/a,N/A,nan\n")
-    assert table.rows == (CaseRow("a", "NA", pet=tmp_path / "p"),)  # NA may be somebody's initials
+    assert table.rows == (CaseRow("a", "NA", None, tmp_path / "p"),)  # NA may be somebody's initials
 
 
 @pytest.mark.parametrize("text", ["", "no", "No", "0", "FALSE", "n/a", "-"])

@@ -38,6 +38,14 @@ def test_a_default_is_said_once_and_options_are_written_out(parser: argparse.Arg
         assert not re.search(r"\(default: \[|None\)", help_), help_
 
 
+def test_common_options_stand_before_and_behind_an_action() -> None:
+    for words in ("models info a --progress none -v", "models --progress none -v info a"):
+        options = build_parser().parse_args(words.split())
+        assert (options.progress, options.verbose, options.model) == ("none", True, "a"), words
+    options = build_parser().parse_args(["models", "list"])
+    assert (options.progress, options.verbose) == ("bar", False)
+
+
 def test_the_beginning_of_an_option_is_none(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main(["synthesize", "T1.nii", "-o", "out", "--sam", "2"])

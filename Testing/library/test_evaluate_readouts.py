@@ -100,6 +100,17 @@ def test_what_cannot_be_brought_to_a_unit_is_refused(
         load_case(paths, replace(SCALED, scale_free=True))
 
 
+@pytest.mark.parametrize("matrix", [[], "x", [[1, 2], [3]], [["=1+1"] * 4] * 4, [[0.0] * 4] * 4, {"a": 1}])
+def test_an_edited_transform_is_refused(files: dict[str, Path], tmp_path: Path, matrix: object) -> None:
+    synthetic = tmp_path / "s.nii.gz"
+    synthetic.write_bytes(files["synthetic"].read_bytes())
+    content = json.loads(files["synthetic"].with_name("synthetic.json").read_text())
+    content["Provenance"]["preprocessing"]["template_to_t1_lps"] = matrix
+    synthetic.with_name("s.json").write_text(json.dumps(content))
+    with pytest.raises(InputError, match="The transform in the sidecar .* is not valid"):
+        load_case(CasePaths(synthetic, files["real"]))
+
+
 def test_registration_and_unit_work_together(subject: SimulatedSubject, tmp_path: Path) -> None:
     """A PET turned, moved, on its own grid and in no stated unit."""
     person = simulate_subject(12, spacing_mm=3.0)

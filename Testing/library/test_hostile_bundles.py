@@ -118,6 +118,26 @@ def test_a_damaged_or_encrypted_archive_is_named(tmp_path: Path) -> None:
         store.import_bundle(archive)
 
 
+@pytest.mark.parametrize("way", [zipfile.ZIP_LZMA, zipfile.ZIP_BZIP2])
+def test_an_archive_packed_in_another_way_is_refused(tmp_path: Path, way: int) -> None:
+    folder = tiny_bundle(tmp_path / "tiny").folder
+    with zipfile.ZipFile(tmp_path / "tiny.zip", "w", way) as opened:
+        opened.write(folder / METADATA, METADATA)
+    with pytest.raises(BundleError, match="Pack it again"):
+        store.import_bundle(tmp_path / "tiny.zip")
+
+
+@pytest.mark.parametrize("place", [b"\xff\xff\xff\x7f", b"\xff\xff\xff\xff"])
+def test_a_directory_that_leads_nowhere_is_named(tmp_path: Path, place: bytes) -> None:
+    archive = packed(tmp_path)
+    content = bytearray(archive.read_bytes())
+    at = content.find(b"PK\x01\x02") + 42  # where the first member begins
+    content[at : at + 4] = place
+    archive.write_bytes(content)
+    with pytest.raises(BundleError, match="cannot be unpacked"):
+        store.import_bundle(archive)
+
+
 def rewrite_weights(folder: Path, change: Callable[[torch.Tensor], torch.Tensor]) -> None:
     state = safetensors.torch.load((folder / WEIGHTS).read_bytes())
     content = safetensors.torch.save({name: change(tensor) for name, tensor in state.items()})

@@ -105,6 +105,15 @@ def test_progress_and_messages_arrive_in_order(tmp_path: Path) -> None:
     assert outcome.result == {"pet": "ä b.nii.gz"} == messages.all("result")[0]
 
 
+def test_what_some_cases_gave_is_a_result(tmp_path: Path) -> None:
+    """Exit code 10: the others are done, and the result says which. Without a result it is a failure."""
+    code = 'say.result({"failed": {"a": "no image"}}); sys.exit(10)'
+    outcome = Job(script(tmp_path, code)).start().wait()
+    assert (outcome.state, outcome.exit_code, outcome.error) == ("done", 10, None)
+    assert outcome.result == {"failed": {"a": "no image"}}
+    assert Job(script(tmp_path, "sys.exit(10)")).start().wait().state == "failed"
+
+
 def test_callbacks_come_only_from_pump(tmp_path: Path) -> None:
     """A Qt owner may touch widgets in them: they run in the thread that pumps, never in a reader's."""
     threads = []

@@ -90,11 +90,16 @@ def test_json_is_read_whole_or_refused(tmp_path: Path) -> None:
         b"[NaN]": "NaN",
         b"{": "not valid JSON",
         b"\xff": "not valid",
+        b"[1e999]": "1e999 is not a number",
+        b"[-1" + 400 * b"0" + b"]": "too large for one",
+        b"[" + 9000 * b"9" + b"]": "too large for one",
     }
     for content, reason in refused.items():
         path.write_bytes(content)
         with pytest.raises(BundleError, match=reason):
-            read_json(path, BundleError, largest=1 if reason == "larger than" else 5)
+            read_json(path, BundleError, largest=1 if reason == "larger than" else 10_000)
+    path.write_text("[1e999, NaN, 12345678901234567890, 1.5]")
+    assert read_json(path, nan=lambda text: text) == ["1e999", "NaN", 12345678901234567890, 1.5]
     with pytest.raises(InputError, match="is a folder"):
         read_json(tmp_path)
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +23,18 @@ from MRI2PETLib.cli import main
 from MRI2PETLib.core import requests
 from MRI2PETLib.core.errors import DeviceError, InputError
 from MRI2PETLib.core.findings import Verdict
+from MRI2PETLib.core.progress import Reporter
 from MRI2PETLib.core.requests import Request, Result, Source
 from MRI2PETLib.images.grid import Grid
 from MRI2PETLib.images.io import write_image
 from MRI2PETLib.models.bundle import Bundle
+from MRI2PETLib.models.store import find_bundle
 from MRI2PETLib.preprocessing.brain_mask import BrainExtraction
 from MRI2PETLib.reports import synthesis as report
 from MRI2PETLib.synthesis import batch
+from MRI2PETLib.synthesis.cases import find_cases
 from MRI2PETLib.synthesis.pipeline import PreparedImage, SynthesisResult
+from MRI2PETLib.synthesis.settings import SynthesisSettings
 
 GRID = Grid((34, 34, 34), (4.0, 4.0, 4.0), (0.0, 0.0, 0.0), (1, 0, 0, 0, 1, 0, 0, 0, 1))
 T1, PET, MASK = "sub-01/anat/sub-01_T1w", "sub-01/pet/sub-01_pet", "mask.nii.gz"
@@ -383,6 +389,42 @@ def test_a_row_that_another_process_finished_meanwhile_is_in_the_table(
     monkeypatch.setattr(batch, "write_table", write_table)
     assert run(root, [str(image), *without_pet(root)[1:]]) == 0
     assert (root / "out" / batch.STATUS_FILE).read_text().count("done") == 2
+
+
+def test_many_processes_share_a_folder_and_every_case_is_made_once(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A broken one too; and who comes later, or waits, has the rows of all."""
+    images = [root / f"image-{number}.nii.gz" for number in range(6)]
+    for number, path in enumerate(images):
+        write_image(ball(number), path)
+    images[3].write_bytes(b"broken")
+    made, complete, read = [], batch.complete, batch.read_source
+
+    def count(prepared: PreparedImage, *arguments: Any) -> SynthesisResult:
+        made.append(float(sitk.GetArrayFromImage(prepared.encoded).sum()))
+        return complete(prepared, *arguments)
+
+    def read_slowly(path: Path, *more: Any) -> Any:
+        time.sleep(0.05)
+        made.extend(["broken"] * (path == images[3]))
+        return read(path, *more)
+
+    monkeypatch.setattr(batch, "complete", count)
+    monkeypatch.setattr(batch, "read_source", read_slowly)
+    bundle, settings = find_bundle(root / "model"), SynthesisSettings(device="cpu")
+
+    def work(_: int) -> list[str]:
+        cases = find_cases(images)
+        rows = batch.run_batch(cases, bundle, root / "shared", settings, reporter=Reporter())
+        return [f"{row.case} {'failed' if row.status == 'failed' else 'finished'}" for row in rows]
+
+    with ThreadPoolExecutor(4) as threads:
+        rows = list(threads.map(work, range(4)))
+    assert len(made) == len(set(made)) == 6
+    expected = [f"image-{n} {'failed' if n == 3 else 'finished'}" for n in range(6)]
+    assert rows == [expected] * 4
+    assert not list((root / "shared").glob(".*"))
 
 
 # --- the record itself --------------------------------------------------------------------------------------

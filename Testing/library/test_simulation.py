@@ -17,9 +17,10 @@ from MRI2PETLib.images.grid import RAS_AXES, Grid
 from MRI2PETLib.images.io import read_image, same_grid
 from MRI2PETLib.models.model_space import ModelSpace, model_grid
 from MRI2PETLib.simulation import SimulatedSubject, simulate_subject
-from MRI2PETLib.simulation.dataset import DatasetSettings, write_dataset
+from MRI2PETLib.simulation.dataset import write_dataset
 from MRI2PETLib.simulation.deformation import BRAIN_CENTRE, random_deformation
 from MRI2PETLib.simulation.fields import sample
+from MRI2PETLib.simulation.settings import DatasetSettings
 from MRI2PETLib.templates.icbm152 import load_template
 from MRI2PETLib.templates.uptake import TISSUE_UPTAKE, population_uptake, uptake_regions
 from test_outputs import left_by_dead_process

@@ -78,6 +78,7 @@ class Watched:
         code = 1
         try:
             os.setsid()
+            signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup it is ignored, and stays so
             os.environ.update(self._environment)
             with self._log.open("wb") as stream:
                 for number in (1, 2):

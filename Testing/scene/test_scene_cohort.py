@@ -36,12 +36,15 @@ def test_what_is_missing_is_said_before_anything_runs(tmp_path: Path) -> None:
 
 
 def test_a_run_is_evaluated_into_its_folder_and_the_scene_stays_as_it_is(scene: Any, tmp_path: Path) -> None:
-    run = write_run(tmp_path / "run", range(2))
+    run = write_run(tmp_path / "run", range(3))
+    (run / "case002" / "synthetic.nii.gz").unlink()
     before = scene.GetNumberOfNodes()
-    finished = CohortRun(scene, CohortRequest(run)).start().wait()
+    job = CohortRun(scene, CohortRequest(run)).start()
+    finished = job.wait()
     assert finished.state == "done", finished.error
     assert finished.nodes is not None and finished.nodes.report == cohort_report(run)
-    assert (finished.nodes.people, finished.nodes.scans) == (1, 2)
+    assert (finished.nodes.people, finished.nodes.scans, finished.nodes.failed) == (1, 2, 1)
+    assert "1 cases could not be evaluated" in job.state.message
     assert (run / "cohort" / "region_statistics.csv").is_file()
     assert scene.GetNumberOfNodes() == before
     again = CohortRun(scene, CohortRequest(run)).start()

@@ -133,7 +133,16 @@ def test_presets() -> None:
     assert published.space.target == "minmax" and published.network == {"attention": "reference"}
     assert published.select == "last" and published.loss == {"loss_region": "volume"}
     assert read_preset("smoke", epochs=3).epochs == 3
-    for wrong, message in (({"epochs": 0}, "epochs cannot be 0"), ({"precision": "8"}, "precision")):
+    for wrong, message in (
+        ({"epochs": 0}, "epochs cannot be 0"),
+        ({"precision": "8"}, "precision"),
+        ({"epochs": 1.5}, "epochs cannot be 1.5"),
+        ({"epochs": True}, "epochs cannot be True"),
+        ({"network": "unet"}, "network cannot be 'unet'"),
+        ({"loss": [1]}, "loss cannot be"),
+        ({"augmentation": {"flip": 2}}, "augmentation cannot be"),
+        ({"augmentation": {"noise": "1"}}, "noise cannot be '1'"),
+    ):
         with pytest.raises(InputError, match=message):
             read_preset("smoke", **wrong)
     with pytest.raises(InputError, match="There is no preset 'other'. Presets: "):

@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
+from MRI2PETLib.core.errors import InputError
 from MRI2PETTrainingLib.folds import Fold, Folds, write_folds
 from MRI2PETTrainingLib.presets import read_preset
 from MRI2PETTrainingLib.run_folder import case_columns, fold_columns, read_run, settings_of_run, summary
@@ -95,6 +98,19 @@ def test_half_written_files_are_left_out(tmp_path: Path) -> None:
     (tmp_path / "run" / "cases.csv").write_bytes(b"\xff\xfe")
     view = read_run(tmp_path / "run")
     assert (view.record, view.folds, view.cases) == ({}, (), ())
+
+
+@pytest.mark.parametrize(
+    "content", [{"content": 1}, {"content": {"preset": []}, "settings": "x"}, {"settings": 3}]
+)
+def test_an_edited_record_says_nothing(tmp_path: Path, content: object) -> None:
+    write_run(tmp_path / "run")
+    (tmp_path / "run" / "run.json").write_text(json.dumps(content))
+    view = read_run(tmp_path / "run")
+    assert (view.epochs, view.dataset) == (0, "")
+    assert fold_columns(view)["epochs"] == ["3", "0"]
+    with pytest.raises(InputError, match="does not say how it was trained"):
+        settings_of_run(view)
 
 
 def test_going_on_takes_the_same_preset(tmp_path: Path) -> None:

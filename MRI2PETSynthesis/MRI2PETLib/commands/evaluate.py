@@ -102,6 +102,7 @@ def _one(
 def _cohort(
     args: argparse.Namespace, settings: EvaluationSettings, atlases: list[Parcellation], reporter: Reporter
 ) -> int:
+    from MRI2PETLib.core.case_loop import exit_code
     from MRI2PETLib.evaluation.against import Against
     from MRI2PETLib.reports.evaluation import evaluate_table
 
@@ -116,10 +117,8 @@ def _cohort(
     for line in cohort.pop("lines"):
         reporter.say(line)
     reporter.say(f"Report: {cohort['files']['report']}")
-    code: int = cohort.pop("exit_code")
-    if not code:
-        reporter.result(cohort)
-    return code
+    reporter.result(cohort)
+    return exit_code(list(cohort["failed"].values()), cohort["scans"] + len(cohort["failed"]))
 
 
 def _cases(path: Path, reporter: Reporter) -> tuple[Path, list[CohortCase]]:

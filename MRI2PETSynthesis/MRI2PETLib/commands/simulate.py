@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from MRI2PETLib.core.progress import Reporter
+from MRI2PETLib.simulation.settings import DatasetSettings
 
 HELP = "make simulated T1 and TSPO PET pairs with known truth, or PETs for given T1s"
 
@@ -23,23 +24,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-o", "--output", type=Path, required=True, metavar="DIR", help="folder of the dataset"
     )
-    parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same dataset")
-    parser.add_argument("--spacing-mm", type=float, default=2.0, help="voxel size, 0.7 to 6 mm")
-    parser.add_argument("--head", action="store_true", help="whole heads instead of skull-stripped brains")
-    parser.add_argument(
-        "--lesion-share",
-        type=float,
-        default=0.25,
-        help="share of subjects with a focal PET lesion",
-    )
+    DatasetSettings.add_to(parser)
 
 
 def run(args: argparse.Namespace, reporter: Reporter) -> int:
     """Write the dataset; what is there already is kept."""
     from MRI2PETLib.core.errors import InputError
-    from MRI2PETLib.simulation.dataset import DatasetSettings, write_dataset, write_pets
+    from MRI2PETLib.simulation.dataset import write_dataset, write_pets
 
-    settings = DatasetSettings(args.seed, args.spacing_mm, args.head, args.lesion_share)
+    settings = DatasetSettings.of(args)
     if args.t1 is None:
         made, earlier = write_dataset(args.output, args.number, settings, reporter.progress)
         what = "subjects"

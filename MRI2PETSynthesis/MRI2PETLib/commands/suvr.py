@@ -89,8 +89,7 @@ def _cohort(args: argparse.Namespace, setup: SuvrSetup, reporter: Reporter) -> i
             f"{row.n_people} people"
         )
     reporter.say(f"Report: {args.output / REPORT_FILE}")
-    if code := exit_code(list(failed.values()), len(cases)):
-        return code
+    code = exit_code(list(failed.values()), len(cases))
     reporter.result(
         {
             "report": args.output / REPORT_FILE,
@@ -103,4 +102,4 @@ def _cohort(args: argparse.Namespace, setup: SuvrSetup, reporter: Reporter) -> i
             "agreement": [row._asdict() for row in composite],
         }
     )
-    return 0
+    return code

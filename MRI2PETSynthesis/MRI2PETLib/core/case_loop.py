@@ -32,6 +32,7 @@ def each_case(
     *,
     name: Callable[[_Case], str],
     reporter: Reporter,
+    is_only: bool | None = None,
 ) -> Iterator[CaseOutcome[_Case, _Result]]:
     """Work on one case after the other and yield what became of each.
 
@@ -39,9 +40,11 @@ def each_case(
     yielded and then raises what it failed with.
 
     :param work: is given the progress of its case; it fills one part in ``len(cases)`` of the whole.
+    :param is_only: whether the case is the only one of the batch; by default that of ``cases``.
     :raises Cancelled: when the user cancels.
     :raises OutputError: when a result cannot be written: the next one could not be either.
     """
+    is_only = len(cases) == 1 if is_only is None else is_only
     for number, case in enumerate(cases):
 
         def progress(done: float, total: float, stage: str, number: int = number, case: _Case = case) -> None:
@@ -64,15 +67,16 @@ def each_case(
             error = MRI2PETError(
                 f"Unexpected {type(unforeseen).__name__}: {unforeseen}", "Please report this."
             )
-        if error is not None and len(cases) > 1:
+        if error is not None and not is_only:
             reporter.warning(f"{name(case)} failed: {error}")
         yield CaseOutcome(case, result, error, time.perf_counter() - started)
-        if cause is not None and len(cases) == 1:
+        if cause is not None and is_only:
             raise cause
 
 
 def exit_code(reasons: Sequence[str], cases: int) -> int:
-    """Of a command that worked on several cases: 0 if none failed, ``EXIT_PARTIAL`` if some did.
+    """Of a command that worked on several cases: 0 if none failed, ``EXIT_PARTIAL`` if some did. Its result
+    says which.
 
     :param reasons: why each of those that failed did.
     :raises MRI2PETError: (exit code 1) if all of them failed.

@@ -9,6 +9,7 @@ import os
 import re
 import secrets
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -20,6 +21,7 @@ from MRI2PETLib.core.leftovers import hidden_name, sweep
 from MRI2PETLib.core.names import check_file, check_path
 
 _REPLACED = ".replaced-"
+_LONGEST_NUMBER = 1000  # characters
 _HALF_CHARACTER = re.compile(r"\\u[dD][89a-fA-F]")
 
 
@@ -149,8 +151,18 @@ def write_json(path: Path | str, content: Any) -> Path:
     return write_text(path, json.dumps(plain(content), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def _no_number(name: str) -> None:
-    raise ValueError(f"{name} is not a number")
+def _no_number(text: str) -> None:
+    raise ValueError(f"{text[:40]} is not a number, or too large for one")
+
+
+def _number(kind: type[int] | type[float], nan: Callable[[str], Any]) -> Callable[[str], Any]:
+    """What reads a number of JSON. It sets no limit, but every user of it computes with 64 bits."""
+
+    def read(text: str) -> Any:
+        number = kind(text) if len(text) < _LONGEST_NUMBER else math.inf
+        return number if abs(number) <= sys.float_info.max else nan(text)
+
+    return read
 
 
 def read_json(
@@ -165,7 +177,8 @@ def read_json(
     :param error: what to raise, naming the file and the reason, if it is missing, no file, damaged or too
         large.
     :param largest: bytes.
-    :param nan: what stands for NaN and infinity, which JSON does not have; refused by default.
+    :param nan: what stands for NaN and infinity, which JSON does not have, and for numbers as large; refused
+        by default.
     """
     path = Path(path)
     try:
@@ -175,7 +188,9 @@ def read_json(
         if len(content) > largest:
             raise error(f"{path} is larger than {largest / 1e6:g} MB.", "Is it the right file?")
         text = content.decode(json.detect_encoding(content))
-        read = json.loads(text, parse_constant=nan)
+        read = json.loads(
+            text, parse_constant=nan, parse_float=_number(float, nan), parse_int=_number(int, nan)
+        )
         if _HALF_CHARACTER.search(text):  # in an escape: no text file could hold it afterwards
             json.dumps(read, ensure_ascii=False).encode()
         return read

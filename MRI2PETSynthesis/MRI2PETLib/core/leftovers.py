@@ -26,7 +26,7 @@ def hidden_name(suffix: str = "") -> str:
     :param suffix: its end, for writers that choose the format by it.
     """
     job = re.sub(r"[^\w-]", "", os.environ.get(JOB_VARIABLE, ""))
-    return f".mri2pet+{job}+{_machine()}+{os.getpid()}+{secrets.token_hex(8)}{suffix}"
+    return f".mri2pet+{job}+{machine()}+{os.getpid()}+{secrets.token_hex(8)}{suffix}"
 
 
 def remove_of_job(folder: Path | str, job: str) -> None:
@@ -43,8 +43,8 @@ def sweep(folder: Path | str, *, below: bool = False) -> None:
 
 
 def _is_left(path: Path, name: re.Match[str]) -> bool:
-    if name["machine"] == _machine():
-        return not _is_there(int(name["pid"]))
+    if name["machine"] == machine():
+        return not is_there(int(name["pid"]))
     return time.time() - path.lstat().st_mtime > _FORGOTTEN_S
 
 
@@ -64,16 +64,31 @@ def _remove(folder: Path, is_meant: Callable[[Path, re.Match[str]], bool], *, be
             return
 
 
-def _is_there(pid: int) -> bool:
+def is_there(pid: int) -> bool:
+    """Whether a process of this computer lives; assumed where nothing can tell."""
     try:
         import psutil
     except ImportError:  # `mri2pet doctor` is there to say so
         return True
-    return psutil.pid_exists(pid)
+    try:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+    except psutil.Error:  # not ours to ask
+        return True
+
+
+def started_at(pid: int) -> float | None:
+    """When a process began (seconds): its number may have been another's before. ``None`` if unknown."""
+    with suppress(Exception):  # psutil is missing, or the process is gone
+        import psutil
+
+        return round(psutil.Process(pid).create_time(), 1)
+    return None
 
 
 @cache
-def _machine() -> str:
+def machine() -> str:
     """Name of this computer; in a container of Linux with the number of its process name space."""
     name = re.sub(r"[^A-Za-z0-9-]", "", socket.gethostname().split(".")[0])[:40] or "computer"
     with suppress(OSError):

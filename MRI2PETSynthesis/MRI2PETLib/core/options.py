@@ -60,6 +60,6 @@ def register(**about: Any) -> Any:
     return option(help_, "auto", choices=("auto", "rigid", "header"), **about)
 
 
-def seed(of: str) -> Any:
+def seed(of: str, **about: Any) -> Any:
     """:param of: what is drawn by it."""
-    return option(f"seed of {of}", 0)
+    return option(f"seed of {of}", 0, **about)

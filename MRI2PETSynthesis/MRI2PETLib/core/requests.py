@@ -97,6 +97,19 @@ class Result:
             return None
         return dict(record["about"])
 
+    def failure(self, request: Request, since: float) -> dict[str, Any] | None:
+        """What is recorded of this very request if it failed.
+
+        :param since: not before this time (seconds of the epoch).
+        """
+        record = read_record(self.path)
+        if record is None or record["status"] != "failed" or record["request"] != request.checksum:
+            return None
+        with suppress(OSError):
+            if self.path.stat().st_mtime >= since:
+                return dict(record["about"])
+        return None
+
     def check_owner(self, request: Request) -> None:
         """Refuse to replace the result of another input.
 

@@ -116,8 +116,14 @@ def read_rows(path: Path | str, kind: type[_Row]) -> list[_Row]:
     :raises InputError: see :func:`read_table`; a value that is not what its field holds.
     """
     kinds = get_type_hints(kind)
-    table = read_table(path, [column_name(name) for name in kinds])
-    rows = []
+    return [kind(**values) for values in typed_rows(read_table(path, list(map(column_name, kinds))), kinds)]
+
+
+def typed_rows(table: Table, kinds: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """The rows with numbers where the type of a field is one.
+
+    :raises InputError: a value that is not what its field holds.
+    """
     for number, row in zip(table.lines, table.rows):
         values = {}
         for name, hint in kinds.items():
@@ -126,10 +132,9 @@ def read_rows(path: Path | str, kind: type[_Row]) -> list[_Row]:
                 values[name] = _value(text, hint)
             except ValueError as error:
                 raise InputError(
-                    f"Line {number} of {path} has {text!r} as {name}.", "A number is needed there."
+                    f"Line {number} of {table.path} has {text!r:.100} as {name}.", "A number is needed there."
                 ) from error
-        rows.append(kind(**values))
-    return rows
+        yield values
 
 
 def _value(text: str, hint: Any) -> Any:

@@ -130,8 +130,7 @@ def evaluate_case(
     scales: dict[str, dict[str, Any]] = {}
     table: list[RegionRow] = []
     shown_smoothed = real
-    steps = [(STATED_UNIT, small.unit)] if small.unit is not None else []
-    steps += [(SCALE_FREE, SCALE_FREE_UNIT)] if small.direction.to_pet else []
+    steps = _scales(small)
     unfit = unfit_metrics(to_pet=small.direction.to_pet)
     for number, (scale, unit) in enumerate(steps):
         progress(number, len(steps), "comparing")
@@ -164,9 +163,7 @@ def evaluate_case(
         if not number:
             names = [row.name for row, image in predicted if image is not None]
             main_images = (dict(zip(names, usable)), real_scaled)
-        rows_of_scale = region_rows(
-            regions, facts, predicted, real_scaled, smoothed, scale=scale, unit=str(unit)
-        )
+        rows_of_scale = region_rows(regions, facts, predicted, real_scaled, smoothed, scale=scale, unit=unit)
         table += [
             replace(row, metrics={**row.metrics, **dict.fromkeys(unfit.keys() & row.metrics.keys())})
             for row in rows_of_scale
@@ -185,8 +182,8 @@ def evaluate_case(
         cropped_mask=small.mask,
         smoothed=shown_smoothed,
         fwhm_mm=fwhm_mm,
-        shown_unit=str(steps[0][1]),
-        **_maps(case, free=main_scale == SCALE_FREE),
+        shown_unit=steps[0][1],
+        **_maps(case),
         point_mm=point_mm,
         largest=largest,
         verdict=case.verdict + findings,
@@ -297,19 +294,35 @@ def _largest_difference(
     return region.name, point_mm
 
 
-def _maps(case: CaseImages, *, free: bool) -> dict[str, sitk.Image]:
+def _scales(case: CaseImages) -> list[tuple[str, str]]:
+    """The scales of a case with their units; the first one is shown."""
+    scales = [(STATED_UNIT, case.unit)] if case.unit is not None else []
+    return scales + ([(SCALE_FREE, SCALE_FREE_UNIT)] if case.direction.to_pet else [])
+
+
+def shown_pair(case: CaseImages) -> tuple[sitk.Image, sitk.Image, str]:
+    """Synthetic and real PET on the scale that is shown, on the full grid of the case; their unit."""
+    (scale, unit), *_ = _scales(case)
+    mask = sitk.GetArrayViewFromImage(case.mask) != 0
+    images = []
+    for image in (case.synthetic, case.real):
+        values = sitk.GetArrayFromImage(image).astype(np.float32)
+        if scale == SCALE_FREE:
+            values = divide_by_mean(values, mask).astype(np.float32)
+        images.append(sitk.GetImageFromArray(values))
+        images[-1].CopyInformation(case.mask)
+    return images[0], images[1], unit
+
+
+def _maps(case: CaseImages) -> dict[str, sitk.Image]:
     """Both PETs on the scale that is shown, and their maps, on the full grid of the case."""
     mask = sitk.GetArrayViewFromImage(case.mask) != 0
-    arrays = [sitk.GetArrayFromImage(image).astype(np.float32) for image in (case.synthetic, case.real)]
-    if free:
-        arrays = [divide_by_mean(a, mask).astype(np.float32) for a in arrays]
-    synthetic, real = arrays
+    pair = shown_pair(case)[:2]
+    synthetic, real = (sitk.GetArrayViewFromImage(image) for image in pair)
     normdiff, valid = normdiff_map(synthetic, real, mask)
     difference = np.where(mask, synthetic - real, 0).astype(np.float32)
     percent, percent_valid = percent_difference_map(synthetic, real, mask)
     by_name = {
-        "synthetic": synthetic,
-        "real": real,
         "normdiff": normdiff,
         "difference": difference,
         "percent_difference": percent,
@@ -320,4 +333,4 @@ def _maps(case: CaseImages, *, free: bool) -> dict[str, sitk.Image]:
     images = {name: sitk.GetImageFromArray(values) for name, values in by_name.items()}
     for image in images.values():
         image.CopyInformation(case.mask)
-    return images
+    return {"synthetic": pair[0], "real": pair[1], **images}

@@ -58,6 +58,7 @@ class Scan:
     ``pet_coverage``: share (0..1) of the brain that the real PET measured.
 
     ``metrics``: by scale and predictor. ``spaces``: by space and predictor, in the scale that is shown.
+    ``point_mm`` (LPS): in the region of the largest difference.
     """
 
     case: CohortCase
@@ -67,6 +68,7 @@ class Scan:
     warnings: tuple[str, ...]
     pet_coverage: float = 1.0
     spaces: dict[tuple[str, str], dict[str, float | None]] = field(default_factory=dict)
+    point_mm: tuple[float, float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -109,10 +111,6 @@ class Cohort:
     @property
     def n_people(self) -> int:
         return len({scan.case.subject for scan in self.scans})
-
-    @property
-    def exit_code(self) -> int:
-        return exit_code([failure.reason for failure in self.failed], len(self.failed) + len(self.scans))
 
 
 def evaluate_cohort(
@@ -279,7 +277,8 @@ def _scan(case: CohortCase, result: CaseResult, frame: _Frame, seconds: float) -
         for predictor, values in space.metrics.items()
     }
     remarks = tuple(result.verdict.reasons("warn"))
-    return Scan(case, metrics, numbers, round(seconds, 2), remarks, result.pet_coverage, spaces)
+    coverage, point_mm = result.pet_coverage, result.point_mm
+    return Scan(case, metrics, numbers, round(seconds, 2), remarks, coverage, spaces, point_mm)
 
 
 def _store_vectors(store: VectorStore, row: int, images: CaseImages, result: CaseResult) -> None:

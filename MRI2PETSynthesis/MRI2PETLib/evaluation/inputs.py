@@ -151,7 +151,7 @@ def load_case(
         unit=unit,
         template_to_native=transform,
         verdict=verdict + findings + placed.verdict + rescaled + tracers,
-        model=_provenance(sidecar, "model") or {},
+        model=_model(sidecar),
         provenance=provenance,
         to_synthetic_unit=settings.to_synthetic_unit,
         forms=synthetic.forms,
@@ -207,6 +207,12 @@ def _provenance(sidecar: dict[str, Any], *keys: str) -> Any:
     for key in keys:
         value = value.get(key) if isinstance(value, dict) else None
     return value
+
+
+def _model(sidecar: dict[str, Any]) -> dict[str, Any]:
+    """What a synthesis writes about its model; empty where nobody did."""
+    model = _provenance(sidecar, "model")
+    return model if isinstance(model, dict) else {}
 
 
 def _common_unit(synthetic: PetImage, real: PetImage, paths: CasePaths, scale_free: bool) -> str | None:
@@ -308,7 +314,10 @@ def _recorded_transform(sidecar: dict[str, Any]) -> sitk.Transform | None:
     matrix = _provenance(sidecar, "preprocessing", "template_to_t1_lps")
     if matrix is None:
         return None
-    values = np.asarray(matrix, dtype=float)
+    try:
+        values = np.asarray(matrix, dtype=float)
+    except (TypeError, ValueError):
+        values = np.empty(0)
     if values.shape != (4, 4) or not np.isfinite(values).all() or abs(np.linalg.det(values[:3, :3])) < 1e-3:
         raise InputError(
             "The transform in the sidecar of the synthetic PET is not valid.", "Synthesise it again."

@@ -10,7 +10,7 @@ from typing import Any, get_type_hints
 import numpy as np
 import SimpleITK as sitk
 
-from MRI2PETLib.core.tables import read_table
+from MRI2PETLib.core.tables import read_table, typed_rows
 from MRI2PETLib.evaluation.baselines import NETWORK, Predictor
 from MRI2PETLib.evaluation.compare import measure_region
 from MRI2PETLib.evaluation.metrics import AS_IS, SMOOTHED, Metric, region_metrics
@@ -68,23 +68,18 @@ def record_fields() -> list[str]:
 def read_region_rows(path: Path) -> list[RegionRow]:
     """The rows of a ``regions.csv``.
 
-    :raises InputError: see :func:`~MRI2PETLib.core.tables.read_table`.
+    :raises InputError: see :func:`~MRI2PETLib.core.tables.read_rows`.
     """
     kinds = {name: kind for name, kind in get_type_hints(RegionRow).items() if name != "metrics"}
-    rows = read_table(path, list(kinds)).rows
+    table = read_table(path, list(kinds))
+    metrics = dict.fromkeys((name for name in table.columns if name and name not in kinds), float | None)
     return [
         RegionRow(
-            **{name: _value(row[name], kind) for name, kind in kinds.items()},
-            metrics={name: _value(text, float) for name, text in row.items() if name not in kinds},
+            **{name: value for name, value in values.items() if name in kinds},
+            metrics={name: value for name, value in values.items() if name in metrics},
         )
-        for row in rows
+        for values in typed_rows(table, {**kinds, **metrics})
     ]
-
-
-def _value(text: str, kind: Any) -> Any:
-    if kind is str:
-        return text
-    return None if text == "" else int(text) if kind is int else float(text)
 
 
 def shown_columns(rows: Sequence[RegionRow]) -> dict[str, list[Any]]:

@@ -70,26 +70,41 @@ _OTHER_NAMES = {
 
 
 @dataclass(frozen=True)
-class CaseRow:
-    """One line of a table of cases; see the columns above. What is not stated is ``None`` or empty.
+class CaseColumns:
+    """What every table of cases may say of one: whose scans they are, where they are, what is known.
 
-    :ivar others: what further columns say, by their names.
+    :ivar subject: the person; repeated scans of a person share it.
+    :ivar mask: brain mask on the grid of the T1, or ``None``.
+    :ivar unit: unit of the PET when its files do not say, or empty.
+    :ivar window_min: minutes over which the frames of the PET are averaged, ``60-90``, or empty.
+    :ivar group: stratum that folds balance (a diagnosis).
+    :ivar donor: what else must not be on two sides of a split, for example whose anatomy a simulation used.
+    :ivar exclude: why the case is left out; empty for a case in use.
     """
 
     case: str
     subject: str
-    t1: Path | None = None
-    pet: Path | None = None
+    t1: Path | None
+    pet: Path | None
     mask: Path | None = None
-    synthetic: Path | None = None
     unit: str = ""
     window_min: str = ""
     group: str = ""
     genotype: str = ""
     site: str = ""
     donor: str = ""
-    fold: str = ""
     exclude: str = ""
+
+
+@dataclass(frozen=True)
+class CaseRow(CaseColumns):
+    """One line of a table of cases; see the columns above. What is not stated is ``None`` or empty.
+
+    :ivar others: what further columns say, by their names.
+    """
+
+    synthetic: Path | None = None
+    fold: str = ""
     others: Mapping[str, str] = field(default_factory=dict)
 
 

@@ -27,7 +27,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Literal
 
-from MRI2PETLib.core.errors import Cancelled, DependencyError, Explained, MRI2PETError
+from MRI2PETLib.core.errors import EXIT_PARTIAL, Cancelled, DependencyError, Explained, MRI2PETError
 from MRI2PETLib.core.leftovers import JOB_VARIABLE, remove_of_job
 from MRI2PETLib.jobs.process_tree import ask_to_end, kill_tree
 
@@ -74,8 +74,9 @@ class Callbacks:
 class Outcome:
     """How a job ended.
 
-    ``exit_code`` is negative for a signal (POSIX); ``error`` is ``None`` only when ``done``; a child that
-    failed may have sent a ``result`` too; ``stderr`` holds the last lines of the child's error output.
+    ``exit_code`` is negative for a signal (POSIX); ``error`` is ``None`` only when ``done``. That is a child
+    some of whose cases failed, too: its ``result`` says which. ``stderr`` holds the last lines of the child's
+    error output.
     """
 
     state: Literal["done", "failed", "cancelled"]
@@ -262,7 +263,7 @@ class Job:
         if self.state == "cancelling" or isinstance(self._error, Cancelled):
             cancelled = self._error if isinstance(self._error, Cancelled) else Cancelled("Cancelled.")
             self.outcome = Outcome("cancelled", code, error=cancelled, stderr=stderr)
-        elif code == 0:
+        elif code == 0 or (code == EXIT_PARTIAL and self._result is not None):
             self.outcome = Outcome("done", code, result=self._result, stderr=stderr)
         else:
             error = self._error or _crash(self._command, code, stderr)

@@ -138,8 +138,8 @@ def _unpack(archive: Path, folder: Path) -> None:
     try:
         with zipfile.ZipFile(archive) as opened:
             _take_from(opened, archive, folder)
-    except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError) as error:
-        # RuntimeError: encrypted; NotImplementedError: a compression that Python does not know.
+    except (zipfile.BadZipFile, zlib.error, RuntimeError, EOFError, OSError, ValueError) as error:
+        # RuntimeError: encrypted. OSError, ValueError: places and dates that cannot be.
         raise BundleError(f"{archive} cannot be unpacked: {error}.", "Get it again.") from error
 
 
@@ -151,6 +151,8 @@ def _take_from(opened: zipfile.ZipFile, archive: Path, folder: Path) -> None:
             raise BundleError(f"{archive} holds the unsafe path {name!r}: refused.")
         if stat.S_ISLNK(member.external_attr >> 16):
             raise BundleError(f"{archive} holds the link {name!r}: refused.")
+        if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise BundleError(f"{archive} is not packed as zip programs do by default.", "Pack it again.")
         if member.file_size > max(_SMALL, _LARGEST_RATIO * member.compress_size):
             raise BundleError(f"{archive}: {name!r} would unpack to {member.file_size / 1e6:.0f} MB.")
     if sum(m.file_size for m in members.values()) > _LARGEST_ARCHIVE:

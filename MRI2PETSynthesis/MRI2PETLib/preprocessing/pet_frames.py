@@ -49,6 +49,8 @@ def frame_times_from_bids(sidecar: dict[str, Any], n_frames: int) -> FrameTimes:
     try:
         starts = np.atleast_1d(np.asarray(start, dtype=float)) - float(sidecar.get("InjectionStart") or 0.0)
         durations = np.atleast_1d(np.asarray(duration, dtype=float))
+        if starts.ndim != 1 or durations.ndim != 1:
+            raise ValueError("lists in lists")
     except (TypeError, ValueError) as error:
         raise InputError(f"The frame times in the PET sidecar are not numbers: {error}.") from error
     if len(starts) != n_frames or len(durations) != n_frames:

@@ -16,7 +16,7 @@ from MRI2PETLib.core.tables import record, write_rows, write_table
 from MRI2PETLib.evaluation import cohort_groups, cohort_tables, published_tables
 from MRI2PETLib.evaluation.asymmetry import asymmetry_table
 from MRI2PETLib.evaluation.baselines import NETWORK
-from MRI2PETLib.evaluation.case import evaluate_case
+from MRI2PETLib.evaluation.case import shown_pair
 from MRI2PETLib.evaluation.cohort import Cohort, Scan
 from MRI2PETLib.evaluation.cohort_cases import STRATA, CohortCase
 from MRI2PETLib.evaluation.inputs import load_case
@@ -238,20 +238,19 @@ def _median_scan(cohort: Cohort) -> Scan:
 
 def _draw(path: Path, cohort: Cohort, scan: Scan, note: str) -> Path:
     """The picture of one scan: its images are read again, none is kept during the run."""
-    settings, case = cohort.settings, scan.case
-    images = load_case(case.paths, case.own(settings))
-    result = evaluate_case(images, atlases=cohort.atlases, seed=settings.seed, fwhm_mm=settings.fwhm_mm)
+    images = load_case(scan.case.paths, scan.case.own(cohort.settings))
+    synthetic, real, unit = shown_pair(images)
     return comparison_figure(
         images.source if images.source is not None else images.synthetic,
-        result.synthetic,
-        result.real,
+        synthetic,
+        real,
         images.mask,
         path,
-        title=f"{case.case}: the case with the median correlation",
-        unit=result.shown_unit,
+        title=f"{scan.case.case}: the case with the median correlation",
+        unit=unit,
         note=note,
         direction=images.direction,
-        point_mm=result.point_mm,
+        point_mm=scan.point_mm,
     )
 
 

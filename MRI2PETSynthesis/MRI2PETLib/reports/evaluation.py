@@ -92,8 +92,8 @@ def evaluate_table(
     """Evaluate the cases of a table; a cohort in which some could not be is made again by the next run.
 
     :param against: compare with another model on the same people.
-    :return: for the result event: ``files`` by role, ``people``, ``scans``, ``smallest_pet_coverage``;
-        further ``lines`` for a person and ``exit_code``.
+    :return: for the result event: ``files`` by role, ``people``, ``scans``, ``smallest_pet_coverage``,
+        ``failed`` (case -> reason); further ``lines`` for a person.
     :raises MRI2PETError: if no case can be evaluated; if the folder holds the evaluation of another table;
         if the other model was not tried on the same people.
     """
@@ -105,7 +105,7 @@ def evaluate_table(
         Result(output, EVALUATION_RECORD),
     )
     about = result.finished(request)
-    if about is not None and not about["exit_code"]:
+    if about is not None and not about["failed"]:
         reporter.log(f"{output}: already there, kept")
         return _with_paths(output, about)
     about = {}
@@ -118,8 +118,8 @@ def evaluate_table(
             "people": cohort.n_people,
             "scans": len(cohort.scans),
             "smallest_pet_coverage": min(scan.pet_coverage for scan in cohort.scans),
+            "failed": {failure.case.case: failure.reason for failure in cohort.failed},
             "lines": summary_lines(cohort),
-            "exit_code": cohort.exit_code,
         }
     return _with_paths(output, about)
 

@@ -27,11 +27,14 @@ class CohortRequest:
 
 @dataclass(frozen=True)
 class CohortResult:
-    """The report, which lies beside the tables of the evaluation; how many people and scans are in it."""
+    """The report, which lies beside the tables of the evaluation; how many people and scans are in it, and
+    how many cases could not be evaluated.
+    """
 
     report: Path
     people: int
     scans: int
+    failed: int
 
 
 def cohort_folder(path: Path) -> Path:
@@ -70,4 +73,7 @@ class CohortRun(SceneJob[CohortResult]):
     def _import(self) -> CohortResult:
         result = self._results[_EVALUATION]
         report = Path(self._files(_EVALUATION)["report"])
-        return CohortResult(report, int(result["people"]), int(result["scans"]))
+        return CohortResult(report, int(result["people"]), int(result["scans"]), len(result["failed"]))
+
+    def _remark(self, nodes: CohortResult) -> str:
+        return f"{nodes.failed} cases could not be evaluated: see the report." if nodes.failed else ""

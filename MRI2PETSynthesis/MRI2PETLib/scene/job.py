@@ -104,6 +104,10 @@ class SceneJob(Generic[Nodes]):
         """Bring the results of the steps that are done into the scene, all or none."""
         raise NotImplementedError
 
+    def _remark(self, nodes: Nodes) -> str:
+        """What to say of a result besides that it is there."""
+        return ""
+
     def _files(self, step: str) -> dict[str, Any]:
         """The files of a step that is done, by role, as its child named them."""
         result = self._results.get(step, {})
@@ -214,7 +218,8 @@ class SceneJob(Generic[Nodes]):
             self._fail(outcome.error, nodes)
             return
         took = duration(time.monotonic() - self._started)
-        self._finish(RunEnd("done", nodes), RunState(message=f"Done in {took}."))
+        message = f"Done in {took}. {self._remark(nodes)}".strip()
+        self._finish(RunEnd("done", nodes), RunState(message=message))
 
     # -- ends ------------------------------------------------------------------------------------------------
 

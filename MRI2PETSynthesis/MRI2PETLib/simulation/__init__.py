@@ -7,6 +7,14 @@ about biology.
 
 from __future__ import annotations
 
-from MRI2PETLib.simulation.subject import SimulatedSubject, simulate_subject
+from importlib import import_module
+from typing import Any
 
 __all__ = ["SimulatedSubject", "simulate_subject"]
+
+
+def __getattr__(name: str) -> Any:
+    """What is public is imported when it is first asked for: the command line reads the settings alone."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module("MRI2PETLib.simulation.subject"), name)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,12 +19,8 @@ from MRI2PETLib.images.io import read_image, write_image
 from MRI2PETLib.images.orientation import NiftiForms
 from MRI2PETLib.simulation.for_t1 import SimulatedPet, simulate_pet
 from MRI2PETLib.simulation.scanner import TRACER
-from MRI2PETLib.simulation.subject import (
-    SPACING_LIMITS_MM,
-    SimulatedSubject,
-    check_simulation,
-    simulate_subject,
-)
+from MRI2PETLib.simulation.settings import DatasetSettings
+from MRI2PETLib.simulation.subject import SimulatedSubject, simulate_subject
 
 MANIFEST_COLUMNS = ("case", "subject", "t1", "pet", "group", "genotype")
 MANIFEST, TRUTH = "manifest.csv", "truth.json"
@@ -58,26 +53,6 @@ manifest.csv             one row a case: case, t1 (where it was found), pet, gen
 """
 
 
-@dataclass(frozen=True)
-class DatasetSettings:
-    """What a simulated dataset is made with, but for the number of its people.
-
-    :ivar lesion_share: probability (0..1) that a person has a focal lesion.
-    """
-
-    seed: int = 0
-    spacing_mm: float = 2.0
-    head: bool = False
-    lesion_share: float = 0.25
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.lesion_share <= 1:
-            raise InputError(
-                f"The lesion share {self.lesion_share} is not a share.", "Give a number from 0 to 1."
-            )
-        check_simulation(self.seed, self.spacing_mm)
-
-
 def write_dataset(
     folder: Path | str, count: int, settings: DatasetSettings, progress: ProgressCallback = no_progress
 ) -> tuple[int, int]:
@@ -92,7 +67,7 @@ def write_dataset(
     if count < 1:
         raise InputError(f"{count} subjects cannot be simulated.", "Give 1 or more.")
     folder = Path(folder)
-    _claim(folder, asdict(settings))
+    _claim(folder, settings.to_dict())
     write_text(folder / "README.txt", README)
     missing = [n for n in range(1, count + 1) if not (folder / _name(n) / TRUTH).is_file()]
     try:
@@ -120,7 +95,7 @@ def write_pets(
     :raises OutputError: if something cannot be written.
     """
     folder = Path(folder)
-    check_simulation(seed, SPACING_LIMITS_MM[0])
+    DatasetSettings(seed)  # refuses a seed that is none
     _claim(folder, {"seed": seed, "t1": "given"})
     write_text(folder / "README.txt", README_FOR_T1)
     missing = [case for case in t1s if not (folder / case / TRUTH).is_file()]

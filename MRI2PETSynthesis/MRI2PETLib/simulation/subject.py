@@ -19,6 +19,7 @@ from MRI2PETLib.simulation.anatomy import Anatomy, make_anatomy
 from MRI2PETLib.simulation.deformation import BRAIN_CENTRE, random_deformation
 from MRI2PETLib.simulation.fields import FloatArray, finer
 from MRI2PETLib.simulation.head import HEAD_CENTRE, HEAD_EXTENT_MM, surround
+from MRI2PETLib.simulation.settings import DatasetSettings
 from MRI2PETLib.templates.icbm152 import load_template
 
 Genotype = Literal["HAB", "MAB"]
@@ -29,7 +30,6 @@ SUV_SD = 0.28
 LESION_FACTOR = 1.5
 LESION_EDGE_MM = 1.5
 BRAIN_EXTENT_MM = (180.0, 216.0, 192.0)
-SPACING_LIMITS_MM = (0.7, 6.0)
 # Beyond this spacing the person is simulated at half of it and averaged, as voxels average tissue.
 DIRECT_SPACING_MM = 2.5
 
@@ -74,7 +74,11 @@ def simulate_subject(
     :param lesion: add a focus of 1.5 times the activity, of 6 to 12 mm radius, somewhere inside the brain.
     :raises InputError: if ``seed``, ``spacing_mm`` or ``genotype`` is out of range.
     """
-    check_simulation(seed, spacing_mm, genotype)
+    DatasetSettings(seed, spacing_mm)  # refuses what is out of range
+    if genotype is not None and genotype not in scanner.GENOTYPE_SCALE:
+        raise InputError(
+            f"Unknown genotype {genotype!r}.", f"Choose one of {', '.join(scanner.GENOTYPE_SCALE)}."
+        )
     bins = 2 if spacing_mm > DIRECT_SPACING_MM else 1
     grid = Grid.covering(
         *((HEAD_CENTRE, HEAD_EXTENT_MM) if head else (BRAIN_CENTRE, BRAIN_EXTENT_MM)), spacing_mm
@@ -136,19 +140,6 @@ def simulate_subject(
 
 
 _STREAMS = ("shape", "tissue", "contrast", "mri", "activity", "level", "lesion", "pet", "head")
-
-
-def check_simulation(seed: int, spacing_mm: float, genotype: str | None = None) -> None:
-    """Refuse what cannot be simulated, with an :class:`~MRI2PETLib.core.errors.InputError`."""
-    low, high = SPACING_LIMITS_MM
-    if seed < 0:
-        raise InputError(f"The seed {seed} is negative.", "Give a whole number of 0 or more.")
-    if not low <= spacing_mm <= high:
-        raise InputError(f"A spacing of {spacing_mm} mm cannot be simulated.", f"Choose {low} to {high} mm.")
-    if genotype is not None and genotype not in scanner.GENOTYPE_SCALE:
-        raise InputError(
-            f"Unknown genotype {genotype!r}.", f"Choose one of {', '.join(scanner.GENOTYPE_SCALE)}."
-        )
 
 
 def draw_suv_level(

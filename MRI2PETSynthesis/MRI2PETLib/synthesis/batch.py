@@ -5,11 +5,11 @@ rest. While the network works on a case, the next one is read and its brain is f
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,6 +17,7 @@ import SimpleITK as sitk
 
 from MRI2PETLib import __version__
 from MRI2PETLib.core.case_loop import each_case
+from MRI2PETLib.core.claims import Claims, remove_lost
 from MRI2PETLib.core.errors import InputError, MRI2PETError, QualityError
 from MRI2PETLib.core.files import output_folder, write_json
 from MRI2PETLib.core.leftovers import sweep
@@ -95,6 +96,26 @@ class Addition(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class BatchRun:
+    """What is the same for all cases of a run.
+
+    :ivar since: when it began; what failed later is not tried again by another process of the same run.
+    """
+
+    bundle: Bundle
+    output: Path
+    settings: SynthesisSettings
+    reporter: Reporter
+    addition: Addition | None
+    claims: Claims
+    since: float
+
+    @cached_property
+    def model(self) -> LoadedModel:
+        return open_model(self.bundle, self.settings)
+
+
 def run_batch(
     cases: Sequence[Case],
     bundle: Bundle,
@@ -103,12 +124,15 @@ def run_batch(
     *,
     reporter: Reporter,
     addition: Addition | None = None,
+    table: bool = True,
 ) -> list[Status]:
     """Synthesise every case into ``output``; what is there already from the same request is kept.
 
-    Every case has a status file beside its images; ``synthesis_status.csv`` is a table made from them, so any
-    number of processes may work on one folder.
+    Any number of processes and computers may work on one folder: a case is made by whoever claims it first
+    (:mod:`MRI2PETLib.core.claims`), the others go on to the next and come back to it at the end. Every case
+    has a status file beside its images; ``synthesis_status.csv`` is a table made from them.
 
+    :param table: make that table.
     :raises OutputError: if the folder cannot be written to (nothing more could be saved).
     :raises Cancelled: when the user cancels; finished cases are kept.
     """
@@ -119,35 +143,49 @@ def run_batch(
         sweep(folder)
     if any(case.folder != Path(".") for case in cases):
         _describe_dataset(output)
-    load = cache(lambda: open_model(bundle, settings))
-    requests = cache(lambda case: synthesis_request(case, bundle, settings))
-
-    def prepare_case(case: Case, progress: ProgressCallback) -> Ready | Status:
-        files = case_files(case, bundle, output)
-        files.check_names()
-        return _prepare_case(case, files, bundle, settings, requests(case), addition, progress)
-
-    def complete_case(case: Case, progress: ProgressCallback) -> Status:
-        progress(0, 1, "reading")
-        ready = ahead.take(progress)
-        if isinstance(ready, Status):
-            reporter.log(f"{case.name}: already there, kept ({ready.pet})")
-            return ready
-        return _complete_case(case, ready, bundle, load, progress, reporter, addition, settings)
-
     rows: list[Status] = []
     try:
-        with OneAhead(cases, prepare_case) as ahead:
-            for done in each_case(cases, complete_case, name=lambda case: case.name, reporter=reporter):
-                row = done.result
-                if done.error is not None:
-                    files = case_files(done.case, bundle, output)
-                    row = _failed(done.case, files, requests(done.case), done.error, done.seconds, reporter)
-                assert row is not None
-                rows.append(row)
+        with Claims() as claims:
+            batch = BatchRun(bundle, output, settings, reporter, addition, claims, time.time())
+            busy: list[Case] = []
+            for case, row in _each_row(cases, batch, len(cases) == 1, wait=False):
+                if row is None:
+                    busy.append(case)
+                else:
+                    rows.append(row)
+            rows += [row for _, row in _each_row(busy, batch, len(cases) == 1, wait=True) if row is not None]
     finally:
-        write_status_table(output, rows)
-    return rows
+        if table:
+            write_status_table(output, rows)
+    order = {(case.name, str(case.t1)): number for number, case in enumerate(cases)}
+    return sorted(rows, key=lambda row: order.get((row.case, row.t1), len(order)))
+
+
+def _each_row(
+    cases: Sequence[Case], batch: BatchRun, is_only: bool, *, wait: bool
+) -> Iterator[tuple[Case, Status | None]]:
+    """What becomes of each case; ``None`` for one that another process works on, unless it is waited for."""
+    requests = cache(lambda case: synthesis_request(case, batch.bundle, batch.settings))
+
+    def prepare_case(case: Case, progress: ProgressCallback) -> Ready | Status | None:
+        files = case_files(case, batch.bundle, batch.output)
+        files.check_names()
+        return _prepare_case(case, files, requests(case), batch, progress, wait=wait)
+
+    def complete_case(case: Case, progress: ProgressCallback) -> Status | None:
+        progress(0, 1, "reading")
+        ready = ahead.take(progress)
+        return _complete_case(case, ready, batch, progress) if isinstance(ready, Ready) else ready
+
+    with OneAhead(cases, prepare_case) as ahead:
+        for done in each_case(
+            cases, complete_case, name=lambda case: case.name, reporter=batch.reporter, is_only=is_only
+        ):
+            row, files = done.result, case_files(done.case, batch.bundle, batch.output)
+            if done.error is not None:
+                row = _failed(done.case, files, requests(done.case), done.error, done.seconds, batch.reporter)
+            batch.claims.give_back(files.status)
+            yield done.case, row
 
 
 @dataclass(frozen=True)
@@ -181,18 +219,23 @@ def synthesis_request(case: Case, bundle: Bundle, settings: SynthesisSettings) -
 
 
 def _prepare_case(
-    case: Case,
-    files: CaseFiles,
-    bundle: Bundle,
-    settings: SynthesisSettings,
-    request: Request,
-    addition: Addition | None,
-    progress: ProgressCallback,
-) -> Ready | Status:
-    """Read a case and prepare it for the network, or say that it was done before."""
+    case: Case, files: CaseFiles, request: Request, batch: BatchRun, progress: ProgressCallback, *, wait: bool
+) -> Ready | Status | None:
+    """Claim a case, read it and prepare it for the network, or say that it was done before.
+
+    ``None`` if another process works on it.
+    """
     result = files.result()
-    if (about := result.finished(request)) is not None:
-        return _status(files.folder, {**about, "status": "kept", "t1": case.t1})
+    if (row := _earlier_row(case, files, request, batch)) is not None:
+        return row
+    if wait:
+        batch.claims.wait(files.status, progress)
+    elif not batch.claims.take(files.status):
+        return None
+    if (row := _earlier_row(case, files, request, batch)) is not None:  # by another process, just now
+        return row
+    if (about := result.failure(request, batch.since)) is not None:
+        return _status(files.folder, about)
     result.check_owner(request)
 
     def report(done: float, total: float, stage: str) -> None:
@@ -200,9 +243,9 @@ def _prepare_case(
             import_early("torch", "matplotlib.figure", "matplotlib.backends.backend_agg")
         progress(done, total, stage)
 
-    inputs = case.inputs
-    if addition is not None:
-        addition.read(case)
+    inputs, bundle, settings = case.inputs, batch.bundle, batch.settings
+    if batch.addition is not None:
+        batch.addition.read(case)
     t1 = read_source(case.t1, bundle, inputs.series)
     wants_dicom = settings.dicom or inputs.dicom_study is not None
     origin = dicom_origin(t1, inputs.dicom_study) if wants_dicom else None
@@ -214,24 +257,26 @@ def _prepare_case(
     return Ready(files, t1, prepared, request, origin)
 
 
-def _complete_case(
-    case: Case,
-    ready: Ready,
-    bundle: Bundle,
-    load: Callable[[], LoadedModel],
-    progress: ProgressCallback,
-    reporter: Reporter,
-    addition: Addition | None,
-    settings: SynthesisSettings,
-) -> Status:
+def _earlier_row(case: Case, files: CaseFiles, request: Request, batch: BatchRun) -> Status | None:
+    """The row of a case that is finished."""
+    about = files.result().finished(request)
+    if about is None:
+        return None
+    remove_lost(files.status)
+    row = _status(files.folder, {**about, "status": "kept", "t1": case.t1})
+    batch.reporter.log(f"{case.name}: already there, kept ({row.pet})")
+    return row
+
+
+def _complete_case(case: Case, ready: Ready, batch: BatchRun, progress: ProgressCallback) -> Status:
     """Run the network for a case and write its files."""
     started = time.perf_counter()
-    files, t1 = ready.files, ready.t1
-    result = complete(ready.prepared, load, settings, part_of(progress, 0.65, 0.95))
+    files, t1, bundle, reporter = ready.files, ready.t1, batch.bundle, batch.reporter
+    result = complete(ready.prepared, lambda: batch.model, batch.settings, part_of(progress, 0.65, 0.95))
     verdict = t1.verdict + result.verdict
     for reason in verdict.reasons("warn"):
         reporter.warning(f"{case.name}: {reason}")
-    if settings.samples > 1 and result.sd is None:
+    if batch.settings.samples > 1 and result.sd is None:
         reporter.warning(f"{bundle.id} is deterministic: more than one sample changes nothing.")
     progress(0.96, 1, "writing")
     about: dict[str, Any] = {
@@ -249,8 +294,8 @@ def _complete_case(
         copied = replace(result, pet=_copy(result.pet), mask=_copy(result.mask))
         with ThreadPoolExecutor(1, "write") as aside:
             written = aside.submit(write_case, staged, case, t1, bundle, copied)
-            if addition is not None:
-                about |= addition.write(case, staged, t1, result)
+            if batch.addition is not None:
+                about |= batch.addition.write(case, staged, t1, result)
             written.result()
         if ready.origin is not None:
             write_dicom(result, ready.origin, bundle, staged.dicom)

@@ -18,37 +18,18 @@ from typing import Any
 from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.core.findings import Finding
 from MRI2PETLib.core.tables import write_table
-from MRI2PETLib.images.case_table import CaseRow, check_case_names, read_case_table
+from MRI2PETLib.images.case_table import CaseColumns, CaseRow, check_case_names, read_case_table
 from MRI2PETLib.images.formats import image_stem, is_image, is_output
 from MRI2PETLib.images.participants import PARTICIPANTS, Participants, read_participants
 from MRI2PETLib.images.subjects import subject_keys
 
 
 @dataclass(frozen=True)
-class TrainingCase:
-    """One pair of scans.
+class TrainingCase(CaseColumns):
+    """One pair of scans: both images are named."""
 
-    :ivar subject: the person; repeated scans of a person share it.
-    :ivar mask: brain mask on the grid of the T1, or ``None``.
-    :ivar unit: unit of the PET when its files do not say, or empty.
-    :ivar window_min: minutes over which the frames of the PET are averaged, ``60-90``, or empty.
-    :ivar group: stratum that folds balance (a diagnosis).
-    :ivar donor: what else must not be on two sides of a split, for example whose anatomy a simulation used.
-    :ivar exclude: why the case is left out; empty for a case in use.
-    """
-
-    case: str
-    subject: str
     t1: Path
     pet: Path
-    mask: Path | None = None
-    unit: str = ""
-    window_min: str = ""
-    group: str = ""
-    genotype: str = ""
-    site: str = ""
-    donor: str = ""
-    exclude: str = ""
 
 
 @dataclass(frozen=True)

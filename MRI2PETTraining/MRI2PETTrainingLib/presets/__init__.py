@@ -16,6 +16,13 @@ from MRI2PETLib.core.files import read_object
 from MRI2PETLib.models.model_space import SPACES, ModelSpace
 from MRI2PETTrainingLib.settings import TrainingSettings
 
+_KINDS: dict[str, tuple[type, ...]] = {  # what JSON may hold in a field of this type
+    "int": (int,),
+    "float": (int, float),
+    "str": (str,),
+    "bool": (bool,),
+    "Mapping[str, Any]": (Mapping,),
+}
 LIGHTNING_PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed"}  # as Lightning calls them
 _FOLDER = Path(__file__).resolve().parent
 
@@ -38,6 +45,11 @@ class Augmentation:
     shift_voxels: float = 0.0
     gamma: float = 0.0
     noise: float = 0.0
+
+    def __post_init__(self) -> None:
+        _check_kinds(self)
+        if not (0 <= self.flip <= 1 and min(vars(self).values()) >= 0):
+            raise InputError(f"The augmentation cannot be {vars(self)}.", "Give 0 or more; a flip of 0 to 1.")
 
 
 @dataclass(frozen=True)
@@ -82,6 +94,7 @@ class Preset:
     validation_steps: int = 0
 
     def __post_init__(self) -> None:
+        _check_kinds(self)
         sound = {
             "learning_rate": 0 < self.learning_rate < 1,
             "schedule": self.schedule in ("constant", "cosine"),
@@ -106,6 +119,14 @@ class Preset:
         content = asdict(replace(self, space=ModelSpace()))
         del content["space"]
         return {**content, "model_space": self.space.to_dict()}
+
+
+def _check_kinds(settings: Augmentation | Preset) -> None:
+    """:raises InputError: if a field does not hold what its type says."""
+    for own in fields(settings):
+        value, kinds = getattr(settings, own.name), _KINDS.get(str(own.type), (object,))
+        if not isinstance(value, kinds) or (isinstance(value, bool) and kinds != (bool,)):
+            raise InputError(f"{own.name} cannot be {value!r:.80}.", f"It is of the kind {own.type}.")
 
 
 def preset_names() -> list[str]:

@@ -1,25 +1,20 @@
-"""Images with damaged headers and data, at random but repeatable; what reading them may do is checked.
-
-``python Testing/library/damaged_images.py --seed 0 --count 100000`` tries many, ``test_damaged_images.py``
-some, in a child process: a crash of a native reader ends that, and its last line names the file.
-"""
+"""Images with damaged headers and data, of every format that is read."""
 
 from __future__ import annotations
 
-import argparse
 import gzip
-import subprocess
-import sys
-import tempfile
-import traceback
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
+from damage import Rng, cut, flip
 
 SIZE = (20, 22, 19)  # i, j, k at 8 mm
-Rng = np.random.Generator
+NAMES = (
+    "a.nii", "a.nii.gz", "a.nhdr", "raw.mhd", "raw.mha", "raw.nrrd", "z.mha", "z.nrrd", "z.mhd", "a.mgz",
+    "two.nii", "pair.hdr", "analyze.hdr",
+)  # fmt: skip
 _HOSTILE = (
     "0", "-1", "1", "2", "3", "4", "7", "65536", "2147483647", "-2147483648", "4294967296",
     "99999999999999999999", "1e30", "1e308", "-1e-300", "nan", "inf", "", " ", "x", "%n%n%s", "%99999d",
@@ -45,7 +40,7 @@ def _image() -> sitk.Image:
     return image
 
 
-def write_sound_images(folder: Path) -> list[Path]:
+def write(folder: Path) -> None:
     """One file of each format, by the programs that usually write it."""
     import nibabel as nib
 
@@ -62,38 +57,20 @@ def write_sound_images(folder: Path) -> list[Path]:
     nib.save(nib.Nifti2Image(array, affine), folder / "two.nii")
     nib.save(nib.Nifti1Pair(array, affine), folder / "pair.hdr")
     nib.save(nib.AnalyzeImage(array, affine), folder / "analyze.hdr")
-    names = (
-        "a.nii a.nii.gz a.nhdr raw.mhd raw.mha raw.nrrd z.mha z.nrrd z.mhd a.mgz two.nii pair.hdr analyze.hdr"
-    )
-    return [folder / name for name in names.split()]
 
 
-def damage(rng: Rng, content: bytes, name: str) -> bytes:
+def damaged(rng: Rng, content: bytes, name: str) -> bytes:
     """The bytes of a file with something wrong, mostly in its header."""
     if name.endswith((".nii.gz", ".mgz")) and rng.random() < 0.8:
         return gzip.compress(
-            damage(rng, gzip.decompress(content), name.removesuffix(".gz").replace("mgz", "mgh")), 1
+            damaged(rng, gzip.decompress(content), name.removesuffix(".gz").replace("mgz", "mgh")), 1
         )
     binary = name.endswith((".nii", ".hdr", ".mgh", ".mgz", ".gz"))
-    ways: list[Callable[[Rng, bytes], bytes]] = [_cut, _flip, _flip]
+    ways: list[Callable[[Rng, bytes], bytes]] = [cut, flip, flip]
     ways += [_binary_field] * 4 if binary else [_text_field] * 5 + [_text_line] * 2
     for _ in range(int(rng.integers(1, 4))):
         content = ways[rng.integers(len(ways))](rng, content)
     return content
-
-
-def _cut(rng: Rng, content: bytes) -> bytes:
-    return content[: int(rng.integers(0, len(content) + 1))]
-
-
-def _flip(rng: Rng, content: bytes) -> bytes:
-    if not content:
-        return content
-    changed = bytearray(content)
-    reach = len(content) if rng.random() < 0.3 else min(len(content), 540)
-    for position in rng.integers(0, reach, int(rng.integers(1, 5))):
-        changed[position] ^= 1 << int(rng.integers(8))
-    return bytes(changed)
 
 
 def _binary_field(rng: Rng, content: bytes) -> bytes:
@@ -136,97 +113,29 @@ def _text_line(rng: Rng, content: bytes) -> bytes:
     end = _header_end(content)
     lines, rest = content[:end].split(b"\n"), content[end:]
     n, way = int(rng.integers(len(lines))), rng.integers(3)
-    new = (
-        b"Comment = " + b"c" * 5000,
-        b"HeaderSize = -1",
-        b"byte skip: -1",
-        b"line skip: 3",
-        b"ElementNumberOfChannels = 3",
-    )
     lines[n : n + 1] = (
-        [lines[n]] * 2 if way == 0 else [] if way == 1 else [lines[n], new[rng.integers(len(new))]]
+        [lines[n]] * 2 if way == 0 else [] if way == 1 else [lines[n], _NEW[rng.integers(len(_NEW))]]
     )
     return b"\n".join(lines) + rest
 
 
-def read_one(path: Path) -> str:
-    """``read`` or ``refused``.
+def spoil(rng: Rng, sound: Path, work: Path) -> Path:
+    """One of them, damaged, with what belongs to it."""
+    source = sound / NAMES[rng.integers(len(NAMES))]
+    for beside in sound.glob(f"{source.stem}.*"):
+        (work / beside.name).write_bytes(beside.read_bytes())
+    (work / source.name).write_bytes(damaged(rng, source.read_bytes(), source.name))
+    return work / source.name
+
+
+def use(path: Path) -> None:
+    """Read it as a T1.
 
     :raises AssertionError: if what was read makes no sense.
-    :raises Exception: what a user would see as a fault of the program.
     """
-    from MRI2PETLib.core.errors import InputError
     from MRI2PETLib.images.io import read_image
 
-    try:
-        image = read_image(path, kind="t1").image
-    except InputError:
-        return "refused"
+    image = read_image(path, kind="t1").image
     assert np.isfinite(sitk.GetArrayViewFromImage(image)).all()
     assert np.isfinite([*image.GetOrigin(), *image.GetSpacing(), *image.GetDirection()]).all()
     assert max(s * n for s, n in zip(image.GetSpacing(), image.GetSize())) < 2000
-    return "read"
-
-
-def try_many(seed: int, count: int, folder: Path) -> None:
-    """Damage and read ``count`` files; prints the seed of each before it is read, and the outcomes at the
-    end.
-    """
-    sitk.ProcessObject.SetGlobalWarningDisplay(False)
-    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
-    (folder / "sound").mkdir()
-    sound = write_sound_images(folder / "sound")
-    tally, faults = {"read": 0, "refused": 0}, 0
-    for number in range(seed, seed + count):
-        rng = np.random.default_rng(number)
-        source = sound[rng.integers(len(sound))]
-        work = folder / "work"
-        work.mkdir(exist_ok=True)
-        for beside in source.parent.glob(f"{source.stem}.*"):
-            (work / beside.name).write_bytes(beside.read_bytes())
-        content = damage(rng, source.read_bytes(), source.name)
-        (work / source.name).write_bytes(content)
-        print(f"{number} {source.name}", flush=True)
-        try:
-            tally[read_one(work / source.name)] += 1
-        except Exception:
-            faults += 1
-            print(f"seed {number}, {source.name}:\n{traceback.format_exc()}", file=sys.stderr)
-        for file in work.iterdir():
-            file.unlink()
-    print(tally, flush=True)
-    sys.exit(bool(faults))
-
-
-def run(seed: int, count: int, timeout_s: float) -> str:
-    """Run :func:`try_many` in a child process. Returns its last line.
-
-    :raises AssertionError: if the child crashed, failed or hung; names the seed of the file.
-    """
-    with tempfile.TemporaryDirectory(prefix="damaged-") as folder:
-        command = [sys.executable, __file__, "--seed", str(seed), "--count", str(count), "--folder", folder]
-        with subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace"
-        ) as child:
-            try:
-                out, err = child.communicate(timeout=timeout_s)
-            except subprocess.TimeoutExpired:
-                child.kill()
-                out, err = child.communicate()
-                err += "\nit hangs"
-    last = out.strip().splitlines()[-1] if out.strip() else "nothing"
-    assert child.returncode == 0, f"seed {last}: exit code {child.returncode}\n{err[-3000:]}"
-    return last
-
-
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(allow_abbrev=False)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--count", type=int, default=10000)
-    parser.add_argument("--folder", type=Path)
-    arguments = parser.parse_args()
-    if arguments.folder:
-        try_many(arguments.seed, arguments.count, arguments.folder)
-    else:
-        for first in range(arguments.seed, arguments.seed + arguments.count, 1000):
-            print(first, run(first, min(1000, arguments.seed + arguments.count - first), 600), flush=True)

@@ -1,0 +1,124 @@
+"""Claims: a result is made by one process at a time, and that of a dead one is free."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from MRI2PETLib.core import claims as module
+from MRI2PETLib.core.claims import LOST_S, Claims, claim_path, holder
+from MRI2PETLib.core.errors import OutputError
+from MRI2PETLib.core.leftovers import machine, started_at
+
+
+def write_claim(record: Path, age_s: float = 0.0, **changes: Any) -> Path:
+    """That of this process, which lives, but for what ``changes`` say."""
+    about = {"machine": machine(), "pid": os.getpid(), "started": started_at(os.getpid()), **changes}
+    path = claim_path(record)
+    path.write_text(json.dumps(about))
+    os.utime(path, (path.stat().st_mtime - age_s,) * 2)
+    return path
+
+
+def test_one_of_many_gets_it(tmp_path: Path) -> None:
+    record = tmp_path / "sub-01" / "status.json"
+    start = threading.Barrier(8)
+
+    def compete(claims: Claims) -> bool:
+        start.wait()
+        return claims.take(record)
+
+    for _ in range(20):
+        everybody = [Claims() for _ in range(8)]
+        with ThreadPoolExecutor(8) as threads:
+            taken = list(threads.map(compete, everybody))
+        assert sum(taken) == 1
+        everybody[taken.index(True)].give_back(record)
+        assert holder(record) == "" and os.listdir(record.parent) == []
+
+
+def test_who_has_it_may_take_it_again_and_what_is_left_goes_at_the_end(tmp_path: Path) -> None:
+    record = tmp_path / "status.json"
+    with Claims() as mine, Claims() as others:
+        assert mine.take(record) and mine.take(record) and not others.take(record)
+        others.give_back(record)
+        assert holder(record) == f"process {os.getpid()} on {machine()}"
+    assert os.listdir(tmp_path) == []
+
+
+def test_the_claim_of_a_process_that_is_gone_is_free(tmp_path: Path) -> None:
+    record = tmp_path / "status.json"
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    number_of_another = {"started": 1.0}  # the number is this process's now
+    for changes in ({"pid": ended.pid}, number_of_another, {"pid": None}, {"pid": "7"}):
+        write_claim(record, **changes)
+        with Claims() as claims:
+            assert claims.take(record)
+
+
+def test_of_another_computer_only_its_silence_is_known(tmp_path: Path) -> None:
+    record, elsewhere = tmp_path / "status.json", {"machine": "node-7", "pid": 1, "started": 1.0}
+    with Claims() as claims:
+        path = write_claim(record, age_s=LOST_S - 60, **elsewhere)
+        assert not claims.take(record) and "node-7" in holder(record)
+        path.write_text("")  # in the moment between its making and its content
+        assert not claims.take(record)
+        write_claim(record, age_s=LOST_S + 60, **elsewhere)
+        assert claims.take(record)
+
+
+def test_a_claim_that_is_worked_on_is_touched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "TOUCH_S", 0.01)
+    record, touched = tmp_path / "status.json", threading.Event()
+    monkeypatch.setattr(module.os, "utime", lambda path: path == claim_path(record) and touched.set())
+    with Claims() as claims:
+        claims.take(record)
+        assert touched.wait(10)
+
+
+def test_a_newer_claim_is_not_removed_in_the_place_of_a_lost_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process removes the lost claim and makes its own between our look and our removal."""
+    record = tmp_path / "status.json"
+    path, rename = write_claim(record, started=1.0), os.rename
+
+    def slow_rename(source: Path, target: Path) -> None:
+        write_claim(record)
+        rename(source, target)
+
+    monkeypatch.setattr(module.os, "rename", slow_rename)
+    with Claims() as claims:
+        assert not claims.take(record)
+    assert json.loads(path.read_text())["started"] == started_at(os.getpid())
+    assert os.listdir(tmp_path) == [path.name]
+
+
+def test_waiting_tells_for_whom_and_ends_with_the_claim(tmp_path: Path) -> None:
+    record, stages = tmp_path / "status.json", []
+    with Claims() as mine, Claims() as others:
+        others.take(record)
+
+        def progress(done: float, total: float, stage: str) -> None:
+            stages.append(stage)
+            others.give_back(record)
+
+        mine.wait(record, progress)
+        assert stages == [f"waiting for process {os.getpid()} on {machine()}"] and not others.take(record)
+        with pytest.raises(KeyboardInterrupt):
+            others.wait(record, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+
+
+def test_a_folder_that_cannot_be_written_to(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with Claims() as claims, pytest.raises(OutputError, match="Cannot write.*file"):
+        claims.take(tmp_path / "file" / "status.json")
