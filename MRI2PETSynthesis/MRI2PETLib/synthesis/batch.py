@@ -291,7 +291,8 @@ def _complete_case(case: Case, ready: Ready, batch: BatchRun, progress: Progress
         staged = replace(files, folder=staging)
         # Compressing images and drawing them are each the work of one core. Not of the same images: ITK's
         # filters note in an image which region they want.
-        copied = replace(result, pet=_copy(result.pet), mask=_copy(result.mask))
+        pet, mask, error_sd = map(_copy, (result.pet, result.mask, result.error_sd))
+        copied = replace(result, pet=pet, mask=mask, error_sd=error_sd)
         with ThreadPoolExecutor(1, "write") as aside:
             written = aside.submit(write_case, staged, case, t1, bundle, copied)
             if batch.addition is not None:
@@ -305,8 +306,10 @@ def _complete_case(case: Case, ready: Ready, batch: BatchRun, progress: Progress
     return _status(files.folder, about)
 
 
-def _copy(image: sitk.Image) -> sitk.Image:
-    """The image with voxels of its own."""
+def _copy(image: Any) -> Any:
+    """The image with voxels of its own; nothing of nothing."""
+    if image is None:
+        return None
     copy = sitk.Image(image)
     copy.MakeUnique()
     return copy
