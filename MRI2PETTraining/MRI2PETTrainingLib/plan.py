@@ -64,8 +64,6 @@ def plan_of(settings: TrainingSettings, task: Task) -> Plan:
     """
     if settings.vgg19 is not None and settings.unpaired is None:
         raise InputError("--vgg19 is the style of --unpaired MRIs.", "Give both, or neither.")
-    if settings.test_site and settings.leave_one_site_out:
-        raise InputError("--test-site is one split, --leave-one-site-out makes several.", "Give one of them.")
     values = {name: getattr(settings, name) for name in settings.options()}
     paths: dict[str, Any] = {n: value.resolve() for n, value in values.items() if isinstance(value, Path)}
     preset = settings.preset or default_preset(settings.family)
