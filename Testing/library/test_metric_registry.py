@@ -98,7 +98,7 @@ def test_entries_are_complete_and_their_names_do_not_meet() -> None:
     for name, metric in METRICS.items():
         assert metric.name == name == metric.function.__name__ and metric.function.__doc__
         assert set(metric.columns) <= set(metric.against)
-    assert all(note.endswith(".") for note in metric_notes())
+    assert all(note.endswith(".") for to_pet in (True, False) for note in metric_notes(to_pet=to_pet))
     assert "metrics" in RoiReadout.__dataclass_fields__
 
 

@@ -76,9 +76,10 @@ def test_one_case(people: Path, tmp_path: Path) -> None:
     page = (tmp_path / "out" / "report.html").read_text()
     for words in ("Synthetic MRI, computed from the PET", "the T1 template (ICBM 152), placed by an affine"):
         assert words in page
-    before_definitions = page.split('id="definitions"')[0]
-    for words in ("computed from the T1", "synthetic PET", "against real PET", "NormDiff, in"):
-        assert words not in before_definitions, words
+    for words in ("computed from the T1", "synthetic PET", "against real PET", "real PET in", "NormDiff ="):
+        assert words not in page, words
+    assert page.count("Left out:") == 3 and "both PETs" not in page and "regions of two sides" not in page
+    assert "PSNR = 10 log10" in page.split('id="definitions"')[1]
     assert not (tmp_path / "out" / "normdiff.nii.gz").exists()
 
 

@@ -142,7 +142,7 @@ def mae(pair: Pair) -> Measure:
     "PSNR",
     unit="dB",
     better="higher",
-    note="PSNR = 10 log10(L² / MSE), L = the range of the real PET in the brain.",
+    note="PSNR = 10 log10(L² / MSE), L = the range of the real image in the brain.",
 )
 def psnr_db(pair: Pair) -> Measure:
     """Peak signal-to-noise ratio, ``10 log10(L^2 / mse)`` in dB; ``L`` is max - min of the real PET over M.
@@ -175,7 +175,7 @@ def ssim(pair: VolumePair) -> Measure:
     "NormDiff, mean",
     better="near 0",
     note="NormDiff = (synthetic - real) / (synthetic + real), within -1 to 1, positive where the synthetic "
-    "PET is higher; voxels where both are zero are left out and counted.",
+    "image is higher; voxels where both are zero are left out and counted.",
     ratio=True,
     columns=(),
 )
@@ -251,8 +251,8 @@ def roi_cnr_bias(pair: Pair) -> Measure:
 @metric(
     "slope",
     better="near 1",
-    note="Slope of the synthetic on the real PET over voxels, and SD ratio (synthetic over real): below 1 "
-    "the synthetic PET is too flat (regression to the mean).",
+    note="Slope of the synthetic on the real image over voxels, and SD ratio (synthetic over real): below 1 "
+    "the synthetic image is too flat (regression to the mean).",
     columns=(SMOOTHED,),
 )
 def slope(pair: Pair) -> Measure:
@@ -351,10 +351,12 @@ def unfit_metrics(*, to_pet: bool) -> dict[str, Measure]:
     }
 
 
-def metric_notes() -> list[str]:
-    """What the reader of a table must know, a sentence or two each."""
-    notes = [m.note for m in METRICS.values() if m.note]
-    return [*notes, "Smoothed: the real PET smoothed inside the brain mask; the synthetic PET never is."]
+def metric_notes(*, to_pet: bool) -> list[str]:
+    """What the reader of a table must know, a sentence or two each; nothing of what a target leaves out."""
+    unfit = unfit_metrics(to_pet=to_pet)
+    notes = [m.note for name, m in METRICS.items() if m.note and name not in unfit]
+    smoothed = "Smoothed: the real PET smoothed inside the brain mask; the synthetic PET never is."
+    return [*notes, smoothed] if to_pet else notes
 
 
 def metric_facts() -> dict[str, dict[str, str]]:
