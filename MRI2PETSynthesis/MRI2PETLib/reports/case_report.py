@@ -211,7 +211,7 @@ def _page(
         remarks=result.verdict.reasons(),
         cannot_say=texts.cannot_say(case.direction),
         direction=case.direction,
-        unfit={} if case.direction.to_pet else texts.UNFIT_FOR_MRI,
+        unfit=texts.left_out(case.direction),
         meanings=metric_notes(to_pet=case.direction.to_pet),
         card=texts.card_paragraph(bundle_of(case.model)),
         provenance=provenance_lines(case.provenance, case.model),

@@ -145,7 +145,7 @@ def write_cohort(folder: Path, title: str, cohort: Cohort, compared: Sequence[Pa
         against=paired_sections.paired_tables(compared, cohort.scale),
         against_regions=paired_sections.paired_region_tables(compared),
         cannot_say=texts.cannot_say(cohort.direction),
-        unfit=dict.fromkeys(texts.UNFIT_FOR_MRI, "") if to_pet else texts.UNFIT_FOR_MRI,
+        unfit=texts.left_out(cohort.direction),
         meanings=metric_notes(to_pet=cohort.direction.to_pet),
         card=texts.card_paragraph(bundle_of(cohort.model)),
         provenance=provenance_lines({}, cohort.model),

@@ -37,7 +37,7 @@ CANNOT_SAY_OF_MRI = (
     "The baselines are placed by an affine: a warp would need the T1 that is predicted.",
     "Nothing here supports a diagnosis or a treatment. Research use only.",
 )
-# Sections of a cohort's report that make no sense for a synthetic MRI.
+# Sections of a report that make no sense for a synthetic MRI.
 UNFIT_FOR_MRI = {
     "levels": "Left out: intensities of a T1 have no unit.",
     "errors": "Left out: differences in % are ratios to zero, which an MRI does not have.",
@@ -88,6 +88,11 @@ def card_paragraph(bundle: Bundle | None) -> str:
 def cannot_say(direction: Direction) -> tuple[str, ...]:
     """What the numbers of a report cannot say."""
     return CANNOT_SAY if direction.to_pet else CANNOT_SAY_OF_MRI
+
+
+def left_out(direction: Direction) -> dict[str, str]:
+    """Section of a report -> why it makes no sense for the target; empty where it does."""
+    return dict.fromkeys(UNFIT_FOR_MRI, "") if direction.to_pet else UNFIT_FOR_MRI
 
 
 def case_note(model: dict[str, Any], simulated: bool, direction: Direction) -> str:
