@@ -331,7 +331,9 @@ def person() -> SimulatedSubject:
 
 def setup(region_plan: RegionPlan) -> SuvrSetup:
     return SuvrSetup(
-        SuvrSettings("cortical-spheres", "*cerebellum*"), region_plan, {"TSPO": built_in_pet_template()}
+        SuvrSettings("cortical-spheres", "*cerebellum*", pet_segmentation=True),
+        region_plan,
+        {"TSPO": built_in_pet_template()},
     )
 
 
@@ -340,7 +342,8 @@ def test_every_file_lies_on_the_pet_in_every_reader(cohort: tuple[Path, dict]) -
     folder, _ = cohort
     pet = folder / "PET.nii.gz"
     written = list((folder / "out").rglob("*.nii.gz"))
-    assert len(written) >= 3
+    methods = ("real_mr", "pet_template", "pet_segmentation")
+    assert {path.name for path in written} == {"suvr_pet.nii.gz", *(f"labels_{m}.nii.gz" for m in methods)}
     for path in written:
         assert apart(pet, path, sitk.ReadImage(str(pet)).GetSize()) == (0, 0), path
         assert is_output(path)

@@ -1,9 +1,9 @@
 """Measure SUVR by atlas region, with an MRI of the person or without one.
 
 The PET is spatially normalised to MNI space by the person's T1 (--t1), by an MRI that a model synthesises
-from the PET (--model), and always by a PET template; the atlas is pulled back to the PET. With a T1 its
-result is the standard that the others are compared with. A table of PETs (--cases) gives the agreement over
-people."""
+from the PET (--model), always by a PET template, and by a segmentation of the PET (--pet-segmentation); the
+atlas is pulled back to the PET. With a T1 its result is the standard that the others are compared with. A
+table of PETs (--cases) gives the agreement over people."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from MRI2PETLib.suvr.settings import SuvrPaths, SuvrSettings
 if TYPE_CHECKING:
     from MRI2PETLib.suvr.case import SuvrSetup
 
-HELP = "SUVR by region: by the MRI, by a synthetic MRI, or by a PET template"
+HELP = "SUVR by region: by the MRI, by a synthetic MRI, or by the PET alone"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import SimpleITK as sitk
@@ -13,13 +14,14 @@ from MRI2PETLib.images.grid import Grid, resample
 from MRI2PETLib.preprocessing.smoothing import smooth_fwhm
 from MRI2PETLib.templates.icbm152 import load_template
 
-# A class is never narrower than this share of the spread of all values, and never impossible in the brain.
+# A Gaussian is never narrower than this share of the spread of all values; no tissue is impossible.
 _LEAST_SD, _LEAST_PRIOR = 0.02, 1e-3
 _MOST_STEPS, _SMALL_GAIN = 60, 1e-6
-GAUSSIANS = 2  # of each tissue, as SPM8 has by default
-TISSUES = ("gm", "wm", "csf")
+_TOP_PERCENT = 99.8  # hot voxels count as this percentile
+GAUSSIANS = 2  # of each tissue, as in SPM8
 # Contrast in which segmented tissues are compared with the template's: that of a T1-weighted MRI.
 T1_CONTRAST = {"gm": 0.7, "wm": 1.0, "csf": 0.25}
+CONTRAST_FWHM_MM = 4.0
 
 
 @dataclass(frozen=True)
@@ -87,49 +89,48 @@ def _density(
 
 @dataclass(frozen=True)
 class PetTissues:
-    """Tissues of a PET on the template's grid, as its affine fit lays them there.
+    """Tissues of a PET on the template's grid, as an affine fit lays them there.
 
     :ivar contrast: float32, the tissues in the contrast of a T1-weighted MRI, 0 outside of the brain.
-    :ivar template_contrast: the same of the template's tissues, as blurred.
     :ivar means: uptake of each tissue, in the unit of the PET.
     """
 
     contrast: sitk.Image
-    template_contrast: sitk.Image
     means: dict[str, float]
 
 
 def segment_pet(
-    pet: sitk.Image,
-    around: sitk.Image,
-    template_to_pet: sitk.Transform,
-    fwhm_mm: float,
-    measured: sitk.Image | None = None,
+    pet: sitk.Image, brain: sitk.Image, template_to_pet: sitk.Transform, measured: sitk.Image | None = None
 ) -> PetTissues:
-    """Segment a PET inside a mask that holds the brain; the template's tissues, blurred as a PET is, say what
-    is likely where.
+    """Segment a PET: the template's tissue maps say what is likely where, the PET's values what is there.
 
-    :param around: on the grid of the PET (uint8).
-    :param fwhm_mm: resolution of the PET.
+    :param brain: mask on the grid of the PET (uint8).
     :param measured: on the grid of the PET, 0 where it says nothing.
     :raises QualityError: if nothing is left to segment.
     """
     template = load_template()
-    grid = Grid.of(template.t1)
-    inside_of = around if measured is None else sitk.Mask(around, sitk.Cast(measured != 0, sitk.sitkUInt8))
-    nearest = sitk.sitkNearestNeighbor
+    grid, nearest = Grid.of(template.t1), sitk.sitkNearestNeighbor
+    inside_of = brain if measured is None else sitk.Mask(brain, sitk.Cast(measured != 0, sitk.sitkUInt8))
     inside = sitk.GetArrayFromImage(resample(inside_of, grid, template_to_pet, interpolator=nearest)) > 0
     values = sitk.GetArrayFromImage(resample(sitk.Cast(pet, sitk.sitkFloat32), grid, template_to_pet))
     own = values[inside].astype(np.float64)
     if not own.size or not own.std() > 0:
         raise QualityError("The PET has no contrast in the brain.", "Check the PET.")
-    maps = {name: smooth_fwhm(getattr(template, name), fwhm_mm) for name in TISSUES}
-    tissues = np.stack([sitk.GetArrayFromImage(maps[name]) for name in TISSUES])
-    priors = np.clip(tissues[:, inside].astype(np.float64), _LEAST_PRIOR, None)
-    mixture = fit_mixture(np.minimum(own, np.percentile(own, 99.8)), priors / priors.sum(0))
-    weights = np.array([T1_CONTRAST[name] for name in TISSUES])
+    maps = [sitk.GetArrayViewFromImage(getattr(template, name))[inside] for name in T1_CONTRAST]
+    priors = np.clip(np.array(maps, np.float64), _LEAST_PRIOR, None)
+    mixture = fit_mixture(np.minimum(own, np.percentile(own, _TOP_PERCENT)), priors / priors.sum(0))
     contrast = np.zeros(grid.shape, np.float32)
-    contrast[inside] = weights @ mixture.posteriors
-    template_contrast = np.tensordot(weights.astype(np.float32), tissues, 1)
-    means = dict(zip(TISSUES, (mixture.means * mixture.shares).sum(1).tolist()))
-    return PetTissues(grid.image(contrast), grid.image(template_contrast), means)
+    contrast[inside] = np.array(list(T1_CONTRAST.values())) @ mixture.posteriors
+    means = (mixture.means * mixture.shares).sum(1).tolist()
+    return PetTissues(grid.image(contrast), dict(zip(T1_CONTRAST, means)))
+
+
+@cache
+def tissue_contrast() -> sitk.Image:
+    """The template's tissues in the contrast and about the resolution of a segmented PET's."""
+    template = load_template()
+    weighted = [
+        np.float32(w) * sitk.GetArrayViewFromImage(getattr(template, n)) for n, w in T1_CONTRAST.items()
+    ]
+    blurred = smooth_fwhm(Grid.of(template.t1).image(sum(weighted)), CONTRAST_FWHM_MM)
+    return sitk.Mask(blurred, template.mask)

@@ -17,10 +17,12 @@ from MRI2PETLib.preprocessing.pet import PetImage, check_uptake, read_pet
 from MRI2PETLib.preprocessing.pet_template import BestFit, fit_best_template
 from MRI2PETLib.preprocessing.tracers import check_tracer
 from MRI2PETLib.suvr.normalisation import (
+    PET_SEGMENTATION,
     PET_TEMPLATE,
     REAL_MR,
     SYNTHETIC_MR,
     SpatialNormalisation,
+    by_pet_segmentation,
     by_pet_template,
     by_real_mr,
     by_synthetic_mr,
@@ -59,7 +61,7 @@ class MethodSuvr:
 
 @dataclass(frozen=True)
 class CaseSuvr:
-    """All methods of one PET, best first: real MR, synthetic MR, PET template.
+    """All methods of one PET, best first: real MR, synthetic MR, PET template, PET segmentation.
 
     ``failed`` names the methods after the first that did not work, with the reason.
     """
@@ -78,7 +80,7 @@ class CaseSuvr:
 
 def measure_suvr(paths: SuvrPaths, setup: SuvrSetup, *, progress: ProgressCallback = no_progress) -> CaseSuvr:
     """Measure one PET by every method that can be used: the MRI (with ``paths.t1``), a synthetic MRI (with
-    ``setup.bundle``), the PET template (always).
+    ``setup.bundle``), the PET template (always), a segmentation of the PET (where the settings ask for it).
 
     The first of these has to work; another one that does not is named with its reason.
 
@@ -179,4 +181,8 @@ def _steps(
     steps[PET_TEMPLATE] = lambda progress: by_pet_template(
         pet, fit(part_of(progress, 0, 0.3)), setup.templates, progress=part_of(progress, 0.3, 1)
     )
+    if setup.settings.pet_segmentation:
+        steps[PET_SEGMENTATION] = lambda progress: by_pet_segmentation(
+            pet, fit(part_of(progress, 0, 0.3)), progress=part_of(progress, 0.3, 1)
+        )
     return steps

@@ -1,4 +1,6 @@
-"""Three ways to lay a PET on the atlas: the person's MRI, an MRI synthesised from the PET, a PET template."""
+"""Ways to lay a PET on the atlas: by the person's MRI, by an MRI synthesised from the PET, by a PET template,
+by the PET's own tissues.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +14,12 @@ from MRI2PETLib.core.errors import BundleError, QualityError
 from MRI2PETLib.core.findings import Verdict
 from MRI2PETLib.core.progress import ProgressCallback, no_progress, part_of
 from MRI2PETLib.images.axes import head_axes
+from MRI2PETLib.images.grid import Grid, resample
 from MRI2PETLib.models.bundle import Bundle
 from MRI2PETLib.preprocessing.bias_field import log_bias_field, remove_bias, shrink_to
 from MRI2PETLib.preprocessing.brain_mask import WORKING_SPACING_MM, BrainExtraction, extract_brain
 from MRI2PETLib.preprocessing.pet_alignment import align_pet_to_t1
+from MRI2PETLib.preprocessing.pet_segmentation import segment_pet, tissue_contrast
 from MRI2PETLib.preprocessing.pet_template import BestFit, PetTemplateFit
 from MRI2PETLib.preprocessing.template_warp import warp_to_template
 
@@ -23,7 +27,8 @@ if TYPE_CHECKING:
     from MRI2PETLib.preprocessing.pet import PetImage
 
 REAL_MR, SYNTHETIC_MR, PET_TEMPLATE = "real MR", "synthetic MR", "PET template"
-METHODS = (REAL_MR, SYNTHETIC_MR, PET_TEMPLATE)
+PET_SEGMENTATION = "PET segmentation"
+METHODS = (REAL_MR, SYNTHETIC_MR, PET_TEMPLATE, PET_SEGMENTATION)
 
 
 @dataclass(frozen=True)
@@ -147,6 +152,38 @@ def by_pet_template(
         verdict=fit.verdict,
         pet_coverage=fit.coverage,
         record={"pet_template": best.name, "correlations_with_templates": best.correlations},
+    )
+
+
+def by_pet_segmentation(
+    pet: PetImage, best: BestFit, *, progress: ProgressCallback = no_progress
+) -> SpatialNormalisation:
+    """The tissues of the PET, segmented by its own values, spatially normalised to the template's tissues.
+
+    Choi & Lee 2018 compare with it; they let SPM8 segment the PET.
+    """
+    fit = best.fit
+    tissues = segment_pet(pet.image, fit.mask, fit.template_to_pet, pet.measured)
+    there = None
+    if pet.measured is not None:
+        grid, nearest = Grid.of(tissues.contrast), sitk.sitkNearestNeighbor
+        there = resample(pet.measured, grid, fit.template_to_pet, interpolator=nearest)
+    warp = warp_to_template(
+        tissues.contrast,
+        None,
+        sitk.AffineTransform(3),  # the tissues lie where the affine fit has laid them
+        fixed=tissue_contrast(),
+        measured=there,
+        progress=progress,
+    )
+    return SpatialNormalisation(
+        method=PET_SEGMENTATION,
+        pet_to_template=_chain(warp, fit.template_to_pet.GetInverse()),
+        template_to_pet=fit.template_to_pet,
+        mr=None,
+        verdict=Verdict(()),  # of the fit to the template: the method PET template says it
+        pet_coverage=fit.coverage,
+        record={"pet_template": best.name, "tissue_means": tissues.means},
     )
 
 

@@ -33,6 +33,9 @@ class SuvrSettings(Settings):
         metavar="FILE",
         decides=False,
     )
+    pet_segmentation: bool = option(
+        "also without an MRI: by a segmentation of the PET, which Choi & Lee 2018 compare with", False
+    )
     register: str = options.register()
     device: str = options.device()
     seed: int = options.seed("a stochastic model")
