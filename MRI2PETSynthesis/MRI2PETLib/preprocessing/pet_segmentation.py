@@ -129,8 +129,8 @@ def segment_pet(
 def tissue_contrast() -> sitk.Image:
     """The template's tissues in the contrast and about the resolution of a segmented PET's."""
     template = load_template()
-    weighted = [
-        np.float32(w) * sitk.GetArrayViewFromImage(getattr(template, n)) for n, w in T1_CONTRAST.items()
-    ]
-    blurred = smooth_fwhm(Grid.of(template.t1).image(sum(weighted)), CONTRAST_FWHM_MM)
+    maps = np.stack([sitk.GetArrayViewFromImage(getattr(template, name)) for name in T1_CONTRAST])
+    weights = np.array(list(T1_CONTRAST.values()), np.float32)
+    weighted = np.asarray(np.tensordot(weights, maps, 1), np.float32)
+    blurred = smooth_fwhm(Grid.of(template.t1).image(weighted), CONTRAST_FWHM_MM)
     return sitk.Mask(blurred, template.mask)
