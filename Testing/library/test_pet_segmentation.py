@@ -9,7 +9,7 @@ from scipy import optimize, stats
 
 from MRI2PETLib.core.errors import QualityError
 from MRI2PETLib.images.grid import Grid
-from MRI2PETLib.preprocessing.pet_segmentation import T1_CONTRAST, fit_mixture, segment_pet, tissue_contrast
+from MRI2PETLib.preprocessing.pet_segmentation import T1_CONTRAST, fit_mixture, segment_pet, template_tissues
 from MRI2PETLib.templates.icbm152 import load_template
 
 IDENTITY = sitk.AffineTransform(3)
@@ -71,7 +71,7 @@ def test_known_tissues_come_back(uptake: tuple[float, float, float]) -> None:
 def test_the_template_is_shown_in_the_contrast_of_a_t1() -> None:
     template = load_template()
     inside = sitk.GetArrayViewFromImage(template.mask) > 0
-    t1, contrast = (sitk.GetArrayFromImage(image)[inside] for image in (template.t1, tissue_contrast()))
+    t1, contrast = (sitk.GetArrayFromImage(image)[inside] for image in (template.t1, template_tissues()))
     assert np.corrcoef(t1, contrast)[0, 1] > 0.85 and contrast.max() <= 1
 
 

@@ -126,7 +126,7 @@ def segment_pet(
 
 
 @cache
-def tissue_contrast() -> sitk.Image:
+def template_tissues() -> sitk.Image:
     """The template's tissues in the contrast and about the resolution of a segmented PET's."""
     template = load_template()
     maps = np.stack([sitk.GetArrayViewFromImage(getattr(template, name)) for name in T1_CONTRAST])

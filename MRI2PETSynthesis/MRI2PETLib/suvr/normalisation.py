@@ -19,7 +19,7 @@ from MRI2PETLib.models.bundle import Bundle
 from MRI2PETLib.preprocessing.bias_field import log_bias_field, remove_bias, shrink_to
 from MRI2PETLib.preprocessing.brain_mask import WORKING_SPACING_MM, BrainExtraction, extract_brain
 from MRI2PETLib.preprocessing.pet_alignment import align_pet_to_t1
-from MRI2PETLib.preprocessing.pet_segmentation import segment_pet, tissue_contrast
+from MRI2PETLib.preprocessing.pet_segmentation import segment_pet, template_tissues
 from MRI2PETLib.preprocessing.pet_template import BestFit, PetTemplateFit
 from MRI2PETLib.preprocessing.template_warp import warp_to_template
 
@@ -172,7 +172,7 @@ def by_pet_segmentation(
         tissues.contrast,
         None,
         sitk.AffineTransform(3),  # the tissues lie where the affine fit has laid them
-        fixed=tissue_contrast(),
+        fixed=template_tissues(),
         measured=there,
         progress=progress,
     )
