@@ -50,6 +50,24 @@ def test_bids_root_with_and_without_sessions(tmp_path: Path) -> None:
     assert [c.folder for c in cases] == [Path("sub-01"), Path("sub-02/ses-a")]
 
 
+def test_every_part_of_a_bids_dataset_keeps_its_place(tmp_path: Path) -> None:
+    paths = touch(
+        tmp_path / "data",
+        "sub-01/ses-a/anat/sub-01_ses-a_T1w.nii.gz",
+        "sub-01/ses-b/anat/sub-01_ses-b_run-2_T1w.nii.gz",
+        "sub-02/anat/sub-02_T1w.nii",
+    )
+    whole = find_cases([tmp_path / "data"])
+    assert [str(c.folder) for c in whole] == ["sub-01/ses-a", "sub-01/ses-b", "sub-02"]
+    assert {case.dataset for case in whole} == {tmp_path / "data"}
+    for part, count in (("sub-01", 2), ("sub-01/ses-b", 1), ("sub-01/ses-a/anat", 1), ("sub-02", 1)):
+        cases = find_cases([tmp_path / "data" / part])
+        assert len(cases) == count and set(cases) <= set(whole)
+    assert set(find_cases(paths)) == set(whole) == set(find_cases([tmp_path / "data", *paths]))
+    (elsewhere,) = find_cases(touch(tmp_path, "anat/x_T1w.nii"))
+    assert elsewhere.folder == Path(".") and elsewhere.dataset is None
+
+
 def test_files_of_one_name_are_told_apart_by_their_folder(tmp_path: Path) -> None:
     touch(tmp_path, "anna/T1.nii.gz", "bert/T1.nii.gz", "bert/brain_mask.nii.gz")
     assert names(tmp_path) == ["anna", "bert"]
@@ -100,7 +118,7 @@ def test_derivatives_keep_their_space_and_give_one_of_each_entity(tmp_path: Path
     assert [(c.name, c.space) for c in cases] == [("sub-01", ""), ("sub-02_acq-x", "MNI152NLin2009cAsym")]
     assert [case_files(c, bundle, tmp_path).pet.name for c in cases] == [
         "sub-01_trc-PBR28_space-T1w_desc-synthetic_pet.nii.gz",
-        "sub-02_acq-x_trc-PBR28_space-MNI152NLin2009cAsym_desc-synthetic_pet.nii.gz",
+        "sub-02_trc-PBR28_rec-acqx_space-MNI152NLin2009cAsym_desc-synthetic_pet.nii.gz",
     ]
     assert names(tmp_path / "sub-01/anat/sub-01_desc-preproc_T1w.nii.gz") == ["sub-01"]
     (plain,) = touch(tmp_path, "phantom_space-age_T1w.nii")

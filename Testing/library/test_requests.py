@@ -33,12 +33,14 @@ from MRI2PETLib.preprocessing.brain_mask import BrainExtraction
 from MRI2PETLib.reports import synthesis as report
 from MRI2PETLib.synthesis import batch
 from MRI2PETLib.synthesis.cases import find_cases
+from MRI2PETLib.synthesis.dataset_description import DESCRIPTION, IGNORE, README
 from MRI2PETLib.synthesis.pipeline import PreparedImage, SynthesisResult
 from MRI2PETLib.synthesis.settings import SynthesisSettings
 
 GRID = Grid((34, 34, 34), (4.0, 4.0, 4.0), (0.0, 0.0, 0.0), (1, 0, 0, 0, 1, 0, 0, 0, 1))
 T1, PET, MASK = "sub-01/anat/sub-01_T1w", "sub-01/pet/sub-01_pet", "mask.nii.gz"
-NAME = "sub-01_trc-PBR28_space-T1w_desc-"
+PLACE = "sub-01/"
+NAME = f"{PLACE}pet/sub-01_trc-PBR28_space-T1w_desc-"
 Change = Callable[[Path], object]  # a list is that of the arguments of the second run
 
 
@@ -131,17 +133,19 @@ def contents(folder: Path) -> dict[str, Any]:
     """Every file; of JSON without what differs between any two runs."""
     result: dict[str, Any] = {}
     for path in sorted(p for p in folder.rglob("*") if p.is_file()):
-        result[path.name] = path.read_bytes().replace(str(folder).encode(), b"OUT")
+        name = path.relative_to(folder).as_posix()
+        result[name] = path.read_bytes().replace(str(folder).encode(), b"OUT")
         if path.name.endswith("status.json"):
             record = json.loads(path.read_text())
             about = {**record["about"], "seconds": ""}
-            result[path.name] = {
+            result[name] = {
                 **record,
                 "about": about,
                 "outputs": sorted(record["outputs"]),
                 "checksum": "",
             }
-    result.pop(batch.STATUS_FILE, None)
+    for name in (batch.STATUS_FILE, DESCRIPTION, README, IGNORE):
+        result.pop(name, None)
     return result
 
 
@@ -198,9 +202,9 @@ OUTPUTS = [
     f"{NAME}real_pet.nii.gz",
     f"{NAME}real_pet.json",
     f"{NAME}comparison_metrics.json",
-    "sub-01_space-T1w_desc-brain_mask.nii.gz",
-    "sub-01_space-T1w_desc-brain_mask.json",
-    f"{NAME}synthetic_status.json",
+    f"{PLACE}anat/sub-01_space-T1w_desc-brain_mask.nii.gz",
+    f"{PLACE}anat/sub-01_space-T1w_desc-brain_mask.json",
+    f"{PLACE}sub-01_trc-PBR28_space-T1w_desc-synthetic_status.json",
 ]
 CHANGES: dict[str, Change] = {
     "T1": image(f"data/{T1}.nii.gz", ball(3)),
@@ -322,8 +326,8 @@ def test_the_data_file_of_a_header_counts(root: Path) -> None:
 
 
 def test_the_result_of_another_input_is_not_replaced(root: Path, capsys: pytest.CaptureFixture) -> None:
-    other = root / "other" / Path(T1).with_suffix(".nii.gz").name
-    other.parent.mkdir()
+    other = root / "other" / f"{T1}.nii.gz"
+    other.parent.mkdir(parents=True)
     write_image(ball(5), other)
     there = contents(root / "out")
     assert run(root, [str(other), *arguments(root)[1:]]) == InputError.exit_code

@@ -11,7 +11,7 @@ import secrets
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -118,12 +118,14 @@ def new_folder(parent: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def staged_folder(folder: Path | str, last: str) -> Iterator[Path]:
+def staged_folder(folder: Path | str, last: str, shared: Collection[str] = ()) -> Iterator[Path]:
     """Yield an empty folder inside ``folder``; when the block ends without an error its files move up,
     ``last`` last.
 
     So a set of files appears together, and whoever finds ``last`` finds the others too. A folder replaces one
     of its name.
+
+    :param shared: folders in which other sets lie too: their files move one by one.
 
     :raises OutputError: if the folder cannot be written to.
     """
@@ -132,11 +134,21 @@ def staged_folder(folder: Path | str, last: str) -> Iterator[Path]:
         try:
             yield staging
             for path in sorted(staging.iterdir(), key=lambda p: p.name == last):
-                if path.is_dir() and (folder / path.name).is_dir():
-                    os.replace(folder / path.name, staging / f".replaced-{path.name}")
-                os.replace(path, folder / path.name)
+                target = folder / path.name
+                if path.name in shared and target.is_dir() and not target.is_symlink():
+                    for inner in sorted(path.iterdir()):
+                        _move(inner, target / inner.name, staging)
+                else:
+                    _move(path, target, staging)
         except OSError as error:
             raise _output_error(folder, error) from error
+
+
+def _move(path: Path, target: Path, staging: Path) -> None:
+    """A folder in its place is moved aside first."""
+    if path.is_dir() and target.is_dir():
+        os.replace(target, staging / f".replaced-{path.name}")
+    os.replace(path, target)
 
 
 def write_text(path: Path | str, text: str) -> Path:

@@ -75,11 +75,13 @@ class Result:
     :ivar folder: of its files; they may be in folders of it.
     :ivar record: name of its record there.
     :ivar possible: names that files of such a result can have; those that it does not list are removed.
+    :ivar shared: folders in it that hold files of other results, too.
     """
 
     folder: Path
     record: str
     possible: Collection[str] = ()
+    shared: Collection[str] = ()
 
     @property
     def path(self) -> Path:
@@ -139,7 +141,7 @@ class Result:
         :param about: for the record; may be filled in the block.
         :raises OutputError: if the folder cannot be written to; then nothing has changed in it.
         """
-        with staged_folder(self.folder, last=self.record) as staging:
+        with staged_folder(self.folder, last=self.record, shared=self.shared) as staging:
             yield staging
             files = sorted(path for path in staging.rglob("*") if path.is_file())
             outputs = {path.relative_to(staging).as_posix(): sha256_of(path) for path in files}

@@ -102,12 +102,16 @@ class CaseReport:
         real = to_unit(aligned.image, region, result.unit)
         about: dict[str, Any] = {
             **GENERATED_BY,
+            "Sources": [case.address(path)],
+            "SpatialReference": case.address(case.t1),
+            "SkullStripped": False,
             "Units": result.unit,
             "UnitsMeaning": UNIT_MEANING[result.unit],
             "Source": {"path": str(path), "sha256": pet.sha256, **pet.metadata, "unit": pet.unit},
             "Alignment": aligned.record(),
         }
-        write_image(mark_unmeasured(real, aligned.measured), files.real, about, forms=t1.forms)
+        sidecar = {**about, "Description": "The real PET on the T1 grid, in the unit of the synthetic one."}
+        write_image(mark_unmeasured(real, aligned.measured), files.real, sidecar, forms=t1.forms)
         table = compare_predictors(self._bundle, t1.image, result, real, region, files.warp)
         note = {
             "Description": bundle_note(self._bundle),

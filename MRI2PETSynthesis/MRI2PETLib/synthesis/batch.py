@@ -15,11 +15,10 @@ from typing import Any, Protocol
 
 import SimpleITK as sitk
 
-from MRI2PETLib import __version__
 from MRI2PETLib.core.case_loop import each_case
 from MRI2PETLib.core.claims import Claims, remove_lost
 from MRI2PETLib.core.errors import InputError, MRI2PETError, QualityError
-from MRI2PETLib.core.files import output_folder, write_json
+from MRI2PETLib.core.files import output_folder
 from MRI2PETLib.core.leftovers import sweep
 from MRI2PETLib.core.prefetch import OneAhead, import_early
 from MRI2PETLib.core.progress import ProgressCallback, Reporter, part_of
@@ -34,6 +33,7 @@ from MRI2PETLib.models.inference import LoadedModel
 from MRI2PETLib.preprocessing.template_registration import ALIGNING
 from MRI2PETLib.synthesis.case_files import STATUS, CaseFiles, case_files, write_case
 from MRI2PETLib.synthesis.cases import Case
+from MRI2PETLib.synthesis.dataset_description import describe_dataset
 from MRI2PETLib.synthesis.dicom_case import check_dicom_out, dicom_origin, study_source, write_dicom
 from MRI2PETLib.synthesis.pipeline import (
     ENCODING,
@@ -141,8 +141,8 @@ def run_batch(
     output_folder(output)
     for folder in {output / case.folder for case in cases}:
         sweep(folder)
-    if any(case.folder != Path(".") for case in cases):
-        _describe_dataset(output)
+    links = describe_dataset(output, [case.dataset for case in cases if case.dataset is not None])
+    cases = [case if case.dataset is None else replace(case, link=links[case.dataset]) for case in cases]
     rows: list[Status] = []
     try:
         with Claims() as claims:
@@ -289,6 +289,7 @@ def _complete_case(case: Case, ready: Ready, batch: BatchRun, progress: Progress
     }
     with files.result().make(ready.request, about) as staging:
         staged = replace(files, folder=staging)
+        staged.make_folders()
         # Compressing images and drawing them are each the work of one core. Not of the same images: ITK's
         # filters note in an image which region they want.
         pet, mask, error_sd = map(_copy, (result.pet, result.mask, result.error_sd))
@@ -300,7 +301,7 @@ def _complete_case(case: Case, ready: Ready, batch: BatchRun, progress: Progress
             written.result()
         if ready.origin is not None:
             write_dicom(result, ready.origin, bundle, staged.dicom)
-        about["files"] = {role: path.name for role, path in staged.by_role().items() if path.exists()}
+        about["files"] = {role: staged.name_of(p) for role, p in staged.by_role().items() if p.exists()}
         prepared_s = sum(ready.prepared.seconds.values())
         about["seconds"] = f"{prepared_s + time.perf_counter() - started:.1f}"
     return _status(files.folder, about)
@@ -367,16 +368,3 @@ def write_status_table(output: Path, own: Sequence[Status] = ()) -> None:
         more = [row for row in own if row.status == "failed" and (row.case, row.t1) not in there]
         write_table(output / STATUS_FILE, STATUS_COLUMNS, [row.row() for row in (*rows, *more)])
         written, rows = rows, read_status(output)
-
-
-def _describe_dataset(output: Path) -> None:
-    """A BIDS derivative says what made it."""
-    write_json(
-        output / "dataset_description.json",
-        {
-            "Name": "Synthetic PET",
-            "BIDSVersion": "1.9.0",
-            "DatasetType": "derivative",
-            "GeneratedBy": [{"Name": "SlicerMRI2PET", "Version": __version__}],
-        },
-    )

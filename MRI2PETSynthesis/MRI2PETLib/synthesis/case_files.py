@@ -11,6 +11,7 @@ from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.core.files import read_object, write_json
 from MRI2PETLib.core.names import LONGEST_NAME
 from MRI2PETLib.core.requests import Result
+from MRI2PETLib.images.bids_names import name_of_pet
 from MRI2PETLib.images.formats import GENERATED_BY, sidecar_path
 from MRI2PETLib.images.io import LoadedImage, write_image
 from MRI2PETLib.models.bundle import DEMONSTRATION, DEMONSTRATION_NOTE, Bundle
@@ -18,6 +19,7 @@ from MRI2PETLib.synthesis.cases import Case
 from MRI2PETLib.synthesis.pipeline import SynthesisResult
 
 STATUS = "_desc-synthetic_status.json"
+_UNPREDICTED = {"Type": "NotPredicted", "Description": "Brain outside of the model's field of view."}
 _BIDS = {"MR": "T1w", "PET": "pet"}
 UNIT_MEANING = {
     "SUVR": "ratio to the mean in the brain mask",
@@ -30,20 +32,27 @@ class CaseFiles:
     """Where the files of one case go: names in ``folder``. Those that are there stand in :attr:`status`.
 
     :ivar suffix: of the synthetic image, as BIDS names its kind: ``pet`` or ``T1w``.
+    :ivar pets: the folder of PETs in ``folder``; ``mris`` that of what has the T1's name.
     """
 
     folder: Path
     space: str
     traced: str
     suffix: str = "pet"
+    pets: str = ""
+    mris: str = ""
+
+    @property
+    def _synthetic_folder(self) -> Path:
+        return self.folder / (self.pets if self.suffix == "pet" else self.mris)
 
     @property
     def pet(self) -> Path:
-        return self.folder / f"{self.traced}_desc-synthetic_{self.suffix}.nii.gz"
+        return self._synthetic_folder / f"{self.traced}_desc-synthetic_{self.suffix}.nii.gz"
 
     @property
     def sd(self) -> Path:
-        return self.folder / f"{self.traced}_desc-syntheticSD_{self.suffix}.nii.gz"
+        return self._synthetic_folder / f"{self.traced}_desc-syntheticSD_{self.suffix}.nii.gz"
 
     @property
     def error_sd(self) -> Path:
@@ -51,33 +60,33 @@ class CaseFiles:
 
     @property
     def mask(self) -> Path:
-        return self.folder / f"{self.space}_desc-brain_mask.nii.gz"
+        return self.folder / self.mris / f"{self.space}_desc-brain_mask.nii.gz"
 
     @property
     def unpredicted(self) -> Path:
-        return self.folder / f"{self.space}_desc-notpredicted_mask.nii.gz"
+        return self.folder / self.mris / f"{self.space}_desc-notpredicted_mask.nii.gz"
 
     @property
     def picture(self) -> Path:
-        return self.folder / f"{self.traced}_desc-synthetic_{self.suffix}.png"
+        return self._synthetic_folder / f"{self.traced}_desc-synthetic_{self.suffix}.png"
 
     @property
     def real(self) -> Path:
-        return self.folder / f"{self.traced}_desc-real_pet.nii.gz"
+        return self.folder / self.pets / f"{self.traced}_desc-real_pet.nii.gz"
 
     @property
     def metrics(self) -> Path:
-        return self.folder / f"{self.traced}_desc-comparison_metrics.json"
+        return self._synthetic_folder / f"{self.traced}_desc-comparison_metrics.json"
 
     @property
     def dicom(self) -> Path:
         """The folder of the DICOM series."""
-        return self.folder / f"{self.traced}_desc-synthetic_{self.suffix}_dicom"
+        return self._synthetic_folder / f"{self.traced}_desc-synthetic_{self.suffix}_dicom"
 
     @property
     def warp(self) -> Path:
         """The warp of the T1 to the template that a comparison leaves, see :mod:`.warp_file`."""
-        return self.folder / f"{self.traced}_desc-synthetic_{self.suffix}_warp.npz"
+        return self._synthetic_folder / f"{self.traced}_desc-synthetic_{self.suffix}_warp.npz"
 
     @property
     def sidecar(self) -> Path:
@@ -108,20 +117,28 @@ class CaseFiles:
         """The result that these files are."""
         files = [path for path in self.by_role().values() if path != self.dicom]
         images = [path for path in files if path.name.endswith(".nii.gz")]
-        slices = {f"{self.dicom.name}/{path.name}" for path in self.dicom.glob("*.dcm")}
+        every = (*files, *map(sidecar_path, images), *self.dicom.glob("*.dcm"), self.warp)
         return Result(
-            self.folder,
-            self.status.name,
-            {*(path.name for path in (*files, *map(sidecar_path, images))), *slices, self.warp.name},
+            self.folder, self.status.name, set(map(self.name_of, every)), {self.pets, self.mris} - {""}
         )
+
+    def name_of(self, path: Path) -> str:
+        """Of one of the files, as its record names it."""
+        return path.relative_to(self.folder).as_posix()
+
+    def make_folders(self) -> None:
+        """Those of the files."""
+        for folder in (self.pets, self.mris):
+            (self.folder / folder).mkdir(parents=True, exist_ok=True)
 
 
 def case_files(case: Case, bundle: Bundle, output: Path) -> CaseFiles:
-    """Names of a case's files below ``output``."""
-    tracer = f"_trc-{bundle.tracer}" if bundle.tracer else ""
+    """Names of a case's files below ``output``; in a BIDS dataset in its folders."""
     source, target = (_BIDS[m] for m in (bundle.space.source_modality, bundle.space.target_modality))
     space = f"space-{case.space or source}"
-    return CaseFiles(output / case.folder, f"{case.name}_{space}", f"{case.name}{tracer}_{space}", target)
+    folders = ("", "") if case.dataset is None else ("pet", "anat")
+    traced = name_of_pet(case.name, bundle.tracer)
+    return CaseFiles(output / case.folder, f"{case.name}_{space}", f"{traced}_{space}", target, *folders)
 
 
 def is_simulated(path: Path) -> bool:
@@ -165,17 +182,20 @@ def write_case(
     result: SynthesisResult,
 ) -> dict[str, Any]:
     """Write a case's images and sidecars. Returns the sidecar of the PET."""
+    files.make_folders()
     write = partial(write_image, forms=t1.forms)
-    derived = {**GENERATED_BY, "Sources": [str(case.t1)]}
-    common = {**derived, "Synthetic": True, "Description": bundle_note(bundle)}
-    write(result.mask, files.mask, {**derived, "Type": "Brain"})
+    address = case.address(case.t1)
+    derived = {**GENERATED_BY, "Sources": [address], "SpatialReference": address}
+    common = {**derived, "Synthetic": True, "SkullStripped": True, "Description": bundle_note(bundle)}
+    about_mask = {**derived, "Type": "Brain", "Description": "Brain mask of the T1."}
+    write(result.mask, files.mask, about_mask)
     if result.sd is not None:
         write(result.sd, files.sd, {**common, "Units": result.unit})
     if result.error_sd is not None and bundle.error_sd is not None:
         about = {"Description": f"{bundle.error_sd.what}. {common['Description']}", "Units": result.unit}
         write(result.error_sd, files.error_sd, {**common, **about})
     if result.unpredicted is not None:
-        write(result.unpredicted, files.unpredicted, {**derived, "Type": "NotPredicted"})
+        write(result.unpredicted, files.unpredicted, {**derived, **_UNPREDICTED})
     write(result.pet, files.pet)
     sidecar = {
         **common,

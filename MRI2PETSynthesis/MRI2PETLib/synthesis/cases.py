@@ -8,9 +8,11 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.core.names import file_name
+from MRI2PETLib.images.bids_names import BidsPlace, bids_place, bids_uri, entity
 from MRI2PETLib.images.formats import check_regular, image_stem, is_image, is_output
 from MRI2PETLib.synthesis.settings import CaseInputs
 
@@ -21,7 +23,8 @@ _NOT_A_NAME = {"t1", "t1w", "t1_mprage", "mprage", "image", "brain"}
 class Case:
     """One T1 to process. ``name`` is unique in its batch and safe in file names; ``folder`` is relative.
 
-    ``inputs`` is what belongs to this T1 alone; ``space`` is that of a T1 that BIDS names so (``space-``).
+    ``inputs`` is what belongs to this T1 alone; ``space`` is that of a T1 that BIDS names so (``space-``);
+    ``dataset`` is the root of the BIDS dataset that it lies in, ``link`` what the output calls it.
     """
 
     name: str
@@ -29,20 +32,33 @@ class Case:
     folder: Path = Path(".")
     inputs: CaseInputs = CaseInputs()
     space: str = ""
+    dataset: Path | None = None
+    link: str = ""
+
+    def address(self, file: Path) -> str:
+        """Of an input in a sidecar: as BIDS writes it, else its path."""
+        if self.dataset is None or not self.link or not file.absolute().is_relative_to(self.dataset):
+            return str(file)
+        return bids_uri(self.link, self.dataset, file)
+
+
+class _Image(NamedTuple):
+    path: Path
+    place: BidsPlace | None = None
 
 
 def find_cases(inputs: Sequence[Path | str]) -> list[Case]:
     """Turn what the user named into cases, in order and without repeats.
 
     * a file: one case;
-    * a BIDS root (holds ``sub-*``): every ``sub-*/[ses-*/]anat/*_T1w`` image;
+    * a BIDS root, or the folder of a subject or session in one: every ``sub-*/[ses-*/]anat/*_T1w`` image;
     * a folder of subject folders: every ``*/T1.nii.gz`` (or another image format);
     * a folder of images: every image in it;
     * any other folder: a DICOM series.
 
     :raises InputError: if a path does not exist or a folder holds nothing that can be used.
     """
-    images: list[tuple[Path, Path]] = []
+    images: list[_Image] = []
     for item in map(Path, inputs):
         if item.is_dir():
             images += _in_folder(item)
@@ -51,15 +67,16 @@ def find_cases(inputs: Sequence[Path | str]) -> list[Case]:
             if part := _complex_part(item):
                 message = f"{item} is the {part} of a complex image (part-{part}), not a T1."
                 raise InputError(message, "Give the magnitude.")
-            images.append((item, Path(".")))
-    unique = list({(t1.absolute(), folder): (t1, folder) for t1, folder in images}.values())
+            images.append(_Image(item, bids_place(item)))
+    unique = list({image.path.absolute(): image for image in images}.values())
     names = _tell_apart(
         [_name(t1) for t1, _ in unique], [file_name(t1.resolve().parent.name) for t1, _ in unique]
     )
-    return [
-        Case(name, t1, folder, space=_entity(image_stem(t1), "space"))
-        for (t1, folder), name in zip(unique, names)
-    ]
+    cases = []
+    for (t1, place), name in zip(unique, names):
+        folder, dataset = (Path("."), None) if place is None else (place.folder, place.dataset)
+        cases.append(Case(name, t1, folder, space=entity(image_stem(t1), "space"), dataset=dataset))
+    return cases
 
 
 def _tell_apart(names: list[str], parents: list[str]) -> list[str]:
@@ -79,30 +96,32 @@ def _tell_apart(names: list[str], parents: list[str]) -> list[str]:
     return names
 
 
-def _in_folder(folder: Path) -> list[tuple[Path, Path]]:
-    bids = sorted(
-        p
-        for pattern in ("sub-*/anat/*_T1w.*", "sub-*/ses-*/anat/*_T1w.*")
-        for p in folder.glob(pattern)
-        if _is_input(p)
+def _in_folder(folder: Path) -> list[_Image]:
+    patterns = (
+        "sub-*/anat/*_T1w.*",
+        "sub-*/ses-*/anat/*_T1w.*",
+        "ses-*/anat/*_T1w.*",
+        "anat/*_T1w.*",
+        "*_T1w.*",
     )
-    if bids:
-        native = {_bare_name(p) for p in bids if not _entity(image_stem(p), "space")}
+    paths = sorted(p for pattern in patterns for p in folder.glob(pattern) if bids_place(p) and _is_input(p))
+    if paths:
+        native = {_bare_name(p) for p in paths if not entity(image_stem(p), "space")}
         return [
-            (p, p.parent.parent.relative_to(folder))
-            for p in bids
-            if not _entity(image_stem(p), "space") or _bare_name(p) not in native
+            _Image(p, bids_place(p))
+            for p in paths
+            if not entity(image_stem(p), "space") or _bare_name(p) not in native
         ]
     subjects = sorted(p for p in folder.glob("*/T1.*") if _is_input(p))
     if subjects:
-        return [(p, Path(".")) for p in subjects]
+        return [_Image(p) for p in subjects]
     images = sorted(p for p in folder.iterdir() if p.is_file() and _is_input(p))
     if images:
-        return [(p, Path(".")) for p in images]
+        return [_Image(p) for p in images]
     if any(p.is_file() and is_image(p) for p in folder.iterdir()):
         raise InputError(f"{folder} holds outputs of this program only.", "Name the folder of the T1s.")
     if any(p.is_file() for p in folder.rglob("*")):
-        return [(folder, Path("."))]
+        return [_Image(folder)]
     raise InputError(f"{folder} is empty.", "Name a T1 image, a DICOM folder or a BIDS dataset.")
 
 
@@ -111,15 +130,9 @@ def _is_input(path: Path) -> bool:
     return is_image(path) and not _complex_part(path) and not is_output(path)
 
 
-def _entity(stem: str, name: str) -> str:
-    """The value of a BIDS entity in a file's name; empty when it has none."""
-    match = re.search(rf"(?:^|_){name}-([A-Za-z0-9+]+)", stem)
-    return match[1] if match else ""
-
-
 def _complex_part(path: Path) -> str:
     """``phase``, ``real`` or ``imag``, if BIDS names the image so."""
-    part = _entity(image_stem(path), "part")
+    part = entity(image_stem(path), "part")
     return part if part in ("phase", "real", "imag") else ""
 
 
