@@ -33,7 +33,7 @@ from MRI2PETLib.preprocessing.brain_mask import BrainExtraction
 from MRI2PETLib.reports import synthesis as report
 from MRI2PETLib.synthesis import batch
 from MRI2PETLib.synthesis.cases import find_cases
-from MRI2PETLib.synthesis.dataset_description import DESCRIPTION, IGNORE, README
+from MRI2PETLib.synthesis.dataset_description import DESCRIPTION_FILE, IGNORE_FILE, README_FILE
 from MRI2PETLib.synthesis.pipeline import PreparedImage, SynthesisResult
 from MRI2PETLib.synthesis.settings import SynthesisSettings
 
@@ -144,7 +144,7 @@ def contents(folder: Path) -> dict[str, Any]:
                 "outputs": sorted(record["outputs"]),
                 "checksum": "",
             }
-    for name in (batch.STATUS_FILE, DESCRIPTION, README, IGNORE):
+    for name in (batch.STATUS_FILE, DESCRIPTION_FILE, README_FILE, IGNORE_FILE):
         result.pop(name, None)
     return result
 

@@ -1,4 +1,4 @@
-"""What makes an output folder a BIDS derivative: its description, README and list of what BIDS does not know.
+"""What makes an output folder a BIDS derivative: its description, README_FILE and list of what BIDS does not know.
 
 The BIDS validator has neither an error nor a warning for it: ``Testing/library/test_bids_validator.py``.
 """
@@ -16,8 +16,8 @@ from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.core.files import read_object, write_json, write_text
 from MRI2PETLib.images.formats import SOFTWARE
 
-DESCRIPTION, README, IGNORE = "dataset_description.json", "README.md", ".bidsignore"
-LINK = "raw"
+DESCRIPTION_FILE, README_FILE, IGNORE_FILE = "dataset_description.json", "README_FILE.md", ".bidsignore"
+_LINK = "raw"
 _NOT_BIDS = """\
 # Status, tables, pictures and reports, of which BIDS says nothing.
 *_status.json
@@ -52,7 +52,7 @@ def describe_dataset(output: Path, datasets: Iterable[Path]) -> dict[Path, str]:
     roots = list(dict.fromkeys(datasets))
     if not roots:
         return {}
-    before = _content(output / DESCRIPTION)
+    before = _content(output / DESCRIPTION_FILE)
     earlier = before.get("DatasetLinks", {}) if before.get("GeneratedBy") == _generated_by() else {}
     links = {name: path for name, path in earlier.items() if isinstance(path, str)}
     names = {}
@@ -61,11 +61,13 @@ def describe_dataset(output: Path, datasets: Iterable[Path]) -> dict[Path, str]:
         same = [name for name, there in links.items() if there == path]
         names[root] = same[0] if same else _free_name(links)
         links[names[root]] = path
-    write_json(output / DESCRIPTION, _description(links, [_content(root / DESCRIPTION) for root in roots]))
-    if not (output / README).exists():
-        write_text(output / README, _TEXT.format(software=SOFTWARE, version=__version__))
-    if not (output / IGNORE).exists():
-        write_text(output / IGNORE, _NOT_BIDS)
+    write_json(
+        output / DESCRIPTION_FILE, _description(links, [_content(root / DESCRIPTION_FILE) for root in roots])
+    )
+    if not (output / README_FILE).exists():
+        write_text(output / README_FILE, _TEXT.format(software=SOFTWARE, version=__version__))
+    if not (output / IGNORE_FILE).exists():
+        write_text(output / IGNORE_FILE, _NOT_BIDS)
     return names
 
 
@@ -107,5 +109,5 @@ def _from(output: Path, root: Path) -> str:
 
 
 def _free_name(links: Mapping[str, str]) -> str:
-    names = (LINK, *(f"{LINK}{number}" for number in range(2, len(links) + 2)))
+    names = (_LINK, *(f"{_LINK}{number}" for number in range(2, len(links) + 2)))
     return next(name for name in names if name not in links)
