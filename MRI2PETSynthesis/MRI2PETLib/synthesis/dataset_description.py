@@ -1,4 +1,4 @@
-"""What makes an output folder a BIDS derivative: its description, README_FILE and list of what BIDS does not know.
+"""What makes an output folder a BIDS derivative: its description, README and list of what BIDS does not know.
 
 The BIDS validator has neither an error nor a warning for it: ``Testing/library/test_bids_validator.py``.
 """
