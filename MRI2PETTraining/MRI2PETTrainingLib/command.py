@@ -31,8 +31,9 @@ def run(args: argparse.Namespace, reporter: Reporter) -> int:
 def _train(settings: TrainingSettings, task: Task, reporter: Reporter) -> int:
     _check_packages()
     from MRI2PETLib.core.errors import InputError
-    from MRI2PETTrainingLib.crossval import is_first_process, prepare_run, run_training
+    from MRI2PETTrainingLib.crossval import prepare_run, run_training
     from MRI2PETTrainingLib.dataset.preflight import smallest_coverage
+    from MRI2PETTrainingLib.launch import check_launch, is_first_process
     from MRI2PETTrainingLib.plan import plan_of
     from MRI2PETTrainingLib.presets import check_preset
     from MRI2PETTrainingLib.pretraining import prepare_pairs
@@ -43,6 +44,7 @@ def _train(settings: TrainingSettings, task: Task, reporter: Reporter) -> int:
         import torch
 
         torch.set_num_threads(settings.threads)
+    check_launch(settings.devices * settings.nodes)
     plan = plan_of(settings, task)
     check_preset(plan.preset)
     if settings.unpaired is not None and is_first_process():

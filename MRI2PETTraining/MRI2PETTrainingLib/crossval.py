@@ -19,7 +19,6 @@ it was, and nothing stays that was made from other images or settings.
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -39,6 +38,7 @@ from MRI2PETTrainingLib.dataset.cache import ENTRY, PreparedCase
 from MRI2PETTrainingLib.dataset.manifest import Manifest, TrainingCase
 from MRI2PETTrainingLib.dataset.preflight import prepare_dataset, smallest_coverage
 from MRI2PETTrainingLib.folds import Fold, Folds, check_leakage, folds_of, read_folds, write_folds
+from MRI2PETTrainingLib.launch import check_launch, is_first_process
 from MRI2PETTrainingLib.plan import Plan, claim, deciding, record_of
 from MRI2PETTrainingLib.run_folder import (
     BUNDLE,
@@ -103,6 +103,7 @@ def run_training(plan: Plan, reporter: Reporter) -> dict[str, Any]:
         all processes but the first.
     :raises MRI2PETError: with the reason; finished epochs and folds are kept.
     """
+    check_launch(plan.settings.devices * plan.settings.nodes)  # before Lightning reads the same variables
     from MRI2PETTrainingLib.checkpoints import write_curves
     from MRI2PETTrainingLib.fit import check_hardware
 
@@ -176,14 +177,6 @@ def read_fold(run: Path, fold: Fold, request: Request) -> FoldResult | None:
 
 def _fold_in(run: Path, number: int) -> Result:
     return Result(fold_folder(run, number), FOLD, {outcome.MEAN_PET})
-
-
-def is_first_process() -> bool:
-    """Whether this is the first process of a training by torchrun, Lightning or SLURM, or the only one."""
-    ranks = [os.environ.get(name) or "0" for name in ("RANK", "LOCAL_RANK", "NODE_RANK")]
-    if int(os.environ.get("SLURM_NTASKS") or 1) > 1:
-        ranks.append(os.environ.get("SLURM_PROCID") or "0")
-    return all(rank == "0" for rank in ranks)
 
 
 def _train_fold(

@@ -15,7 +15,7 @@ from typing import Any
 
 import lightning
 import torch
-from lightning.pytorch.plugins.environments import SLURMEnvironment
+from lightning.pytorch.plugins.environments import LightningEnvironment, SLURMEnvironment
 
 from MRI2PETLib.core.devices import describe_device, is_out_of_memory, pick_device
 from MRI2PETLib.core.errors import BundleError, InputError, TrainingError
@@ -201,7 +201,9 @@ def _trainer(
     if device.type == "cuda" and hardware.devices == 1:
         devices = [device.index or 0]
     plugins: list[Any] = [AtomicCheckpointIO()]
-    if SLURMEnvironment.detect():
+    if hardware.processes == 1:  # in a job of SLURM for several tasks too
+        plugins.append(LightningEnvironment())
+    elif SLURMEnvironment.detect():
         # Requeuing would resume in the middle of an epoch; ours resumes after one.
         plugins.append(SLURMEnvironment(auto_requeue=False))
     return lightning.Trainer(

@@ -235,13 +235,17 @@ def test_a_temporary_name_cannot_be_guessed(tmp_path: Path) -> None:
     assert len(names) == 3 and all(name.endswith(".csv") for name in names)
 
 
-def test_no_home_folder_is_an_error_with_a_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_home_folder_is_an_error_with_a_remedy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     from MRI2PETLib.core.errors import OutputError
 
     monkeypatch.delenv("MRI2PET_MODELS")
     monkeypatch.setattr(Path, "home", lambda: (_ for _ in ()).throw(RuntimeError("no home")))
     with pytest.raises(OutputError, match="home folder") as refusal:
         store.user_folder()
+    assert store.find_bundle("tspo-demo").id in [bundle.id for bundle in store.list_bundles()[0]]
+    monkeypatch.setattr(Path, "home", lambda: Path(""))  # HOME is empty
+    with pytest.raises(OutputError, match="home folder"):
+        store.import_bundle(tiny_bundle(tmp_path / "tiny").folder)
     assert "MRI2PET_MODELS" in refusal.value.hint
     assert json.dumps(refusal.value.message)
 

@@ -78,6 +78,9 @@ def test_the_hint_follows_the_reason(tmp_path: Path, number: int, hint: str) -> 
         with pytest.raises(OutputError, match=re.escape(os.strerror(number))) as error, write():
             raise OSError(number, os.strerror(number))
         assert error.value.hint.startswith(hint)
+    with pytest.raises(OutputError, match="9 requested and 4 written. The disk is full"):
+        with atomic_path(tmp_path / "x.npy"):
+            raise OSError("9 requested and 4 written")  # as numpy says it
     assert list(tmp_path.iterdir()) == []
 
 

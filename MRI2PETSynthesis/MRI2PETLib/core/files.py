@@ -40,7 +40,7 @@ def make_folder(folder: Path | str) -> Path:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise _output_error(folder, error) from error
+        raise output_error(folder, error) from error
     return folder
 
 
@@ -67,7 +67,7 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
         yield temporary
         os.replace(temporary, path)
     except OSError as error:
-        raise _output_error(path, error) from error
+        raise output_error(path, error) from error
     finally:
         # A parent that is a file makes unlink fail too, which must not hide the reason.
         with suppress(OSError):
@@ -141,7 +141,7 @@ def staged_folder(folder: Path | str, last: str, shared: Collection[str] = ()) -
                 else:
                     _move(path, target, staging)
         except OSError as error:
-            raise _output_error(folder, error) from error
+            raise output_error(folder, error) from error
 
 
 def _move(path: Path, target: Path, staging: Path) -> None:
@@ -241,8 +241,10 @@ def plain(value: Any) -> Any:
     return value
 
 
-def _output_error(path: Path, error: OSError) -> OutputError:
-    if error.errno == errno.ENOSPC:
+def output_error(path: Path, error: OSError) -> OutputError:
+    """What a user is told of a file that could not be written."""
+    # numpy gives no number when less was written than it asked for.
+    if error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC), None):
         hint = "The disk is full: free some space and run again; finished files are kept."
     elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         hint = "The folder is read-only: choose another output folder."

@@ -6,11 +6,19 @@ import os
 import stat
 import zipfile
 import zlib
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from MRI2PETLib.core.errors import BundleError, OutputError
-from MRI2PETLib.core.files import atomic_path, new_folder, output_folder, replace_folder, restore_replaced
+from MRI2PETLib.core.files import (
+    atomic_path,
+    new_folder,
+    output_error,
+    output_folder,
+    replace_folder,
+    restore_replaced,
+)
 from MRI2PETLib.core.leftovers import sweep
 from MRI2PETLib.core.names import is_safe_name
 from MRI2PETLib.core.resources import resources_dir
@@ -24,12 +32,15 @@ _LARGEST_RATIO, _SMALL = 20, 5_000_000
 def user_folder() -> Path:
     """Folder of imported bundles: ``$MRI2PET_MODELS``, or ``~/.mri2pet/models``."""
     folder = os.environ.get("MRI2PET_MODELS")
-    try:
-        return Path(folder) if folder else Path.home() / ".mri2pet" / "models"
-    except RuntimeError as error:
-        raise OutputError(
-            "There is no home folder to keep models in.", "Name a folder in the variable MRI2PET_MODELS."
-        ) from error
+    if folder:
+        return Path(folder)
+    with suppress(RuntimeError):  # a user of a container may have none
+        home = Path.home()
+        if home.is_absolute():
+            return home / ".mri2pet" / "models"
+    raise OutputError(
+        "There is no home folder to keep models in.", "Name a folder in the variable MRI2PET_MODELS."
+    )
 
 
 def bundled_folder() -> Path:
@@ -37,12 +48,20 @@ def bundled_folder() -> Path:
     return resources_dir() / "Models"
 
 
+def _folders() -> list[Path]:
+    """Where bundles are looked for, shipped ones first; without a home folder there are no others."""
+    folders = [bundled_folder()]
+    with suppress(OutputError):
+        folders.append(user_folder())
+        restore_replaced(user_folder())
+    return folders
+
+
 def list_bundles() -> tuple[list[Bundle], list[str]]:
     """All readable bundles, shipped ones first, and a message for each folder that is not one."""
     bundles: list[Bundle] = []
     problems: list[str] = []
-    restore_replaced(user_folder())
-    for parent in (bundled_folder(), user_folder()):
+    for parent in _folders():
         for folder in sorted(p for p in parent.glob("*") if p.is_dir() and not p.name.startswith(".")):
             try:
                 bundles.append(read_bundle(folder))
@@ -57,8 +76,7 @@ def find_bundle(reference: str | Path) -> Bundle:
     :raises BundleError: if there is none, with the ids that there are.
     """
     if is_safe_name(reference):
-        restore_replaced(user_folder())
-        for parent in (bundled_folder(), user_folder()):
+        for parent in _folders():
             if (parent / reference / METADATA).is_file():
                 return read_bundle(parent / reference)
     if Path(reference).is_dir():
@@ -130,7 +148,7 @@ def _copy(content: IO[bytes], path: Path, size: int = _LARGEST_FILE) -> None:
                         raise BundleError(f"{path.name} is larger than it should be: refused.")
                     out.write(part)
         except OSError as error:
-            raise OutputError(f"Cannot write {path}: {error.strerror or error}.") from error
+            raise output_error(path, error) from error
 
 
 def _unpack(archive: Path, folder: Path) -> None:
