@@ -192,6 +192,8 @@ def _row(run: Path, fold: int, case: TrainingCase, files: Mapping[str, str]) -> 
         "group": case.group,
         "genotype": case.genotype,
         "site": case.site,
+        "age": case.age,
+        "sex": case.sex,
     }
 
 

@@ -152,8 +152,8 @@ def _is_number(text: str | None) -> bool:
 
 RunColumns = dict[str, list[Any]]
 # Columns of the table of cases that may be edited; the others follow from the files.
-EDITABLE = ("subject", "group", "genotype", "site", "donor", "exclude", "unit")
-_LISTED = ("case", "subject", "group", "genotype", "site", "donor", "unit", "exclude")
+EDITABLE = ("subject", "group", "genotype", "site", "age", "sex", "donor", "exclude", "unit")
+_LISTED = ("case", "subject", "group", "genotype", "site", "age", "sex", "donor", "unit", "exclude")
 _WORDS = {"ok": "", "warn": "noticed", "refuse": "cannot be used"}
 
 
@@ -167,7 +167,7 @@ def case_columns(view: RunView) -> RunColumns:
     columns: RunColumns = {}
     for name in _LISTED:
         values = [row.get(name, "") for row in rows]
-        if name not in ("site", "donor") or any(values):
+        if name not in ("site", "age", "sex", "donor") or any(values):
             columns[name] = values
     units = [row.get("pet_unit", "") for row in rows]
     if any(units):

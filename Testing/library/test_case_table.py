@@ -25,13 +25,13 @@ def read(folder: Path, text: str, *needed: str, **how: object) -> CaseTable:
 def test_every_column(tmp_path: Path) -> None:
     (row,) = read(
         tmp_path,
-        "Case,SUBJECT,t1,PET,mask,synthetic,unit,window_min,group,genotype,site,donor,fold,exclude,age\n"
-        "a_1,a,t.nii,/x/p.nii,m.nii,s.nii,SUV,60-90,AD,HAB,Rome,d,0,moved,70\n",
+        "Case,SUBJECT,t1,PET,mask,synthetic,unit,window_min,group,genotype,site,donor,fold,exclude,age,sex,iq\n"
+        "a_1,a,t.nii,/x/p.nii,m.nii,s.nii,SUV,60-90,AD,HAB,Rome,d,0,moved,70,F,110\n",
     ).rows
     paths = [tmp_path / name for name in ("t.nii", "/x/p.nii", "m.nii", "s.nii")]
     assert row == CaseRow(
-        *("a_1", "a", *paths[:3], "SUV", "60-90", "AD", "HAB", "Rome", "d", "moved"),
-        *(paths[3], "0", {"age": "70"}),
+        *("a_1", "a", *paths[:3], "SUV", "60-90", "AD", "HAB", "Rome", "70", "F", "d", "moved"),
+        *(paths[3], "0", {"iq": "110"}),
     )
 
 

@@ -28,12 +28,13 @@ def test_folders_and_manifest_and_bids_give_the_same_cases(tmp_path: Path) -> No
             source = folders / name / ("T1.nii.gz" if kind == "anat" else "PET.nii.gz")
             shutil.copy(source, bids / f"sub-{name}" / kind / f"sub-{name}_{part}.nii.gz")
     (bids / "participants.tsv").write_text(
-        "participant_id\tdiagnosis\trs6971\nsub-s1\tHC\tHAB\nsub-s2\tpain\tn/a\n"
+        "participant_id\tdiagnosis\trs6971\tage\tsex\nsub-s1\tHC\tHAB\t34\tF\nsub-s2\tpain\tn/a\tn/a\tM\n"
     )
     a, b, c = (read_dataset(root) for root in (folders, table, bids))
     assert [x.case for x in a.cases] == [x.case for x in b.cases] == ["s1", "s2", "s3"]
     assert [x.case for x in c.cases] == ["sub-s1", "sub-s2", "sub-s3"]
     assert [(x.group, x.genotype) for x in c.cases] == [("HC", "HAB"), ("pain", ""), ("", "")]
+    assert [(x.age, x.sex) for x in c.cases] == [("34", "F"), ("", "M"), ("", "")]
     assert a.cases[0].mask is not None and all(x.pet.is_file() and x.t1.is_file() for x in c.cases)
 
 

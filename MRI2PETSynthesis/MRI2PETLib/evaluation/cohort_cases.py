@@ -2,7 +2,8 @@
 
 Layout of a run::
 
-    RUN/predictions.csv             case, subject, fold, synthetic, pet, t1, mask, group, genotype, site
+    RUN/predictions.csv             case, subject, fold, synthetic, pet, t1, mask, group, genotype, site,
+                                    age, sex
     RUN/baselines.json              optional, the cubic of the source of each fold, see :mod:`.cubic`:
                                     {"folds": {"0": {"cubic_of_t1": {"coefficients": [...], "fwhm_mm": 6}}}}
     RUN/fold_<k>/mean_pet.nii.gz    optional: mean PET of the training scans of fold k in MNI space, any scale
@@ -117,7 +118,7 @@ def _case(row: CaseRow, run: Path | None, coefficients: dict[str, Cubic]) -> Coh
         window=parse_window(row.window_min),
         **{name: getattr(row, name) for name in STRATA},
         cubic=coefficients.get(row.fold),
-        others=row.others,
+        others={**row.others, "age": row.age, "sex": row.sex},
         training_mean=mean if mean is not None and mean.is_file() else None,
     )
 

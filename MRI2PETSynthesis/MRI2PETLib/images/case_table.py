@@ -14,6 +14,8 @@ Every command that takes a table takes this one, and a column means the same to 
 ``group``       diagnosis or study arm: folds balance it, statistics are by it
 ``genotype``    HAB, MAB or LAB (rs6971)
 ``site``        where it was scanned
+``age``         of the person, in years
+``sex``         of the person, such as F or M
 ``donor``       what else must not be on two sides of a split, such as whose anatomy a simulation used
 ``fold``        number of the fold of a cross-validation that left the case out
 ``exclude``     why the case is left out; empty, ``no`` or ``0`` for a case in use
@@ -65,6 +67,8 @@ _OTHER_NAMES = {
     "group": ("diagnosis", "dx", "cohort", "arm"),
     "genotype": ("rs6971", "tspo"),
     "site": ("center", "centre", "scanner", "hospital"),
+    "age": ("age_years", "age_at_scan"),
+    "sex": ("gender",),
     "exclude": ("excluded", "exclusion", "use", "include", "qc"),
 }
 
@@ -92,6 +96,8 @@ class CaseColumns:
     group: str = ""
     genotype: str = ""
     site: str = ""
+    age: str = ""
+    sex: str = ""
     donor: str = ""
     exclude: str = ""
 

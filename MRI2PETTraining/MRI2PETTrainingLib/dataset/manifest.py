@@ -176,6 +176,8 @@ def _about(people: Participants, person: str) -> dict[str, str]:
         "group": people.value(person, "group", "diagnosis"),
         "genotype": people.value(person, "genotype", "rs6971"),
         "site": people.value(person, "site"),
+        "age": people.value(person, "age"),
+        "sex": people.value(person, "sex", "gender"),
         "donor": people.value(person, "donor"),
     }
 
