@@ -33,6 +33,19 @@ def test_freesurfer(tmp_path: Path, suffix: str) -> None:
     np.testing.assert_allclose(world(image, (3, 4, 5)), (OBLIQUE @ [3, 4, 5, 1])[:3], atol=1e-2)
 
 
+def test_freesurfer_without_geometry_is_told(tmp_path: Path) -> None:
+    """goodRASFlag 0: FreeSurfer takes coronal voxels of 1 mm, whatever else the header holds."""
+    import nibabel as nib
+
+    array = np.random.default_rng(2).uniform(0, 100, (150, 152, 154)).astype(np.float32)
+    content = bytearray(nib.MGHImage(array, OBLIQUE).to_bytes())
+    content[28:30] = b"\0\0"
+    (tmp_path / "T1.mgh").write_bytes(content)
+    loaded = read_image(tmp_path / "T1.mgh", kind="t1")
+    assert loaded.metadata["orientation"] == "LIA" and loaded.metadata["spacing_mm"] == [1, 1, 1]
+    assert [f.code for f in loaded.verdict.findings] == ["orientation-unknown"]
+
+
 def test_nifti_pair(tmp_path: Path) -> None:
     import nibabel as nib
 
@@ -169,6 +182,44 @@ def test_nrrd_in_every_space(tmp_path: Path, space: str, signs: tuple[int, int, 
     image = read_image(path, kind="t1").image
     position = OBLIQUE[:3] @ [3, 4, 5, 1]
     np.testing.assert_allclose(world(image, (3, 4, 5)), position * signs, atol=1e-4)
+
+
+NRRD_FIELDS = "NRRD0005\ntype: float\ndimension: 3\nsizes: 20 22 19\nendian: little\nencoding: raw\n"
+MHA_FIELDS = (
+    "ObjectType = Image\nNDims = 3\nDimSize = 20 22 19\nElementType = MET_FLOAT\nElementSpacing = 8 8 8\n"
+)
+DIRECTIONS = "space directions: (8,0,0) (0,8,0) (0,0,8)\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "header", "known"),
+    [
+        ("t1.nrrd", f"{NRRD_FIELDS}space: left-posterior-superior\n{DIRECTIONS}\n", True),
+        ("t1.nrrd", f"{NRRD_FIELDS}space: RAS\n{DIRECTIONS}\n", True),
+        ("t1.nrrd", f"{NRRD_FIELDS}spacings: 8 8 8\n\n", False),
+        ("t1.nrrd", f"{NRRD_FIELDS}space dimension: 3\n{DIRECTIONS}\n", False),
+        ("t1.nrrd", f"{NRRD_FIELDS}space: 3D-right-handed\n{DIRECTIONS}\n", False),
+        ("t1.mha", f"{MHA_FIELDS}TransformMatrix = 0 1 0 -1 0 0 0 0 1\nElementDataFile = LOCAL\n", True),
+        ("t1.mha", f"{MHA_FIELDS}ElementDataFile = LOCAL\n", False),
+    ],
+)
+def test_nrrd_and_metaimage_without_sides_are_told(
+    tmp_path: Path, name: str, header: str, known: bool
+) -> None:
+    (tmp_path / name).write_bytes(header.encode() + ARRAY.tobytes(order="F"))
+    loaded = read_image(tmp_path / name, kind="t1")
+    assert [f.code for f in loaded.verdict.findings] == ([] if known else ["orientation-unknown"])
+    reader = sitk.ReadImage(str(tmp_path / name))
+    assert loaded.image.GetDirection() == pytest.approx(reader.GetDirection())
+
+
+def test_a_metaimage_with_a_scaling_is_refused(tmp_path: Path) -> None:
+    """ITK, so Slicer, shows the values without it."""
+    scaling = "TransformMatrix = 1 0 0 0 1 0 0 0 1\nElementToIntensityFunctionSlope = 2\n"
+    content = f"{MHA_FIELDS}{scaling}ElementDataFile = LOCAL\n".encode() + ARRAY.tobytes()
+    (tmp_path / "t1.mha").write_bytes(content)
+    with pytest.raises(InputError, match="scaling of its values"):
+        read_image(tmp_path / "t1.mha", kind="t1")
 
 
 def test_nrrd_of_several_volumes_says_how_to_get_one(tmp_path: Path) -> None:

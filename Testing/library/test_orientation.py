@@ -34,6 +34,8 @@ from nifti_headers import (
 SIZE = (40, 44, 38)
 ARRAY = np.random.default_rng(1).uniform(0, 100, SIZE).astype(np.float32)
 S, Q = two_poses()
+# Where nibabel puts an image without an orientation.
+NONE = affine(corner=(78, -86, -74), axes=(-1, 1, 1))
 
 
 def field(**values: Any) -> Change:
@@ -137,7 +139,13 @@ def test_units_of_length_are_carried(tmp_path: Path, unit: int, true: bool) -> N
         ((1, 1), field(quatern_b=np.nan), S, "qform-damaged", "warn"),
         ((2, 0), sizes(3, 3, 3), S, "voxel-size", "warn"),
         ((1, 1), sizes(3, 3, 3), S, "voxel-size", "warn"),
-        ((0, 1), sizes(-4, 4, 4), Q, None, None),
+        ((0, 1), sizes(-4, 4, 4), Q, "voxel-size", "warn"),
+        ((2, 0), sizes(-4, 4, 4), S, "voxel-size", "warn"),
+        ((0, 0), sizes(-4, 4, 4), NONE, "orientation-unknown", "warn"),
+        ((2, 1), sizes(0, 0, 0), S, "voxel-size", "warn"),
+        ((99, 1), field(), Q, "sform-code", "warn"),
+        ((-1, 1), field(), Q, None, None),
+        ((0, 1), lambda h: h["pixdim"].__setitem__(0, -2), None, "qfac", "warn"),
         ((1, 1), sizes(np.nan, 4, 4), S, "voxel-size", "warn"),
         ((0, 1), lambda h: h["pixdim"].__setitem__(0, 0), Q, None, None),
     ],
@@ -158,9 +166,11 @@ def test_damaged_and_contradicting_forms(
     assert code is None or findings(t1)[code] == level
     read = np.diag([-1, -1, 1, 1]) @ t1.forms.affine if t1.forms else None
     turned = affine((0, 0, 180), corner=(-87, -110, -80))
+    if code == "qfac":
+        turned = Q * [1, 1, -1, 1]
     assert read is not None and corner_distance(read, turned if used is None else used, SIZE) < 1e-3
     out = write_image(t1.image, tmp_path / "pet.nii.gz", forms=t1.forms)
-    assert corner_distance(seen_by_nibabel(out), read, SIZE) < 1e-3
+    assert corner_distance(seen_by_nibabel(out), read if code != "qfac" else Q, SIZE) < 1e-3
     # ITK shows both in one place, unless it cannot show the input.
     theirs = seen_by_itk(path)
     if np.isfinite(theirs).all() and code != "qform-damaged":
@@ -172,6 +182,17 @@ def test_damaged_forms_without_another_are_refused(tmp_path: Path) -> None:
         tmp_path / "t1.nii", ARRAY, sform=(S, 1), change=field(srow_x=0, srow_y=0, srow_z=0)
     )
     with pytest.raises(InputError, match=r"degenerate.*code 1.*zero"):
+        read_image(path, kind="t1")
+
+
+@pytest.mark.parametrize("codes", [(0, 1), (0, 0)])
+@pytest.mark.parametrize(("size", "words"), [(0.0, "0 x 4 x 4"), (np.nan, "nan x 4 x 4")])
+def test_a_voxel_size_that_nothing_states_is_refused(
+    tmp_path: Path, codes: tuple[int, int], size: float, words: str
+) -> None:
+    change = sizes(size, 4, 4)
+    path = write_nifti_header(tmp_path / "t1.nii", ARRAY, qform=(Q, codes[1]), change=change)
+    with pytest.raises(InputError, match=f"voxel size of t1.nii is not known: its pixdim is {words}"):
         read_image(path, kind="t1")
 
 

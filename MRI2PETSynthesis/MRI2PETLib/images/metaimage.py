@@ -21,6 +21,8 @@ _NUMBERS = {
     "elementspacing": 1, "elementsize": 1, "offset": 1, "position": 1, "origin": 1, "centerofrotation": 1,
     "transformmatrix": 2, "rotation": 2, "orientation": 2,
 }  # fmt: skip
+_DIRECTIONS = {"transformmatrix", "rotation", "orientation"}
+_SCALING = {"elementtointensityfunctionslope": 1.0, "elementtointensityfunctionoffset": 0.0}
 _LAST = rb"(?m)^[ \t]*ElementDataFile[ \t]*=[^\r\n]*(\r\n|\r|\n|\Z)"
 # MetaIO keeps some texts in buffers of this size.
 _TEXT_BYTES = 250
@@ -32,18 +34,7 @@ def voxels_of_metaimage(path: Path) -> StoredVoxels:
     :raises InputError: if they are in several files, or in one outside of the folder.
     :raises ValueError: if the header makes no sense.
     """
-    lines, offset = header_lines(path, _LAST)
-    fields: dict[str, str] = {}
-    for line in filter(str.strip, lines):
-        match = re.fullmatch(r"\s*([A-Za-z0-9_]+)\s*=\s*(.*?)\s*", line)
-        if match is None:
-            raise ValueError(f"'{line[:40]}' in its header has no name and value")
-        key = match[1].lower()
-        if key in fields:
-            raise ValueError(f"its header has {match[1]} twice")
-        fields[key] = match[2]
-        if len(match[2]) > _TEXT_BYTES and key not in (*_NUMBERS, "dimsize", "elementdatafile"):
-            raise ValueError(f"{match[1]} in its header is too long")
+    fields, offset = _header_fields(path)
     (n_axes,) = whole_numbers(fields.get("ndims", ""), 1, 1)
     if not 2 <= n_axes <= 4:
         raise ValueError(f"it has {n_axes} axes")
@@ -52,6 +43,12 @@ def voxels_of_metaimage(path: Path) -> StoredVoxels:
     for key, power in _NUMBERS.items():
         if key in fields:
             _check_numbers(key, fields[key], n_axes**power)
+    for key, plain in _SCALING.items():
+        if float(fields.get(key, plain)) != plain:
+            raise InputError(
+                f"{path} states a scaling of its values, which ITK and Slicer do not apply.",
+                "Save it again with the scaled values.",
+            )
     kind = fields.get("elementtype", "").removeprefix("MET_").removesuffix("_ARRAY")
     if kind not in _BYTES:
         raise ValueError(f"its voxels are of the type '{fields.get('elementtype', '')[:40]}'")
@@ -74,6 +71,28 @@ def voxels_of_metaimage(path: Path) -> StoredVoxels:
         raise InputError(f"{path} holds its voxels as text.", "Save it again as binary file.")
     n_values = math.prod(size) * components
     return StoredVoxels(file, offset, n_values * _BYTES[kind], n_values, "zlib" if compressed else "raw")
+
+
+def states_sides(path: Path) -> bool:
+    """Whether the header has directions of its axes."""
+    return not _DIRECTIONS.isdisjoint(_header_fields(path)[0])
+
+
+def _header_fields(path: Path) -> tuple[dict[str, str], int]:
+    """The fields by their names in lower case, and the bytes before voxels that follow them."""
+    lines, offset = header_lines(path, _LAST)
+    fields: dict[str, str] = {}
+    for line in filter(str.strip, lines):
+        match = re.fullmatch(r"\s*([A-Za-z0-9_]+)\s*=\s*(.*?)\s*", line)
+        if match is None:
+            raise ValueError(f"'{line[:40]}' in its header has no name and value")
+        key = match[1].lower()
+        if key in fields:
+            raise ValueError(f"its header has {match[1]} twice")
+        fields[key] = match[2]
+        if len(match[2]) > _TEXT_BYTES and key not in (*_NUMBERS, "dimsize", "elementdatafile"):
+            raise ValueError(f"{match[1]} in its header is too long")
+    return fields, offset
 
 
 def _is_true(text: str) -> bool:

@@ -17,7 +17,8 @@ from MRI2PETLib.core.findings import Finding
 from MRI2PETLib.images.formats import image_suffix
 from MRI2PETLib.images.grid import Grid
 from MRI2PETLib.images.gzipped import MAGIC, read_gzip
-from MRI2PETLib.images.orientation import NiftiForms, read_forms
+from MRI2PETLib.images.nifti_orientation import read_forms
+from MRI2PETLib.images.orientation import NiftiForms
 from MRI2PETLib.images.raw import RawImage, check_memory, split_size, unreadable_as_input_error
 
 # A compressed file up to this size is decompressed once and kept while it is read; a larger one (frames of a

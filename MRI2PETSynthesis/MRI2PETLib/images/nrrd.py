@@ -44,6 +44,7 @@ _GRAMMAR: dict[str, tuple[str, str | int]] = {
                      "data file", "number", "old min", "old max", "oldmin", "oldmax", "min", "max",
                      "block size", "blocksize"), (r".{0,250}", 1)),
 }  # fmt: skip
+_SPACES = re.compile(r"(?:right-anterior|left-anterior|left-posterior)-superior(?:-time)?|(?:ras|las|lps)t?")
 _WHOLE_NUMBERS = (
     "dimension", "sizes", "line skip", "lineskip", "byte skip", "byteskip", "space dimension",
 )  # fmt: skip
@@ -130,6 +131,12 @@ def _check_kinds(path: Path, kinds: str, size: tuple[int, ...]) -> None:
                 "Give one volume (in Slicer, take it out with Sequences or MultiVolumeExplorer); of "
                 "a dynamic PET, a 4-D NIfTI with its JSON sidecar.",
             )
+
+
+def states_sides(path: Path) -> bool:
+    """Whether the header says where left, front and top are."""
+    fields, _ = header_fields(path)
+    return "space directions" in fields and _SPACES.fullmatch(fields.get("space", "").lower()) is not None
 
 
 def affine_of_left_anterior_superior(path: Path) -> np.ndarray | None:

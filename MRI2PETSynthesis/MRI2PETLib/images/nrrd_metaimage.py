@@ -8,9 +8,9 @@ import numpy as np
 import SimpleITK as sitk
 
 from MRI2PETLib.core.errors import InputError
+from MRI2PETLib.core.findings import Finding
+from MRI2PETLib.images import metaimage, nrrd
 from MRI2PETLib.images.formats import image_suffix
-from MRI2PETLib.images.metaimage import voxels_of_metaimage
-from MRI2PETLib.images.nrrd import affine_of_left_anterior_superior, voxels_of_nrrd
 from MRI2PETLib.images.raw import RawImage, check_memory, split_size, unreadable_as_input_error
 
 
@@ -24,7 +24,7 @@ def open_with_itk(path: Path) -> RawImage:
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
     with unreadable_as_input_error(path):
-        stored = voxels_of_nrrd(path) if is_nrrd else voxels_of_metaimage(path)
+        stored = nrrd.voxels_of_nrrd(path) if is_nrrd else metaimage.voxels_of_metaimage(path)
         reader.ReadImageInformation()
     if reader.GetNumberOfComponents() > 1 or "complex" in sitk.GetPixelIDValueAsString(reader.GetPixelID()):
         raise InputError(
@@ -36,7 +36,8 @@ def open_with_itk(path: Path) -> RawImage:
     check_memory(path, size, stored.n_bytes // stored.n_values)
     with unreadable_as_input_error(path):
         stored.check()
-        affine = affine_of_left_anterior_superior(path) if is_nrrd else None
+        affine = nrrd.affine_of_left_anterior_superior(path) if is_nrrd else None
+        states_sides = nrrd.states_sides(path) if is_nrrd else metaimage.states_sides(path)
     if affine is None:
         matrix = np.array(reader.GetDirection()).reshape(dimension, dimension)[:3, :3]
         affine = np.eye(4)
@@ -58,4 +59,14 @@ def open_with_itk(path: Path) -> RawImage:
         read_frame=read_frame,
         files=tuple(dict.fromkeys((path, stored.file))),
         metadata={"format": "NRRD" if is_nrrd else "MetaImage"},
+        findings=() if states_sides else (_sides_unknown(path),),
     )
+
+
+def _sides_unknown(path: Path) -> Finding:
+    message = (
+        f"{path.name} does not say where left, front and top are. Its coordinates are taken to run to left, "
+        f"back and top, as ITK and Slicer do."
+    )
+    hint = "Save it again with directions in an anatomical space (in Slicer: Save)."
+    return Finding("warn", "orientation-unknown", message, hint)

@@ -17,6 +17,7 @@ from MRI2PETLib.images.raw import RawImage, check_memory, split_size
 
 _NAMES = {".mgz": "MGH", ".mgh": "MGH", ".mnc": "MINC", ".hdr": "Analyze", ".par": "PAR/REC"}
 _CONVERTERS = {"MGH": "mri_convert", "MINC": "mnc2nii", "Analyze": "nib-convert", "PAR/REC": "dcm2niix"}
+_GOOD_RAS_FLAG = slice(28, 30)  # bytes of an MGH file
 _HDF5 = b"\x89HDF"
 
 
@@ -26,7 +27,7 @@ def open_with_nibabel(path: Path) -> RawImage:
     :raises InputError: unreadable, not three-dimensional, too large, or of MINC 2 without h5py.
     """
     name = _NAMES[image_suffix(path)]
-    image, affine, dtype = _readable(path, lambda: _load(path))
+    image, affine, dtype, known = _readable(path, lambda: _load(path))
     shape = tuple(int(n) for n in image.shape)
     if len(shape) > 4 or dtype.fields is not None or dtype.kind not in "iuf":
         raise InputError(f"{path} is a vector image (shape {shape}, {dtype}).", "Give a scalar image.")
@@ -47,7 +48,7 @@ def open_with_nibabel(path: Path) -> RawImage:
         read_frame=read_frame,
         files=tuple(dict.fromkeys((path, *(p for p in others if p.is_file())))),
         metadata={"format": name},
-        findings=_orientation(path, name),
+        findings=() if known else (_sides_unknown(path, name),),
     )
 
 
@@ -67,28 +68,48 @@ def _readable(path: Path, action: Callable[[], Any]) -> Any:
         ) from error
 
 
-def _load(path: Path) -> tuple[Any, np.ndarray, np.dtype]:
-    """The image, its affine (RAS mm) and its type of voxels."""
+def _load(path: Path) -> tuple[Any, np.ndarray, np.dtype, bool]:
+    """The image, its affine (RAS mm), its type of voxels, and whether the file states where its sides are."""
     import nibabel as nib
 
-    with path.open("rb") as stream:
-        start = stream.read(4)
-    if start == _HDF5 and find_spec("h5py") is None:
+    suffix = image_suffix(path)
+    if suffix == ".mgz":
+        start, _ = read_gzip(path, 0, _GOOD_RAS_FLAG.stop)  # to its checksum; nibabel stops at the last voxel
+    else:
+        with path.open("rb") as stream:
+            start = stream.read(_GOOD_RAS_FLAG.stop)
+    if start.startswith(_HDF5) and find_spec("h5py") is None:
         raise InputError(
             f"{path} is MINC 2, which needs the package h5py.", "pip install h5py, or convert it (mnc2nii)."
         )
-    if image_suffix(path) == ".mgz":
-        read_gzip(path, 0, 0)  # to its checksum; nibabel stops at the last voxel
     image: Any = nib.load(path)
-    return image, np.asarray(image.affine, float), np.dtype(image.get_data_dtype())
+    affine, known = np.asarray(image.affine, float), True
+    if _NAMES[suffix] == "MGH":
+        known = int.from_bytes(start[_GOOD_RAS_FLAG], "big") == 1
+        affine = affine if known else _coronal(image.shape[:3])
+    elif _NAMES[suffix] == "Analyze":
+        known = path.with_suffix(".mat").exists()
+    return image, affine, np.dtype(image.get_data_dtype()), known
 
 
-def _orientation(path: Path, name: str) -> tuple[Finding, ...]:
-    if name != "Analyze" or path.with_suffix(".mat").exists():
-        return ()
-    message = (
-        f"{path.name} is Analyze, which does not say where left, front and top are. The first axis is "
-        f"taken to run from right to left, as FSL and SPM do."
-    )
+def _coronal(shape: tuple[int, ...]) -> np.ndarray:
+    """What FreeSurfer takes where goodRASFlag is 0 (its wiki, MghFormat); nibabel turns it upside down."""
+    affine = np.eye(4)
+    affine[:3, :3] = [[-1, 0, 0], [0, 0, 1], [0, -1, 0]]
+    affine[:3, 3] = -affine[:3, :3] @ np.array(shape) / 2
+    return affine
+
+
+def _sides_unknown(path: Path, name: str) -> Finding:
+    if name == "MGH":
+        message = (
+            f"{path.name} does not say where left, front and top are (goodRASFlag). It is taken as coronal "
+            f"with voxels of 1 mm, as FreeSurfer does."
+        )
+    else:
+        message = (
+            f"{path.name} is Analyze, which does not say where left, front and top are. The first axis is "
+            f"taken to run from right to left, as FSL and SPM do."
+        )
     hint = "Convert the original images again, to NIfTI (for example with dcm2niix)."
-    return (Finding("warn", "orientation-unknown", message, hint),)
+    return Finding("warn", "orientation-unknown", message, hint)
