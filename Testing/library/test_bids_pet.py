@@ -78,8 +78,11 @@ def test_bids_odd_sidecars(tmp_path: Path) -> None:
     pet = read_pet(bids(tmp_path / "a", ImageDecayCorrectionTime=None))
     assert centre(pet.image) == pytest.approx(5000 * PLAIN, rel=1e-5)
     assert "decay-time-assumed" in [f.code for f in pet.verdict.findings]
-    with pytest.raises(InputError, match="not decay-corrected"):
-        read_pet(bids(tmp_path / "b", ImageDecayCorrected=False))
+    for n, no in enumerate((False, "false", "No", 0)):
+        with pytest.raises(InputError, match="not decay-corrected"):
+            read_pet(bids(tmp_path / f"b{n}", ImageDecayCorrected=no))
+    attenuated = read_pet(bids(tmp_path / "d", AttenuationCorrection="none", InjectionStart=[0]))
+    assert [f.code for f in attenuated.verdict.findings] == ["attenuation"]
     path = bids(tmp_path / "c")
     path.with_name("sub-01_ses-1_pet.json").write_text("{broken")
     with pytest.raises(InputError, match=r"_pet\.json is not valid JSON"):

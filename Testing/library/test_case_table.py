@@ -154,6 +154,7 @@ def people(folder: Path, text: str) -> Path:
     [
         "participant_id\tGroup\nsub-01\tAD\nsub-02\tHC\n",
         "participant_id,group\n01,AD\n02,HC\n",  # commas, no sub-
+        "participant_id\tgroup\nSUB-01\tAD\nSub-02\tHC\n",
         "Participant_ID;group\n1;AD\n2;HC\n",  # a spreadsheet took the zeros
         "participant_id\tgroup\nsub-01\tAD\nsub-01\tn/a\nsub-02\tHC\n",  # a line a session
     ],

@@ -57,6 +57,28 @@ def test_dicom_series_time_before_the_acquisition_is_the_reference(tmp_path: Pat
     check_dicom(tmp_path, PLAIN * 2 ** (1800 / C11), pet_tags(SeriesTime="103000"))
 
 
+@pytest.mark.parametrize("confirmed", [True, False])
+def test_a_series_that_began_before_its_frames_is_told_unless_they_confirm_it(confirmed: bool) -> None:
+    reference_s = 1800 + mean_activity_s(1800, C11)
+    tags = {"SeriesTime": "103000", "FrameReferenceTime": 1000 * reference_s if confirmed else None}
+    scale = scale_from_dicom(slices(**tags))
+    assert scale.factor == pytest.approx(PLAIN * 2 ** (1800 / C11), rel=1e-9)
+    assert [f.code for f in scale.findings] == ([] if confirmed else ["decay-reference"])
+
+
+def test_two_injections_have_no_suv() -> None:
+    twice = [dcm.radiopharmaceutical(), dcm.radiopharmaceutical(RadiopharmaceuticalStartTime="0900")]
+    scale = scale_from_dicom(slices(RadiopharmaceuticalInformationSequence=twice))
+    assert scale.unit == "Bq/mL" and "(0054,0016) has 2 items" in scale.findings[0].message
+
+
+def test_a_pet_without_attenuation_correction_is_told(tmp_path: Path) -> None:
+    for name, corrections in (("with", ["DECY", "ATTN", "SCAT"]), ("without", ["DECY", "NORM"])):
+        dcm.write_series(tmp_path / name, dcm.volume(), **pet_tags(CorrectedImage=corrections))
+        told = "attenuation" in [f.code for f in read_pet(tmp_path / name).verdict.findings]
+        assert told == (name == "without")
+
+
 def test_dicom_past_midnight(tmp_path: Path) -> None:
     """Injected at 23:30 (time only), scanned at 00:30 of the next day."""
     info = radiopharmaceutical(RadiopharmaceuticalStartTime="233000")

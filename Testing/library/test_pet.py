@@ -225,6 +225,7 @@ def test_suv_factor_by_hand() -> None:
         ({"weight_kg": 0.0}, "body weight is 0 kg"),
         ({"weight_kg": 70000.0}, "body weight is 70000 kg"),
         ({"half_life_s": 0.0}, "half-life is 0 s"),
+        ({"half_life_s": 20.4}, r"half-life is 20.4 s \(is it in min\?\)"),
         ({"decay_s": 6 * 3600.0}, "6.0 h after the injection"),
         ({"decay_s": -7200.0}, "-2.0 h after the injection"),
     ],

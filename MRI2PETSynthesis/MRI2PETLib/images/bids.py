@@ -76,6 +76,11 @@ def read_sidecar(path: Path) -> dict[str, Any]:
     return merged
 
 
+def says_no(sidecar: dict[str, Any], field: str) -> bool:
+    """Whether a sidecar says no, in the spellings that people write: false, "False", 0, "no", "none"."""
+    return str(sidecar.get(field, "")).strip().lower() in {"false", "no", "none", "0", "not corrected"}
+
+
 def body_weight(path: Path, sidecar: dict[str, Any]) -> BodyWeight:
     """Body weight of the subject of ``path``: PatientWeight (kg, or PatientWeightUnits) of the sidecar, else
     the column ``weight`` of ``sub-*_sessions.tsv`` for its session, else that of the nearest

@@ -51,7 +51,7 @@ class Participants:
         return ""
 
     def _rows_of(self, person: str) -> list[dict[str, str]]:
-        bare = person.removeprefix(self.prefix)
+        bare = _bare(person, self.prefix)
         if bare in self.rows:
             return self.rows[bare]
         alike = [name for name in self.rows if plain_name(name) == plain_name(bare)]
@@ -68,5 +68,9 @@ def read_participants(path: Path, key: str = "participant_id", prefix: str = "su
     table = read_table(path, (key,))
     rows: dict[str, list[dict[str, str]]] = defaultdict(list)
     for row in table.rows:
-        rows[row[key].removeprefix(prefix)].append(row)
+        rows[_bare(row[key], prefix)].append(row)
     return Participants(table.path, table.columns, dict(rows), table.findings, prefix)
+
+
+def _bare(name: str, prefix: str) -> str:
+    return name[len(prefix) :] if name.lower().startswith(prefix) else name

@@ -7,7 +7,7 @@ from typing import Any
 
 from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.core.findings import Finding
-from MRI2PETLib.images.bids import BodyWeight
+from MRI2PETLib.images.bids import BodyWeight, says_no
 from MRI2PETLib.preprocessing.pet_units import activity_bq
 from MRI2PETLib.preprocessing.radionuclides import find_radionuclide, radionuclides
 from MRI2PETLib.preprocessing.suv import SuvScale, no_suv, suv_factor
@@ -22,7 +22,7 @@ def scale_from_bids(sidecar: dict[str, Any], weight: BodyWeight, *, factor: floa
 
     :raises InputError: when the sidecar says that the image is not decay-corrected.
     """
-    if sidecar.get("ImageDecayCorrected") is False:
+    if says_no(sidecar, "ImageDecayCorrected"):
         raise InputError("The PET is not decay-corrected.", "Give decay-corrected images.")
     reasons: list[str] = []
     findings: list[Finding] = []

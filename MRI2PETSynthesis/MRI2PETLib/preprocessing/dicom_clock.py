@@ -122,7 +122,7 @@ def decay_reference_s(
         series_time = _moment(slices[0], "Series")
         series = first - seconds_between(series_time, moments[int(starts.argmin())])
     if series is not None and series <= first + 1.0:
-        return series, _contradiction(series, by_frames)
+        return series, _contradiction(series, by_frames) or _early(series, first, by_frames)
     scan = slices[0].get((0x0009, 0x100D))  # GE: PET scan_datetime
     if scan is not None:
         try:
@@ -172,6 +172,17 @@ def _contradiction(series: float, by_frames: list[np.ndarray]) -> tuple[Finding,
         return ()
     message = f"{tag_name('FrameReferenceTime')} and {tag_name('AcquisitionTime')} put the decay reference "
     message += f"{min(apart):.0f} s from {tag_name('SeriesTime')}, which is used."
+    return (Finding("warn", "decay-reference", message, "Check the SUV against the scanner's."),)
+
+
+def _early(series: float, first: float, by_frames: list[np.ndarray]) -> tuple[Finding, ...]:
+    """A series may begin before its frames (of which only some are here), or have been opened beforehand."""
+    if by_frames or first - series <= _SAME_S:
+        return ()
+    message = (
+        f"{tag_name('SeriesTime')} is {(first - series) / 60:.3g} min before the first acquisition. It is "
+        f"taken as the decay reference; {tag_name('FrameReferenceTime')} does not confirm it."
+    )
     return (Finding("warn", "decay-reference", message, "Check the SUV against the scanner's."),)
 
 

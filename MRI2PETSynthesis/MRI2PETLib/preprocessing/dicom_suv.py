@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.core.findings import Finding
-from MRI2PETLib.images.dicom_tags import TagError, first_item, number, tag_name, text
+from MRI2PETLib.images.dicom_tags import TagError, first_item, number, tag_name, text, value
 from MRI2PETLib.preprocessing.dicom_clock import acquisition, decay_reference_s, injection
 from MRI2PETLib.preprocessing.radionuclides import Radionuclide, find_radionuclide, radionuclide_of_code
 from MRI2PETLib.preprocessing.suv import SuvScale, no_suv, suv_factor
@@ -91,6 +91,9 @@ def _suv(slices: Sequence[pydicom.Dataset], factor: float, correction: str) -> S
         words = f"'{correction}', not START or ADMIN" if correction else "missing"
         reasons.append(f"{tag_name('DecayCorrection')} is {words}")
     weight = ask(lambda: number(data, "PatientWeight"))
+    n_injections = len(value(data, "RadiopharmaceuticalInformationSequence") or ())
+    if n_injections > 1:
+        reasons.append(f"{tag_name('RadiopharmaceuticalInformationSequence')} has {n_injections} items")
     info = ask(lambda: first_item(data, "RadiopharmaceuticalInformationSequence"))
     dose = half_life = None
     if info is not None:

@@ -62,11 +62,24 @@ class PetImage:
 
 
 class _Description(NamedTuple):
-    """What the files of a PET say beside its voxels. ``tracer`` is any text that may name it."""
+    """What the files of a PET say beside its voxels. ``tracer`` is any text that may name it;
+    ``has_attenuation``: they say that it was not corrected for it.
+    """
 
     times: FrameTimes | None
     scale: SuvScale
     tracer: str
+    has_attenuation: bool
+
+
+_ATTENUATED = (
+    Finding(
+        "warn",
+        "attenuation",
+        "The PET is not corrected for attenuation: its middle is too dark.",
+        "Give the corrected reconstruction.",
+    ),
+)
 
 
 def read_pet(
@@ -98,9 +111,9 @@ def read_pet(
         raise InputError(f"The PET unit '{unit}' is not known.", f"Use one of {', '.join(KNOWN_UNITS)}.")
     raw = open_image(path, kind="pet", series_uid=series_uid)
     read_statements = _from_dicom if raw.metadata["format"] == "DICOM" else _from_sidecar
-    times, scale, tracer = read_statements(raw, unit)
+    times, scale, tracer, has_attenuation = read_statements(raw, unit)
     window = frame_window(window_min, tracer)
-    findings = scale.findings
+    findings = scale.findings + (_ATTENUATED if has_attenuation else ())
     metadata = dict(raw.metadata)
     if raw.n_frames > 1:
         assert times is not None  # or it has been refused
@@ -147,18 +160,21 @@ def _from_sidecar(raw: RawImage, unit: str | None) -> _Description:
     times = None
     if raw.n_frames > 1 or {"FrameTimesStart", "FrameDuration"} <= sidecar.keys():
         times = frame_times_from_bids(sidecar, raw.n_frames)
-    if raw.n_frames > 1 and sidecar.get("ImageDecayCorrected") is False:
+    if raw.n_frames > 1 and bids.says_no(sidecar, "ImageDecayCorrected"):
         raise InputError(f"The frames of {raw.path} are not decay-corrected.", "Give decay-corrected frames.")
     name = sidecar.get("TracerName") or sidecar.get("Radiopharmaceutical")
     tracer = str(name or "") or " ".join(re.findall(r"trc-[A-Za-z0-9]+", raw.path.name))
+    has_attenuation = bids.says_no(sidecar, "AttenuationCorrection")
     stated_unit = parse_unit(unit if unit is not None else str(sidecar.get("Units", "")))
     if stated_unit.unit == "Bq/mL":
         weight = bids.body_weight(raw.path, sidecar)
-        return _Description(times, scale_from_bids(sidecar, weight, factor=stated_unit.factor), tracer)
+        scale = scale_from_bids(sidecar, weight, factor=stated_unit.factor)
+        return _Description(times, scale, tracer, has_attenuation)
     findings = (
         (Finding("warn", "unit-not-known", f"In Units {stated_unit.note}."),) if stated_unit.note else ()
     )
-    return _Description(times, SuvScale(stated_unit.factor, stated_unit.unit, findings), tracer)
+    scale = SuvScale(stated_unit.factor, stated_unit.unit, findings)
+    return _Description(times, scale, tracer, has_attenuation)
 
 
 def _from_dicom(raw: RawImage, unit: str | None) -> _Description:
@@ -179,7 +195,8 @@ def _from_dicom(raw: RawImage, unit: str | None) -> _Description:
         scale = SuvScale(own_unit.factor, own_unit.unit)
     else:
         scale = scale_from_dicom(slices)
-    return _Description(times, scale, tracer_of(slices[0]))
+    corrections = str(slices[0].get("CorrectedImage") or "ATTN").upper()
+    return _Description(times, scale, tracer_of(slices[0]), "ATTN" not in corrections)
 
 
 def check_unit(image: sitk.Image, unit: Unit) -> tuple[Finding, ...]:

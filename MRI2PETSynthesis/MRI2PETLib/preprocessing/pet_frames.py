@@ -47,7 +47,7 @@ def frame_times_from_bids(sidecar: dict[str, Any], n_frames: int) -> FrameTimes:
             "Add FrameTimesStart and FrameDuration in seconds, or give the averaged PET.",
         )
     try:
-        starts = np.atleast_1d(np.asarray(start, dtype=float)) - float(sidecar.get("InjectionStart") or 0.0)
+        starts = np.atleast_1d(np.asarray(start, dtype=float)) - _injection_s(sidecar)
         durations = np.atleast_1d(np.asarray(duration, dtype=float))
         if starts.ndim != 1 or durations.ndim != 1:
             raise ValueError("lists in lists")
@@ -60,6 +60,11 @@ def frame_times_from_bids(sidecar: dict[str, Any], n_frames: int) -> FrameTimes:
             "Give the sidecar that belongs to this image.",
         )
     return FrameTimes(tuple(starts.tolist()), tuple(durations.tolist()))
+
+
+def _injection_s(sidecar: dict[str, Any]) -> float:
+    value = sidecar.get("InjectionStart") or 0.0
+    return float(value[0] if isinstance(value, list) and len(value) == 1 else value)
 
 
 def overlap_s(times: FrameTimes, window: FrameWindow) -> np.ndarray:

@@ -17,6 +17,7 @@ from MRI2PETLib.preprocessing.pet_units import Unit
 
 _DOSE_BQ = (1e6, 2e9)
 _WEIGHT_KG = (2.0, 300.0)
+_SHORTEST_S = 60.0  # of nuclides for PET: rubidium-82, 76 s
 _MAX_BEFORE_S = 1800.0  # scanners start some minutes before the injection, a wrong clock by an hour
 # A PET this much later than the injection has nothing left to measure: a wrong clock or date. Tracers of
 # nuclides that live for days are scanned after days.
@@ -44,8 +45,9 @@ def suv_factor(weight_kg: float, dose_bq: float, *, decay_s: float = 0.0, half_l
     low, high = _WEIGHT_KG
     if not low < weight_kg < high:
         raise InputError(f"The body weight is {weight_kg:g} kg.", f"It must be {low:g} to {high:g} kg.")
-    if not 0 < half_life_s < math.inf:
-        raise InputError(f"The half-life is {half_life_s:g} s.", "Give that of the radionuclide.")
+    if not _SHORTEST_S <= half_life_s < math.inf:
+        unit = " (is it in min?)" if 1 < half_life_s < _SHORTEST_S else ""
+        raise InputError(f"The half-life is {half_life_s:g} s{unit}.", "Give that of the radionuclide.")
     latest = min(_MAX_HALF_LIVES * half_life_s, max(_MAX_DELAY_S, _MAX_DELAY_HALF_LIVES * half_life_s))
     if not -_MAX_BEFORE_S <= decay_s <= latest:
         raise InputError(
