@@ -143,7 +143,7 @@ def test_units_of_length_are_carried(tmp_path: Path, unit: int, true: bool) -> N
         ((2, 0), sizes(-4, 4, 4), S, "voxel-size", "warn"),
         ((0, 0), sizes(-4, 4, 4), NONE, "orientation-unknown", "warn"),
         ((2, 1), sizes(0, 0, 0), S, "voxel-size", "warn"),
-        ((99, 1), field(), Q, "sform-code", "warn"),
+        ((99, 1), field(), Q, "form-code", "warn"),
         ((-1, 1), field(), Q, None, None),
         ((0, 1), lambda h: h["pixdim"].__setitem__(0, -2), None, "qfac", "warn"),
         ((1, 1), sizes(np.nan, 4, 4), S, "voxel-size", "warn"),

@@ -117,6 +117,12 @@ ONE_PERSON = [
     "smith_2019 smith_2021 jones_2020",  # dates
     "Smith2019 Smith2021 Jones2019",
     "P01_20190304_1030 P01_20200101_1111 P02_20190304_1030",
+    "anna_a anna_b bert_a carl_a",  # no number
+    "J.Doe.1 J.Doe.2 J.Roe.1",
+    "pre_S1 post_S1 pre_S2 pre_S3",  # the visit before the person
+    "v1_012 v2_012 v1_013",
+    "20190304_S1 20200405_S1 20190304_S2",
+    "S1 S1_copy S2 S3",
     "002_S_0295_m00_I12345 002_S_0295_m12_I67890 003_S_0001_m00_I1",  # a number behind the visit
 ]
 
@@ -128,7 +134,7 @@ def test_names_that_differ_in_their_last_part_are_pointed_out(line: str) -> None
     assert keys[cases[0]] != keys[cases[1]]
     result = similar_subjects(keys)
     assert set(result) == {keys[cases[0]], keys[cases[1]]}
-    assert all(f.level == "warn" and "differ in their last part only" in f.message for f in result.values())
+    assert all(f.level == "warn" and " part only: scans of one person?" in f.message for f in result.values())
 
 
 @pytest.mark.parametrize("line", [line for line in ONE_PERSON if not line.startswith("Smith2019")])
@@ -149,6 +155,10 @@ def test_the_option_that_is_told_joins_them_and_nobody_else(line: str) -> None:
         "control_001 control_002 patient_001 patient_002",
         "HC01f HC02m HC03f",
         "case_a case_b case_c",
+        "control_a control_b patient_a patient_b",
+        "control_1 control_2 patient_1 patient_2 AD_1 AD_2",
+        "AD_01 HC_01 MCI_01",
+        "m01 m02 d01 d02",
         "IXI002-Guys-0828 IXI012-HH-1211 IXI013-HH-1212",
         "sub-CC110033_t1 sub-CC110037_t1",
         "mri_01_x mri_02_x",

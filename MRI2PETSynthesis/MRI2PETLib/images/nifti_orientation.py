@@ -85,7 +85,7 @@ def _used(
     strange = {n: code for n, code in zip(("sform", "qform"), codes) if code not in _CODES and n in stated}
     for n, code in strange.items():
         message = f"The {n} code of {name} is {code}, which NIfTI does not know."
-        findings.append(Finding("warn", f"{n}-code", message, _EXPORT))
+        findings.append(Finding("warn", "form-code", message, _EXPORT))
     return min(stated, key=lambda n: n in strange, default="none")
 
 

@@ -1,4 +1,4 @@
-"""Subjects that look like one person: two spellings of a name, or names that differ in their last part only.
+"""Subjects that look like one person: two spellings of a name, or names that differ in a visit only.
 
 Repeated scans of a person on two sides of a split are a leak that nothing later can notice, so whatever may
 be one is pointed out, with the option that joins the two. Who is who is for the user to say.
@@ -36,15 +36,34 @@ _LETTER = re.compile(rf"(?:{_VISIT.pattern})|[a-z]{{1,3}}\d*|\d+[a-z]{{1,6}}")
 _PERSON = re.compile(
     r"(?:.*[_\-. ])?(?:s|sub|subj|subject|p|pt|pat|patient|person|id|nr|hc|con|control)[_\-. ]\d+"
 )
+# A visit before the person: pre_S1, v2_012, 20190304_S1. Not d01 or m01, which are people as well.
+_FIRST = re.compile(
+    r"(?:v|vis|visit|ses|sess|session|time|timepoint|tp|scan|day|week|wk|month|mon|year)\d+|\d{6}|\d{8}"
+    r"|pre|post|before|after|base|baseline|bl|fu\d*|follow|followup\d*|early|late|test|retest|rescan|repeat"
+)
+# What many people share: diagnoses, groups, words for a person.
+_GROUP = re.compile(
+    r"(?:s|sub|subj|subject|p|pt|pat|patient|person|volunteer|participant|case|id|hc|nc|cn|con|control|healthy"
+    r"|ad|mci|scd|ms|pd|hd|als|ftd|group|arm|site|centre|center|cohort)s?"
+)
+_NUMBERED = 4  # so many numbers behind a name without one: people of a site
 _MOST_VISITS = 8  # of a person; more names with one stem are numbered people of a site
 
 
 @dataclass(frozen=True)
 class Group:
-    """Subjects whose names are equal but for their last parts (in lower case; empty for a name without)."""
+    """Subjects whose names are equal but for a last part that may be a visit, or a first one (``tails``, in
+    lower case; empty for a name without).
+    """
 
     subjects: tuple[str, ...]
     tails: frozenset[str]
+
+    @property
+    def part(self) -> str:
+        """Where the names differ: ``last`` or ``first``."""
+        names = [subject.casefold() for subject in self.subjects]
+        return "last" if all(name.endswith(tuple(self.tails)) for name in names) else "first"
 
 
 def similar_subjects(keys: Mapping[str, str], *, by_name: bool = True) -> dict[str, Finding]:
@@ -60,7 +79,9 @@ def similar_subjects(keys: Mapping[str, str], *, by_name: bool = True) -> dict[s
     for group in groups:
         examples = " and ".join(repr(name) for name in group.subjects[:2])
         more = f" (and {len(group.subjects) - 2} more)" if len(group.subjects) > 2 else ""
-        message = f"The subjects {examples}{more} differ in their last part only: scans of one person?"
+        message = (
+            f"The subjects {examples}{more} differ in their {group.part} part only: scans of one person?"
+        )
         hint = f"If they are, join them: {option}--subjects, or the column subject of a manifest."
         for subject in group.subjects:
             findings.setdefault(subject, Finding("warn", LAST_PART, message, hint))
@@ -113,8 +134,12 @@ def last_part_groups(subjects: Sequence[str]) -> list[Group]:
 
 def _splits(name: str) -> Iterator[tuple[str, str]]:
     """Every way to take a last part off a name: one part of any kind and visits before it, letters behind a
-    number, or a year behind letters.
+    number, or a year behind letters. Of a name that begins with a visit: the way to take that off.
     """
+    first, *rest = _SEPARATOR.split(name, maxsplit=1)
+    if rest and _FIRST.fullmatch(first) and re.search(r"\d", rest[0]) and not _is_visit(rest[0], False):
+        yield rest[0], first
+        return
     cuts = [] if _PERSON.fullmatch(name) else list(_SEPARATOR.finditer(name))
     for cut in reversed(cuts):
         parts = _SEPARATOR.split(name[cut.end() :])
@@ -136,7 +161,8 @@ def _may_be_visits(stem: str, tails: frozenset[str], *, own: int, everyone: int,
     if all(_is_visit(part, False) for part in parts):
         return numbered or few
     if not numbered:
-        return are_people and all(len(part) <= 2 for part in parts)
+        alone = own < everyone and own < _NUMBERED and not _GROUP.fullmatch(stem)
+        return (are_people or alone) and all(len(part) <= 2 for part in parts)
     return few and (own < everyone or all(_is_visit(part, True) for part in parts))
 
 
@@ -157,6 +183,7 @@ def joining_pattern(keys: Mapping[str, str], groups: Sequence[Group]) -> str | N
         rf"(?P<subject>.+?)(?:[_. -]+(?:{ends}))?",
         rf"(?P<subject>.+?)(?:[_. -]+(?:{ends}){behind_number})?",
         rf"(?P<subject>.+?)(?:[_. -](?:{ends}|{VISIT_MARKS}){behind_number})*",
+        rf"(?:(?:{ends})[_. -]+)?(?P<subject>.+)",
     ):
         try:
             subjects = subject_keys(keys, pattern)
