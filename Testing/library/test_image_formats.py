@@ -192,7 +192,7 @@ DIRECTIONS = "space directions: (8,0,0) (0,8,0) (0,0,8)\n"
 
 
 @pytest.mark.parametrize(
-    ("name", "header", "known"),
+    ("name", "header", "has_sides"),
     [
         ("t1.nrrd", f"{NRRD_FIELDS}space: left-posterior-superior\n{DIRECTIONS}\n", True),
         ("t1.nrrd", f"{NRRD_FIELDS}space: RAS\n{DIRECTIONS}\n", True),
@@ -204,11 +204,11 @@ DIRECTIONS = "space directions: (8,0,0) (0,8,0) (0,0,8)\n"
     ],
 )
 def test_nrrd_and_metaimage_without_sides_are_told(
-    tmp_path: Path, name: str, header: str, known: bool
+    tmp_path: Path, name: str, header: str, has_sides: bool
 ) -> None:
     (tmp_path / name).write_bytes(header.encode() + ARRAY.tobytes(order="F"))
     loaded = read_image(tmp_path / name, kind="t1")
-    assert [f.code for f in loaded.verdict.findings] == ([] if known else ["orientation-unknown"])
+    assert [f.code for f in loaded.verdict.findings] == ([] if has_sides else ["orientation-unknown"])
     reader = sitk.ReadImage(str(tmp_path / name))
     assert loaded.image.GetDirection() == pytest.approx(reader.GetDirection())
 

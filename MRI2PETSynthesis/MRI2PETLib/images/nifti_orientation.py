@@ -81,19 +81,19 @@ def _used(
     sform: Matrix | None, qform: Matrix | None, codes: tuple[int, int], name: str, findings: list[Finding]
 ) -> str:
     """The sform before the qform, but one whose code is none of NIfTI last: nibabel and ITK pass over it."""
-    stated = [n for n, matrix in (("sform", sform), ("qform", qform)) if matrix is not None]
-    strange = {n: code for n, code in zip(("sform", "qform"), codes) if code not in _CODES and n in stated}
+    forms = [n for n, matrix in (("sform", sform), ("qform", qform)) if matrix is not None]
+    strange = {n: code for n, code in zip(("sform", "qform"), codes) if code not in _CODES and n in forms}
     for n, code in strange.items():
         message = f"The {n} code of {name} is {code}, which NIfTI does not know."
         findings.append(Finding("warn", "form-code", message, _EXPORT))
-    return min(stated, key=lambda n: n in strange, default="none")
+    return min(forms, key=lambda n: n in strange, default="none")
 
 
 def _check_pixdim(header: Any, name: str) -> None:
     """:raises InputError: for a voxel size of 0 or none, where no sform states it."""
-    stated = np.asarray(header["pixdim"][1:4], float)
-    if not (np.isfinite(stated) & (stated != 0)).all():
-        raise InputError(f"The voxel size of {name} is not known: its pixdim is {_sizes(stated)}.", _EXPORT)
+    pixdim = np.asarray(header["pixdim"][1:4], float)
+    if not (np.isfinite(pixdim) & (pixdim != 0)).all():
+        raise InputError(f"The voxel size of {name} is not known: its pixdim is {_sizes(pixdim)}.", _EXPORT)
 
 
 def _right_to_left(header: Any, size: tuple[int, int, int]) -> Matrix:

@@ -27,7 +27,7 @@ def open_with_nibabel(path: Path) -> RawImage:
     :raises InputError: unreadable, not three-dimensional, too large, or of MINC 2 without h5py.
     """
     name = _NAMES[image_suffix(path)]
-    image, affine, dtype, known = _readable(path, lambda: _load(path))
+    image, affine, dtype, has_sides = _readable(path, lambda: _load(path))
     shape = tuple(int(n) for n in image.shape)
     if len(shape) > 4 or dtype.fields is not None or dtype.kind not in "iuf":
         raise InputError(f"{path} is a vector image (shape {shape}, {dtype}).", "Give a scalar image.")
@@ -48,7 +48,7 @@ def open_with_nibabel(path: Path) -> RawImage:
         read_frame=read_frame,
         files=tuple(dict.fromkeys((path, *(p for p in others if p.is_file())))),
         metadata={"format": name},
-        findings=() if known else (_sides_unknown(path, name),),
+        findings=() if has_sides else (_sides_unknown(path, name),),
     )
 
 
@@ -83,13 +83,13 @@ def _load(path: Path) -> tuple[Any, np.ndarray, np.dtype, bool]:
             f"{path} is MINC 2, which needs the package h5py.", "pip install h5py, or convert it (mnc2nii)."
         )
     image: Any = nib.load(path)
-    affine, known = np.asarray(image.affine, float), True
+    affine, has_sides = np.asarray(image.affine, float), True
     if _NAMES[suffix] == "MGH":
-        known = int.from_bytes(start[_GOOD_RAS_FLAG], "big") == 1
-        affine = affine if known else _coronal(image.shape[:3])
+        has_sides = int.from_bytes(start[_GOOD_RAS_FLAG], "big") == 1
+        affine = affine if has_sides else _coronal(image.shape[:3])
     elif _NAMES[suffix] == "Analyze":
-        known = path.with_suffix(".mat").exists()
-    return image, affine, np.dtype(image.get_data_dtype()), known
+        has_sides = path.with_suffix(".mat").exists()
+    return image, affine, np.dtype(image.get_data_dtype()), has_sides
 
 
 def _coronal(shape: tuple[int, ...]) -> np.ndarray:
