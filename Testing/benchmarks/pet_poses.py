@@ -1,11 +1,12 @@
 """A real PET in any pose: is it aligned with the T1, refused, or misaligned without a warning?
 
-Every PET is simulated for its T1 (of a phantom with a head, or of the files), resampled to a grid of its own
-that lies a little askew, and given headers that turn it by 15 to 180 degrees about each axis, by rotations
-that are all equally likely, or that mirror it, each shifted as well. The pose that the program finds is
-compared with the header's. Prints a table in Markdown; what is finished is kept in FOLDER.
+Every PET is simulated for its T1 (of a phantom with a head, or of the files), or with --map a real map in MNI
+space, warped to the T1. It is resampled to a grid of its own that lies a little askew, and given headers that
+turn it by 15 to 180 degrees about each axis, by rotations that are all equally likely, or that mirror it,
+each shifted as well. The pose that the program finds is compared with the header's. Prints a table in
+Markdown; what is finished is kept in FOLDER.
 
-    python Testing/benchmarks/pet_poses.py FOLDER [T1 ...] [--rotations 19]
+    python Testing/benchmarks/pet_poses.py FOLDER [T1 ...] [--rotations 19] [--map PET_IN_MNI]
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from MRI2PETLib.images.io import read_image
 from MRI2PETLib.preprocessing.brain_mask import extract_brain
 from MRI2PETLib.preprocessing.pet import PetImage
 from MRI2PETLib.preprocessing.pet_alignment import align_pet_to_t1
+from MRI2PETLib.preprocessing.template_warp import warp_to_template
 from MRI2PETLib.simulation import simulate_subject
 from MRI2PETLib.simulation.for_t1 import simulate_pet
 
@@ -54,14 +56,21 @@ class Person:
     t1_to_pet: np.ndarray
 
 
-def person_of(path: Path | None) -> Person:
-    """A phantom with a head, or the person of a T1 with a simulated PET."""
+def person_of(path: Path | None, mni_map: Path | None = None) -> Person:
+    """A phantom with a head, or the person of a T1 with a simulated PET or the map of another person."""
     if path is None:
         subject = simulate_subject(4, spacing_mm=2.5, head=True)
         t1, mask, pet = subject.t1, subject.brain_mask, subject.pet
     else:
         t1 = read_image(path, kind="t1").image
-        mask, pet = extract_brain(t1).mask, simulate_pet(t1, 1).pet
+        brain = extract_brain(t1)
+        mask = brain.mask
+        if mni_map is None:
+            pet = simulate_pet(t1, 1).pet
+        else:
+            assert brain.template_to_native is not None
+            warp = warp_to_template(t1, mask, brain.template_to_native)
+            pet = resample(read_image(mni_map, kind="pet").image, Grid.of(t1), warp)
     askew = sitk.AffineTransform(rotation_xyz(*_ASKEW_DEG).ravel().tolist(), _ASIDE_MM)
     middle = np.array(pet.TransformContinuousIndexToPhysicalPoint([(n - 1) / 2 for n in pet.GetSize()]))
     extent = np.array(pet.GetSize()) * pet.GetSpacing() + 20.0
@@ -126,17 +135,20 @@ def _middle(mask: sitk.Image) -> np.ndarray:
     return np.append(mask.TransformContinuousIndexToPhysicalPoint(index.tolist()), 1.0)
 
 
-def rows_of(path: Path | None, n_random: int, folder: Path) -> dict[str, dict[str, Any]]:
+def rows_of(
+    path: Path | None, n_random: int, folder: Path, mni_map: Path | None
+) -> dict[str, dict[str, Any]]:
     """All poses of one person by name; those in ``folder`` are not measured again."""
-    record = folder / f"{'phantom' if path is None else path.name.split('.')[0]}.json"
+    name = "phantom" if path is None else path.name.split(".")[0]
+    record = folder / f"{name}{'' if mni_map is None else '_' + mni_map.name.split('.')[0]}.json"
     rows: dict[str, dict[str, Any]] = json.loads(record.read_text()) if record.is_file() else {}
     person = None
-    for name, (matrix, shift) in poses(n_random).items():
-        if name not in rows:
-            person = person or person_of(path)
-            rows[name] = measure(person, matrix, shift)
+    for pose, (matrix, shift) in poses(n_random).items():
+        if pose not in rows:
+            person = person or person_of(path, mni_map)
+            rows[pose] = measure(person, matrix, shift)
             write_json(record, rows)
-    return {name: rows[name] for name in poses(n_random)}
+    return {pose: rows[pose] for pose in poses(n_random)}
 
 
 def table_row(name: str, rows: dict[str, dict[str, Any]]) -> str:
@@ -155,13 +167,17 @@ def table_row(name: str, rows: dict[str, dict[str, Any]]) -> str:
 
 def main() -> None:
     """Measure what is missing and print the table."""
-    arguments = start(pose_arguments(__doc__, t1s="*", rotations=19))
+    parser = pose_arguments(__doc__, t1s="*", rotations=19)
+    parser.add_argument("--map", type=Path, help="PET in MNI space, of another person")
+    arguments = start(parser)
     print("| PET of | turned, aligned | degrees, median / largest | mm, median / largest ", end="")
     print("| mirrored, refused | wrong, not reported | CPU-s |")
     print("|---|---|---|---|---|---|---|", flush=True)
-    for path in (None, *arguments.t1):
+    for path in arguments.t1 if arguments.map else (None, *arguments.t1):
         name = "a phantom with a head" if path is None else path.name
-        print(table_row(name, rows_of(path, arguments.rotations, arguments.folder)), flush=True)
+        print(
+            table_row(name, rows_of(path, arguments.rotations, arguments.folder, arguments.map)), flush=True
+        )
 
 
 if __name__ == "__main__":

@@ -73,7 +73,7 @@ def voxels_of_metaimage(path: Path) -> StoredVoxels:
     return StoredVoxels(file, offset, n_values * _BYTES[kind], n_values, "zlib" if compressed else "raw")
 
 
-def states_sides(path: Path) -> bool:
+def metaimage_states_sides(path: Path) -> bool:
     """Whether the header has directions of its axes."""
     return not _DIRECTIONS.isdisjoint(_header_fields(path)[0])
 

@@ -133,7 +133,7 @@ def _check_kinds(path: Path, kinds: str, size: tuple[int, ...]) -> None:
             )
 
 
-def states_sides(path: Path) -> bool:
+def nrrd_states_sides(path: Path) -> bool:
     """Whether the header says where left, front and top are."""
     fields, _ = header_fields(path)
     return "space directions" in fields and _SPACES.fullmatch(fields.get("space", "").lower()) is not None

@@ -37,7 +37,7 @@ def open_with_itk(path: Path) -> RawImage:
     with unreadable_as_input_error(path):
         stored.check()
         affine = nrrd.affine_of_left_anterior_superior(path) if is_nrrd else None
-        states_sides = nrrd.states_sides(path) if is_nrrd else metaimage.states_sides(path)
+        states_sides = nrrd.nrrd_states_sides(path) if is_nrrd else metaimage.metaimage_states_sides(path)
     if affine is None:
         matrix = np.array(reader.GetDirection()).reshape(dimension, dimension)[:3, :3]
         affine = np.eye(4)
