@@ -20,7 +20,18 @@ from MRI2PETLib.core.threads import settle
 from MRI2PETLib.jobs.process_tree import end_with_parent
 
 ENTRY_POINTS = "mri2pet.commands"  # commands of other packages: the training library's
-COMMANDS = ("demo", "synthesize", "evaluate", "suvr", "normative", "check", "simulate", "models", "doctor")
+COMMANDS = (
+    "demo",
+    "synthesize",
+    "bids",
+    "evaluate",
+    "suvr",
+    "normative",
+    "check",
+    "simulate",
+    "models",
+    "doctor",
+)
 
 _DESCRIPTION = (
     "Synthetic PET from a T1-weighted MRI, beside the real one. "

@@ -38,6 +38,7 @@ class Option:
     :ivar group: heading under which the help lists it.
     :ivar short: another spelling, as in ``-o``.
     :ivar positional: given without its name.
+    :ivar listed: several values may follow one name, as in ``--participant-label 01 02``.
     :ivar in_memory: whether a call in Python, which writes no files, has it too.
     """
 
@@ -51,6 +52,7 @@ class Option:
     short: str = ""
     positional: bool = False
     in_memory: bool = True
+    listed: bool = False
 
 
 def option(help: str, default: Any = MISSING, **about: Any) -> Any:
@@ -131,7 +133,8 @@ class Settings:
                 continue
             common |= {"type": kinds[name].type, "metavar": about.metavar, "choices": about.choices or None}
             if kinds[name].number is None:
-                common |= {"action": "append", "default": list(default)}
+                common |= {"action": "extend" if about.listed else "append", "default": list(default)}
+                common |= {"nargs": "+"} if about.listed else {}
             elif kinds[name].number != 1:
                 common |= {"nargs": kinds[name].number}
             groups[about.group].add_argument(*spellings, **common)

@@ -125,6 +125,7 @@ def run_batch(
     reporter: Reporter,
     addition: Addition | None = None,
     table: bool = True,
+    since: float | None = None,
 ) -> list[Status]:
     """Synthesise every case into ``output``; what is there already from the same request is kept.
 
@@ -133,6 +134,7 @@ def run_batch(
     has a status file beside its images; ``synthesis_status.csv`` is a table made from them.
 
     :param table: make that table.
+    :param since: when the work on the cases began (seconds of the epoch), if that was in another process.
     :raises OutputError: if the folder cannot be written to (nothing more could be saved).
     :raises Cancelled: when the user cancels; finished cases are kept.
     """
@@ -146,7 +148,7 @@ def run_batch(
     rows: list[Status] = []
     try:
         with Claims() as claims:
-            batch = BatchRun(bundle, output, settings, reporter, addition, claims, time.time())
+            batch = BatchRun(bundle, output, settings, reporter, addition, claims, since or time.time())
             busy: list[Case] = []
             for case, row in _each_row(cases, batch, len(cases) == 1, wait=False):
                 if row is None:
@@ -263,6 +265,8 @@ def _earlier_row(case: Case, files: CaseFiles, request: Request, batch: BatchRun
     if about is None:
         return None
     remove_lost(files.status)
+    if files.status.stat().st_mtime >= batch.since:  # by another process of this run
+        return _status(files.folder, about)
     row = _status(files.folder, {**about, "status": "kept", "t1": case.t1})
     batch.reporter.log(f"{case.name}: already there, kept ({row.pet})")
     return row

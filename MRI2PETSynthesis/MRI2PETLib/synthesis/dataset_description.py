@@ -16,7 +16,7 @@ from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.core.files import read_object, write_json, write_text
 from MRI2PETLib.images.formats import SOFTWARE
 
-DESCRIPTION_FILE, README_FILE, IGNORE_FILE = "dataset_description.json", "README_FILE.md", ".bidsignore"
+DESCRIPTION_FILE, README_FILE, IGNORE_FILE = "dataset_description.json", "README.md", ".bidsignore"
 _LINK = "raw"
 _NOT_BIDS = """\
 # Status, tables, pictures and reports, of which BIDS says nothing.

@@ -1,0 +1,98 @@
+"""Which T1s of a BIDS dataset a command works on, and with how many processes."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from MRI2PETLib.core.errors import InputError
+from MRI2PETLib.core.files import make_folder
+from MRI2PETLib.core.settings import Settings, option
+from MRI2PETLib.synthesis.cases import Case, find_cases
+
+
+@dataclass(frozen=True)
+class BidsSelection(Settings):
+    """Options of a BIDS App that do not decide any result."""
+
+    participant_label: tuple[str, ...] = option(
+        "people to work on, with or without sub-", (), metavar="LABEL", decides=False, listed=True
+    )
+    session_label: tuple[str, ...] = option(
+        "sessions to work on, with or without ses-", (), metavar="LABEL", decides=False, listed=True
+    )
+    part: str = option(
+        "the Ith of N blocks of the cases, for a task of an array: 1/100 to 100/100",
+        "",
+        metavar="I/N",
+        decides=False,
+    )
+    nprocs: int = option("processes side by side", 1, least=1, metavar="N", decides=False)
+    mem_gb: float | None = option(
+        "memory for all processes together: fewer of them run when it is short", None, least=0.1,
+        metavar="GB", decides=False,
+    )  # fmt: skip
+    work: Path | None = option(
+        "folder for temporary files of brain extractors", None, metavar="DIR", short="-w", decides=False
+    )
+
+
+def select_cases(dataset: Path, selection: BidsSelection) -> list[Case]:
+    """The T1s of a dataset that were chosen, in the order of their names.
+
+    :raises InputError: if there is none; for a person or session that is not there; for a wrong part.
+    """
+    people = [_label(label, "sub-") for label in selection.participant_label]
+    missing = [name for name in people if not (dataset / name).is_dir()]
+    if missing:
+        raise InputError(f"{dataset} has no {', '.join(missing)}.", "Check --participant-label.")
+    cases = [c for c in find_cases([dataset / name for name in people] or [dataset]) if c.dataset is not None]
+    if not cases:
+        raise InputError(
+            f"{dataset} holds no sub-*/[ses-*/]anat/*_T1w image.", "Name the root of a BIDS dataset."
+        )
+    if selection.session_label:
+        sessions = {_label(label, "ses-") for label in selection.session_label}
+        there = {case.folder.name for case in cases}
+        if not sessions <= there:
+            names = ", ".join(sorted(sessions - there))
+            raise InputError(f"No T1 of {dataset} is of {names}.", "Check --session-label.")
+        cases = [case for case in cases if case.folder.name in sessions]
+    return block_of(sorted(cases, key=lambda case: case.name), selection.part)
+
+
+def block_of(cases: list[Case], part: str) -> list[Case]:
+    """The block ``I/N`` of the cases; the sizes of blocks differ by one at most.
+
+    >>> block_of(list("abcde"), "2/2")
+    ['d', 'e']
+
+    :raises InputError: if it is not I/N with I from 1 to N; if there are fewer cases than blocks.
+    """
+    if not part:
+        return cases
+    match = re.fullmatch(r"(\d{1,9})/(\d{1,9})", part)
+    index, number = (int(match[1]), int(match[2])) if match else (0, 0)
+    if not 1 <= index <= number:
+        raise InputError(f"--part {part} cannot be used.", "Give I/N, for example 3/20, with I from 1 to N.")
+    size, more = divmod(len(cases), number)
+    start = (index - 1) * size + min(index - 1, more)
+    block = cases[start : start + size + (index <= more)]
+    if not block:
+        raise InputError(f"--part {part} is empty: there are {len(cases)} cases.", "Use fewer parts.")
+    return block
+
+
+def use_work_folder(folder: Path | None) -> None:
+    """Let temporary files of this process go there."""
+    if folder is not None:
+        tempfile.tempdir = str(make_folder(folder))
+
+
+def _label(text: str, prefix: str) -> str:
+    bare = text.removeprefix(prefix)
+    if not re.fullmatch(r"[A-Za-z0-9+]+", bare):
+        raise InputError(f"{text!r} is no label of BIDS.", f"Give letters and digits, as in {prefix}01.")
+    return prefix + bare

@@ -1,0 +1,184 @@
+"""The BIDS App: which cases a process works on, and processes side by side."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from bundles import tiny_bundle
+from MRI2PETLib.cli import build_parser, main
+from MRI2PETLib.core.errors import EXIT_PARTIAL, Cancelled, InputError
+from MRI2PETLib.core.progress import Reporter
+from MRI2PETLib.images.io import write_image
+from MRI2PETLib.jobs import side_by_side
+from MRI2PETLib.jobs.side_by_side import GB_A_PROCESS, number_of_workers, run_side_by_side
+from MRI2PETLib.simulation.subject import simulate_subject
+from MRI2PETLib.synthesis.batch import read_status
+from MRI2PETLib.synthesis.bids_selection import BidsSelection, block_of, select_cases
+from MRI2PETLib.synthesis.settings import SynthesisSettings
+
+
+class Listener(Reporter):
+    def __init__(self) -> None:
+        self.warnings: list[str] = []
+
+    def warning(self, message: str) -> None:
+        self.warnings.append(message)
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("dataset")
+    for name in (
+        "sub-01/ses-a/anat/sub-01_ses-a_T1w",
+        "sub-01/ses-b/anat/sub-01_ses-b_T1w",
+        "sub-02/anat/sub-02_T1w",
+        "sub-03/ses-a/anat/sub-03_ses-a_T1w",
+    ):
+        (root / name).parent.mkdir(parents=True)
+        (root / f"{name}.nii.gz").touch()
+    return root
+
+
+def names(dataset: Path, *options: str) -> list[str]:
+    parser = argparse.ArgumentParser()
+    BidsSelection.add_to(parser)
+    return [case.name for case in select_cases(dataset, BidsSelection.of(parser.parse_args(options)))]
+
+
+def test_people_sessions_and_parts(dataset: Path) -> None:
+    everybody = ["sub-01_ses-a", "sub-01_ses-b", "sub-02", "sub-03_ses-a"]
+    assert names(dataset) == everybody
+    assert names(dataset, "--participant-label", "sub-03", "01") == [everybody[n] for n in (0, 1, 3)]
+    assert names(dataset, "--participant-label", "02", "--participant-label", "03") == everybody[2:]
+    assert names(dataset, "--session-label", "a") == [everybody[0], everybody[3]]
+    assert names(dataset, "--participant-label", "01", "--session-label", "ses-b") == everybody[1:2]
+    assert sum((names(dataset, "--part", f"{n}/3") for n in (1, 2, 3)), []) == everybody
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--participant-label", "01", "09"], "has no sub-09.*participant-label"),
+        (["--participant-label", "../x"], "is no label of BIDS"),
+        (["--session-label", "c"], "is of ses-c"),
+        (["--part", "0/3"], "from 1 to N"),
+        (["--part", "4/3"], "from 1 to N"),
+        (["--part", "half"], "from 1 to N"),
+        (["--part", "5/9"], "is empty: there are 4 cases"),
+    ],
+)
+def test_what_is_not_there(dataset: Path, options: list[str], message: str) -> None:
+    with pytest.raises(InputError) as caught:
+        names(dataset, *options)
+    assert re.search(message, f"{caught.value.message} {caught.value.hint}")
+
+
+def test_blocks_are_all_cases_once_and_of_equal_size() -> None:
+    for count in (1, 2, 7, 60, 61):
+        for number in range(1, count + 1):
+            blocks = [block_of(list(range(count)), f"{n + 1}/{number}") for n in range(number)]
+            assert sum(blocks, []) == list(range(count))
+            assert max(map(len, blocks)) - min(map(len, blocks)) <= 1
+
+
+def test_no_dataset(tmp_path: Path) -> None:
+    (tmp_path / "a.nii").write_bytes(b"1")
+    with pytest.raises(InputError, match="holds no sub-"):
+        select_cases(tmp_path, BidsSelection())
+
+
+def test_every_option_of_synthesize_is_one_of_bids_and_reaches_the_processes() -> None:
+    settings = SynthesisSettings(model="m", samples=3, seed=5, device="cpu", precision="bf16", dicom=True)
+    selection = BidsSelection(participant_label=("01", "02"), part="1/2", work=Path("w"), mem_gb=3.5)
+    line = ["bids", "in", "out", "participant", *selection.arguments(), *settings.arguments()]
+    parsed = build_parser().parse_args(line)
+    assert SynthesisSettings.of(parsed) == settings and BidsSelection.of(parsed) == selection
+
+
+def test_as_many_processes_as_cases_and_memory_allow(monkeypatch: pytest.MonkeyPatch) -> None:
+    listener = Listener()
+    assert number_of_workers(4, 9, 5 * GB_A_PROCESS, listener.warning) == 4
+    assert number_of_workers(4, 3, 5 * GB_A_PROCESS, listener.warning) == 3
+    assert not listener.warnings
+    assert number_of_workers(4, 9, 2.5 * GB_A_PROCESS, listener.warning) == 2
+    assert number_of_workers(4, 9, 0.2, listener.warning) == 1
+    assert listener.warnings[0].startswith("2 of 4 processes run")
+    monkeypatch.setattr(side_by_side, "free_memory", lambda: 3.5e9 * GB_A_PROCESS / 1)
+    assert number_of_workers(8, 9, None, listener.warning) == 3
+
+
+SAY = """
+import json, os, sys, time
+def say(event, **content): print(json.dumps({"event": event, **content}), flush=True)
+say("warning", message="about all")
+say("warning", message=os.environ["OMP_NUM_THREADS"] + " threads")
+say("progress", done=1, total=2, stage="work")
+if sys.argv[1] == "die": os.kill(os.getpid(), 9)
+if sys.argv[1] == "wait": time.sleep(600)
+"""
+
+
+@pytest.fixture
+def scripted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Instead of ``mri2pet`` a script, whose argument says what it does."""
+    monkeypatch.setattr(
+        side_by_side, "mri2pet_command", lambda arguments, python: [sys.executable, "-c", SAY, *arguments]
+    )
+
+
+def test_each_message_once_and_threads_are_divided(
+    scripted: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(side_by_side, "cores", lambda: 7)
+    listener = Listener()
+    run_side_by_side(["end"], 3, tmp_path, listener)
+    assert sorted(listener.warnings) == ["2 threads", "about all"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL")
+def test_a_process_that_dies_is_told_of(scripted: None, tmp_path: Path) -> None:
+    listener = Listener()
+    run_side_by_side(["die"], 2, tmp_path, listener)
+    assert any("SIGKILL" in warning and "go to the others" in warning for warning in listener.warnings)
+
+
+def test_cancelling_leaves_no_process(
+    scripted: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs: list[side_by_side.Job] = []
+    job = side_by_side.Job
+    monkeypatch.setattr(side_by_side, "Job", lambda *a, **k: jobs.append(job(*a, **k)) or jobs[-1])
+
+    class Impatient(Reporter):
+        def progress(self, done: float, total: float, stage: str) -> None:
+            if stage == "work":
+                raise Cancelled("Cancelled.")
+
+    with pytest.raises(Cancelled):
+        run_side_by_side(["wait"], 2, tmp_path, Impatient())
+    assert [job.state for job in jobs] == ["cancelled"] * 2
+
+
+@pytest.mark.slow
+def test_processes_side_by_side_make_what_one_makes(tmp_path: Path) -> None:
+    bundle = tiny_bundle(tmp_path / "model")
+    for number in range(3):
+        person = simulate_subject(number, spacing_mm=6.0)
+        folder = tmp_path / f"raw/sub-{number}/anat"
+        folder.mkdir(parents=True)
+        write_image(person.t1, folder / f"sub-{number}_T1w.nii.gz")
+    (tmp_path / "raw/sub-2/anat/sub-2_run-2_T1w.nii.gz").write_bytes(b"broken")
+    more = [f"--model={bundle.folder}", "--device=cpu", "--progress=none"]
+    for output, nprocs in (("serial", "1"), ("many", "2")):
+        line = ["bids", str(tmp_path / "raw"), str(tmp_path / output), "participant", *more]
+        assert main([*line, f"--nprocs={nprocs}"]) == EXIT_PARTIAL
+    for path in (tmp_path / "serial").rglob("*.nii.gz"):
+        assert (tmp_path / "many" / path.relative_to(tmp_path / "serial")).read_bytes() == path.read_bytes()
+    rows = read_status(tmp_path / "many")
+    assert [row.status for row in rows] == ["done", "done", "done", "failed"]
+    assert not list((tmp_path / "many").rglob(".*claim"))
