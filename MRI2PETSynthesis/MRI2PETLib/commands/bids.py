@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from MRI2PETLib.synthesis.cases import Case
 
 HELP = "a BIDS App: a dataset, a part of it on one node of a cluster, and a page of all cases"
-LEVELS = ("participant", "group")
+_LEVELS = ("participant", "group")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("bids_dir", type=Path, metavar="BIDS", help="root of the dataset of T1s")
     parser.add_argument("output_dir", type=Path, metavar="OUT", help="where results go: a BIDS derivative")
-    parser.add_argument("level", choices=LEVELS, help="work on people, or gather what was done")
+    parser.add_argument("level", choices=_LEVELS, help="work on people, or gather what was done")
     BidsSelection.add_to(parser)
     SynthesisSettings.add_to(parser)
 
