@@ -17,7 +17,9 @@ from MRI2PETLib.core.progress import Reporter
 from MRI2PETLib.core.requests import Request
 from MRI2PETLib.images.formats import is_output
 from MRI2PETLib.images.io import write_image
+from MRI2PETLib.preprocessing.partial_volume import correct_partial_volume, tissue_maps
 from MRI2PETLib.preprocessing.pet_template import built_in_pet_template, read_pet_template
+from MRI2PETLib.preprocessing.smoothing import smooth_fwhm
 from MRI2PETLib.reports.suvr_files import write_suvr
 from MRI2PETLib.reports.suvr_report import write_suvr_cohort, write_suvr_report
 from MRI2PETLib.simulation import SimulatedSubject, simulate_subject
@@ -129,6 +131,28 @@ def test_regions_are_chosen_by_name_pattern_or_label() -> None:
         plan_regions(atlas, "cerebellum", "*")
     with pytest.raises(InputError, match="not in MNI space"):
         plan_regions(Parcellation("own", atlas.labels, atlas.names, "native", ""), "cerebellum")
+
+
+def test_spill_over_is_taken_back() -> None:
+    """Blurred by 12 mm, SUVRs of balls of 20 mm are off by up to 7 %, corrected ones by 1 % at most."""
+    template = load_template()
+    pet = smooth_fwhm(phantom() * sitk.Cast(template.mask, sitk.sitkFloat32), 12.0)
+    labels = pull_atlas(plan(), pet, IDENTITY)
+    tissues = tissue_maps(pet, IDENTITY)
+    corrected = correct_partial_volume("gtm", pet, labels, tissues, 12.0)
+    plain = regional_suvr(pet, labels, plan(), IDENTITY, method=REAL_MR)
+    rows = regional_suvr(
+        corrected.image, labels, plan(), IDENTITY, method=REAL_MR, correction=corrected.about
+    )
+    errors = [
+        max(abs(row.suvr / CEREBELLUM_SUVR[row.region] - 1) for row in table if row.role == REGION)
+        for table in (plain, rows)
+    ]
+    assert errors[0] > 0.04
+    assert errors[1] < 0.01
+    assert {row.correction for row in rows} == {"geometric transfer matrix, PSF 12 mm"}
+    with pytest.raises(InputError, match="belong together"):
+        SuvrSettings("atlas", "cerebellum", pvc="gtm")
 
 
 def test_an_empty_reference_region_is_refused() -> None:

@@ -31,8 +31,7 @@ def suvr_figure(case: CaseSuvr, plan: RegionPlan, path: Path, *, title: str, not
     from matplotlib.figure import Figure
 
     grid = Grid.of(case.pet.image)
-    reference = next(row.mean for row in case.first.rows if row.role == "reference")
-    pet = sitk.Cast(case.pet.image, sitk.sitkFloat32) / float(reference or 1.0)
+    pet = sitk.Cast(case.pet.image, sitk.sitkFloat32) / case.first.reference_mean
     pulled = sitk.GetArrayViewFromImage(case.first.labels)
     brain = sitk.Resample(
         load_template().mask, pet, case.first.normalisation.pet_to_template, sitk.sitkNearestNeighbor, 0

@@ -52,7 +52,7 @@ def write_suvr(folder: Path, title: str, paths: SuvrPaths, setup: SuvrSetup, cas
         "Provenance": software_versions(),
     }
     write_table(folder / files.TABLE, SuvrRow._fields, rows)
-    suvr = sitk.Cast(case.pet.image, sitk.sitkFloat32) / float(reference.mean or 1.0)
+    suvr = sitk.Cast(case.pet.image, sitk.sitkFloat32) / case.first.reference_mean
     write_image(
         suvr,
         folder / files.SUVR,
@@ -89,6 +89,11 @@ def _template_name(case: CaseSuvr, setup: SuvrSetup) -> str:
 def note(setup: SuvrSetup, case: CaseSuvr) -> str:
     """What every picture and report of a measurement says."""
     parts = []
+    correction = case.first.rows[0].correction
+    if correction != "none":
+        parts.append(
+            f"The tables are corrected for partial volume ({correction}); the images are as measured."
+        )
     if SYNTHETIC_MR in case.methods:
         parts.append(
             "The synthetic MR is computed from the PET: it serves to find regions, not to read anatomy."

@@ -45,7 +45,7 @@ def write_suvr_report(folder: Path, title: str, content: Mapping[str, Any], rows
         "suvr.html",
         title,
         about=_about(content),
-        suvr=side_by_side(list(table.items()), "SUVR by region and method"),
+        suvr=side_by_side(list(table.items()), "SUVR by region and method" + corrected_words(rows)),
         regions=regions,
         pet_template=content["PetTemplate"],
         failed=content["Failed"],
@@ -56,6 +56,12 @@ def write_suvr_report(folder: Path, title: str, content: Mapping[str, Any], rows
         provenance=_provenance(content),
     )
     return write_text(folder / REPORT_FILE, page)
+
+
+def corrected_words(rows: Sequence[SuvrRow]) -> str:
+    """What headings of tables say of a partial-volume correction; empty without one."""
+    corrections = sorted({row.correction for row in rows} - {"none"})
+    return f", partial-volume corrected ({', '.join(corrections)})" if corrections else ""
 
 
 def _template_names(setup: SuvrSetup) -> str:
@@ -102,7 +108,8 @@ def write_suvr_cohort(
         "levels": [row._asdict() for row in levels],
         "methods": [record(row) for row in methods],
     }
-    title = f"SUVR of {folder.resolve().name}"
+    words = corrected_words([row for _, result in measured for row in result.rows])
+    title = f"SUVR of {folder.resolve().name}{words}"
     request, result = _request_of_cohort(table, title, content, measured), files.cohort_in(folder)
     if result.finished(request) is not None:
         reporter.log(f"{folder}: already there, kept")

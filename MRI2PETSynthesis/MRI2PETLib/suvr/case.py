@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import SimpleITK as sitk
 
@@ -13,6 +14,7 @@ from MRI2PETLib.core.progress import ProgressCallback, no_progress, part_of
 from MRI2PETLib.images.bids import read_sidecar
 from MRI2PETLib.images.io import LoadedImage, read_image
 from MRI2PETLib.models.bundle import Bundle
+from MRI2PETLib.preprocessing.partial_volume import CorrectedPet, correct_partial_volume, tissue_maps
 from MRI2PETLib.preprocessing.pet import PetImage, check_uptake, read_pet
 from MRI2PETLib.preprocessing.pet_template import BestFit, fit_best_template
 from MRI2PETLib.preprocessing.tracers import check_tracer
@@ -27,7 +29,7 @@ from MRI2PETLib.suvr.normalisation import (
     by_real_mr,
     by_synthetic_mr,
 )
-from MRI2PETLib.suvr.regional import COMPOSITE, RegionPlan, SuvrRow, pull_atlas, regional_suvr
+from MRI2PETLib.suvr.regional import COMPOSITE, REFERENCE, RegionPlan, SuvrRow, pull_atlas, regional_suvr
 from MRI2PETLib.suvr.settings import SuvrPaths, SuvrSettings
 
 
@@ -53,6 +55,7 @@ class MethodSuvr:
     normalisation: SpatialNormalisation
     labels: sitk.Image
     rows: list[SuvrRow]
+    reference_mean: float  # of the PET as it is, in its unit: what the image is divided by
 
     @property
     def composite(self) -> float | None:
@@ -114,24 +117,35 @@ def measure_suvr(paths: SuvrPaths, setup: SuvrSetup, *, progress: ProgressCallba
         try:
             answer = step(part)
             labels = pull_atlas(setup.plan, pet.image, answer.pet_to_template)
-            rows = regional_suvr(
-                pet.image,
-                labels,
-                setup.plan,
-                answer.template_to_pet,
-                method=name,
-                measured=pet.measured,
-            )
+            of_method: dict[str, Any] = {"method": name, "measured": pet.measured}
+            rows = regional_suvr(pet.image, labels, setup.plan, answer.template_to_pet, **of_method)
+            reference_mean = next(row.mean for row in rows if row.role == REFERENCE) or 1.0
+            if setup.settings.pvc != "none":
+                corrected = _correct(pet, labels, answer, setup.settings)
+                own_labels = sitk.Mask(labels, corrected.valid)
+                of_method["correction"] = corrected.about
+                rows = regional_suvr(
+                    corrected.image, own_labels, setup.plan, answer.template_to_pet, **of_method
+                )
         except MRI2PETError as error:
             if not number:
                 raise
             failed[name] = error.message
             verdict += (Finding("warn", "suvr-method", f"{name}: {error.message}", error.hint),)
             continue
-        methods[name] = MethodSuvr(answer, labels, rows)
+        methods[name] = MethodSuvr(answer, labels, rows, reference_mean)
         verdict += (replace(f, message=f"{name}: {f.message}") for f in answer.verdict.findings)
     progress(1, 1, "measured")
     return CaseSuvr(pet, t1, methods, failed, verdict)
+
+
+def _correct(
+    pet: PetImage, labels: sitk.Image, answer: SpatialNormalisation, settings: SuvrSettings
+) -> CorrectedPet:
+    assert settings.psf_mm is not None  # or it has been refused
+    tissues = tissue_maps(pet.image, answer.pet_to_template)
+    image = sitk.Cast(pet.image, sitk.sitkFloat32)
+    return correct_partial_volume(settings.pvc, image, labels, tissues, settings.psf_mm, pet.measured)
 
 
 def _check_tracers(pet: PetImage, setup: SuvrSetup) -> tuple[Finding, ...]:

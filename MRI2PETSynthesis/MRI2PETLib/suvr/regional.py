@@ -41,7 +41,7 @@ class SuvrRow(NamedTuple):
     """One region of one PET by one method. ``role``: region, reference or composite.
 
     ``mean`` is in the unit of the PET, ``suvr`` without a unit; ``covered`` is the share of the region inside
-    the field of view. ``reason`` explains ``None``.
+    the field of view. ``reason`` explains ``None``. ``correction``: of partial volume.
     """
 
     method: str
@@ -54,6 +54,7 @@ class SuvrRow(NamedTuple):
     suvr: float | None
     covered: float
     reason: str = ""
+    correction: str = "none"
 
 
 def plan_regions(
@@ -139,6 +140,7 @@ def regional_suvr(
     *,
     method: str,
     measured: sitk.Image | None = None,
+    correction: str = "none",
 ) -> list[SuvrRow]:
     """Mean and SUVR of every region: composite and reference first, then the regions in the atlas' order.
 
@@ -155,6 +157,7 @@ def regional_suvr(
     :param labels: on the grid of the PET, from :func:`pull_atlas`.
     :param template_to_pet: for the share of a region inside the field of view; a linear part suffices.
     :param measured: on the grid of the PET, 0 where nothing was measured; those voxels enter no mean.
+    :param correction: what was done to the PET, for the table.
     :raises InputError: if the reference region has no voxel on the PET, lies outside of its field of view by
         more than a tenth, is smaller than 1.6 mL, or has a mean that is not above zero.
     """
@@ -179,6 +182,7 @@ def regional_suvr(
             mean=mean,
             suvr=None,
             covered=float(np.mean([inside_view[label] for label in region_labels])),
+            correction=correction,
         )
 
     reference = measure(REFERENCE, _names(plan.atlas, plan.reference), plan.reference)

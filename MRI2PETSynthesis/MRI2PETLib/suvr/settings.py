@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from MRI2PETLib.core import options
+from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.core.settings import Settings, option
+from MRI2PETLib.preprocessing.partial_volume import CORRECTIONS
 from MRI2PETLib.templates import CORTICAL_SPHERES
 
 
@@ -36,9 +38,28 @@ class SuvrSettings(Settings):
     pet_segmentation: bool = option(
         "also without an MRI: by a segmentation of the PET, which Choi & Lee 2018 compare with", False
     )
+    pvc: str = option(
+        "partial-volume correction: gtm (by region), or mueller-gaertner (grey matter, by voxel)",
+        "none",
+        choices=CORRECTIONS,
+    )
+    psf_mm: float | None = option(
+        "resolution of the PET as full width at half maximum, for --pvc",
+        None,
+        least=0.5,
+        most=20,
+        metavar="MM",
+    )
     register: str = options.register()
     device: str = options.device()
     seed: int = options.seed("a stochastic model")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if (self.pvc == "none") != (self.psf_mm is None):
+            raise InputError(
+                "--pvc and --psf-mm belong together.", "State the resolution of the PET, or leave both out."
+            )
 
 
 @dataclass(frozen=True)
