@@ -9,6 +9,8 @@ else
 BIN := $(VENV)/bin
 endif
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet $(PIP_ARGS) -c constraints.txt
+# A file stays on one worker: what its tests share is made once.
+WORKERS := -n 2 --dist loadfile --no-loadscope-reorder
 COVERAGE := --cov --cov-report=term:skip-covered --cov-fail-under=90
 
 .PHONY: demo test test-all lint docs dist benchmark fuzz kills clean
@@ -18,11 +20,11 @@ demo: $(VENV)/.base
 
 # One file or one test: .venv/bin/python -m pytest Testing/library/test_dicom_suv.py -k midnight
 test: $(VENV)/.dev lint
-	$(BIN)/python -m pytest -n 2 -m "not slow" $(COVERAGE) $(PYTEST_ARGS)
+	$(BIN)/python -m pytest $(WORKERS) -m "not slow" $(COVERAGE) $(PYTEST_ARGS)
 
 # The slow ones too: several minutes more.
 test-all: $(VENV)/.dev lint
-	$(BIN)/python -m pytest -n 2 $(PYTEST_ARGS)
+	$(BIN)/python -m pytest $(WORKERS) $(PYTEST_ARGS)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -23,6 +23,8 @@ from MRI2PETLib.evaluation.metrics import brain_metrics
 from MRI2PETLib.evaluation.paired import REGION_ERROR, methods_table, paired_difference
 from MRI2PETLib.evaluation.settings import EvaluationSettings
 
+pytestmark = pytest.mark.usefixtures("quick_registration")
+
 NAMES = ("this", "other")
 
 

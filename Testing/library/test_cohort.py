@@ -26,6 +26,8 @@ from MRI2PETLib.simulation import simulate_subject
 from MRI2PETLib.templates.icbm152 import load_template
 from MRI2PETLib.templates.uptake import population_uptake
 
+pytestmark = pytest.mark.usefixtures("quick_registration")
+
 NUMBERS = region_numbers()
 
 # --- statistics --------------------------------------------------------------------------------

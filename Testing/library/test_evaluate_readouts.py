@@ -25,6 +25,8 @@ from MRI2PETLib.images.io import same_grid, write_image
 from MRI2PETLib.simulation import SimulatedSubject, simulate_subject
 from MRI2PETLib.templates.regions import Parcellation
 
+pytestmark = pytest.mark.usefixtures("quick_registration")
+
 SCALED = EvaluationSettings(to_synthetic_unit=True)
 
 

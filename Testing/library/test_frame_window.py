@@ -27,6 +27,8 @@ from MRI2PETLib.synthesis.cases import Case
 from MRI2PETLib.synthesis.settings import CaseInputs
 from MRI2PETLib.templates import CORTICAL_SPHERES
 
+pytestmark = pytest.mark.usefixtures("quick_registration")
+
 LEVELS = (2.0, 1.0, 3.0)  # of the frames 50-60, 60-75 and 75-90 min
 OPTIONS = ["--window", "50", "60", "--realign-frames", "--pet-unit", "kBq/mL"]
 

@@ -19,6 +19,8 @@ from MRI2PETLib.reports.case_files import read_comparison
 from MRI2PETLib.reports.evaluation import EVALUATION_RECORD
 from MRI2PETLib.simulation import simulate_subject
 
+pytestmark = pytest.mark.usefixtures("quick_registration")
+
 
 @pytest.fixture
 def dummy(monkeypatch: pytest.MonkeyPatch) -> Metric:

@@ -22,6 +22,8 @@ from MRI2PETLib.reports.colors import normdiff_colors
 from MRI2PETLib.reports.figures import comparison_figure, cut_plane
 from MRI2PETLib.simulation import SimulatedSubject, simulate_subject
 
+pytestmark = pytest.mark.usefixtures("quick_registration")
+
 
 @pytest.fixture(scope="module")
 def subject() -> SimulatedSubject:

@@ -33,6 +33,8 @@ from MRI2PETLib.suvr.regional import RegionPlan, SuvrRow
 from MRI2PETLib.suvr.settings import SuvrPaths, SuvrSettings
 from MRI2PETLib.templates.regions import Parcellation
 
+pytestmark = pytest.mark.usefixtures("quick_registration")
+
 GRID = Grid((12, 12, 12), (4.0, 4.0, 4.0), (0.0, 0.0, 0.0), (1, 0, 0, 0, 1, 0, 0, 0, 1))
 Change = Callable[[Path], dict[str, Any]]
 

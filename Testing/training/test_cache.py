@@ -20,6 +20,8 @@ from MRI2PETTrainingLib.dataset.preflight import CASES, prepare_dataset
 from MRI2PETTrainingLib.settings import TrainingSettings
 from small_datasets import as_image, brain, rows_of, write_dataset, write_pair, write_table
 
+pytestmark = pytest.mark.usefixtures("quick_registration")
+
 SPACE = ModelSpace(size=(24, 24, 24), spacing_mm=8.0)
 
 

@@ -23,6 +23,8 @@ from MRI2PETTrainingLib.folds import read_folds
 from nifti_headers import affine, apart, seen_by_nibabel, write_nifti_header
 from small_datasets import PRESET, SIZE, rows_of, write_dataset, write_pair, write_table
 
+pytestmark = pytest.mark.usefixtures("quick_registration")
+
 COMMANDS = {"train": command}
 NAMES = ["p1_01", "p1_02", "p2_01", "p3_01", "p4_01", "p5_01", "p6_01"]
 

@@ -16,6 +16,8 @@ from MRI2PETLib.models.bundle import read_bundle
 from MRI2PETTrainingLib import command
 from small_datasets import PRESET, rows_of, write_dataset, write_table
 
+pytestmark = pytest.mark.usefixtures("quick_registration")
+
 torch.set_num_threads(1)
 COMMANDS = {"train": command}
 NAMES = [f"p{n}_01" for n in range(1, 5)]

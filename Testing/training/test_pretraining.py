@@ -25,6 +25,8 @@ from MRI2PETTrainingLib.pretraining import assign_styles, follow, histogram_styl
 from MRI2PETTrainingLib.vgg_style import CONVOLUTIONS, VGGFeatures, VGGStyle, _gram, read_vgg
 from small_datasets import SIZE, as_image, prepared_cases, write_pair
 
+pytestmark = pytest.mark.usefixtures("quick_registration")
+
 torch.set_num_threads(1)
 SPACE = ModelSpace(size=(32, 32, 32), spacing_mm=6.0)
 

@@ -17,6 +17,8 @@ from MRI2PETTrainingLib.launch import check_launch, is_first_process
 from MRI2PETTrainingLib.run_folder import CURVES, FOLD
 from small_datasets import PRESET, prepared_cases, tiny_preset, write_dataset
 
+pytestmark = pytest.mark.usefixtures("quick_registration")
+
 
 @pytest.mark.slow
 @pytest.mark.parametrize("start", ["by itself", "by torchrun"])

@@ -33,6 +33,8 @@ from MRI2PETTrainingLib.dataset import cache
 from MRI2PETTrainingLib.fit import Fitted
 from small_datasets import PRESET
 
+pytestmark = pytest.mark.usefixtures("quick_registration")
+
 GRID = Grid((16, 16, 16), (8.0, 8.0, 8.0), (0.0, 0.0, 0.0), (1, 0, 0, 0, 1, 0, 0, 0, 1))
 PEOPLE = ("01", "02", "03", "04")
 Change = Callable[[Path], object]  # a list is that of more arguments of the second run

@@ -23,6 +23,8 @@ from MRI2PETTrainingLib.learner import Learner, TrainingError
 from small_datasets import prepared_cases, tiny_preset
 from train_one_fold import train
 
+pytestmark = pytest.mark.usefixtures("quick_registration")
+
 EPOCHS = 6
 CHILD = Path(__file__).with_name("train_one_fold.py")
 CPU = Hardware("cpu")

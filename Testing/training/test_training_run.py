@@ -18,6 +18,8 @@ from MRI2PETTrainingLib.settings import Task, TrainingSettings
 from MRI2PETTrainingLib.training_run import TrainingRun, default_run, list_cases, missing, register_model
 from small_datasets import PRESET, write_dataset
 
+pytestmark = pytest.mark.usefixtures("quick_registration")
+
 NAMES = ["p1", "p2", "p3", "p4"]
 
 

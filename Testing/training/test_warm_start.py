@@ -18,6 +18,8 @@ from MRI2PETTrainingLib.run_folder import FOLDS, RUN
 from MRI2PETTrainingLib.warm_start import check_unseen, describe, images_of, start_bundle
 from small_datasets import prepared_cases
 
+pytestmark = pytest.mark.usefixtures("quick_registration")
+
 FOLD_SIDES = [Fold(0, ("a",), ("b",), ("c",)), Fold(1, ("c",), ("b",), ("a",))]
 
 

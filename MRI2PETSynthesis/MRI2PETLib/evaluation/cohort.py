@@ -268,7 +268,8 @@ def _scan(case: CohortCase, result: CaseResult, frame: _Frame, seconds: float) -
     region = {key: n for n, key in enumerate(frame.regions)}
     for row in result.regions:
         if row.scale == frame.scale:
-            values = [row.record()[name] for name in own_numbers]
+            content = row.record()
+            values = [content[name] for name in own_numbers]
             where = predictor[row.predictor], region[row.parcellation, row.region]
             numbers[where] = [np.nan if v is None else v for v in values]
     spaces = {

@@ -78,8 +78,9 @@ class Metric:
 
     def with_prefix(self, prefix: str) -> Metric:
         """This metric as it stands in a table against one real PET."""
-        label = f"{self.label}, {prefix.removesuffix('_')}" if prefix else self.label
-        return replace(self, name=prefix + self.name, label=label)
+        if not prefix:
+            return self
+        return replace(self, name=prefix + self.name, label=f"{self.label}, {prefix.removesuffix('_')}")
 
 
 METRICS: dict[str, Metric] = {}

@@ -54,8 +54,8 @@ class RegionRow:
 
     def record(self) -> dict[str, Any]:
         """The row as a line of ``regions.csv``, by the names of :func:`record_fields`."""
-        values = vars(self) | {name: self.metrics.get(name) for name in region_metrics()}
-        return {name: values[name] for name in record_fields()}
+        values = vars(self) | dict(self.metrics)
+        return {name: values.get(name) for name in record_fields()}
 
 
 def record_fields() -> list[str]:
