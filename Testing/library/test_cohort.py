@@ -316,7 +316,7 @@ def test_a_distance_of_sets_needs_a_cohort(capsys: pytest.CaptureFixture[str]) -
 
 
 def test_a_broken_case_is_a_row_and_the_rest_is_evaluated(run: Path, tmp_path: Path) -> None:
-    rows = table(run / "predictions.csv")
+    rows = table(run / "predictions.csv")[:5]
     for row in rows:
         for name in ("synthetic", "pet", "t1"):
             row[name] = str(run / row[name])
@@ -330,7 +330,7 @@ def test_a_broken_case_is_a_row_and_the_rest_is_evaluated(run: Path, tmp_path: P
     status = {r["case"]: r for r in table(out / "scans.csv")}
     assert status["case001"]["status"] == "failed" and "does not exist" in status["case001"]["message"]
     assert status["case003"]["status"] == "failed" and "SUV" in status["case003"]["message"]
-    assert sum(r["status"] != "failed" for r in status.values()) == 6
+    assert sum(r["status"] != "failed" for r in status.values()) == 3
 
 
 def test_an_error_that_nobody_foresaw_does_not_lose_the_other_cases(
