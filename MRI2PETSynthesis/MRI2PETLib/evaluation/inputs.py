@@ -11,17 +11,18 @@ import SimpleITK as sitk
 
 from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.core.files import read_object
-from MRI2PETLib.core.findings import Finding, Verdict
+from MRI2PETLib.core.findings import Verdict
 from MRI2PETLib.core.progress import ProgressCallback, no_progress, part_of
 from MRI2PETLib.evaluation.cubic import normalised_source
 from MRI2PETLib.evaluation.direction import Direction
 from MRI2PETLib.evaluation.measure import is_constant
 from MRI2PETLib.evaluation.settings import CasePaths, EvaluationSettings
+from MRI2PETLib.evaluation.units import rescale, shared_unit
 from MRI2PETLib.images.formats import sidecar_path
 from MRI2PETLib.images.grid import Grid
 from MRI2PETLib.images.io import LoadedImage, on_grid_of, read_image, same_grid
 from MRI2PETLib.images.orientation import NiftiForms
-from MRI2PETLib.preprocessing.pet import PetImage, check_uptake, of_frames, read_pet, to_unit
+from MRI2PETLib.preprocessing.pet import PetImage, of_frames, read_pet
 from MRI2PETLib.preprocessing.pet_alignment import AlignedPet, align_pet_to_t1
 from MRI2PETLib.preprocessing.tracers import check_tracer
 from MRI2PETLib.preprocessing.warp_file import person_warp
@@ -87,28 +88,13 @@ def load_case(
     )
     sidecar = _sidecar(paths.synthetic)
     direction = Direction.of_sidecar(sidecar)
-    if not direction.to_pet:
-        unit: str | None = _check_mri(synthetic, paths, settings)
-    elif settings.to_synthetic_unit:
-        unit = _check_can_rescale(synthetic, real, paths, settings.scale_free)
-    else:
-        unit = _common_unit(synthetic, real, paths, settings.scale_free)
+    unit = shared_unit(synthetic, real, paths, settings, to_pet=direction.to_pet)
     tracers = check_tracer(real.metadata["tracer"], direction.tracer, "the synthetic one")
     if direction.to_pet and not direction.tracer:
         direction = replace(direction, tracer=real.metadata["tracer"])
     grid = synthetic.image
-    t1 = None if paths.t1 is None else read_image(paths.t1, kind="t1")
+    t1 = None if paths.t1 is None else _read_t1(paths.t1, paths.synthetic, grid, direction)
     verdict = synthetic.verdict + real.verdict + (t1.verdict if t1 else Verdict())
-    if t1 is not None and not same_grid(t1.image, grid):
-        raise InputError(
-            f"The T1 {paths.t1} ({_size(t1.image)}) and the synthetic {direction.target_name} "
-            f"{paths.synthetic} ({_size(grid)}) are not on one grid.",
-            f"Give the T1 that the synthetic {direction.target_name} was made from."
-            if direction.to_pet
-            else "Resample the T1 to the grid of the synthetic MRI, on which it has to lie.",
-        )
-    if t1 is not None:
-        t1 = replace(t1, image=on_grid_of(t1.image, grid))
     progress(0.1, 1, "finding the brain")
     mask, transform, findings = _brain(paths, grid, t1, sidecar)
     warp = None
@@ -116,7 +102,6 @@ def load_case(
         beside = warp_beside(paths.synthetic) if "Provenance" in sidecar else None
         warp = person_warp(t1.image, mask, transform, beside, progress=part_of(progress, 0.2, 0.5))
     progress(0.5, 1, "aligning the real PET")
-    rescaled: tuple[Finding, ...] = ()
     _check_values(grid, mask, paths.synthetic)
     placed = _align(real, grid if t1 is None else t1.image, mask, paths, settings.register)
     brain = sitk.Cast(mask != 0, sitk.sitkUInt8)
@@ -126,22 +111,17 @@ def load_case(
     if not direction.to_pet:
         assert t1 is not None  # or it has been refused
         target, source = scaled_mri(t1.image, mask), aligned
-    provenance: dict[str, Any] = {
+    provenance = {
         "direction": f"{direction.source_name} to {direction.target_name}",
         "tracer": direction.tracer or "not stated",
-        "synthetic": {"path": str(paths.synthetic), "sha256": synthetic.sha256, "unit": synthetic.unit},
-        "real" if direction.to_pet else "source": {
-            "path": str(paths.pet),
-            "sha256": real.sha256,
-            **of_frames(real),
-            "unit": real.unit,
-        },
-        "t1": None if t1 is None else {"path": str(paths.t1), "sha256": t1.sha256},
+        **_sources(paths, synthetic, real, t1, "real" if direction.to_pet else "source"),
         "alignment": placed.record(),
         "simulated": bool(sidecar.get("Simulated") or _sidecar(paths.pet).get("Simulated")),
     }
+    verdict += findings + placed.verdict + tracers
     if settings.to_synthetic_unit:
-        target, provenance["rescaling"], rescaled = _rescale(aligned, mask, real.unit, synthetic.unit)
+        target, provenance["rescaling"], rescaled = rescale(aligned, mask, real.unit, synthetic.unit)
+        verdict += rescaled
     progress(1, 1, "aligned")
     return CaseImages(
         synthetic=grid,
@@ -150,7 +130,7 @@ def load_case(
         t1=t1.image if t1 is not None and direction.to_pet else None,
         unit=unit,
         template_to_native=transform,
-        verdict=verdict + findings + placed.verdict + rescaled + tracers,
+        verdict=verdict,
         model=_model(sidecar),
         provenance=provenance,
         to_synthetic_unit=settings.to_synthetic_unit,
@@ -161,6 +141,34 @@ def load_case(
         source=source,
         warp=warp,
     )
+
+
+def _read_t1(path: Path, synthetic: Path, grid: sitk.Image, direction: Direction) -> LoadedImage:
+    """The T1, which has to lie on the grid of the synthetic image."""
+    t1 = read_image(path, kind="t1")
+    if not same_grid(t1.image, grid):
+        raise InputError(
+            f"The T1 {path} ({_size(t1.image)}) and the synthetic {direction.target_name} "
+            f"{synthetic} ({_size(grid)}) are not on one grid.",
+            f"Give the T1 that the synthetic {direction.target_name} was made from."
+            if direction.to_pet
+            else "Resample the T1 to the grid of the synthetic MRI, on which it has to lie.",
+        )
+    return replace(t1, image=on_grid_of(t1.image, grid))
+
+
+def _sources(
+    paths: CasePaths, synthetic: PetImage, real: PetImage, t1: LoadedImage | None, pet: str
+) -> dict[str, Any]:
+    """What was read.
+
+    :param pet: what the measured PET is called.
+    """
+    return {
+        "synthetic": {"path": str(paths.synthetic), "sha256": synthetic.sha256, "unit": synthetic.unit},
+        pet: {"path": str(paths.pet), "sha256": real.sha256, **of_frames(real), "unit": real.unit},
+        "t1": None if t1 is None else {"path": str(paths.t1), "sha256": t1.sha256},
+    }
 
 
 def warp_beside(synthetic: Path) -> Path:
@@ -175,25 +183,6 @@ def scaled_mri(image: sitk.Image, mask: sitk.Image) -> sitk.Image:
     inside = sitk.GetArrayViewFromImage(mask) != 0
     values = normalised_source(sitk.GetArrayViewFromImage(image), inside) * inside
     return Grid.of(image).image(values.astype(np.float32))
-
-
-def _check_mri(synthetic: PetImage, paths: CasePaths, settings: EvaluationSettings) -> str:
-    """The unit of a synthetic MRI and of the T1 as it is compared with it."""
-    if paths.t1 is None:
-        raise InputError(
-            f"{paths.synthetic} is a synthetic MRI: it is compared with the T1.", "Give the T1 (--t1)."
-        )
-    if settings.to_synthetic_unit or settings.scale_free:
-        raise InputError(
-            "--to-synthetic-unit and --scale-free are for PET.",
-            "Leave them out: the T1 is scaled as the model's target is.",
-        )
-    if synthetic.unit != "normalised":
-        raise InputError(
-            f"The synthetic MRI {paths.synthetic} is in {synthetic.unit}.",
-            "State --synthetic-unit normalised if it goes from 0 to 1.",
-        )
-    return synthetic.unit
 
 
 def _sidecar(path: Path) -> dict[str, Any]:
@@ -213,64 +202,6 @@ def _model(sidecar: dict[str, Any]) -> dict[str, Any]:
     """What a synthesis writes about its model; empty where nobody did."""
     model = _provenance(sidecar, "model")
     return model if isinstance(model, dict) else {}
-
-
-def _common_unit(synthetic: PetImage, real: PetImage, paths: CasePaths, scale_free: bool) -> str | None:
-    if synthetic.unit == real.unit != "unknown":
-        return synthetic.unit
-    if scale_free:
-        return None
-    for pet, path, option in (
-        (synthetic, paths.synthetic, "--synthetic-unit"),
-        (real, paths.pet, "--pet-unit"),
-    ):
-        if pet.unit == "unknown":
-            raise InputError(
-                f"The unit of {path} is not stated.",
-                f"State it with {option} (SUV, SUVR, Bq/mL, normalised), or compare patterns only "
-                f"(--scale-free).",
-            )
-    raise InputError(
-        f"The synthetic PET is in {synthetic.unit}, the real one in {real.unit}: they cannot be compared.",
-        "Scale the real one by its own values in the brain (--to-synthetic-unit), or compare patterns only, "
-        "each image over its own in-brain mean (--scale-free).",
-    )
-
-
-def _check_can_rescale(synthetic: PetImage, real: PetImage, paths: CasePaths, scale_free: bool) -> str:
-    """The unit that the real PET will have."""
-    if scale_free:
-        raise InputError("--scale-free compares without a unit.", "Leave out --to-synthetic-unit.")
-    if synthetic.unit not in ("SUVR", "normalised"):
-        raise InputError(
-            f"The synthetic PET {paths.synthetic} is in {synthetic.unit}: no PET can be brought to that unit "
-            f"by its own values.",
-            "Only SUVR and normalised can be reached; state --synthetic-unit if its files do not say.",
-        )
-    if real.unit != synthetic.unit:
-        check_uptake(real)
-    if real.unit == "normalised" and synthetic.unit != "normalised":
-        raise InputError(
-            f"The real PET {paths.pet} is normalised: its zero is lost, so it cannot be converted to "
-            f"{synthetic.unit}.",
-            "Give the PET in a unit of activity (Bq/mL, SUV, SUVR).",
-        )
-    return synthetic.unit
-
-
-def _rescale(
-    real: sitk.Image, mask: sitk.Image, unit: str, target: str
-) -> tuple[sitk.Image, dict[str, Any], tuple[Finding, ...]]:
-    """The aligned real PET in the unit of the synthetic one, the record of it, and what to tell."""
-    inside = sitk.GetArrayViewFromImage(real)[sitk.GetArrayViewFromImage(mask) != 0].astype(np.float64)
-    mean, low, high = (float(v) for v in (inside.mean(), inside.min(), inside.max()))
-    if target == "SUVR":
-        how, record = f"divided by its mean in the brain ({mean:.4g})", {"divided_by": mean}
-    else:
-        how, record = f"scaled from {low:.4g} to {high:.4g} in the brain", {"minimum": low, "maximum": high}
-    message = f"The real PET (unit: {unit}) was {how} to {target}: a difference in level cannot be seen."
-    about = {"from": unit, "to": target, "where": "brain mask within the field of view of the PET", **record}
-    return to_unit(real, mask, target), about, (Finding("ok", "real-rescaled", message),)
 
 
 def _brain(
