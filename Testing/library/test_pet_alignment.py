@@ -33,6 +33,8 @@ from MRI2PETLib.synthesis.settings import CaseInputs
 from MRI2PETTrainingLib.dataset.preflight import prepare_dataset
 from MRI2PETTrainingLib.settings import TrainingSettings
 
+pytestmark = pytest.mark.usefixtures("quick_warp")
+
 
 @pytest.fixture(scope="module")
 def person() -> SimulatedSubject:
