@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from bundles import tiny_bundle, tiny_metadata
+from MRI2PETLib.cli import main
 from MRI2PETLib.core.errors import BundleError
 from MRI2PETLib.models import store, unet
 from MRI2PETLib.models.bundle import METADATA, WEIGHTS, read_bundle, save_bundle
@@ -142,6 +143,21 @@ def test_import_export_remove(tmp_path: Path, user_models: Path) -> None:
     with pytest.raises(BundleError, match="There is no model 'tiny'"):
         store.find_bundle("tiny")
     assert list(user_models.iterdir()) == []
+
+
+def test_every_action_on_models_ends_with_its_result(
+    tmp_path: Path, user_models: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = str(tiny_bundle(tmp_path / "tiny").folder)
+    archive = str(tmp_path / "tiny.zip")
+    for words, key, value in (
+        (("import", source), "folder", str(user_models / "tiny")),
+        (("export", "tiny", "-o", archive), "archive", archive),
+        (("remove", "tiny"), "model", "tiny"),
+    ):
+        assert main(["models", *words, "--progress", "json"]) == 0
+        event = json.loads(capsys.readouterr().out.splitlines()[-1])
+        assert event["event"] == "result" and event[key] == value, words
 
 
 def test_a_removal_that_is_killed_leaves_no_half_model(

@@ -52,8 +52,13 @@ def run(args: argparse.Namespace, reporter: Reporter) -> int:
     elif args.action == "import":
         bundle = store.import_bundle(args.source, replace=args.replace)
         reporter.say(f"{bundle.id} -> {bundle.folder}")
+        reporter.result({"model": bundle.id, "folder": bundle.folder})
     elif args.action == "export":
-        reporter.say(str(store.export_bundle(args.model, args.output, args.format)))
+        archive = store.export_bundle(args.model, args.output, args.format)
+        reporter.say(str(archive))
+        reporter.result({"archive": archive})
     else:
-        reporter.say(f"removed {store.remove_bundle(args.model)}")
+        folder = store.remove_bundle(args.model)
+        reporter.say(f"removed {folder}")
+        reporter.result({"model": args.model, "folder": folder})
     return 0
