@@ -56,7 +56,7 @@ from MRI2PETTrainingLib.run_folder import (
 from MRI2PETTrainingLib.warm_start import check_unseen, start_bundle
 
 if TYPE_CHECKING:
-    from MRI2PETTrainingLib.fit import Hardware
+    from MRI2PETTrainingLib.hardware import Hardware
 
 READY_FILE, RUN_RECORD = "ready.json", "training_status.json"
 PREDICTIONS_CSV, EVALUATION = "predictions.csv", "evaluation"
@@ -105,7 +105,7 @@ def run_training(plan: Plan, reporter: Reporter) -> dict[str, Any]:
     """
     check_launch(plan.settings.devices * plan.settings.nodes)  # before Lightning reads the same variables
     from MRI2PETTrainingLib.checkpoints import write_curves
-    from MRI2PETTrainingLib.fit import check_hardware
+    from MRI2PETTrainingLib.hardware import check_hardware
 
     check_hardware(_hardware(plan), plan.preset)
     first = is_first_process()
@@ -229,7 +229,7 @@ def _train_fold(
 
 
 def _hardware(plan: Plan) -> Hardware:
-    from MRI2PETTrainingLib.fit import Hardware, enough_loaders
+    from MRI2PETTrainingLib.hardware import Hardware, enough_loaders
 
     device, devices, loaders = plan.settings.device, plan.settings.devices, plan.settings.loaders
     loaders = enough_loaders(device, devices) if loaders is None else loaders

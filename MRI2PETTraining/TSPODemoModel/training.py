@@ -28,7 +28,8 @@ from MRI2PETLib.models import unet
 from MRI2PETLib.models.model_space import ModelSpace, with_grid
 from MRI2PETTrainingLib.batches import Batch
 from MRI2PETTrainingLib.checkpoints import save_weights
-from MRI2PETTrainingLib.fit import Fitted, Hardware, fit
+from MRI2PETTrainingLib.fit import Fitted, fit
+from MRI2PETTrainingLib.hardware import Hardware
 from MRI2PETTrainingLib.presets import Augmentation, Preset, read_preset
 from TSPODemoModel.simulated_pairs import FIELD_MM, NO_VARIATION, People, make_pairs
 

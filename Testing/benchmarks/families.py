@@ -39,7 +39,8 @@ from MRI2PETLib.preprocessing.warp_file import person_warp
 from MRI2PETLib.simulation import simulate_subject
 from MRI2PETTrainingLib.dataset.cache import ARRAYS, PreparedCase
 from MRI2PETTrainingLib.dataset.manifest import TrainingCase
-from MRI2PETTrainingLib.fit import Hardware, fit_fold
+from MRI2PETTrainingLib.fit import fit_fold
+from MRI2PETTrainingLib.hardware import Hardware
 from MRI2PETTrainingLib.presets import Augmentation, Preset, read_preset
 
 SPACE = ModelSpace(size=(24, 24, 24), spacing_mm=8.0)

@@ -18,13 +18,8 @@ import dicom_series as dcm
 from bundles import tiny_bundle
 from MRI2PETLib.cli import main
 from MRI2PETLib.core.errors import InputError
-from MRI2PETLib.images.dicom_series_out import (
-    SYNTHETIC_PET,
-    SeriesLabels,
-    origin_of_series,
-    origin_of_study,
-    write_series,
-)
+from MRI2PETLib.images.dicom_series_out import SYNTHETIC_PET, SeriesLabels, write_series
+from MRI2PETLib.images.dicom_study import origin_of_series, origin_of_study
 from MRI2PETLib.images.grid import Grid
 from MRI2PETLib.images.io import read_image, same_grid, write_image
 from MRI2PETLib.simulation import simulate_subject

@@ -13,7 +13,8 @@ import torch
 from MRI2PETLib.core.errors import BundleError, DeviceError, InputError
 from MRI2PETLib.models import unet
 from MRI2PETTrainingLib.batches import CasePairs, EpochSampler, augment
-from MRI2PETTrainingLib.fit import Hardware, check_hardware, fit_fold
+from MRI2PETTrainingLib.fit import fit_fold
+from MRI2PETTrainingLib.hardware import Hardware, check_hardware
 from MRI2PETTrainingLib.learner import Learner, checkpoint_blocks, nmse_and_r
 from MRI2PETTrainingLib.presets import Augmentation, check_preset, preset_names, read_preset
 from small_datasets import prepared_cases, tiny_preset

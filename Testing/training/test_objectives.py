@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from MRI2PETLib.models import unet
 from MRI2PETLib.models.objective import NETWORK_STATE, OBJECTIVE_STATE, Objective, frozen
 from MRI2PETTrainingLib import learner as learner_module
-from MRI2PETTrainingLib.fit import Fitted, Hardware, fit_fold
+from MRI2PETTrainingLib.fit import Fitted, fit_fold
+from MRI2PETTrainingLib.hardware import Hardware
 from MRI2PETTrainingLib.learner import Learner
 from MRI2PETTrainingLib.presets import Augmentation, Preset, read_preset
 from small_datasets import prepared_cases, tiny_preset

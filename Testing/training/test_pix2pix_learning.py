@@ -12,7 +12,8 @@ import torch
 from MRI2PETLib.core.progress import no_progress
 from MRI2PETLib.models import get_family
 from MRI2PETLib.models.pix2pix import Critic
-from MRI2PETTrainingLib.fit import Hardware, fit_fold
+from MRI2PETTrainingLib.fit import fit_fold
+from MRI2PETTrainingLib.hardware import Hardware
 from MRI2PETTrainingLib.learner import nmse_and_r
 from MRI2PETTrainingLib.presets import Augmentation, read_preset
 from small_datasets import prepared_cases, tiny_preset

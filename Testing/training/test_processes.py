@@ -88,7 +88,8 @@ def test_which_process_this_is(
 
 
 def test_a_job_of_several_tasks_trains_one_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from MRI2PETTrainingLib.fit import Hardware, fit_fold
+    from MRI2PETTrainingLib.fit import fit_fold
+    from MRI2PETTrainingLib.hardware import Hardware
 
     for name, text in {"SLURM_NTASKS": "4", "SLURM_PROCID": "0", "SLURM_JOB_NAME": "x"}.items():
         monkeypatch.setenv(name, text)

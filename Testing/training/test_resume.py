@@ -17,8 +17,9 @@ import torch
 
 from MRI2PETLib.core.errors import InputError, OutputError
 from MRI2PETTrainingLib import checkpoints as keeping
-from MRI2PETTrainingLib import fit
-from MRI2PETTrainingLib.fit import Fitted, Hardware, fit_fold
+from MRI2PETTrainingLib import hardware as machine
+from MRI2PETTrainingLib.fit import Fitted, fit_fold
+from MRI2PETTrainingLib.hardware import Hardware
 from MRI2PETTrainingLib.learner import Learner, TrainingError
 from small_datasets import prepared_cases, tiny_preset
 from train_one_fold import train
@@ -114,11 +115,11 @@ def test_loading_processes_do_not_change_the_result(tmp_path: Path, unbroken: Fi
 
 
 def test_a_cpu_needs_no_loading_processes_and_an_accelerator_few(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert fit.enough_loaders("cpu") == 0
-    monkeypatch.setattr(fit, "pick_device", lambda name: torch.device("cuda:0"))
+    assert machine.enough_loaders("cpu") == 0
+    monkeypatch.setattr(machine, "pick_device", lambda name: torch.device("cuda:0"))
     for n_cores, devices, expected in ((64, 1, 8), (16, 4, 3), (4, 1, 3), (2, 1, 1), (4, 4, 1)):
-        monkeypatch.setattr(fit, "cores", lambda n_cores=n_cores: n_cores)
-        assert fit.enough_loaders("auto", devices) == expected
+        monkeypatch.setattr(machine, "cores", lambda n_cores=n_cores: n_cores)
+        assert machine.enough_loaders("auto", devices) == expected
 
 
 def test_patience_stops_and_stays_stopped(tmp_path: Path) -> None:

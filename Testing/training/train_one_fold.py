@@ -14,7 +14,8 @@ from pathlib import Path
 
 import torch
 
-from MRI2PETTrainingLib.fit import Fitted, Hardware, fit_fold
+from MRI2PETTrainingLib.fit import Fitted, fit_fold
+from MRI2PETTrainingLib.hardware import Hardware
 from small_datasets import prepared_cases, tiny_preset
 
 

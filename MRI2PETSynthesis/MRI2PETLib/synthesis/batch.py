@@ -24,7 +24,7 @@ from MRI2PETLib.core.prefetch import OneAhead, import_early
 from MRI2PETLib.core.progress import ProgressCallback, Reporter, part_of
 from MRI2PETLib.core.requests import Request, located, read_record
 from MRI2PETLib.core.tables import write_table
-from MRI2PETLib.images.dicom_series_out import DicomOrigin
+from MRI2PETLib.images.dicom_study import DicomOrigin
 from MRI2PETLib.images.image_checks import ImageKind
 from MRI2PETLib.images.io import LoadedImage, read_image
 from MRI2PETLib.images.sources import optional_source, source_of

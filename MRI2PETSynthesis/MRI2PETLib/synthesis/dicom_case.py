@@ -9,14 +9,8 @@ from typing import Any
 from MRI2PETLib.core.checksums import sha256_of
 from MRI2PETLib.core.errors import DependencyError, InputError
 from MRI2PETLib.core.requests import Source
-from MRI2PETLib.images.dicom_series_out import (
-    DicomOrigin,
-    SeriesLabels,
-    origin_of_series,
-    origin_of_study,
-    study_file,
-    write_series,
-)
+from MRI2PETLib.images.dicom_series_out import SeriesLabels, write_series
+from MRI2PETLib.images.dicom_study import DicomOrigin, origin_of_series, origin_of_study, study_file
 from MRI2PETLib.images.io import LoadedImage
 from MRI2PETLib.models.bundle import Bundle
 from MRI2PETLib.synthesis.case_files import UNIT_MEANING, bundle_note
