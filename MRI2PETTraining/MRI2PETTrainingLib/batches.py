@@ -57,7 +57,7 @@ class CasePairs(Dataset[Batch]):
 class EpochSampler(Sampler[tuple[int, int]]):
     """(epoch, index) in an order drawn from seed and epoch; each of several processes gets its share.
 
-    Lightning calls :meth:`set_epoch` before an epoch.
+    Lightning calls ``set_epoch`` before an epoch.
     """
 
     def __init__(self, count: int, seed: int, *, shuffle: bool, rank: int = 0, processes: int = 1) -> None:

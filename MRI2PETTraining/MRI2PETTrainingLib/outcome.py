@@ -268,7 +268,7 @@ def read_bundles(run: Path, folds: Sequence[int]) -> dict[str, Bundle]:
 
 def write_baselines(run: Path, cubics: Mapping[int, Mapping[str, Any]]) -> Path:
     """``RUN/baselines.json`` as the evaluation of a run reads it; ``cubics``: of each fold, see
-    :meth:`.Cubic.to_dict`.
+    ``Cubic.to_dict``.
     """
     folds = {str(k): {"cubic_of_t1": dict(cubic)} for k, cubic in cubics.items()}
     note = "target over source, smoothed to fwhm_mm, 1st to 99th percentile scaled to 0 to 1"

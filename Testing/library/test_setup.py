@@ -29,7 +29,7 @@ from MRI2PETLib.installation.packages import (
     read_packages,
 )
 from MRI2PETLib.installation.setup import PipJob, Setup
-from MRI2PETLib.jobs.child_process import Job, mri2pet_command
+from MRI2PETLib.jobs.child_process import Callbacks, Job, mri2pet_command
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 ALL = read_packages("diffusion", "training")
@@ -382,25 +382,24 @@ def test_the_doctor_answers_a_parent() -> None:
     assert outcome.result["packages"]["torch"] == next(p.installed for p in ALL if p.name == "torch")
 
 
-def test_the_doctor_names_a_package_that_does_not_work(tmp_path: Path) -> None:
+def test_the_doctor_names_what_does_not_work_and_another_command_of_our_name(tmp_path: Path) -> None:
     (tmp_path / "safetensors.py").write_text("raise ImportError('DLL load failed')", encoding="utf-8")
-    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
-    outcome = Job(mri2pet_command(["doctor"]), env=environment).start().wait()
-    assert outcome.state == "failed" and isinstance(outcome.error, DependencyError)
-    assert (
-        "safetensors" in outcome.error.message and "does not work: DLL load failed" in outcome.error.message
-    )
-
-
-def test_the_doctor_notices_another_command_of_our_name(tmp_path: Path) -> None:
     about = tmp_path / "cocolit-1.0.dist-info"
     about.mkdir()
     (about / "METADATA").write_text("Metadata-Version: 2.1\nName: cocolit\nVersion: 1.0\n", encoding="utf-8")
     (about / "entry_points.txt").write_text("[console_scripts]\nmri2pet = cocolit:main\n", encoding="utf-8")
-    path = os.pathsep.join([str(tmp_path), *sys.path])
-    environment = {**os.environ, "PYTHONPATH": path}
-    done = subprocess.run(mri2pet_command(["doctor"]), env=environment, capture_output=True, text=True)
-    assert "cocolit installs a command mri2pet too" in done.stdout
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
+    warnings: list[str] = []
+    callbacks = Callbacks(warning=warnings.append)
+    outcome = Job(mri2pet_command(["doctor"]), callbacks, env=environment).start().wait()
+    assert outcome.state == "failed" and isinstance(outcome.error, DependencyError)
+    assert (
+        "safetensors" in outcome.error.message and "does not work: DLL load failed" in outcome.error.message
+    )
+    assert any("cocolit installs a command mri2pet too" in line for line in warnings), warnings
+
+
+def test_the_command_has_two_names() -> None:
     with (Path(__file__).resolve().parents[2] / "pyproject.toml").open("rb") as file:
         assert set(tomllib.load(file)["project"]["scripts"]) == {"mri2pet", "slicer-mri2pet"}
 

@@ -184,7 +184,7 @@ class Settings:
 
     @classmethod
     def of_dict(cls, content: Mapping[str, Any]) -> Self:
-        """The settings that :meth:`to_dict` gave.
+        """The settings that ``to_dict`` gave.
 
         :raises KeyError: if a setting is missing.
         """

@@ -35,7 +35,7 @@ class Cubic:
 
     @classmethod
     def of(cls, content: Any) -> Cubic | None:
-        """From :meth:`to_dict`, as a bundle's metadata and a run's ``baselines.json`` hold it; ``None`` for
+        """From ``to_dict``, as a bundle's metadata and a run's ``baselines.json`` hold it; ``None`` for
         anything else.
         """
         coefficients = content.get("coefficients") if isinstance(content, dict) else None

@@ -36,7 +36,7 @@ class NiftiForms:
 
     Matrices are 4 x 4, map voxel indices (i, j, k) to RAS, in the unit of the header.
 
-    :ivar sform, qform: ``None`` where the header states none, or none that can be used.
+    :ivar sform: ``None``, as ``qform``, where the header states none, or none that can be used.
     :ivar pixdim: voxel sizes as they stand in the header, which some readers take.
     :ivar quaternion: b, c, d of the qform, as they stand in the header; ``qfac`` (below 0: the third axis is
         turned round) belongs to them.

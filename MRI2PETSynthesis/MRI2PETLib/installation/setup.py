@@ -1,6 +1,6 @@
 """Set-up as a plain state that a panel shows: what is missing, installing, checking, ready. No Qt.
 
-The owner calls :meth:`Setup.pump` from a timer while :attr:`Setup.is_busy`. Who installs is passed in: in
+The owner calls :meth:`Setup.pump` from a timer while ``Setup.is_busy``. Who installs is passed in: in
 Slicer 5.12 ``slicer.packaging``, elsewhere :class:`PipJob`; torch comes from the PyTorch extension.
 """
 

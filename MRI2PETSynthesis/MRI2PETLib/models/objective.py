@@ -31,8 +31,8 @@ class Objective(nn.Module):
 
         At each yield the trainer computes the gradients and, at the end of an effective batch, updates those
         parameters, before the generator goes on. Gradients reach every parameter that the loss depends on:
-        detach, or use :func:`frozen`, where they must not. Random numbers come from torch's global generator,
-        which the trainer seeds.
+        detach, or use :func:`.objective.frozen`, where they must not. Random numbers come from torch's global
+        generator, which the trainer seeds.
 
         :param source: [batch, 1, k, j, i], as ``target`` and ``mask`` (0 or 1).
         """

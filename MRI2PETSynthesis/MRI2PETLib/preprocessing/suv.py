@@ -60,7 +60,7 @@ def suv_factor(weight_kg: float, dose_bq: float, *, decay_s: float = 0.0, half_l
 def to_suv(
     image: sitk.Image, *, weight_kg: float, dose_bq: float, decay_s: float = 0.0, half_life_s: float
 ) -> sitk.Image:
-    """Turn Bq/mL into SUV (body weight); see :func:`suv_factor`."""
+    """Turn Bq/mL into SUV (body weight); see ``suv_factor``."""
     factor = suv_factor(weight_kg, dose_bq, decay_s=decay_s, half_life_s=half_life_s)
     return sitk.Cast(image, sitk.sitkFloat32) * factor
 
