@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors.torch
 import SimpleITK as sitk
 import torch
 from scipy import linalg, ndimage
@@ -153,6 +154,36 @@ def test_a_real_pet_of_nothing_is_refused() -> None:
 def test_features_are_named_or_a_file() -> None:
     with pytest.raises(InputError, match="'inception': that is no file"):
         features_named("inception")
+
+
+@pytest.mark.parametrize("suffix", ["pth", "safetensors"])
+def test_inception_of_a_file_with_random_weights(tmp_path: Path, suffix: str) -> None:
+    """The features are those of torchvision's network on slices as photographs, by SciPy's zoom; trained
+    weights are not at hand.
+    """
+    models = pytest.importorskip("torchvision.models", exc_type=(ImportError, RuntimeError), reason="no torchvision for this torch")
+    torch.manual_seed(0)
+    network = models.inception_v3(weights=None, aux_logits=True, init_weights=False).eval()
+    path = tmp_path / f"inception.{suffix}"
+    if suffix == "pth":
+        torch.save(network.state_dict(), path)
+    else:
+        safetensors.torch.save_file(network.state_dict(), path)
+    slices = ndimage.gaussian_filter(np.random.default_rng(0).random((3, 60, 50)), (0, 2, 2))
+    features = features_named(str(path))
+    rows = features.compute(slices, slices > 0)
+    assert features.name == f"Inception v3 (weights inception.{suffix})" and rows.shape == (3, 2048)
+    zoom = (1, 299 / 60, 299 / 50)
+    large = ndimage.zoom(slices, zoom, order=1, mode="nearest", grid_mode=True)
+    photographs = np.stack([(large - m) / s for m, s in zip((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))], 1)
+    network.fc = torch.nn.Identity()
+    with torch.inference_mode():
+        expected = network(torch.from_numpy(photographs.astype(np.float32))).numpy()
+    np.testing.assert_allclose(rows, expected, atol=1e-3 * np.abs(expected).max())
+    with pytest.raises(InputError, match="holds no weights of Inception v3"):
+        state = {name: value for name, value in network.state_dict().items() if "Mixed_7c" not in name}
+        torch.save(state, tmp_path / "half.pth")
+        load_inception(tmp_path / "half.pth")
 
 
 def test_weights_come_from_a_file_and_nothing_in_it_is_run(tmp_path: Path) -> None:
