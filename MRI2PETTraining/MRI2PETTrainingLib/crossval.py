@@ -276,17 +276,18 @@ def _finish(
         reporter.log(f"{plan.run}: ensemble, evaluation and report are there, kept.")
         return
     with result.make(request, {}) as staging:
+        own = make_folder(staging / EVALUATION)
+        cases = read_run_scans(plan.run, Reporter())
+        cohort = evaluate_cohort(cases, EvaluationSettings(seed=plan.settings.seed), own, reporter)
+        write_cohort(own, f"{name}: people left out of training", cohort)
         ensemble = outcome.save_ensemble(
             staging / ENSEMBLE,
             outcome.model_id(plan.run, "ensemble"),
             outcome.read_bundles(plan.run, [result.fold.number for result in results]),
             plan.preset,
             [prepared[name] for name in folds.trained],
+            cohort,
         )
-        own = make_folder(staging / EVALUATION)
-        cases = read_run_scans(plan.run, Reporter())
-        cohort = evaluate_cohort(cases, EvaluationSettings(seed=plan.settings.seed), own, reporter)
-        write_cohort(own, f"{name}: people left out of training", cohort)
         write_report(
             staging / RUN_REPORT, f"Training: {name}", run, manifest, folds, results, cohort, ensemble
         )

@@ -14,6 +14,7 @@ import numpy as np
 from MRI2PETLib import __version__
 from MRI2PETLib.core.files import make_folder, read_json, write_json
 from MRI2PETLib.core.findings import Verdict
+from MRI2PETLib.evaluation.cohort import Cohort
 from MRI2PETLib.evaluation.cubic import Cubic, fit_cubic
 from MRI2PETLib.images.formats import GENERATED_BY, sidecar_path
 from MRI2PETLib.images.grid import Grid
@@ -26,6 +27,7 @@ from MRI2PETLib.synthesis.case_files import case_files, write_case
 from MRI2PETLib.synthesis.cases import Case
 from MRI2PETLib.synthesis.pipeline import synthesize
 from MRI2PETLib.templates.icbm152 import load_template
+from MRI2PETTrainingLib.baseline_table import baseline_rows, card_section, scale_words
 from MRI2PETTrainingLib.dataset.cache import MASK, REAL, SOURCE, WARP, PreparedCase
 from MRI2PETTrainingLib.dataset.manifest import TrainingCase
 from MRI2PETTrainingLib.fit import Fitted
@@ -79,11 +81,14 @@ def save_ensemble(
     bundles: Mapping[str, Bundle],
     preset: Preset,
     trained: Sequence[PreparedCase],
+    cohort: Cohort,
 ) -> Bundle:
     """Write the bundle of all folds together: a prediction is their mean, with their SD.
 
     :param trained: the cases that any of them was trained on.
+    :param cohort: evaluation of the people that they have not seen.
     """
+    rows = baseline_rows(cohort)
     several = len(bundles) > 1
     means = f"Mean of {len(bundles)} networks, each trained on another part of" if several else "Trained on"
     metadata = {
@@ -98,10 +103,20 @@ def save_ensemble(
             "folds": {name: b.sha256 for name, b in bundles.items()},
             IMAGES: images_of(trained),
         },
-        "baselines": {"cubic_of_t1": _cubic(trained).to_dict()},
+        "baselines": {
+            "cubic_of_t1": _cubic(trained).to_dict(),
+            "out_of_fold": [row._asdict() for row in rows],
+        },
     }
+    tested = (
+        "Each person was predicted by the model of a fold that has not seen them; the ensemble itself was "
+        "tested on nobody."
+        if several
+        else "Nobody of them was in its training."
+    )
+    beside = card_section(rows, cohort.n_people, scale_words(cohort), tested)
     networks = {name: bundle.network() for name, bundle in bundles.items()}
-    return save_bundle(folder, networks, metadata, _card(metadata))
+    return save_bundle(folder, networks, metadata, _card(metadata) + beside)
 
 
 def write_training_mean(path: Path, train: Sequence[PreparedCase]) -> Path:

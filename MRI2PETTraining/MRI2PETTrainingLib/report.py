@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import io
-import math
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,18 +11,24 @@ from typing import Any
 from MRI2PETLib.core.files import write_text
 from MRI2PETLib.core.tables import write_table
 from MRI2PETLib.evaluation.baselines import NETWORK
-from MRI2PETLib.evaluation.case import SCALE_FREE, STATED_UNIT
 from MRI2PETLib.evaluation.cohort import Cohort
 from MRI2PETLib.evaluation.metrics import METRICS
 from MRI2PETLib.models.bundle import Bundle
 from MRI2PETLib.reports.page import Cell, Picture, ReportTable, render
 from MRI2PETLib.reports.texts import least_coverage_sentence
+from MRI2PETTrainingLib.baseline_table import (
+    SHOWN,
+    BaselineRow,
+    baseline_rows,
+    best_baseline,
+    not_beaten,
+    person_table,
+    scale_words,
+)
 from MRI2PETTrainingLib.dataset.manifest import Manifest
 from MRI2PETTrainingLib.folds import Folds
 from MRI2PETTrainingLib.plan import deciding
 from MRI2PETTrainingLib.run_folder import SUBJECTS, FoldResult, people_and_scans
-
-_METRICS = ("pearson_r", "mse")  # of each person
 
 
 def write_report(
@@ -41,7 +46,7 @@ def write_report(
     :param run: content of ``run.json``.
     :param cohort: evaluation of the out-of-fold predictions.
     """
-    people = person_table(cohort)
+    people, rows = person_table(cohort), baseline_rows(cohort)
     write_table(path.with_name(SUBJECTS), list(people[0]), people)
     page = render(
         "training.html",
@@ -52,11 +57,12 @@ def write_report(
         ensemble=ensemble,
         manifest=manifest,
         split=folds,
-        not_beaten=_not_beaten(cohort, people),
-        outcome=_outcome(cohort, people),
+        not_beaten=not_beaten(rows),
+        best=best_baseline(rows),
+        outcome=_outcome(rows, scale_words(cohort)),
         folds=_folds(manifest, results),
         curves=_curves(results),
-        subjects=_subjects(people, _scale_words(cohort)),
+        subjects=_subjects(people, scale_words(cohort)),
         coverage=least_coverage_sentence({scan.case.case: scan.pet_coverage for scan in cohort.scans}),
         excluded=[f"{case.case}: {case.exclude}" for case in manifest.cases if case.exclude],
         noticed=[
@@ -71,70 +77,18 @@ def write_report(
     return write_text(path, page)
 
 
-def person_table(cohort: Cohort) -> list[dict[str, Any]]:
-    """One row a person: r and MSE (of a PET scale-free) of network and baselines, averaged over the person's
-    scans.
-    """
-    scale, scans = _scale(cohort), defaultdict(list)
-    for scan in cohort.scans:
-        scans[scan.case.subject].append(scan)
-    rows = []
-    for subject, own in sorted(scans.items()):
-        row: dict[str, Any] = {
-            "subject": subject,
-            "group": own[0].case.group,
-            "fold": own[0].case.fold,
-            "scans": len(own),
-        }
-        for predictor in cohort.predictors:
-            for metric in _METRICS:
-                values = [scan.metrics[scale, predictor].get(metric) for scan in own]
-                present = [v for v in values if v is not None]
-                row[f"{predictor}: {metric}"] = math.fsum(present) / len(present) if present else None
-        rows.append(row)
-    return rows
-
-
-def _scale(cohort: Cohort) -> str:
-    """Levels of a PET are no matter of its T1, so its pattern is judged; an MRI has one scale."""
-    return SCALE_FREE if cohort.direction.to_pet else STATED_UNIT
-
-
-def _scale_words(cohort: Cohort) -> str:
-    if cohort.direction.to_pet:
-        return "each PET divided by its own mean there (scale-free)"
-    return "each MRI from 0 (1st percentile) to 1 (99th percentile)"
-
-
-def _mean(people: Sequence[Mapping[str, Any]], column: str) -> float | None:
-    present = [row[column] for row in people if row[column] is not None]
-    return math.fsum(present) / len(present) if present else None
-
-
-def _not_beaten(cohort: Cohort, people: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The baselines whose mean error is not above that of the network."""
-    errors = {predictor: _mean(people, f"{predictor}: mse") for predictor in cohort.predictors}
-    network = errors.pop(NETWORK) or 0
-    return [name for name, error in errors.items() if error is not None and not error > network]
-
-
-def _outcome(cohort: Cohort, people: Sequence[Mapping[str, Any]]) -> ReportTable:
-    rows: list[list[Cell]] = []
-    for predictor in cohort.predictors:
-        better = [
-            row[f"{NETWORK}: mse"] < row[f"{predictor}: mse"]
-            for row in people
-            if row[f"{predictor}: mse"] is not None and row[f"{NETWORK}: mse"] is not None
-        ]
-        share = None if predictor == NETWORK or not better else f"{sum(better)} of {len(better)}"
-        means = (_mean(people, f"{predictor}: {metric}") for metric in _METRICS)
-        rows.append([predictor, cohort.uses[predictor], *means, share])
-    headings = [METRICS[name].heading for name in _METRICS]
+def _outcome(rows: Sequence[BaselineRow], words: str) -> ReportTable:
+    lines: list[list[Cell]] = []
+    for row in rows:
+        share = None if row.n_network_better is None else f"{row.n_network_better} of {row.n_people}"
+        lines.append([row.predictor, row.uses, *row.means.values(), row.gain, share])
+    headings = [METRICS[name].heading for name in SHOWN]
+    columns = ["predictor", "knows", *headings, "network's MSE \N{MINUS SIGN} its (95 %)"]
     return ReportTable(
-        ["predictor", "knows", *headings, "people better predicted by the network"],
-        rows,
-        f"Mean over people, in the brain, {_scale_words(cohort)}",
-        lead=[cohort.predictors.index(NETWORK)],
+        [*columns, "people better predicted by the network"],
+        lines,
+        f"Mean over people, in the brain, {words}",
+        lead=[n for n, row in enumerate(rows) if row.predictor == NETWORK],
     )
 
 
@@ -190,7 +144,7 @@ def curves_png(histories: Mapping[str, Sequence[Mapping[str, float]]]) -> bytes:
     return buffer.getvalue()
 
 
-def _subjects(people: Sequence[Mapping[str, Any]], scale_words: str) -> ReportTable:
+def _subjects(people: Sequence[Mapping[str, Any]], words: str) -> ReportTable:
     columns = [key for key in people[0] if key == f"{NETWORK}: pearson_r" or key.endswith(": mse")]
     present = [c for c in columns if any(row[c] is not None for row in people)]
     rows: list[list[Cell]] = [
@@ -199,7 +153,7 @@ def _subjects(people: Sequence[Mapping[str, Any]], scale_words: str) -> ReportTa
     ]
     headings = (f"{name}: {METRICS[metric].heading}" for name, metric in (c.split(": ") for c in present))
     header = ["subject", "group", "fold", "scans", *headings]
-    return ReportTable(header, rows, f"In the brain, {scale_words}; all columns in {SUBJECTS}", lead=())
+    return ReportTable(header, rows, f"In the brain, {words}; all columns in {SUBJECTS}", lead=())
 
 
 def _cost(results: Sequence[FoldResult]) -> ReportTable:

@@ -161,7 +161,9 @@ def test_inception_of_a_file_with_random_weights(tmp_path: Path, suffix: str) ->
     """The features are those of torchvision's network on slices as photographs, by SciPy's zoom; trained
     weights are not at hand.
     """
-    models = pytest.importorskip("torchvision.models", exc_type=(ImportError, RuntimeError), reason="no torchvision for this torch")
+    models = pytest.importorskip(
+        "torchvision.models", exc_type=(ImportError, RuntimeError), reason="no torchvision for this torch"
+    )
     torch.manual_seed(0)
     network = models.inception_v3(weights=None, aux_logits=True, init_weights=False).eval()
     path = tmp_path / f"inception.{suffix}"

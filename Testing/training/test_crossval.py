@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from scipy import stats
 
 from MRI2PETLib.cli import main
 from MRI2PETLib.core.checksums import sha256_of_voxels
@@ -98,6 +99,32 @@ def test_a_run_leaves_everything(run: Path) -> None:
     page = (run / "report.html").read_text(encoding="utf-8")
     for words in ("training mean", "anatomy null", "learning_rate", "torch", "s a step", "data:image/png"):
         assert words in page
+
+
+def test_report_and_card_set_the_network_beside_the_baselines(run: Path) -> None:
+    """Means, differences and intervals are those of NumPy and SciPy on subjects.csv."""
+    people = table(run / "subjects.csv")
+    model = read_bundle(run / "ensemble")
+    rows = {row["predictor"]: row for row in model.metadata["baselines"]["out_of_fold"]}
+    assert list(rows) == ["network", "constant", "cubic of T1", "training mean", "anatomy null"]
+    network = np.array([float(p["network: mse"]) for p in people])
+    page = " ".join((run / "report.html").read_text(encoding="utf-8").split())
+    best = min(list(rows)[1:], key=lambda name: rows[name]["means"]["mse"])
+    for name, row in rows.items():
+        own = np.array([float(p[f"{name}: mse"]) for p in people])
+        assert row["means"]["mse"] == pytest.approx(own.mean(), rel=1e-4) and row["n_people"] == 6
+        if name != "network":
+            difference = network - own
+            assert row["difference"] == pytest.approx(difference.mean(), rel=1e-3)
+            assert row["n_network_better"] == np.count_nonzero(difference < 0)
+            low, high = stats.bootstrap((difference,), np.mean, method="percentile").confidence_interval
+            assert [row["low"], row["high"]] == pytest.approx([low, high], abs=0.2 * (high - low))
+        assert f"| {name} |" in model.card()
+    sides = {True: "is worse than the network", False: "is BETTER than the network"}
+    tied = rows[best]["low"] <= 0 <= rows[best]["high"]
+    verdict = "cannot be told from the network by these people" if tied else sides[rows[best]["high"] < 0]
+    assert f"The best baseline, {best}, {verdict}." in model.card()
+    assert f"The best baseline, {best}, {verdict}: mean difference of the MSE" in page
 
 
 def test_a_split_by_site_tests_its_people_only(

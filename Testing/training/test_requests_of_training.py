@@ -91,7 +91,7 @@ def fast() -> Any:
         words = [
             [c.case, c.subject, c.fold, c.group, c.genotype, c.cubic, mean_of(c.synthetic)] for c in cases
         ]
-        return SimpleNamespace(words=json.dumps([words, settings.seed], default=str))
+        return SimpleNamespace(words=json.dumps([words, settings.seed], default=str), n_people=0)
 
     def write_cohort(folder: Path, title: str, result: Any) -> None:
         (folder / "report.html").write_text(title + result.words)
@@ -109,6 +109,9 @@ def fast() -> Any:
         patch.setattr(cohort, "evaluate_cohort", evaluate)
         patch.setattr(cohort_report, "write_cohort", write_cohort)
         patch.setattr(report, "write_report", write_report)
+        patch.setattr(outcome, "baseline_rows", lambda result: [])
+        patch.setattr(outcome, "card_section", lambda *about: "")
+        patch.setattr(outcome, "scale_words", lambda result: "")
         yield
 
 
