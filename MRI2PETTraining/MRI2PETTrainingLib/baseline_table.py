@@ -16,12 +16,12 @@ from MRI2PETLib.evaluation.metrics import METRICS
 from MRI2PETLib.evaluation.paired import paired_difference
 from MRI2PETLib.reports.page import interval, number_text
 
-SHOWN = ("pearson_r", "mse")  # of each person
+PERSON_METRICS = ("pearson_r", "mse")  # of each person
 ERROR = "mse"  # by which predictors are compared
 
 
 class BaselineRow(NamedTuple):
-    """A predictor over people. ``means``: of :data:`SHOWN`, by name. ``difference``: mean of the network's
+    """A predictor over people. ``means``: of :data:`PERSON_METRICS`, by name. ``difference``: mean of the network's
     MSE - its own, with the ends of its interval of 95 % (bootstrap over people; ``None`` for fewer than 6).
     ``n_network_better`` of ``n_people`` have a lower MSE by the network.
     """
@@ -68,7 +68,7 @@ def person_table(cohort: Cohort) -> list[dict[str, Any]]:
             "scans": len(own),
         }
         for predictor in cohort.predictors:
-            for metric in SHOWN:
+            for metric in PERSON_METRICS:
                 values = [scan.metrics[scale, predictor].get(metric) for scan in own]
                 present = [v for v in values if v is not None]
                 row[f"{predictor}: {metric}"] = math.fsum(present) / len(present) if present else None
@@ -82,7 +82,7 @@ def baseline_rows(cohort: Cohort) -> list[BaselineRow]:
     network = [row[f"{NETWORK}: {ERROR}"] for row in people]
     rows = []
     for predictor in cohort.predictors:
-        means = {name: _mean(people, f"{predictor}: {name}") for name in SHOWN}
+        means = {name: _mean(people, f"{predictor}: {name}") for name in PERSON_METRICS}
         own = [row[f"{predictor}: {ERROR}"] for row in people]
         both = np.array([(n, o) for n, o in zip(network, own) if None not in (n, o)], float).reshape(-1, 2)
         row = BaselineRow(predictor, cohort.uses[predictor], means, len(both))
@@ -116,14 +116,14 @@ def card_section(rows: Sequence[BaselineRow], n_people: int, scale_words: str, t
 
     :param tested: whose figures these are.
     """
-    headings = [METRICS[name].heading for name in SHOWN]
+    headings = [METRICS[name].heading for name in PERSON_METRICS]
     lines = [
         ["predictor", "knows", *headings, "network's MSE − its (95 %)", "people with the network better"]
     ]
     lines.append(["---"] * len(lines[0]))
     for row in rows:
         better = "" if row.n_network_better is None else f"{row.n_network_better} of {row.n_people}"
-        numbers = [number_text(v) if (v := row.means[name]) is not None else "" for name in SHOWN]
+        numbers = [number_text(v) if (v := row.means[name]) is not None else "" for name in PERSON_METRICS]
         lines.append([row.predictor, row.uses, *numbers, row.gain, better])
     table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
     best = best_baseline(rows)

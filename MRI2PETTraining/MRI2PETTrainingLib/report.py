@@ -17,7 +17,7 @@ from MRI2PETLib.models.bundle import Bundle
 from MRI2PETLib.reports.page import Cell, Picture, ReportTable, render
 from MRI2PETLib.reports.texts import least_coverage_sentence
 from MRI2PETTrainingLib.baseline_table import (
-    SHOWN,
+    PERSON_METRICS,
     BaselineRow,
     baseline_rows,
     best_baseline,
@@ -82,7 +82,7 @@ def _outcome(rows: Sequence[BaselineRow], words: str) -> ReportTable:
     for row in rows:
         share = None if row.n_network_better is None else f"{row.n_network_better} of {row.n_people}"
         lines.append([row.predictor, row.uses, *row.means.values(), row.gain, share])
-    headings = [METRICS[name].heading for name in SHOWN]
+    headings = [METRICS[name].heading for name in PERSON_METRICS]
     columns = ["predictor", "knows", *headings, "network's MSE \N{MINUS SIGN} its (95 %)"]
     return ReportTable(
         [*columns, "people better predicted by the network"],
