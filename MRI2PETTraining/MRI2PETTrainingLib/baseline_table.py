@@ -21,9 +21,9 @@ ERROR = "mse"  # by which predictors are compared
 
 
 class BaselineRow(NamedTuple):
-    """A predictor over people. ``means``: of :data:`PERSON_METRICS`, by name. ``difference``: mean of the network's
-    MSE - its own, with the ends of its interval of 95 % (bootstrap over people; ``None`` for fewer than 6).
-    ``n_network_better`` of ``n_people`` have a lower MSE by the network.
+    """A predictor over people. ``means``: of :data:`PERSON_METRICS`, by name. ``difference``: mean of the
+    network's MSE - its own, with the ends of its interval of 95 % (bootstrap over people; ``None`` for fewer
+    than 6). ``n_network_better`` of ``n_people`` have a lower MSE by the network.
     """
 
     predictor: str
