@@ -1,8 +1,9 @@
 """What a norm finds: simulated controls, and people with an increase that the T1 does not show.
 
-A small network is cross-validated on controls, a norm is built from the people that it had not seen, and
-other people are scored as they are and with an increase planted into their real PET. Prints the tables; what
-is finished is kept in WORK.
+Networks are cross-validated on controls, a norm is built from the people that each had not seen, and other
+people are scored as they are and with an increase planted into their real PET. Where everybody lies in MNI
+space is known here: errors of registration are not part of the study. Prints a table; what is finished is
+kept in WORK.
 
     python Testing/benchmarks/normative.py WORK [--controls 40] [--people 20]
 """
@@ -11,54 +12,38 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import SimpleITK as sitk
+import torch
 from scipy import ndimage, stats
 
-from MRI2PETLib.cli import main as mri2pet
 from MRI2PETLib.core.files import make_folder, write_json
-from MRI2PETLib.core.progress import Reporter
+from MRI2PETLib.core.progress import no_progress
 from MRI2PETLib.evaluation import spaces
+from MRI2PETLib.images.axes import head_axes
 from MRI2PETLib.images.grid import FWHM_PER_SIGMA
-from MRI2PETLib.normative.case import load_person
+from MRI2PETLib.models.model_space import Encoded, ModelSpace, decode, encode_pair
+from MRI2PETLib.normative.build import assemble, fit_norm, regions_on
 from MRI2PETLib.normative.norm import Norm
-from MRI2PETLib.normative.norm_folder import read_norm
-from MRI2PETLib.normative.person import KINDS, MniPerson, person_in_mni
+from MRI2PETLib.normative.person import KINDS, MniPerson, RegionSet, read_out
 from MRI2PETLib.normative.score import Scores, score_person
-from MRI2PETLib.normative.settings import ScorePaths, ScoreSettings
-from MRI2PETLib.simulation.dataset import DatasetSettings, write_dataset
+from MRI2PETLib.normative.settings import NormSettings
+from MRI2PETLib.preprocessing.pet import to_suvr
+from MRI2PETLib.simulation import SimulatedSubject, simulate_subject
+from MRI2PETTrainingLib.dataset.cache import ARRAYS, PreparedCase
+from MRI2PETTrainingLib.dataset.manifest import TrainingCase
+from MRI2PETTrainingLib.fit import fit_fold
+from MRI2PETTrainingLib.presets import Augmentation, Preset, read_preset
 
-SPACING_MM, MAPS_MM, PET_FWHM_MM = 6.0, 4.0, 6.0
+SPACING_MM, MAPS_MM, PET_FWHM_MM, FWHM_MM = 6.0, 4.0, 6.0, 6.0
+SPACE = ModelSpace(size=(24, 24, 24), spacing_mm=8.0)
+FOLDS, EPOCHS, FIRST_SEED = 4, 12, 1900
 CONTRASTS = (0.1, 0.2, 0.4)
-PRESET = {
-    "description": "Small, for the study of norms",
-    "family": "unet",
-    "network": {"n_channels": 8, "n_levels": 2},
-    "model_space": {
-        "size": [24, 24, 24],
-        "spacing_mm": 8.0,
-        "placement": "head",
-        "source": "mask-p1-p99",
-        "target": "suvr-half",
-    },
-    "loss": {"loss_region": "brain"},
-    "learning_rate": 0.01,
-    "schedule": "cosine",
-    "epochs": 16,
-    "batch_size": 2,
-    "gradient_clip": 1.0,
-    "ema_decay": 0.9,
-    "patience": 0,
-    "select": "best",
-    "precision": "fp32",
-    "gradient_checkpointing": False,
-    "augmentation": {"flip": 0.5},
-}
 
 
 class Site(NamedTuple):
@@ -107,21 +92,85 @@ def statistic(scores: Scores, site: Site, voxels: np.ndarray, kind: str) -> floa
     return float(np.nanmax(np.where(ndimage.binary_dilation(voxels), scores.z[kind], np.nan)))
 
 
-def people(work: Path, norm: Norm, names: list[str]) -> Iterator[MniPerson]:
-    """People who are not in the norm, in MNI space; kept in WORK/people."""
-    folder = make_folder(work / "people")
-    for name in names:
-        path = folder / f"{name}.npz"
-        if not path.is_file():
-            own = work / "data" / name
-            paths = ScorePaths(
-                own / "PET.nii.gz", own / "T1.nii.gz", work / "norm", own / "brain_mask.nii.gz"
-            )
-            scratch = make_folder(folder / name)
-            case, _ = load_person(paths, ScoreSettings(device="cpu"), norm, scratch, Reporter().progress)
-            np.savez_compressed(path, **vars(person_in_mni(case, norm.grid)))
-        with np.load(path) as content:
-            yield MniPerson(**{key: content[key] for key in ("real", "predicted", "brain")})
+def subject(number: int) -> SimulatedSubject:
+    return simulate_subject(FIRST_SEED + number, spacing_mm=SPACING_MM)
+
+
+def encoded_pair(person: SimulatedSubject) -> tuple[Encoded, np.ndarray]:
+    return encode_pair(person.t1, person.pet, person.brain_mask, head_axes(None), SPACE)
+
+
+def prepared_case(work: Path, number: int) -> PreparedCase:
+    folder = work / "cases" / f"{number:03d}"
+    if not (folder / ARRAYS).is_file():
+        encoded, target = encoded_pair(subject(number))
+        arrays = np.stack([encoded.source, target, encoded.mask]).astype(np.float16)
+        np.save(make_folder(folder) / ARRAYS, arrays)
+    name = f"{number:03d}"
+    case = TrainingCase(name, name, folder / "T1.nii.gz", folder / "PET.nii.gz")
+    return PreparedCase(case, folder, {"findings": [], "template_to_t1_lps": None})
+
+
+def small_preset() -> Preset:
+    return replace(
+        read_preset("tspo-unet"),
+        network={"n_channels": 8, "n_levels": 2},
+        space=SPACE,
+        epochs=EPOCHS,
+        batch_size=2,
+        learning_rate=0.01,
+        patience=0,
+        ema_decay=0.9,
+        augmentation=Augmentation(flip=0.5),
+    )
+
+
+def networks(work: Path, controls: int) -> list[torch.nn.Module]:
+    """One a fold, each trained without every :data:`FOLDS`-th control."""
+    cases = [prepared_case(work, n) for n in range(controls)]
+    result = []
+    for fold in range(FOLDS):
+        others = [case for n, case in enumerate(cases) if n % FOLDS != fold]
+        validation, train = others[:4], others[4:]
+        fitted = fit_fold(work / f"fold_{fold}", train, validation, small_preset(), seed=fold)
+        result.append(fitted.network.eval())
+        print(f"fold {fold}: validation r {fitted.history[-1]['val_r']:.3f}", flush=True)
+    return result
+
+
+def in_mni(work: Path, number: int, predictors: Sequence[torch.nn.Module], name: str) -> MniPerson:
+    """Real and predicted PET of a person in MNI space; kept."""
+    path = make_folder(work / "people") / f"{name}_{number:03d}.npz"
+    if not path.is_file():
+        person = subject(number)
+        encoded, _ = encoded_pair(person)
+        with torch.no_grad():
+            source = torch.from_numpy(encoded.source)[None, None]
+            prediction = torch.stack([net(source) for net in predictors]).mean(0)[0, 0].numpy()
+        images = [to_suvr(person.pet, person.brain_mask), decode(prediction, encoded, person.brain_mask)]
+        arrays = [sitk.GetArrayFromImage(image) for image in images]
+        grid, transform = spaces.mni_grid(), person.template_to_native
+        real, predicted = spaces.resample_inside(arrays, person.brain_mask, grid, transform)
+        np.savez_compressed(path, real=real, predicted=predicted, brain=np.isfinite(real))
+    with np.load(path) as content:
+        return MniPerson(**{key: content[key] for key in ("real", "predicted", "brain")})
+
+
+def build(work: Path, controls: int, nets: Sequence[torch.nn.Module]) -> Norm:
+    """The norm of the people that each network had not seen."""
+    grid = spaces.mni_grid()
+    parcellations = regions_on(grid)
+    regions, template = RegionSet.of(parcellations), sitk.GetArrayFromImage(grid) != 0
+    scans = {}
+    for number in range(controls):
+        person = in_mni(work, number, [nets[number % FOLDS]], "control")
+        scans[str(number)] = [read_out(person, regions, grid, FWHM_MM).inside(template)]
+    data = assemble(scans, np.ones((controls, 1)), template, regions)
+    names = ("reference_region", "tracer", "group", "source", "request")
+    about: dict[str, Any] = {"unit": "SUVR", **dict.fromkeys(names, ""), "simulated": True}
+    about |= {"n_people": controls, "n_scans": controls, "demonstration": False, "fwhm_mm": FWHM_MM}
+    about |= {"threshold": 3.0, "covariates": (), "predicted_by": {}, "notes": ()}
+    return fit_norm(data, parcellations, about, NormSettings(), no_progress)
 
 
 def interval(hits: int, n: int) -> str:
@@ -130,9 +179,9 @@ def interval(hits: int, n: int) -> str:
 
 
 def study(work: Path, controls: int, others: int) -> dict[str, Any]:
-    norm = read_norm(work / "norm")
-    names = [f"subject_{n:03d}" for n in range(controls + 1, controls + others + 1)]
-    normal = list(people(work, norm, names))
+    nets = networks(work, controls)
+    norm = build(work, controls, nets)
+    normal = [in_mni(work, n, nets, "other") for n in range(controls, controls + others)]
     row = np.ones(1)
     spacing = norm.grid.GetSpacing()[0]
     plain = [score_person(norm, person, row) for person in normal]
@@ -185,27 +234,6 @@ def study(work: Path, controls: int, others: int) -> dict[str, Any]:
     }
 
 
-def prepare(work: Path, controls: int, others: int) -> None:
-    """Simulate, cross-validate and build; what is finished is kept."""
-    spaces.MNI_SPACING_MM = MAPS_MM
-    settings = DatasetSettings(seed=19, spacing_mm=SPACING_MM, lesion_share=0.0)
-    write_dataset(work / "data", controls + others, settings)
-    rows = ["case,subject,t1,pet,mask,group"]
-    for n in range(1, controls + 1):
-        own = f"data/subject_{n:03d}"
-        rows.append(
-            f"subject_{n:03d},subject_{n:03d},{own}/T1.nii.gz,{own}/PET.nii.gz,{own}/brain_mask.nii.gz,control"
-        )
-    (work / "controls.csv").write_text("\n".join(rows) + "\n")
-    (work / "preset.json").write_text(json.dumps(PRESET))
-    run = work / "run"
-    arguments = ["train", str(work / "controls.csv"), "-o", str(run), "--preset", str(work / "preset.json")]
-    arguments += ["--folds", "4", "--device", "cpu", "--threads", "1", "--workers", "1", "--progress", "none"]
-    if not (run / "report.html").is_file():
-        assert mri2pet(arguments + (["--resume"] if (run / "run.json").is_file() else [])) == 0
-    assert mri2pet(["normative", "build", str(run), "-o", str(work / "norm"), "--progress", "none"]) == 0
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0], allow_abbrev=False)
     parser.add_argument("work", type=Path)
@@ -213,9 +241,9 @@ def main() -> None:
     parser.add_argument("--people", type=int, default=20)
     args = parser.parse_args()
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
-    make_folder(args.work)
-    prepare(args.work, args.controls, args.people)
-    results = study(args.work, args.controls, args.people)
+    torch.set_num_threads(1)
+    spaces.MNI_SPACING_MM = MAPS_MM
+    results = study(make_folder(args.work), args.controls, args.people)
     write_json(args.work / "results.json", results)
     print(json.dumps(results, indent=1))
 
