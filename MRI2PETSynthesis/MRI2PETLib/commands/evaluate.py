@@ -62,8 +62,8 @@ def run(args: argparse.Namespace, reporter: Reporter) -> int:
         raise InputError(
             "--covariates and --equivalence-margin are about many people.", "Leave them out for one case."
         )
-    for name in ("fid", "against"):
-        if single and getattr(args, name) is not None:
+    for name in ("fid", "against", "mni"):
+        if single and getattr(args, name) not in (None, False):
             raise InputError(f"--{name} is about a set of people.", "Leave it out, or give a cohort.")
     atlases = _atlases(settings, reporter)
     output_folder(args.output)

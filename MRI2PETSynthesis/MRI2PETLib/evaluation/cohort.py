@@ -18,6 +18,7 @@ from MRI2PETLib.core.tables import open_table
 from MRI2PETLib.evaluation.baselines import NETWORK, cubic_of_bundle
 from MRI2PETLib.evaluation.case import SCALE_FREE, STATED_UNIT, CaseResult, evaluate_case
 from MRI2PETLib.evaluation.cohort_cases import CohortCase
+from MRI2PETLib.evaluation.cohort_maps import CohortMaps
 from MRI2PETLib.evaluation.covariates import Covariate, read_covariate
 from MRI2PETLib.evaluation.direction import Direction
 from MRI2PETLib.evaluation.error_maps import MeanMaps, MeanMapSums
@@ -105,6 +106,7 @@ class Cohort:
     simulated: bool = False
     covariates: Sequence[Covariate] = ()
     mean_maps: MeanMaps | None = None
+    maps: CohortMaps | None = None
     fid: Sequence[FidRow] = ()
     direction: Direction = Direction()
 
@@ -134,6 +136,7 @@ def evaluate_cohort(
     scans: list[Scan] = []
     failed: list[Failure] = []
     frame: _Frame | None = None
+    cohort_maps = CohortMaps(folder, settings.mni_fwhm_mm) if settings.mni else None
     sets = None if settings.fid is None else SliceSets(features_named(settings.fid))
     columns = ("case", "subject", "fold", *record_fields())
     with (
@@ -157,6 +160,8 @@ def evaluate_cohort(
                     sets.add(case.subject, by_predictor, result.cropped_mask, transform)
             if result.in_mni is not None:
                 maps.add(*result.in_mni, 1 / scans_of[case.subject])
+                if cohort_maps is not None:
+                    cohort_maps.add(case, *result.in_mni, result.shown_unit)
             return result, own, images.model, bool(images.provenance.get("simulated"))
 
         for done in each_case(cases, evaluate, name=lambda case: case.case, reporter=reporter):
@@ -193,6 +198,7 @@ def evaluate_cohort(
         simulated=simulated,
         covariates=covariates,
         mean_maps=maps.mean(),
+        maps=cohort_maps,
         fid=() if sets is None else sets.table(seed=settings.seed),
         direction=frame.direction,
     )

@@ -49,6 +49,11 @@ class EvaluationSettings(Settings):
         least=0,
         metavar="DIFFERENCE",
     )
+    mni: bool = option(
+        "of a cohort: maps of every scan in MNI space (real, synthetic, residual, z) with a design table",
+        False,
+    )
+    mni_fwhm_mm: float = option("smoothing of the maps of --mni", 8.0, least=0, most=30, metavar="MM")
     fid: str | None = option(
         "of a cohort: Frechet distance between the sets of synthetic and real slices, by the features "
         "'texture' (built in, no network) or by Inception v3 with torchvision's weights in FILE",

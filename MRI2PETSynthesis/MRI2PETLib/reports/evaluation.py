@@ -8,6 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from MRI2PETLib.core.checksums import sha256_of
 from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.core.progress import Reporter, part_of
@@ -17,12 +19,14 @@ from MRI2PETLib.evaluation.baselines import cubic_of_bundle
 from MRI2PETLib.evaluation.case import evaluate_case
 from MRI2PETLib.evaluation.cohort import Cohort, evaluate_cohort
 from MRI2PETLib.evaluation.cohort_cases import CohortCase
+from MRI2PETLib.evaluation.cohort_maps import CohortMaps
 from MRI2PETLib.evaluation.inputs import load_case
 from MRI2PETLib.evaluation.paired import PairedRow
 from MRI2PETLib.evaluation.settings import CasePaths, EvaluationSettings
 from MRI2PETLib.images.bids import read_sidecar
 from MRI2PETLib.images.sources import optional_source, source_of
 from MRI2PETLib.models.store import bundle_of
+from MRI2PETLib.normative.controls import fit_controls
 from MRI2PETLib.reports.case_report import (
     METRICS_FILE,
     PICTURE_FILE,
@@ -34,6 +38,7 @@ from MRI2PETLib.reports.cohort_report import summary_lines, write_cohort
 from MRI2PETLib.templates.atlases import atlas_checksum
 from MRI2PETLib.templates.regions import Parcellation
 
+LEAST_OTHERS = 4  # people, for a z
 EVALUATION_RECORD = "evaluation_status.json"
 
 
@@ -113,6 +118,9 @@ def evaluate_table(
         cohort = evaluate_cohort(cases, settings, staging, reporter, atlases)
         compared = () if against is None else _compared(cohort, against, reporter)
         write_cohort(staging, title, cohort, compared)
+        if cohort.maps is not None:
+            _write_scores(cohort.maps)
+            cohort.maps.finish(cohort.covariates)
         about |= {
             "files": {"report": REPORT_FILE},
             "people": cohort.n_people,
@@ -133,6 +141,23 @@ def request_of_pair(
         {"t1": optional_source(paths.t1, "t1"), "mask": optional_source(paths.mask, "mask")},
         {**_settings(settings, atlases), "model": _model_checksum(paths.synthetic)},
     )
+
+
+def _write_scores(maps: CohortMaps) -> None:
+    """z of every scan: its residual against those of other people, of the controls where there are any."""
+    residuals, row = maps.residuals(), np.ones(1)
+    controls = [n for n, case in enumerate(maps.cases) if case.group.lower() == "control"]
+    of_person: dict[str, list[int]] = {}
+    for n in controls or range(len(maps.cases)):
+        of_person.setdefault(maps.cases[n].subject, []).append(n)
+    if len(of_person) <= LEAST_OTHERS:
+        return
+    means = {person: residuals[scans].mean(axis=0) for person, scans in of_person.items()}
+    scores = []
+    for case, own in zip(maps.cases, residuals):
+        others = np.array([values for person, values in means.items() if person != case.subject])
+        scores.append(fit_controls(others, np.ones((len(others), 1))).z(own, row))
+    maps.write_z(np.array(scores))
 
 
 def _compared(cohort: Cohort, against: Against, reporter: Reporter) -> list[PairedRow]:
