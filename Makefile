@@ -51,11 +51,11 @@ $(VENV)/.base: pyproject.toml constraints.txt | $(VENV)/.venv
 
 $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/.venv
 	@echo "Installing into $(VENV) with the tools for tests ..."
-	$(PIP) -e ".[dev,train,diffusion,slicer]"
+	$(PIP) -e ".[dev,train,diffusion,onnx,notebook,slicer]"
 	@touch $@ $(VENV)/.base
 
 $(VENV)/.docs: pyproject.toml constraints.txt | $(VENV)/.dev
-	$(PIP) -e ".[dev,train,diffusion,slicer,docs]"
+	$(PIP) -e ".[dev,train,diffusion,onnx,notebook,slicer,docs]"
 	@touch $@
 
 # On a machine that does nothing else: BENCHMARK_ARGS=--long measures 100 cases and 128^3 too (46 minutes on two cores).

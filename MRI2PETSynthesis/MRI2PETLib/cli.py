@@ -28,6 +28,7 @@ COMMANDS = (
     "suvr",
     "normative",
     "check",
+    "view",
     "simulate",
     "models",
     "doctor",

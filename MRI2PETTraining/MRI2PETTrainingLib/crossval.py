@@ -279,7 +279,7 @@ def _finish(
         own = make_folder(staging / EVALUATION)
         cases = read_run_scans(plan.run, Reporter())
         cohort = evaluate_cohort(cases, EvaluationSettings(seed=plan.settings.seed), own, reporter)
-        write_cohort(own, f"{name}: people left out of training", cohort)
+        typical = write_cohort(own, f"{name}: people left out of training", cohort)
         ensemble = outcome.save_ensemble(
             staging / ENSEMBLE,
             outcome.model_id(plan.run, "ensemble"),
@@ -289,7 +289,15 @@ def _finish(
             cohort,
         )
         write_report(
-            staging / RUN_REPORT, f"Training: {name}", run, manifest, folds, results, cohort, ensemble
+            staging / RUN_REPORT,
+            f"Training: {name}",
+            run,
+            manifest,
+            folds,
+            results,
+            typical,
+            cohort,
+            ensemble,
         )
 
 

@@ -14,6 +14,7 @@ from MRI2PETLib.evaluation.baselines import NETWORK
 from MRI2PETLib.evaluation.cohort import Cohort
 from MRI2PETLib.evaluation.metrics import METRICS
 from MRI2PETLib.models.bundle import Bundle
+from MRI2PETLib.reports.cohort_report import TypicalCase
 from MRI2PETLib.reports.page import Cell, Picture, ReportTable, render
 from MRI2PETLib.reports.texts import least_coverage_sentence
 from MRI2PETTrainingLib.baseline_table import (
@@ -38,6 +39,7 @@ def write_report(
     manifest: Manifest,
     folds: Folds,
     results: Sequence[FoldResult],
+    typical: TypicalCase,
     cohort: Cohort,
     ensemble: Bundle,
 ) -> Path:
@@ -52,6 +54,8 @@ def write_report(
         "training.html",
         title,
         folder=Path(__file__).parent / "templates",
+        viewer=typical.viewer,
+        typical=typical.picture,
         run=run,
         cohort=cohort,
         ensemble=ensemble,

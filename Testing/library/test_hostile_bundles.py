@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import pickle
 import stat
 import subprocess
 import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import safetensors.torch
@@ -250,8 +252,18 @@ def test_no_home_folder_is_an_error_with_a_remedy(monkeypatch: pytest.MonkeyPatc
     assert json.dumps(refusal.value.message)
 
 
+class _Touches:
+    """Writes a file when it is unpickled."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (Path(self.path),)
+
+
 def test_a_configuration_for_monai_is_never_read(tmp_path: Path, models: Path) -> None:
-    """Exported for MONAI, with a configuration that runs code: nothing runs, nothing of it is imported."""
+    """Exported for MONAI, with configurations, pickles and modules that run code: nothing of it runs."""
     mark = tmp_path / "mark"
     code = f"$__import__('pathlib').Path({str(mark)!r}).write_text('ran')"
     tiny_bundle(tmp_path / "tiny")
@@ -259,9 +271,16 @@ def test_a_configuration_for_monai_is_never_read(tmp_path: Path, models: Path) -
     with zipfile.ZipFile(archive) as opened:
         opened.extractall(tmp_path / "out")
     folder = tmp_path / "out" / "tiny"
-    config = {"imports": [code], "network_def": {"_target_": "os.system", "command": f"touch {mark}"}}
+    config = {
+        "imports": [code, "$import os"],
+        "network_def": {"_target_": "os.system", "command": f"touch {mark}"},
+    }
     for name in ("configs/inference.json", "configs/train.yaml", "configs/logging.conf"):
         (folder / name).write_text(json.dumps({**config, "initialize": [code], "run": [code]}))
+    pickled = pickle.dumps(_Touches(str(mark)))
+    for name in ("models/model.pt", "models/model.ts", "models/model.onnx", "configs/metadata.pkl"):
+        (folder / name).write_bytes(pickled)
+    (folder / "configs" / "inference.py").write_text(f"open({str(mark)!r}, 'w').write('ran')")
     (folder / "scripts").mkdir()
     (folder / "scripts" / "__init__.py").write_text(f"open({str(mark)!r}, 'w').write('ran')")
     assert len(read_bundle(folder).networks()) == 1

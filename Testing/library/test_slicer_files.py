@@ -156,7 +156,7 @@ def test_every_panel_has_its_half_in_the_library_by_name() -> None:
 def test_cmake_lists_every_shared_resource() -> None:
     files = {
         p
-        for p in tracked("Resources/Models", "Resources/PET", "Resources/Templates")
+        for p in tracked("Resources/Models", "Resources/PET", "Resources/Templates", "Resources/Viewer")
         if not p.endswith(".py")
     }
     assert listed(".", "SHARED_RESOURCES") == files

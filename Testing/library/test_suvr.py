@@ -22,6 +22,7 @@ from MRI2PETLib.preprocessing.pet_template import built_in_pet_template, read_pe
 from MRI2PETLib.preprocessing.smoothing import smooth_fwhm
 from MRI2PETLib.reports.suvr_files import write_suvr
 from MRI2PETLib.reports.suvr_report import write_suvr_cohort, write_suvr_report
+from MRI2PETLib.reports.viewer import Layer, Viewer
 from MRI2PETLib.simulation import SimulatedSubject, simulate_subject
 from MRI2PETLib.suvr.agreement import agreement_table, level_table, method_errors_table, person_rows
 from MRI2PETLib.suvr.case import SuvrSetup
@@ -284,7 +285,11 @@ def test_the_reports_hold_every_table_and_say_what_failed(tmp_path: Path) -> Non
         "Source": {"pet": {"path": "x"}, "t1": None},
         "Simulated": True,
     }
-    page = write_suvr_report(tmp_path, "title", content, tables(1.2)).read_text()
+    pet = sitk.Image(4, 4, 4, sitk.sitkFloat32) + 1.0
+    layers = [Layer("PET", pet, "SUVR", np.eye(3), (0.0, 1.0), "PET")]
+    viewer = Viewer(layers, sitk.Cast(pet, sitk.sitkUInt8), (0.0, 0.0, 0.0), {})
+    page = write_suvr_report(tmp_path, "title", content, tables(1.2), viewer).read_text()
+    assert 'id="viewer-data"' in page
     for words in ("SIMULATED", "It is &lt;odd&gt;. Look.", "synthetic MR could not be used: no model", "1.2"):
         assert words in page, words
     people = [

@@ -97,7 +97,15 @@ def test_a_run_leaves_everything(run: Path) -> None:
     assert [row["subject"] for row in people] == ["p1", "p2", "p3", "p4", "p5", "p6"]
     assert people[0]["scans"] == "2" and people[0]["training mean: mse"]
     page = (run / "report.html").read_text(encoding="utf-8")
-    for words in ("training mean", "anatomy null", "learning_rate", "torch", "s a step", "data:image/png"):
+    for words in (
+        "training mean",
+        "anatomy null",
+        "learning_rate",
+        "torch",
+        "s a step",
+        "data:image/png",
+        "viewer-data",
+    ):
         assert words in page
 
 

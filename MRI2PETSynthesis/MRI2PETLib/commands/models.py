@@ -18,13 +18,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = actions.add_parser("import", help="copy a bundle (folder or .zip) to your models")
     add.add_argument("source", type=Path)
     add.add_argument("--replace", action="store_true", help="replace a model of the same id")
-    export = actions.add_parser("export", help="write a model to a .zip archive")
+    export = actions.add_parser("export", help="write a model to a .zip archive or an .onnx file")
     export.add_argument("model", metavar="ID|DIR")
-    formats = ("bundle", "monai")
+    formats = ("bundle", "monai", "onnx")
     export.add_argument(
-        "--format", choices=formats, default="bundle", help="monai: with the files that MONAI needs"
+        "--format",
+        choices=formats,
+        default="bundle",
+        help="monai: with the files that MONAI needs; onnx: the networks alone",
     )
-    export.add_argument("-o", "--output", type=Path, default=Path("."), help="folder or .zip file")
+    export.add_argument("-o", "--output", type=Path, default=Path("."), help="folder, or .zip or .onnx file")
     remove = actions.add_parser("remove", help="delete an imported model")
     remove.add_argument("model", metavar="ID")
 

@@ -224,6 +224,14 @@ def _cropped(case: CaseImages) -> CaseImages:
     return replace(case, **cut)
 
 
+def case_parcellations(case: CaseImages, atlases: Sequence[Parcellation]) -> list[Parcellation]:
+    """The built-in and the user's labels on the grid of the case, cut to the brain; nothing outside it.
+
+    :raises InputError: see :func:`evaluate_case`.
+    """
+    return _regions(_cropped(case), atlases)[0]
+
+
 def _regions(
     case: CaseImages, atlases: Sequence[Parcellation]
 ) -> tuple[list[Parcellation], list[RegionVoxels], tuple[Finding, ...]]:

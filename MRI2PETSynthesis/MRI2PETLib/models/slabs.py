@@ -22,8 +22,10 @@ _AT_ONCE = 96 * 96 * 12  # voxels of a slab
 
 
 def use_slabs(x: Tensor) -> bool:
-    """Whether slabs serve: prediction on a CPU, in the precision of the weights."""
-    return x.device.type == "cpu" and not torch.is_grad_enabled() and not _autocast_is_enabled()
+    """Whether slabs serve: prediction on a CPU, in the precision of the weights; an export has none."""
+    if x.device.type != "cpu" or torch.is_grad_enabled() or torch.compiler.is_compiling():
+        return False
+    return not _autocast_is_enabled()
 
 
 def _autocast_is_enabled() -> bool:

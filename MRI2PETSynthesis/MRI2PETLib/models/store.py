@@ -191,16 +191,24 @@ def _take_from(opened: zipfile.ZipFile, archive: Path, folder: Path) -> None:
 
 
 def export_bundle(reference: str | Path, path: Path | str, format: str = "bundle") -> Path:
-    """Write a bundle to a .zip archive.
+    """Write a bundle to a .zip archive, or its networks to an .onnx file.
 
-    :param format: ``bundle``, or ``monai``: with what MONAI's own tools need to run it.
+    :param format: ``bundle``; ``monai``: with what MONAI's own tools need to run it; ``onnx``: the networks
+        alone, see :mod:`.onnx_export`.
     """
     bundle = find_bundle(reference)
     bundle.networks()
-    path = Path(path)
-    if path.is_dir() or path.suffix != ".zip":
-        path = path / (f"{bundle.id}.zip" if format == "bundle" else f"{bundle.id}-{format}.zip")
+    path, suffix = Path(path), ".onnx" if format == "onnx" else ".zip"
+    if path.is_dir() or path.suffix != suffix:
+        path = path / f"{bundle.id}{'-monai' if format == 'monai' else ''}{suffix}"
     output_folder(path.parent)
+    if format == "onnx":
+        from MRI2PETLib.models.onnx_export import onnx_model
+
+        networks = onnx_model(bundle)
+        with atomic_path(path) as temporary:
+            temporary.write_bytes(networks)
+        return path
     texts: dict[str, str] = {}
     if format == "monai":
         from MRI2PETLib.models.monai_export import monai_files

@@ -26,6 +26,7 @@ from MRI2PETLib.models.store import bundle_of
 from MRI2PETLib.reports import space_sections, texts
 from MRI2PETLib.reports.case_files import RegionName
 from MRI2PETLib.reports.case_plots import case_plots
+from MRI2PETLib.reports.case_viewer import case_viewer
 from MRI2PETLib.reports.error_figure import SCALES, ErrorImages, error_figure
 from MRI2PETLib.reports.figures import comparison_figure
 from MRI2PETLib.reports.page import Cell, Picture, ReportTable, metric_cell, number_text, percent, render
@@ -186,6 +187,7 @@ def _page(
     return render(
         "case.html",
         title,
+        viewer=case_viewer(case, result.parcellations, result.point_mm, note),
         about=note,
         side_by_side=_side_by_side(picture, result, network),
         coverage=texts.coverage_sentence(case.pet_coverage),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import SimpleITK as sitk
@@ -16,7 +16,7 @@ from MRI2PETLib.core.tables import record, write_rows, write_table
 from MRI2PETLib.evaluation import cohort_groups, cohort_tables, published_tables
 from MRI2PETLib.evaluation.asymmetry import asymmetry_table
 from MRI2PETLib.evaluation.baselines import NETWORK
-from MRI2PETLib.evaluation.case import shown_pair
+from MRI2PETLib.evaluation.case import case_parcellations, shown_pair
 from MRI2PETLib.evaluation.cohort import Cohort, Scan
 from MRI2PETLib.evaluation.cohort_cases import STRATA, CohortCase
 from MRI2PETLib.evaluation.inputs import load_case
@@ -28,15 +28,24 @@ from MRI2PETLib.images.io import write_image
 from MRI2PETLib.models.store import bundle_of
 from MRI2PETLib.reports import cohort_sections, group_sections, paired_sections, space_sections, texts
 from MRI2PETLib.reports.case_report import ERRORS_FILE, PICTURE_FILE, REPORT_FILE, provenance_lines
+from MRI2PETLib.reports.case_viewer import case_viewer
 from MRI2PETLib.reports.error_figure import SCALES, ErrorImages, error_figure
 from MRI2PETLib.reports.figures import comparison_figure
 from MRI2PETLib.reports.page import Picture, number_text, render
+from MRI2PETLib.reports.viewer import Viewer
 from MRI2PETLib.templates.icbm152 import load_template
 
 _NAMED = 5  # failed cases whose names the command line shows
 
 
-def write_cohort(folder: Path, title: str, cohort: Cohort, compared: Sequence[PairedRow] = ()) -> None:
+class TypicalCase(NamedTuple):
+    """The scan with the median correlation: its picture, and its images to scroll through."""
+
+    picture: Picture
+    viewer: Viewer
+
+
+def write_cohort(folder: Path, title: str, cohort: Cohort, compared: Sequence[PairedRow] = ()) -> TypicalCase:
     """Write everything about a cohort into ``folder``, which holds ``regions.csv`` already.
 
     ``scans.csv`` (one row a scan, failed ones included), ``summary.csv``, ``region_statistics.csv``,
@@ -47,6 +56,7 @@ def write_cohort(folder: Path, title: str, cohort: Cohort, compared: Sequence[Pa
     ``report.html``.
 
     :param compared: with another model, see :func:`.against.against_table`.
+    :return: the typical case, for other reports of the same cohort.
     """
     summary = cohort_tables.global_table(cohort)
     regions = cohort_tables.region_table(cohort)
@@ -77,7 +87,7 @@ def write_cohort(folder: Path, title: str, cohort: Cohort, compared: Sequence[Pa
     _write_scans(folder / "scans.csv", cohort)
     note = texts.case_note(cohort.model, cohort.simulated, cohort.direction)
     typical = _median_scan(cohort)
-    picture = _draw(folder / PICTURE_FILE, cohort, typical, note)
+    typical_case = _draw(folder / PICTURE_FILE, cohort, typical, note)
     errors = _write_mean_maps(folder, cohort, note)
     cautions = [texts.GROUP_CAUTION] if groups else []
     content: dict[str, Any] = {
@@ -110,6 +120,7 @@ def write_cohort(folder: Path, title: str, cohort: Cohort, compared: Sequence[Pa
     page = render(
         "cohort.html",
         title,
+        viewer=typical_case.viewer,
         about=note,
         cohort=cohort,
         n_folds=len({scan.case.fold for scan in cohort.scans} - {""}),
@@ -121,7 +132,7 @@ def write_cohort(folder: Path, title: str, cohort: Cohort, compared: Sequence[Pa
             f"{name}: {uses}." + ("" if name in present else " Not available for this cohort.")
             for name, uses in cohort.uses.items()
         ],
-        typical=_typical_picture(cohort, typical, picture),
+        typical=typical_case.picture,
         errors=errors,
         levels=cohort_sections.uptake_levels(levels) if to_pet else None,
         spaces=space_sections.cohort_spaces(spaces, cohort.unit) if to_pet else [],
@@ -151,6 +162,7 @@ def write_cohort(folder: Path, title: str, cohort: Cohort, compared: Sequence[Pa
         provenance=provenance_lines({}, cohort.model),
     )
     write_text(folder / REPORT_FILE, page)
+    return typical_case
 
 
 def _typical_picture(cohort: Cohort, scan: Scan, png: Path) -> Picture:
@@ -236,11 +248,11 @@ def _median_scan(cohort: Cohort) -> Scan:
     return cohort.scans[order[(len(order) - 1) // 2]]
 
 
-def _draw(path: Path, cohort: Cohort, scan: Scan, note: str) -> Path:
-    """The picture of one scan: its images are read again, none is kept during the run."""
+def _draw(path: Path, cohort: Cohort, scan: Scan, note: str) -> TypicalCase:
+    """The picture of one scan and its images: they are read again, none is kept during the run."""
     images = load_case(scan.case.paths, scan.case.own(cohort.settings))
     synthetic, real, unit = shown_pair(images)
-    return comparison_figure(
+    picture = comparison_figure(
         images.source if images.source is not None else images.synthetic,
         synthetic,
         real,
@@ -252,6 +264,9 @@ def _draw(path: Path, cohort: Cohort, scan: Scan, note: str) -> Path:
         direction=images.direction,
         point_mm=scan.point_mm,
     )
+    regions = case_parcellations(images, cohort.atlases)
+    viewer = case_viewer(images, regions, scan.point_mm, note)
+    return TypicalCase(_typical_picture(cohort, scan, picture), viewer)
 
 
 def summary_lines(cohort: Cohort) -> list[str]:

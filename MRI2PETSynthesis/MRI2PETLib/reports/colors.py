@@ -23,3 +23,15 @@ def normdiff_colors(count: int = 255) -> np.ndarray:
     return np.transpose(
         [np.interp(position, (-1, 0, 1), ends) for ends in zip(_SYNTHETIC_LOWER, _EQUAL, _SYNTHETIC_HIGHER)]
     )
+
+
+def pet_colors(count: int = 256) -> np.ndarray:
+    """The colours of a PET in reports from the lower to the upper end of its window, float [count, 3]."""
+    from matplotlib import colormaps
+
+    return np.asarray(colormaps[PET_IN_REPORTS](np.linspace(0, 1, count)))[:, :3]
+
+
+def gray_colors() -> np.ndarray:
+    """From black to white, float [256, 3]."""
+    return np.repeat(np.linspace(0, 1, 256)[:, None], 3, axis=1)

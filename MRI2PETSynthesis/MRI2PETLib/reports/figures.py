@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -84,7 +85,7 @@ def comparison_figure(
     make_folder(path.parent)
     brain = sitk.GetArrayViewFromImage(mask) != 0
     point = np.array(point_mm if point_mm is not None else mask_centre_mm(mask))
-    top = _window_top([synthetic, real], brain)
+    top = target_window([synthetic, real], brain)[1]
     way = direction or Direction()
     target = way.target_name
     columns = [way.source_name, f"Synthetic {target} ({unit})"]
@@ -97,13 +98,13 @@ def comparison_figure(
     axes = figure.subplots(3, len(columns), squeeze=False)
 
     lower, upper = world_bounds(mask)
-    low, high = (float(v) for v in np.percentile(sitk.GetArrayViewFromImage(t1)[brain], (1, 99)))
+    low, high = source_window(t1, brain)
     difference = None
     if real is not None:
         difference = (
-            _normdiff_images(synthetic, real, mask) if way.to_pet else (sitk.Subtract(synthetic, real), mask)
+            normdiff_images(synthetic, real, mask) if way.to_pet else (sitk.Subtract(synthetic, real), mask)
         )
-    limit = 1.0 if difference is None else _symmetric_limit(difference)
+    limit = 1.0 if difference is None else symmetric_limit(difference)
     pet_artist: Any = None
     difference_artist: Any = None
     error_artist: Any = None
@@ -121,7 +122,7 @@ def comparison_figure(
             "interpolation": "nearest",
         }
         for axis in axes[row]:
-            axis.imshow(grey, cmap="gray", vmin=min(low, 0.0), vmax=1.15 * high, **style)
+            axis.imshow(grey, cmap="gray", vmin=low, vmax=high, **style)
             dress(axis, plane, point)
         pets = [synthetic] if real is None else [synthetic, real]
         for axis, pet in zip(axes[row, 1:], pets):
@@ -143,7 +144,7 @@ def comparison_figure(
             )
         if error_sd is not None:
             picture = np.ma.masked_array(cut(error_sd, nearest=True), ~inside)
-            highest = _window_top([error_sd], brain)
+            highest = target_window([error_sd], brain)[1]
             error_artist = axes[row, -1].imshow(
                 picture, cmap="cividis", vmin=0, vmax=highest, alpha=PET_OPACITY, **style
             )
@@ -234,13 +235,19 @@ def plane_extent(plane: Plane, lower: np.ndarray, upper: np.ndarray) -> tuple[fl
     return float(lower[column]), float(upper[column]), float(bottom_top[0]), float(bottom_top[1])
 
 
-def _window_top(images: list[sitk.Image | None], brain: np.ndarray) -> float:
-    """Upper end of the common colour scale: the largest 99.5th percentile in the brain."""
+def source_window(image: sitk.Image, brain: np.ndarray) -> tuple[float, float]:
+    """The grey scale of what lies under the PET."""
+    low, high = (float(v) for v in np.percentile(sitk.GetArrayViewFromImage(image)[brain], (1, 99)))
+    return min(low, 0.0), 1.15 * high if high > 0 else 1.0
+
+
+def target_window(images: Sequence[sitk.Image | None], brain: np.ndarray) -> tuple[float, float]:
+    """The common colour scale of synthetic and real: from 0 to the largest 99.5th percentile in the brain."""
     tops = [np.percentile(sitk.GetArrayViewFromImage(i)[brain], 99.5) for i in images if i is not None]
-    return float(max(tops)) if max(tops) > 0 else 1.0
+    return 0.0, float(max(tops)) if max(tops) > 0 else 1.0
 
 
-def _normdiff_images(
+def normdiff_images(
     synthetic: sitk.Image, real: sitk.Image, mask: sitk.Image
 ) -> tuple[sitk.Image, sitk.Image]:
     arrays = [sitk.GetArrayViewFromImage(image) for image in (synthetic, real, mask)]
@@ -251,7 +258,7 @@ def _normdiff_images(
     return images
 
 
-def _symmetric_limit(difference: tuple[sitk.Image, sitk.Image]) -> float:
+def symmetric_limit(difference: tuple[sitk.Image, sitk.Image]) -> float:
     """End of the NormDiff scale: the 99th percentile of its size, rounded up to 0.05, within 0.05 to 1."""
     values, valid = (sitk.GetArrayViewFromImage(image) for image in difference)
     if not valid.any():

@@ -11,16 +11,19 @@ import SimpleITK as sitk
 
 from MRI2PETLib.core.files import atomic_path
 from MRI2PETLib.normative.card import KIND_NAMES
-from MRI2PETLib.reports.colors import PET_IN_REPORTS, normdiff_colors
+from MRI2PETLib.reports.colors import PET_IN_REPORTS, gray_colors, normdiff_colors, pet_colors
 from MRI2PETLib.reports.figures import (
     PET_OPACITY,
     PLANES,
     cut_plane,
     dress,
     plane_extent,
+    source_window,
+    target_window,
     world_bounds,
     write_words,
 )
+from MRI2PETLib.reports.viewer import Layer, Viewer
 
 LEAST_Z_SHOWN, Z_LIMITS = 1.0, (4.0, 8.0)  # where colours begin; the least and the largest end of the scale
 
@@ -102,6 +105,18 @@ def norm_figure(
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=100)
     return path
+
+
+def norm_viewer(images: ScoredImages, point_mm: tuple[float, float, float], note: str) -> Viewer:
+    """The same images for the viewer of the report; z wherever there is one."""
+    brain, limit = sitk.GetArrayViewFromImage(images.mask) != 0, scale_of_z(images)
+    layers = [Layer("T1", images.t1, "", gray_colors(), source_window(images.t1, brain), "T1")]
+    window = target_window([images.predicted, images.real], brain)
+    for name, pet in (("Predicted PET", images.predicted), ("Real PET", images.real)):
+        layers.append(Layer(name, pet, images.unit, pet_colors(), window, "PET", PET_OPACITY, images.mask))
+    for kind, z in images.z.items():
+        layers.append(Layer(KIND_NAMES[kind], z, "", normdiff_colors(), (-limit, limit), "z", 0.9, z != 0))
+    return Viewer(layers, images.mask, point_mm, {}, note)
 
 
 def scale_of_z(images: ScoredImages) -> float:

@@ -31,9 +31,10 @@ from MRI2PETLib.normative.settings import ScorePaths, ScoreSettings
 from MRI2PETLib.preprocessing.template_warp import invert_warp
 from MRI2PETLib.reports import norm_tables
 from MRI2PETLib.reports.case_report import PICTURE_FILE, REPORT_FILE, provenance_lines
-from MRI2PETLib.reports.norm_figure import ScoredImages, norm_figure
+from MRI2PETLib.reports.norm_figure import ScoredImages, norm_figure, norm_viewer
 from MRI2PETLib.reports.page import Picture, render
 from MRI2PETLib.reports.texts import SIMULATED_PERSON, coverage_sentence
+from MRI2PETLib.reports.viewer import Viewer
 
 SCORE_RECORD, SCORE_FILE = "norm_status.json", "score.json"
 MAP_NAMES = {"residual": "z", "real": "z_unconditional"}
@@ -130,7 +131,8 @@ def _write(
         "provenance": case.provenance,
     }
     write_json(folder / SCORE_FILE, content)
-    write_text(folder / REPORT_FILE, _page(title, note, norm, case, scores, verdict, picture))
+    viewer = norm_viewer(images, point, note)
+    write_text(folder / REPORT_FILE, _page(title, note, norm, case, scores, verdict, picture, viewer))
     return {
         "files": files,
         "largest": largest,
@@ -184,7 +186,14 @@ def _families(norm: Norm, scores: Scores) -> str:
 
 
 def _page(
-    title: str, note: str, norm: Norm, case: CaseImages, scores: Scores, verdict: Verdict, picture: Path
+    title: str,
+    note: str,
+    norm: Norm,
+    case: CaseImages,
+    scores: Scores,
+    verdict: Verdict,
+    picture: Path,
+    viewer: Viewer,
 ) -> str:
     clusters, no_clusters = norm_tables.cluster_tables(scores)
     caption = (
@@ -200,6 +209,7 @@ def _page(
     return render(
         "norm_score.html",
         title,
+        viewer=viewer,
         about=note,
         warnings=about.notes,
         first=" ".join(_first_sentence(scores.clusters, kind) for kind in KINDS),

@@ -6,17 +6,21 @@ The words, the sections and their order are in ``templates/``, one file a report
 from __future__ import annotations
 
 import base64
+import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from MRI2PETLib.reports.viewer import PAGE_BYTES, Viewer, niivue, script_text
+
 if TYPE_CHECKING:
     from MRI2PETLib.evaluation.metrics import Metric
 
 TEMPLATES = Path(__file__).parent / "templates"
 Cell = str | float | int | None
+_PLACE_OF_DATA = '<script type="application/json" id="viewer-data">'
 
 
 @dataclass(frozen=True)
@@ -44,12 +48,19 @@ class Picture:
         return f"data:image/png;base64,{base64.b64encode(content).decode('ascii')}"
 
 
-def render(template: str, title: str, *, folder: Path = TEMPLATES, **content: Any) -> str:
+def render(
+    template: str, title: str, *, folder: Path = TEMPLATES, viewer: Viewer | None = None, **content: Any
+) -> str:
     """A whole page. All content is escaped; a name that the template uses and nobody gave is an error.
 
+    The page forbids the browser everything but what stands in it: its own style and scripts (by their
+    checksums) and pictures in the page. Nothing is fetched, sent or evaluated.
+
     :param folder: of the template, which may extend those of :data:`TEMPLATES`.
+    :param viewer: images that can be scrolled through, which the template places by ``images``.
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from markupsafe import Markup
 
     environment = Environment(
         loader=FileSystemLoader([folder, TEMPLATES]),
@@ -59,7 +70,41 @@ def render(template: str, title: str, *, folder: Path = TEMPLATES, **content: An
         lstrip_blocks=True,
     )
     environment.filters["cell"] = lambda value: number_text(value) if isinstance(value, float) else str(value)
-    return environment.get_template(template).render(title=title, **content)
+    style = (TEMPLATES / "style.css").read_text(encoding="utf-8")
+    scripts = None if viewer is None else _scripts()
+    content |= {"title": title, "style": Markup(style), "scripts": scripts, "viewer": viewer}
+    page = environment.get_template(template).render(policy=_policy(style, scripts), **content)
+    if viewer is None:
+        return page
+    data = script_text(viewer.data(PAGE_BYTES - len(page)))
+    return page.replace(_PLACE_OF_DATA, _PLACE_OF_DATA + data, 1)
+
+
+def _scripts() -> dict[str, Any]:
+    """What stands at the end of a page with images: NiiVue, and the script that draws them."""
+    from markupsafe import Markup
+
+    library = niivue()
+    return {
+        "niivue": library,
+        "license": Markup(library.license),
+        "place_of_data": Markup(_PLACE_OF_DATA),
+        "own": Markup((TEMPLATES / "viewer.js").read_text(encoding="utf-8")),
+    }
+
+
+def _policy(style: str, scripts: dict[str, Any] | None) -> str:
+    """The content security policy of a page. Pictures, and NiiVue's letters, are ``data:`` addresses."""
+    allowed = ["default-src 'none'", "base-uri 'none'", "form-action 'none'", "img-src data:"]
+    allowed.append(f"style-src '{_source_hash(style)}'")
+    if scripts:
+        own = _source_hash(scripts["own"])
+        allowed.append(f"script-src '{own}' 'sha256-{scripts['niivue'].source_hash}'")
+    return "; ".join(allowed)
+
+
+def _source_hash(text: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii")
 
 
 def number_text(value: float) -> str:

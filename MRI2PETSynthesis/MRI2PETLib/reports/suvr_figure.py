@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import SimpleITK as sitk
@@ -19,6 +19,30 @@ from MRI2PETLib.templates.icbm152 import load_template
 COMPOSITE_COLOR, REFERENCE_COLOR = "#56B4E9", "#009E73"
 
 
+class SuvrImages(NamedTuple):
+    """On the grid of the PET: the PET divided by the reference mean of the first method, the brain, the MRIs
+    by method; ``top``: end of the PET's colours; ``point_mm`` (LPS): where the planes cross.
+    """
+
+    pet: sitk.Image
+    brain: sitk.Image
+    mris: dict[str, sitk.Image]
+    top: float
+    point_mm: np.ndarray
+
+
+def suvr_images(case: CaseSuvr, plan: RegionPlan) -> SuvrImages:
+    """What picture and viewer show."""
+    pet = sitk.Cast(case.pet.image, sitk.sitkFloat32) / case.first.reference_mean
+    pulled = sitk.GetArrayViewFromImage(case.first.labels)
+    brain = sitk.Resample(
+        load_template().mask, pet, case.first.normalisation.pet_to_template, sitk.sitkNearestNeighbor, 0
+    )
+    top = float(np.percentile(sitk.GetArrayViewFromImage(pet)[pulled > 0], 99.5))
+    mris = {name: m.normalisation.mr for name, m in case.methods.items() if m.normalisation.mr is not None}
+    return SuvrImages(pet, brain, mris, top, _point(case.first.labels, plan))
+
+
 def suvr_figure(case: CaseSuvr, plan: RegionPlan, path: Path, *, title: str, note: str) -> Path:
     """Write a PNG: the MRI of each method that has one, then the PET with the outlines of the composite and
     the reference region by each method, in axial, coronal and sagittal planes.
@@ -31,15 +55,8 @@ def suvr_figure(case: CaseSuvr, plan: RegionPlan, path: Path, *, title: str, not
     from matplotlib.figure import Figure
 
     grid = Grid.of(case.pet.image)
-    pet = sitk.Cast(case.pet.image, sitk.sitkFloat32) / case.first.reference_mean
-    pulled = sitk.GetArrayViewFromImage(case.first.labels)
-    brain = sitk.Resample(
-        load_template().mask, pet, case.first.normalisation.pet_to_template, sitk.sitkNearestNeighbor, 0
-    )
+    pet, brain, mris, top, point = suvr_images(case, plan)
     lower, upper = figures.world_bounds(brain)
-    point = _point(case.first.labels, plan)
-    top = float(np.percentile(sitk.GetArrayViewFromImage(pet)[pulled > 0], 99.5))
-    mris = {name: m.normalisation.mr for name, m in case.methods.items() if m.normalisation.mr is not None}
     columns = [*mris] + [f"PET, {name}" for name in case.methods]
     figure = Figure(figsize=(3.3 * len(columns) + 0.4, 10.4), facecolor="white", layout="constrained")
     FigureCanvasAgg(figure)
@@ -50,7 +67,7 @@ def suvr_figure(case: CaseSuvr, plan: RegionPlan, path: Path, *, title: str, not
         origin = "lower" if plane.upright else "upper"
         for axis, image in zip(axes[row], mris.values()):
             grey = figures.cut_plane(image, plane.normal, point, lower, upper)
-            axis.imshow(grey, cmap="gray", extent=extent, origin=origin, vmin=0, vmax=_top(image))
+            axis.imshow(grey, cmap="gray", extent=extent, origin=origin, vmin=0, vmax=mri_top(image))
         for axis, method in zip(axes[row, len(mris) :], case.methods.values()):
             picture = figures.cut_plane(pet, plane.normal, point, lower, upper)
             artist = axis.imshow(picture, cmap=PET_IN_REPORTS, vmin=0, vmax=top, extent=extent, origin=origin)
@@ -96,7 +113,7 @@ def _point(labels: sitk.Image, plan: RegionPlan) -> np.ndarray:
     return np.array([*worlds[0][:2], worlds[-1][2]])
 
 
-def _top(image: sitk.Image) -> float:
+def mri_top(image: sitk.Image) -> float:
     values = sitk.GetArrayViewFromImage(image)
     inside = values[values > 0]
     return 1.1 * float(np.percentile(inside, 99)) if inside.size else 1.0

@@ -13,6 +13,7 @@ from MRI2PETLib.images.io import write_image
 from MRI2PETLib.models.bundle import DEMONSTRATION_NOTE
 from MRI2PETLib.reports.suvr_figure import suvr_figure
 from MRI2PETLib.reports.suvr_report import write_suvr_report
+from MRI2PETLib.reports.suvr_viewer import suvr_viewer
 from MRI2PETLib.suvr import files
 from MRI2PETLib.suvr.case import CaseSuvr, SuvrSetup
 from MRI2PETLib.suvr.normalisation import PET_TEMPLATE, SYNTHETIC_MR
@@ -76,7 +77,7 @@ def write_suvr(folder: Path, title: str, paths: SuvrPaths, setup: SuvrSetup, cas
             )
     suvr_figure(case, setup.plan, folder / files.SUVR_PICTURE, title=title, note=note(setup, case))
     write_json(folder / files.SIDECAR, content)
-    write_suvr_report(folder, title, content, rows)
+    write_suvr_report(folder, title, content, rows, suvr_viewer(case, setup.plan, note(setup, case)))
 
 
 def _template_name(case: CaseSuvr, setup: SuvrSetup) -> str:

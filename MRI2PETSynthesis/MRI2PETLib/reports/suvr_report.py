@@ -16,6 +16,7 @@ from MRI2PETLib.reports.case_report import REPORT_FILE, provenance_lines
 from MRI2PETLib.reports.columns import columns, side_by_side
 from MRI2PETLib.reports.page import Cell, Picture, ReportTable, render, spread
 from MRI2PETLib.reports.texts import SIMULATED_PERSON, least_coverage_sentence
+from MRI2PETLib.reports.viewer import Viewer
 from MRI2PETLib.suvr import files
 from MRI2PETLib.suvr.agreement import (
     AgreementRow,
@@ -34,7 +35,9 @@ from MRI2PETLib.suvr.run import CaseMeasurement, SuvrCase
 from MRI2PETLib.suvr.tables import suvr_columns
 
 
-def write_suvr_report(folder: Path, title: str, content: Mapping[str, Any], rows: Sequence[SuvrRow]) -> Path:
+def write_suvr_report(
+    folder: Path, title: str, content: Mapping[str, Any], rows: Sequence[SuvrRow], viewer: Viewer
+) -> Path:
     """Write ``report.html`` of one PET beside its files."""
     quality, regions = content["Quality"], content["Regions"]
     table = suvr_columns(rows)
@@ -44,6 +47,7 @@ def write_suvr_report(folder: Path, title: str, content: Mapping[str, Any], rows
     page = render(
         "suvr.html",
         title,
+        viewer=viewer,
         about=_about(content),
         suvr=side_by_side(list(table.items()), "SUVR by region and method" + corrected_words(rows)),
         regions=regions,
