@@ -48,11 +48,18 @@ def test_planes_of_zeros_that_cut_through_the_uptake_were_not_measured() -> None
         for end in (slice(0, 14), slice(27, None)):
             planes = [slice(None)] * 3
             planes[axis] = end
-            zeros = values.copy()
-            zeros[tuple(planes)] = 0
             expected = np.ones(values.shape, bool)
             expected[tuple(planes)] = False
-            assert np.array_equal(measured_voxels(zeros), expected)
+            for fill in (0.0, -1.0, 1e-6):
+                filled = values.copy()
+                filled[tuple(planes)] = fill
+                assert np.array_equal(measured_voxels(filled), expected)
+        gap = values.copy()
+        planes[axis] = slice(18, 20)
+        gap[tuple(planes)] = 0
+        expected = np.ones(values.shape, bool)
+        expected[tuple(planes)] = False
+        assert np.array_equal(measured_voxels(gap), expected), "slices that are missing"
     hole = values.copy()
     hole[18:22, 18:22, 18:22] = 0
     assert measured_voxels(hole).all(), "a cold spot is a measurement"
@@ -85,7 +92,7 @@ def test_the_edge_of_a_resampled_field_of_view_is_found(person: SimulatedSubject
         assert measured_voxels(hole)[k, j, i], "a cold spot is a measurement"
 
 
-@pytest.mark.parametrize("fill", [0.0, np.nan])
+@pytest.mark.parametrize("fill", [0.0, np.nan, -1.0])
 def test_the_metrics_are_those_of_what_was_measured(
     person: SimulatedSubject, tmp_path: Path, fill: float
 ) -> None:

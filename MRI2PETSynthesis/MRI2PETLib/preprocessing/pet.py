@@ -142,7 +142,7 @@ def read_pet(
     inside = measured_voxels(values)
     measured = None if inside.all() else to_image(inside.astype(np.uint8), raw.affine, nearest=True)[0]
     metadata["measured_share"] = round(float(inside.mean()), 4)
-    image = image * scale.factor
+    image = (image if measured is None else sitk.Mask(image, measured)) * scale.factor
     metadata |= {"unit": scale.unit, "factor": scale.factor, "tracer": tracer, **grid_metadata(image)}
     return PetImage(
         image=image,

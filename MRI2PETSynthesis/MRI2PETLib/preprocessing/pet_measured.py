@@ -26,23 +26,28 @@ MIN_COVERAGE, _ALL = 0.5, 0.999
 def measured_voxels(values: np.ndarray) -> np.ndarray:
     """Where an image was measured, as a boolean array.
 
-    Not measured is what is not finite, and the exact zeros behind a plane, of any direction, that cuts
-    through the uptake at an end of the scan. A plane oblique to the array is the edge of a field of view
+    Not measured is what is not finite, whole planes of exact zeros between others, and the exact zeros behind
+    a plane, of any direction, that cuts through the uptake at an end of the scan. Another value that fills
+    the border of the volume counts as zero does. A plane oblique to the array is the edge of a field of view
     that was resampled: the last voxels before it are mixed with zeros, so they are left out too.
 
     :param values: [k, j, i], NaN where a program marked voxels as outside.
     """
     measured = np.isfinite(values)
-    present = measured & (values != 0)
+    present = measured & (values != 0) & (values != _fill_value(values))
     if not present.any():
         return measured
     uptake = present & (values > _UPTAKE * float(np.percentile(values[present], 98)))
     for axis in range(3):
         others = tuple(n for n in range(3) if n != axis)
-        filled = np.flatnonzero(present.any(axis=others))
+        has_values = present.any(axis=others)
+        filled = np.flatnonzero(has_values)
         section = uptake.sum(axis=others)
         least = _least_section(filled[-1] + 1 - filled[0], 1.0) * section.max()
-        planes: list[slice | int] = [slice(None)] * 3
+        planes: list[slice | np.ndarray] = [slice(None)] * 3
+        gaps = np.flatnonzero(~has_values)
+        planes[axis] = gaps[(gaps > filled[0]) & (gaps < filled[-1])]
+        measured[tuple(planes)] = False
         for first, empty in ((filled[0], slice(0, filled[0])), (filled[-1], slice(filled[-1] + 1, None))):
             if section[first] >= max(least, 1):
                 planes[axis] = empty
@@ -50,6 +55,16 @@ def measured_voxels(values: np.ndarray) -> np.ndarray:
     for normal, end in _oblique_ends(present, uptake):
         measured[_heights(normal, values.shape) > end - _MIXED] = False
     return measured
+
+
+def _fill_value(values: np.ndarray) -> float:
+    """The value other than 0 that fills most of the faces of a volume; 0 if none fills a tenth of one."""
+    faces = [plane for axis in range(3) for plane in (values.take(0, axis), values.take(-1, axis))]
+    border = np.concatenate([face.ravel() for face in faces])
+    constants, counts = np.unique(border[np.isfinite(border) & (border != 0)], return_counts=True)
+    if not len(counts) or counts.max() < 0.1 * min(face.size for face in faces):
+        return 0.0
+    return float(constants[counts.argmax()])
 
 
 def _oblique_ends(present: np.ndarray, uptake: np.ndarray) -> list[tuple[np.ndarray, float]]:
