@@ -13,7 +13,8 @@ from types import ModuleType
 
 from MRI2PETLib import __version__
 from MRI2PETLib.core import cancellation
-from MRI2PETLib.core.errors import Cancelled, DependencyError, DeviceError, Explained, MRI2PETError
+from MRI2PETLib.core.errors import Cancelled
+from MRI2PETLib.core.explain import explain
 from MRI2PETLib.core.progress import Reporter, flush, make_reporter, open_standard_streams
 from MRI2PETLib.core.settings import Parser
 from MRI2PETLib.core.threads import settle
@@ -122,29 +123,11 @@ def _run(options: argparse.Namespace) -> int:
         return code
     except (Exception, Cancelled) as raised:  # noqa: BLE001  bad input must not show a traceback; -v shows it
         # What a cancelled library raises meanwhile (a data loader whose workers are gone) is not the reason.
-        error = cancellation.cancel_error() if cancellation.is_requested() else _explain(raised)
+        error = cancellation.cancel_error() if cancellation.is_requested() else explain(raised)
         reporter.error(error)
         return error.exit_code
     finally:
         reporter.close()
-
-
-def _explain(raised: Exception | Cancelled) -> Explained:
-    """What a user is told of an exception."""
-    if isinstance(raised, Explained):
-        return raised
-    if isinstance(raised, ModuleNotFoundError):
-        hint = (
-            'Install what training needs with pip install ".[train]"; `mri2pet doctor` lists what is there.'
-        )
-        return DependencyError(f"The package {raised.name} is not installed.", hint)
-    if isinstance(raised, MemoryError):
-        return DeviceError("Not enough memory.", "Close other programs or use a smaller image.")
-    logging.getLogger(__name__).info("Traceback", exc_info=raised)
-    return MRI2PETError(
-        f"Unexpected {type(raised).__name__}: {raised}",
-        "This is a bug: please report it with the output of the same command and -v.",
-    )
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 from pathlib import Path
 
@@ -9,7 +10,17 @@ import pytest
 
 from MRI2PETLib.cli import main
 from MRI2PETLib.core.case_loop import CaseOutcome, each_case, exit_code
-from MRI2PETLib.core.errors import EXIT_PARTIAL, Cancelled, InputError, MRI2PETError, OutputError
+from MRI2PETLib.core.errors import (
+    EXIT_PARTIAL,
+    Cancelled,
+    DependencyError,
+    DeviceError,
+    Explained,
+    InputError,
+    MRI2PETError,
+    OutputError,
+)
+from MRI2PETLib.core.explain import explain
 from MRI2PETLib.core.progress import ProgressCallback, Reporter
 
 
@@ -23,6 +34,11 @@ class Listener(Reporter):
 
     def progress(self, done: float, total: float, stage: str) -> None:
         self.heard.append((done, total, stage))
+
+
+UNEXPECTED = (
+    "Unexpected ValueError: odd This is a bug: please report it with the output of the same command and -v."
+)
 
 
 def outcomes(cases: list[object], reporter: Reporter) -> list[CaseOutcome]:
@@ -39,18 +55,18 @@ def outcomes(cases: list[object], reporter: Reporter) -> list[CaseOutcome]:
 
 def test_the_rest_goes_on(caplog: pytest.LogCaptureFixture) -> None:
     listener = Listener()
-    with caplog.at_level(logging.ERROR):
+    with caplog.at_level(logging.INFO):
         result = outcomes(["a", InputError("no T1.", "Give one."), ValueError("odd"), "d"], listener)
     assert [done.result for done in result] == ["did a", None, None, "did d"]
     assert [None if d.error is None else str(d.error) for d in result] == [
         None,
         "no T1. Give one.",
-        "Unexpected ValueError: odd Please report this.",
+        UNEXPECTED,
         None,
     ]
     assert listener.warnings == [
         "<no T1. Give one.> failed: no T1. Give one.",
-        "<odd> failed: Unexpected ValueError: odd Please report this.",
+        f"<odd> failed: {UNEXPECTED}",
     ]
     # Only what nobody foresaw has a traceback in the log.
     assert [record.exc_info is not None for record in caplog.records] == [True]
@@ -58,10 +74,38 @@ def test_the_rest_goes_on(caplog: pytest.LogCaptureFixture) -> None:
     assert all(done.seconds >= 0 for done in result)
 
 
-@pytest.mark.parametrize("stop", [Cancelled("stop"), OutputError("disk full"), KeyboardInterrupt()])
+@pytest.mark.parametrize(
+    "stop",
+    [Cancelled("stop"), OutputError("disk full"), KeyboardInterrupt(), OSError(errno.ENOSPC, "full", "/x")],
+)
 def test_what_concerns_all_cases_stops_them(stop: BaseException) -> None:
-    with pytest.raises(type(stop)):
+    with pytest.raises(OutputError if isinstance(stop, OSError) else type(stop)):
         outcomes(["a", stop, "c"], Listener())
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "says"),
+    [
+        (
+            PermissionError(errno.EACCES, "Permission denied", "/x/T1.nii"),
+            InputError,
+            "/x/T1.nii cannot be used",
+        ),
+        (OSError(errno.ELOOP, "Too many levels", "/x"), InputError, "Check the path and its rights"),
+        (OSError(errno.ENOSPC, "No space left on device", "/tmp/x"), OutputError, "The disk is full"),
+        (OSError(errno.EROFS, "Read-only", "/x/y"), OutputError, "read-only"),
+        (MemoryError(), DeviceError, "Not enough memory"),
+        (ModuleNotFoundError("m", name="m"), DependencyError, "The package m is not installed"),
+        (OSError("odd"), MRI2PETError, "Unexpected OSError: odd This is a bug"),
+        (Cancelled("stop"), Cancelled, "stop"),
+    ],
+)
+def test_what_nobody_explained_is_explained_in_one_place(
+    error: Exception, kind: type[Explained], says: str
+) -> None:
+    """Also in a batch: the message of a case says the same as that of a command."""
+    result = explain(error)
+    assert type(result) is kind and says in str(result)
 
 
 @pytest.mark.parametrize("error", [InputError("no T1."), ValueError("odd")])

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.core.names import file_name
 from MRI2PETLib.core.tables import write_table
+from MRI2PETLib.images import case_table
 from MRI2PETLib.images.case_table import CaseRow, CaseTable, read_case_table
 from MRI2PETLib.images.participants import read_participants
 from properties import quick
@@ -105,6 +106,14 @@ def test_repeats_of_a_person_are_pointed_out(tmp_path: Path) -> None:
 def test_what_is_wrong_is_named(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
         read(tmp_path, text)
+
+
+def test_a_table_of_far_too_many_rows_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A million rows would take minutes to be found wrong."""
+    monkeypatch.setattr(case_table, "MOST_CASES", 2)
+    assert len(read(tmp_path, "case,pet\na,1\nb,2\n").rows) == 2
+    with pytest.raises(InputError, match="has 3 rows; 2 cases are possible"):
+        read(tmp_path, "case,pet\na,1\nb,2\nc,3\n")
 
 
 def test_a_column_that_looks_like_one_of_ours_is_told(tmp_path: Path) -> None:

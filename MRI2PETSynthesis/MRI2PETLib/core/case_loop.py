@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from MRI2PETLib.core.errors import EXIT_PARTIAL, MRI2PETError, OutputError
+from MRI2PETLib.core.errors import EXIT_PARTIAL, Explained, MRI2PETError, OutputError
+from MRI2PETLib.core.explain import explain
 from MRI2PETLib.core.progress import ProgressCallback, Reporter
 
-_log = logging.getLogger(__name__)
 _Case = TypeVar("_Case")
 _Result = TypeVar("_Result")
 
@@ -22,7 +21,7 @@ class CaseOutcome(Generic[_Case, _Result]):
 
     case: _Case
     result: _Result | None
-    error: MRI2PETError | None
+    error: Explained | None
     seconds: float
 
 
@@ -36,7 +35,7 @@ def each_case(
 ) -> Iterator[CaseOutcome[_Case, _Result]]:
     """Work on one case after the other and yield what became of each.
 
-    A failure is a warning, with a traceback in the log where nobody foresaw it. The only case of a batch is
+    A failure is a warning. The only case of a batch is
     yielded and then raises what it failed with.
 
     :param work: is given the progress of its case; it fills one part in ``len(cases)`` of the whole.
@@ -53,7 +52,7 @@ def each_case(
 
         started = time.perf_counter()
         result: _Result | None = None
-        error: MRI2PETError | None = None
+        error: Explained | None = None
         cause: Exception | None = None
         try:
             result = work(case, progress)
@@ -62,11 +61,9 @@ def each_case(
         except MRI2PETError as known:
             error = cause = known
         except Exception as unforeseen:  # noqa: BLE001  one broken case must not lose the others
-            _log.exception("%s failed", name(case))
-            cause = unforeseen
-            error = MRI2PETError(
-                f"Unexpected {type(unforeseen).__name__}: {unforeseen}", "Please report this."
-            )
+            cause, error = unforeseen, explain(unforeseen)
+            if isinstance(error, OutputError):
+                raise error from unforeseen
         if error is not None and not is_only:
             reporter.warning(f"{name(case)} failed: {error}")
         yield CaseOutcome(case, result, error, time.perf_counter() - started)

@@ -63,8 +63,9 @@ def check_file(path: Path) -> None:
         mode = path.stat().st_mode
     except FileNotFoundError as error:
         raise InputError(f"{path} does not exist.", "Check the path.") from error
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}.", "Check the path.") from error
+    except (OSError, ValueError) as error:  # ValueError: a zero character
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"{printable(str(path))} cannot be read: {reason}.", "Check the path.") from error
     if not stat.S_ISREG(mode):
         kinds = {stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket", stat.S_IFDIR: "a folder"}
         raise InputError(f"{path} is {kinds.get(stat.S_IFMT(mode), 'a device')}, not a file.", "Give a file.")

@@ -25,7 +25,8 @@ from typing import Any
 
 from MRI2PETLib import __version__
 from MRI2PETLib.core.checksums import sha256_of, sha256_of_value
-from MRI2PETLib.core.errors import InputError, MRI2PETError, OutputError
+from MRI2PETLib.core.errors import InputError, OutputError
+from MRI2PETLib.core.explain import explain
 from MRI2PETLib.core.files import read_json, staged_folder, write_json
 
 _PARTS = {"status": str, "request": str, "whose": dict, "inputs": dict, "outputs": dict, "about": dict}
@@ -161,7 +162,7 @@ class Result:
         except OutputError:
             raise
         except Exception as error:
-            failure = error if isinstance(error, MRI2PETError) else MRI2PETError(str(error))
+            failure = explain(error)
             if self.path.exists() and self.fail(request, {"message": failure.message, "hint": failure.hint}):
                 tell(f"{self.folder}: the earlier result was of other inputs and has been removed.")
             raise

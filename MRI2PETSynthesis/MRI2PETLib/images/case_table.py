@@ -46,6 +46,7 @@ _PATHS = ("t1", "pet", "mask", "synthetic")
 _EMPTY = {"", "n/a", "na", "nan", "#n/a"}
 _IN_USE = {"no", "0", "false", "n", "none", "-", "0.0"}
 _MARKED = {"yes", "1", "true", "y", "x", "1.0"}
+MOST_CASES = 100_000
 _LONGEST = 120  # bytes of a case's name: names of outputs put entities behind it
 _OTHER_NAMES = {
     "case": ("scan", "scan_id", "case_id", "session"),
@@ -154,10 +155,15 @@ def read_case_table(
     :param needed: columns that must be there and filled in every line that is not excluded.
     :param subject_pattern: see :func:`.subjects.subject_keys`; not used where a column names the subjects.
     :param overrides: case -> subject, wins over the table.
-    :raises InputError: no such table, a column or value missing, a case named twice or like another one, a
+    :raises InputError: no such table, more than :data:`MOST_CASES` rows, a column or value missing, a case named twice or like another one, a
         column that seems to hold the subjects under another name.
     """
     table = _renamed(read_table(path))
+    if len(table.rows) > MOST_CASES:
+        raise InputError(
+            f"The table {path} has {len(table.rows)} rows; {MOST_CASES} cases are possible.",
+            "It needs one row a scan.",
+        )
     similar = dict(_similar_columns(table.columns))
     missing = [name for name in needed if name not in table.columns]
     if missing:

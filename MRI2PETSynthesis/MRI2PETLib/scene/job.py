@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 import slicer
 
 from MRI2PETLib.core.errors import Cancelled, Explained, InputError, MRI2PETError
+from MRI2PETLib.core.explain import explain
 from MRI2PETLib.jobs.child_process import Callbacks, Job, Outcome, Progress, mri2pet_command
 from MRI2PETLib.jobs.run_state import RunState, duration
 
@@ -223,8 +224,8 @@ class SceneJob(Generic[Nodes]):
 
     # -- ends ------------------------------------------------------------------------------------------------
 
-    def _fail(self, error: BaseException, nodes: Nodes | None = None) -> None:
-        failure = error if isinstance(error, Explained) else MRI2PETError(str(error))
+    def _fail(self, error: Exception | Explained, nodes: Nodes | None = None) -> None:
+        failure = explain(error)
         failure = type(failure)(self._without_folder(failure.message), self._without_folder(failure.hint))
         message = f"{self.partly} {failure}" if nodes else str(failure)
         self._on_log(str(failure))
