@@ -86,7 +86,7 @@ def prepare_pairs(plan: Plan, reporter: Reporter) -> None:
     _, pets = prepare_dataset(plan.pairs, plan.cache, plan.preset.space, settings, reporter=reporter)
     folds = folds_of([entry.case for entry in pets.values()], settings)
     assert settings.unpaired is not None
-    mris, space = find_cases([settings.unpaired]), plan.preset.space
+    mris, space = find_cases([settings.unpaired], tell=reporter.warning), plan.preset.space
     write_pairs(mris, pets, folds, space, plan.pairs, style, progress=reporter.progress)
 
 

@@ -148,6 +148,26 @@ def test_outputs_in_the_folder_of_the_inputs_are_no_inputs(tmp_path: Path) -> No
         find_cases([tmp_path])
 
 
+def test_a_folder_of_one_person_has_one_t1(tmp_path: Path) -> None:
+    """What its own name or sidecar calls a PET, a mask or labels is left out, and told in one line."""
+    names = ["T1", "PET", "PET_true", "brain_mask", "tissue", "T1_brain_mask", "x", "y"]
+    touch(tmp_path, *(f"{name}.nii.gz" for name in names))
+    (tmp_path / "tissue.json").write_text('{"Labels": {"1": "grey matter"}}')
+    (tmp_path / "y.json").write_text('{"Modality": "PT"}')
+    (tmp_path / "x.json").write_text("[")
+    messages: list[str] = []
+    assert [c.t1.name for c in find_cases([tmp_path], tell=messages.append)] == ["T1.nii.gz", "x.nii.gz"]
+    (message,) = messages
+    assert "PET.nii.gz (PET)" in message and "T1_brain_mask.nii.gz (mask)" in message and "..." in message
+    pets = ["PET.nii.gz", "PET_true.nii.gz", "x.nii.gz", "y.nii.gz"]
+    assert sorted(c.t1.name for c in find_cases([tmp_path], "PET")) == pets
+    for name in ("T1", "x"):
+        (tmp_path / f"{name}.nii.gz").unlink()
+    with pytest.raises(InputError, match="holds no T1: .*brain_mask"):
+        find_cases([tmp_path])
+    assert find_cases([tmp_path / "PET.nii.gz"])[0].t1.name == "PET.nii.gz"  # named itself: taken
+
+
 def test_a_long_name_fails_alone_and_at_once(tmp_path: Path) -> None:
     """228 bytes; the names of results are longer than a file system allows. Nothing is computed."""
     tiny_bundle(tmp_path / "model")

@@ -43,7 +43,7 @@ def run(args: argparse.Namespace, reporter: Reporter) -> int:
             raise InputError(
                 "--spacing-mm, --head and --lesion-share are for simulated people.", "Leave them out."
             )
-        t1s = {case.name: case.t1 for case in find_cases(args.t1)}
+        t1s = {case.name: case.t1 for case in find_cases(args.t1, tell=reporter.warning)}
         made, earlier = write_pets(args.output, t1s, args.seed, reporter.progress)
         what = "PETs"
     reporter.log(f"{made} simulated {what} written to {args.output}, {earlier} were there already.")

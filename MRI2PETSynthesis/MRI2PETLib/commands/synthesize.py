@@ -37,7 +37,7 @@ def run(args: argparse.Namespace, reporter: Reporter) -> int:
     bundle = find_bundle(settings.model)
     if bundle.is_demonstration:
         reporter.warning(f"{bundle.id} is a DEMONSTRATION model: {bundle.metadata['description']}")
-    cases = find_cases(args.t1)
+    cases = find_cases(args.t1, bundle.space.source_modality, reporter.warning)
     options = [flag(name) for name, value in vars(inputs).items() if value != getattr(CaseInputs, name)]
     if options and len(cases) > 1:
         message = f"{options[0]} belongs to one T1, and there are {len(cases)}."

@@ -155,8 +155,8 @@ def read_case_table(
     :param needed: columns that must be there and filled in every line that is not excluded.
     :param subject_pattern: see :func:`.subjects.subject_keys`; not used where a column names the subjects.
     :param overrides: case -> subject, wins over the table.
-    :raises InputError: no such table, more than :data:`MOST_CASES` rows, a column or value missing, a case named twice or like another one, a
-        column that seems to hold the subjects under another name.
+    :raises InputError: no such table, more than :data:`MOST_CASES` rows, a column or value missing, a case
+        named twice or like another one, a column that seems to hold the subjects under another name.
     """
     table = _renamed(read_table(path))
     if len(table.rows) > MOST_CASES:

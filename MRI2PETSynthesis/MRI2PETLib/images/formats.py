@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from MRI2PETLib import __version__
 from MRI2PETLib.core.errors import InputError
@@ -27,6 +30,16 @@ _REMEDIES = {
     ".brik": "This looks like AFNI. Convert it with 3dAFNItoNIFTI.",
     ".mif": "This looks like MRtrix. Convert it with mrconvert.",
     ".json": "This is a sidecar. Give the image beside it.",
+}
+# Words in the names of images; the first kind that has one of them counts.
+_KINDS = {
+    "mask": {"mask", "brainmask"},
+    "labels": {"labels", "dseg", "probseg", "aseg", "tissue"},
+    "MR": {"t1", "t1w", "mprage", "mp2rage"},
+    "PET": {"pet", "suv", "suvr"},
+    "T2": {"t2", "t2w", "flair"},
+    "functional MRI": {"bold", "dwi", "asl"},
+    "CT": {"ct"},
 }
 _POINTERS = {
     b"version https://git-lfs": "git lfs pull",
@@ -67,6 +80,21 @@ def is_output(path: Path) -> bool:
         return "Synthetic" in content or content.get("GeneratedBy", [{}])[0].get("Name") == SOFTWARE
     except (InputError, TypeError, AttributeError, LookupError):
         return False
+
+
+def image_kind(path: Path) -> str:
+    """What an image says to be by its sidecar or its name: ``MR`` (a T1), ``PET``, ``mask``, ``labels``,
+    another contrast; empty where they do not say.
+    """
+    about: dict[str, Any] = {}
+    with suppress(InputError):
+        about = read_object(sidecar_path(path), nan=lambda name: None)
+    if isinstance(about.get("Labels"), dict):
+        return "labels"
+    words = re.split(r"[^a-z0-9]+", image_stem(path).lower())
+    named = [kind for kind, marks in _KINDS.items() if any(word in marks for word in words)]
+    stated = {"PT": "PET", "PET": "PET"}.get(str(about.get("Modality")), "")
+    return named[0] if named and named[0] in ("mask", "labels") else stated or (named[0] if named else "")
 
 
 def check_regular(path: Path) -> None:

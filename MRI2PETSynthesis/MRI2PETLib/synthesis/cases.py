@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -13,7 +13,7 @@ from typing import NamedTuple
 from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.core.names import file_name
 from MRI2PETLib.images.bids_names import BidsPlace, bids_place, bids_uri, entity
-from MRI2PETLib.images.formats import check_regular, image_stem, is_image, is_output
+from MRI2PETLib.images.formats import check_regular, image_kind, image_stem, is_image, is_output
 from MRI2PETLib.synthesis.settings import CaseInputs
 
 _NOT_A_NAME = {"t1", "t1w", "t1_mprage", "mprage", "image", "brain"}
@@ -47,21 +47,25 @@ class _Image(NamedTuple):
     place: BidsPlace | None = None
 
 
-def find_cases(inputs: Sequence[Path | str]) -> list[Case]:
+def find_cases(
+    inputs: Sequence[Path | str], source: str = "MR", tell: Callable[[str], None] = lambda text: None
+) -> list[Case]:
     """Turn what the user named into cases, in order and without repeats.
 
     * a file: one case;
     * a BIDS root, or the folder of a subject or session in one: every ``sub-*/[ses-*/]anat/*_T1w`` image;
     * a folder of subject folders: every ``*/T1.nii.gz`` (or another image format);
-    * a folder of images: every image in it;
+    * a folder of images: every image in it, but those whose name or sidecar says that they are no T1;
     * any other folder: a DICOM series.
 
+    :param source: ``PET`` for a model that starts from PETs: then those are looked for instead.
+    :param tell: is told what was left out of a folder of images.
     :raises InputError: if a path does not exist or a folder holds nothing that can be used.
     """
     images: list[_Image] = []
     for item in map(Path, inputs):
         if item.is_dir():
-            images += _in_folder(item)
+            images += _in_folder(item, source, tell)
         else:
             check_regular(item)
             if part := _complex_part(item):
@@ -96,7 +100,7 @@ def _tell_apart(names: list[str], parents: list[str]) -> list[str]:
     return names
 
 
-def _in_folder(folder: Path) -> list[_Image]:
+def _in_folder(folder: Path, source: str, tell: Callable[[str], None]) -> list[_Image]:
     patterns = (
         "sub-*/anat/*_T1w.*",
         "sub-*/ses-*/anat/*_T1w.*",
@@ -117,12 +121,28 @@ def _in_folder(folder: Path) -> list[_Image]:
         return [_Image(p) for p in subjects]
     images = sorted(p for p in folder.iterdir() if p.is_file() and _is_input(p))
     if images:
-        return [_Image(p) for p in images]
+        return [_Image(p) for p in _of_kind(images, source, tell)]
     if any(p.is_file() and is_image(p) for p in folder.iterdir()):
         raise InputError(f"{folder} holds outputs of this program only.", "Name the folder of the T1s.")
     if any(p.is_file() for p in folder.rglob("*")):
         return [_Image(folder)]
     raise InputError(f"{folder} is empty.", "Name a T1 image, a DICOM folder or a BIDS dataset.")
+
+
+def _of_kind(images: Sequence[Path], source: str, tell: Callable[[str], None]) -> list[Path]:
+    """Those that may be what a model starts from.
+
+    :raises InputError: if none may.
+    """
+    others = {p: kind for p in images if (kind := image_kind(p)) not in ("", source)}
+    what = "no T1" if source == "MR" else "no PET"
+    names = ", ".join(f"{path.name} ({kind})" for path, kind in [*others.items()][:4])
+    names += ", ..." if len(others) > 4 else ""
+    if len(others) == len(images):
+        raise InputError(f"{images[0].parent} holds {what}: {names}.", "Name the image itself if it is one.")
+    if others:
+        tell(f"Left out of {images[0].parent}, by name or sidecar {what}: {names}.")
+    return [path for path in images if path not in others]
 
 
 def _is_input(path: Path) -> bool:
