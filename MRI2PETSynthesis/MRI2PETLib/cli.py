@@ -123,7 +123,9 @@ def _run(options: argparse.Namespace) -> int:
         return code
     except (Exception, Cancelled) as raised:  # noqa: BLE001  bad input must not show a traceback; -v shows it
         # What a cancelled library raises meanwhile (a data loader whose workers are gone) is not the reason.
-        error = cancellation.cancel_error() if cancellation.is_requested() else explain(raised)
+        if cancellation.is_requested():
+            raised = cancellation.cancel_error()
+        error = raised if isinstance(raised, Cancelled) else explain(raised)
         reporter.error(error)
         return error.exit_code
     finally:

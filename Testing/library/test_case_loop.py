@@ -97,7 +97,7 @@ def test_what_concerns_all_cases_stops_them(stop: BaseException) -> None:
         (MemoryError(), DeviceError, "Not enough memory"),
         (ModuleNotFoundError("m", name="m"), DependencyError, "The package m is not installed"),
         (OSError("odd"), MRI2PETError, "Unexpected OSError: odd This is a bug"),
-        (Cancelled("stop"), Cancelled, "stop"),
+        (InputError("no T1."), InputError, "no T1."),
     ],
 )
 def test_what_nobody_explained_is_explained_in_one_place(

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from MRI2PETLib.core.errors import EXIT_PARTIAL, Explained, MRI2PETError, OutputError
+from MRI2PETLib.core.errors import EXIT_PARTIAL, MRI2PETError, OutputError
 from MRI2PETLib.core.explain import explain
 from MRI2PETLib.core.progress import ProgressCallback, Reporter
 
@@ -21,7 +21,7 @@ class CaseOutcome(Generic[_Case, _Result]):
 
     case: _Case
     result: _Result | None
-    error: Explained | None
+    error: MRI2PETError | None
     seconds: float
 
 
@@ -52,7 +52,7 @@ def each_case(
 
         started = time.perf_counter()
         result: _Result | None = None
-        error: Explained | None = None
+        error: MRI2PETError | None = None
         cause: Exception | None = None
         try:
             result = work(case, progress)

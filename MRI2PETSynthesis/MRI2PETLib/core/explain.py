@@ -5,16 +5,16 @@ from __future__ import annotations
 import errno
 import logging
 
-from MRI2PETLib.core.errors import DependencyError, DeviceError, Explained, InputError, MRI2PETError
+from MRI2PETLib.core.errors import DependencyError, DeviceError, InputError, MRI2PETError
 from MRI2PETLib.core.files import output_error
 
 _log = logging.getLogger(__name__)
 _CANNOT_WRITE = (errno.ENOSPC, errno.EROFS, getattr(errno, "EDQUOT", errno.ENOSPC))
 
 
-def explain(raised: Exception | Explained) -> Explained:
+def explain(raised: Exception) -> MRI2PETError:
     """The error that a user sees; the traceback of one that nobody foresaw is logged (``-v``)."""
-    if isinstance(raised, Explained):
+    if isinstance(raised, MRI2PETError):
         return raised
     if isinstance(raised, ModuleNotFoundError):
         hint = (

@@ -225,7 +225,7 @@ class SceneJob(Generic[Nodes]):
     # -- ends ------------------------------------------------------------------------------------------------
 
     def _fail(self, error: Exception | Explained, nodes: Nodes | None = None) -> None:
-        failure = explain(error)
+        failure = error if isinstance(error, Explained) else explain(error)
         failure = type(failure)(self._without_folder(failure.message), self._without_folder(failure.hint))
         message = f"{self.partly} {failure}" if nodes else str(failure)
         self._on_log(str(failure))
