@@ -13,7 +13,7 @@ from types import ModuleType
 
 from MRI2PETLib import __version__
 from MRI2PETLib.core import cancellation
-from MRI2PETLib.core.errors import Cancelled
+from MRI2PETLib.core.errors import Cancelled, Explained
 from MRI2PETLib.core.explain import explain
 from MRI2PETLib.core.progress import Reporter, flush, make_reporter, open_standard_streams
 from MRI2PETLib.core.settings import Parser
@@ -123,9 +123,9 @@ def _run(options: argparse.Namespace) -> int:
         return code
     except (Exception, Cancelled) as raised:  # noqa: BLE001  bad input must not show a traceback; -v shows it
         # What a cancelled library raises meanwhile (a data loader whose workers are gone) is not the reason.
-        if cancellation.is_requested():
-            raised = cancellation.cancel_error()
-        error = raised if isinstance(raised, Cancelled) else explain(raised)
+        error: Explained = cancellation.cancel_error()
+        if not cancellation.is_requested():
+            error = raised if isinstance(raised, Cancelled) else explain(raised)
         reporter.error(error)
         return error.exit_code
     finally:

@@ -11,6 +11,7 @@ import SimpleITK as sitk
 from bundles import tiny_bundle
 from MRI2PETLib.cli import main
 from MRI2PETLib.core.errors import InputError
+from MRI2PETLib.core.names import file_name
 from MRI2PETLib.images.formats import GENERATED_BY
 from MRI2PETLib.images.io import write_image
 from MRI2PETLib.synthesis.batch import STATUS_FILE
@@ -166,6 +167,18 @@ def test_a_folder_of_one_person_has_one_t1(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="holds no T1: .*brain_mask"):
         find_cases([tmp_path])
     assert find_cases([tmp_path / "PET.nii.gz"])[0].t1.name == "PET.nii.gz"  # named itself: taken
+
+
+def test_a_name_is_no_device_of_windows() -> None:
+    assert [file_name(text) for text in ("CON", "aux.nii", "nul", "com1", "con-1", "console", "a/b")] == [
+        "CON_",
+        "aux.nii_",
+        "nul_",
+        "com1_",
+        "con-1",
+        "console",
+        "a-b",
+    ]
 
 
 def test_a_long_name_fails_alone_and_at_once(tmp_path: Path) -> None:

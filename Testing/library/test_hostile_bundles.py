@@ -44,7 +44,10 @@ def test_what_becomes_a_name_is_letters_and_digits(tmp_path: Path, side: str, tr
         read_bundle(bundle.folder)
 
 
-@pytest.mark.parametrize("model_id", ["-rf", "--help", ".hidden", "a/b", "a\\b", "x" * 65, "é", "a\n", ""])
+@pytest.mark.parametrize(
+    "model_id",
+    ["-rf", "--help", ".hidden", "a/b", "a\\b", "x" * 65, "é", "a\n", "", "CON", "nul.txt", "com1", "a."],
+)
 def test_an_id_is_neither_an_option_nor_a_path(tmp_path: Path, model_id: str) -> None:
     bundle = tiny_bundle(tmp_path / "tiny")
     edit(bundle.folder, id=model_id)
@@ -173,6 +176,23 @@ def test_a_grid_that_no_machine_can_compute_is_refused(tmp_path: Path, size: obj
     edit(bundle.folder, model_space={**bundle.metadata["model_space"], "size": size})
     with pytest.raises(BundleError):
         read_bundle(bundle.folder)
+
+
+@pytest.mark.parametrize("width", [-1, 1e9, "6", True, [6], None])
+def test_a_cubic_is_smoothed_by_a_width(tmp_path: Path, width: object) -> None:
+    folder = tiny_bundle(tmp_path / "tiny").folder
+    edit(folder, baselines={"cubic_of_t1": {"coefficients": [0, 1, 2, 3], "fwhm_mm": width}})
+    with pytest.raises(BundleError, match="the cubic is smoothed by"):
+        read_bundle(folder)
+
+
+def test_ids_that_differ_in_case_only_are_one(tmp_path: Path) -> None:
+    """On Windows and macOS the second would replace the first."""
+    store.import_bundle(tiny_bundle(tmp_path / "tiny").folder)
+    with pytest.raises(BundleError, match="A model 'tiny' is already there"):
+        store.import_bundle(tiny_bundle(tmp_path / "other", id="Tiny").folder, replace=True)
+    with pytest.raises(BundleError, match="belongs to a model of the extension"):
+        store.import_bundle(tiny_bundle(tmp_path / "shipped", id="TSPO-demo").folder)
 
 
 @pytest.mark.parametrize("value", [[0.1] * 10, [1, 2, 3], [0, 1, "2", 3], [True, 1, 1, 1], "abc", 4])

@@ -20,6 +20,8 @@ from MRI2PETLib.core.files import (
     make_folder,
     output_folder,
     read_json,
+    read_object,
+    replace_folder,
     restore_replaced,
     staged_folder,
     write_json,
@@ -33,6 +35,25 @@ def test_a_failed_write_keeps_the_old_file_and_leaves_no_other(tmp_path: Path) -
         raise Cancelled("now")
     assert json.loads(path.read_text()) == {"x": 1}
     assert [p.name for p in tmp_path.iterdir()] == ["à b.json"]
+
+
+def test_sets_tuples_and_paths_inside_them_become_lists(tmp_path: Path) -> None:
+    path = write_json(tmp_path / "x.json", {"a": (Path("b"), [{1.0, float("inf")}]), "c": {"d"}})
+    content = json.loads(path.read_text())
+    assert (content["a"][0], sorted(content["a"][1][0], key=str), content["c"]) == ("b", [1.0, None], ["d"])
+
+
+def test_what_is_no_object_is_refused(tmp_path: Path) -> None:
+    path = write_json(tmp_path / "x.json", [1])
+    with pytest.raises(BundleError, match="is not a JSON object"):
+        read_object(path, BundleError)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="names of Windows are always text")
+def test_a_folder_whose_name_is_no_text_is_refused_before_it_is_made(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="is not UTF-8. Choose another output folder"):
+        make_folder(os.fsdecode(os.fsencode(tmp_path) + b"/\xff"))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_json_has_no_nan(tmp_path: Path) -> None:
@@ -120,10 +141,21 @@ def test_a_staged_folder_replaces_that_of_its_name(tmp_path: Path) -> None:
 
 
 def test_an_interrupted_replacement_is_put_back_unless_the_new_one_is_there(tmp_path: Path) -> None:
-    for name in (".a.replaced-1", ".b.replaced-2", "b"):
-        (tmp_path / name).mkdir()
+    for name in (".a.replaced-1", ".b.replaced-2/full", "b", "elsewhere/file"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / ".b.replaced-3").symlink_to(tmp_path / "elsewhere")
     restore_replaced(tmp_path)
-    assert sorted(os.listdir(tmp_path)) == [".b.replaced-2", "a", "b"]
+    assert sorted(os.listdir(tmp_path)) == ["a", "b", "elsewhere"]
+    assert (tmp_path / "elsewhere" / "file").is_dir()
+
+
+def test_a_link_in_the_place_of_a_folder_goes_and_what_it_leads_to_stays(tmp_path: Path) -> None:
+    for name in ("new", "elsewhere/file"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "model").symlink_to(tmp_path / "elsewhere")
+    replace_folder(tmp_path / "new", tmp_path / "model")
+    assert sorted(os.listdir(tmp_path)) == ["elsewhere", "model"] and not (tmp_path / "model").is_symlink()
+    assert (tmp_path / "elsewhere" / "file").is_dir()
 
 
 def left_by(pid: int, machine: str | None = None, job: str = "") -> str:

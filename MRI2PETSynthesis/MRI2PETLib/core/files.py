@@ -91,15 +91,27 @@ def replace_folder(new: Path, folder: Path) -> None:
             os.replace(old, folder)
         raise
     if had_one:
-        shutil.rmtree(old, ignore_errors=True)
+        _remove_folder(old)
+
+
+def _remove_folder(folder: Path) -> None:
+    """Of a link only that: what it leads to may be anything."""
+    if folder.is_symlink():
+        folder.unlink()
+    else:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def restore_replaced(parent: Path) -> None:
-    """Put back the folders below ``parent`` whose replacement was interrupted between its two renames."""
+    """Put back the folders below ``parent`` whose replacement was interrupted between its two renames, and
+    remove those whose replacement is there.
+    """
     for old in parent.glob(f".*{_REPLACED}*"):
         folder = parent / old.name[1:].rpartition(_REPLACED)[0]
         with suppress(OSError):
-            if not folder.exists():
+            if folder.exists():
+                _remove_folder(old)
+            else:
                 os.replace(old, folder)
 
 

@@ -10,6 +10,8 @@ from MRI2PETLib.core.errors import InputError
 
 LONGEST_NAME = 255  # bytes of a file name, on the file systems of Linux, Windows and macOS
 _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+# Devices of Windows, whatever suffix stands behind them.
+_DEVICE = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 _LABEL = re.compile(r"[A-Za-z0-9]{1,32}")
 # Of Unicode's control characters line feed and tab are harmless; the marks that turn the direction of writing
 # around can make a name look like another.
@@ -20,9 +22,11 @@ def is_safe_name(name: object) -> bool:
     """Whether ``name`` can name a model and its folder.
 
     Up to 64 ASCII letters, digits, ``-``, ``_`` and ``.``, beginning with a letter or digit: so it is neither
-    hidden nor an option.
+    hidden nor an option. It does not end with a dot, which Windows drops, and is no device of Windows.
     """
-    return isinstance(name, str) and _WORD.fullmatch(name) is not None
+    if not isinstance(name, str) or _WORD.fullmatch(name) is None:
+        return False
+    return not name.endswith(".") and _DEVICE.fullmatch(name) is None
 
 
 def is_label(value: object) -> bool:
@@ -34,8 +38,10 @@ def file_name(text: str, otherwise: str = "case") -> str:
     """``text`` as part of a file name.
 
     Letters and digits of any script, ``-``, ``_`` and ``.`` are kept; what is between them becomes one ``-``.
+    A device of Windows gets a ``_``.
     """
-    return re.sub(r"[^\w.-]+", "-", text).strip("-.") or otherwise
+    name = re.sub(r"[^\w.-]+", "-", text).strip("-.") or otherwise
+    return f"{name}_" if _DEVICE.fullmatch(name) else name
 
 
 def check_path(path: Path | str) -> None:

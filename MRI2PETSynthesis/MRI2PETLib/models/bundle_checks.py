@@ -21,6 +21,7 @@ _GET_AGAIN = "Get the bundle again from where it came from."
 ELSEWHERE = "elsewhere"  # the brain outside all regions
 _MOST_REGIONS = 1000
 _CUBIC = 4  # coefficients of the baseline "cubic of T1"
+_WIDEST_MM = 30  # its smoothing
 _REQUIRED: dict[str, type] = {
     "format": str,
     "id": str,
@@ -87,11 +88,16 @@ def check_metadata(metadata: Any, path: Path) -> dict[str, Any]:
 
 def _check_cubic(metadata: Mapping[str, Any], path: Path) -> None:
     """The coefficients c0..c3 of the baseline that knows the source only, where there are some."""
-    value: Any = metadata.get("baselines")
-    for key in ("cubic_of_t1", "coefficients"):
-        value = value.get(key) if isinstance(value, dict) else None
+    cubic: Any = metadata.get("baselines")
+    cubic = cubic.get("cubic_of_t1") if isinstance(cubic, dict) else None
+    value = cubic.get("coefficients") if isinstance(cubic, dict) else None
     if value is None:
         return
+    fwhm_mm = cubic.get("fwhm_mm", 0)
+    if type(fwhm_mm) not in (int, float) or not 0 <= fwhm_mm <= _WIDEST_MM:
+        raise BundleError(
+            f"{path}: the cubic is smoothed by {fwhm_mm!r:.80} mm.", f"0 to {_WIDEST_MM} are possible."
+        )
     numbers = isinstance(value, list) and all(type(v) in (int, float) and math.isfinite(v) for v in value)
     if not numbers or len(value) != _CUBIC:
         raise BundleError(f"{path}: a cubic has {_CUBIC} finite coefficients, not {value!r:.80}.", _GET_AGAIN)

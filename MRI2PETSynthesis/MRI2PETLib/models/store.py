@@ -105,8 +105,7 @@ def import_bundle(source: Path | str, *, replace: bool = False) -> Bundle:
             raise BundleError(f"{source} is neither a folder nor a .zip archive.")
         bundle = read_bundle(temporary)
         bundle.networks()
-        if (bundled_folder() / bundle.id).exists():
-            raise BundleError(f"The id {bundle.id!r} belongs to a model of the extension itself.")
+        _check_free(bundle.id)
         final = user_folder() / bundle.id
         if final.exists() and not replace:
             raise BundleError(
@@ -125,6 +124,19 @@ def copy_bundle(bundle: Bundle, folder: Path) -> None:
     for name in _files(bundle):
         if (bundle.folder / name).is_file():
             _copy((bundle.folder / name).open("rb"), folder / name)
+
+
+def _check_free(model_id: str) -> None:
+    """Ids that differ in upper and lower case only are one folder on Windows and macOS.
+
+    :raises BundleError: if a shipped model has this id, or any model one that differs in case only.
+    """
+    for parent in _folders():
+        others = [p.name for p in parent.glob("*") if p.name.casefold() == model_id.casefold()]
+        if parent == bundled_folder() and others:
+            raise BundleError(f"The id {model_id!r} belongs to a model of the extension itself.")
+        if other := next((name for name in others if name != model_id), ""):
+            raise BundleError(f"A model {other!r} is already there.", "Remove it, or change one of the ids.")
 
 
 def _files(bundle: Bundle) -> tuple[str, ...]:
