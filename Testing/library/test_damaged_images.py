@@ -106,6 +106,28 @@ def test_a_dicom_slice_with_fewer_pixels_is_named(tmp_path: Path, missing: int) 
 
 
 @pytest.mark.parametrize(
+    ("tag", "value", "says"),
+    [
+        ("BitsAllocated", 8, "holds 1920 bytes, 960 by its tags"),  # ITK would take half of them
+        ("Rows", 1, "lacks 1 slices|by its tags"),
+        ("RescaleSlope", "0", "rescale slope of 0"),
+    ],
+)
+def test_a_dicom_slice_whose_tags_contradict_its_pixels_is_named(
+    tmp_path: Path, tag: str, value: object, says: str
+) -> None:
+    import pydicom
+
+    write_series(tmp_path / "t1", volume(), **MPRAGE)
+    file = sorted((tmp_path / "t1").iterdir())[3]
+    data = pydicom.dcmread(file)
+    setattr(data, tag, value)
+    data.save_as(file)
+    with pytest.raises(InputError, match=says):
+        read_image(tmp_path / "t1", kind="t1")
+
+
+@pytest.mark.parametrize(
     ("value", "says"),
     [
         ("x%n%n%s 1 100 1", "several files"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -28,7 +29,7 @@ _SIDECAR_TAGS = (
 # Slices further from even than this share of their distance mean that some are missing.
 _UNEVEN_SHARE = 0.1
 _OFF_LINE_MM = 0.5
-_PIXEL_TAGS = ("Rows", "Columns", "BitsAllocated", "PixelData")
+_PIXEL_TAGS = ("Rows", "Columns", "BitsAllocated", "RescaleSlope", "PixelData")
 
 
 def open_series(series: DicomSeries, folder: Path, *, findings: Iterable[Finding] = ()) -> RawImage:
@@ -75,7 +76,8 @@ def open_series(series: DicomSeries, folder: Path, *, findings: Iterable[Finding
 
 
 def _check_pixels(file: Path) -> None:
-    """Check that a slice holds the pixels that its tags promise: ITK fills up with foreign memory.
+    """Check that a slice holds the pixels that its tags promise: ITK fills up with foreign memory, takes the
+    first half of what is twice as long, and a slope of 0 for 1.
 
     :raises InputError: naming the slice.
     """
@@ -86,13 +88,18 @@ def _check_pixels(file: Path) -> None:
         data = pydicom.dcmread(file, force=True, specific_tags=[*_PIXEL_TAGS])
         pixels, compressed = data.get("PixelData"), data.file_meta.get("TransferSyntaxUID")
         promised = int(data.Rows) * int(data.Columns) * int(data.BitsAllocated) // 8
+        slope = 1.0 if data.get("RescaleSlope") is None else float(data.RescaleSlope)
     except Exception as error:  # pydicom raises what it happens to meet in a damaged file
         raise InputError(f"The pixels of {file} cannot be read ({error}).", hint) from error
     present = 0 if pixels is None else len(pixels)
     if compressed is not None and compressed.is_compressed:
-        promised = 1
+        promised = present or 1
     if present < promised:
         raise InputError(f"The slice {file} is incomplete: it holds {present} of {promised} bytes.", hint)
+    if present >= 2 * promised:
+        raise InputError(f"The slice {file} holds {present} bytes, {promised} by its tags.", hint)
+    if slope == 0 or not math.isfinite(slope):
+        raise InputError(f"The slice {file} has a rescale slope of {slope:g}.", hint)
 
 
 def _check_slices(name: str, series: DicomSeries) -> tuple[Finding, ...]:
