@@ -92,9 +92,9 @@ def image_kind(path: Path) -> str:
     if isinstance(about.get("Labels"), dict):
         return "labels"
     words = re.split(r"[^a-z0-9]+", image_stem(path).lower())
-    named = [kind for kind, marks in _KINDS.items() if any(word in marks for word in words)]
-    stated = {"PT": "PET", "PET": "PET"}.get(str(about.get("Modality")), "")
-    return named[0] if named and named[0] in ("mask", "labels") else stated or (named[0] if named else "")
+    by_name = next((kind for kind, marks in _KINDS.items() if marks & set(words)), "")
+    modality = "PET" if about.get("Modality") in ("PT", "PET") else ""
+    return by_name if by_name in ("mask", "labels") else modality or by_name
 
 
 def check_regular(path: Path) -> None:
