@@ -172,7 +172,9 @@ def closing_words(outcome: Outcome) -> str:
     if "finished_folds" in result:
         done = ", ".join(map(str, result["finished_folds"])) or "none"
         return f"Finished folds: {done}."
-    return f"Checked: {result.get('cases', 0)} cases can be used, {result.get('folds', 0)} folds."
+    folds = result.get("folds", 0)
+    split = "one split" if folds == 1 else f"{folds} folds"
+    return f"Checked: {result.get('cases', 0)} cases can be used, {split}."
 
 
 def training_environment() -> dict[str, str]:
