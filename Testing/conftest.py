@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +15,16 @@ def _coarse_mni_space() -> None:
     from MRI2PETLib.evaluation import spaces
 
     spaces.MNI_SPACING_MM = 6.0
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real images for local tests; skips where it is absent."""
+    default = Path(__file__).resolve().parents[1].parent / "shared" / "data"
+    folder = Path(os.environ.get("MRI2PET_TEST_DATA", default))
+    if not folder.is_dir():
+        pytest.skip(f"needs the real test images (set MRI2PET_TEST_DATA; not found: {folder})")
+    return folder
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,6 @@ import torch
 from scipy import ndimage
 
 from bundles import tiny_bundle
-from conftest import shared_data  # noqa: F401  the fixture for real images
 from MRI2PETLib.cli import main
 from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.models import unet
@@ -665,7 +664,7 @@ def test_from_the_data_to_a_measured_bundle(
     assert "within one SD of the prediction" in after.card() and "| seed-2 | 4mm |" in after.card()
 
 
-def test_real_donors_are_predicted_without_them(shared_data: Path) -> None:  # noqa: F811
+def test_real_donors_are_predicted_without_them(shared_data: Path) -> None:
     """Leave one donor out, r in the template's mask: measured .838 to .921 (tissue alone .747 to .859)."""
     donors = activity_model.read_donors(shared_data / "pbr28")
     rows = activity_model.leave_one_out(donors, activity_model.template_tissue())
