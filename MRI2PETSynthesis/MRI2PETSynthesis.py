@@ -77,6 +77,7 @@ class MRI2PETSynthesisWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         from MRI2PETSynthesisUI.device_choice import DeviceChoice
         from MRI2PETSynthesisUI.display_panel import DisplayPanel
         from MRI2PETSynthesisUI.inputs_panel import InputsPanel
+        from MRI2PETSynthesisUI.norm_panel import NormPanel
         from MRI2PETSynthesisUI.readout_panel import ReadoutPanel
         from MRI2PETSynthesisUI.setup_panel import SetupPanel
         from MRI2PETSynthesisUI.suvr_panel import SuvrPanel
@@ -88,7 +89,8 @@ class MRI2PETSynthesisWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.suvr = SuvrPanel(widget.layout(), self.logic, self.updateGUI)
         ui = slicer.util.childWidgetVariables(widget)
         place = widget.layout().indexOf(ui.advancedButton)
-        self.cohort = CohortPanel(widget.layout(), place, self.logic, self.updateGUI)
+        self.norm = NormPanel(widget.layout(), place, self.logic, self.updateGUI)
+        self.cohort = CohortPanel(widget.layout(), place + 1, self.logic, self.updateGUI)
         self.ui = slicer.util.childWidgetVariables(widget)
         widget.setMRMLScene(slicer.mrmlScene)
         self.inputs = InputsPanel(self.ui, self.onModelChanged)
@@ -255,7 +257,9 @@ class MRI2PETSynthesisWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
                     child.enabled = window.inputs_enabled and not self.suvr.isBusy
         notReady = self.setupPanel.missingMessage()
         self.suvr.update(self._parameterNode, notReady, self._state.is_busy)
-        self.cohort.update(notReady, self._state.is_busy or self.suvr.isBusy)
+        otherIsBusy = self._state.is_busy or self.suvr.isBusy
+        self.norm.update(self._parameterNode, notReady, otherIsBusy or self.cohort.isBusy)
+        self.cohort.update(notReady, otherIsBusy or self.norm.isBusy)
         for name in _SYNTHESIS_WIDGETS:
             getattr(self.ui, name).visible = not self.suvr.isChosen
         showProgress(self.ui.progressBar, window)

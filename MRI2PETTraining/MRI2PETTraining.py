@@ -90,6 +90,7 @@ class MRI2PETTrainingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         from MRI2PETSynthesisUI.device_choice import DeviceChoice
         from MRI2PETSynthesisUI.setup_panel import SetupPanel
         from MRI2PETTrainingUI.dataset_panel import DatasetPanel
+        from MRI2PETTrainingUI.norm_button import NormButton
         from MRI2PETTrainingUI.results_panel import ResultsPanel
 
         ScriptedLoadableModuleWidget.setup(self)
@@ -105,6 +106,7 @@ class MRI2PETTrainingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         )
         self.dataset = DatasetPanel(self.ui, self.onPreset, self.onStartFrom)
         self.results = ResultsPanel(self.ui)
+        self.norm = NormButton(self.ui.normButton, self.updateGUI)
         self.setupPanel = SetupPanel(
             self.ui.setupButton.layout(), onChanged=self.onSetupChanged, more=("training",)
         )
@@ -275,6 +277,7 @@ class MRI2PETTrainingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             control.enabled = view.folder_enabled
         ui.reportButton.enabled = view.has_report
         ui.useButton.enabled = view.may_use
+        self.norm.update(self.session.view and self.session.view.run, view.may_use)
         showProgress(ui.progressBar, view.common)
         ui.statusLabel.text = view.common.status
         self.dataset.show(self.session)

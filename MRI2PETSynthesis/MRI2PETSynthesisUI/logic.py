@@ -1,5 +1,6 @@
 """What the module MRI2PETSynthesis does and remembers, without its window: parameter node and logic."""
 
+from pathlib import Path
 from typing import Annotated, Union
 
 import qt
@@ -10,7 +11,15 @@ from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 
 from MRI2PETLib.core.options import PET_UNITS
 from MRI2PETLib.jobs.child_process import child_python
+from MRI2PETLib.normative.settings import ScoreSettings
 from MRI2PETLib.scene.cohort import CohortRequest, CohortRun
+from MRI2PETLib.scene.norm import (
+    NormBuild,
+    NormBuildRequest,
+    NormRequest,
+    NormRun,
+    covariates_of,
+)
 from MRI2PETLib.scene.parameters import settings_of_node
 from MRI2PETLib.scene.run import SceneRun, SynthesisRequest
 from MRI2PETLib.scene.suvr import DEFAULT_REFERENCE, SuvrRequest, SuvrRun
@@ -159,19 +168,24 @@ class MRI2PETSynthesisLogic(ScriptedLoadableModuleLogic):
         return finished.nodes
 
     @staticmethod
-    def _run(request, **callbacks) -> SceneRun | SuvrRun | CohortRun:
-        kinds = {SuvrRequest: SuvrRun, CohortRequest: CohortRun}
+    def _run(request, **callbacks) -> SceneRun | SuvrRun | CohortRun | NormRun:
+        kinds = {
+            SuvrRequest: SuvrRun,
+            CohortRequest: CohortRun,
+            NormRequest: NormRun,
+            NormBuildRequest: NormBuild,
+        }
         return kinds.get(type(request), SceneRun)(
             slicer.mrmlScene, request, python=child_python(), **callbacks
         )
 
     def start(
         self,
-        request: SynthesisRequest | SuvrRequest | CohortRequest,
+        request: SynthesisRequest | SuvrRequest | CohortRequest | NormRequest,
         onState=None,
         onLog=None,
         onFinished=None,
-    ) -> SceneRun | SuvrRun | CohortRun:
+    ) -> SceneRun | SuvrRun | CohortRun | NormRun:
         """Start a run and return at once; a timer of the main thread delivers what it tells."""
         callbacks = {"on_state": onState, "on_log": onLog, "on_finished": onFinished}
         listeners = {name: call for name, call in callbacks.items() if call is not None}
@@ -252,6 +266,33 @@ class MRI2PETSynthesisLogic(ScriptedLoadableModuleLogic):
         if node.suvrT1 is not None and node.suvrT1.GetID() == node.suvrPet.GetID():
             return _("T1 and PET are the same volume.")
         return ""
+
+    @staticmethod
+    def normRequest(node: MRI2PETSynthesisParameterNode, norm, covariates: str = "") -> NormRequest:
+        """What the parameter node asks to compare with the norm in a folder.
+
+        :param covariates: such as ``age=67, sex=F``.
+        """
+        settings = ScoreSettings(covariate=covariates_of(covariates), device=node.device)
+        return NormRequest(
+            _nodeId(node.t1), _nodeId(node.pet), norm, settings, mask=_nodeId(node.mask), pet_unit=_unit(node)
+        )
+
+    def compareWithNorm(
+        self, t1Node, petNode, norm, *, petUnit=None, maskNode=None, onFinished=None, **settings
+    ):
+        """Compare a real PET with the norm in a folder.
+
+        :param settings: fields of :class:`MRI2PETLib.normative.settings.ScoreSettings`, such as
+            ``covariate=("age=67",)``.
+        :param onFinished: as for :meth:`synthesize`.
+        :return: IDs of the result's nodes (:class:`MRI2PETLib.scene.norm.NormNodes`), or the run.
+        :raises MRI2PETError: (when waiting) why there is no result.
+        """
+        own = ScoreSettings(**settings)
+        mask = _nodeId(maskNode)
+        request = NormRequest(t1Node.GetID(), petNode.GetID(), Path(norm), own, mask, petUnit)
+        return self._startOrWait(request, onFinished)
 
     @staticmethod
     def quickChecks(node: MRI2PETSynthesisParameterNode):

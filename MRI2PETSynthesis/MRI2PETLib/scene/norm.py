@@ -1,0 +1,303 @@
+"""A real PET against a norm on nodes of a scene, and the norm of a finished run. No Qt."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import SimpleITK as sitk
+import slicer
+
+from MRI2PETLib.core.errors import InputError
+from MRI2PETLib.core.files import read_object
+from MRI2PETLib.evaluation.cohort_cases import PREDICTIONS
+from MRI2PETLib.normative.settings import NormSettings, ScorePaths, ScoreSettings
+from MRI2PETLib.reports.colors import normdiff_colors
+from MRI2PETLib.scene.comparison import add_report
+from MRI2PETLib.scene.display import show_overlay
+from MRI2PETLib.scene.files import write_mask, write_pet, write_t1
+from MRI2PETLib.scene.images import add_volume
+from MRI2PETLib.scene.job import SceneJob, Step
+from MRI2PETLib.scene.layout import show_legend
+from MRI2PETLib.scene.nodes import PREFIX, all_or_nothing, join_study, link, linked
+from MRI2PETLib.scene.readout import jump_to
+from MRI2PETLib.scene.results import named
+from MRI2PETLib.scene.tables import add_table, table_cells
+
+_RESULT, _SCORING, _BUILDING = PREFIX + "Norm", "comparison with the norm", "norm"
+_NORM_FOLDER, _RECORD_OF_NORM = "norm", "norm.json"
+_COLOR_TABLE, _LEAST_LIMIT, _MOST_LIMIT = "MRI2PET z", 4.0, 8.0
+_LEAST_Z_SHOWN = 1.0
+_REGION_COLUMNS = {
+    "region": "region",
+    "parcellation": "parcellation",
+    "real": "real ({unit})",
+    "predicted": "predicted ({unit})",
+    "expected": "expected ({unit})",
+    "z": "z",
+    "percentile": "percentile",
+    "p_family": "p",
+    "z_unconditional": "unconditional z",
+    "percentile_unconditional": "its percentile",
+}
+_CLUSTER_COLUMNS = {
+    "kind": "of",
+    "sign": "real PET",
+    "peak_z": "peak z",
+    "volume_ml": "volume (mL)",
+    "x_ras_mm": "MNI R (mm)",
+    "y_ras_mm": "MNI A (mm)",
+    "z_ras_mm": "MNI S (mm)",
+    "region": "regions",
+    "p_peak": "p (peak)",
+    "p_size": "p (size)",
+}
+
+
+@dataclass(frozen=True)
+class NormRequest:
+    """What to compare with which norm, by node ID.
+
+    :ivar pet_unit: overrides what the PET states.
+    """
+
+    t1: str
+    pet: str
+    norm: Path
+    settings: ScoreSettings = ScoreSettings()
+    mask: str | None = None
+    pet_unit: str | None = None
+
+
+@dataclass(frozen=True)
+class NormNodes:
+    """IDs of the nodes of one comparison; ``z`` is the volume that the others are linked with."""
+
+    z: str
+    z_unconditional: str | None = None
+    regions: str | None = None
+    clusters: str | None = None
+    report: str | None = None
+    t1: str | None = None
+
+
+def missing_for_norm(norm: Path | None, t1: Any, pet: Any) -> str:
+    """Why nothing can be compared, empty when it can."""
+    if norm is None:
+        return "Choose the folder of a norm."
+    if not (norm / _RECORD_OF_NORM).is_file():
+        return f"{norm} holds no norm ({_RECORD_OF_NORM})."
+    if t1 is None or pet is None:
+        return "Choose a T1 and the real PET of the same person."
+    return "T1 and PET are the same volume." if t1.GetID() == pet.GetID() else ""
+
+
+def covariates_of(text: str) -> tuple[str, ...]:
+    """What a user wrote, ``age=67, sex=F``, as the settings have it."""
+    return tuple(word for word in text.replace(",", " ").split() if word)
+
+
+class NormRun(SceneJob[NormNodes]):
+    """One comparison; settings as those of :class:`.job.SceneJob`."""
+
+    def __init__(self, scene: slicer.vtkMRMLScene, request: NormRequest, **settings: Any) -> None:
+        super().__init__(scene, **settings)
+        self._request = request
+
+    def _write(self, folder: Path) -> list[Step]:
+        request = self._request
+        t1 = write_t1(self._node(request.t1, "T1"), folder / "T1.nrrd")
+        write_pet(self._node(request.pet, "PET"), folder / "PET.nrrd", request.pet_unit)
+        mask = None
+        if request.mask:
+            mask = folder / "mask.nrrd"
+            write_mask(self._node(request.mask, "brain mask"), None, t1, mask)
+        paths = ScorePaths(folder / "PET.nrrd", folder / "T1.nrrd", request.norm, mask)
+        output = folder / "norm"
+        arguments = ["normative", "score", *paths.arguments(), "-o", str(output)]
+        return [Step(_SCORING, [*arguments, *request.settings.arguments()], output)]
+
+    def _import(self) -> NormNodes:
+        t1, pet = (self._scene.GetNodeByID(i) for i in (self._request.t1, self._request.pet))
+        return add_norm_result(self._scene, self._files(_SCORING), t1, pet)
+
+
+def norm_nodes(scene: slicer.vtkMRMLScene, z_id: str | None) -> NormNodes | None:
+    """The nodes that belong to a z map; ``None`` if it is not one of ours."""
+    node = scene.GetNodeByID(z_id) if z_id else None
+    if node is None or node.GetAttribute(_RESULT) is None:
+        return None
+    return NormNodes(node.GetID(), **{f.name: linked(node, f.name) for f in fields(NormNodes)[1:]})
+
+
+def add_norm_result(
+    scene: slicer.vtkMRMLScene, files: Mapping[str, Any], t1: Any = None, pet: Any = None
+) -> NormNodes:
+    """Bring what ``mri2pet normative score`` wrote into the scene: all of its nodes or none.
+
+    :param files: by role, as its result event or its record names them.
+    :param t1: the T1's node: nodes join its study. ``pet``: its name ends theirs.
+    :raises InputError: if files are missing or not those of a comparison.
+    """
+    try:
+        content = read_object(files["score"])
+        report = Path(files["report"]).read_text(encoding="utf-8")
+        maps = {name: sitk.ReadImage(str(files[name]), sitk.sitkFloat32) for name in _MAPS}
+        regions, clusters, note = content["regions"], content["clusters"], str(content["description"])
+        peak = [float(v) for v in content["peak_lps_mm"]]
+    except (InputError, OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        raise InputError(f"These are not the files of a comparison: {error!r}.", "Compare again.") from error
+    whose = pet.GetName() if pet is not None else None
+    with all_or_nothing(scene):
+        volumes = {role: add_volume(scene, maps[role], named(title, whose)) for role, title in _MAPS.items()}
+        limit = _limit(list(maps.values()))
+        for volume in volumes.values():
+            volume.SetDescription(note)
+            show_z(scene, volume, limit)
+        z = volumes["z"]
+        z.SetAttribute(_RESULT, "true")
+        z.SetAttribute(PREFIX + "PeakRas", " ".join(f"{v:.3f}" for v in (-peak[0], -peak[1], peak[2])))
+        unit = str(content["unit"])
+        nodes = {"z_unconditional": volumes["z_unconditional"]}
+        nodes["regions"] = add_table(
+            scene, named("z by region", whose), _columns(regions, _REGION_COLUMNS, unit), note
+        )
+        nodes["clusters"] = add_table(
+            scene, named("clusters of z", whose), _columns(clusters, _CLUSTER_COLUMNS, unit), note
+        )
+        nodes["report"] = add_report(scene, named("norm report", whose), report)
+        for role, node in nodes.items():
+            link(z, role, node.GetID())
+        link(z, "t1", t1.GetID() if t1 is not None else None)
+        for node in (z, *nodes.values()):
+            join_study(scene, node, t1)
+            for name in ("demonstration", "simulated"):
+                if content[name]:
+                    node.SetAttribute(PREFIX + name.capitalize(), "true")
+    own = norm_nodes(scene, z.GetID())
+    assert own is not None
+    return own
+
+
+_MAPS = {"z": "z", "z_unconditional": "unconditional z"}
+
+
+def show_z(scene: slicer.vtkMRMLScene, volume: Any, limit: float) -> None:
+    """Colours from blue (lower than expected) to red, symmetric around 0; |z| below 1 is transparent."""
+    display = volume.GetDisplayNode()
+    display.SetAndObserveColorNodeID(_z_colors(scene, limit).GetID())
+    display.AutoWindowLevelOff()
+    display.SetWindowLevelMinMax(-limit, limit)
+    display.ApplyThresholdOff()
+
+
+def show_norm_result(scene: slicer.vtkMRMLScene, nodes: NormNodes, *, conditional: bool = True) -> None:
+    """Show z, by the T1 or without it, over the T1 with its legend."""
+    volume = nodes.z if conditional else nodes.z_unconditional
+    show_overlay(scene, nodes.t1, volume, 0.8)
+    if volume:
+        show_legend(scene.GetNodeByID(volume), _MAPS["z" if conditional else "z_unconditional"], ("Red",))
+
+
+def jump_to_peak(scene: slicer.vtkMRMLScene, nodes: NormNodes) -> tuple[float, float, float] | None:
+    """Show the farthest z by the T1 in all slice views (RAS mm)."""
+    text = scene.GetNodeByID(nodes.z).GetAttribute(PREFIX + "PeakRas")
+    if not text:
+        return None
+    r, a, s = (float(v) for v in text.split())
+    jump_to(scene, (r, a, s))
+    return r, a, s
+
+
+def norm_summary(scene: slicer.vtkMRMLScene, nodes: NormNodes) -> str:
+    """The farthest region, in a sentence."""
+    titles, rows = table_cells(scene.GetNodeByID(nodes.regions)) if nodes.regions else ([], [])
+    if not rows:
+        return ""
+    row = dict(zip(titles, rows[0]))
+    z, other = (f"{float(row[name]):.1f}" if row[name] else "none" for name in ("z", "unconditional z"))
+    return f"Farthest region: {row['region']}, z {z}, unconditional z {other}."
+
+
+def _columns(rows: Sequence[Mapping[str, Any]], titles: Mapping[str, str], unit: str) -> dict[str, list[Any]]:
+    if "z" in titles:
+        rows = sorted((r for r in rows if r["z"] is not None), key=lambda r: -abs(r["z"]))
+    return {title.format(unit=unit): [row[name] for row in rows] for name, title in titles.items()}
+
+
+def _limit(images: Sequence[sitk.Image]) -> float:
+    """End of the scale: the largest 99.9th percentile of |z|, a whole number from 4 to 8."""
+    ends = [0.0]
+    for image in images:
+        values = np.abs(sitk.GetArrayViewFromImage(image))
+        values = values[values > 0]
+        ends.append(float(np.percentile(values, 99.9)) if values.size else 0.0)
+    return float(np.clip(np.ceil(max(ends)), _LEAST_LIMIT, _MOST_LIMIT))
+
+
+def _z_colors(scene: slicer.vtkMRMLScene, limit: float) -> Any:
+    name = f"{_COLOR_TABLE} {limit:g}"
+    node = scene.GetFirstNodeByName(name)
+    if node is not None and node.IsA("vtkMRMLColorTableNode"):
+        return node
+    node = scene.AddNewNodeByClass("vtkMRMLColorTableNode", name)
+    node.SetTypeToUser()
+    node.SetAttribute("Category", "MRI2PET")
+    node.SetDescription("z: blue where the real PET is lower than expected, red where it is higher.")
+    colors = normdiff_colors()
+    node.SetNumberOfColors(len(colors))
+    for index, color in enumerate(colors.tolist()):
+        value = limit * (2 * index / (len(colors) - 1) - 1)
+        node.SetColor(index, f"{value:+.2f}", *color, float(abs(value) >= _LEAST_Z_SHOWN))
+    node.GetLookupTable().SetRange(-limit, limit)
+    return node
+
+
+@dataclass(frozen=True)
+class NormBuildRequest:
+    """The run to build a norm from; it goes into the folder ``norm`` of the run."""
+
+    run: Path
+    settings: NormSettings = NormSettings()
+
+
+@dataclass(frozen=True)
+class BuiltNorm:
+    """The folder of a norm, its card and how many people are in it."""
+
+    folder: Path
+    card: Path
+    people: int
+
+
+def norm_of_run(run: Path | None) -> Path | None:
+    """The norm that was built of a run here, if there is one."""
+    folder = None if run is None else run / _NORM_FOLDER
+    return folder if folder is not None and (folder / _RECORD_OF_NORM).is_file() else None
+
+
+def missing_for_build(run: Path | None) -> str:
+    """Why no norm can be built, empty when it can."""
+    if run is None or not (run / PREDICTIONS).is_file():
+        return "A norm needs a finished cross-validation."
+    return ""
+
+
+class NormBuild(SceneJob[BuiltNorm]):
+    """One norm; settings as those of :class:`.job.SceneJob`. The scene stays as it is."""
+
+    def __init__(self, scene: slicer.vtkMRMLScene, request: NormBuildRequest, **settings: Any) -> None:
+        super().__init__(scene, **settings)
+        self._request = request
+
+    def _write(self, folder: Path) -> list[Step]:
+        run, output = self._request.run, self._request.run / _NORM_FOLDER
+        arguments = ["normative", "build", str(run), "-o", str(output), *self._request.settings.arguments()]
+        return [Step(_BUILDING, arguments, output)]
+
+    def _import(self) -> BuiltNorm:
+        result = self._results[_BUILDING]
+        return BuiltNorm(Path(result["norm"]), Path(self._files(_BUILDING)["card"]), int(result["people"]))

@@ -1,0 +1,161 @@
+"""Comparison with a norm on scene nodes: what is asked of the child, and what its files become."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+slicer = pytest.importorskip("slicer", reason="needs slicer-core: pip install -e .[slicer]")
+
+
+from bootstrap import bootstrap  # noqa: E402
+from MRI2PETLib.cli import build_parser  # noqa: E402
+from MRI2PETLib.core.errors import InputError  # noqa: E402
+from MRI2PETLib.images.grid import RAS_AXES, Grid  # noqa: E402
+from MRI2PETLib.normative.score import ClusterScore, RegionScore  # noqa: E402
+from MRI2PETLib.normative.settings import NormSettings, ScoreSettings  # noqa: E402
+from MRI2PETLib.scene.images import add_volume, image_of  # noqa: E402
+from MRI2PETLib.scene.norm import (  # noqa: E402
+    NormBuild,
+    NormBuildRequest,
+    NormRequest,
+    NormRun,
+    add_norm_result,
+    covariates_of,
+    jump_to_peak,
+    missing_for_build,
+    missing_for_norm,
+    norm_nodes,
+    norm_of_run,
+    norm_summary,
+    show_norm_result,
+)
+from MRI2PETLib.scene.tables import table_cells  # noqa: E402
+
+GRID = Grid((24, 28, 20), (6.0, 6.0, 6.0), (66.0, 80.0, -50.0), RAS_AXES)
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    return bootstrap(tmp_path_factory.mktemp("slicer")).scene
+
+
+@pytest.fixture
+def nodes(scene: Any) -> tuple[Any, Any]:
+    values = np.random.default_rng(0).random(GRID.shape).astype(np.float32)
+    return add_volume(scene, GRID.image(values), "T1"), add_volume(scene, GRID.image(values + 1), "PET")
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> dict[str, Path]:
+    """What a comparison writes: z is -5 in one voxel."""
+    z = np.zeros(GRID.shape, np.float32)
+    z[3, 4, 5] = -5.0
+    paths = {"score": tmp_path / "score.json", "report": tmp_path / "report.html"}
+    for name in ("z", "z_unconditional"):
+        paths[name] = tmp_path / f"{name}.nii.gz"
+        sitk.WriteImage(GRID.image(z / (1 if name == "z" else 2)), str(paths[name]))
+    row = RegionScore("paper21", "left putamen", "SUVR", 20, 1.0, 1.2, 1.2, 0.04, *(None,) * 7)
+    rows = [row._replace(region="brainstem", z=1.0), row._replace(z=-5.0, z_unconditional=-2.5), row]
+    cluster = ClusterScore("residual", "lower", 0.2, 1, -5.0, -36.0, -56.0, -32.0, "left putamen", 0.05, 0.3)
+    content = {
+        "description": "How rare.",
+        "unit": "SUVR",
+        "demonstration": True,
+        "simulated": False,
+        "peak_lps_mm": [36.0, 56.0, -32.0],
+        "regions": [r._asdict() for r in rows],
+        "clusters": [cluster._asdict()],
+    }
+    paths["score"].write_text(json.dumps(content))
+    paths["report"].write_text("<html>report</html>")
+    return paths
+
+
+def test_what_a_child_is_asked(scene: Any, nodes: tuple[Any, Any], tmp_path: Path) -> None:
+    """The command line of a run is one that the program knows."""
+    t1, pet = nodes
+    settings = ScoreSettings(covariate=covariates_of("age=67, sex=F"))
+    request = NormRequest(t1.GetID(), pet.GetID(), tmp_path / "norm", settings, pet_unit="SUV")
+    (step,) = NormRun(scene, request)._write(tmp_path)
+    args = build_parser().parse_args([*step.arguments, "--progress", "json"])
+    assert (args.action, args.pet, args.covariate) == ("score", tmp_path / "PET.nrrd", ["age=67", "sex=F"])
+    assert (args.norm, args.progress) == (tmp_path / "norm", "json")
+    assert json.loads((tmp_path / "PET.json").read_text())["Units"] == "SUV"
+    build = NormBuild(scene, NormBuildRequest(tmp_path, NormSettings(group="HC")))
+    args = build_parser().parse_args(build._write(tmp_path)[0].arguments)
+    assert (args.action, args.run_folder, args.group, args.output) == (
+        "build",
+        tmp_path,
+        "HC",
+        tmp_path / "norm",
+    )
+
+
+def test_a_comparison_becomes_nodes(scene: Any, nodes: tuple[Any, Any], files: dict[str, Path]) -> None:
+    t1, pet = nodes
+    own = add_norm_result(scene, files, t1, pet)
+    z = scene.GetNodeByID(own.z)
+    assert z.GetName().startswith("z of PET") and z.GetAttribute("MRI2PET.Demonstration") == "true"
+    assert z.GetDisplayNode().GetWindowLevelMin() == -5.0 == -z.GetDisplayNode().GetWindowLevelMax()
+    assert sitk.GetArrayFromImage(image_of(z)).min() == -5.0
+    titles, rows = table_cells(scene.GetNodeByID(own.regions))
+    assert titles[:3] == ["region", "parcellation", "real (SUVR)"]
+    assert [row[0] for row in rows] == [
+        "left putamen",
+        "brainstem",
+    ]  # the farthest first, without those that lack z
+    assert norm_summary(scene, own) == "Farthest region: left putamen, z -5.0, unconditional z -2.5."
+    titles, rows = table_cells(scene.GetNodeByID(own.clusters))
+    assert dict(zip(titles, rows[0]))["regions"] == "left putamen"
+    assert scene.GetNodeByID(own.report).GetText() == "<html>report</html>"
+    assert own == norm_nodes(scene, own.z) and norm_nodes(scene, t1.GetID()) is None
+    show_norm_result(scene, own)
+    show_norm_result(scene, own, conditional=False)
+    assert jump_to_peak(scene, own) == (-36.0, -56.0, -32.0)
+
+
+def test_colours_are_symmetric_and_bare_around_zero(
+    scene: Any, nodes: tuple[Any, Any], files: dict[str, Path]
+) -> None:
+    own = add_norm_result(scene, files, *nodes)
+    display = scene.GetNodeByID(own.z).GetDisplayNode()
+    colors, first, last = display.GetColorNode(), [0.0] * 4, [0.0] * 4
+    colors.GetColor(0, first)
+    colors.GetColor(colors.GetNumberOfColors() - 1, last)
+    assert first[2] > 0.5 > first[0] and last[0] > 0.5 > last[2]
+    colors.GetColor(colors.GetNumberOfColors() // 2, first)
+    assert first[3] == 0
+    assert (
+        display.GetColorNodeID() == scene.GetNodeByID(own.z_unconditional).GetDisplayNode().GetColorNodeID()
+    )
+
+
+def test_files_of_something_else_leave_the_scene_as_it_was(
+    scene: Any, nodes: tuple[Any, Any], files: dict[str, Path]
+) -> None:
+    files["score"].write_text("{}")
+    before = scene.GetNumberOfNodes()
+    with pytest.raises(InputError, match="not the files of a comparison"):
+        add_norm_result(scene, files, *nodes)
+    assert scene.GetNumberOfNodes() == before
+
+
+def test_what_is_missing_is_said(scene: Any, nodes: tuple[Any, Any], tmp_path: Path) -> None:
+    t1, pet = nodes
+    assert "folder of a norm" in missing_for_norm(None, t1, pet)
+    assert "holds no norm" in missing_for_norm(tmp_path, t1, pet)
+    (tmp_path / "norm.json").write_text("{}")
+    assert "Choose a T1" in missing_for_norm(tmp_path, t1, None)
+    assert "same volume" in missing_for_norm(tmp_path, t1, t1)
+    assert missing_for_norm(tmp_path, t1, pet) == ""
+    assert "finished" in missing_for_build(tmp_path) and norm_of_run(tmp_path) is None
+    (tmp_path / "predictions.csv").write_text("case\n")
+    (tmp_path / "norm").mkdir()
+    (tmp_path / "norm" / "norm.json").write_text("{}")
+    assert missing_for_build(tmp_path) == "" and norm_of_run(tmp_path) == tmp_path / "norm"
