@@ -210,6 +210,7 @@ def test_command_line_writes_whole_results_and_keeps_them(
             "anna" + PET,
             "anna" + PET.replace(".nii.gz", ".json"),
             "anna" + PET.replace(".nii.gz", ".png"),
+            "anna" + PET.replace("_pet.nii.gz", "_thumbnail.png"),
             "anna_space-T1w_desc-brain_mask.nii.gz",
             "anna_space-T1w_desc-brain_mask.json",
             "anna_trc-PBR28_space-T1w_desc-synthetic_status.json",

@@ -112,8 +112,10 @@ def _side_by_side(
 
 def _group(args: argparse.Namespace, reporter: Reporter) -> int:
     from MRI2PETLib.reports.group_page import write_group
+    from MRI2PETLib.synthesis.bids_selection import select_cases
 
-    files = write_group(args.output_dir, reporter)
+    cases = select_cases(args.bids_dir, BidsSelection.of(args))
+    files = write_group(args.output_dir, cases, reporter)
     reporter.close()
     for path in files.values():
         reporter.say(str(path))

@@ -187,6 +187,7 @@ def _draw(
     point_mm: tuple[float, float, float] | None = None,
 ) -> None:
     from MRI2PETLib.reports.figures import comparison_figure
+    from MRI2PETLib.reports.thumbnail import write_thumbnail
 
     comparison_figure(
         t1.image,
@@ -201,3 +202,5 @@ def _draw(
         error_sd=result.error_sd,
         point_mm=point_mm,
     )
+    is_pet = bundle.space.target_modality == "PET"
+    write_thumbnail(t1.image, result.pet, result.mask, files.thumbnail, is_pet=is_pet)

@@ -55,6 +55,7 @@ class Status:
     """One row of the status table. ``status`` is done, kept (was there already) or failed.
 
     ``pet`` is the synthetic one, ``pet_coverage`` the share (0..1) of the brain that a real one measured.
+    ``brain_ml`` is the volume of the mask, ``template_r`` the correlation with the template where it lies.
     ``files`` are those of the case by the names of :class:`.CaseFiles`, not in the table.
     """
 
@@ -67,6 +68,8 @@ class Status:
     t1: str
     pet: str
     pet_coverage: str = ""
+    brain_ml: str = ""
+    template_r: str = ""
     files: Mapping[str, Path] = field(default_factory=dict)
 
     def row(self) -> dict[str, str]:
@@ -290,6 +293,7 @@ def _complete_case(case: Case, ready: Ready, batch: BatchRun, progress: Progress
         "message": " ".join(verdict.reasons("warn")),
         "hint": "",
         "t1": str(case.t1),
+        **_figures(result.extraction.measures),
     }
     with files.result().make(ready.request, about) as staging:
         staged = replace(files, folder=staging)
@@ -309,6 +313,15 @@ def _complete_case(case: Case, ready: Ready, batch: BatchRun, progress: Progress
         prepared_s = sum(ready.prepared.seconds.values())
         about["seconds"] = f"{prepared_s + time.perf_counter() - started:.1f}"
     return _status(files.folder, about)
+
+
+def _figures(measures: Mapping[str, Any]) -> dict[str, str]:
+    """What the status says of a brain."""
+    volume, fit = measures.get("volume_ml"), measures.get("template_correlation")
+    return {
+        "brain_ml": "" if volume is None else f"{volume:.0f}",
+        "template_r": "" if fit is None else f"{fit:.3f}",
+    }
 
 
 def _copy(image: Any) -> Any:

@@ -71,6 +71,10 @@ class CaseFiles:
         return self._synthetic_folder / f"{self.traced}_desc-synthetic_{self.suffix}.png"
 
     @property
+    def thumbnail(self) -> Path:
+        return self._synthetic_folder / f"{self.traced}_desc-synthetic_thumbnail.png"
+
+    @property
     def real(self) -> Path:
         return self.folder / self.pets / f"{self.traced}_desc-real_pet.nii.gz"
 
@@ -110,7 +114,7 @@ class CaseFiles:
 
     def by_role(self) -> dict[str, Path]:
         """All that a synthesis may write, by the names of the properties."""
-        roles = "pet sidecar mask sd error_sd unpredicted picture real metrics dicom".split()
+        roles = "pet sidecar mask sd error_sd unpredicted picture thumbnail real metrics dicom".split()
         return {role: getattr(self, role) for role in roles}
 
     def result(self) -> Result:

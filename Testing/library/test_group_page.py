@@ -1,0 +1,144 @@
+"""The page of all cases: worst first, thumbnails in sprites, and nothing that a name could smuggle in."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from PIL import Image
+
+from MRI2PETLib.core.errors import InputError
+from MRI2PETLib.core.progress import Reporter
+from MRI2PETLib.core.requests import Request, Result, Source
+from MRI2PETLib.reports.group_page import GROUP_PAGE, SPRITES, write_group
+from MRI2PETLib.reports.thumbnail import SIZE, write_thumbnail
+from MRI2PETLib.synthesis.batch import STATUS_FILE
+from MRI2PETLib.synthesis.cases import Case
+
+HOSTILE = "</script><script>document.title='hacked'</script><img src=x onerror=alert(1)>"
+
+
+def add_case(output: Path, name: str, *, color: tuple[int, int, int] | None = None, **about: Any) -> None:
+    folder = output / name
+    result = Result(folder, f"{name}_desc-synthetic_status.json")
+    request = Request({"t1": Source(f"/data/{name}", name)})
+    about = {"case": name, "t1": f"/data/{name}", "status": "done", "quality": "ok", **about}
+    if color is None:
+        folder.mkdir(parents=True)
+        result.fail(request, {**about, "status": "failed"})
+        return
+    with result.make(request, {**about, "files": {"thumbnail": "t.png", "picture": "a b#.png"}}) as staging:
+        Image.new("RGB", SIZE, color).save(staging / "t.png")
+        (staging / "a b#.png").touch()
+
+
+@pytest.fixture(scope="module")
+def output(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """103 good cases, one with a warning, one that failed, one that nobody has worked on."""
+    folder = tmp_path_factory.mktemp("output")
+    for number in range(103):
+        color = (number, 0, 200)
+        add_case(folder, f"sub-{number:03d}", color=color, brain_ml=str(1000 + number), template_r="0.61")
+    add_case(folder, "sub-w", color=(0, 250, 0), quality="warn", message=HOSTILE, seconds="2.5")
+    add_case(folder, "sub-f", message="There is no brain.", hint="Look at it.")
+    cases = [Case("sub-new", Path("/data/sub-new")), Case("sub-000", Path("/data/sub-000"))]
+    assert write_group(folder, cases, Reporter()).keys() == {"page", "table"}
+    return folder
+
+
+def content(output: Path) -> dict[str, Any]:
+    text = (output / GROUP_PAGE).read_text(encoding="utf-8")
+    return dict(json.loads(re.findall(r'id="data">(.*?)</script>', text, re.DOTALL)[0]))
+
+
+def test_failed_and_warned_cases_come_first(output: Path) -> None:
+    cases = content(output)["cases"]
+    assert [(c["case"], c["verdict"]) for c in cases[:4]] == [
+        ("sub-f", "failed"),
+        ("sub-new", "missing"),
+        ("sub-w", "warn"),
+        ("sub-000", "ok"),
+    ]
+    assert cases[0]["reasons"] == "There is no brain. Look at it." and "at" not in cases[0]
+    good = cases[4]
+    assert (good["brain_ml"], good["fit_r"], good["seconds"]) == (1001.0, 0.61, None)
+    assert good["picture"] == "./sub-001/a%20b%23.png"
+    assert "106 cases: 1 failed, 1 missing, 1 warn, 103 ok" in (output / GROUP_PAGE).read_text()
+    assert (output / STATUS_FILE).read_text().count("\n") == 106  # a head, and who has a status
+
+
+def test_each_thumbnail_is_where_the_page_looks_for_it(output: Path) -> None:
+    cases, sprites = content(output)["cases"], {}
+    for case in cases[3:]:
+        name = case["sprite"]
+        sprites.setdefault(name, np.asarray(Image.open(output / SPRITES / name)).astype(int))
+        x, y = case["at"]
+        tile = sprites[name][y + 8 : y + SIZE[1] - 8, x + 8 : x + SIZE[0] - 8]
+        expected = (int(case["case"][4:]), 0, 200)
+        assert np.abs(tile - expected).max() <= 6, "JPEG"
+    assert sorted(sprites) == ["0000.jpg", "0001.jpg"]
+
+
+def test_the_page_runs_its_own_script_and_nothing_else(output: Path) -> None:
+    text = (output / GROUP_PAGE).read_text(encoding="utf-8")
+    assert HOSTILE not in text and "\\u003c/script>" in text
+    assert content(output)["cases"][2]["reasons"] == HOSTILE
+    policy = re.findall(r'http-equiv="Content-Security-Policy" content="(.*?)"', text)[0].replace(
+        "&#39;", "'"
+    )
+    for kind, block in (("style", "style"), ("script", "script")):
+        inside = re.findall(f"<{block}>(.*?)</{block}>", text, re.DOTALL)
+        assert len(inside) == 1
+        digest = base64.b64encode(hashlib.sha256(inside[0].encode()).digest()).decode()
+        assert f"{kind}-src 'sha256-{digest}';" in policy
+    assert policy.startswith("default-src 'none'") and "unsafe" not in policy and "http" not in policy
+
+
+def test_a_browser_shows_the_first_rows_and_obeys_no_name(output: Path) -> None:
+    browser = shutil.which("chromium") or shutil.which("google-chrome")
+    if browser is None:
+        pytest.skip("needs Chromium")
+    line = [browser, "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom"]
+    ended = subprocess.run(
+        [*line, (output / GROUP_PAGE).as_uri()], capture_output=True, text=True, timeout=120
+    )
+    shown = ended.stdout
+    assert "data-ready-ms" in shown, ended.stderr[-500:]
+    assert "<title>Cases of" in shown and "106 of 106 cases" in shown
+    assert 60 <= shown.count('<tr class="is-') <= 106
+    assert "&lt;/script&gt;" in shown and "<img" not in shown
+    assert f"{SPRITES}/0000.jpg" in shown
+
+
+def test_no_case_at_all(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no status file"):
+        write_group(tmp_path, [], Reporter())
+
+
+def test_a_thumbnail_shows_the_rim_of_the_mask_and_the_pet(tmp_path: Path) -> None:
+    """A ball in a grey box; the PET is bright on the patient's left, which is on the right."""
+    index = np.indices((50, 50, 50)) - 24.5
+    inside = (index**2).sum(axis=0) < 20**2
+    pet = np.where(inside, np.where(index[2] > 0, 2.0, 0.2), 0)
+    images = [
+        sitk.GetImageFromArray(a.astype(t)) for a, t in ((inside + 1.0, "f4"), (pet, "f4"), (inside, "u1"))
+    ]
+    for image in images:
+        image.SetSpacing((2.0, 2.0, 2.0))
+    write_thumbnail(*images, tmp_path / "t.png", is_pet=True)
+    picture = np.asarray(Image.open(tmp_path / "t.png")).astype(int)
+    assert picture.shape == (SIZE[1], SIZE[0], 3)
+    anatomy, uptake = picture[:, : SIZE[1]], picture[:, SIZE[1] :]
+    reddish = anatomy[..., 0] - anatomy[..., 2] > 60
+    assert 60 < reddish.sum() < 800 and not reddish[30:50, 30:50].any()
+    middle = SIZE[1] // 2
+    assert uptake[middle, 52].sum() > 2 * uptake[middle, 28].sum()
