@@ -13,7 +13,7 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet $(PIP_AR
 WORKERS := -n 2 --dist loadfile --no-loadscope-reorder
 COVERAGE := --cov --cov-report=term:skip-covered --cov-fail-under=90
 
-.PHONY: demo test test-all lint docs dist benchmark fuzz kills clean
+.PHONY: demo test test-all lint docs dist benchmark fuzz kills slurm clean
 
 demo: $(VENV)/.base
 	$(BIN)/mri2pet demo -o demo
@@ -69,6 +69,10 @@ fuzz: $(VENV)/.dev
 # Interrupts every command again and again (Linux only): KILLS_ARGS="--only train --kills 20 --signals 40 --seed 1".
 kills: $(VENV)/.dev
 	$(BIN)/python Testing/robustness/kills.py -o build/kills $(KILLS_ARGS)
+
+# Needs Debian's slurmctld slurmd slurm-client munge: an array of jobs, disturbed on its way (ten minutes on two cores).
+slurm: $(VENV)/.dev
+	$(BIN)/python Testing/slurm/array_job.py -o build/slurm $(SLURM_ARGS)
 
 clean:
 	rm -rf $(VENV) demo build dist .mypy_cache .ruff_cache .pytest_cache .coverage

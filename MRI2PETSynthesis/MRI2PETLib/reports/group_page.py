@@ -47,7 +47,7 @@ def write_group(output: Path, cases: Sequence[Case], reporter: Reporter) -> dict
     write_status_table(output)
     rows = read_status(output)
     there = {row.case for row in rows}
-    rows += [_missing(case, output) for case in cases if case.name not in there]
+    rows += [_missing(case) for case in cases if case.name not in there]
     if not rows:
         raise InputError(f"{output} holds no status file of a case.", "Run the level participant first.")
     rows.sort(key=lambda row: (_VERDICTS.index(_verdict(row)), row.case))
@@ -59,10 +59,9 @@ def write_group(output: Path, cases: Sequence[Case], reporter: Reporter) -> dict
     return {"page": page, "table": output / STATUS_FILE}
 
 
-def _missing(case: Case, output: Path) -> Status:
+def _missing(case: Case) -> Status:
     reason = "Nobody has worked on it yet."
-    texts = dict.fromkeys(("quality", "hint", "seconds", "pet"), "")
-    return Status(case=case.name, status="missing", message=reason, t1=str(case.t1), **texts)
+    return Status(case.name, "missing", "", reason, hint="", seconds="", t1=str(case.t1), pet="")
 
 
 def _verdict(row: Status) -> str:
