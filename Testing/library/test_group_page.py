@@ -111,12 +111,12 @@ def test_a_browser_shows_the_first_rows_and_obeys_no_name(output: Path) -> None:
     ended = subprocess.run(
         [*line, (output / GROUP_PAGE).as_uri()], capture_output=True, text=True, timeout=120
     )
-    shown = ended.stdout
-    assert "data-ready-ms" in shown, ended.stderr[-500:]
-    assert "<title>Cases of" in shown and "106 of 106 cases" in shown
-    assert 60 <= shown.count('<tr class="is-') <= 106
-    assert "&lt;/script&gt;" in shown and "<img" not in shown
-    assert f"{SPRITES}/0000.jpg" in shown
+    dom = ended.stdout
+    assert "data-ready-ms" in dom, ended.stderr[-500:]
+    assert "<title>Cases of" in dom and "106 of 106 cases" in dom
+    assert 60 <= dom.count('<tr class="is-') <= 106
+    assert "&lt;/script&gt;" in dom and "<img" not in dom
+    assert f"{SPRITES}/0000.jpg" in dom
 
 
 def test_no_case_at_all(tmp_path: Path) -> None:

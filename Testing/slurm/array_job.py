@@ -47,7 +47,12 @@ def write_inputs(folder: Path, cases: int) -> None:
 
 def environment() -> dict[str, str]:
     paths = [str(REPOSITORY / name) for name in ("MRI2PETSynthesis", "MRI2PETTraining")]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}
+    return {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(paths),
+        "OMP_NUM_THREADS": "1",
+        "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS": "1",
+    }
 
 
 def bids(folder: Path, output: str, level: str, *more: str) -> None:
