@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import SimpleITK as sitk
 from scipy import ndimage
 
 from head_poses import random_rotation, turned
-from MRI2PETLib.core.errors import BundleError, QualityError
+from MRI2PETLib.core.errors import BundleError, InputError, QualityError
 from MRI2PETLib.images.axes import Axes, head_axes
 from MRI2PETLib.images.grid import RAS_AXES, Grid, antialias, extent_along, resample
 from MRI2PETLib.images.spline import bounded_spline
@@ -290,6 +291,26 @@ def test_brain_outside_the_field_of_view_is_marked() -> None:
 def test_space_round_trips_through_json_and_refuses_nonsense() -> None:
     space = with_grid(ModelSpace(), 48, 4.0)
     assert ModelSpace.from_dict(space.to_dict()) == space
-    for change in ({"size": [0, 1, 2]}, {"spacing_mm": 0}, {"target": "$eval"}, {"extra": 1}):
+    nonsense: tuple[dict[str, Any], ...] = (
+        {"size": [0, 1, 2]},
+        {"size": [15, 16, 16]},
+        {"spacing_mm": 0},
+        {"spacing_mm": 0.49},
+        {"spacing_mm": 8.1},
+        {"spacing_mm": [2, 2, "2"]},
+        {"target": "$eval"},
+        {"extra": 1},
+    )
+    for change in nonsense:
         with pytest.raises(BundleError):
             ModelSpace.from_dict({**space.to_dict(), **change})
+    for change in ({"size": [16, 16, 16]}, {"spacing_mm": 0.5}, {"spacing_mm": [8, 8.0, 0.5]}):
+        ModelSpace.from_dict({**space.to_dict(), **change})
+
+
+def test_an_image_of_one_value_is_refused() -> None:
+    """Its percentiles are equal: nothing could be divided by their difference."""
+    native = Grid((32, 32, 32), (6.0, 6.0, 6.0), (-93.0, -93.0, -93.0), (1, 0, 0, 0, 1, 0, 0, 0, 1))
+    mask = ball(native, radius_mm=60)
+    with pytest.raises(InputError, match="a single value inside the brain mask"):
+        encode(native.image(np.full((32, 32, 32), 7, np.float32)), mask, RAS_AXES, ModelSpace())

@@ -32,6 +32,7 @@ _MARGIN_MM = 8.0  # brain and field of view: 4 mm on each side
 _WIDEST = 1.15  # of the training spacing: 2.3 mm for 2 mm
 _UNREMARKABLE = 1.01  # less is not worth a warning
 _LARGEST_GRID = 256**3  # voxels: a network of this kind takes some 20 GB for it
+_ROUNDING = 1e-5  # of an image that was resampled: differences below are none
 _BORDER_VOXELS = 2  # around the brain: beyond it nothing but zeros takes part in the blur
 IntensityScaling = Literal["mask-p1-p99", "crop-p1-p99", "suvr-half", "minmax"]
 
@@ -278,7 +279,7 @@ def _normalised(values: np.ndarray, inside: np.ndarray, covered: np.ndarray, kin
     if _MODALITIES[kind] == "MR":
         sample = values if kind == "crop-p1-p99" else values[inside > 0]
         low, high = np.percentile(sample, [1, 99])
-        if not high > low:
+        if not high - low > _ROUNDING * max(abs(low), abs(high)):
             raise InputError(
                 "The T1 has a single value inside the brain mask.", "Check the image and the mask."
             )
