@@ -8,6 +8,8 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from MRI2PETLib.jobs.child_process import Callbacks, Outcome, Progress
 from MRI2PETLib.jobs.detached import JOB, JOB_LOG, DetachedJob, is_job_running
 
@@ -129,3 +131,13 @@ def test_leaving_is_no_end(tmp_path: Path) -> None:
     job.end()
     wait_for(lambda: not is_job_running(tmp_path), "the end")
     assert heard.outcomes == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need rights on Windows")
+def test_a_link_in_the_place_of_the_log_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "mine.txt").write_text("mine")
+    (tmp_path / "run" / JOB_LOG).symlink_to(tmp_path / "mine.txt")
+    DetachedJob(command('say(event="result", report="x")'), tmp_path / "run").start().wait()
+    assert (tmp_path / "mine.txt").read_text() == "mine"
+    assert "result" in (tmp_path / "run" / JOB_LOG).read_text()

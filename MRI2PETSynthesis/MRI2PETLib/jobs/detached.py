@@ -85,7 +85,10 @@ class DetachedJob(Job):
         if sys.platform == "win32":
             flags = subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW
             apart = {"creationflags": flags}
-        with (self._folder / JOB_LOG).open("wb") as log:
+        path = self._folder / JOB_LOG
+        with suppress(OSError):
+            path.unlink()  # a link that somebody put there is not followed
+        with path.open("xb") as log:
             try:
                 self._child = subprocess.Popen(  # type: ignore[call-overload]
                     self._command,
