@@ -27,6 +27,8 @@ from MRI2PETLib.templates.icbm152 import load_template
 from MRI2PETLib.templates.regions import built_in_parcellations
 from MRI2PETLib.templates.uptake import population_uptake
 
+pytestmark = pytest.mark.usefixtures("quick_registration")
+
 IDENTITY = sitk.AffineTransform(3)
 BY_HEADER = EvaluationSettings(register="header")
 

@@ -16,6 +16,8 @@ from MRI2PETLib.simulation import SimulatedSubject, simulate_subject
 from MRI2PETLib.synthesis import input_checks
 from MRI2PETLib.synthesis.input_checks import Check, quick_checks, refusal, shared_field_of_view, worst_level
 
+pytestmark = pytest.mark.usefixtures("quick_registration")
+
 MM = 5.0
 
 
@@ -150,7 +152,8 @@ def test_a_good_pair(subject: SimulatedSubject, tmp_path: Path, capsys: pytest.C
     )
     assert " mL (template)" in by_check["brain"].message or by_check["brain"].level == "warn"
     assert "Dice of the brains" in by_check["overlap of T1 and PET"].message
-    code, by_check, _, _ = check(capsys, t1, "--pet", pet, "--pet-unit", "normalised")
+    mask = write_image(subject.brain_mask, tmp_path / "mask.nii.gz")
+    code, by_check, _, _ = check(capsys, t1, "--mask", mask, "--pet", pet, "--pet-unit", "normalised")
     assert code == 0 and by_check["PET unit"].level == "ok" and "normalised" in by_check["PET unit"].message
 
 
@@ -185,10 +188,11 @@ def test_unreadable_and_synthetic_files(
     assert by_check["brain"].level == by_check["overlap of T1 and PET"].level == "not checked"
     t1 = write_image(subject.t1, tmp_path / "t1.nii.gz")
     pet = write_image(subject.pet, tmp_path / "s.nii.gz", {"Units": "SUVR", "Synthetic": True})
-    code, by_check, _, error = check(capsys, t1, "--pet", pet)
+    mask = write_image(subject.brain_mask, tmp_path / "mask.nii.gz")
+    code, by_check, _, error = check(capsys, t1, "--mask", mask, "--pet", pet)
     assert code == 3 and "The PET was made by a model" in error and by_check["brain"].level != "not checked"
     write_json(tmp_path / "t1.json", {"Synthetic": True})
-    code, by_check, _, error = check(capsys, t1, "--pet", tmp_path / "no.nii.gz")
+    code, by_check, _, error = check(capsys, t1, "--mask", mask, "--pet", tmp_path / "no.nii.gz")
     assert code == 3 and "The T1 was made by a model" in error
     assert "because the PET cannot be used" in by_check["PET unit"].message
 

@@ -31,6 +31,8 @@ from nifti_headers import (
     write_nifti_header,
 )
 
+pytestmark = pytest.mark.usefixtures("quick_registration")
+
 SIZE = (40, 44, 38)
 ARRAY = np.random.default_rng(1).uniform(0, 100, SIZE).astype(np.float32)
 S, Q = two_poses()

@@ -37,6 +37,8 @@ from MRI2PETLib.synthesis.dataset_description import DESCRIPTION_FILE, IGNORE_FI
 from MRI2PETLib.synthesis.pipeline import PreparedImage, SynthesisResult
 from MRI2PETLib.synthesis.settings import SynthesisSettings
 
+pytestmark = pytest.mark.usefixtures("quick_registration")
+
 GRID = Grid((34, 34, 34), (4.0, 4.0, 4.0), (0.0, 0.0, 0.0), (1, 0, 0, 0, 1, 0, 0, 0, 1))
 T1, PET, MASK = "sub-01/anat/sub-01_T1w", "sub-01/pet/sub-01_pet", "mask.nii.gz"
 PLACE = "sub-01/"
