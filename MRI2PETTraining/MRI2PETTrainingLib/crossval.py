@@ -254,8 +254,8 @@ def _finish(
     reporter: _Part,
 ) -> None:
     """Table of predictions, ensemble, evaluation and report of a run whose folds are all finished."""
-    from MRI2PETLib.evaluation.cohort import evaluate_cohort
     from MRI2PETLib.evaluation.cohort_cases import read_run_scans
+    from MRI2PETLib.evaluation.cohort_run import evaluate_cohort
     from MRI2PETLib.evaluation.settings import EvaluationSettings
     from MRI2PETLib.reports.cohort_report import write_cohort
     from MRI2PETTrainingLib.report import write_report

@@ -15,8 +15,9 @@ from MRI2PETLib.cli import main
 from MRI2PETLib.core.errors import EXIT_PARTIAL, InputError
 from MRI2PETLib.core.progress import Reporter
 from MRI2PETLib.evaluation import cohort_groups, cohort_tables, published_tables, statistics
-from MRI2PETLib.evaluation.cohort import Cohort, Scan, evaluate_cohort, region_numbers
+from MRI2PETLib.evaluation.cohort import Cohort, Scan, region_numbers
 from MRI2PETLib.evaluation.cohort_cases import CohortCase, read_pairs, read_run_scans
+from MRI2PETLib.evaluation.cohort_run import evaluate_cohort
 from MRI2PETLib.evaluation.inputs import CaseImages, load_case
 from MRI2PETLib.evaluation.metrics import brain_metrics
 from MRI2PETLib.evaluation.settings import CasePaths, EvaluationSettings
@@ -341,7 +342,7 @@ def test_an_error_that_nobody_foresaw_does_not_lose_the_other_cases(
             raise ValueError("odd")
         return load_case(paths, settings)
 
-    monkeypatch.setattr("MRI2PETLib.evaluation.cohort.load_case", stumble)
+    monkeypatch.setattr("MRI2PETLib.evaluation.cohort_run.load_case", stumble)
     cohort = evaluate_cohort(read_run_scans(run, Reporter())[:3], EvaluationSettings(), tmp_path, Reporter())
     assert [scan.case.case for scan in cohort.scans] == ["case000", "case002"]
     assert [f.message for f in cohort.failed] == ["Unexpected ValueError: odd"]
@@ -390,7 +391,7 @@ def test_memory_does_not_grow_with_the_number_of_people(
     import tracemalloc
 
     from MRI2PETLib.evaluation import specificity as module
-    from MRI2PETLib.evaluation.cohort import evaluate_cohort
+    from MRI2PETLib.evaluation.cohort_run import evaluate_cohort
 
     monkeypatch.setattr(module, "_BLOCK", 8)  # scans in memory at a time: full in both runs
     people = [

@@ -17,9 +17,10 @@ from MRI2PETLib.core.requests import Request, Result, Source, located
 from MRI2PETLib.evaluation.against import Against, against_table, check_same_people, check_same_unit
 from MRI2PETLib.evaluation.baselines import cubic_of_bundle
 from MRI2PETLib.evaluation.case import evaluate_case
-from MRI2PETLib.evaluation.cohort import Cohort, evaluate_cohort
+from MRI2PETLib.evaluation.cohort import Cohort
 from MRI2PETLib.evaluation.cohort_cases import CohortCase
 from MRI2PETLib.evaluation.cohort_maps import CohortMaps
+from MRI2PETLib.evaluation.cohort_run import evaluate_cohort
 from MRI2PETLib.evaluation.inputs import load_case
 from MRI2PETLib.evaluation.paired import PairedRow
 from MRI2PETLib.evaluation.settings import CasePaths, EvaluationSettings
