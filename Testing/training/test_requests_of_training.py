@@ -21,7 +21,7 @@ from MRI2PETLib.cli import main
 from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.core.findings import Verdict
 from MRI2PETLib.core.tables import write_table
-from MRI2PETLib.evaluation import cohort
+from MRI2PETLib.evaluation import cohort_run
 from MRI2PETLib.images.grid import Grid
 from MRI2PETLib.images.io import write_image
 from MRI2PETLib.models import get_family
@@ -106,7 +106,7 @@ def fast() -> Any:
         patch.setattr(cache, "_prepare", prepare)
         patch.setattr(fit, "fit_fold", fit_fold)
         patch.setattr(outcome, "synthesize", synthesize)
-        patch.setattr(cohort, "evaluate_cohort", evaluate)
+        patch.setattr(cohort_run, "evaluate_cohort", evaluate)
         patch.setattr(cohort_report, "write_cohort", write_cohort)
         patch.setattr(report, "write_report", write_report)
         patch.setattr(outcome, "baseline_rows", lambda result: [])
