@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -20,78 +21,6 @@ from MRI2PETLib.reports.evaluation import EVALUATION_RECORD
 from MRI2PETLib.simulation import simulate_subject
 
 pytestmark = pytest.mark.usefixtures("quick_registration")
-
-
-@pytest.fixture
-def dummy(monkeypatch: pytest.MonkeyPatch) -> Metric:
-    """What a newcomer adds: a function and its entry."""
-
-    def largest_error(pair: Pair) -> Measure:
-        return Measure(float(pair.squared.max())) if pair.s.size else Measure(None, "empty")
-
-    entry = Metric(
-        *("largest_error", "largest error", PET_SQUARED, "lower", largest_error),
-        note="Largest error: of all voxels, squared.",
-        regions="all",
-    )
-    monkeypatch.setitem(METRICS, entry.name, entry)
-    return entry
-
-
-def rows(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
-
-
-def test_a_new_metric_is_in_every_file_of_a_case(dummy: Metric, tmp_path: Path) -> None:
-    files = write_subject(tmp_path / "case", simulate_subject(4, spacing_mm=6.0))
-    out = tmp_path / "out"
-    pair = ["--synthetic", str(files["synthetic"]), "--pet", str(files["real"]), "--t1", str(files["T1"])]
-    assert main(["evaluate", *pair, "-o", str(out), "--progress", "none"]) == 0
-    content = json.loads((out / "metrics.json").read_text())
-    network = content["scales"]["stated"]["network"]
-    assert network[dummy.name] > network["mse"] and network[f"smoothed_{dummy.name}"] > 0
-    assert content["scales"]["stated"]["baselines"]["constant"][dummy.name] > 0
-    assert content["metrics"][dummy.name]["label"] == dummy.label
-    table = rows(out / "regions.csv")
-    whole = next(r for r in table if (r["predictor"], r["region"]) == ("network", "whole brain"))
-    assert float(whole[dummy.name]) == pytest.approx(network[dummy.name])
-    assert f"smoothed_{dummy.name}" in whole
-    page = (out / "report.html").read_text(encoding="utf-8")
-    assert (
-        f">{dummy.label}</th>" in page and f">{dummy.label}, anatomy null</th>" in page and dummy.note in page
-    )
-    read = read_comparison(listed_files(out / EVALUATION_RECORD))
-    assert read.regions[0].metrics[dummy.name] == pytest.approx(network[dummy.name])
-
-
-def test_a_new_metric_is_in_every_file_of_a_cohort(dummy: Metric, tmp_path: Path) -> None:
-    run = write_run(tmp_path / "run", range(4))
-    out = tmp_path / "out"
-    assert main(["evaluate", "--run", str(run), "-o", str(out), "--progress", "none"]) == 0
-    summary = [r for r in rows(out / "summary.csv") if r["metric"] == dummy.name]
-    assert {r["unit"] for r in summary} == {"SUVR²", "(PET / in-brain mean)²"} and summary[0]["mean"]
-    assert dummy.name in rows(out / "scans.csv")[0] and dummy.name in rows(out / "regions.csv")[0]
-    assert dummy.name in {r["metric"] for r in json.loads((out / "cohort.json").read_text())["summary"]}
-    page = (out / "report.html").read_text(encoding="utf-8")
-    assert f">{dummy.label}</th>" in page and dummy.note in page
-
-
-def test_a_new_metric_is_in_the_tables_of_slicer(dummy: Metric, tmp_path: Path) -> None:
-    pytest.importorskip("slicer", reason="needs slicer-core")
-    from MRI2PETLib.scene.tables import global_columns, region_columns
-
-    files = write_subject(tmp_path / "case", simulate_subject(4, spacing_mm=6.0))
-    pair = ["--synthetic", str(files["synthetic"]), "--pet", str(files["real"]), "--t1", str(files["T1"])]
-    assert main(["evaluate", *pair, "-o", str(tmp_path / "out"), "--progress", "none"]) == 0
-    comparison = read_comparison(listed_files(tmp_path / "out" / EVALUATION_RECORD))
-    columns = global_columns(
-        comparison.scales["stated"]["network"], comparison.scales["stated"]["baselines"], comparison.unit
-    )
-    where = list(columns["metric"]).index(dummy.label)
-    assert columns["unit"][where] == "SUVR²" and columns["better"][where] == "lower"
-    assert columns["network"][where] == comparison.scales["stated"]["network"][dummy.name]
-    assert f"{dummy.label}, network" in region_columns(comparison.regions, "stated")
 
 
 def test_entries_are_complete_and_their_names_do_not_meet() -> None:
@@ -114,3 +43,79 @@ def test_better_is_a_direction_or_a_distance() -> None:
     assert mse.unit_of("Bq/mL") == "(Bq/mL)²" and r.unit_of("SUVR") == ""
     assert METRICS["percent_difference"].heading == "difference (%)" and mse.heading == "MSE"
     assert np.isfinite(METRICS["psnr_db"].function(Pair(np.arange(3.0), np.arange(3.0)[::-1])).value or 0)
+
+
+@pytest.fixture(scope="module")
+def dummy() -> Iterator[Metric]:
+    """What a newcomer adds: a function and its entry."""
+
+    def largest_error(pair: Pair) -> Measure:
+        return Measure(float(pair.squared.max())) if pair.s.size else Measure(None, "empty")
+
+    entry = Metric(
+        *("largest_error", "largest error", PET_SQUARED, "lower", largest_error),
+        note="Largest error: of all voxels, squared.",
+        regions="all",
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(METRICS, entry.name, entry)
+        yield entry
+
+
+@pytest.fixture(scope="module")
+def evaluated(dummy: Metric, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The evaluation of a case."""
+    folder = tmp_path_factory.mktemp("case")
+    files = write_subject(folder, simulate_subject(4, spacing_mm=6.0))
+    pair = ["--synthetic", str(files["synthetic"]), "--pet", str(files["real"]), "--t1", str(files["T1"])]
+    assert main(["evaluate", *pair, "-o", str(folder / "out"), "--progress", "none"]) == 0
+    return folder / "out"
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_new_metric_is_in_every_file_of_a_case(dummy: Metric, evaluated: Path) -> None:
+    content = json.loads((evaluated / "metrics.json").read_text())
+    network = content["scales"]["stated"]["network"]
+    assert network[dummy.name] > network["mse"] and network[f"smoothed_{dummy.name}"] > 0
+    assert content["scales"]["stated"]["baselines"]["constant"][dummy.name] > 0
+    assert content["metrics"][dummy.name]["label"] == dummy.label
+    table = rows(evaluated / "regions.csv")
+    whole = next(r for r in table if (r["predictor"], r["region"]) == ("network", "whole brain"))
+    assert float(whole[dummy.name]) == pytest.approx(network[dummy.name])
+    assert f"smoothed_{dummy.name}" in whole
+    page = (evaluated / "report.html").read_text(encoding="utf-8")
+    assert (
+        f">{dummy.label}</th>" in page and f">{dummy.label}, anatomy null</th>" in page and dummy.note in page
+    )
+    read = read_comparison(listed_files(evaluated / EVALUATION_RECORD))
+    assert read.regions[0].metrics[dummy.name] == pytest.approx(network[dummy.name])
+
+
+def test_a_new_metric_is_in_every_file_of_a_cohort(dummy: Metric, tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", range(3))
+    out = tmp_path / "out"
+    assert main(["evaluate", "--run", str(run), "-o", str(out), "--progress", "none"]) == 0
+    summary = [r for r in rows(out / "summary.csv") if r["metric"] == dummy.name]
+    assert {r["unit"] for r in summary} == {"SUVR²", "(PET / in-brain mean)²"} and summary[0]["mean"]
+    assert dummy.name in rows(out / "scans.csv")[0] and dummy.name in rows(out / "regions.csv")[0]
+    assert dummy.name in {r["metric"] for r in json.loads((out / "cohort.json").read_text())["summary"]}
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert f">{dummy.label}</th>" in page and dummy.note in page
+
+
+def test_a_new_metric_is_in_the_tables_of_slicer(dummy: Metric, evaluated: Path) -> None:
+    pytest.importorskip("slicer", reason="needs slicer-core")
+    from MRI2PETLib.scene.tables import global_columns, region_columns
+
+    comparison = read_comparison(listed_files(evaluated / EVALUATION_RECORD))
+    columns = global_columns(
+        comparison.scales["stated"]["network"], comparison.scales["stated"]["baselines"], comparison.unit
+    )
+    where = list(columns["metric"]).index(dummy.label)
+    assert columns["unit"][where] == "SUVR²" and columns["better"][where] == "lower"
+    assert columns["network"][where] == comparison.scales["stated"]["network"][dummy.name]
+    assert f"{dummy.label}, network" in region_columns(comparison.regions, "stated")
