@@ -140,6 +140,7 @@ class Learner(lightning.LightningModule):
         return {name: part for name, part in parts.items() if any(True for _ in part.parameters())}
 
     def configure_optimizers(self) -> Any:
+        """One a part that is trained, with the schedule of the learning rate."""
         optimizers = []
         for name, part in self._trained().items():
             rate = self._preset.learning_rate * (
