@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import SimpleITK as sitk
@@ -13,7 +13,7 @@ from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.core.findings import Finding, Verdict
 from MRI2PETLib.core.progress import ProgressCallback, no_progress
 from MRI2PETLib.evaluation.baselines import NETWORK, Person, Predictor, predictors
-from MRI2PETLib.evaluation.cnr import box_pairs
+from MRI2PETLib.evaluation.cnr import BoxPairs, box_pairs
 from MRI2PETLib.evaluation.compare import about, measure_each, values_and_reasons
 from MRI2PETLib.evaluation.cubic import Cubic, normalised_source
 from MRI2PETLib.evaluation.direction import Direction
@@ -126,63 +126,37 @@ def evaluate_case(
         t1 = normalised_source(sitk.GetArrayViewFromImage(small.t1), mask)
     facts = region_facts(regions, small.mask, t1, small.template_to_native)
     shared = shared_voxels(synthetic, real, mask)
-    boxes = box_pairs(shared, spacing, seed=seed)
-    scales: dict[str, dict[str, Any]] = {}
-    table: list[RegionRow] = []
-    shown_smoothed = real
-    steps = _scales(small)
-    unfit = unfit_metrics(to_pet=small.direction.to_pet)
-    for number, (scale, unit) in enumerate(steps):
-        progress(number, len(steps), "comparing")
-        free = scale == SCALE_FREE
-        real_scaled = divide_by_mean(real, mask) if free else real
-        smoothed = real_scaled
-        if small.direction.to_pet:
-            smoothed = smooth_in_mask(real_scaled, mask, spacing, fwhm_mm)
-        shown_smoothed = shown_smoothed if number else smoothed
-        images = [
-            None if row.values is None else divide_by_mean(row.values, mask) if free else row.values
-            for row in rows
-        ]
-        usable = [image for image in images if image is not None]
-        references = {AS_IS: real_scaled, SMOOTHED: smoothed}
-        measures = ({**m, **unfit} for m in measure_each(usable, references, shared, boxes))
-        result: dict[str, Any] = {"unit": unit, "network": {}, "baselines": {}}
-        for row, image in zip(rows, images):
-            if image is None:
-                result["baselines"][row.name] = {"not_available": {"all": row.reason}}
-            elif row.name == NETWORK:
-                result["network"] = {
-                    **about(mask, shared, boxes, fwhm_mm),
-                    **values_and_reasons(next(measures)),
-                }
-            else:
-                result["baselines"][row.name] = values_and_reasons(next(measures))
-        scales[scale] = result
-        predicted = list(zip(rows, images))
-        if not number:
-            names = [row.name for row, image in predicted if image is not None]
-            main_images = (dict(zip(names, usable)), real_scaled)
-        rows_of_scale = region_rows(regions, facts, predicted, real_scaled, smoothed, scale=scale, unit=unit)
-        table += [
-            replace(row, metrics={**row.metrics, **dict.fromkeys(unfit.keys() & row.metrics.keys())})
-            for row in rows_of_scale
-        ]
-    main_scale = steps[0][0]
-    native = {NETWORK: scales[main_scale]["network"], **scales[main_scale]["baselines"]}
-    progress(len(steps), len(steps) + 1, "comparing in MNI space")
-    spaces, in_mni = _mni_spaces(small, *main_images, seed=seed, fwhm_mm=fwhm_mm)
-    largest, point_mm = _largest_difference(table, regions, main_scale, small.mask)
+    compared = _Comparison(
+        predictors=rows,
+        real=real,
+        mask=mask,
+        spacing=spacing,
+        shared=shared,
+        boxes=box_pairs(shared, spacing, seed=seed),
+        regions=regions,
+        facts=facts,
+        to_pet=small.direction.to_pet,
+        fwhm_mm=fwhm_mm,
+    )
+    scales = []
+    for number, (scale, unit) in enumerate(_scales(small)):
+        progress(number, 2, "comparing")
+        scales.append(compared.on_scale(scale, unit))
+    shown = scales[0]
+    native = {NETWORK: shown.content["network"], **shown.content["baselines"]}
+    progress(2, 3, "comparing in MNI space")
+    spaces, in_mni = _mni_spaces(small, shown.images, shown.real, seed=seed, fwhm_mm=fwhm_mm)
+    largest, point_mm = _largest_difference(shown.table, regions, small.mask)
     progress(1, 1, "compared")
     return CaseResult(
-        scales=scales,
-        regions=table,
+        scales={one.scale: one.content for one in scales},
+        regions=[row for one in scales for row in one.table],
         parcellations=parcellations,
         predictors=rows,
         cropped_mask=small.mask,
-        smoothed=shown_smoothed,
+        smoothed=shown.smoothed,
         fwhm_mm=fwhm_mm,
-        shown_unit=steps[0][1],
+        shown_unit=shown.content["unit"],
         **_maps(case),
         point_mm=point_mm,
         largest=largest,
@@ -192,6 +166,66 @@ def evaluate_case(
         in_mni=in_mni,
         direction=case.direction,
     )
+
+
+class _Scale(NamedTuple):
+    """The comparison on one scale. ``content``: as in the ``scales`` of a result. ``images``: by predictor,
+    ``real`` and ``smoothed``: all [k, j, i] on that scale.
+    """
+
+    scale: str
+    content: dict[str, Any]
+    table: list[RegionRow]
+    images: dict[str, np.ndarray]
+    real: np.ndarray
+    smoothed: np.ndarray
+
+
+@dataclass(frozen=True)
+class _Comparison:
+    """What is compared, on the grid of the cropped case; arrays [k, j, i]."""
+
+    predictors: list[Predictor]
+    real: np.ndarray
+    mask: np.ndarray
+    spacing: tuple[float, float, float]
+    shared: np.ndarray
+    boxes: BoxPairs
+    regions: list[RegionVoxels]
+    facts: list[dict[str, Any]]
+    to_pet: bool
+    fwhm_mm: float
+
+    def on_scale(self, scale: str, unit: str) -> _Scale:
+        """All predictors against the real image, on one scale."""
+        free = scale == SCALE_FREE
+        real = divide_by_mean(self.real, self.mask) if free else self.real
+        smoothed = smooth_in_mask(real, self.mask, self.spacing, self.fwhm_mm) if self.to_pet else real
+        images = [
+            None if row.values is None else divide_by_mean(row.values, self.mask) if free else row.values
+            for row in self.predictors
+        ]
+        predicted = list(zip(self.predictors, images))
+        usable = {row.name: image for row, image in predicted if image is not None}
+        references = {AS_IS: real, SMOOTHED: smoothed}
+        unfit = unfit_metrics(to_pet=self.to_pet)
+        measures = measure_each(list(usable.values()), references, self.shared, self.boxes)
+        numbers = {name: values_and_reasons({**m, **unfit}) for name, m in zip(usable, measures)}
+        content = {
+            "unit": unit,
+            "network": {**about(self.mask, self.shared, self.boxes, self.fwhm_mm), **numbers[NETWORK]},
+            "baselines": {
+                row.name: numbers.get(row.name, {"not_available": {"all": row.reason}})
+                for row in self.predictors
+                if row.name != NETWORK
+            },
+        }
+        rows = region_rows(self.regions, self.facts, predicted, real, smoothed, scale=scale, unit=unit)
+        table = [
+            replace(row, metrics={**row.metrics, **dict.fromkeys(unfit.keys() & row.metrics.keys())})
+            for row in rows
+        ]
+        return _Scale(scale, content, table, usable, real, smoothed)
 
 
 def _mni_spaces(
@@ -279,17 +313,19 @@ def _naming(code: str, what: str, regions: Sequence[RegionVoxels]) -> tuple[Find
 
 
 def _largest_difference(
-    table: list[RegionRow], regions: list[RegionVoxels], scale: str, mask: sitk.Image
+    table: list[RegionRow], regions: list[RegionVoxels], mask: sitk.Image
 ) -> tuple[str, tuple[float, float, float]]:
     """Name of the region with the largest |median NormDiff| of the network, and its central voxel (LPS mm).
 
     The last parcellation is taken: that of the user, or else the coordinate regions.
+
+    :param table: of the scale that is shown.
     """
     last = regions[-1].parcellation
     rows = [
         row
         for row in table
-        if (row.parcellation, row.predictor, row.scale) == (last, NETWORK, scale)
+        if (row.parcellation, row.predictor) == (last, NETWORK)
         and row.n_voxels >= _MIN_VOXELS_SHOWN
         and row.metrics.get("normdiff_median") is not None
     ]
