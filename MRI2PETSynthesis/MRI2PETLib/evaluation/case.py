@@ -126,7 +126,7 @@ def evaluate_case(
         t1 = normalised_source(sitk.GetArrayViewFromImage(small.t1), mask)
     facts = region_facts(regions, small.mask, t1, small.template_to_native)
     shared = shared_voxels(synthetic, real, mask)
-    compared = _Comparison(
+    comparison = _Comparison(
         predictors=rows,
         real=real,
         mask=mask,
@@ -141,12 +141,12 @@ def evaluate_case(
     scales = []
     for number, (scale, unit) in enumerate(_scales(small)):
         progress(number, 2, "comparing")
-        scales.append(compared.on_scale(scale, unit))
-    shown = scales[0]
-    native = {NETWORK: shown.content["network"], **shown.content["baselines"]}
+        scales.append(comparison.on_scale(scale, unit))
+    first = scales[0]
+    native = {NETWORK: first.content["network"], **first.content["baselines"]}
     progress(2, 3, "comparing in MNI space")
-    spaces, in_mni = _mni_spaces(small, shown.images, shown.real, seed=seed, fwhm_mm=fwhm_mm)
-    largest, point_mm = _largest_difference(shown.table, regions, small.mask)
+    spaces, in_mni = _mni_spaces(small, first.images, first.real, seed=seed, fwhm_mm=fwhm_mm)
+    largest, point_mm = _largest_difference(first.table, regions, small.mask)
     progress(1, 1, "compared")
     return CaseResult(
         scales={one.scale: one.content for one in scales},
@@ -154,9 +154,9 @@ def evaluate_case(
         parcellations=parcellations,
         predictors=rows,
         cropped_mask=small.mask,
-        smoothed=shown.smoothed,
+        smoothed=first.smoothed,
         fwhm_mm=fwhm_mm,
-        shown_unit=shown.content["unit"],
+        shown_unit=first.content["unit"],
         **_maps(case),
         point_mm=point_mm,
         largest=largest,

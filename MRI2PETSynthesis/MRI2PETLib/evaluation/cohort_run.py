@@ -73,14 +73,14 @@ def evaluate_cohort(
         tempfile.TemporaryDirectory(prefix="mri2pet-cohort-") as scratch,
         open_table(folder / REGIONS_CSV, columns) as add_rows,
     ):
-        kept = _Kept(Path(scratch), folder, cases, settings)
+        collection = _Collection(Path(scratch), folder, cases, settings)
 
         def evaluate(case: CohortCase, progress: ProgressCallback) -> tuple[CaseResult, _Frame, dict, bool]:
             progress(0, 1, "evaluating")
             images, result = _evaluate(case, settings, atlases)
             own = frame or _Frame.of(result)
             own.check(result)
-            kept.add(len(scans), case, images, result)
+            collection.add(len(scans), case, images, result)
             return result, own, images.model, bool(images.provenance.get("simulated"))
 
         for done in each_case(cases, evaluate, name=lambda case: case.case, reporter=reporter):
@@ -98,9 +98,9 @@ def evaluate_cohort(
         assert frame is not None
         reporter.progress(1, 1, "own against others")
         subjects = [scan.case.subject for scan in scans]
-        own = specificity(kept.store, subjects, frame.predictors) if frame.direction.to_pet else []
-        others = other_differences(kept.store, subjects) if frame.direction.to_pet else []
-        kept.store.close()
+        own = specificity(collection.store, subjects, frame.predictors) if frame.direction.to_pet else []
+        others = other_differences(collection.store, subjects) if frame.direction.to_pet else []
+        collection.store.close()
     return Cohort(
         scans=scans,
         failed=failed,
@@ -116,14 +116,14 @@ def evaluate_cohort(
         model=model,
         simulated=simulated,
         covariates=covariates,
-        mean_maps=kept.maps.mean(),
-        maps=kept.cohort_maps,
-        fid=() if kept.sets is None else kept.sets.table(seed=settings.seed),
+        mean_maps=collection.maps.mean(),
+        maps=collection.cohort_maps,
+        fid=() if collection.sets is None else collection.sets.table(seed=settings.seed),
         direction=frame.direction,
     )
 
 
-class _Kept:
+class _Collection:
     """What is kept of all scans besides their numbers: every PET in MNI space, sums of the maps of errors;
     where they were asked for slices, and maps in MNI space.
     """
