@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from scipy.spatial.transform import Rotation
 from MRI2PETLib.core.errors import Cancelled, InputError
 from MRI2PETLib.images.grid import affine_matrix
 from MRI2PETLib.images.io import read_image
+from MRI2PETLib.preprocessing import pet_registration
 from MRI2PETLib.preprocessing.pet_registration import register_pet_to_t1
 from MRI2PETLib.preprocessing.pose_search import all_rotations, angle_deg
 from MRI2PETLib.preprocessing.smoothing import smooth_fwhm
@@ -86,6 +88,30 @@ def test_known_pose_is_found(seed: int, noise: float, scalp: float) -> None:
     mask = sitk.GetArrayFromImage(template.mask) > 0
     truth = sitk.GetArrayFromImage(smooth_fwhm(template_activity(scalp), FWHM_MM))
     assert np.corrcoef(on_t1[mask], truth[mask])[0, 1] > 0.7
+
+
+def test_the_fine_registration_comes_back_from_afar_or_gives_way(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """From a start 25 degrees and 15 mm off; where it slides off, the pose of the search stands."""
+    template = load_template()
+    images = (simulate_pet(template_activity(), pose(5, (0.0,) * 3), noise=0.1, seed=5),)
+    images += (template.t1, template.mask)
+    poses = pet_registration.find_poses(*images)
+    near = register_pet_to_t1(*images, poses=poses).transform
+    turn = Rotation.from_rotvec(np.radians(25) * np.array([0.6, 0.0, 0.8])).as_matrix()
+    start = replace(
+        poses.best, rotation=turn @ poses.best.rotation, position=poses.best.position + [9.0, -12.0, 0.0]
+    )
+    away = replace(start, information=poses.objective(start.rotation, start.position))
+    far = register_pet_to_t1(*images, poses=replace(poses, best=away)).transform
+    assert target_error(far, near, template.mask).max() < 0.5
+    assert not caplog.messages
+    slid_off = start.transform(poses.brain_centre)
+    monkeypatch.setattr(pet_registration, "_optimise", lambda *arguments: slid_off)
+    kept = register_pet_to_t1(*images, poses=poses).transform
+    assert target_error(kept, poses.best.transform(poses.brain_centre), template.mask).max() < 1e-6
+    assert "fits less well" in caplog.text
 
 
 def test_same_input_gives_the_same_transform() -> None:

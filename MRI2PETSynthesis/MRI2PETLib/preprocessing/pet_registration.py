@@ -35,7 +35,10 @@ MAX_OTHER = 0.85
 # Of the mirror image. Own PETs of simulated and real anatomies: .56-.96; mirrored ones 1.08 and more; PETs of
 # other people on a symmetric template .97-1.01.
 MIRRORED, UNDECIDED = 1.03, 0.97
-# What a fine registration may lose of the search's mutual information before it is thought to have slid off.
+# What a fine registration may lose of the mutual information that the search saw. From 36 starts up to 25
+# degrees and 15 mm off it kept .976 and more. The true pose keeps .94-.99, as the search follows the noise
+# too: where noise is .6 of the mean and a third of the brain was not measured, either may be the better one
+# (2 degrees and 2.4 mm apart).
 _LEAST_KEPT = 0.95
 _LARGE_ROTATION_DEG = 30.0
 
@@ -79,7 +82,10 @@ def register_pet_to_t1(
     transform = _optimise(method, fixed, moving, start, part_of(progress, 0.4, 1))
     pose = poses.pose_of(transform)
     if pose.information < _LEAST_KEPT * poses.best.information:
-        _log.warning("PET to T1: the fine registration lost the position, that of the search is used")
+        share = pose.information / poses.best.information
+        _log.warning(
+            "PET to T1: the fine registration fits less well (%.2f) than the search, which is used", share
+        )
         transform, pose = start, poses.best
     progress(1, 1, _STAGE)
     return PetRegistration(transform, Verdict(judge_pose(pose, poses)))
