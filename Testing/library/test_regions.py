@@ -200,6 +200,13 @@ def test_label_tables_in_all_formats(name: str, tmp_path: Path) -> None:
     assert names[1] == "Left-Thalamus" and 0 not in names
 
 
+def test_a_column_of_sides_tells_equal_names_apart(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("value,region,hemisphere\n1,Thalamus,left\n2,Thalamus,right\n")
+    assert read_label_table(tmp_path / "t.csv").names == {1: "left Thalamus", 2: "right Thalamus"}
+    (tmp_path / "t.csv").write_text("value,region,hemisphere\n1,Brainstem,\n2,Left Thalamus,left\n")
+    assert read_label_table(tmp_path / "t.csv").names == {1: "Brainstem", 2: "Left Thalamus"}
+
+
 def test_numbers_that_belong_to_a_name_stay_in_it(tmp_path: Path) -> None:
     for content, names in (
         ("1 Area 44\n2 Area 45\n", {1: "Area 44", 2: "Area 45"}),

@@ -21,6 +21,7 @@ from MRI2PETLib.core.tables import read_lines, read_text
 
 _LABEL_COLUMNS = ("label", "labelvalue", "index", "idx", "value", "id", "no", "number", "key")
 _NAME_COLUMNS = ("name", "region", "structure", "labelname", "label", "description", "abbreviation")
+_SIDE_COLUMNS = ("hemisphere", "hemi", "side")
 _NUMBER = re.compile(r"-?\d+(\.\d*)?")
 
 NumberedNames = list[tuple[int, str]]
@@ -93,11 +94,11 @@ def _from_rows(rows: Sequence[Mapping[str, str]]) -> NumberedNames:
     name = next((t for t in _NAME_COLUMNS if t in titles and t != label), None)
     if label is None or name is None:
         return []
-    return [
-        (int(float(row[label])), row[name].strip())
-        for row in rows
-        if _whole(row.get(label, "")) and row.get(name, "").strip()
-    ]
+    rows = [row for row in rows if _whole(row.get(label, "")) and row.get(name, "").strip()]
+    side = next((t for t in _SIDE_COLUMNS if t in titles), None)
+    if side is not None and len({row[name] for row in rows}) < len(rows):  # one name on both sides
+        rows = [{**row, name: f"{row.get(side, '')} {row[name]}"} for row in rows]
+    return [(int(float(row[label])), row[name].strip()) for row in rows]
 
 
 def _plain(title: str) -> str:
