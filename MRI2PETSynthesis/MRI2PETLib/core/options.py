@@ -60,6 +60,16 @@ def register(**about: Any) -> Any:
     return option(help_, "auto", choices=("auto", "rigid", "header"), **about)
 
 
+def reference_region(**about: Any) -> Any:
+    """See :mod:`MRI2PETLib.evaluation.reference_region`."""
+    return option(
+        "SUVR by this region, for real and synthetic PET alike; without it the unit is that of the images",
+        None,
+        choices=("whole brain", "cerebellum", "occipital"),
+        **about,
+    )
+
+
 def seed(of: str, **about: Any) -> Any:
     """:param of: what is drawn by it."""
     return option(f"seed of {of}", 0, **about)

@@ -16,6 +16,7 @@ from MRI2PETLib.core.progress import ProgressCallback, no_progress, part_of
 from MRI2PETLib.evaluation.cubic import normalised_source
 from MRI2PETLib.evaluation.direction import Direction
 from MRI2PETLib.evaluation.measure import is_constant
+from MRI2PETLib.evaluation.reference_region import divide_by_region, reference_mask
 from MRI2PETLib.evaluation.settings import CasePaths, EvaluationSettings
 from MRI2PETLib.evaluation.units import rescale, shared_unit
 from MRI2PETLib.images.formats import sidecar_path
@@ -122,9 +123,17 @@ def load_case(
     if settings.to_synthetic_unit:
         target, provenance["rescaling"], rescaled = rescale(aligned, mask, real.unit, synthetic.unit)
         verdict += rescaled
+    synthetic_image = grid
+    if settings.reference_region is not None:
+        to_template = warp or (None if transform is None else transform.GetInverse())
+        region = reference_mask(settings.reference_region, brain, to_template)
+        (synthetic_image, target), provenance["reference_region"], more = divide_by_region(
+            [grid, target], settings.reference_region, region, mask
+        )
+        verdict += more
     progress(1, 1, "aligned")
     return CaseImages(
-        synthetic=grid,
+        synthetic=synthetic_image,
         real=target,
         mask=mask,
         t1=t1.image if t1 is not None and direction.to_pet else None,

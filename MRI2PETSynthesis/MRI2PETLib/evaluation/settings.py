@@ -34,6 +34,7 @@ class EvaluationSettings(Settings):
         "divided by their mean (SUVR), or scaled from minimum to maximum (normalised)",
         False,
     )
+    reference_region: str | None = options.reference_region()
     fwhm_mm: float = option("smoothing of the real PET", FWHM_MM, least=0.1, most=30, metavar="MM")
     seed: int = options.seed("the CNR boxes")
     covariates: tuple[str, ...] = option(

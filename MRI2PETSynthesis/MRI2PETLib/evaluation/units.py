@@ -23,9 +23,27 @@ def shared_unit(
     """
     if not to_pet:
         return _unit_of_mri(synthetic, paths, settings)
+    if settings.reference_region is not None:
+        return _check_ratio(synthetic, real, paths, settings)
     if settings.to_synthetic_unit:
         return _check_can_rescale(synthetic, real, paths, settings.scale_free)
     return _common_unit(synthetic, real, paths, settings.scale_free)
+
+
+def _check_ratio(synthetic: PetImage, real: PetImage, paths: CasePaths, settings: EvaluationSettings) -> str:
+    """SUVR, where both images are uptake with a zero."""
+    if settings.to_synthetic_unit or settings.scale_free:
+        raise InputError(
+            "--reference-region makes both PETs SUVR.", "Leave out --to-synthetic-unit and --scale-free."
+        )
+    for pet, path in ((synthetic, paths.synthetic), (real, paths.pet)):
+        check_uptake(pet)
+        if pet.unit == "normalised":
+            raise InputError(
+                f"{path} is scaled to 0 to 1: its zero is lost, so ratios mean nothing.",
+                "Use a model whose target is SUVR.",
+            )
+    return "SUVR"
 
 
 def _unit_of_mri(synthetic: PetImage, paths: CasePaths, settings: EvaluationSettings) -> str:
@@ -34,9 +52,9 @@ def _unit_of_mri(synthetic: PetImage, paths: CasePaths, settings: EvaluationSett
         raise InputError(
             f"{paths.synthetic} is a synthetic MRI: it is compared with the T1.", "Give the T1 (--t1)."
         )
-    if settings.to_synthetic_unit or settings.scale_free:
+    if settings.to_synthetic_unit or settings.scale_free or settings.reference_region is not None:
         raise InputError(
-            "--to-synthetic-unit and --scale-free are for PET.",
+            "--to-synthetic-unit, --scale-free and --reference-region are for PET.",
             "Leave them out: the T1 is scaled as the model's target is.",
         )
     if synthetic.unit != "normalised":

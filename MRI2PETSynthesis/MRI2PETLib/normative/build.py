@@ -141,7 +141,11 @@ def collect(
     shared: dict[str, Any] = {}
 
     def work(case: CohortCase, progress: ProgressCallback) -> tuple[Readout, dict[str, Any]]:
-        own = EvaluationSettings(register=settings.register, pet_unit=settings.pet_unit)
+        own = EvaluationSettings(
+            register=settings.register,
+            pet_unit=settings.pet_unit,
+            reference_region=settings.reference_region,
+        )
         loaded = load_case(case.paths, case.own(own), progress=part_of(progress, 0, 0.9))
         facts = _facts(loaded)
         if shared and (facts["unit"], facts["to_pet"]) != (shared["unit"], shared["to_pet"]):

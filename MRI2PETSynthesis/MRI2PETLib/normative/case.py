@@ -22,6 +22,7 @@ from MRI2PETLib.preprocessing.tracers import check_tracer
 from MRI2PETLib.synthesis.case_files import case_files, write_case
 from MRI2PETLib.synthesis.cases import Case
 from MRI2PETLib.synthesis.pipeline import synthesize
+from MRI2PETLib.templates.regions import REFERENCE_REGIONS
 
 PREDICTED_FOLDER = "predicted"
 
@@ -37,13 +38,16 @@ def load_person(
     """
     check_reference(paths.pet, norm)
     synthetic, findings = _prediction(paths, settings, norm, folder, part_of(progress, 0, 0.4))
-    ratio = norm.about.unit in ("SUVR", "normalised")
+    reference = norm.about.reference_region
+    named = reference if reference in REFERENCE_REGIONS else None
+    ratio = named is None and norm.about.unit in ("SUVR", "normalised")
     own = EvaluationSettings(
         register=settings.register,
         pet_unit=settings.pet_unit,
         window=settings.window,
         realign_frames=settings.realign_frames,
         to_synthetic_unit=ratio,
+        reference_region=named,
     )
     images = CasePaths(synthetic=synthetic, pet=paths.pet, t1=paths.t1, mask=paths.mask)
     case = load_case(images, own, progress=part_of(progress, 0.4, 1))

@@ -69,7 +69,8 @@ def build_norm(
     people = len(data.people)
     about: dict[str, Any] = {
         "unit": shared["unit"],
-        "reference_region": BRAIN_REFERENCE if shared["unit"] == "SUVR" else "",
+        "reference_region": settings.reference_region
+        or (BRAIN_REFERENCE if shared["unit"] == "SUVR" else ""),
         "tracer": shared["tracer"],
         "group": group,
         "n_people": people,

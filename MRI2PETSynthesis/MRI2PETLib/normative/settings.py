@@ -33,6 +33,7 @@ class NormSettings(Settings):
     atlas: tuple[Path, ...] = option(
         "label map in MNI space, besides the built-in regions; repeatable", (), metavar="FILE", decides=False
     )
+    reference_region: str | None = options.reference_region()
     pet_unit: str | None = options.pet_unit()
     register: str = options.register()
     seed: int = options.seed("the intervals of what the T1 explains")

@@ -28,6 +28,7 @@ Space = Literal["mni", "native"]
 # reach 0.85 and more; one that was drawn in another space falls far below.
 MIN_REGION_OVERLAP = 0.7
 WHOLE_BRAIN = "whole brain"
+REFERENCE_REGIONS = (WHOLE_BRAIN, "cerebellum", "occipital")
 _LEFT = re.compile(r"(?:^|[^a-z])(?:left|lh|l)(?:[^a-z]|$)", re.IGNORECASE)
 _RIGHT = re.compile(r"(?:^|[^a-z])(?:right|rh|r)(?:[^a-z]|$)", re.IGNORECASE)
 _MIDLINE_MM = 2.0  # a region whose centre is nearer to the midline proves nothing about sides
@@ -116,6 +117,17 @@ def cortical_spheres() -> Parcellation:
     return _spheres(
         CORTICAL_SPHERES,
         "cortical_regions.csv",
+        "Coordinate regions: grey matter of the ICBM 152 template in spheres at MNI coordinates; no "
+        "anatomical atlas.",
+    )
+
+
+@cache
+def reference_regions() -> Parcellation:
+    """Grey matter in spheres at rounded MNI centres: cerebellum and occipital cortex, to divide a PET by."""
+    return _spheres(
+        "reference regions",
+        "reference_regions.csv",
         "Coordinate regions: grey matter of the ICBM 152 template in spheres at MNI coordinates; no "
         "anatomical atlas.",
     )

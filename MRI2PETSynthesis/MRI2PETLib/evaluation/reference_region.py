@@ -1,0 +1,68 @@
+"""SUVR by a named region: synthetic and real PET are each divided by their own mean there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import SimpleITK as sitk
+
+from MRI2PETLib.core.errors import InputError
+from MRI2PETLib.core.findings import Finding
+from MRI2PETLib.preprocessing.pet_measured import why_left_out
+from MRI2PETLib.templates.regions import WHOLE_BRAIN, reference_regions
+
+LEAST_REFERENCE_ML = 1.6  # as for SUVR by an atlas: a mean over less is too noisy
+
+
+def reference_mask(name: str, brain: sitk.Image, to_template: sitk.Transform | None) -> sitk.Image:
+    """A region of :data:`.regions.REFERENCE_REGIONS` inside a person's brain mask (uint8, its grid).
+
+    :param to_template: maps points of the person to MNI points (LPS mm).
+    :raises InputError: if it needs a transform and there is none.
+    """
+    inside = sitk.Cast(brain != 0, sitk.sitkUInt8)
+    if name == WHOLE_BRAIN:
+        return inside
+    if to_template is None:
+        raise InputError(
+            f"There is no transform between MNI space and this person: where is the {name}?",
+            f"Give the T1 (--t1), or the reference region {WHOLE_BRAIN!r}.",
+        )
+    regions = reference_regions()
+    own = [label for label, region in regions.names.items() if region.endswith(name)]
+    pulled = sitk.Resample(regions.labels, brain, to_template, sitk.sitkNearestNeighbor, 0)
+    labels = np.isin(sitk.GetArrayViewFromImage(pulled), own).astype(np.uint8)
+    region = sitk.GetImageFromArray(labels)
+    region.CopyInformation(brain)
+    return sitk.And(region, inside)
+
+
+def divide_by_region(
+    images: Sequence[sitk.Image], name: str, region: sitk.Image, measured: sitk.Image
+) -> tuple[list[sitk.Image], dict[str, Any], tuple[Finding, ...]]:
+    """Each image over its own mean in the region, float32; what it was divided by, and what to say.
+
+    :param region: on the grid of the images, as ``measured``: what of the brain the PET measured.
+    :raises InputError: if the region is too small, not measured, or a mean is not above zero.
+    """
+    whole, there = (sitk.GetArrayViewFromImage(image) != 0 for image in (region, measured))
+    voxels = whole & there
+    volume_ml = float(voxels.sum() * np.prod(region.GetSpacing()) / 1000)
+    if volume_ml < LEAST_REFERENCE_ML:
+        raise InputError(
+            f"The reference region {name} has {volume_ml:.2g} mL in this brain; needed are "
+            f"{LEAST_REFERENCE_ML}.",
+            "Check the T1 and the registration, or choose another region.",
+        )
+    reason = why_left_out(float(voxels.sum() / whole.sum()))
+    if reason:
+        raise InputError(f"The reference region {name} cannot be used: {reason}.", "Choose another region.")
+    means = [float(sitk.GetArrayViewFromImage(image)[voxels].astype(np.float64).mean()) for image in images]
+    if not min(means) > 0:
+        raise InputError(f"The mean in the reference region {name} is {min(means):.4g}.", "Check the images.")
+    divided = [sitk.Cast(image, sitk.sitkFloat32) / mean for image, mean in zip(images, means)]
+    message = f"Both PETs were divided by their own mean in the {name} ({volume_ml:.1f} mL): SUVR by it."
+    record = {"name": name, "volume_ml": round(volume_ml, 2), "means": means}
+    return divided, record, (Finding("ok", "reference-region", message),)
