@@ -74,7 +74,7 @@ def opened_ms(page: Path) -> float | None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument("-o", "--output", type=Path, required=True)
     parser.add_argument("counts", type=int, nargs="+")
     args = parser.parse_args()
