@@ -109,8 +109,8 @@ def test_the_fine_registration_comes_back_from_afar_or_gives_way(
     assert not caplog.messages
     slid_off = start.transform(poses.brain_centre)
     monkeypatch.setattr(pet_registration, "_optimise", lambda *arguments: slid_off)
-    kept = register_pet_to_t1(*images, poses=poses).transform
-    assert target_error(kept, poses.best.transform(poses.brain_centre), template.mask).max() < 1e-6
+    transform = register_pet_to_t1(*images, poses=poses).transform
+    assert target_error(transform, poses.best.transform(poses.brain_centre), template.mask).max() < 1e-6
     assert "fits less well" in caplog.text
 
 
