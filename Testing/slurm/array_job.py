@@ -167,7 +167,7 @@ def run(folder: Path, cases: int, tasks: int) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument("-o", "--output", type=Path, required=True)
     parser.add_argument("--cases", type=int, default=60)
     parser.add_argument("--tasks", type=int, default=15)
