@@ -15,7 +15,7 @@ from bundles import tiny_bundle, tiny_metadata
 from MRI2PETLib.cli import main
 from MRI2PETLib.core.errors import BundleError
 from MRI2PETLib.models import store, unet
-from MRI2PETLib.models.bundle import METADATA, WEIGHTS, read_bundle, save_bundle
+from MRI2PETLib.models.bundle import CARD, METADATA, WEIGHTS, read_bundle, save_bundle
 from test_outputs import left_by_dead_process
 
 
@@ -105,6 +105,23 @@ def test_altered_missing_and_pickled_weights_are_refused(tmp_path: Path) -> None
     with pytest.raises(BundleError, match="safetensors"):
         read_bundle(bundle.folder).network()
     assert not trap.exists()
+
+
+def test_a_bundle_without_a_card_has_an_empty_one(tmp_path: Path) -> None:
+    bundle = tiny_bundle(tmp_path / "tiny")
+    assert bundle.card() == "# tiny\n"
+    (bundle.folder / CARD).unlink()
+    assert bundle.card() == ""
+
+
+def test_weights_of_no_size_are_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bundle = tiny_bundle(tmp_path / "tiny")
+    size = (bundle.folder / WEIGHTS).stat().st_size
+    monkeypatch.setattr("MRI2PETLib.models.bundle._LARGEST_WEIGHTS", size)
+    bundle.networks()
+    monkeypatch.setattr("MRI2PETLib.models.bundle._LARGEST_WEIGHTS", size - 1)
+    with pytest.raises(BundleError, match="too large to load"):
+        bundle.networks()
 
 
 def test_a_missing_tensor_is_named(tmp_path: Path) -> None:

@@ -30,6 +30,12 @@ def write(folder: Path) -> None:
             continue
         metadata |= {"family": name, "network": small.get(name, metadata["network"])}
         metadata["baselines"] = {"cubic_of_t1": {"coefficients": [0.1, 0.2, 0.3, 0.4], "fwhm_mm": 6.0}}
+        metadata["uncertainty"] = {
+            "what": "SD",
+            "parcellation": "paper21",
+            "unit": "SUVR",
+            "sd": {"elsewhere": 0.1},
+        }
         save_bundle(folder / name, get_family(name).build(metadata["network"]), metadata, f"# {name}\n")
 
 
@@ -97,6 +103,7 @@ def use(path: Path) -> None:
     assert bundle.folder.parent == store.user_folder() and outside.read_text() == "as before"
     assert json.dumps(bundle.metadata, allow_nan=False)
     cubic_of_bundle(bundle)
+    assert bundle.error_sd is None or bundle.error_sd.sd
     Direction.of_bundle(bundle)
     bundle.space.to_dict()
     try:
