@@ -252,7 +252,7 @@ def settings_of_run(view: RunView) -> TrainingSettings:
         ) from error
     settings = replace(settings, output=str(view.run))
     with suppress(InputError):
-        if plain(preset_of(settings).to_dict()) == preset:
+        if settings.preset is not None and plain(preset_of(settings).to_dict()) == preset:
             return settings
     path = view.run / PRESET_FOLDER / f"{preset.get('name') or 'preset'}.json"
     path.parent.mkdir(exist_ok=True)

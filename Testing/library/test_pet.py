@@ -236,6 +236,30 @@ def test_suv_ingredients_are_checked(change: dict[str, float], says: str) -> Non
         suv_factor(**{**good, **change})
 
 
+@pytest.mark.parametrize(
+    ("name", "fine", "refused", "more"),
+    [
+        ("dose_bq", 1.001e6, 1e6, {}),
+        ("dose_bq", 1.999e9, 2e9, {}),
+        ("weight_kg", 2.01, 2.0, {}),
+        ("weight_kg", 299.9, 300.0, {}),
+        ("half_life_s", 60.0, 59.9, {}),
+        ("half_life_s", 1e9, math.inf, {}),
+        ("decay_s", -1800.0, -1801.0, {}),
+        ("decay_s", 15 * C11, 15 * C11 + 1, {}),  # 15 half-lives, where they are shorter than 12 h
+        ("decay_s", 12 * 3600.0, 12 * 3600.0 + 1, {"half_life_s": F18}),
+        ("decay_s", 5 * 86400.0, 5 * 86400.0 + 1, {"half_life_s": 86400.0}),  # 5 half-lives of days
+    ],
+)
+def test_the_limits_of_suv_ingredients(
+    name: str, fine: float, refused: float, more: dict[str, float]
+) -> None:
+    good = {"weight_kg": 70.0, "dose_bq": 350e6, "half_life_s": C11, "decay_s": 0.0, **more}
+    assert suv_factor(**{**good, name: fine}) > 0
+    with pytest.raises(InputError):
+        suv_factor(**{**good, name: refused})
+
+
 # --- units ------------------------------------------------------------
 
 

@@ -118,7 +118,9 @@ def test_going_on_takes_the_same_preset(tmp_path: Path) -> None:
     assert settings_of_run(read_run(tmp_path / "run")).preset == "smoke"
     content = json.loads((tmp_path / "run" / "run.json").read_text())
     content["content"]["preset"]["epochs"] = 7
-    (tmp_path / "run" / "run.json").write_text(json.dumps(content))
-    path = settings_of_run(read_run(tmp_path / "run")).preset
-    assert path is not None and Path(path).is_relative_to(tmp_path / "run")
-    assert json.loads(json.dumps(read_preset(path).to_dict())) == content["content"]["preset"]
+    for name in ("smoke", None):  # None: somebody edited it
+        content["settings"]["preset"] = name
+        (tmp_path / "run" / "run.json").write_text(json.dumps(content))
+        path = settings_of_run(read_run(tmp_path / "run")).preset
+        assert path is not None and Path(path).is_relative_to(tmp_path / "run")
+        assert json.loads(json.dumps(read_preset(path).to_dict())) == content["content"]["preset"]
