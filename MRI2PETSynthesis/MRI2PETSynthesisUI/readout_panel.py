@@ -1,9 +1,12 @@
 """The panel *Compare*: tables, plots, the region under the crosshair, an own region, the report."""
 
+from pathlib import Path
+
 import qt
 import slicer
 from slicer.i18n import tr as _
 
+from MRI2PETLib.scene.dicom import export_series, is_from_dicom
 from MRI2PETLib.scene.layout import TABLE_VIEW, show_table_and_plot
 from MRI2PETLib.scene.readout import jump_to, readout_at_point, readout_of_roi
 from MRI2PETLib.scene.results import result_nodes
@@ -36,6 +39,7 @@ class ReadoutPanel:
         ui.csvButton.connect("clicked()", self._onCsv)
         ui.reportButton.connect("clicked()", self._onReport)
         ui.saveReportButton.connect("clicked()", self._onSaveReport)
+        ui.dicomButton.connect("clicked()", self._onDicom)
         ui.roiButton.connect("clicked()", self._onRoi)
 
     def showResult(self, petId) -> None:
@@ -77,6 +81,7 @@ class ReadoutPanel:
             button.enabled = table is not None
         for button in (self._ui.reportButton, self._ui.saveReportButton):
             button.enabled = nodes is not None and nodes.report is not None
+        self._ui.dicomButton.enabled = nodes is not None
         self._ui.roiButton.enabled = nodes is not None and nodes.real is not None
 
     def _watchTableView(self) -> None:
@@ -124,3 +129,16 @@ class ReadoutPanel:
 
     def _onSaveReport(self) -> None:
         saveReport(report_html(slicer.mrmlScene, self._nodes()))
+
+    def _onDicom(self) -> None:
+        folder = qt.QFileDialog.getExistingDirectory(None, _("Folder for the DICOM series"))
+        nodes = self._nodes()
+        if not folder or nodes is None:
+            return
+        with slicer.util.tryWithErrorDisplay(_("The DICOM series cannot be written."), waitCursor=True):
+            study = None
+            if not is_from_dicom(slicer.mrmlScene, nodes):
+                study = qt.QFileDialog.getExistingDirectory(None, _("DICOM folder of this person's study"))
+            find = slicer.dicomDatabase.fileForInstance
+            path = export_series(slicer.mrmlScene, nodes, Path(folder), find, Path(study) if study else None)
+            slicer.util.showStatusMessage(_("DICOM series: {path}").format(path=path), 5000)

@@ -91,6 +91,10 @@ class Browser:
             mobile=False,
         )
 
+    def emulate(self, medium: str) -> None:
+        """``print`` or ``screen``."""
+        self._call("Emulation.setEmulatedMedia", media=medium)
+
     def evaluate(self, script: str) -> Any:
         """The value of an expression in the page; a promise is waited for."""
         result = self._call("Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True)

@@ -335,6 +335,35 @@ def test_the_report_prints_and_nothing_is_wider_than_the_window(
     browser.resize(1200, 1000)
 
 
+@pytest.mark.parametrize("name", ["one", "cohort"])
+def test_no_table_is_wider_than_the_window_or_the_printed_page(
+    browser: Browser, reports: dict[str, Path], name: str
+) -> None:
+    """Folded ones included. A4 lies on its side, with margins of 10 mm 1047 pixels wide."""
+    widest = "Math.max(...[...document.querySelectorAll('table')].map(t => t.scrollWidth))"
+    browser.open(reports[name])
+    browser.evaluate("document.querySelectorAll('details').forEach(d => { d.open = true })")
+    assert browser.evaluate(widest) <= 1200
+    browser.emulate("print")
+    browser.resize(1047, 1000)
+    assert browser.evaluate(widest) <= 1047
+    browser.emulate("screen")
+    browser.resize(1200, 1000)
+
+
+@pytest.mark.parametrize("name", ["one", "cohort"])
+def test_the_first_screen_says_what_was_compared_and_what_came_out(
+    browser: Browser, reports: dict[str, Path], name: str
+) -> None:
+    browser.open(reports[name])
+    section = "document.querySelector('main > section')"
+    assert browser.evaluate(f"{section}.getBoundingClientRect().bottom") <= 1000
+    text = browser.evaluate(f"{section}.innerText")
+    for words in ("network", "best baseline", "MSE", "synthetic against real PET"):
+        assert words in text, words
+    assert ("7 scans of 6 people" in text and "95 %" in text) or name == "one"
+
+
 def test_colours_of_normdiff_are_blue_white_and_red() -> None:
     colors = normdiff_colors(5)
     assert colors.shape == (5, 3) and colors.min() >= 0 and colors.max() <= 1

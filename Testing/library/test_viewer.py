@@ -256,7 +256,7 @@ def test_what_the_policy_does_not_name_does_not_run(opened: tuple[Browser, Viewe
 def test_on_paper_the_picture_stands_for_the_images(opened: tuple[Browser, Viewer, Path]) -> None:
     browser, _, _ = opened
     for medium, viewer, still in (("print", "none", "block"), ("screen", "block", "none")):
-        browser._call("Emulation.setEmulatedMedia", media=medium)
+        browser.emulate(medium)
         styles = browser.evaluate(
             "['.viewer', '.still'].map(c => getComputedStyle(document.querySelector(c)).display)"
         )

@@ -30,6 +30,7 @@ from MRI2PETLib.reports.case_viewer import case_viewer
 from MRI2PETLib.reports.error_figure import SCALES, ErrorImages, error_figure
 from MRI2PETLib.reports.figures import comparison_figure
 from MRI2PETLib.reports.page import Cell, Picture, ReportTable, metric_cell, number_text, percent, render
+from MRI2PETLib.reports.summary import case_summary
 from MRI2PETLib.templates.regions import Parcellation
 
 REPORT_FILE, PICTURE_FILE, METRICS_FILE, REGIONS_FILE = (
@@ -183,12 +184,13 @@ def _page(
     network = result.scales[main_scale]["network"]
     rows = _main_rows(result)
     picture, errors = pictures
-    names, regions = _region_table(result, rows)
+    names, regions, details = _region_tables(result, rows)
     return render(
         "case.html",
         title,
         viewer=case_viewer(case, result.parcellations, result.point_mm, note),
         about=note,
+        summary=case_summary(network, result.scales[main_scale]["baselines"], result.shown_unit),
         side_by_side=_side_by_side(picture, result, network),
         coverage=texts.coverage_sentence(case.pet_coverage),
         errors=None if errors is None else _errors(errors, result, network),
@@ -199,6 +201,7 @@ def _page(
             for p in result.predictors
         ],
         regions=regions,
+        region_details=details,
         sources=[f"{p.name}: {p.source}" for p in result.parcellations],
         reasons=[
             f"{name}: {row.reason}."
@@ -251,13 +254,13 @@ def _brain(scale: str, content: dict[str, Any]) -> dict[str, Any]:
     network = content["network"]
     predicted = {NETWORK: network, **content["baselines"]}
     rows: list[list[Cell]] = [
-        [name, *(metric_cell(m, values.get(key)) for key, m in columns.items())]
-        for name, values in predicted.items()
+        [m.heading, *(metric_cell(m, values.get(key)) for values in predicted.values())]
+        for key, m in columns.items()
     ]
     meaning = "in the stated unit" if scale == STATED_UNIT else "each image over its own in-brain mean"
     caption = f"Inside the brain, {meaning} ({content['unit']})"
-    header = ["predictor", *(metric.heading for metric in columns.values())]
-    return {"table": ReportTable(header, rows, caption), "better": better_than_network(predicted)}
+    table = ReportTable(["number", *predicted], rows, caption, lead=(), lead_column=1)
+    return {"table": table, "better": better_than_network(predicted)}
 
 
 def better_than_network(predicted: Mapping[str, Mapping[str, Any]]) -> str:
@@ -277,8 +280,10 @@ def better_than_network(predicted: Mapping[str, Mapping[str, Any]]) -> str:
     return ", ".join(remarks)
 
 
-def _region_table(result: CaseResult, rows: Sequence[RegionRow]) -> tuple[list[str], ReportTable]:
-    """Names of the regions, and their table."""
+def _region_tables(
+    result: CaseResult, rows: Sequence[RegionRow]
+) -> tuple[list[str], ReportTable, ReportTable]:
+    """Names of the regions; the network's numbers; where the regions are and what the baselines reach."""
     columns = shown_columns(rows)
     names = [
         name if parcellation == "brain" else f"{name} ({parcellation})"
@@ -291,10 +296,20 @@ def _region_table(result: CaseResult, rows: Sequence[RegionRow]) -> tuple[list[s
             None if None in point else ", ".join(f"{v:.0f}" for v in point) for point in points
         ]
     columns |= positions
-    cells = [[percent(v) if "(%)" in k else v for v in values] for k, values in columns.items()]
-    lines: list[list[Cell]] = [[name, *line] for name, line in zip(names, zip(*cells))]
-    caption = f"Region means in {result.shown_unit} and the error of each predictor"
-    return names, ReportTable(["region", *columns], lines, caption)
+    cells = {k: [percent(v) if "(%)" in k else v for v in values] for k, values in columns.items()}
+    of_baselines = tuple(f", {p.name}" for p in result.predictors if p.name != NETWORK)
+    folded = [key for key in cells if key in (*positions, "volume (mL)") or key.endswith(of_baselines)]
+    first, second = (
+        ReportTable(["region", *keys], list(zip(names, *(cells[key] for key in keys))), caption)
+        for keys, caption in (
+            (
+                [key for key in cells if key not in folded],
+                f"Region means in {result.shown_unit}, and the network's error",
+            ),
+            (folded, "Where the regions are, and the errors of the baselines"),
+        )
+    )
+    return names, first, second
 
 
 def provenance_lines(provenance: dict[str, Any], model: dict[str, Any]) -> dict[str, str]:

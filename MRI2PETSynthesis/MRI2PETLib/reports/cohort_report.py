@@ -32,6 +32,7 @@ from MRI2PETLib.reports.case_viewer import case_viewer
 from MRI2PETLib.reports.error_figure import SCALES, ErrorImages, error_figure
 from MRI2PETLib.reports.figures import comparison_figure
 from MRI2PETLib.reports.page import Picture, number_text, render
+from MRI2PETLib.reports.summary import cohort_summary
 from MRI2PETLib.reports.viewer import Viewer
 from MRI2PETLib.templates.icbm152 import load_template
 
@@ -122,6 +123,8 @@ def write_cohort(folder: Path, title: str, cohort: Cohort, compared: Sequence[Pa
         title,
         viewer=typical_case.viewer,
         about=note,
+        summary=cohort_summary(methods, cohort.scale, cohort.unit),
+        settings=cohort.settings.to_dict(),
         cohort=cohort,
         n_folds=len({scan.case.fold for scan in cohort.scans} - {""}),
         seconds=content["seconds_per_case"],

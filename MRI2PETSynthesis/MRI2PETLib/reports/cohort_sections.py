@@ -37,20 +37,22 @@ def brain_tables(cohort: Cohort, summary: Sequence[GlobalRow]) -> list[dict[str,
             if folds and all(row.n_folds < 2 for row in summary):
                 continue
             rows: list[list[Cell]] = [
-                [name, *(_cell(m, by_key.get((scale, name, key)), folds) for key, m in metrics.items())]
-                for name in cohort.predictors
+                [
+                    m.heading,
+                    *(_cell(m, by_key.get((scale, name, key)), folds) for name in cohort.predictors),
+                ]
+                for key, m in metrics.items()
             ]
             meaning = cohort.unit if scale == STATED_UNIT else "each image over its own in-brain mean"
             over = "mean \N{PLUS-MINUS SIGN} SD over the means of the folds" if folds else "over people"
-            header = ["predictor", *(metric.heading for metric in metrics.values())]
+            caption = f"Inside the brain, {meaning}, {over}"
+            table = ReportTable(["number", *cohort.predictors], rows, caption, lead=(), lead_column=1)
             means = {
                 name: {r.metric: r.mean for r in summary if (r.scale, r.predictor) == (scale, name)}
                 for name in cohort.predictors
             }
             better = "" if folds else better_than_network(means)
-            tables.append(
-                {"table": ReportTable(header, rows, f"Inside the brain, {meaning}, {over}"), "better": better}
-            )
+            tables.append({"table": table, "better": better})
     return tables
 
 

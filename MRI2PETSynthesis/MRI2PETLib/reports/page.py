@@ -25,12 +25,15 @@ _PLACE_OF_DATA = '<script type="application/json" id="viewer-data">'
 
 @dataclass(frozen=True)
 class ReportTable:
-    """A table: the first column heads its rows, rows in ``lead`` stand out, ``None`` is shown as a dash."""
+    """A table: the first column heads its rows, ``None`` is shown as a dash. Rows in ``lead`` stand out, and
+    the column of that number (0: none).
+    """
 
     header: Sequence[str]
     rows: Sequence[Sequence[Cell]]
     caption: str
     lead: Sequence[int] = (0,)
+    lead_column: int = 0
 
 
 @dataclass(frozen=True)

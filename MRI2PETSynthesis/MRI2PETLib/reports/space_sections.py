@@ -13,38 +13,37 @@ from MRI2PETLib.reports.columns import Column, columns, side_by_side
 from MRI2PETLib.reports.page import Cell, ReportTable, interval, metric_cell, percent, spread
 
 
-def case_spaces(spaces: Sequence[SpaceMetrics], unit: str) -> ReportTable:
-    """The metrics of one case side by side: a row a space and predictor."""
-    metrics = brain_metrics(in_reports=True)
-    rows: list[list[Cell]] = []
-    lead = []
+def case_spaces(spaces: Sequence[SpaceMetrics], unit: str) -> list[ReportTable]:
+    """The metrics of one case: a table a space, a column a predictor."""
+    tables = []
     for space in spaces:
-        for predictor, values in space.metrics.items():
-            if values.get("mse") is None:
-                continue  # its reason is below the table of the whole brain
-            if predictor == NETWORK:
-                lead.append(len(rows))
-            cells = [metric_cell(m, values.get(key)) for key, m in metrics.items()]
-            rows.append([f"{space.name}: {predictor}", *cells])
-    header = ["space: predictor", *(metric.heading for metric in metrics.values())]
-    return ReportTable(header, rows, f"Native and after normalisation to MNI space ({unit})", lead)
+        # The reason of one that is left out is below the table of the whole brain.
+        present = {name: values for name, values in space.metrics.items() if values.get("mse") is not None}
+        rows: list[list[Cell]] = [
+            [m.heading, *(metric_cell(m, values.get(key)) for values in present.values())]
+            for key, m in brain_metrics(in_reports=True).items()
+        ]
+        if present:
+            tables.append(_space_table(f"{space.name} ({unit})", list(present), rows))
+    return tables
+
+
+def _space_table(caption: str, predictors: Sequence[str], rows: Sequence[Sequence[Cell]]) -> ReportTable:
+    return ReportTable(["number", *predictors], rows, caption, lead=(), lead_column=1)
 
 
 def cohort_spaces(rows: Sequence[SpaceRow], unit: str) -> list[ReportTable]:
-    """Mean and SD over people by space and predictor; and how the network's change from native space."""
+    """Mean and SD over people, a table a space; and how the network's change from native space."""
     metrics = brain_metrics(in_reports=True)
     by_key = {(row.space, row.predictor, row.metric): row for row in rows}
-    lines: list[list[Cell]] = []
-    lead = []
-    for space, predictor in dict.fromkeys((row.space, row.predictor) for row in rows):
-        own = [by_key.get((space, predictor, key)) for key in metrics]
-        if predictor == NETWORK:
-            lead.append(len(lines))
-        cells = [None if row is None else spread(row.mean, row.sd) for row in own]
-        lines.append([f"{space}: {predictor}", *cells])
-    header = ["space: predictor", *(metric.heading for metric in metrics.values())]
-    caption = f"Native and after normalisation to MNI space ({unit}), over people"
-    tables = [ReportTable(header, lines, caption, lead)]
+    tables = []
+    for space in dict.fromkeys(row.space for row in rows):
+        predictors = list(dict.fromkeys(row.predictor for row in rows if row.space == space))
+        lines: list[list[Cell]] = []
+        for key, metric in metrics.items():
+            own = [by_key.get((space, predictor, key)) for predictor in predictors]
+            lines.append([metric.heading, *(None if r is None else spread(r.mean, r.sd) for r in own)])
+        tables.append(_space_table(f"{space} ({unit}), over people", predictors, lines))
     spaces = [s for s in dict.fromkeys(row.space for row in rows) if s != NATIVE]
     changes: list[list[Cell]] = []
     for key, metric in metrics.items():

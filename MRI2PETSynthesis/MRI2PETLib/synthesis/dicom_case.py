@@ -17,9 +17,8 @@ from MRI2PETLib.synthesis.case_files import UNIT_MEANING, bundle_note
 from MRI2PETLib.synthesis.pipeline import SynthesisResult
 
 
-def check_dicom_out(bundle: Bundle) -> None:
+def check_pydicom() -> None:
     """
-    :raises InputError: for a model that makes MRIs: only a PET is written as DICOM.
     :raises DependencyError: if pydicom is older than 3: Slicer 5.10 brings 2.4.
     """
     from pydicom import __version__
@@ -29,6 +28,14 @@ def check_dicom_out(bundle: Bundle) -> None:
             f"DICOM is written with pydicom 3 or newer, and {__version__} is installed.",
             "Use Slicer 5.12 or newer, or leave out --dicom.",
         )
+
+
+def check_dicom_out(bundle: Bundle) -> None:
+    """
+    :raises InputError: for a model that makes MRIs: only a PET is written as DICOM.
+    :raises DependencyError: see :func:`check_pydicom`.
+    """
+    check_pydicom()
     if bundle.space.target_modality != "PET":
         raise InputError(
             f"{bundle.id} makes an MRI, and only a synthetic PET is written as DICOM.",
