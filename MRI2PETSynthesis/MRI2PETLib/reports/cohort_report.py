@@ -13,15 +13,14 @@ import SimpleITK as sitk
 from MRI2PETLib import __version__
 from MRI2PETLib.core.files import write_json, write_text
 from MRI2PETLib.core.tables import record, write_rows, write_table
-from MRI2PETLib.evaluation import cohort_groups, cohort_tables, published_tables
-from MRI2PETLib.evaluation.asymmetry import asymmetry_table
 from MRI2PETLib.evaluation.baselines import NETWORK
 from MRI2PETLib.evaluation.case import case_parcellations, shown_pair
 from MRI2PETLib.evaluation.cohort import Cohort, Scan
 from MRI2PETLib.evaluation.cohort_cases import STRATA, CohortCase
+from MRI2PETLib.evaluation.cohort_results import CohortTables, all_tables
 from MRI2PETLib.evaluation.inputs import load_case
 from MRI2PETLib.evaluation.metrics import METRICS, brain_metrics, metric_facts, metric_notes
-from MRI2PETLib.evaluation.paired import HOW_PAIRED, PairedRow, methods_table
+from MRI2PETLib.evaluation.paired import HOW_PAIRED, PairedRow
 from MRI2PETLib.evaluation.spaces import mni_grid
 from MRI2PETLib.images.formats import GENERATED_BY
 from MRI2PETLib.images.io import write_image
@@ -59,39 +58,26 @@ def write_cohort(folder: Path, title: str, cohort: Cohort, compared: Sequence[Pa
     :param compared: with another model, see :func:`.against.against_table`.
     :return: the typical case, for other reports of the same cohort.
     """
-    summary = cohort_tables.global_table(cohort)
-    regions = cohort_tables.region_table(cohort)
-    to_pet = cohort.direction.to_pet
-    groups = cohort_groups.group_table(cohort) if to_pet else []
-    paper = published_tables.paper_table4(cohort) if to_pet else []
-    levels = published_tables.uptake_table(cohort) if to_pet else []
-    spaces = published_tables.space_table(cohort) if to_pet else []
-    asymmetry = asymmetry_table(cohort) if to_pet else []
-    methods = methods_table(cohort)
-    tables: dict[str, Sequence[Any]] = {
-        "summary": summary,
-        "region_statistics": regions,
-        "groups": groups,
-        "levels": levels,
-        "spaces": spaces,
-        "asymmetry": asymmetry,
-        "specificity": cohort.specificity,
-        "others": cohort.others,
-        "paper_table4": paper,
-        "fid": cohort.fid,
-        "methods": methods,
-        "against": compared,
-    }
-    for name, rows in tables.items():
+    tables = all_tables(cohort, compared)
+    for name, rows in tables._asdict().items():
         if rows:
             write_rows(folder / f"{name}.csv", rows)
     _write_scans(folder / "scans.csv", cohort)
     note = texts.case_note(cohort.model, cohort.simulated, cohort.direction)
-    typical = _median_scan(cohort)
-    typical_case = _draw(folder / PICTURE_FILE, cohort, typical, note)
+    typical_case = _draw(folder / PICTURE_FILE, cohort, _median_scan(cohort), note)
     errors = _write_mean_maps(folder, cohort, note)
-    cautions = [texts.GROUP_CAUTION] if groups else []
-    content: dict[str, Any] = {
+    write_json(folder / "cohort.json", _content(title, note, cohort, tables))
+    write_text(folder / REPORT_FILE, _page(title, note, cohort, tables, typical_case, errors))
+    return typical_case
+
+
+def _seconds_per_case(cohort: Cohort) -> float:
+    return float(np.mean([scan.seconds for scan in cohort.scans]))
+
+
+def _content(title: str, note: str, cohort: Cohort, tables: CohortTables) -> dict[str, Any]:
+    """What ``cohort.json`` holds."""
+    return {
         "title": title,
         "description": note,
         "software": {"name": "MRI2PET", "version": __version__},
@@ -99,26 +85,36 @@ def write_cohort(folder: Path, title: str, cohort: Cohort, compared: Sequence[Pa
         "scale": cohort.scale,
         "n_scans": len(cohort.scans),
         "n_people": cohort.n_people,
-        "seconds_per_case": float(np.mean([s.seconds for s in cohort.scans])),
+        "seconds_per_case": _seconds_per_case(cohort),
         "failed": [{"case": f.case.case, "message": f.message, "hint": f.hint} for f in cohort.failed],
         "metrics": metric_facts(),
         "predictors": cohort.uses,
         "settings": cohort.settings.to_dict(),
-        "cautions": cautions,
+        "cautions": [texts.GROUP_CAUTION] if tables.groups else [],
         "direction": asdict(cohort.direction),
         "cannot_say": texts.cannot_say(cohort.direction),
         "model": cohort.model,
-        "summary": [row._asdict() for row in summary],
-        "specificity": [row._asdict() for row in cohort.specificity],
-        "paper_table4": [row._asdict() for row in paper],
-        "fid": [row._asdict() for row in cohort.fid],
-        "methods": [record(row) for row in methods],
-        "against": [record(row) for row in compared],
+        "summary": [row._asdict() for row in tables.summary],
+        "specificity": [row._asdict() for row in tables.specificity],
+        "paper_table4": [row._asdict() for row in tables.paper_table4],
+        "fid": [row._asdict() for row in tables.fid],
+        "methods": [record(row) for row in tables.methods],
+        "against": [record(row) for row in tables.against],
     }
-    write_json(folder / "cohort.json", content)
-    group_tables, group_reasons = group_sections.group_tables(groups)
-    present = {row.predictor for row in summary}
-    page = render(
+
+
+def _page(
+    title: str,
+    note: str,
+    cohort: Cohort,
+    tables: CohortTables,
+    typical_case: TypicalCase,
+    errors: Picture | None,
+) -> str:
+    to_pet = cohort.direction.to_pet
+    group_tables, group_reasons = group_sections.group_tables(tables.groups)
+    present = {row.predictor for row in tables.summary}
+    return render(
         "cohort.html",
         title,
         viewer=typical_case.viewer,
@@ -127,45 +123,43 @@ def write_cohort(folder: Path, title: str, cohort: Cohort, compared: Sequence[Pa
         settings=cohort.settings.to_dict(),
         cohort=cohort,
         n_folds=len({scan.case.fold for scan in cohort.scans} - {""}),
-        seconds=content["seconds_per_case"],
+        seconds=_seconds_per_case(cohort),
         remarks=[f"{scan.case.case}: {' '.join(scan.warnings)}" for scan in cohort.scans if scan.warnings],
         coverage=texts.least_coverage_sentence({scan.case.case: scan.pet_coverage for scan in cohort.scans}),
-        brain=cohort_sections.brain_tables(cohort, summary),
+        brain=cohort_sections.brain_tables(cohort, tables.summary),
         predictors=[
             f"{name}: {uses}." + ("" if name in present else " Not available for this cohort.")
             for name, uses in cohort.uses.items()
         ],
         typical=typical_case.picture,
         errors=errors,
-        levels=cohort_sections.uptake_levels(levels) if to_pet else None,
-        spaces=space_sections.cohort_spaces(spaces, cohort.unit) if to_pet else [],
-        asymmetry=space_sections.cohort_asymmetry(asymmetry),
-        regions=cohort_sections.region_tables(cohort, regions),
-        within=cohort_sections.within_groups(cohort, regions) if to_pet else [],
-        plots=cohort_sections.plots(cohort, regions),
-        t1=cohort_sections.t1_section(regions),
+        levels=cohort_sections.uptake_levels(tables.levels) if to_pet else None,
+        spaces=space_sections.cohort_spaces(tables.spaces, cohort.unit) if to_pet else [],
+        asymmetry=space_sections.cohort_asymmetry(tables.asymmetry),
+        regions=cohort_sections.region_tables(cohort, tables.region_statistics),
+        within=cohort_sections.within_groups(cohort, tables.region_statistics) if to_pet else [],
+        plots=cohort_sections.plots(cohort, tables.region_statistics),
+        t1=cohort_sections.t1_section(tables.region_statistics),
         specificity=cohort_sections.specificity_table(cohort) if to_pet else None,
         specificity_reasons=[f"{s.predictor}: {s.reason}." for s in cohort.specificity if s.reason],
         others=cohort_sections.others_table(cohort),
         groups=group_tables,
         group_reasons=group_reasons,
-        group_test=group_sections.how_tested(groups, cohort.covariates),
+        group_test=group_sections.how_tested(tables.groups, cohort.covariates),
         group_caution=texts.GROUP_CAUTION,
-        synthetic_only=[row for row in groups if row.synthetic_only],
-        paper=cohort_sections.paper_table(cohort, paper),
+        synthetic_only=[row for row in tables.groups if row.synthetic_only],
+        paper=cohort_sections.paper_table(cohort, tables.paper_table4),
         fid=paired_sections.fid_table(cohort),
         how_paired=HOW_PAIRED,
-        methods=paired_sections.paired_tables(methods, cohort.scale),
-        against=paired_sections.paired_tables(compared, cohort.scale),
-        against_regions=paired_sections.paired_region_tables(compared),
+        methods=paired_sections.paired_tables(tables.methods, cohort.scale),
+        against=paired_sections.paired_tables(tables.against, cohort.scale),
+        against_regions=paired_sections.paired_region_tables(tables.against),
         cannot_say=texts.cannot_say(cohort.direction),
         unfit=texts.left_out(cohort.direction),
         meanings=metric_notes(to_pet=cohort.direction.to_pet),
         card=texts.card_paragraph(bundle_of(cohort.model)),
         provenance=provenance_lines({}, cohort.model),
     )
-    write_text(folder / REPORT_FILE, page)
-    return typical_case
 
 
 def _typical_picture(cohort: Cohort, scan: Scan, png: Path) -> Picture:
@@ -274,7 +268,7 @@ def _draw(path: Path, cohort: Cohort, scan: Scan, note: str) -> TypicalCase:
 
 def summary_lines(cohort: Cohort) -> list[str]:
     """The outcome for the command line, with the time a case."""
-    seconds = float(np.mean([scan.seconds for scan in cohort.scans]))
+    seconds = _seconds_per_case(cohort)
     lines = [f"{len(cohort.scans)} scans of {cohort.n_people} people, {seconds:.1f} s a case."]
     if cohort.failed:
         names = [failure.case.case for failure in cohort.failed]
