@@ -14,7 +14,8 @@ from MRI2PETLib import __version__
 from MRI2PETLib.core.files import write_json, write_text
 from MRI2PETLib.core.tables import record, write_rows, write_table
 from MRI2PETLib.evaluation.baselines import NETWORK
-from MRI2PETLib.evaluation.case import case_parcellations, shown_pair
+from MRI2PETLib.evaluation.case import shown_pair
+from MRI2PETLib.evaluation.case_regions import case_parcellations
 from MRI2PETLib.evaluation.cohort import Cohort, Scan
 from MRI2PETLib.evaluation.cohort_cases import STRATA, CohortCase
 from MRI2PETLib.evaluation.cohort_results import CohortTables, all_tables

@@ -78,99 +78,119 @@ def comparison_figure(
     :raises OutputError: if the file cannot be written.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.colors import ListedColormap
     from matplotlib.figure import Figure
 
     path = Path(path)
     make_folder(path.parent)
     brain = sitk.GetArrayViewFromImage(mask) != 0
     point = np.array(point_mm if point_mm is not None else mask_centre_mm(mask))
-    top = target_window([synthetic, real], brain)[1]
     way = direction or Direction()
-    target = way.target_name
-    columns = [way.source_name, f"Synthetic {target} ({unit})"]
+    layers = _target_layers(synthetic, real, mask, unit, real_name, way)
     if real is not None:
-        columns += [f"{real_name or f'Real {target}'} ({unit})", "NormDiff" if way.to_pet else "Difference"]
+        layers.append(_difference_layer(synthetic, real, mask, way))
     if error_sd is not None:
-        columns.append(f"SD of the error ({unit})")
-    figure = Figure(figsize=(3.3 * len(columns) + 0.4, 10.6), facecolor="white", layout="constrained")
+        layers.append(_error_layer(error_sd, mask, unit))
+    figure = Figure(figsize=(3.3 * (len(layers) + 1) + 0.4, 10.6), facecolor="white", layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.subplots(3, len(columns), squeeze=False)
-
+    axes = figure.subplots(3, len(layers) + 1, squeeze=False)
     lower, upper = world_bounds(mask)
     low, high = source_window(t1, brain)
-    difference = None
-    if real is not None:
-        difference = (
-            normdiff_images(synthetic, real, mask) if way.to_pet else (sitk.Subtract(synthetic, real), mask)
-        )
-    limit = 1.0 if difference is None else symmetric_limit(difference)
-    pet_artist: Any = None
-    difference_artist: Any = None
-    error_artist: Any = None
+    artists: dict[int, Any] = {}
     for row, plane in enumerate(PLANES):
-        extent = plane_extent(plane, lower, upper)
-
-        def cut(image: sitk.Image, nearest: bool = False, plane: Plane = plane) -> np.ndarray:
-            return cut_plane(image, plane.normal, point, lower, upper, nearest=nearest)
-
-        inside = cut(mask, nearest=True) > 0
-        grey = cut(t1)
+        grey = cut_plane(t1, plane.normal, point, lower, upper)
         style = {
-            "extent": extent,
+            "extent": plane_extent(plane, lower, upper),
             "origin": "lower" if plane.upright else "upper",
             "interpolation": "nearest",
         }
         for axis in axes[row]:
             axis.imshow(grey, cmap="gray", vmin=low, vmax=high, **style)
             dress(axis, plane, point)
-        pets = [synthetic] if real is None else [synthetic, real]
-        for axis, pet in zip(axes[row, 1:], pets):
+        for column, layer in enumerate(layers, start=1):
             # Voxels as they are: interpolation would mix the rim with the zeros outside the brain.
-            picture = np.ma.masked_array(cut(pet, nearest=True), ~inside)
-            pet_artist = axis.imshow(
-                picture,
-                cmap=PET_IN_REPORTS if way.to_pet else "gray",
-                vmin=0,
-                vmax=top,
-                alpha=PET_OPACITY if way.to_pet else 1.0,
+            values, valid = (
+                cut_plane(image, plane.normal, point, lower, upper, nearest=True)
+                for image in (layer.values, layer.valid)
+            )
+            artists[column] = axes[row, column].imshow(
+                np.ma.masked_array(values, ~(valid > 0)),
+                cmap=layer.colors,
+                vmin=layer.low,
+                vmax=layer.high,
+                alpha=layer.opacity,
                 **style,
             )
-        if difference is not None:
-            values, valid = difference
-            picture = np.ma.masked_array(cut(values, nearest=True), ~(cut(valid, nearest=True) > 0))
-            difference_artist = axes[row, 3].imshow(
-                picture, cmap=ListedColormap(normdiff_colors()), vmin=-limit, vmax=limit, alpha=0.9, **style
-            )
-        if error_sd is not None:
-            picture = np.ma.masked_array(cut(error_sd, nearest=True), ~inside)
-            highest = target_window([error_sd], brain)[1]
-            error_artist = axes[row, -1].imshow(
-                picture, cmap="cividis", vmin=0, vmax=highest, alpha=PET_OPACITY, **style
-            )
-    for axis, name in zip(axes[0], columns):
+    for axis, name in zip(axes[0], [way.source_name, *(layer.title for layer in layers)]):
         axis.set_title(name, fontsize=13)
-    bar = figure.colorbar(
-        pet_artist, ax=axes[:, 1 : 1 + len(pets)], orientation="horizontal", shrink=0.6, aspect=40, pad=0.01
-    )
-    bar.set_label(
-        f"{target}, {unit}: one scale for " + ("both" if real is not None else "the picture"), fontsize=11
-    )
-    if difference_artist is not None:
-        bar = figure.colorbar(
-            difference_artist, ax=axes[:, 3], orientation="horizontal", shrink=0.9, aspect=24, pad=0.01
-        )
-        formula = "NormDiff = (syn \N{MINUS SIGN} real) / (syn + real)"
-        bar.set_label(formula if way.to_pet else "syn \N{MINUS SIGN} real", fontsize=11)
-    if error_artist is not None:
-        bar = figure.colorbar(
-            error_artist, ax=axes[:, -1], orientation="horizontal", shrink=0.9, aspect=24, pad=0.01
-        )
-        bar.set_label(f"by region, {unit}", fontsize=11)
+    targets = 1 if real is None else 2
+    _color_bar(figure, artists[targets], axes[:, 1 : 1 + targets], layers[0].bar, 0.6, 40)
+    for column, layer in enumerate(layers[targets:], start=1 + targets):
+        _color_bar(figure, artists[column], axes[:, column], layer.bar, 0.9, 24)
     write_words(figure, title, note)
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=100)
     return path
+
+
+class _Layer(NamedTuple):
+    """What a column shows over the source image: values from ``low`` to ``high``, where ``valid``.
+
+    ``bar``: what the colour bar says.
+    """
+
+    title: str
+    values: sitk.Image
+    valid: sitk.Image
+    colors: Any
+    low: float
+    high: float
+    opacity: float
+    bar: str
+
+
+def _target_layers(
+    synthetic: sitk.Image,
+    real: sitk.Image | None,
+    mask: sitk.Image,
+    unit: str,
+    real_name: str,
+    way: Direction,
+) -> list[_Layer]:
+    """Synthetic and real image, which share a scale and its bar."""
+    target = way.target_name
+    top = target_window([synthetic, real], sitk.GetArrayViewFromImage(mask) != 0)[1]
+    bar = f"{target}, {unit}: one scale for " + ("both" if real is not None else "the picture")
+    colors, opacity = (PET_IN_REPORTS, PET_OPACITY) if way.to_pet else ("gray", 1.0)
+    titles = {f"Synthetic {target} ({unit})": synthetic, f"{real_name or f'Real {target}'} ({unit})": real}
+    return [
+        _Layer(title, image, mask, colors, 0, top, opacity, bar)
+        for title, image in titles.items()
+        if image is not None
+    ]
+
+
+def _difference_layer(synthetic: sitk.Image, real: sitk.Image, mask: sitk.Image, way: Direction) -> _Layer:
+    from matplotlib.colors import ListedColormap
+
+    values, valid = (
+        normdiff_images(synthetic, real, mask) if way.to_pet else (sitk.Subtract(synthetic, real), mask)
+    )
+    limit = symmetric_limit((values, valid))
+    title, bar = "Difference", "syn \N{MINUS SIGN} real"
+    if way.to_pet:
+        title, bar = "NormDiff", "NormDiff = (syn \N{MINUS SIGN} real) / (syn + real)"
+    return _Layer(title, values, valid, ListedColormap(normdiff_colors()), -limit, limit, 0.9, bar)
+
+
+def _error_layer(error_sd: sitk.Image, mask: sitk.Image, unit: str) -> _Layer:
+    top = target_window([error_sd], sitk.GetArrayViewFromImage(mask) != 0)[1]
+    title, bar = f"SD of the error ({unit})", f"by region, {unit}"
+    return _Layer(title, error_sd, mask, "cividis", 0, top, PET_OPACITY, bar)
+
+
+def _color_bar(figure: Figure, artist: Any, axes: Any, label: str, shrink: float, aspect: float) -> None:
+    bar = figure.colorbar(artist, ax=axes, orientation="horizontal", shrink=shrink, aspect=aspect, pad=0.01)
+    bar.set_label(label, fontsize=11)
 
 
 def mask_centre_mm(mask: sitk.Image) -> tuple[float, float, float]:
