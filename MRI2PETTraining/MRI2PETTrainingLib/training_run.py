@@ -8,8 +8,9 @@ from dataclasses import asdict
 from pathlib import Path
 
 from MRI2PETLib.core.errors import BundleError, Cancelled, InputError, MRI2PETError
-from MRI2PETLib.jobs.child_process import Callbacks, Outcome, Progress, child_python
+from MRI2PETLib.jobs.child_process import Callbacks, Outcome, child_python
 from MRI2PETLib.jobs.detached import DetachedJob, is_job_running
+from MRI2PETLib.jobs.messages import Progress
 from MRI2PETLib.jobs.run_state import RunState
 from MRI2PETLib.models.store import import_bundle, user_folder
 from MRI2PETTrainingLib.dataset.checks import noting_similar

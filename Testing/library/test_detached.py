@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from MRI2PETLib.jobs.child_process import Callbacks, Outcome, Progress
+from MRI2PETLib.jobs.child_process import Callbacks, Outcome
 from MRI2PETLib.jobs.detached import JOB, JOB_LOG, DetachedJob, is_job_running
+from MRI2PETLib.jobs.messages import Progress
 
 SAY = """
 import json, sys, time

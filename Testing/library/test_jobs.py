@@ -19,14 +19,8 @@ import pytest
 from bundles import tiny_bundle
 from MRI2PETLib.core.errors import Cancelled, DependencyError, InputError, QualityError
 from MRI2PETLib.core.leftovers import JOB_VARIABLE
-from MRI2PETLib.jobs.child_process import (
-    Callbacks,
-    Job,
-    Outcome,
-    Progress,
-    child_environment,
-    mri2pet_command,
-)
+from MRI2PETLib.jobs.child_process import Callbacks, Job, Outcome, child_environment, mri2pet_command
+from MRI2PETLib.jobs.messages import Progress
 
 ENDED_WITHIN_S = 2.0  # what the interface promises for Cancel
 posix = pytest.mark.skipif(os.name != "posix", reason="signals and process groups are POSIX")

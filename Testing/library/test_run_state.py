@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from MRI2PETLib.jobs.child_process import Progress
+from MRI2PETLib.jobs.messages import Progress
 from MRI2PETLib.jobs.run_state import RunState, duration, window_state
 
 

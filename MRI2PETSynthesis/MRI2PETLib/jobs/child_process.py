@@ -9,12 +9,9 @@ dies, the child reads the end of that pipe and stops (:func:`MRI2PETLib.jobs.pro
 
 from __future__ import annotations
 
-import json
-import math
 import os
 import queue
 import shutil
-import signal
 import subprocess
 import sys
 import threading
@@ -27,8 +24,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Literal
 
-from MRI2PETLib.core.errors import EXIT_PARTIAL, Cancelled, DependencyError, Explained, MRI2PETError
+from MRI2PETLib.core.errors import EXIT_PARTIAL, Cancelled, DependencyError, Explained
 from MRI2PETLib.core.leftovers import JOB_VARIABLE, remove_of_job
+from MRI2PETLib.jobs.messages import Progress, crash_error, error_of, read_event
 from MRI2PETLib.jobs.process_tree import ask_to_end, kill_tree
 
 # Cancel is asked for politely first, so that the child removes its own temporary files; a call into torch or
@@ -38,16 +36,6 @@ _POLL_S = 0.05
 _STDERR_LINES = 40
 
 State = Literal["new", "running", "cancelling", "done", "failed", "cancelled"]
-
-
-@dataclass(frozen=True)
-class Progress:
-    """``done`` of ``total`` in ``stage``; ``eta_s`` seconds left, ``None`` while unknown."""
-
-    done: float
-    total: float
-    stage: str
-    eta_s: float | None
 
 
 def _ignore(_: Any) -> None:
@@ -252,7 +240,7 @@ class Job:
         elif kind == "result":
             self._result = event
         elif kind == "error":
-            self._error = _error_of(event)
+            self._error = error_of(event)
         elif kind == "warning":
             self._callbacks.warning(event["message"])
         else:
@@ -266,7 +254,7 @@ class Job:
         elif code == 0 or (code == EXIT_PARTIAL and self._result is not None):
             self.outcome = Outcome("done", code, result=self._result, stderr=stderr)
         else:
-            error = self._error or _crash(self._command, code, stderr)
+            error = self._error or crash_error(self._command, code, stderr)
             self.outcome = Outcome("failed", code, result=self._result, error=error, stderr=stderr)
         self.state = self.outcome.state
         try:
@@ -307,7 +295,7 @@ class Job:
         self._queue.put(code)
 
     def _tell(self, line: str) -> None:
-        self._queue.put(_parse(line))
+        self._queue.put(read_event(line))
 
     def _keep(self, line: str) -> None:
         self._stderr.append(line)
@@ -319,45 +307,3 @@ def _read(stream: IO[str], consume: Callable[[str], None]) -> None:
         for line in stream:
             if line.strip():
                 consume(line.rstrip("\r\n"))
-
-
-def _parse(line: str) -> dict[str, Any]:
-    """The event of a line of stdout; whatever is not one (a library that prints) becomes a log."""
-    with suppress(ValueError, TypeError, KeyError, RecursionError):
-        event = json.loads(line)
-        kind = event["event"]
-        if kind == "progress":
-            eta = event.get("eta_s")
-            done, total = float(event["done"]), float(event["total"])
-            if not (math.isfinite(done) and math.isfinite(total) and total > 0):
-                raise ValueError(line)
-            return {
-                "event": kind,
-                "done": done,
-                "total": total,
-                "stage": str(event["stage"]),
-                "eta_s": None if eta is None else float(eta),
-            }
-        if kind == "result" or (kind in ("log", "warning", "error") and isinstance(event["message"], str)):
-            return dict(event)
-    return {"event": "log", "message": line}
-
-
-def _error_of(event: dict[str, Any]) -> Explained:
-    """The error class of the child's ``code``, with its message and hint."""
-    kinds: list[type[Explained]] = [*MRI2PETError.__subclasses__(), Cancelled]
-    classes = {cls.code: cls for cls in kinds}
-    cls = classes.get(str(event.get("code")), MRI2PETError)
-    return cls(event["message"], str(event.get("hint") or ""))
-
-
-def _crash(command: Sequence[str], code: int, stderr: Sequence[str]) -> MRI2PETError:
-    """The error of a child that ended without saying why."""
-    name = str(code)
-    if code < 0:
-        with suppress(ValueError):
-            name = signal.Signals(-code).name
-    hint = "Its last messages: " + " | ".join(stderr[-5:]) if stderr else "It left no message."
-    if name == "SIGKILL":
-        hint = f"Most often the computer ran out of memory: close other programs. {hint}"
-    return MRI2PETError(f"{Path(command[0]).name} ended unexpectedly ({name}).", hint)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from MRI2PETLib.jobs.child_process import Progress
+from MRI2PETLib.jobs.messages import Progress
 
 Phase = Literal["idle", "preparing", "running", "importing", "cancelling", "failed"]
 _BUSY = ("preparing", "running", "importing", "cancelling")

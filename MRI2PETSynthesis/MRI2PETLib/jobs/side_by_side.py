@@ -12,7 +12,8 @@ from MRI2PETLib.core.errors import Cancelled
 from MRI2PETLib.core.memory import free_memory
 from MRI2PETLib.core.progress import Reporter
 from MRI2PETLib.core.threads import cores
-from MRI2PETLib.jobs.child_process import Callbacks, Job, Progress, child_python, mri2pet_command
+from MRI2PETLib.jobs.child_process import Callbacks, Job, child_python, mri2pet_command
+from MRI2PETLib.jobs.messages import Progress
 
 # Measured with a head of 1 mm voxels, two of which are in memory at a time; see Docs/how_to/cluster.md.
 GB_A_PROCESS = 1.6

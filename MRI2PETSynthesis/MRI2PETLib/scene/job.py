@@ -19,7 +19,8 @@ import slicer
 
 from MRI2PETLib.core.errors import Cancelled, Explained, InputError, MRI2PETError
 from MRI2PETLib.core.explain import explain
-from MRI2PETLib.jobs.child_process import Callbacks, Job, Outcome, Progress, mri2pet_command
+from MRI2PETLib.jobs.child_process import Callbacks, Job, Outcome, mri2pet_command
+from MRI2PETLib.jobs.messages import Progress
 from MRI2PETLib.jobs.run_state import RunState, duration
 
 if TYPE_CHECKING:
