@@ -120,7 +120,7 @@ def _page(
         title,
         viewer=typical_case.viewer,
         about=note,
-        summary=cohort_summary(methods, cohort.scale, cohort.unit),
+        summary=cohort_summary(tables.methods, cohort.scale, cohort.unit),
         settings=cohort.settings.to_dict(),
         cohort=cohort,
         n_folds=len({scan.case.fold for scan in cohort.scans} - {""}),
