@@ -178,7 +178,7 @@ def test_json_from_outside_is_read_in_one_place() -> None:
     readers = {
         p.name for p in paths if "Testing" not in p.parts and "json.load" in p.read_text(encoding="utf-8")
     }
-    assert readers == {"files.py", "child_process.py", "detached.py", "device_choice.py"}
+    assert readers == {"files.py", "messages.py", "detached.py", "device_choice.py"}
 
 
 def test_resources_are_found_and_licensed() -> None:

@@ -81,9 +81,10 @@ def test_an_entry_holds_what_the_model_sees(dataset: Path, cache: Path) -> None:
     assert entry.about["tracer"] == "PBR28"
 
 
-def test_other_settings_are_another_entry(dataset: Path, cache: Path) -> None:
+def test_other_settings_are_another_entry(dataset: Path, cache: Path, tmp_path: Path) -> None:
     other = ModelSpace(size=(24, 24, 24), spacing_mm=7.5)
-    a, b = prepare(dataset, cache)["s1"], prepare(dataset, cache, other)["s1"]
+    one = write_dataset(tmp_path, ["s1"])
+    a, b = prepare(dataset, cache)["s1"], prepare(one, cache, other)["s1"]
     assert a.folder != b.folder
 
 
@@ -120,11 +121,11 @@ def bad_dataset(root: Path, kind: str) -> tuple[Path, str]:
     "kind",
     ["missing PET", "4D without times", "cut short", "not an image", "no brain in the PET", "constant"],
 )
-def test_bad_cases_stop_the_run_or_are_left_out(tmp_path: Path, kind: str) -> None:
+def test_bad_cases_stop_the_run_or_are_left_out(tmp_path: Path, cache: Path, kind: str) -> None:
     root, message = bad_dataset(tmp_path / "Schöne Daten", kind)
     run = tmp_path / "run"
     run.mkdir()
-    arguments = (run, tmp_path / "cache", SPACE)
+    arguments = (run, cache, SPACE)
     settings = TrainingSettings(str(root), str(run), workers=1)
     with pytest.raises(InputError, match="1 of 2 cases cannot be used. bad: ") as caught:
         prepare_dataset(*arguments, settings, reporter=QuietReporter())
@@ -136,12 +137,12 @@ def test_bad_cases_stop_the_run_or_are_left_out(tmp_path: Path, kind: str) -> No
     assert message in next(case.exclude for case in manifest.cases if case.case == "bad")
 
 
-def test_mixed_units_are_refused(tmp_path: Path) -> None:
+def test_mixed_units_are_refused(tmp_path: Path, cache: Path) -> None:
     root = write_dataset(tmp_path / "ds", ["s1", "s2"])
     (root / "s2" / "PET.json").write_text(json.dumps({"Units": "SUVR"}))
     settings = TrainingSettings(str(root), str(tmp_path), workers=1)
     with pytest.raises(InputError, match="different units: 1 in SUV, 1 in SUVR"):
-        prepare_dataset(tmp_path, tmp_path / "cache", SPACE, settings, reporter=QuietReporter())
+        prepare_dataset(tmp_path, cache, SPACE, settings, reporter=QuietReporter())
 
 
 def test_scans_of_one_subject_with_brains_of_other_sizes_are_told(tmp_path: Path) -> None:
@@ -171,12 +172,12 @@ def test_a_dynamic_pet_is_averaged_over_60_to_90_minutes(tmp_path: Path) -> None
     np.testing.assert_allclose(real[inside], pet[inside] / pet[inside].mean(), rtol=1e-3)
 
 
-def test_another_sidecar_is_another_entry(tmp_path: Path) -> None:
+def test_another_sidecar_is_another_entry(tmp_path: Path, cache: Path) -> None:
     """Units and frame times decide the target as the images do."""
     root = write_dataset(tmp_path / "ds", ["s1"])
-    first = prepare(root, tmp_path / "cache")["s1"]
+    first = prepare(root, cache)["s1"]
     (root / "s1" / "PET.json").write_text("{}")
-    second = prepare(root, tmp_path / "cache")["s1"]
+    second = prepare(root, cache)["s1"]
     assert (first.about["unit"], second.about["unit"]) == ("SUV", "unknown")
     assert first.folder != second.folder
 
