@@ -116,7 +116,8 @@ def save_ensemble(
     )
     beside = card_section(rows, cohort.n_people, scale_words(cohort), tested)
     networks = {name: bundle.network() for name, bundle in bundles.items()}
-    return save_bundle(folder, networks, metadata, _card(metadata) + beside)
+    network = networks if several else next(iter(networks.values()))
+    return save_bundle(folder, network, metadata, _card(metadata) + beside)
 
 
 def write_training_mean(path: Path, train: Sequence[PreparedCase]) -> Path:

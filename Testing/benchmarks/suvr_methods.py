@@ -217,7 +217,7 @@ def main() -> None:
             labels = pull_atlas(plan, pet, person.template_to_native.GetInverse())
             rows = regional_suvr(pet, labels, plan, person.template_to_native, method="truth")
             truth[folder.name] = float(rows[0].suvr or 0)
-    settings = SuvrSettings("cortical-spheres", "*cerebellum", device="cpu")
+    settings = SuvrSettings("cortical-spheres", "*cerebellum", device="cpu", pet_segmentation=True)
     setup = SuvrSetup(settings, plan, {_TEMPLATES[args.tracer]: read_pet_template(template)}, bundle)
     cases = read_cases(args.output / "cases.csv", Reporter())
     measured, failed = measure_cohort(cases, setup, args.output / "suvr", write_suvr, Reporter())
