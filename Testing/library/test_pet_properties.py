@@ -56,6 +56,24 @@ def scale(start: dict[str, Any], **tags: Any) -> float:
     return result.factor
 
 
+@pytest.mark.parametrize(
+    ("start", "tags", "missing"),
+    [
+        ({"RadiopharmaceuticalStartDateTime": "20200301100000"}, {"AcquisitionDate": ""}, "AcquisitionDate"),
+        ({}, {}, "RadiopharmaceuticalStartDateTime"),
+    ],
+)
+def test_the_day_that_a_nuclide_of_days_needs_is_named(
+    start: dict[str, Any], tags: dict[str, Any], missing: str
+) -> None:
+    data = Dataset()
+    info = radiopharmaceutical(RadionuclideHalfLife=78.4 * 3600, **start)
+    data.update(pet_tags(info, **tags))
+    result = scale_from_dicom([data])
+    assert result.unit == "Bq/mL" and missing in result.findings[0].message
+    assert "the days since the injection are not known" in result.findings[0].message
+
+
 # Whole hours and minutes are rare among all microseconds, and have the shortest spellings.
 times = st.one_of(
     MICROSECONDS,

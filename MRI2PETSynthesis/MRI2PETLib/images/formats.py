@@ -39,7 +39,6 @@ _KINDS = {
     "PET": {"pet", "suv", "suvr"},
     "T2": {"t2", "t2w", "flair"},
     "functional MRI": {"bold", "dwi", "asl"},
-    "CT": {"ct"},
 }
 _POINTERS = {
     b"version https://git-lfs": "git lfs pull",
