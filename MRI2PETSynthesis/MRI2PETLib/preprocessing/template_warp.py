@@ -21,6 +21,7 @@ _log = logging.getLogger(__name__)
 WARP_LEVELS = ((4, 40), (2, 30), (1, 8))
 # SD of the Gaussian that smooths the displacements, in voxels of a level.
 FIELD_SIGMA_VOXELS = 1.5
+INVERSE_SHRINK = 2  # displacements are inverted at 4 mm
 _HISTOGRAM_BINS, _MATCH_POINTS = 256, 16
 
 
@@ -103,7 +104,7 @@ def invert_warp(warp: sitk.Transform) -> sitk.Transform:
     chain = sitk.CompositeTransform(warp)
     field = sitk.DisplacementFieldTransform(chain.GetNthTransform(0)).GetDisplacementField()
     inverse = sitk.InvertDisplacementField(
-        sitk.Shrink(field, [2] * 3),
+        sitk.Shrink(field, [INVERSE_SHRINK] * 3),
         maximumNumberOfIterations=20,
         maxErrorToleranceThreshold=0.1,
         meanErrorToleranceThreshold=0.001,
