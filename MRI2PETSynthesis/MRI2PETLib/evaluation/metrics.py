@@ -18,10 +18,11 @@ from typing import Any, Literal, TypeVar
 
 import numpy as np
 
+from MRI2PETLib.evaluation.cnr import N_PAIRS
 from MRI2PETLib.evaluation.measure import Measure, correlation, is_constant, measured, regression_slope
 from MRI2PETLib.evaluation.normdiff import EMPTY, RELATIVE_EPS
 from MRI2PETLib.evaluation.pair import Pair, VolumePair
-from MRI2PETLib.evaluation.ssim import similarity
+from MRI2PETLib.evaluation.ssim import WINDOW, similarity
 
 # Which real PET: as it is, or smoothed (the synthetic PET is never smoothed). The beginning of a name.
 AS_IS, SMOOTHED = "", "smoothed_"
@@ -163,7 +164,7 @@ def psnr_db(pair: Pair) -> Measure:
 @metric(
     "SSIM",
     better="higher",
-    note="SSIM: structural similarity in windows of 7 x 7 x 7 voxels (Wang et al. 2004).",
+    note=f"SSIM: structural similarity in windows of {WINDOW} voxels on each axis (Wang et al. 2004).",
     regions="no",
 )
 def ssim(pair: VolumePair) -> Measure:
@@ -277,8 +278,8 @@ def sd_ratio(pair: Pair) -> Measure:
 
 @metric(
     "|CNR|",
-    note="|CNR|: median of |difference of the means| / SD over 1000 random pairs of boxes in the brain, the "
-    "same boxes for all images. It describes one image.",
+    note=f"|CNR|: median of |difference of the means| / SD over {N_PAIRS} random pairs of boxes in the brain, "
+    "the same boxes for all images. It describes one image.",
     against=(AS_IS,),
     regions="no",
 )

@@ -17,15 +17,15 @@ from MRI2PETLib.evaluation.cohort import Cohort, region_numbers
 from MRI2PETLib.evaluation.cohort_tables import person_numbers, scans_by_person
 from MRI2PETLib.evaluation.measure import is_constant
 from MRI2PETLib.evaluation.metrics import Metric, brain_metrics
-from MRI2PETLib.evaluation.statistics import false_discovery_rate, mean_sd
+from MRI2PETLib.evaluation.statistics import CONFIDENCE, TAILS, false_discovery_rate, mean_sd
 from MRI2PETLib.templates.regions import WHOLE_BRAIN
 
 # The fewest with which a signed-rank test can reach p < .05: 2 / 2^6 = .031.
 MIN_PEOPLE = 6
 DRAWS = 4000
 HOW_PAIRED = (
-    f"Intervals: 95 %, {DRAWS} bootstrap draws of people. p: Wilcoxon signed-rank. d = mean over SD of the "
-    "differences."
+    f"Intervals: {100 * CONFIDENCE:g} %, {DRAWS} bootstrap draws of people. p: Wilcoxon signed-rank. "
+    "d = mean over SD of the differences."
 )
 REGION_ERROR = "error of the region mean"
 _Row = TypeVar("_Row", bound=Any)
@@ -88,7 +88,7 @@ def paired_difference(first: np.ndarray, second: np.ndarray, *, seed: int = 0) -
         reason = "the two are equal" if mean == 0 else "the difference is the same for all"
         return Difference(mean, reason=reason)
     draws = np.random.default_rng(seed).integers(0, n, (DRAWS, n))
-    low, high = np.percentile(difference[draws].mean(axis=1), (2.5, 97.5)).tolist()
+    low, high = np.percentile(difference[draws].mean(axis=1), TAILS).tolist()
     p = float(stats.wilcoxon(difference).pvalue)
     return Difference(mean, low, high, mean / float(difference.std(ddof=1)), p)
 

@@ -21,7 +21,7 @@ from MRI2PETLib.evaluation.pair import Pair
 from MRI2PETLib.evaluation.spaces import resample_inside, template_grid
 from MRI2PETLib.evaluation.statistics import area_under_curve, mean_sd
 
-_SPACING_MM = 6.0
+OTHERS_SPACING_MM = 6.0
 _BLOCK = 32  # scans in memory at a time
 _MIN_SHARED = 200
 _MIN_COVERAGE = 0.8  # of the template brain, for a scan to be compared with others
@@ -70,7 +70,7 @@ class OtherDifference(NamedTuple):
 @cache
 def _grid() -> tuple[sitk.Image, np.ndarray]:
     """A 6 mm grid over the template and the brain on it (flat indices)."""
-    grid = template_grid(_SPACING_MM)
+    grid = template_grid(OTHERS_SPACING_MM)
     return grid, np.flatnonzero(sitk.GetArrayViewFromImage(grid))
 
 

@@ -15,6 +15,7 @@ from MRI2PETLib.evaluation.measure import is_constant
 MIN_GROUP = 3
 ALPHA = 0.05
 CONFIDENCE = 0.95  # of all intervals
+TAILS = (round(50 * (1 - CONFIDENCE), 6), round(50 * (1 + CONFIDENCE), 6))  # percentiles at their ends
 
 
 class MeanSD(NamedTuple):

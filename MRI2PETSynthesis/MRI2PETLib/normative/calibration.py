@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from MRI2PETLib.evaluation.statistics import TAILS
+
 LIMITS = (1.96, 3.0)  # |z| beyond which controls are counted
 FAMILY_LEVEL = 0.05  # of the threshold that the controls' own maxima give
 _SAMPLES = 2000
@@ -109,7 +111,7 @@ def explained_variance(
     n = len(design)
     counts = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=samples) / n
     share, draws = (_one_minus_ratio(weights, errors) for weights in (np.full((1, n), 1 / n), counts))
-    low, high = np.percentile(draws[np.isfinite(draws)], (2.5, 97.5))
+    low, high = np.percentile(draws[np.isfinite(draws)], TAILS)
     return ExplainedShare(float(share[0]), float(low), float(high))
 
 

@@ -16,6 +16,7 @@ from MRI2PETLib.evaluation.cohort_tables import EVERYONE, GlobalRow, RegionStati
 from MRI2PETLib.evaluation.headings import heading
 from MRI2PETLib.evaluation.metrics import Metric, brain_metrics
 from MRI2PETLib.evaluation.published_tables import PaperRow, UptakeRow
+from MRI2PETLib.evaluation.specificity import OTHERS_SPACING_MM
 from MRI2PETLib.evaluation.statistics import ALPHA, MIN_GROUP
 from MRI2PETLib.reports import charts
 from MRI2PETLib.reports.case_report import better_than_network
@@ -221,7 +222,8 @@ def specificity_table(cohort: Cohort) -> ReportTable:
     content = columns(cohort.specificity, *fields, "n_ranked")
     closest = [None if row.top1 is None else percent(100 * row.top1) for row in cohort.specificity]
     content += [(heading("top1", "%"), closest), *columns(cohort.specificity, "auc", "gain_auc")]
-    caption = "The person's own real PET against those of other people (MNI space, 6 mm, scale-free)"
+    where = f"MNI space, {OTHERS_SPACING_MM:g} mm, scale-free"
+    caption = f"The person's own real PET against those of other people ({where})"
     return side_by_side(content, caption)
 
 

@@ -55,6 +55,7 @@ def render(
     template: str, title: str, *, folder: Path = TEMPLATES, viewer: Viewer | None = None, **content: Any
 ) -> str:
     """A whole page. All content is escaped; a name that the template uses and nobody gave is an error.
+    What the statistics state (their confidence, the fewest people) every template knows.
 
     The page forbids the browser everything but what stands in it: its own style and scripts (by their
     checksums) and pictures in the page. Nothing is fetched, sent or evaluated.
@@ -65,6 +66,10 @@ def render(
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 
+    from MRI2PETLib.evaluation import spaces
+    from MRI2PETLib.evaluation.agreement import LIMIT_SD
+    from MRI2PETLib.evaluation.statistics import CONFIDENCE, MIN_GROUP
+
     environment = Environment(
         loader=FileSystemLoader([folder, TEMPLATES]),
         autoescape=True,
@@ -72,6 +77,12 @@ def render(
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.globals |= {
+        "confidence": f"{100 * CONFIDENCE:g} %",
+        "limit_sd": LIMIT_SD,
+        "min_group": MIN_GROUP,
+        "mni_spacing_mm": f"{spaces.MNI_SPACING_MM:g}",
+    }
     environment.filters["cell"] = lambda value: number_text(value) if isinstance(value, float) else str(value)
     style = (TEMPLATES / "style.css").read_text(encoding="utf-8")
     scripts = None if viewer is None else _scripts()
