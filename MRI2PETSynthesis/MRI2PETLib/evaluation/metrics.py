@@ -278,8 +278,8 @@ def sd_ratio(pair: Pair) -> Measure:
 
 @metric(
     "|CNR|",
-    note=f"|CNR|: median of |difference of the means| / SD over {N_PAIRS} random pairs of boxes in the brain, "
-    "the same boxes for all images. It describes one image.",
+    note=f"|CNR|: median of |difference of the means| / SD over {N_PAIRS} random pairs of boxes in the "
+    "brain, the same boxes for all images. It describes one image.",
     against=(AS_IS,),
     regions="no",
 )
