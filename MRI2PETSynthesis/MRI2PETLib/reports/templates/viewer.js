@@ -95,7 +95,7 @@
     showAllOrientationMarkers: true, multiplanarShowRender: 0, multiplanarLayout: 1, multiplanarPadPixels: 4,
     dragAndDropEnabled: false, scrollRequiresFocus: true, dragMode: 0, logLevel: "silent", loadingText: "",
     clipPlaneHotKey: "", cycleClipPlaneHotKey: "", viewModeHotKey: "", isResizeCanvas: true,
-    crosshairColor: [0.25, 0.85, 0.45, 1], crosshairWidth: 0.6, crosshairWidthUnit: "mm", crosshairGap: 6, fontColor: [1, 1, 1, 1],
+    crosshairColor: [0.25, 0.85, 0.45, 1], crosshairWidth: 1.5, crosshairWidthUnit: "mm", crosshairGap: 6, fontColor: [1, 1, 1, 1],
     backColor: [0, 0, 0, 1], isAntiAlias: false, fontMinPx: 12,
   };
 
@@ -123,7 +123,8 @@
     async addPane(layer) {
       const [first] = this.data.layers;
       const pane = node("div", "", { className: "pane" });
-      const heading = node("p", layer.name, { className: "pane-name" });
+      const heading = node("p", "", { className: "pane-name" });
+      heading.append(node("span", layer.name, { title: layer.name }));
       const value = node("output", "");
       const box = node("div", "", { className: "planes" });
       const canvas = node("canvas", "", { tabIndex: 0 });
