@@ -42,7 +42,7 @@ from MRI2PETTrainingLib.presets import Augmentation, Preset, read_preset
 
 SPACING_MM, MAPS_MM, PET_FWHM_MM, FWHM_MM = 6.0, 4.0, 6.0, 6.0
 SPACE = ModelSpace(size=(24, 24, 24), spacing_mm=8.0)
-FOLDS, EPOCHS, FIRST_SEED = 4, 12, 1900
+FOLDS, EPOCHS, FIRST_SEED = 2, 10, 1900
 CONTRASTS = (0.1, 0.2, 0.4)
 
 
