@@ -20,7 +20,7 @@ from MRI2PETLib.images.io import write_image
 from MRI2PETLib.normative.norm_folder import read_norm
 from MRI2PETLib.simulation import simulate_subject
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("quick_registration")]
 CASES = [f"case{number}" for number in range(4)]
 
 

@@ -20,6 +20,7 @@ from MRI2PETLib.templates.icbm152 import load_template
 from MRI2PETLib.templates.regions import REFERENCE_REGIONS, WHOLE_BRAIN
 
 IDENTITY = sitk.Transform(3, sitk.sitkIdentity)
+pytestmark = pytest.mark.usefixtures("quick_registration")
 
 
 def test_the_regions_lie_where_their_names_say() -> None:
