@@ -9,6 +9,7 @@ import resource
 import signal
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import SimpleITK as sitk
 
 from MRI2PETLib.core.checksums import sha256_of
 from MRI2PETLib.core.errors import InputError, OutputError
+from MRI2PETLib.images import gzipped
 from MRI2PETLib.images.formats import sidecar_path
 from MRI2PETLib.images.io import read_image, same_grid, write_image
 
@@ -560,3 +562,32 @@ def test_noise_in_the_air_as_mp2rage_has_it_is_told(tmp_path: Path) -> None:
     assert noise.verdict.level == "ok"  # no head in it either: another check's
     quiet = np.where(_ball(0) > 0, _ball(0), air * 0.03).astype(np.float32)
     assert read_image(nifti(tmp_path / "quiet.nii", quiet), kind="t1").verdict.level == "ok"
+
+
+@pytest.mark.parametrize("library", ["zlib", "ISA-L"])
+def test_gzip_files_are_whole_whichever_library_writes_and_reads_them(
+    library: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Python's own ``gzip`` is the judge; a damaged or shortened file is an error of zlib's either way."""
+    if library == "zlib":
+        monkeypatch.setattr(gzipped, "_fast", None)
+    else:
+        pytest.importorskip("isal")
+    content = np.random.default_rng(0).integers(0, 4, 300_000, dtype=np.uint8).tobytes()
+    path = tmp_path / "a.gz"
+    path.write_bytes(gzipped.deflated(content))
+    assert gzip.decompress(path.read_bytes()) == content
+    assert gzipped.read_gzip(path, 1000, 5000) == (content[1000:6000], 0)
+    assert gzipped.read_gzip(path, 5, 20, to_end=False) == (content[5:25], 0)
+    assert gzipped.read_gzip(path, len(content), 0) == (b"", 0)
+    with pytest.raises(EOFError):
+        gzipped.read_gzip(path, len(content) - 10, 20)
+    whole = path.read_bytes()
+    path.write_bytes(whole + whole + b"tail")
+    assert gzipped.read_gzip(path, 299_990, 20) == (content[-10:] + content[:10], 4)
+    path.write_bytes(whole[:-4])
+    with pytest.raises(EOFError):
+        gzipped.read_gzip(path, 0, 10)
+    path.write_bytes(whole[:2000] + bytes(100) + whole[2100:])
+    with pytest.raises((zlib.error, EOFError)):
+        gzipped.read_gzip(path, 0, 10)

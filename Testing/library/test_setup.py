@@ -70,7 +70,7 @@ def test_the_table_names_everything_that_is_imported(folder: str, more: PackageG
                 imported.add((node.module or "").split(".")[0])
     ours = {"MRI2PETLib", "MRI2PETTrainingLib"}
     of_slicer = {"slicer", "vtk", "packaging"}  # packaging: matplotlib needs it too
-    optional = {"nilearn", "torchvision"}  # one atlas and one metric, with messages of their own
+    optional = {"nilearn", "torchvision", "isal"}  # an atlas, a metric, a faster zlib: the rest works without
     of_types = {"typing_extensions"}  # for the type checker only
     third_party = imported - sys.stdlib_module_names - ours - of_slicer - optional - of_types
     assert third_party <= {p.module for p in read_packages(more)}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import gzip
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +23,7 @@ from MRI2PETLib.images.formats import (
     sidecar_path,
 )
 from MRI2PETLib.images.grid import Grid
+from MRI2PETLib.images.gzipped import read_gzip
 from MRI2PETLib.images.hot_voxels import mend_hot_voxels
 from MRI2PETLib.images.image_checks import ImageKind
 from MRI2PETLib.images.nifti import is_nifti_pair, open_nifti, write_nifti
@@ -238,13 +238,13 @@ def _check_written(image: sitk.Image, path: Path) -> None:
     """
     if not image_suffix(path).startswith(".nii"):
         return
-    n_bytes = 0
-    try:
-        with (gzip.open if path.suffix == ".gz" else open)(path, "rb") as stream:
-            while block := stream.read(1 << 20):
-                n_bytes += len(block)
-    except (EOFError, zlib.error):
-        n_bytes = 0
     voxel_bytes = image.GetSizeOfPixelComponent() * image.GetNumberOfComponentsPerPixel()
-    if n_bytes < image.GetNumberOfPixels() * voxel_bytes:
+    expected = image.GetNumberOfPixels() * voxel_bytes
+    try:
+        is_whole = (
+            path.stat().st_size >= expected if path.suffix != ".gz" else bool(read_gzip(path, expected, 0))
+        )
+    except (EOFError, zlib.error):
+        is_whole = False
+    if not is_whole:
         raise OSError(errno.ENOSPC, "the file is cut short")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.core.findings import Finding
 from MRI2PETLib.images.formats import image_suffix
 from MRI2PETLib.images.grid import Grid
-from MRI2PETLib.images.gzipped import MAGIC, read_gzip
+from MRI2PETLib.images.gzipped import MAGIC, deflated, read_gzip
 from MRI2PETLib.images.nifti_orientation import read_forms
 from MRI2PETLib.images.orientation import NiftiForms
 from MRI2PETLib.images.raw import RawImage, check_memory, split_size, unreadable_as_input_error
@@ -25,7 +24,6 @@ from MRI2PETLib.images.raw import RawImage, check_memory, split_size, unreadable
 # dynamic PET) is decompressed again for what is asked for.
 _IN_MEMORY_BYTES = 1 << 29
 _STATISTICS = range(2, 25)  # of intent_code: from correlation to -log10 of a p-value
-_COMPRESSION = 4  # of 9: half of the time of 6, files 7 % larger
 
 
 @dataclass(frozen=True)
@@ -99,8 +97,7 @@ def write_nifti(image: sitk.Image, path: Path, forms: NiftiForms) -> None:
     header = forms.for_grid(Grid.of(image)).header(values.dtype)
     content = header.binaryblock + bytes(4) + values.tobytes()
     if image_suffix(path) == ".nii.gz":
-        stream = zlib.compressobj(_COMPRESSION, wbits=zlib.MAX_WBITS | 16)
-        content = stream.compress(content) + stream.flush()
+        content = deflated(content)
     path.write_bytes(content)
 
 

@@ -13,8 +13,11 @@ from MRI2PETLib.core.checksums import sha256_of, sha256_of_files, sha256_of_valu
 from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.core.requests import Source
 from MRI2PETLib.images import bids
+from MRI2PETLib.images.formats import image_suffix
 from MRI2PETLib.images.image_checks import ImageKind
 from MRI2PETLib.images.io import open_image
+
+_ALONE = (".nii.gz", ".nii")  # files without another for the voxels
 
 
 def source_of(path: Path, kind: ImageKind, files: str = "") -> Source:
@@ -45,8 +48,9 @@ def files_checksum(path: Path, kind: ImageKind) -> str:
     if path.is_dir():
         return sha256_of(path)
     files = {path}
-    with suppress(InputError):  # reading it will tell
-        files.update(open_image(path, kind=kind).files)
+    if image_suffix(path) not in _ALONE:
+        with suppress(InputError):  # reading it will tell
+            files.update(open_image(path, kind=kind).files)
     return sha256_of_files(files)
 
 

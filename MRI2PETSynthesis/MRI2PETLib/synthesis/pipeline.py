@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -246,6 +247,7 @@ def _no_regions(error: ErrorSD) -> Finding:
     return Finding("warn", "no-error-map", message, "It is left out.")
 
 
+@cache
 def software_versions() -> dict[str, Any]:
     """Versions of what makes the numbers."""
     packages = ("torch", "SimpleITK", "numpy", "scipy")
