@@ -2,8 +2,8 @@
 
     python Testing/benchmarks/speed_batch.py -o build/batch --tree 0.1.0=../base --tree now=. T1 T1 T1
 
-Each round runs ``mri2pet synthesize T1 ... -o DIR`` once with every tree. The best of the rounds is printed: other
-work on the machine only adds. On a busy machine the processor seconds still mean something, the seconds do not.
+Each round runs ``mri2pet synthesize T1 ... -o DIR`` once with every tree. The best of the rounds is printed:
+other work on the machine only adds. On a busy machine the processor seconds still mean something.
 """
 
 from __future__ import annotations
@@ -55,17 +55,14 @@ def main() -> None:
     for number in range(args.rounds):
         for name, tree in trees.items():
             figures = run(Path(tree).resolve(), args.t1s, args.output / name)
-            print(
-                f"round {number + 1}, {name}: " + "%.1f s of processors, %.1f s, %.2f GB" % figures,
-                flush=True,
-            )
+            cpu_s, seconds, peak_gb = figures
+            print(f"{number + 1}, {name}: {cpu_s:.1f} s of processors, {seconds:.1f} s, {peak_gb:.2f} GB")
             best[name] = tuple(map(min, zip(best.get(name, figures), figures)))
     first = next(iter(best.values()))
     for name, (cpu_s, seconds, peak_gb) in best.items():
-        print(
-            f"{name}: {cpu_s / len(args.t1s):.2f} s of processors a case ({first[0] / cpu_s:.2f} times as fast), "
-            f"{seconds / len(args.t1s):.2f} s a case ({first[1] / seconds:.2f}), {peak_gb:.2f} GB"
-        )
+        n_cases, faster = len(args.t1s), (first[0] / cpu_s, first[1] / seconds)
+        print(f"{name}: {cpu_s / n_cases:.2f} s of processors a case ({faster[0]:.2f} times as fast),")
+        print(f"    {seconds / n_cases:.2f} s a case ({faster[1]:.2f} times as fast), {peak_gb:.2f} GB")
 
 
 if __name__ == "__main__":
