@@ -37,10 +37,10 @@ def run(tree: Path, t1s: list[str], output: Path) -> tuple[float, float, float]:
         "--progress=none",
     ]
     before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    said = subprocess.run(line, env=env, check=True, capture_output=True, text=True).stdout
+    text = subprocess.run(line, env=env, check=True, capture_output=True, text=True).stdout
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return cpu_s, time.perf_counter() - began, float(said.split("PEAK")[1]) * 1024 / 1e9
+    return cpu_s, time.perf_counter() - began, float(text.split("PEAK")[1]) * 1024 / 1e9
 
 
 def main() -> None:

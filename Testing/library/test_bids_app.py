@@ -20,7 +20,7 @@ from MRI2PETLib.jobs import side_by_side
 from MRI2PETLib.jobs.side_by_side import GB_A_PROCESS, number_of_workers, run_side_by_side
 from MRI2PETLib.simulation.subject import simulate_subject
 from MRI2PETLib.synthesis.batch import read_status
-from MRI2PETLib.synthesis.bids_selection import BidsSelection, block_of, select_cases
+from MRI2PETLib.synthesis.bids_selection import BidsPets, BidsSelection, add_pets, block_of, select_cases
 from MRI2PETLib.synthesis.settings import SynthesisSettings
 
 
@@ -80,6 +80,30 @@ def test_what_is_not_there(dataset: Path, options: list[str], message: str) -> N
     assert re.search(message, f"{caught.value.message} {caught.value.hint}")
 
 
+def test_the_pet_of_a_session_is_that_of_the_model_s_tracer(tmp_path: Path) -> None:
+    for name in (
+        "sub-1/ses-a/anat/sub-1_ses-a_T1w",
+        "sub-1/ses-a/pet/sub-1_ses-a_trc-FDG_pet",
+        "sub-1/ses-a/pet/sub-1_ses-a_trc-pbr28_run-1_pet",
+        "sub-1/ses-a/pet/sub-1_ses-a_trc-pbr28_run-2_pet",
+        "sub-2/anat/sub-2_T1w",
+        "sub-2/pet/sub-2_pet",
+        "sub-3/anat/sub-3_T1w",
+    ):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / f"{name}.nii.gz").touch()
+    cases, listener = select_cases(tmp_path, BidsSelection()), Listener()
+    assert add_pets(cases, BidsPets(), "PBR28", listener.warning) == cases
+    pets = BidsPets(with_pet=True, pet_unit="SUV", register="header")
+    with_pets = add_pets(cases, pets, "PBR28", listener.warning)
+    paths = [case.inputs.pet and case.inputs.pet.name for case in with_pets]
+    assert paths == ["sub-1_ses-a_trc-pbr28_run-1_pet.nii.gz", "sub-2_pet.nii.gz", None]
+    assert (with_pets[0].inputs.pet_unit, with_pets[0].inputs.register) == ("SUV", "header")
+    assert listener.warnings == [f"sub-1_ses-a has 2 PETs: {paths[0]} is compared with."]
+    add_pets(cases[2:], pets, "PBR28", listener.warning)
+    assert "nothing is compared" in listener.warnings[-1]
+
+
 def test_blocks_are_all_cases_once_and_of_equal_size() -> None:
     for count in (1, 2, 7, 60, 61):
         for number in range(1, count + 1):
@@ -97,9 +121,12 @@ def test_no_dataset(tmp_path: Path) -> None:
 def test_every_option_of_synthesize_is_one_of_bids_and_reaches_the_processes() -> None:
     settings = SynthesisSettings(model="m", samples=3, seed=5, device="cpu", precision="bf16", dicom=True)
     selection = BidsSelection(participant_label=("01", "02"), part="1/2", work=Path("w"), mem_gb=3.5)
+    pets = BidsPets(with_pet=True, window=(60.0, 90.0), register="rigid")
     line = ["bids", "in", "out", "participant", *selection.arguments(), *settings.arguments()]
+    line += pets.arguments()
     parsed = build_parser().parse_args(line)
     assert SynthesisSettings.of(parsed) == settings and BidsSelection.of(parsed) == selection
+    assert BidsPets.of(parsed) == pets
 
 
 def test_as_many_processes_as_cases_and_memory_allow(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -211,7 +211,7 @@ def answers(
     settings = TrainingSettings(str(root / "manifest.csv"), str(root), workers=1)
     prepare_dataset(root, root / "cache", space, settings, reporter=QuietReporter())
     result["train"] = read("cache/*/real.json")["Alignment"]
-    checks = {check.name: check for check in full_checks(t1, CaseInputs(mask, real))}
+    checks = {check.name: check for check in full_checks(t1, CaseInputs(mask=mask, pet=real))}
     result["check"] = checks["overlap of T1 and PET"].message
     result["events"] = coverage
     return result

@@ -78,7 +78,7 @@ def test_a_value_that_cannot_be_used_is_named(wrong: dict, message: str) -> None
 
 def test_all_commands_show_the_settings_of_a_synthesis() -> None:
     settings = SynthesisSettings(model="other", device="cpu", precision="bf16", samples=3, steps=7, seed=5)
-    inputs = CaseInputs(Path("mask.nrrd"), Path("pet.nrrd"), pet_unit="Bq/mL", series="1.2.3")
+    inputs = CaseInputs(mask=Path("mask.nrrd"), pet=Path("pet.nrrd"), pet_unit="Bq/mL", series="1.2.3")
     rendered = [*settings.arguments(), *inputs.arguments()]
     parsed = build_parser().parse_args(["synthesize", "T1.nii", "-o", "out", *rendered])
     assert SynthesisSettings.of(parsed) == settings and CaseInputs.of(parsed) == inputs

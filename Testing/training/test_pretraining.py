@@ -66,7 +66,11 @@ def mris(tmp_path_factory: pytest.TempPathFactory) -> list[Case]:
     for number in range(3):
         write_pair(root / f"m{number}", number)
     return [
-        Case(f"m{n}", root / f"m{n}" / "T1.nii.gz", inputs=CaseInputs(root / f"m{n}" / "brain_mask.nii.gz"))
+        Case(
+            f"m{n}",
+            root / f"m{n}" / "T1.nii.gz",
+            inputs=CaseInputs(mask=root / f"m{n}" / "brain_mask.nii.gz"),
+        )
         for n in range(3)
     ]
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from MRI2PETLib.core.progress import Reporter
-from MRI2PETLib.synthesis.bids_selection import BidsSelection
+from MRI2PETLib.synthesis.bids_selection import BidsPets, BidsSelection
 from MRI2PETLib.synthesis.settings import SynthesisSettings
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("level", choices=_LEVELS, help="work on people, or gather what was done")
     BidsSelection.add_to(parser)
     SynthesisSettings.add_to(parser)
+    BidsPets.add_to(parser)
 
 
 def run(args: argparse.Namespace, reporter: Reporter) -> int:
@@ -40,12 +41,12 @@ def _participant(args: argparse.Namespace, reporter: Reporter) -> int:
     from MRI2PETLib.core.case_loop import exit_code
     from MRI2PETLib.jobs.side_by_side import number_of_workers
     from MRI2PETLib.models.store import find_bundle
-    from MRI2PETLib.synthesis.bids_selection import select_cases, use_work_folder
+    from MRI2PETLib.synthesis.bids_selection import add_pets, select_cases, use_work_folder
 
-    settings, selection = SynthesisSettings.of(args), BidsSelection.of(args)
+    settings, selection, pets = SynthesisSettings.of(args), BidsSelection.of(args), BidsPets.of(args)
     since = time.time()
     bundle = find_bundle(settings.model)
-    cases = select_cases(args.bids_dir, selection)
+    cases = add_pets(select_cases(args.bids_dir, selection), pets, bundle.tracer, reporter.warning)
     use_work_folder(selection.work)
     workers = number_of_workers(selection.nprocs, len(cases), selection.mem_gb, reporter.warning)
     if workers > 1:
@@ -106,6 +107,7 @@ def _side_by_side(
         *("bids", str(args.bids_dir), str(args.output_dir), "participant"),
         *alone.arguments(),
         *settings.arguments(),
+        *BidsPets.of(args).arguments(),
     ]
     run_side_by_side(command, workers, args.output_dir, reporter, temporary=selection.work)
 

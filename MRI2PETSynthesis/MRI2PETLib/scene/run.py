@@ -95,7 +95,7 @@ class SceneRun(SceneJob[ResultNodes]):
 
     def _check_step(self, folder: Path, t1: sitk.Image) -> Step:
         pet = self._pet(folder) if self._request.pet else None
-        inputs = CaseInputs(self._mask(folder, t1), pet, window=self._request.window)
+        inputs = CaseInputs(mask=self._mask(folder, t1), pet=pet, window=self._request.window)
         return Step("check", ["check", str(folder / "T1.nrrd"), *inputs.arguments()], folder)
 
     def _mask(self, folder: Path, t1: sitk.Image) -> Path | None:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import re
 import tempfile
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.core.files import make_folder
 from MRI2PETLib.core.settings import Settings, option
+from MRI2PETLib.images.bids_names import entity
+from MRI2PETLib.images.formats import image_stem
 from MRI2PETLib.synthesis.cases import Case, find_cases
+from MRI2PETLib.synthesis.settings import CaseInputs, PetReading
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,36 @@ class BidsSelection(Settings):
     work: Path | None = option(
         "folder for temporary files of brain extractors", None, metavar="DIR", short="-w", decides=False
     )
+
+
+@dataclass(frozen=True)
+class BidsPets(PetReading):
+    """Whether and how the real PETs of a dataset are compared with."""
+
+    with_pet: bool = option("compare with the real PET of the same session, where there is one", False)
+
+
+def add_pets(cases: Sequence[Case], pets: BidsPets, tracer: str, warn: Callable[[str], None]) -> list[Case]:
+    """Give each case the real PET of its session, if one is there.
+
+    Of several, one of the model's tracer (``trc-``), the first by name, with a warning.
+    """
+    if not pets.with_pet:
+        return list(cases)
+    reading = {name: getattr(pets, name) for name in PetReading.options()}
+    result = []
+    for case in cases:
+        assert case.dataset is not None
+        there = sorted((case.dataset / case.folder / "pet").glob("*_pet.nii*"))
+        own = [path for path in there if entity(image_stem(path), "trc").casefold() == tracer.casefold()]
+        candidates = own or there
+        if len(candidates) > 1:
+            warn(f"{case.name} has {len(candidates)} PETs: {candidates[0].name} is compared with.")
+        pet = candidates[0] if candidates else None
+        result.append(replace(case, inputs=CaseInputs(pet=pet, **reading)) if pet is not None else case)
+    if not any(case.inputs.pet for case in result):
+        warn("No session has a PET (pet/*_pet): nothing is compared.")
+    return result
 
 
 def select_cases(dataset: Path, selection: BidsSelection) -> list[Case]:

@@ -38,15 +38,21 @@ class SynthesisSettings(Settings):
 
 
 @dataclass(frozen=True)
-class CaseInputs(Settings):
-    """What belongs to one T1 beside the T1."""
+class PetReading(Settings):
+    """How real PETs are read and aligned; may be the same for every case of a batch."""
 
-    mask: Path | None = option("brain mask of the T1, instead of finding the brain", None, decides=False)
-    pet: Path | None = option("real PET of the same person, to compare with", None, decides=False)
     pet_unit: str | None = options.pet_unit()
     window: tuple[float, float] | None = options.window_option()
     realign_frames: bool = options.realign_frames()
     register: str = options.register()
+
+
+@dataclass(frozen=True)
+class CaseInputs(PetReading):
+    """What belongs to one T1 beside the T1."""
+
+    mask: Path | None = option("brain mask of the T1, instead of finding the brain", None, decides=False)
+    pet: Path | None = option("real PET of the same person, to compare with", None, decides=False)
     series: str | None = option(
         "SeriesInstanceUID, when a DICOM folder holds several T1s; UID#N for the Nth part of one UID",
         None,
