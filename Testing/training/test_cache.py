@@ -35,9 +35,9 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("cache")
 
 
-def prepare(root: Path, cache: Path, space: ModelSpace = SPACE, workers: int = 1) -> dict[str, PreparedCase]:
+def prepare(root: Path, cache: Path, space: ModelSpace = SPACE) -> dict[str, PreparedCase]:
     manifest, hashes = check_manifest(read_dataset(root))
-    prepared, failed = prepare_cases(manifest.used, hashes, space, cache, workers=workers)
+    prepared, failed = prepare_cases(manifest.used, hashes, space, cache, workers=1)
     assert not failed
     return prepared
 
@@ -60,13 +60,6 @@ def test_a_case_is_prepared_once_and_a_damaged_entry_again(dataset: Path, cache:
     assert times(again)["s1"] == made["s1"]
     assert times(again)["s2"] != made["s2"] and times(again)["s3"] != made["s3"]
     np.testing.assert_array_equal(again["s2"].arrays(), before)
-
-
-def test_processes_give_the_same_entries(dataset: Path, cache: Path, tmp_path: Path) -> None:
-    one, two = prepare(dataset, cache), prepare(dataset, tmp_path / "other", workers=2)
-    for name in one:
-        assert one[name].folder.name == two[name].folder.name
-        np.testing.assert_array_equal(one[name].arrays(), two[name].arrays())
 
 
 def test_an_entry_holds_what_the_model_sees(dataset: Path, cache: Path) -> None:

@@ -1,4 +1,4 @@
-"""One fold on two processes of the CPU: what can be shown of several devices without any GPU."""
+"""Cases and a fold on two processes of the CPU: what can be shown of several devices without any GPU."""
 
 from __future__ import annotations
 
@@ -10,14 +10,30 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from MRI2PETLib.core.errors import InputError
+from MRI2PETLib.models.model_space import ModelSpace
+from MRI2PETTrainingLib.dataset.cache import prepare_cases
+from MRI2PETTrainingLib.dataset.checks import check_manifest
+from MRI2PETTrainingLib.dataset.manifest import read_dataset
 from MRI2PETTrainingLib.launch import check_launch, is_first_process
 from MRI2PETTrainingLib.run_folder import CURVES, FOLD
 from small_datasets import PRESET, prepared_cases, tiny_preset, write_dataset
 
-pytestmark = pytest.mark.usefixtures("quick_registration")
+
+def test_cases_that_two_processes_prepare_are_those_of_one(tmp_path: Path) -> None:
+    manifest, hashes = check_manifest(read_dataset(write_dataset(tmp_path / "ds", ["s1", "s2"])))
+    space = ModelSpace(size=(24, 24, 24), spacing_mm=8.0)
+    one, two = (
+        prepare_cases(manifest.used, hashes, space, tmp_path / str(workers), workers=workers)[0]
+        for workers in (1, 2)
+    )
+    assert list(one) == list(two) == ["s1", "s2"]
+    for name in one:
+        assert one[name].folder.name == two[name].folder.name
+        np.testing.assert_array_equal(one[name].arrays(), two[name].arrays())
 
 
 @pytest.mark.slow
