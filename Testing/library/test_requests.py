@@ -11,6 +11,7 @@ import shutil
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ import SimpleITK as sitk
 from bundles import tiny_bundle
 from MRI2PETLib.cli import main
 from MRI2PETLib.core import requests
-from MRI2PETLib.core.errors import DeviceError, InputError
+from MRI2PETLib.core.errors import DeviceError, InputError, OutputError
 from MRI2PETLib.core.findings import Verdict
 from MRI2PETLib.core.progress import Reporter
 from MRI2PETLib.core.requests import Request, Result, Source
@@ -478,3 +479,18 @@ def test_a_result_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     assert (
         sorted(p.name for p in tmp_path.iterdir()) == ["a", "status.json"] and result.finished(REQUEST) == {}
     )
+
+
+def test_a_full_disk_says_nothing_about_the_inputs(tmp_path: Path) -> None:
+    """It ends the run, and the earlier result stays; what else fails with changed inputs is recorded."""
+    result = Result(tmp_path, "status.json")
+    messages: list[str] = []
+    with result.make(REQUEST, {}) as staging:
+        (staging / "a").write_text("first")
+    changed = replace(REQUEST, whose={role: replace(s, checksum="new") for role, s in REQUEST.whose.items()})
+    with pytest.raises(OutputError, match="full"), result.attempt(changed, messages.append):
+        raise OutputError("full")
+    assert result.finished(REQUEST) == {} and not messages
+    with pytest.raises(InputError), result.attempt(changed, messages.append):
+        raise InputError("no T1.")
+    assert result.finished(REQUEST) is None and len(messages) == 1 and not (tmp_path / "a").exists()
