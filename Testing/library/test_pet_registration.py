@@ -200,6 +200,41 @@ def test_a_pet_in_any_pose_is_found(person: SimulatedSubject, name: str) -> None
     assert [f.code for f in result.verdict.findings] == ["pet-rotation"]
 
 
+@pytest.mark.parametrize(("axis", "share"), [(2, 0.15), (0, 0.12)], ids=["a side", "below"])
+def test_a_part_that_was_not_measured_hides_no_pose(
+    person: SimulatedSubject, axis: int, share: float
+) -> None:
+    brain = np.argwhere(sitk.GetArrayViewFromImage(person.brain_mask))[:, axis]
+    view = np.ones(person.pet.GetSize()[::-1], np.uint8)
+    view[(slice(None),) * axis + (slice(int(np.quantile(brain, share))),)] = 0
+    matrix = Rotation.from_euler("x", 180, degrees=True).as_matrix()
+    measured = sitk.GetImageFromArray(view)
+    measured.CopyInformation(person.pet)
+    pet, measured = (with_header(image, matrix) for image in (sitk.Mask(person.pet, measured), measured))
+    result = register_pet_to_t1(pet, person.t1, person.brain_mask, measured)
+    degrees, mm = error_of(result.transform, matrix, person.brain_mask)
+    assert degrees < 1 and mm < 2
+    assert [f.code for f in result.verdict.findings] == ["pet-rotation"]
+
+
+def test_the_brain_is_found_in_a_scan_of_the_body(person: SimulatedSubject) -> None:
+    """Half a metre of trunk below the head, with an organ that takes up three times as much as the brain."""
+    below = round(500 / person.pet.GetSpacing()[2])
+    body = sitk.ConstantPad(person.pet, [0, 0, below], [0, 0, 0], 0.0)
+    values = sitk.GetArrayFromImage(body)
+    k, j, i = np.indices(values.shape)
+    across = np.hypot(j - values.shape[1] / 2, i - values.shape[2] / 2) * person.pet.GetSpacing()[0]
+    level = float(np.median(values[below:][sitk.GetArrayViewFromImage(person.brain_mask) > 0]))
+    values[(k < below) & (across < 90)] = 0.3 * level
+    values[(abs(k - below / 2) < 20) & (across < 60)] = 3 * level
+    image = sitk.GetImageFromArray(values)
+    image.CopyInformation(body)
+    matrix = Rotation.from_euler("xyz", [0, 90, 0], degrees=True).as_matrix()
+    result = register_pet_to_t1(with_header(image, matrix), person.t1, person.brain_mask)
+    degrees, mm = error_of(result.transform, matrix, person.brain_mask)
+    assert degrees < 1 and mm < 2
+
+
 @pytest.mark.parametrize("axis", [0, 2])
 def test_a_mirrored_pet_is_refused(person: SimulatedSubject, axis: int) -> None:
     """Whatever axis the header mirrors: a rotation makes it a mirror from left to right."""
