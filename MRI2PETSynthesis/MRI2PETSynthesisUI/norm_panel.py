@@ -57,7 +57,7 @@ class NormPanel(RunningPanel):
         hasResult = nodes is not None and not self._state.is_busy
         for widget in (ui.normMapComboBox, ui.normTableComboBox, ui.normPeakButton, ui.normReportButton):
             widget.enabled = hasResult
-            widget.toolTip = widget.toolTip if hasResult else _("Nothing was compared yet.")
+            widget.toolTip = "" if hasResult else _("Nothing was compared yet.")
         summary = norm_summary(slicer.mrmlScene, nodes) if hasResult else ""
         ui.normStatusLabel.text = f"{window.status} {summary}".strip()
 

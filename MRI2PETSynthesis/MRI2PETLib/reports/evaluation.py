@@ -165,7 +165,7 @@ def _compared(cohort: Cohort, against: Against, reporter: Reporter) -> list[Pair
     """The other model's PETs are evaluated in the same way; of that only the comparison is kept."""
     reporter.log(f"evaluating {against.names[1]}")
     with tempfile.TemporaryDirectory(prefix="mri2pet-against-") as scratch:
-        settings = replace(cohort.settings, fid=None, covariates=())
+        settings = replace(cohort.settings, fid=None, covariates=(), mni=False)
         other = evaluate_cohort(against.cases, settings, Path(scratch), reporter, cohort.atlases)
     return against_table(cohort, other, against.names)
 
