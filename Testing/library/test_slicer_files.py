@@ -6,6 +6,7 @@ import ast
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -160,6 +161,16 @@ def test_cmake_lists_every_shared_resource() -> None:
         if not p.endswith(".py")
     }
     assert listed(".", "SHARED_RESOURCES") == files
+
+
+def test_the_wheel_has_what_the_extension_has() -> None:
+    """Every folder of shared resources, and every licence in them."""
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))
+    wheel = project["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"]
+    shared = listed(".", "SHARED_RESOURCES")
+    assert {str(Path(p).parent).split("/")[1] for p in shared} == {Path(p).name for p in wheel}
+    licences = {p for p in shared if Path(p).name.startswith("LICENSE")}
+    assert len(licences) == 2 and licences < set(project["project"]["license-files"])
 
 
 def test_cmake_knows_every_module() -> None:
