@@ -6,9 +6,6 @@ made as they are scrolled to, so that thousands open at once.
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -18,8 +15,9 @@ from urllib.parse import quote
 from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.core.files import new_folder, plain, replace_folder, write_text
 from MRI2PETLib.core.progress import Reporter
-from MRI2PETLib.reports.page import TEMPLATES
+from MRI2PETLib.reports.page import TEMPLATES, content_policy, page_environment, source_hash
 from MRI2PETLib.reports.thumbnail import SIZE
+from MRI2PETLib.reports.viewer import script_text
 from MRI2PETLib.synthesis.batch import STATUS_FILE, Status, read_status, write_status_table
 from MRI2PETLib.synthesis.cases import Case
 
@@ -121,39 +119,28 @@ def _write_sprite(rows: Sequence[Status], path: Path) -> dict[int, tuple[int, in
 
 def _page(title: str, entries: Sequence[Mapping[str, Any]]) -> str:
     """All that comes from cases is data, never part of a script or of the page's own text."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     style = "".join((TEMPLATES / name).read_text(encoding="utf-8") for name in ("style.css", "group.css"))
     script = (TEMPLATES / "group.js").read_text(encoding="utf-8")
     content = {"cases": entries, "sprites": SPRITES, "width": SIZE[0], "height": SIZE[1]}
-    data = json.dumps(plain(content), ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
+    data = script_text(plain(content))
     verdicts = [entry["verdict"] for entry in entries]
     counts = ", ".join(f"{verdicts.count(name)} {name}" for name in _VERDICTS if name in verdicts)
-    return environment.get_template("group.html").render(
-        title=title,
-        policy=_policy(style, script),
-        style=Markup(style),
-        script=Markup(script),
-        data=Markup(data),
-        counts=f"{len(entries)} cases: {counts}",
-        table=STATUS_FILE,
-        verdicts=_VERDICTS,
-        columns=_HEADINGS.items(),
-    )
-
-
-def _policy(style: str, script: str) -> str:
-    """Nothing may run, be drawn or fetched but this style, this script and pictures beside the page."""
-    digests = [base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in (style, script)]
     return (
-        f"default-src 'none'; style-src 'sha256-{digests[0]}'; script-src 'sha256-{digests[1]}'; "
-        "img-src 'self' file:; base-uri 'none'; form-action 'none'"
+        page_environment()
+        .get_template("group.html")
+        .render(
+            title=title,
+            policy=content_policy(
+                style, [source_hash(script)], "'self' file:"
+            ),  # pictures lie beside the page
+            style=Markup(style),
+            script=Markup(script),
+            data=Markup(data),
+            counts=f"{len(entries)} cases: {counts}",
+            table=STATUS_FILE,
+            verdicts=_VERDICTS,
+            columns=_HEADINGS.items(),
+        )
     )

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 from MRI2PETLib.reports.viewer import PAGE_BYTES, Viewer, niivue, script_text
 
 if TYPE_CHECKING:
+    from jinja2 import Environment
+
     from MRI2PETLib.evaluation.metrics import Metric
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -63,20 +65,13 @@ def render(
     :param folder: of the template, which may extend those of :data:`TEMPLATES`.
     :param viewer: images that can be scrolled through, which the template places by ``images``.
     """
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 
     from MRI2PETLib.evaluation import spaces
     from MRI2PETLib.evaluation.agreement import LIMIT_SD
     from MRI2PETLib.evaluation.statistics import CONFIDENCE, MIN_GROUP
 
-    environment = Environment(
-        loader=FileSystemLoader([folder, TEMPLATES]),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = page_environment(folder)
     environment.globals |= {
         "confidence": f"{100 * CONFIDENCE:g} %",
         "limit_sd": LIMIT_SD,
@@ -87,7 +82,9 @@ def render(
     style = (TEMPLATES / "style.css").read_text(encoding="utf-8")
     scripts = None if viewer is None else _scripts()
     content |= {"title": title, "style": Markup(style), "scripts": scripts, "viewer": viewer}
-    page = environment.get_template(template).render(policy=_policy(style, scripts), **content)
+    hashes = [source_hash(scripts["own"]), scripts["niivue"].source_hash] if scripts else []
+    policy = content_policy(style, hashes, "data:")  # NiiVue's letters are a picture in its script
+    page = environment.get_template(template).render(policy=policy, **content)
     if viewer is None:
         return page
     data = script_text(viewer.data(PAGE_BYTES - len(page)))
@@ -107,17 +104,33 @@ def _scripts() -> dict[str, Any]:
     }
 
 
-def _policy(style: str, scripts: dict[str, Any] | None) -> str:
-    """The content security policy of a page. Pictures, and NiiVue's letters, are ``data:`` addresses."""
-    allowed = ["default-src 'none'", "base-uri 'none'", "form-action 'none'", "img-src data:"]
-    allowed.append(f"style-src '{_source_hash(style)}'")
-    if scripts:
-        own = _source_hash(scripts["own"])
-        allowed.append(f"script-src '{own}' 'sha256-{scripts['niivue'].source_hash}'")
-    return "; ".join(allowed)
+def page_environment(*folders: Path) -> Environment:
+    """Templates of these folders and of :data:`TEMPLATES`: all is escaped, a missing name is an error."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    return Environment(
+        loader=FileSystemLoader([*folders, TEMPLATES]),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
 
 
-def _source_hash(text: str) -> str:
+def content_policy(style: str, script_hashes: Sequence[str], images: str) -> str:
+    """What a page lets the browser do: its own style, scripts and images, and nothing else.
+
+    :param script_hashes: of what may run, see :func:`source_hash`.
+    :param images: where they may come from, as the policy's ``img-src`` says it.
+    """
+    allowed = ["default-src 'none'", f"style-src '{source_hash(style)}'"]
+    if script_hashes:
+        allowed.append("script-src " + " ".join(f"'{one}'" for one in script_hashes))
+    return "; ".join([*allowed, f"img-src {images}", "base-uri 'none'", "form-action 'none'"])
+
+
+def source_hash(text: str) -> str:
+    """A style or script as a policy names it."""
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii")
 
 

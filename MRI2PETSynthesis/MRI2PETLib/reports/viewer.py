@@ -218,6 +218,6 @@ def niivue() -> NiiVue:
     return NiiVue(
         version=str(about["version"]),
         packed=_text(packed),
-        source_hash=_text(digest.digest()),
+        source_hash=f"sha256-{_text(digest.digest())}",
         license=(folder / "LICENSE-NiiVue.txt").read_text(encoding="utf-8"),
     )
