@@ -23,9 +23,14 @@ _AT_ONCE = 96 * 96 * 12  # voxels of a slab
 
 def use_slabs(x: Tensor) -> bool:
     """Whether slabs serve: prediction on a CPU, in the precision of the weights; an export has none."""
-    if x.device.type != "cpu" or torch.is_grad_enabled() or torch.compiler.is_compiling():
+    if x.device.type != "cpu" or torch.is_grad_enabled() or _is_exported():
         return False
     return not _autocast_is_enabled()
+
+
+def _is_exported() -> bool:
+    is_compiling = getattr(torch.compiler, "is_compiling", None)
+    return is_compiling is not None and is_compiling()  # torch 2.2 has none, and writes no ONNX file
 
 
 def _autocast_is_enabled() -> bool:
