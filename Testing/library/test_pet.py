@@ -220,6 +220,10 @@ def test_suv_factor_by_hand() -> None:
     ("change", "says"),
     [
         ({"dose_bq": 350.0}, r"350 Bq \(is it in MBq\?\)"),
+        ({"dose_bq": 1.5}, r"1.5 Bq \(is it in MBq\?\)"),
+        ({"dose_bq": 1.0}, r"1 Bq\."),  # nobody injects 1 MBq
+        ({"dose_bq": 2000.0}, r"2000 Bq\."),
+        ({"half_life_s": 1.0}, r"half-life is 1 s\."),
         ({"dose_bq": 5e9}, "5e.09 Bq"),
         ({"dose_bq": math.nan}, "nan Bq"),
         ({"weight_kg": 0.0}, "body weight is 0 kg"),
