@@ -135,7 +135,9 @@ def run_training(plan: Plan, reporter: Reporter) -> dict[str, Any]:
         _train_fold(plan, folds.folds[number], prepared, request, inner, first)
     if not first:
         return {}
-    read = (read_fold(plan.run, fold, request_of_fold(plan, fold, prepared)) for fold in folds.folds)
+    # A fold that nobody has begun may start from one that is not there yet.
+    begun = [fold for fold in folds.folds if _fold_in(plan.run, fold.number).path.is_file()]
+    read = (read_fold(plan.run, fold, request_of_fold(plan, fold, prepared)) for fold in begun)
     results = [result for result in read if result is not None]
     summary: dict[str, Any] = {
         "run": plan.run,
