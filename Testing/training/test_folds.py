@@ -251,6 +251,8 @@ def test_a_leak_written_into_the_file_is_refused(tmp_path: Path) -> None:
         (lambda f: f[1].update(number=7), "Fold 7 is in the place of fold 1"),
         (lambda f: f.pop(), "do not hold the same cases"),
         (lambda f: f.clear(), "no fold"),
+        # Tested in two folds, each of which is sound.
+        (lambda folds: folds.append({**folds[0], "number": len(folds)}), "the first that differs is"),
     ],
 )
 def test_folds_edited_by_hand_are_refused(
