@@ -58,7 +58,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def test_a_pet_lies_over_the_image_by_their_worlds(
     tmp_path: Path, opened: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    t1 = write_image(GRID.image(ball(GRID, 60, 500)), tmp_path / "head.nii.gz")
+    t1 = write_image(GRID.image(ball(GRID, 60, 500)), tmp_path / "head.nii.gz", {"Units": "arbitrary"})
     other = Grid((60, 60, 60), (2.0, 2.5, 2.0), (59.0, 73.0, -59.0), (-1.0, 0, 0, 0, -1, 0, 0, 0, 1))
     note = {"Units": "SUV", "Description": "SYNTHETIC, not for diagnosis."}
     pet = write_image(other.image(ball(other, 30, 4)), tmp_path / "pet.nii.gz", note)
@@ -68,6 +68,7 @@ def test_a_pet_lies_over_the_image_by_their_worlds(
     data = data_of(page)
     gray, over = data["layers"]
     assert (gray["name"], over["name"], over["unit"]) == ("head.nii.gz", "pet.nii.gz", "SUV")
+    assert gray["colors"][128] == [128, 128, 128] and len(set(over["colors"][128])) == 3
     to_world = np.linalg.inv(np.vstack([data["toIndex"], [0, 0, 0, 1]]))
     k, j, i = np.nonzero(values_of(over, data["size"]))
     distance = np.linalg.norm((to_world @ [i, j, k, np.ones_like(i)])[:3], axis=0)  # the ball is about 0

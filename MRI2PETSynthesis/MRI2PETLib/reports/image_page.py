@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import SimpleITK as sitk
 
-from MRI2PETLib.core.errors import DependencyError
+from MRI2PETLib.core.errors import DependencyError, InputError
 from MRI2PETLib.images.bids import read_sidecar
 from MRI2PETLib.images.grid import Grid, resample
 from MRI2PETLib.images.io import read_image
+from MRI2PETLib.preprocessing.pet_units import parse_unit
 from MRI2PETLib.reports.colors import gray_colors, normdiff_colors, pet_colors
 from MRI2PETLib.reports.figures import PET_OPACITY, source_window, target_window
 from MRI2PETLib.reports.page import render
@@ -26,15 +27,15 @@ if TYPE_CHECKING:
 def image_page(path: Path, over: Path | None = None) -> str:
     """A page with an image in three planes; ``over`` lies on it by their worlds, voxel for nearest voxel.
 
-    What its sidecar calls a PET, and ``over``, have the colours of PETs; a map with values below 0 has those
-    of NormDiff, symmetric around 0.
+    An image whose sidecar has a unit of PETs, and ``over``, have the colours of PETs; a map with values below
+    0 has those of NormDiff, symmetric around 0.
 
     :raises InputError: what :func:`.read_image` says of either.
     """
     image, about = read_image(path, kind="t1").image, _sidecar(path)
     inside = _foreground(image)
     box = _like(inside.astype(np.uint8), image)
-    if "Units" in about:
+    if _is_pet(about):
         layers = [_map_layer(path.name, image, about, inside, opacity=1.0)]
     else:
         layers = [Layer(path.name, image, "", gray_colors(), source_window(image, inside), path.name)]
@@ -103,6 +104,13 @@ def _map_layer(
     valid = _like((finite & (values > 0)).astype(np.uint8), image)
     where = inside & (values > 0) if (inside & (values > 0)).any() else finite
     return Layer(name, image, unit, pet_colors(), target_window([image], where), name, opacity, valid)
+
+
+def _is_pet(about: dict[str, Any]) -> bool:
+    try:
+        return parse_unit(str(about.get("Units", ""))).unit != "unknown"
+    except InputError:  # of a PET, in a unit that only measurements need
+        return True
 
 
 def _sidecar(path: Path) -> dict[str, Any]:
