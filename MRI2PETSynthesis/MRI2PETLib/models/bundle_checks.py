@@ -146,8 +146,8 @@ def _check_members(metadata: Mapping[str, Any], path: Path) -> None:
         isinstance(m, dict) and isinstance(m.get("sha256"), str) and is_safe_name(m.get("name"))
         for m in members
     )
-    if not sound or len(members) < 2 or len({m["name"] for m in members}) < len(members):
-        raise BundleError(f"{path} has no valid 'members' (two or more, each with name and sha256).")
+    if not sound or not members or len({m["name"] for m in members}) < len(members):
+        raise BundleError(f"{path} has no valid 'members' (one or more, each with name and sha256).")
     if metadata["weights_sha256"] != ensemble_sha256(members):
         raise BundleError(f"The checksum of {path} does not follow from those of its members.")
 
