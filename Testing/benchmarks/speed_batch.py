@@ -44,7 +44,7 @@ def run(tree: Path, t1s: list[str], output: Path) -> tuple[float, float, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument("-o", "--output", type=Path, required=True)
     parser.add_argument("--tree", action="append", required=True, metavar="NAME=FOLDER")
     parser.add_argument("--rounds", type=int, default=2)

@@ -69,10 +69,13 @@ def test_the_table_names_everything_that_is_imported(folder: str, more: PackageG
             elif isinstance(node, ast.ImportFrom):
                 imported.add((node.module or "").split(".")[0])
     ours = {"MRI2PETLib", "MRI2PETTrainingLib"}
-    of_slicer = {"slicer", "vtk", "packaging"}  # packaging: matplotlib needs it too
-    optional = {"nilearn", "torchvision", "isal"}  # an atlas, a metric, a faster zlib: the rest works without
+    of_slicer = {"slicer", "vtk"}
+    needed_by_others = {"packaging", "PIL", "markupsafe"}  # matplotlib and jinja2 cannot do without
+    optional = {"nilearn", "torchvision", "isal", "ipyniivue", "onnx"}  # extras: the rest works without
     of_types = {"typing_extensions"}  # for the type checker only
-    third_party = imported - sys.stdlib_module_names - ours - of_slicer - optional - of_types
+    third_party = (
+        imported - sys.stdlib_module_names - ours - of_slicer - needed_by_others - optional - of_types
+    )
     assert third_party <= {p.module for p in read_packages(more)}
 
 

@@ -150,7 +150,7 @@ def test_synthesis_comparison_and_everything_that_follows(
     assert other.ReadFromMRB(str(path))
     back = result_nodes(other, other.GetFirstNodeByName(pet.GetName()).GetID())
     assert back is not None
-    assert None not in [v for k, v in vars(back).items() if k not in ("sd", "unpredicted")]
+    assert None not in [v for k, v in vars(back).items() if k not in ("sd", "error_sd", "unpredicted")]
     assert report_html(other, back) == report_html(scene, second.nodes)
     assert node_text(other.GetNodeByID(back.regions), ",") == node_text(
         scene.GetNodeByID(second.nodes.regions), ","

@@ -27,6 +27,7 @@ from MRI2PETLib.core.files import atomic_path
 from MRI2PETLib.core.findings import Finding
 
 MAX_BYTES = 64 * 2**20
+EMPTY_CELLS = {"", "n/a", "na", "nan", "#n/a"}  # in small letters: what says that there is nothing
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF32_LE, "utf-32"),  # begins with the mark of UTF-16

@@ -38,12 +38,11 @@ from typing import Any
 from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.core.findings import Finding
 from MRI2PETLib.core.names import file_name
-from MRI2PETLib.core.tables import Table, read_table
+from MRI2PETLib.core.tables import EMPTY_CELLS, Table, read_table
 from MRI2PETLib.images.similar_subjects import similar_subjects
 from MRI2PETLib.images.subjects import subject_keys
 
 _PATHS = ("t1", "pet", "mask", "synthetic")
-_EMPTY = {"", "n/a", "na", "nan", "#n/a"}
 _IN_USE = {"no", "0", "false", "n", "none", "-", "0.0"}
 _MARKED = {"yes", "1", "true", "y", "x", "1.0"}
 MOST_CASES = 100_000
@@ -242,7 +241,7 @@ def _similar_columns(columns: Sequence[str]) -> Iterator[tuple[str, str]]:
 
 
 def _row(table: Table, number: int, row: Mapping[str, str], needed: Sequence[str]) -> CaseRow:
-    values = {name: "" if text.lower() in _EMPTY else text for name, text in row.items()}
+    values = {name: "" if text.lower() in EMPTY_CELLS else text for name, text in row.items()}
     for name in ("case", "subject"):  # somebody's initials may be NA
         values[name] = "" if row.get(name, "").lower() in ("", "n/a") else row[name]
     exclude = values.get("exclude", "")

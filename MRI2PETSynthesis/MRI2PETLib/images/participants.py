@@ -8,11 +8,10 @@ from pathlib import Path
 
 from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.core.findings import Finding
-from MRI2PETLib.core.tables import read_table
+from MRI2PETLib.core.tables import EMPTY_CELLS, read_table
 from MRI2PETLib.images.subjects import plain_name
 
 PARTICIPANTS = "participants.tsv"
-_EMPTY = {"", "n/a", "na", "nan"}
 
 
 @dataclass(frozen=True)
@@ -39,7 +38,7 @@ class Participants:
         """
         for column in columns:
             values = {row.get(column, "") for row in self._rows_of(person)}
-            values = {text for text in values if text.lower() not in _EMPTY}
+            values = {text for text in values if text.lower() not in EMPTY_CELLS}
             if len(values) > 1:
                 first, second = sorted(values)[:2]
                 raise InputError(

@@ -139,7 +139,7 @@ def prepare_cases(
 
     :param sources: the images of every case, see :func:`.checks.check_manifest`.
     :param workers: processes; each holds one case in memory.
-    :returns: what is prepared, and why the other cases cannot be, both by case name.
+    :returns: what is prepared, in the order of ``cases``, and why the others cannot be, both by case name.
     :raises OutputError: if the cache cannot be written to.
     :raises Cancelled: when the user cancels; finished entries stay.
     """
@@ -164,7 +164,7 @@ def prepare_cases(
         elif result is not None:
             done[case.case] = result
     progress(1, 1, "prepared")
-    return done, failed
+    return {case.case: done[case.case] for case in cases if case.case in done}, failed
 
 
 @dataclass(frozen=True)
