@@ -79,12 +79,10 @@ def person_table(cohort: Cohort) -> list[dict[str, Any]]:
 def baseline_rows(cohort: Cohort) -> list[BaselineRow]:
     """The network and every baseline that could be computed, in the order of the tables."""
     people = person_table(cohort)
-    network = [row[f"{NETWORK}: {ERROR}"] for row in people]
     rows = []
     for predictor in cohort.predictors:
         means = {name: _mean(people, f"{predictor}: {name}") for name in PERSON_METRICS}
-        own = [row[f"{predictor}: {ERROR}"] for row in people]
-        both = np.array([(n, o) for n, o in zip(network, own) if None not in (n, o)], float).reshape(-1, 2)
+        both = _errors_of_both(cohort, predictor)
         row = BaselineRow(predictor, cohort.uses[predictor], means, len(both))
         if predictor != NETWORK and len(both):
             change = paired_difference(both[:, 0], both[:, 1], seed=cohort.settings.seed)
@@ -98,6 +96,17 @@ def baseline_rows(cohort: Cohort) -> list[BaselineRow]:
         if len(both):
             rows.append(row)
     return rows
+
+
+def _errors_of_both(cohort: Cohort, predictor: str) -> np.ndarray:
+    """Error of the network and of a predictor by person, [person, 2]: over the scans that both have."""
+    scale, pairs = _scale(cohort), defaultdict(list)
+    for scan in cohort.scans:
+        pair = [scan.metrics[scale, name].get(ERROR) for name in (NETWORK, predictor)]
+        if None not in pair:
+            pairs[scan.case.subject].append(pair)
+    means = [np.mean(np.array(own, float), axis=0) for _, own in sorted(pairs.items())]
+    return np.array(means, float).reshape(-1, 2)
 
 
 def best_baseline(rows: Sequence[BaselineRow]) -> BaselineRow | None:

@@ -53,7 +53,7 @@ from MRI2PETTrainingLib.run_folder import (
     FoldResult,
     fold_folder,
 )
-from MRI2PETTrainingLib.warm_start import check_unseen, start_bundle
+from MRI2PETTrainingLib.warm_start import IMAGES, check_unseen, images_seen, start_bundle
 
 if TYPE_CHECKING:
     from MRI2PETTrainingLib.hardware import Hardware
@@ -217,7 +217,12 @@ def _train_fold(
         return
     reporter.progress(0.95, 1, f"fold {fold.number}: predicting {len(test)} cases")
     cases = [*train, *validation]
-    details = {"fold": fold.number, "seed": seed, "start_from": initial and initial.sha256}
+    details = {
+        "fold": fold.number,
+        "seed": seed,
+        "start_from": initial and initial.sha256,
+        IMAGES: images_seen(cases, initial),
+    }
     name = outcome.model_id(plan.run, f"fold{fold.number}")
     about: dict[str, Any] = {"epoch": fitted.epoch, "history": fitted.history, "cost": fitted.cost}
     with _fold_in(plan.run, fold.number).make(request, about) as staging:

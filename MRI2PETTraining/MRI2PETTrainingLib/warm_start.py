@@ -63,6 +63,16 @@ def describe(start_from: str | None) -> str | dict[str, Any] | None:
     return {"run": str(Path(start_from).resolve()), "folds": sums}
 
 
+def images_seen(cases: Sequence[PreparedCase], initial: Bundle | None) -> list[str] | None:
+    """Checksums of all images that weights have seen: of ``cases``, and of the model that they began from.
+    ``None`` where that model does not say.
+    """
+    if initial is None:
+        return images_of(cases)
+    earlier = initial.metadata.get("training", {}).get(IMAGES)
+    return None if earlier is None else sorted({*earlier, *images_of(cases)})
+
+
 def images_of(cases: Sequence[PreparedCase]) -> list[str]:
     """Checksums of the images that cases are made of, as a bundle's metadata keeps them."""
     return sorted({image for entry in cases for image in entry.about.get(IMAGES, ())})

@@ -146,6 +146,26 @@ def test_the_network_is_compared_with_each_baseline() -> None:
     assert {r.better for r in rows if r.metric == REGION_ERROR} == {"constant"}
 
 
+def test_scans_without_a_baseline_are_left_out_of_the_network_too() -> None:
+    """The hard second scan of every person has no baseline: equal errors in the first are no difference."""
+    scans = []
+    for scan in cohort_of(ERRORS).scans:
+        network = scan.metrics["stated", "network"]
+        scans.append(replace(scan, metrics={("stated", name): network for name in ("network", "constant")}))
+        regions = scan.regions.copy()
+        regions[1] = regions[0]
+        scans[-1] = replace(scans[-1], regions=regions)
+        hard = {"mse": 0.9 + scan.metrics["stated", "network"]["mse"]}  # type: ignore[operator]
+        lacking: dict[str, float | None] = dict.fromkeys(network)
+        both = {("stated", "network"): {**network, **hard}, ("stated", "constant"): lacking}
+        numbers = scan.regions + 0.5
+        numbers[1] = np.nan
+        case = replace(scan.case, case=f"{scan.case.case} again")
+        scans.append(replace(scan, case=case, metrics=both, regions=numbers))
+    rows = methods_table(replace(cohort_of(ERRORS), scans=scans))
+    assert {row.n_people for row in rows} == {8} and {row.paired.difference for row in rows} == {0.0}
+
+
 def test_other_units_are_refused() -> None:
     with pytest.raises(InputError, match="this is in SUVR, other in SUV"):
         against_table(cohort_of(ERRORS), cohort_of(ERRORS, unit="SUV"), NAMES)

@@ -135,3 +135,10 @@ def test_columns_of_a_table_as_covariates() -> None:
     with pytest.raises(InputError, match="nothing under 'weight'") as error:
         read_covariate("weight", [("a", ""), ("b", "")])
     assert flag("covariates") in error.value.hint
+
+
+def test_numbers_with_a_slip_of_the_pen_are_not_taken_for_names() -> None:
+    ages = [("a", "61"), ("b", "62,5"), ("c", "70"), ("d", "")]
+    with pytest.raises(InputError, match="age is a number for most people, but not '62,5'"):
+        read_covariate("age", ages)
+    assert not read_covariate("batch", [("a", "1"), ("b", "2a"), ("c", "2b")]).is_number

@@ -251,6 +251,27 @@ def test_agreement_over_people_by_hand() -> None:
     assert agreement_table([r for r in rows if r.method != REAL_MR]) == []
 
 
+def test_methods_are_compared_on_the_same_scans() -> None:
+    """The template is right wherever it ran; it failed in the second scan of the first person."""
+    scans = []
+    for number in range(4):
+        for later in (0.0, 0.6):
+            value = 1.0 + 0.1 * number + later
+            has_template = number or not later
+            scans.append(
+                (f"p{number}", "", [row(REAL_MR, value)] + [row(PET_TEMPLATE, value)] * bool(has_template))
+            )
+    (result,) = agreement_table(person_rows(scans))
+    assert (result.n_people, result.mae, result.bias) == (4, pytest.approx(0), pytest.approx(0))
+
+
+def test_people_of_two_groups_are_refused(tmp_path: Path) -> None:
+    table = tmp_path / "cases.csv"
+    table.write_text("case,subject,pet,group\na,p,a.nii,MCI\nb,p,b.nii,AD\n")
+    with pytest.raises(InputError, match="'p' has the group 'MCI' in 'a' and 'AD' in 'b'"):
+        read_cases(table, Reporter())
+
+
 def test_errors_of_methods_are_compared_person_by_person() -> None:
     rng = np.random.default_rng(1)
     real = rng.normal(1.3, 0.1, 12)

@@ -57,6 +57,20 @@ def test_differences_and_verdicts() -> None:
     assert "| constant | what it knows | 0.7 | 0.051 | −0.0206 (" in card and "| 7 of 7 |" in card
 
 
+def test_a_scan_that_a_baseline_lacks_is_not_held_against_the_network() -> None:
+    rows = {row.predictor: row for row in baseline_rows(cohort())}
+    harder = cohort()
+    for person in range(7):
+        metrics = {(SCALE_FREE, name): {"pearson_r": None, "mse": None} for name in ERRORS}
+        metrics[SCALE_FREE, "network"] = {"pearson_r": 0.1, "mse": 0.9}
+        case = SimpleNamespace(subject=f"p{person}", group="", fold="0")
+        harder.scans.append(SimpleNamespace(case=case, metrics=metrics))
+    for row in baseline_rows(harder):
+        if row.predictor != "network":
+            assert row.difference == pytest.approx(rows[row.predictor].difference)
+            assert row.verdict == rows[row.predictor].verdict
+
+
 def test_few_people_have_no_interval() -> None:
     (_, row) = baseline_rows(cohort(3, ("network", "constant")))
     assert (row.low, row.verdict) == (None, "has too few people for an interval")

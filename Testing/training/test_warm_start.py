@@ -15,7 +15,7 @@ from MRI2PETLib.core.progress import Reporter
 from MRI2PETTrainingLib.dataset.cache import PreparedCase
 from MRI2PETTrainingLib.folds import Fold, Folds, write_folds
 from MRI2PETTrainingLib.run_folder import FOLDS, RUN
-from MRI2PETTrainingLib.warm_start import check_unseen, describe, images_of, start_bundle
+from MRI2PETTrainingLib.warm_start import check_unseen, describe, images_of, images_seen, start_bundle
 from small_datasets import prepared_cases
 
 pytestmark = pytest.mark.usefixtures("quick_registration")
@@ -88,3 +88,15 @@ def test_images_are_known_by_their_voxels(cases: dict[str, PreparedCase]) -> Non
     assert sha256_of_voxels(voxels) != sha256_of_voxels(voxels.reshape(4, 3, 2))
     assert sha256_of_voxels(voxels) != sha256_of_voxels(voxels + 1)
     assert images_of([cases["b"], cases["a"]]) == ["pet a", "pet b", "t1 a", "t1 b"]
+
+
+def test_a_model_has_seen_what_the_model_it_began_from_has(
+    tmp_path: Path, cases: dict[str, PreparedCase]
+) -> None:
+    first = start_bundle(model(tmp_path / "first", "t1 c", "pet c"), 0)
+    seen = images_seen([cases["a"]], first)
+    assert seen == ["pet a", "pet c", "t1 a", "t1 c"]
+    with pytest.raises(InputError, match="was trained with an image of 'c'"):
+        check_unseen(model(tmp_path / "second", *seen), FOLD_SIDES, cases, Reporter())
+    silent = start_bundle(str(tiny_bundle(tmp_path / "old").folder), 0)
+    assert images_seen([cases["a"]], silent) is None and images_seen([cases["a"]], None) == ["pet a", "t1 a"]

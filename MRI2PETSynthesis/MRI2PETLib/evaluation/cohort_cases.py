@@ -23,7 +23,7 @@ from MRI2PETLib.core.files import read_object
 from MRI2PETLib.core.progress import Reporter
 from MRI2PETLib.evaluation.cubic import Cubic
 from MRI2PETLib.evaluation.settings import CasePaths, EvaluationSettings
-from MRI2PETLib.images.case_table import CaseRow, read_case_table
+from MRI2PETLib.images.case_table import CaseRow, check_people, read_case_table
 from MRI2PETLib.preprocessing.frame_window import parse_window
 from MRI2PETLib.preprocessing.pet_units import plain_unit
 
@@ -89,9 +89,10 @@ def read_pairs(table: Path | str, reporter: Reporter, run: Path | None = None) -
 
     :param reporter: is told what was noticed and who is left out.
     :param run: the folder of fold baselines.
-    :raises InputError: see :func:`.case_table.read_case_table`; all cases excluded.
+    :raises InputError: see :func:`.case_table.read_case_table`, :func:`.check_people`; all cases excluded.
     """
     case_table = read_case_table(table, ("case", "synthetic", "pet"))
+    check_people(case_table.used)
     for note in case_table.notes():
         reporter.warning(note)
     coefficients = _cubic_by_fold(run)

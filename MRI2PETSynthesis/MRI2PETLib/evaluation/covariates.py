@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -68,7 +69,8 @@ def read_covariate(name: str, scans: Sequence[tuple[str, str]]) -> Covariate:
 
     :param scans: whose scan, and what its line says; empty for nothing. Numbers of repeated scans (age) are
         averaged.
-    :raises InputError: nothing is stated about anybody; names that contradict each other within a person.
+    :raises InputError: nothing is stated about anybody; names that contradict each other within a person;
+        a few names among numbers.
     """
     texts_of: dict[str, list[str]] = {}
     for subject, text in scans:
@@ -86,7 +88,7 @@ def read_covariate(name: str, scans: Sequence[tuple[str, str]]) -> Covariate:
             raise ValueError
         return Covariate(name, {s: float(np.mean(v)) if v else None for s, v in numbers.items()})
     except ValueError:
-        pass
+        _check_names(name, sorted({text for texts in texts_of.values() for text in texts}))
     for subject, texts in texts_of.items():
         if len(set(texts)) > 1:
             raise InputError(
@@ -94,6 +96,18 @@ def read_covariate(name: str, scans: Sequence[tuple[str, str]]) -> Covariate:
                 "A person has one: correct the table.",
             )
     return Covariate(name, {subject: texts[0] if texts else None for subject, texts in texts_of.items()})
+
+
+def _check_names(name: str, texts: Sequence[str]) -> None:
+    """Refuse a column of numbers in which some are none (``62,5``): as names they would be another model."""
+    if name in _NAMES:
+        return
+    names = [text for text in texts if re.fullmatch(r"[-+]?[\d.]+(?:e[-+]?\d+)?", text, re.I) is None]
+    if 0 < len(names) <= len(texts) / 2:
+        raise InputError(
+            f"{name} is a number for most people, but not {names[0]!r}.",
+            "Correct it (decimals have a point), empty the cell, or write all of them as names.",
+        )
 
 
 def adjusted_difference(

@@ -14,10 +14,10 @@ import numpy as np
 from MRI2PETLib.evaluation.baselines import NETWORK
 from MRI2PETLib.evaluation.case import SCALE_FREE, SCALE_FREE_UNIT
 from MRI2PETLib.evaluation.cohort import Cohort, region_numbers
-from MRI2PETLib.evaluation.cohort_tables import person_numbers, scans_by_person
+from MRI2PETLib.evaluation.cohort_tables import scans_by_person
 from MRI2PETLib.evaluation.measure import is_constant
 from MRI2PETLib.evaluation.metrics import Metric, brain_metrics
-from MRI2PETLib.evaluation.statistics import CONFIDENCE, TAILS, false_discovery_rate, mean_sd
+from MRI2PETLib.evaluation.statistics import CONFIDENCE, TAILS, false_discovery_rate
 from MRI2PETLib.templates.regions import WHOLE_BRAIN
 
 # The fewest with which a signed-rank test can reach p < .05: 2 / 2^6 = .031.
@@ -117,54 +117,83 @@ def compared(first: Cohort, second: Cohort, own: str, other: str, names: tuple[s
         block = []
         for metric in brain_metrics(in_reports=True).values():
             if metric.better:
-                values = [side.metric(scale, metric) for side in cohorts]
+                values = _by_person(cohorts, [side.metric(scale, metric) for side in cohorts], metric)
                 unit = metric.unit_of(SCALE_FREE_UNIT if scale == SCALE_FREE else first.unit)
                 about = _About(scale, "brain", WHOLE_BRAIN, metric.heading, _ideal(metric)[1], unit)
-                block.append(_row(names, about, values, metric.better == "higher", seed))
+                block.append(_row(names, about, list(values), metric.better == "higher", seed))
         rows += with_adjusted_p(block)
     if first.regions == second.regions:
+        errors_of = _region_errors(cohorts)
         for parcellation in dict.fromkeys(name for name, _ in first.regions):
             block = []
             for index, (name, region) in enumerate(first.regions):
                 if name == parcellation != "brain":
-                    errors = [side.region_error(index) for side in cohorts]
+                    errors = errors_of[:, :, index]
                     about = _About(first.scale, name, region, REGION_ERROR, "absolute value", first.unit)
-                    block.append(_row(names, about, errors, False, seed))
+                    block.append(_row(names, about, list(errors), False, seed))
             rows += with_adjusted_p(block)
     return [row for row in rows if row.n_people]
 
 
 class _Side:
-    """What one predictor of a cohort has over people, in the order of their names."""
+    """What one predictor of a cohort has scan by scan, in the order of people and cases."""
 
     def __init__(self, cohort: Cohort, cases: set[str], predictor: str) -> None:
         scans = [scan for scan in cohort.scans if scan.case.case in cases]
-        people = list(scans_by_person(scans).items())
-        order = sorted(range(len(people)), key=lambda i: people[i][0])
-        self._scans, self._predictor = scans, predictor
-        self._people = [people[i][1] for i in order]
-        self._regions = person_numbers(scans)[order, cohort.predictors.index(predictor)] if scans else None
+        self.scans = sorted(scans, key=lambda scan: (scan.case.subject, scan.case.case))
+        self._predictor, self._index = predictor, cohort.predictors.index(predictor)
 
     def metric(self, scale: str, metric: Metric) -> np.ndarray:
-        """The metric, or its distance from what is best; NaN for people without one."""
-        ideal = _ideal(metric)[0]
-        values = []
-        for index in self._people:
-            own = [self._scans[i].metrics[scale, self._predictor][metric.name] for i in index]
-            mean = mean_sd(own).mean
-            values.append(np.nan if mean is None else mean if ideal is None else abs(mean - ideal))
-        # A difference of the means is 0 but for rounding where scaling makes it so.
-        return np.round(values, 3) if metric.unit == "%" else np.array(values, float)
+        """The metric of each scan, NaN where there is none."""
+        values = [scan.metrics[scale, self._predictor][metric.name] for scan in self.scans]
+        return np.array([np.nan if value is None else value for value in values], float)
 
-    def region_error(self, region: int) -> np.ndarray:
-        """|predicted - smoothed real| of the mean of a region."""
-        if self._regions is None:
-            return np.zeros(0)
-        columns = region_numbers()
-        predicted, real = (
-            self._regions[:, region, columns.index(name)] for name in ("mean_predicted", "mean_real_smoothed")
-        )
-        return np.abs(predicted - real)
+    def region_numbers(self, name: str) -> np.ndarray:
+        """A number of all regions: [scan, region], NaN where there is none."""
+        number = region_numbers().index(name)
+        return np.array([scan.regions[self._index, :, number] for scan in self.scans])
+
+
+def _by_person(
+    sides: Sequence[_Side], values: Sequence[np.ndarray], metric: Metric | None = None
+) -> np.ndarray:
+    """Averages of two predictors over the scans of each person that both have, [side, person, ...].
+
+    A scan that only one has would compare them on other scans. Of a metric: its distance from what is best.
+    """
+    both = np.isfinite(values[0]) & np.isfinite(values[1])
+    means = []
+    for own in values:
+        known = np.where(both, own, np.nan)
+        of_person = [known[index] for index in scans_by_person(sides[0].scans).values()]
+        means.append([_mean(block) for block in of_person])
+    averages = np.array(means, float)
+    ideal = None if metric is None else _ideal(metric)[0]
+    if ideal is not None:
+        averages = np.abs(averages - ideal)
+    # A difference of the means is 0 but for rounding where scaling makes it so.
+    return np.round(averages, 3) if metric is not None and metric.unit == "%" else averages
+
+
+def _mean(scans: np.ndarray) -> np.ndarray:
+    """Mean over the first axis of what is known, else NaN."""
+    count = np.isfinite(scans).sum(axis=0)
+    return np.where(count > 0, np.nansum(scans, axis=0) / np.maximum(count, 1), np.nan)
+
+
+def _region_errors(sides: Sequence[_Side]) -> np.ndarray:
+    """|predicted - smoothed real| of the mean of each region: [side, person, region]."""
+    if not sides[0].scans:
+        return np.zeros((2, 0, 0))
+    predicted, real = (
+        [side.region_numbers(name) for side in sides] for name in ("mean_predicted", "mean_real_smoothed")
+    )
+    known = [own + of for own, of in zip(predicted, real)]  # NaN where one of the two is
+    errors = [
+        _by_person(sides, [np.where(np.isfinite(k), v, np.nan) for k, v in zip(known, side)])
+        for side in (predicted, real)
+    ]
+    return np.asarray(np.abs(errors[0] - errors[1]))
 
 
 def _ideal(metric: Metric) -> tuple[float | None, str]:

@@ -43,6 +43,8 @@ from MRI2PETLib.images.similar_subjects import similar_subjects
 from MRI2PETLib.images.subjects import subject_keys
 
 _PATHS = ("t1", "pet", "mask", "synthetic")
+# What cannot differ between two scans of one person.
+_OF_A_PERSON = ("genotype", "donor", "group")
 _IN_USE = {"no", "0", "false", "n", "none", "-", "0.0"}
 _MARKED = {"yes", "1", "true", "y", "x", "1.0"}
 MOST_CASES = 100_000
@@ -195,6 +197,25 @@ def read_case_table(
     return CaseTable(
         table.path, tuple(rows), (*table.findings, *findings), names_people="subject" in table.columns
     )
+
+
+def check_people(cases: Sequence[CaseColumns]) -> None:
+    """Raise if one subject has two genotypes, donors or groups: then it is two people, or a slip of the pen.
+
+    :raises InputError: naming the subject and both values.
+    """
+    for column in _OF_A_PERSON:
+        earlier: dict[str, CaseColumns] = {}
+        for case in cases:
+            value = getattr(case, column)
+            first = earlier.setdefault(case.subject, case)
+            before = getattr(first, column)
+            if value.casefold() != before.casefold():
+                raise InputError(
+                    f"Subject {case.subject!r} has the {column} {before or 'missing'!r} in {first.case!r} "
+                    f"and {value or 'missing'!r} in {case.case!r}: are these different people under one id?",
+                    f"Give every person a subject id of their own and one {column}.",
+                )
 
 
 def check_case_names(names: Sequence[str], source: str) -> None:

@@ -88,18 +88,27 @@ class LevelRow(NamedTuple):
 
 
 def person_rows(scans: Sequence[tuple[str, str, Sequence[SuvrRow]]]) -> list[PersonRow]:
-    """One row a person, method and region from the scans' tables.
+    """One row a person, method and region from the scans' tables: means over the scans in which every method
+    that measured this region of the person at all did so, so that methods are compared on the same scans.
 
     :param scans: subject, group and table of every scan. Rows without an SUVR and the reference region itself
         are left out.
     """
-    values: dict[tuple[str, str, str, str, str], list[float]] = {}
-    for subject, group, rows in scans:
+    values: dict[tuple[str, str, str, str, str], dict[int, float]] = {}
+    for number, (subject, group, rows) in enumerate(scans):
         for row in rows:
             if row.suvr is not None and row.role != REFERENCE:
                 key = (subject, group, row.method, row.region, row.role)
-                values.setdefault(key, []).append(row.suvr)
-    return [PersonRow(*key, float(np.mean(suvrs))) for key, suvrs in values.items()]
+                values.setdefault(key, {})[number] = row.suvr
+    common: dict[tuple[str, str, str], set[int]] = {}
+    for (subject, _, _, region, role), suvrs in values.items():
+        common.setdefault((subject, region, role), set(suvrs)).intersection_update(suvrs)
+    people = []
+    for key, suvrs in values.items():
+        of_all = [suvrs[number] for number in sorted(common[key[0], key[3], key[4]])]
+        if of_all:
+            people.append(PersonRow(*key, float(np.mean(of_all))))
+    return people
 
 
 def agreement_table(rows: Sequence[PersonRow]) -> list[AgreementRow]:

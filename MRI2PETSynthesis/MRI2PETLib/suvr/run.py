@@ -14,7 +14,7 @@ from MRI2PETLib.core.leftovers import sweep
 from MRI2PETLib.core.names import file_name
 from MRI2PETLib.core.progress import ProgressCallback, Reporter
 from MRI2PETLib.core.requests import Request, located
-from MRI2PETLib.images.case_table import read_case_table
+from MRI2PETLib.images.case_table import check_people, read_case_table
 from MRI2PETLib.preprocessing.frame_window import parse_window
 from MRI2PETLib.preprocessing.pet_units import plain_unit
 from MRI2PETLib.suvr import files
@@ -104,9 +104,10 @@ def read_cases(table: Path, reporter: Reporter, defaults: SuvrPaths | None = Non
 
     :param reporter: is told what was noticed and who is left out.
     :param defaults: how PETs are read whose line does not say it.
-    :raises InputError: see :func:`.case_table.read_case_table`; all cases excluded.
+    :raises InputError: see :func:`.case_table.read_case_table`, :func:`.check_people`; all cases excluded.
     """
     case_table = read_case_table(table, ("case", "pet"))
+    check_people(case_table.used)
     defaults = defaults or SuvrPaths(table)
     for note in case_table.notes():
         reporter.warning(note)

@@ -15,14 +15,13 @@ from MRI2PETLib.core.findings import Finding
 from MRI2PETLib.core.progress import ProgressCallback, no_progress
 from MRI2PETLib.core.requests import Source
 from MRI2PETLib.images.bids import read_sidecar
+from MRI2PETLib.images.case_table import check_people
 from MRI2PETLib.images.image_checks import ImageKind
 from MRI2PETLib.images.io import open_image
 from MRI2PETLib.images.similar_subjects import similar_subjects
 from MRI2PETLib.images.sources import files_checksum, source_of
 from MRI2PETTrainingLib.dataset.manifest import Manifest, TrainingCase
 
-# What cannot differ between two scans of one person.
-_OF_A_PERSON = ("genotype", "donor", "group")
 Sources = dict[str, Source]  # the images of a case by role: t1, pet and, where there is one, mask
 
 
@@ -55,25 +54,6 @@ def noting_similar(manifest: Manifest) -> Manifest:
     keys = {case.case: case.subject for case in manifest.used}
     similar = similar_subjects(keys, by_name=not manifest.names_people)
     return manifest.noting({case: [similar[subject]] for case, subject in keys.items() if subject in similar})
-
-
-def check_people(cases: Sequence[TrainingCase]) -> None:
-    """Raise if one subject has two genotypes, donors or groups: then it is two people, or a slip of the pen.
-
-    :raises InputError: naming the subject and both values.
-    """
-    for column in _OF_A_PERSON:
-        earlier: dict[str, TrainingCase] = {}
-        for case in cases:
-            value = getattr(case, column)
-            first = earlier.setdefault(case.subject, case)
-            before = getattr(first, column)
-            if value.casefold() != before.casefold():
-                raise InputError(
-                    f"Subject {case.subject!r} has the {column} {before or 'missing'!r} in {first.case!r} "
-                    f"and {value or 'missing'!r} in {case.case!r}: are these different people under one id?",
-                    f"Give every person a subject id of their own and one {column}.",
-                )
 
 
 def _open(case: TrainingCase) -> tuple[dict[str, str], Sources]:
