@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -220,6 +221,20 @@ def test_the_change_from_native_space_is_a_paired_one() -> None:
     assert affine.change == pytest.approx((real[:, 1] - real[:, 0]).mean())
     assert (affine.change_low, affine.change_high) == pytest.approx((interval.low, interval.high))
     assert affine.unit == "SUVR²"
+
+
+def test_a_scan_without_mni_is_left_out_of_the_change() -> None:
+    """A harder second scan of everyone, not fitted to MNI, changes no difference of the spaces."""
+    people, _, _ = cohort()
+    (before,) = (row for row in space_table(people) if (row.space, row.metric) == (MNI_AFFINE, "mse"))
+    harder = []
+    for scan in people.scans:
+        own = {key: {**values, "mse": 9.0} for key, values in scan.spaces.items() if key[0] == NATIVE}
+        case = replace(scan.case, case=f"{scan.case.case} again")
+        harder.append(replace(scan, case=case, spaces=own))
+    people = replace(people, scans=[*people.scans, *harder])
+    (after,) = (row for row in space_table(people) if (row.space, row.metric) == (MNI_AFFINE, "mse"))
+    assert (after.change, after.change_low) == pytest.approx((before.change, before.change_low))
 
 
 def test_own_and_others_against_the_smoothed_real_pet(tmp_path: Path) -> None:

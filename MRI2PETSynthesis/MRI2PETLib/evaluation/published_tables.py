@@ -94,12 +94,10 @@ def space_table(cohort: Cohort) -> list[SpaceRow]:
     for space, predictor in keys:
         for name, metric in brain_metrics().items():
             own = _by_person(cohort, persons, (space, predictor), name)
-            native = _by_person(cohort, persons, (NATIVE, predictor), name)
             over_people = mean_sd(own)
             if not over_people.n:
                 continue
-            both = np.array([(o, n) for o, n in zip(own, native) if o is not None and n is not None])
-            change = bland_altman(*both.reshape(-1, 2).T)
+            change = bland_altman(*_in_both(cohort, persons, ((space, predictor), (NATIVE, predictor)), name))
             shift = (change.bias, change.bias_low, change.bias_high) if space != NATIVE else (None,) * 3
             unit = metric.unit_of(cohort.unit)
             rows.append(
@@ -114,6 +112,19 @@ def _by_person(
     cohort: Cohort, persons: Sequence[Sequence[int]], key: tuple[str, str], metric: str
 ) -> list[float | None]:
     return [average(cohort.scans[i].spaces.get(key, {}).get(metric) for i in index) for index in persons]
+
+
+def _in_both(
+    cohort: Cohort, persons: Sequence[Sequence[int]], keys: Sequence[tuple[str, str]], metric: str
+) -> np.ndarray:
+    """The metric in two spaces, [space, person], over the scans of each person that have it in both."""
+    means = []
+    for index in persons:
+        pairs = [[cohort.scans[i].spaces.get(key, {}).get(metric) for key in keys] for i in index]
+        known = [pair for pair in pairs if None not in pair]
+        if known:
+            means.append(np.mean(np.array(known, float), axis=0))
+    return np.array(means, float).reshape(-1, 2).T
 
 
 def paper_table4(cohort: Cohort) -> list[PaperRow]:
