@@ -93,3 +93,22 @@ def test_an_interval_reads_with_two_digits_of_its_half_width() -> None:
     assert interval(12.34, -3.21, 27.9) == "12 (−3 to 28)"
     assert interval(0.5, None, None) == "0.5" and interval(None, None, None) is None
     assert interval(1.0, 1.0, 1.0) == "1"
+
+
+def test_an_icc_of_people_who_do_not_differ_has_no_interval() -> None:
+    """Opposite values, equal people, few people: an interval that is there is finite and holds the value."""
+    rng = np.random.default_rng(0)
+    first = rng.normal(0, 1, 12)
+    tables = [np.column_stack([first, -first]), np.tile([1.0, 2.0], (3, 1))]
+    tables += [np.column_stack([first, -first + s * rng.normal(0, 1, 12)]) for s in (0.01, 0.1, 0.5)]
+    tables += list(rng.normal(1, 0.1, (300, 3, 2)))
+    without = 0
+    for table in tables:
+        icc = intraclass_correlation(table)
+        assert icc.value is not None
+        if icc.low is None or icc.high is None:
+            without += 1
+            assert "differ too little" in icc.reason
+        else:
+            assert np.isfinite([icc.low, icc.high]).all() and icc.low <= icc.value <= icc.high
+    assert 0 < without < 100

@@ -14,6 +14,7 @@ from MRI2PETLib.evaluation.measure import is_constant
 from MRI2PETLib.evaluation.statistics import CONFIDENCE, MIN_GROUP, regression
 
 LIMIT_SD = 1.96  # of the limits of agreement
+_NO_INTERVAL = "the people differ too little for an interval of the ICC"
 
 
 class BlandAltman(NamedTuple):
@@ -83,7 +84,7 @@ def intraclass_correlation(ratings: np.ndarray) -> IntraclassCorrelation:
     Two-way random effects, absolute agreement, single measurements. 1: the measurements are equal;
     a constant offset lowers it, unlike Pearson's r. Needs three people.
     Source: Shrout & Fleiss 1979, Psychol Bull 86:420, Table 4; interval: McGraw & Wong 1996, Psychol Methods
-    1:30, Table 7, ICC(A,1).
+    1:30, Table 7, ICC(A,1); that has no solution for some values near or below 0.
     """
     from scipy import stats
 
@@ -103,12 +104,17 @@ def intraclass_correlation(ratings: np.ndarray) -> IntraclassCorrelation:
         return IntraclassCorrelation(1.0, 1.0, 1.0)
     a, b = k * value / (n * (1 - value)), 1 + k * value * (n - 1) / (n * (1 - value))
     spread = (a * methods) ** 2 / (k - 1) + (b * error) ** 2 / ((n - 1) * (k - 1))
+    if not spread > 0:
+        return IntraclassCorrelation(value, None, None, _NO_INTERVAL)
     freedom = (a * methods + b * error) ** 2 / spread
     tail = (1 + CONFIDENCE) / 2
     below, above = (float(stats.f.ppf(tail, *d)) for d in ((n - 1, freedom), (freedom, n - 1)))
     rest = k * methods + (k * n - k - n) * error
     low = n * (people - below * error) / (below * rest + n * people)
     high = n * (above * people - error) / (rest + n * above * people)
+    # Its degrees of freedom go to 0 with the spread of the people: not finite then, or beside the value.
+    if not (np.isfinite([low, high]).all() and low <= value <= high):
+        return IntraclassCorrelation(value, None, None, _NO_INTERVAL)
     return IntraclassCorrelation(value, low, high)
 
 

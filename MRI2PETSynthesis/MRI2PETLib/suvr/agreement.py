@@ -216,5 +216,5 @@ def _agreement(method: str, region: str, role: str, own: np.ndarray, real: np.nd
         icc_high=icc.high,
         r=correlation(own, real).value,
         p=limits.bias_p,
-        reason=limits.reason,
+        reason="; ".join(dict.fromkeys(filter(None, (limits.reason, icc.reason)))),
     )
