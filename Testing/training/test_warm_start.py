@@ -94,9 +94,9 @@ def test_a_model_has_seen_what_the_model_it_began_from_has(
     tmp_path: Path, cases: dict[str, PreparedCase]
 ) -> None:
     first = start_bundle(model(tmp_path / "first", "t1 c", "pet c"), 0)
-    seen = images_seen([cases["a"]], first)
-    assert seen == ["pet a", "pet c", "t1 a", "t1 c"]
+    images = images_seen([cases["a"]], first)
+    assert images == ["pet a", "pet c", "t1 a", "t1 c"]
     with pytest.raises(InputError, match="was trained with an image of 'c'"):
-        check_unseen(model(tmp_path / "second", *seen), FOLD_SIDES, cases, Reporter())
+        check_unseen(model(tmp_path / "second", *images), FOLD_SIDES, cases, Reporter())
     silent = start_bundle(str(tiny_bundle(tmp_path / "old").folder), 0)
     assert images_seen([cases["a"]], silent) is None and images_seen([cases["a"]], None) == ["pet a", "t1 a"]

@@ -164,8 +164,8 @@ def _by_person(
     both = np.isfinite(values[0]) & np.isfinite(values[1])
     means = []
     for own in values:
-        known = np.where(both, own, np.nan)
-        of_person = [known[index] for index in scans_by_person(sides[0].scans).values()]
+        common = np.where(both, own, np.nan)
+        of_person = [common[index] for index in scans_by_person(sides[0].scans).values()]
         means.append([_mean(block) for block in of_person])
     averages = np.array(means, float)
     ideal = None if metric is None else _ideal(metric)[0]
@@ -176,7 +176,7 @@ def _by_person(
 
 
 def _mean(scans: np.ndarray) -> np.ndarray:
-    """Mean over the first axis of what is known, else NaN."""
+    """Mean over the first axis of the numbers, else NaN."""
     count = np.isfinite(scans).sum(axis=0)
     return np.where(count > 0, np.nansum(scans, axis=0) / np.maximum(count, 1), np.nan)
 
@@ -188,9 +188,9 @@ def _region_errors(sides: Sequence[_Side]) -> np.ndarray:
     predicted, real = (
         [side.region_numbers(name) for side in sides] for name in ("mean_predicted", "mean_real_smoothed")
     )
-    known = [own + of for own, of in zip(predicted, real)]  # NaN where one of the two is
+    sums = [own + of for own, of in zip(predicted, real)]  # NaN where one of the two is
     errors = [
-        _by_person(sides, [np.where(np.isfinite(k), v, np.nan) for k, v in zip(known, side)])
+        _by_person(sides, [np.where(np.isfinite(k), v, np.nan) for k, v in zip(sums, side)])
         for side in (predicted, real)
     ]
     return np.asarray(np.abs(errors[0] - errors[1]))

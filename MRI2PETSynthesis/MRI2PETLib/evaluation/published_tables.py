@@ -121,9 +121,9 @@ def _in_both(
     means = []
     for index in persons:
         pairs = [[cohort.scans[i].spaces.get(key, {}).get(metric) for key in keys] for i in index]
-        known = [pair for pair in pairs if None not in pair]
-        if known:
-            means.append(np.mean(np.array(known, float), axis=0))
+        numbers = [pair for pair in pairs if None not in pair]
+        if numbers:
+            means.append(np.mean(np.array(numbers, float), axis=0))
     return np.array(means, float).reshape(-1, 2).T
 
 
