@@ -256,6 +256,23 @@ def test_units_of_body_weight(
         assert result.reason in read_pet(path).verdict.reasons()[0]
 
 
+@pytest.mark.parametrize(
+    ("about", "kg"),
+    [
+        ({"units": "lb"}, 69.98927),
+        ({"Description": "Body weight in pounds"}, 69.98927),
+        ({"Description": "weight, e.g. of the day of the scan"}, 154.3),
+        ({"Description": "weight in kg, was lb before 2019"}, 154.3),
+        ({"Units": "kg", "Description": "converted from lb"}, 154.3),
+    ],
+)
+def test_unit_of_body_weight_that_is_only_described(tmp_path: Path, about: dict[str, str], kg: float) -> None:
+    path = bids(tmp_path, weight=None)
+    (tmp_path / "participants.tsv").write_text("participant_id\tweight\nsub-01\t154.3\n")
+    (tmp_path / "participants.json").write_text(json.dumps({"weight": about}))
+    assert body_weight(path, {}).kg == pytest.approx(kg, rel=1e-6)
+
+
 def test_weight_of_the_sidecar_wins(tmp_path: Path) -> None:
     pet = read_pet(bids(tmp_path, weight="99", PatientWeight=70))
     assert centre(pet.image) == pytest.approx(5000 * PLAIN * HOUR, rel=1e-5)

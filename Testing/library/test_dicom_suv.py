@@ -364,6 +364,17 @@ def test_rewritten_series_of_several_frames(place: str) -> None:
     assert [f.level for f in scale.findings] == ["ok"]
 
 
+@pytest.mark.parametrize(("reference_s", "level"), [(823.5, "ok"), (900, "ok"), (820, "warn"), (600, "warn")])
+def test_a_reference_that_one_frame_does_not_confirm_is_told(reference_s: float, level: str) -> None:
+    """Of one frame of 30 min (carbon) every way to place FrameReferenceTime gives some reference: 820 s are
+    3 s short of its mean activity, and would be 820 s before its start. Only 824 and 900 s give its start.
+    """
+    scale = scale_from_dicom(slices(SeriesTime="153000", FrameReferenceTime=1000 * reference_s))
+    assert [(f.level, f.code) for f in scale.findings] == [(level, "decay-reference")]
+    if level == "ok":
+        assert scale.factor == pytest.approx(PLAIN * HOUR, rel=1e-3)
+
+
 def test_rewritten_series_without_help_of_the_frames() -> None:
     for reference in (None, 0):
         tags = {"SeriesTime": "153000", "FrameReferenceTime": reference}

@@ -127,11 +127,18 @@ def _from_table(table: Path, key: str, prefix: str, name: str) -> BodyWeight:
     described = (table.with_suffix(".json"), table.parents[1] / f"{table.stem.split('_')[-1]}.json")
     columns = next((_read_json(file) for file in described if file.is_file()), {})
     about = next((value for name, value in columns.items() if column_name(name) == column), None)
-    own_unit = about.get("Units") if isinstance(about, dict) else None
+    stated = {str(key).lower(): value for key, value in about.items()} if isinstance(about, dict) else {}
     match = _WEIGHT_COLUMN.fullmatch(column)
-    unit = str(own_unit or (match and match[1]) or "kg")
+    own_unit = stated.get("units") or (match and match[1]) or _unit_in_words(stated.get("description"))
+    unit = str(own_unit or "kg")
     weight = _in_kg(stated_weight, unit, f"{column} of {who} in {table.name}")
     return BodyWeight(weight.kg, weight.reason, people.findings)
+
+
+def _unit_in_words(description: Any) -> str:
+    """The one unit of weight that a description names ("weight in pounds"), else empty; "g" may be "e.g."."""
+    named = {word for word in re.findall(r"[a-z]+", str(description).lower()) if word in _KG and word != "g"}
+    return min(named) if len({_KG[word] for word in named}) == 1 else ""
 
 
 def _in_kg(text: str, unit: str, what: str) -> BodyWeight:

@@ -22,6 +22,7 @@ _SAME_S, _QUARTER_S = 60.0, 900.0
 # References of one series that are computed from its frames agree to this.
 _STEADY_S = 2.0
 _CONTRADICTION_S = 5.0
+_CHECK_SUV = "Check the SUV against the scanner's."
 
 
 def injection(data: pydicom.Dataset) -> tuple[Moment, tuple[Finding, ...]]:
@@ -130,14 +131,17 @@ def decay_reference_s(
         except ValueError:
             pass  # private, so anything may stand there
     what = f"{tag_name('SeriesTime')} is {'missing' if series is None else 'later than the acquisition'}"
-    reference = _decay_reference(by_frames, first)
+    reference, is_certain = _decay_reference(by_frames, first)
     if reference is not None:
-        message = f"{what}; the decay reference follows from {tag_name('FrameReferenceTime')}."
-        return reference, (Finding("ok", "decay-reference", message),)
+        message = f"{what}; the decay reference follows from {tag_name('FrameReferenceTime')}"
+        if is_certain:
+            return reference, (Finding("ok", "decay-reference", f"{message}."),)
+        message += f": {first - reference:.0f} s before the acquisition, unless it was placed in another way."
+        return reference, (Finding("warn", "decay-reference", message, _CHECK_SUV),)
     if series is None:
         raise TagError(f"{what}, and {tag_name('FrameReferenceTime')} does not tell the decay reference")
     message = f"{what}, so it was rewritten; the first acquisition is taken as the decay reference."
-    return first, (Finding("warn", "decay-reference", message, "Check the SUV against the scanner's."),)
+    return first, (Finding("warn", "decay-reference", message, _CHECK_SUV),)
 
 
 def _by_frames(slices: Sequence[pydicom.Dataset], starts: np.ndarray, half_life_s: float) -> list[np.ndarray]:
@@ -158,12 +162,16 @@ def _by_frames(slices: Sequence[pydicom.Dataset], starts: np.ndarray, half_life_
     return [starts + inside - reference for inside in (mean_activity, duration / 2.0, 0.0)]
 
 
-def _decay_reference(by_frames: list[np.ndarray], first: float) -> float | None:
-    """The way that gives all images one reference, not after the scan began; one at its start is likelier."""
+def _decay_reference(by_frames: list[np.ndarray], first: float) -> tuple[float | None, bool]:
+    """The way that gives all images one reference, not after the scan began; one at its start is likelier.
+
+    Second: whether it is certain. Frames of one duration agree in every way, so that only a reference at the
+    start of the scan confirms one of them.
+    """
     steady = [float(np.median(r)) for r in by_frames if np.ptp(r) <= _STEADY_S]
-    steady = [r for r in steady if r <= first + _STEADY_S]
-    at_start = [r for r in steady if abs(r - first) <= _STEADY_S]
-    return next(iter(at_start + steady), None)
+    possible = [r for r in steady if r <= first + _STEADY_S]
+    at_start = [r for r in possible if abs(r - first) <= _STEADY_S]
+    return next(iter(at_start + possible), None), bool(at_start) or len(steady) == 1
 
 
 def _contradiction(series: float, by_frames: list[np.ndarray]) -> tuple[Finding, ...]:
@@ -172,7 +180,7 @@ def _contradiction(series: float, by_frames: list[np.ndarray]) -> tuple[Finding,
         return ()
     message = f"{tag_name('FrameReferenceTime')} and {tag_name('AcquisitionTime')} put the decay reference "
     message += f"{min(apart):.0f} s from {tag_name('SeriesTime')}, which is used."
-    return (Finding("warn", "decay-reference", message, "Check the SUV against the scanner's."),)
+    return (Finding("warn", "decay-reference", message, _CHECK_SUV),)
 
 
 def _early(series: float, first: float, by_frames: list[np.ndarray]) -> tuple[Finding, ...]:
@@ -183,7 +191,7 @@ def _early(series: float, first: float, by_frames: list[np.ndarray]) -> tuple[Fi
         f"{tag_name('SeriesTime')} is {(first - series) / 60:.3g} min before the first acquisition. It is "
         f"taken as the decay reference; {tag_name('FrameReferenceTime')} does not confirm it."
     )
-    return (Finding("warn", "decay-reference", message, "Check the SUV against the scanner's."),)
+    return (Finding("warn", "decay-reference", message, _CHECK_SUV),)
 
 
 def _moment(data: pydicom.Dataset, what: str) -> Moment:
