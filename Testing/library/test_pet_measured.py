@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from scipy import ndimage
 
 from evaluation_cases import like, predicted, sidecar
 from MRI2PETLib.core.errors import InputError
@@ -90,6 +91,28 @@ def test_the_edge_of_a_resampled_field_of_view_is_found(person: SimulatedSubject
         k, j, i = (int(n) for n in np.argwhere(brain & ~outside).mean(axis=0))
         hole[k - 2 : k + 3, j - 2 : j + 3, i - 2 : i + 3] = 0
         assert measured_voxels(hole)[k, j, i], "a cold spot is a measurement"
+
+
+@pytest.mark.parametrize("traces", ["cubic", "noise", "residue"])
+def test_traces_behind_the_end_of_a_scan_are_no_uptake(person: SimulatedSubject, traces: str) -> None:
+    """A cubic spline (how images are resliced) rings behind the end; some programs leave weak noise there."""
+    values = sitk.GetArrayFromImage(person.pet)
+    brain = sitk.GetArrayViewFromImage(person.brain_mask) > 0
+    filled = np.flatnonzero(brain.any(axis=(1, 2)))
+    end = int(np.quantile(filled, 0.3))
+    high = float(np.percentile(values[brain], 98))
+
+    def changed(image: np.ndarray, noise: float) -> np.ndarray:
+        if traces == "cubic":
+            return ndimage.shift(image, (0.5, 0, 0), order=3)
+        return image + noise * np.abs(np.random.default_rng(0).normal(size=image.shape))
+
+    behind = np.zeros_like(values) if traces != "residue" else 0.02 * values
+    cut = np.where(np.arange(len(values))[:, None, None] < end, behind, values)
+    measured = measured_voxels(changed(cut, 0.01 * high))
+    assert not measured[:end].any()
+    assert measured[end + 1 :].all()
+    assert measured_voxels(changed(values, 0.01 * high))[brain].all()
 
 
 @pytest.mark.parametrize("fill", [0.0, np.nan, -1.0])

@@ -12,6 +12,7 @@ from MRI2PETLib.core.findings import Finding
 # of the largest cross-section must be left in the plane beside the empty ones (a cap of 1 % of a brain: .2).
 _LEAST_SECTION = 0.2
 _UPTAKE = 0.25  # of the 98th percentile of what is not 0
+_FAINT = 0.1  # likewise: more than a cubic spline leaves of the uptake behind the end of a scan
 # Of planes oblique to the array, in voxels: what counts as one slab, and as mixed with zeros.
 _SLAB, _MIXED = 2.0, 1.5
 # A flat face: normals within 4 degrees, at least this share of the hull; nearer to an axis (1 degree) it is
@@ -28,8 +29,9 @@ def measured_voxels(values: np.ndarray) -> np.ndarray:
 
     Not measured is what is not finite, whole planes of exact zeros between others, and the exact zeros behind
     a plane, of any direction, that cuts through the uptake at an end of the scan. Another value that fills
-    the border of the volume counts as zero does. A plane oblique to the array is the edge of a field of view
-    that was resampled: the last voxels before it are mixed with zeros, so they are left out too.
+    the border of the volume counts as zero does, and so do the traces that a spline or noise left there. A
+    plane oblique to the array is the edge of a field of view that was resampled: the last voxels before it
+    are mixed with zeros, so they are left out too.
 
     :param values: [k, j, i], NaN where a program marked voxels as outside.
     """
@@ -37,18 +39,21 @@ def measured_voxels(values: np.ndarray) -> np.ndarray:
     present = measured & (values != 0) & (values != _fill_value(values))
     if not present.any():
         return measured
-    uptake = present & (values > _UPTAKE * float(np.percentile(values[present], 98)))
+    high = float(np.percentile(values[present], 98))
+    if high <= 0:
+        return measured
+    uptake, clear = (present & (values > share * high) for share in (_UPTAKE, _FAINT))
     for axis in range(3):
         others = tuple(n for n in range(3) if n != axis)
         has_values = present.any(axis=others)
-        filled = np.flatnonzero(has_values)
+        filled, seen = np.flatnonzero(has_values), np.flatnonzero(clear.any(axis=others))
         section = uptake.sum(axis=others)
         least = _least_section(filled[-1] + 1 - filled[0], 1.0) * section.max()
         planes: list[slice | np.ndarray] = [slice(None)] * 3
         gaps = np.flatnonzero(~has_values)
         planes[axis] = gaps[(gaps > filled[0]) & (gaps < filled[-1])]
         measured[tuple(planes)] = False
-        for first, empty in ((filled[0], slice(0, filled[0])), (filled[-1], slice(filled[-1] + 1, None))):
+        for first, empty in ((seen[0], slice(0, seen[0])), (seen[-1], slice(seen[-1] + 1, None))):
             if section[first] >= max(least, 1):
                 planes[axis] = empty
                 measured[tuple(planes)] = False
