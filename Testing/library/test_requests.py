@@ -469,6 +469,19 @@ def test_a_record_that_is_none_means_not_finished(content: str, tmp_path: Path) 
     assert result.finished(REQUEST) == {"x": 1}
 
 
+def test_an_input_is_never_replaced_by_its_result(tmp_path: Path) -> None:
+    (tmp_path / "real.nii.gz").write_text("of a scanner")
+    request = Request({"pet": Source(str((tmp_path / "real.nii.gz").resolve()), "x")})
+    with (
+        pytest.raises(InputError, match=r"real\.nii\.gz is an input"),
+        Result(tmp_path, "status.json").make(request, {}) as staging,
+    ):
+        (staging / "real.nii.gz").write_text("made of it")
+    with pytest.raises(InputError, match="is an input"):  # before anything is computed, where names are known
+        Result(tmp_path, "status.json", ["real.nii.gz"]).check_owner(request)
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("real.nii.gz", "of a scanner")]
+
+
 def test_a_result_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     result = Result(tmp_path, "status.json")
     with result.make(REQUEST, {}) as staging:

@@ -366,3 +366,8 @@ def test_a_pet_is_simulated_for_a_given_t1(tmp_path: Path, capsys: pytest.Captur
     assert (folder / "sub-x" / "PET.nii.gz").stat().st_mtime_ns == written
     assert main([*arguments, "--head", "--progress", "none"]) == 3
     assert main(["simulate", "-n", "1", "-o", str(folder), "--progress", "none"]) == 3
+    capsys.readouterr()
+    t1.SetOrigin((1.0, 2.0, 3.0))  # of the same name: a PET of one person beside the T1 of another is worse
+    sitk.WriteImage(t1 * 2, str(tmp_path / "sub-x_T1w.nii.gz"))
+    assert main([*arguments, "--progress", "none"]) == 3
+    assert "holds the simulated PET of" in capsys.readouterr().err

@@ -116,8 +116,9 @@ class Result:
     def check_owner(self, request: Request) -> None:
         """Refuse to replace the result of another input.
 
-        :raises InputError: naming both.
+        :raises InputError: naming both; if the result would replace its own input.
         """
+        self._check_inputs(request, ())
         before = self._before()
         if not any((self.folder / name).exists() for name in before.outputs):
             return
@@ -140,14 +141,28 @@ class Result:
         What an earlier result of the same input had, and this one has not, is removed.
 
         :param about: for the record; may be filled in the block.
+        :raises InputError: if the result would replace its own input.
         :raises OutputError: if the folder cannot be written to; then nothing has changed in it.
         """
         with staged_folder(self.folder, last=self.record, shared=self.shared) as staging:
             yield staging
             files = sorted(path for path in staging.rglob("*") if path.is_file())
             outputs = {path.relative_to(staging).as_posix(): sha256_of(path) for path in files}
+            self._check_inputs(request, outputs)
             self._remove({*self._before().outputs, *self.possible} - outputs.keys())
             _write_record(staging / self.record, "done", request, outputs, about)
+
+    def _check_inputs(self, request: Request, names: Collection[str]) -> None:
+        """Refuse to replace or remove what the result is made from."""
+        sources = {
+            source.path for source in {**request.whose, **request.inputs}.values() if source is not None
+        }
+        for name in sorted({*names, *self.possible}):
+            path = self.folder / name
+            if str(path.resolve()) in sources:
+                raise InputError(
+                    f"{path} is an input: a result would replace it.", "Choose another folder (-o)."
+                )
 
     @contextmanager
     def attempt(self, request: Request, tell: Callable[[str], None]) -> Iterator[None]:

@@ -40,6 +40,7 @@ from MRI2PETLib.templates.atlases import atlas_checksum
 from MRI2PETLib.templates.regions import Parcellation
 
 LEAST_OTHERS = 4  # people, for a z
+REAL = "real.nii.gz"  # a name that users, too, give to images
 EVALUATION_RECORD = "evaluation_status.json"
 
 
@@ -56,7 +57,8 @@ def evaluate_pair(
         measured) and ``scales``, see :func:`.evaluate_case`.
     :raises InputError: see :func:`.load_case`; if the folder holds the evaluation of other images.
     """
-    request, result = request_of_pair(paths, settings, atlases), Result(output, EVALUATION_RECORD)
+    request = request_of_pair(paths, settings, atlases)
+    result = Result(output, EVALUATION_RECORD, {REAL})
     about = result.finished(request)
     if about is not None:
         reporter.log(f"{output}: already there, kept")
@@ -221,10 +223,10 @@ def _files_of_pair(folder: Path) -> dict[str, Any]:
         "metrics": METRICS_FILE,
         "picture": PICTURE_FILE,
         "regions": REGIONS_FILE,
-        "real": "real.nii.gz",
+        "real": REAL,
     }
     labels = {s: {"image": f"regions/{s}.nii.gz", "names": f"regions/{s}.csv"} for s in stems}
-    return {**names, "real": "real.nii.gz", "labels": labels}
+    return {**names, "labels": labels}
 
 
 def _with_paths(folder: Path, about: Mapping[str, Any]) -> dict[str, Any]:

@@ -99,6 +99,8 @@ def write_pets(
     _claim(folder, {"seed": seed, "t1": "given"})
     write_text(folder / "README.txt", README_FOR_T1)
     missing = [case for case in t1s if not (folder / case / TRUTH).is_file()]
+    for case in t1s.keys() - set(missing):
+        _check_t1(folder / case, t1s[case])
     for done, case in enumerate(missing):
         progress(done, len(missing), f"Simulating the PET of {case}")
         t1 = read_image(t1s[case], kind="t1")
@@ -115,6 +117,17 @@ def write_pets(
     write_table(folder / MANIFEST, ("case", "t1", "pet", "genotype"), rows)
     progress(1, 1, "Simulated")
     return len(missing), len(t1s) - len(missing)
+
+
+def _check_t1(folder: Path, t1: Path) -> None:
+    """:raises InputError: if the PET that is there was simulated for another T1."""
+    about = read_object(folder / "PET.json").get("T1")
+    source = about if isinstance(about, dict) else {}
+    if source.get("sha256") != read_image(t1, kind="t1").sha256:
+        raise InputError(
+            f"{folder} holds the simulated PET of {source.get('path', 'another T1')}, not of {t1}.",
+            "Choose another output folder, or remove that one.",
+        )
 
 
 def _name(number: int) -> str:
