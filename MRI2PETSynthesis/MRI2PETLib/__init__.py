@@ -22,3 +22,8 @@ def __getattr__(name: str) -> Any:
     if name not in _LAZY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(_LAZY[name]), name)
+
+
+def __dir__() -> list[str]:
+    """What a console completes: what is public, whether it was asked for already or not."""
+    return sorted({*globals(), *_LAZY})

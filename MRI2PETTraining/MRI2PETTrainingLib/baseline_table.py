@@ -18,6 +18,11 @@ from MRI2PETLib.reports.page import interval, number_text
 
 PERSON_METRICS = ("pearson_r", "mse")  # of each person
 ERROR = "mse"  # by which predictors are compared
+# Of the table, in the report and in the model card.
+HEADINGS = (
+    *("predictor", "knows", *(METRICS[name].heading for name in PERSON_METRICS)),
+    *("network's MSE − its (95 %)", "people with the network better"),
+)
 
 
 class BaselineRow(NamedTuple):
@@ -125,11 +130,7 @@ def card_section(rows: Sequence[BaselineRow], n_people: int, scale_words: str, t
 
     :param tested: whose figures these are.
     """
-    headings = [METRICS[name].heading for name in PERSON_METRICS]
-    lines = [
-        ["predictor", "knows", *headings, "network's MSE − its (95 %)", "people with the network better"]
-    ]
-    lines.append(["---"] * len(lines[0]))
+    lines = [[*HEADINGS], ["---"] * len(HEADINGS)]
     for row in rows:
         better = "" if row.n_network_better is None else f"{row.n_network_better} of {row.n_people}"
         numbers = [number_text(v) if (v := row.means[name]) is not None else "" for name in PERSON_METRICS]

@@ -18,7 +18,7 @@ from MRI2PETLib.reports.cohort_report import TypicalCase
 from MRI2PETLib.reports.page import Cell, Picture, ReportTable, render
 from MRI2PETLib.reports.texts import least_coverage_sentence
 from MRI2PETTrainingLib.baseline_table import (
-    PERSON_METRICS,
+    HEADINGS,
     BaselineRow,
     baseline_rows,
     best_baseline,
@@ -86,10 +86,8 @@ def _outcome(rows: Sequence[BaselineRow], words: str) -> ReportTable:
     for row in rows:
         share = None if row.n_network_better is None else f"{row.n_network_better} of {row.n_people}"
         lines.append([row.predictor, row.uses, *row.means.values(), row.gain, share])
-    headings = [METRICS[name].heading for name in PERSON_METRICS]
-    columns = ["predictor", "knows", *headings, "network's MSE \N{MINUS SIGN} its (95 %)"]
     return ReportTable(
-        [*columns, "people better predicted by the network"],
+        HEADINGS,
         lines,
         f"Mean over people, in the brain, {words}",
         lead=[n for n, row in enumerate(rows) if row.predictor == NETWORK],

@@ -29,6 +29,11 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
     assert run_python(code).strip() == "[]"
 
 
+def test_a_console_completes_what_is_imported_late() -> None:
+    code = "import MRI2PETLib, sys; print('synthesize' in dir(MRI2PETLib), 'torch' in sys.modules)"
+    assert run_python(code).split() == ["True", "False"]
+
+
 def test_the_command_line_parses_without_heavy_packages() -> None:
     heavy = "torch monai lightning nibabel pandas matplotlib".split()
     code = "from MRI2PETLib.cli import build_parser; build_parser(); import sys; "
