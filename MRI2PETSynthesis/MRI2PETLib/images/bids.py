@@ -127,9 +127,9 @@ def _from_table(table: Path, key: str, prefix: str, name: str) -> BodyWeight:
     described = (table.with_suffix(".json"), table.parents[1] / f"{table.stem.split('_')[-1]}.json")
     columns = next((_read_json(file) for file in described if file.is_file()), {})
     about = next((value for name, value in columns.items() if column_name(name) == column), None)
-    stated = {str(key).lower(): value for key, value in about.items()} if isinstance(about, dict) else {}
+    details = {str(key).lower(): value for key, value in about.items()} if isinstance(about, dict) else {}
     match = _WEIGHT_COLUMN.fullmatch(column)
-    own_unit = stated.get("units") or (match and match[1]) or _unit_in_words(stated.get("description"))
+    own_unit = details.get("units") or (match and match[1]) or _unit_in_words(details.get("description"))
     unit = str(own_unit or "kg")
     weight = _in_kg(stated_weight, unit, f"{column} of {who} in {table.name}")
     return BodyWeight(weight.kg, weight.reason, people.findings)

@@ -46,14 +46,14 @@ def measured_voxels(values: np.ndarray) -> np.ndarray:
     for axis in range(3):
         others = tuple(n for n in range(3) if n != axis)
         has_values = present.any(axis=others)
-        filled, seen = np.flatnonzero(has_values), np.flatnonzero(clear.any(axis=others))
+        filled, active = np.flatnonzero(has_values), np.flatnonzero(clear.any(axis=others))
         section = uptake.sum(axis=others)
         least = _least_section(filled[-1] + 1 - filled[0], 1.0) * section.max()
         planes: list[slice | np.ndarray] = [slice(None)] * 3
         gaps = np.flatnonzero(~has_values)
         planes[axis] = gaps[(gaps > filled[0]) & (gaps < filled[-1])]
         measured[tuple(planes)] = False
-        for first, empty in ((seen[0], slice(0, seen[0])), (seen[-1], slice(seen[-1] + 1, None))):
+        for first, empty in ((active[0], slice(0, active[0])), (active[-1], slice(active[-1] + 1, None))):
             if section[first] >= max(least, 1):
                 planes[axis] = empty
                 measured[tuple(planes)] = False

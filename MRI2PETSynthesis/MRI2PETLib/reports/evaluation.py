@@ -40,7 +40,7 @@ from MRI2PETLib.templates.atlases import atlas_checksum
 from MRI2PETLib.templates.regions import Parcellation
 
 LEAST_OTHERS = 4  # people, for a z
-REAL = "real.nii.gz"  # a name that users, too, give to images
+REAL_IMAGE = "real.nii.gz"  # a name that users, too, give to images
 EVALUATION_RECORD = "evaluation_status.json"
 
 
@@ -58,7 +58,7 @@ def evaluate_pair(
     :raises InputError: see :func:`.load_case`; if the folder holds the evaluation of other images.
     """
     request = request_of_pair(paths, settings, atlases)
-    result = Result(output, EVALUATION_RECORD, {REAL})
+    result = Result(output, EVALUATION_RECORD, {REAL_IMAGE})
     about = result.finished(request)
     if about is not None:
         reporter.log(f"{output}: already there, kept")
@@ -223,7 +223,7 @@ def _files_of_pair(folder: Path) -> dict[str, Any]:
         "metrics": METRICS_FILE,
         "picture": PICTURE_FILE,
         "regions": REGIONS_FILE,
-        "real": REAL,
+        "real": REAL_IMAGE,
     }
     labels = {s: {"image": f"regions/{s}.nii.gz", "names": f"regions/{s}.csv"} for s in stems}
     return {**names, "labels": labels}
