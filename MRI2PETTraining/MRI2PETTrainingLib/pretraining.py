@@ -33,7 +33,7 @@ from MRI2PETLib.core.progress import ProgressCallback, Reporter, no_progress
 from MRI2PETLib.core.requests import Request, Result, Source
 from MRI2PETLib.core.tables import write_table
 from MRI2PETLib.evaluation.scaling import smooth_in_mask
-from MRI2PETLib.images.io import read_image, write_image
+from MRI2PETLib.images.io import read_image, read_mask, write_image
 from MRI2PETLib.images.sources import optional_source, source_of
 from MRI2PETLib.images.subjects import subject_keys
 from MRI2PETLib.models.model_space import ModelSpace, decode, encode
@@ -197,7 +197,7 @@ def _request_of(case: Case, pet: PreparedCase, space: ModelSpace, style: Style) 
 def _write_pair(case: Case, pet: PreparedCase, space: ModelSpace, folder: Path, style: Style) -> None:
     t1 = read_image(case.t1, kind="t1", series_uid=case.inputs.series)
     brain = case.inputs.mask
-    mask = None if brain is None else read_image(brain, kind="mask").image
+    mask = None if brain is None else read_mask(brain, t1.forms)
     extraction = extract_brain(t1.image, mask=mask)
     if extraction.verdict.level == "refuse":
         raise InputError(f"No brain was found in {case.t1}.", "Leave it out, or look at it.")

@@ -18,7 +18,7 @@ from MRI2PETLib.cli import main
 from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.images.formats import is_output
 from MRI2PETLib.images.grid import Grid, crop_to, resample
-from MRI2PETLib.images.io import LoadedImage, read_image, same_grid, write_image
+from MRI2PETLib.images.io import LoadedImage, read_image, read_mask, same_grid, write_image
 from MRI2PETLib.simulation import simulate_subject
 from nifti_headers import (
     Change,
@@ -87,6 +87,30 @@ def test_an_output_has_the_forms_of_its_input(tmp_path: Path, codes: tuple[int, 
     header = nib.load(tmp_path / out).header
     assert (int(header["sform_code"]), int(header["qform_code"])) == codes
     assert nib.load(tmp_path / out).get_data_dtype() == np.float32
+
+
+@pytest.mark.parametrize("name", ["mask.nii.gz", "mask.nrrd"])
+@pytest.mark.parametrize("codes", [(1, 1), (1, 2), (2, 1), (1, 0), (0, 1), (2, 4), (4, 2)])
+def test_a_mask_drawn_in_slicer_lies_on_the_voxels_it_was_drawn_on(
+    tmp_path: Path, codes: tuple[int, int], name: str
+) -> None:
+    """Slicer shows a T1 with two orientations elsewhere than nibabel does, and writes masks there."""
+    path = write_nifti_header(tmp_path / "t1.nii.gz", ARRAY, sform=(S, codes[0]), qform=(Q, codes[1]))
+    t1 = read_image(path, kind="t1")
+    sitk.WriteImage(sitk.ReadImage(str(path)) > 50, str(tmp_path / name))
+    mask = read_mask(tmp_path / name, t1.forms)
+    assert same_grid(mask, t1.image, 0.05)
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(mask).T, ARRAY > 50)
+
+
+def test_a_mask_that_lies_anywhere_else_stays_there(tmp_path: Path) -> None:
+    path = write_nifti_header(tmp_path / "t1.nii.gz", ARRAY, sform=(S, 2), qform=(Q, 1))
+    t1 = read_image(path, kind="t1")
+    shifted = sitk.ReadImage(str(path)) > 50
+    shifted.SetOrigin([v + 1 for v in shifted.GetOrigin()])
+    for image in (t1.image > 50, shifted):
+        sitk.WriteImage(image, str(tmp_path / "mask.nii.gz"))
+        assert same_grid(read_mask(tmp_path / "mask.nii.gz", t1.forms), image, 0.05)
 
 
 @pytest.mark.parametrize("suffix", [".nrrd", ".mha"])

@@ -69,6 +69,8 @@ def case_regions(
     else:
         sources = [*built_in_parcellations(), *atlases]
     for parcellation in sources:
+        if parcellation.space == "native" and case.forms is not None:
+            parcellation = replace(parcellation, labels=case.forms.from_itk(parcellation.labels))
         labels = pull_labels(parcellation, case.mask, case.template_to_native)
         if parcellation.name in own:
             findings += parcellation.findings + check_sides(parcellation)

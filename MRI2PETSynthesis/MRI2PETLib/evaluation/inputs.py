@@ -21,7 +21,7 @@ from MRI2PETLib.evaluation.settings import CasePaths, EvaluationSettings
 from MRI2PETLib.evaluation.units import rescale, shared_unit
 from MRI2PETLib.images.formats import sidecar_path
 from MRI2PETLib.images.grid import Grid
-from MRI2PETLib.images.io import LoadedImage, on_grid_of, read_image, same_grid
+from MRI2PETLib.images.io import LoadedImage, on_grid_of, read_image, read_mask, same_grid
 from MRI2PETLib.images.orientation import NiftiForms
 from MRI2PETLib.preprocessing.pet import PetImage, of_frames, read_pet
 from MRI2PETLib.preprocessing.pet_alignment import AlignedPet, align_pet_to_t1
@@ -97,7 +97,7 @@ def load_case(
     t1 = None if paths.t1 is None else _read_t1(paths.t1, paths.synthetic, grid, direction)
     verdict = synthetic.verdict + real.verdict + (t1.verdict if t1 else Verdict())
     progress(0.1, 1, "finding the brain")
-    mask, transform, findings = _brain(paths, grid, t1, sidecar)
+    mask, transform, findings = _brain(paths, grid, synthetic.forms, t1, sidecar)
     warp = None
     if direction.to_pet and t1 is not None and transform is not None:
         beside = warp_beside(paths.synthetic) if "Provenance" in sidecar else None
@@ -214,13 +214,17 @@ def _model(sidecar: dict[str, Any]) -> dict[str, Any]:
 
 
 def _brain(
-    paths: CasePaths, grid: sitk.Image, t1: LoadedImage | None, sidecar: dict[str, Any]
+    paths: CasePaths,
+    grid: sitk.Image,
+    forms: NiftiForms | None,
+    t1: LoadedImage | None,
+    sidecar: dict[str, Any],
 ) -> tuple[sitk.Image, sitk.Transform | None, Verdict]:
     """Brain mask and the transform from MNI; recorded ones before new ones."""
     transform = _recorded_transform(sidecar)
     mask = None
     if paths.mask is not None:
-        mask = read_image(paths.mask, kind="mask").image
+        mask = read_mask(paths.mask, forms)
         if not same_grid(mask, grid):
             raise InputError(
                 f"The mask {paths.mask} ({_size(mask)}) is not on the grid of the synthetic PET "

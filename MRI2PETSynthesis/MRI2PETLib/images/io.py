@@ -122,6 +122,16 @@ def read_image(path: Path | str, *, kind: ImageKind, series_uid: str | None = No
     )
 
 
+def read_mask(path: Path | str, forms: NiftiForms | None) -> sitk.Image:
+    """A brain mask as uint8 (0, 1), where it lies on the image that it was drawn on.
+
+    :param forms: of that image: a mask that ITK or Slicer wrote lies where those show the image.
+    :raises InputError: see :func:`read_image`.
+    """
+    mask = read_image(path, kind="mask").image
+    return mask if forms is None else forms.from_itk(mask)
+
+
 def read_frame_image(raw: RawImage, frame: int, *, kind: ImageKind) -> tuple[sitk.Image, tuple[Finding, ...]]:
     """Read one frame of an opened image, check its values and give it orthonormal axes.
 

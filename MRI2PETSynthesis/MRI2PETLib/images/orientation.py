@@ -27,6 +27,7 @@ Matrix = NDArray[np.float64]
 # An output this close to the grid of its input, at every corner, gets the header of its input unchanged: more
 # than making nearly right angles right moves a corner (``raw.SHEAR_TOLERANCE_MM``).
 _SAME_GRID_MM = 0.02
+_AS_ITK_MM = 0.1  # ITK writes its own orientation with fewer digits
 RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
@@ -62,9 +63,7 @@ class NiftiForms:
 
         Where that cannot be stated (no orientation, or shear in the qform) the grid itself is both forms.
         """
-        target = np.eye(4)
-        target[:3, :3] = np.reshape(grid.direction, (3, 3)) * grid.spacing_mm
-        target[:3, 3] = grid.origin
+        target = _affine(grid)
         if grid.size == self.size and corner_distance(target, self.affine, grid.size) < _SAME_GRID_MM:
             return self
         to_own_index = np.linalg.inv(self.affine) @ target
@@ -122,11 +121,37 @@ class NiftiForms:
             reader.ReadImageInformation()
         return Grid(self.size, reader.GetSpacing(), reader.GetOrigin(), reader.GetDirection())
 
+    def from_itk(self, image: sitk.Image) -> sitk.Image:
+        """An image that ITK, so Slicer, wrote on these voxels, put where this program reads them.
+
+        Any other image comes back as it is, and so do all where both ways of reading agree.
+        """
+        if image.GetSize() != self.size or _shear(self.affine) > 1e-5:
+            return image
+        itk, own = _affine(self.as_itk_reads()), _affine(Grid.of(image))
+        apart = (corner_distance(itk, m, self.size) for m in (self.affine, own))
+        if next(apart) < _SAME_GRID_MM or next(apart) > _AS_ITK_MM:
+            return image
+        spacing = np.linalg.norm(self.affine[:3, :3], axis=0)
+        placed = sitk.Image(image)
+        placed.SetSpacing(spacing.tolist())
+        placed.SetOrigin(self.affine[:3, 3].tolist())
+        placed.SetDirection((self.affine[:3, :3] / spacing).ravel().tolist())
+        return placed
+
 
 def corner_distance(a: Matrix, b: Matrix, size: tuple[int, int, int]) -> float:
     """Largest distance between the corners of an image under two affines."""
     corners = np.array(np.meshgrid(*[(0, n - 1) for n in size])).reshape(3, -1)
     return float(np.linalg.norm((a - b)[:3, :3] @ corners + (a - b)[:3, 3:], axis=0).max())
+
+
+def _affine(grid: Grid) -> Matrix:
+    """Voxel indices to LPS mm, 4 x 4."""
+    matrix = np.eye(4)
+    matrix[:3, :3] = np.reshape(grid.direction, (3, 3)) * grid.spacing_mm
+    matrix[:3, 3] = grid.origin
+    return matrix
 
 
 def _shear(matrix: Matrix) -> float:

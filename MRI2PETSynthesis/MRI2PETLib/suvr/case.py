@@ -12,7 +12,7 @@ from MRI2PETLib.core.errors import InputError, MRI2PETError, QualityError
 from MRI2PETLib.core.findings import Finding, Verdict
 from MRI2PETLib.core.progress import ProgressCallback, no_progress, part_of
 from MRI2PETLib.images.bids import read_sidecar
-from MRI2PETLib.images.io import LoadedImage, read_image
+from MRI2PETLib.images.io import LoadedImage, read_image, read_mask
 from MRI2PETLib.models.bundle import Bundle
 from MRI2PETLib.preprocessing.partial_volume import CorrectedPet, correct_partial_volume, tissue_maps
 from MRI2PETLib.preprocessing.pet import PetImage, check_uptake, read_pet
@@ -104,7 +104,8 @@ def measure_suvr(paths: SuvrPaths, setup: SuvrSetup, *, progress: ProgressCallba
             "Give the PET in Bq/mL, SUV or SUVR.",
         )
     t1 = None if paths.t1 is None else read_image(paths.t1, kind="t1")
-    mask = None if paths.mask is None else read_image(paths.mask, kind="mask").image
+    forms = pet.forms if t1 is None else t1.forms
+    mask = None if paths.mask is None else read_mask(paths.mask, forms)
     # A ratio needs no unit, so an unstated one is no reason for a warning here.
     own = tuple(f for f in pet.verdict.findings if f.code != "unit-unknown")
     verdict = Verdict(own) + (t1.verdict if t1 is not None else ())

@@ -26,7 +26,7 @@ from MRI2PETLib.core.requests import Request, located, read_record
 from MRI2PETLib.core.tables import write_table
 from MRI2PETLib.images.dicom_study import DicomOrigin
 from MRI2PETLib.images.image_checks import ImageKind
-from MRI2PETLib.images.io import LoadedImage, read_image
+from MRI2PETLib.images.io import LoadedImage, read_mask
 from MRI2PETLib.images.sources import optional_source, source_of
 from MRI2PETLib.models.bundle import Bundle
 from MRI2PETLib.models.inference import LoadedModel
@@ -254,7 +254,7 @@ def _prepare_case(
     t1 = read_source(case.t1, bundle, inputs.series)
     wants_dicom = settings.dicom or inputs.dicom_study is not None
     origin = dicom_origin(t1, inputs.dicom_study) if wants_dicom else None
-    brain = None if inputs.mask is None else read_image(inputs.mask, kind="mask").image
+    brain = None if inputs.mask is None else read_mask(inputs.mask, t1.forms)
     try:
         prepared = prepare(t1.image, bundle, settings, mask=brain, progress=part_of(report, 0.04, 0.65))
     except QualityError as error:  # what was odd about the file may be why

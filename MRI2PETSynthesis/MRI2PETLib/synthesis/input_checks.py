@@ -102,7 +102,7 @@ def full_checks(
 
     :return: as :func:`quick_checks`. What cannot be checked because of an earlier refusal is *not checked*.
     """
-    from MRI2PETLib.images.io import read_image
+    from MRI2PETLib.images.io import read_image, read_mask
     from MRI2PETLib.synthesis.case_files import is_synthetic
     from MRI2PETLib.synthesis.dicom_case import dicom_origin
 
@@ -111,7 +111,8 @@ def full_checks(
     own = inputs or CaseInputs()
     mask, pet = own.mask, own.pet
     image = checks.read(T1, lambda: read_image(t1, kind="t1", series_uid=own.series))
-    brain = checks.read(BRAIN, lambda: read_image(mask, kind="mask")) if mask is not None else None
+    forms = None if image is None else image.forms
+    brain = checks.read(BRAIN, lambda: read_mask(mask, forms)) if mask is not None else None
     real = checks.read(PET_IMAGE, lambda: _real_pet(pet, own)) if pet is not None else None
     synthetic = (is_synthetic(t1), pet is not None and is_synthetic(pet))
     if image is None:
@@ -136,8 +137,7 @@ def full_checks(
         checks.merge(UNIT, [f for f in real.verdict.findings if f.code in _UNIT_CODES])
         checks.merge(PET_IMAGE, [f for f in real.verdict.findings if f.code not in _UNIT_CODES])
     if checks.level(BRAIN) != "refuse":
-        masked = None if brain is None else brain.image
-        _check_brain(checks, image.image, masked, real, own.register, progress)
+        _check_brain(checks, image.image, brain, real, own.register, progress)
     progress(1, 1, "checked")
     return checks.in_order()
 

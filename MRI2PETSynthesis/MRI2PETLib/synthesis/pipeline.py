@@ -23,7 +23,7 @@ from MRI2PETLib.core.findings import Finding, Verdict
 from MRI2PETLib.core.progress import ProgressCallback, no_progress, part_of
 from MRI2PETLib.core.settings import keywords_of
 from MRI2PETLib.images.grid import Grid, affine_matrix
-from MRI2PETLib.images.io import LoadedImage, read_image
+from MRI2PETLib.images.io import LoadedImage, read_image, read_mask
 from MRI2PETLib.images.spline import INTERPOLATION
 from MRI2PETLib.models.bundle import Bundle, ErrorSD
 from MRI2PETLib.models.inference import LoadedModel, load_model, predict_encoded
@@ -105,7 +105,8 @@ def synthesize(
     if isinstance(t1, (Path, str)):
         loaded = read_source(t1, bundle)
         t1 = loaded.image
-    brain = read_image(mask, kind="mask").image if isinstance(mask, (Path, str)) else mask
+    forms = None if loaded is None else loaded.forms
+    brain = read_mask(mask, forms) if isinstance(mask, (Path, str)) else mask
     prepared = prepare(
         t1,
         bundle,

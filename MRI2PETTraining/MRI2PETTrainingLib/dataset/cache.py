@@ -40,7 +40,7 @@ from MRI2PETLib.evaluation.cubic import cubic_sums
 from MRI2PETLib.evaluation.inputs import scaled_mri
 from MRI2PETLib.images.formats import sidecar_path
 from MRI2PETLib.images.grid import Grid, affine_matrix, resample
-from MRI2PETLib.images.io import read_image, write_image
+from MRI2PETLib.images.io import read_image, read_mask, write_image
 from MRI2PETLib.models.model_space import ModelSpace, encode_pair
 from MRI2PETLib.preprocessing.brain_mask import extract_brain
 from MRI2PETLib.preprocessing.frame_window import parse_window
@@ -257,7 +257,7 @@ def _prepare(work: _Work, space: ModelSpace, how: Preparation) -> PreparedCase:
     window = parse_window(case.window_min)
     pet = read_pet(case.pet, unit=case.unit or None, window_min=window, realign_frames=how.realign_frames)
     check_uptake(pet)
-    brain = None if case.mask is None else read_image(case.mask, kind="mask").image
+    brain = None if case.mask is None else read_mask(case.mask, t1.forms)
     extraction = extract_brain(t1.image, mask=brain)
     if extraction.verdict.level == "refuse":
         raise InputError(f"No brain was found in {case.t1}: {' '.join(extraction.verdict.reasons('refuse'))}")
