@@ -76,6 +76,20 @@ def test_of_another_computer_only_its_silence_is_known(tmp_path: Path) -> None:
         assert claims.take(record)
 
 
+def test_what_is_no_claim_is_named_and_what_nobody_can_read_ends(tmp_path: Path) -> None:
+    record = tmp_path / "status.json"
+    path = claim_path(record)
+    with Claims() as claims:
+        for make in (path.mkdir, lambda: path.symlink_to(tmp_path / "nowhere")):
+            make()
+            with pytest.raises(OutputError, match="is no claim, and in the way of one"):
+                claims.wait(record)
+            path.rmdir() if path.is_dir() else path.unlink()
+        write_claim(record, age_s=-2 * LOST_S, machine="node-7")  # a clock that is wrong
+        assert claims.take(record)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_claim_that_is_worked_on_is_touched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "TOUCH_S", 0.01)
     record, touched = tmp_path / "status.json", threading.Event()

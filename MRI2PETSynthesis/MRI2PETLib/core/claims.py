@@ -60,6 +60,8 @@ class Claims:
         try:
             number = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
         except FileExistsError:
+            if path.is_symlink() or path.is_dir():
+                raise OutputError(f"{path} is no claim, and in the way of one.", "Remove it.") from None
             return False
         except OSError as error:
             raise OutputError(f"Cannot write {path}: {error.strerror}.", "Choose another folder.") from error
@@ -111,7 +113,7 @@ def remove_lost(record: Path) -> None:
     """Remove a claim that stands no longer. Only one process can, and never a newer claim in its place."""
     path = claim_path(record)
     text = _text(path)
-    if text is None or not _is_lost(path):
+    if not os.path.lexists(path) or path.is_dir() or not _is_lost(path):
         return
     aside = path.with_name(hidden_name())
     with suppress(OSError):
@@ -126,7 +128,7 @@ def _is_lost(path: Path) -> bool:
     if about.get("machine") == machine():
         return not _is_running(about.get("pid"), about.get("started"))
     try:
-        return _now(path.parent) - path.stat().st_mtime > LOST_S
+        return abs(_now(path.parent) - path.lstat().st_mtime) > LOST_S  # a time to come says nothing either
     except OSError:
         return False
 
