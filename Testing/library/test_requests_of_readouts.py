@@ -252,7 +252,7 @@ OF_A_TABLE: dict[str, Change] = {
     "a PET": image("other.nii.gz"),
     "a sidecar": text("PET.json", "SUVR", "SUV"),
     "another group": text("cases.csv", "AD", "MCI"),
-    "another subject": text("cases.csv", ",b,", ",a,"),
+    "another subject": text("cases.csv", ",b,", ",c,"),
     "a row less": text("cases.csv", "two,b,HC,other.nii.gz,T1.nii.gz\n", ""),
     "a row left out": other(cases="case,pet,exclude\none,PET.nii.gz,\ntwo,other.nii.gz,moved\n"),
     "a row more": text("cases.csv", "two,", "three,c,HC,synthetic.nii.gz,T1.nii.gz\ntwo,"),
