@@ -41,20 +41,23 @@ def centre(pet: sitk.Image) -> float:
     return float(pet[19, 22, 19] + pet[20, 22, 19]) / 2
 
 
+# A static PET in Bq/mL as BIDS describes it.
+STATIC_PET: dict[str, Any] = {
+    "Units": "Bq/mL",
+    "TracerRadionuclide": "C11",
+    "InjectedRadioactivity": 350,
+    "InjectedRadioactivityUnits": "MBq",
+    "InjectionStart": 0,
+    "FrameTimesStart": [3600],
+    "FrameDuration": [1800],
+    "ImageDecayCorrected": True,
+    "ImageDecayCorrectionTime": 3600,
+}
+
+
 def bids(folder: Path, *, weight: str | None = "70", level: float = 5000.0, **change: Any) -> Path:
     """A BIDS dataset with one static PET in Bq/mL; a change to None takes a field out."""
-    sidecar: dict[str, Any] = {
-        "Units": "Bq/mL",
-        "TracerRadionuclide": "C11",
-        "InjectedRadioactivity": 350,
-        "InjectedRadioactivityUnits": "MBq",
-        "InjectionStart": 0,
-        "FrameTimesStart": [3600],
-        "FrameDuration": [1800],
-        "ImageDecayCorrected": True,
-        "ImageDecayCorrectionTime": 3600,
-        **change,
-    }
+    sidecar = {**STATIC_PET, **change}
     pet = folder / "sub-01" / "ses-1" / "pet"
     pet.mkdir(parents=True)
     if weight is not None:

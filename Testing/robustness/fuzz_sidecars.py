@@ -8,17 +8,11 @@ from pathlib import Path
 import numpy as np
 from damage import Rng, damaged, pick
 
+from pet_images import STATIC_PET
+
 PET = {
-    "Units": "Bq/mL",
+    **STATIC_PET,
     "TracerName": "PBR28",
-    "TracerRadionuclide": "C11",
-    "InjectedRadioactivity": 350,
-    "InjectedRadioactivityUnits": "MBq",
-    "InjectionStart": 0,
-    "FrameTimesStart": [3600],
-    "FrameDuration": [1800],
-    "ImageDecayCorrected": True,
-    "ImageDecayCorrectionTime": 3600,
     "PatientWeight": 70,
     "PatientWeightUnits": "kg",
     "GeneratedBy": [{"Name": "other"}],

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from MRI2PETLib.normative.build import ALL_VOXELS
 from MRI2PETLib.normative.card import KIND_NAMES
+from MRI2PETLib.normative.headings import CLUSTER_HEADINGS, REGION_HEADINGS
 from MRI2PETLib.normative.norm import Norm, NormAbout
 from MRI2PETLib.normative.person import CONDITIONAL, KINDS
 from MRI2PETLib.normative.score import RegionScore, Scores
@@ -22,17 +23,7 @@ def cluster_tables(scores: Scores) -> tuple[list[ReportTable], list[str]]:
         if not own:
             sentences.append(f"{KIND_NAMES[kind]}: no cluster.")
             continue
-        header = [
-            "real PET",
-            "peak z",
-            "volume (mL)",
-            "MNI R",
-            "A",
-            "S (mm)",
-            "regions",
-            "p (peak)",
-            "p (size)",
-        ]
+        header = [title for name, title in CLUSTER_HEADINGS.items() if name != "kind"]
         rows: list[list[Cell]] = [
             [
                 c.sign,
@@ -55,8 +46,7 @@ def region_table_of_scores(scores: Scores) -> ReportTable:
     """All regions that have a z, the largest |z| first."""
     rows = sorted((r for r in scores.regions if r.z is not None), key=lambda r: -abs(r.z or 0.0))
     unit = scores.regions[0].unit
-    header = ["region", "parcellation", f"real ({unit})", f"predicted ({unit})", f"expected ({unit})", "z"]
-    header += ["percentile", "p", "unconditional z", "its percentile", "its p"]
+    header = [title.format(unit=unit) for title in REGION_HEADINGS.values()]
     lines = [_region_line(row) for row in rows]
     lead = [n for n, row in enumerate(rows) if row.p_family is not None and row.p_family < 0.05]
     return ReportTable(header, lines, "Regions against the norm", lead)
@@ -81,7 +71,9 @@ def _region_line(row: RegionScore) -> list[Cell]:
 def asymmetry_table_of_scores(scores: Scores) -> ReportTable | None:
     """All pairs of regions, the largest |z| first."""
     rows = sorted((r for r in scores.asymmetry if r.z is not None), key=lambda r: -abs(r.z or 0.0))
-    header = ["region", "parcellation", "real (%)", "predicted (%)", "z", "p", "unconditional z", "its p"]
+    names = ["region", "parcellation", "real", "predicted", "z", "p_family"]
+    names += ["z_unconditional", "p_family_unconditional"]
+    header = [REGION_HEADINGS[name].format(unit="%") for name in names]
     lines: list[list[Cell]] = [
         [
             row.region,

@@ -72,29 +72,45 @@ def normdiff_color_node(scene: slicer.vtkMRMLScene) -> Any:
     islands, for slice views know no partial opacity of a colour. Slicer's own diverging table is a file that
     not every installation has.
     """
-    node = scene.GetFirstNodeByName(NORMDIFF_TABLE)
+    about = "NormDiff: blue where the synthetic PET is lower, red where it is higher."
+    return symmetric_color_node(scene, NORMDIFF_TABLE, about, NORMDIFF_LIMIT)
+
+
+def symmetric_color_node(
+    scene: slicer.vtkMRMLScene, name: str, about: str, limit: float, *, least_shown: float = 0.0
+) -> Any:
+    """The scene's colour table of this name, made when missing: blue at ``-limit`` to red at ``limit``.
+
+    :param least_shown: smaller values of either sign, and 0, are transparent.
+    """
+    node = scene.GetFirstNodeByName(name)
     if node is not None and node.IsA("vtkMRMLColorTableNode"):
         return node
-    node = scene.AddNewNodeByClass("vtkMRMLColorTableNode", NORMDIFF_TABLE)
+    node = scene.AddNewNodeByClass("vtkMRMLColorTableNode", name)
     node.SetTypeToUser()
     node.SetAttribute("Category", "MRI2PET")
-    node.SetDescription("NormDiff: blue where the synthetic PET is lower, red where it is higher.")
+    node.SetDescription(about)
     colors = normdiff_colors()
     node.SetNumberOfColors(len(colors))
     for index, color in enumerate(colors.tolist()):
-        position = 2 * index / (len(colors) - 1) - 1
-        node.SetColor(index, f"{position * NORMDIFF_LIMIT:+.3f}", *color, float(position != 0))
-    node.GetLookupTable().SetRange(-NORMDIFF_LIMIT, NORMDIFF_LIMIT)
+        value = limit * (2 * index / (len(colors) - 1) - 1)
+        node.SetColor(index, f"{value:+.3f}", *color, float(value != 0 and abs(value) >= least_shown))
+    node.GetLookupTable().SetRange(-limit, limit)
     return node
+
+
+def show_symmetric(volume: Any, colors: Any, limit: float) -> None:
+    """Give a volume such a table, and the window that belongs to it."""
+    display = volume.GetDisplayNode()
+    display.SetAndObserveColorNodeID(colors.GetID())
+    display.AutoWindowLevelOff()
+    display.SetWindowLevelMinMax(-limit, limit)
+    display.ApplyThresholdOff()
 
 
 def show_normdiff(scene: slicer.vtkMRMLScene, node: Any) -> None:
     """Give a NormDiff volume its colours, symmetric around 0."""
-    display = node.GetDisplayNode()
-    display.SetAndObserveColorNodeID(normdiff_color_node(scene).GetID())
-    display.AutoWindowLevelOff()
-    display.SetWindowLevelMinMax(-NORMDIFF_LIMIT, NORMDIFF_LIMIT)
-    display.ApplyThresholdOff()
+    show_symmetric(node, normdiff_color_node(scene), NORMDIFF_LIMIT)
 
 
 def composites(scene: slicer.vtkMRMLScene) -> list[Any]:

@@ -14,10 +14,10 @@ import slicer
 from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.core.files import read_object
 from MRI2PETLib.evaluation.cohort_cases import PREDICTIONS
+from MRI2PETLib.normative.headings import CLUSTER_HEADINGS, REGION_HEADINGS
 from MRI2PETLib.normative.settings import NormSettings, ScorePaths, ScoreSettings
-from MRI2PETLib.reports.colors import normdiff_colors
 from MRI2PETLib.scene.comparison import add_report
-from MRI2PETLib.scene.display import show_overlay
+from MRI2PETLib.scene.display import show_overlay, show_symmetric, symmetric_color_node
 from MRI2PETLib.scene.files import write_mask, write_pet, write_t1
 from MRI2PETLib.scene.images import add_volume
 from MRI2PETLib.scene.job import SceneJob, Step
@@ -31,30 +31,6 @@ _RESULT, _SCORING, _BUILDING = PREFIX + "Norm", "comparison with the norm", "nor
 _NORM_FOLDER, _RECORD_OF_NORM = "norm", "norm.json"
 _COLOR_TABLE, _LEAST_LIMIT, _MOST_LIMIT = "MRI2PET z", 4.0, 8.0
 _LEAST_Z_SHOWN = 1.0
-_REGION_COLUMNS = {
-    "region": "region",
-    "parcellation": "parcellation",
-    "real": "real ({unit})",
-    "predicted": "predicted ({unit})",
-    "expected": "expected ({unit})",
-    "z": "z",
-    "percentile": "percentile",
-    "p_family": "p",
-    "z_unconditional": "unconditional z",
-    "percentile_unconditional": "its percentile",
-}
-_CLUSTER_COLUMNS = {
-    "kind": "of",
-    "sign": "real PET",
-    "peak_z": "peak z",
-    "volume_ml": "volume (mL)",
-    "x_ras_mm": "MNI R (mm)",
-    "y_ras_mm": "MNI A (mm)",
-    "z_ras_mm": "MNI S (mm)",
-    "region": "regions",
-    "p_peak": "p (peak)",
-    "p_size": "p (size)",
-}
 
 
 @dataclass(frozen=True)
@@ -163,10 +139,10 @@ def add_norm_result(
         unit = str(content["unit"])
         nodes = {"z_unconditional": volumes["z_unconditional"]}
         nodes["regions"] = add_table(
-            scene, named("z by region", whose), _columns(regions, _REGION_COLUMNS, unit), note
+            scene, named("z by region", whose), _columns(regions, REGION_HEADINGS, unit), note
         )
         nodes["clusters"] = add_table(
-            scene, named("clusters of z", whose), _columns(clusters, _CLUSTER_COLUMNS, unit), note
+            scene, named("clusters of z", whose), _columns(clusters, CLUSTER_HEADINGS, unit), note
         )
         nodes["report"] = add_report(scene, named("norm report", whose), report)
         for role, node in nodes.items():
@@ -187,11 +163,10 @@ _MAPS = {"z": "z", "z_unconditional": "unconditional z"}
 
 def show_z(scene: slicer.vtkMRMLScene, volume: Any, limit: float) -> None:
     """Colours from blue (lower than expected) to red, symmetric around 0; |z| below 1 is transparent."""
-    display = volume.GetDisplayNode()
-    display.SetAndObserveColorNodeID(_z_colors(scene, limit).GetID())
-    display.AutoWindowLevelOff()
-    display.SetWindowLevelMinMax(-limit, limit)
-    display.ApplyThresholdOff()
+    about = "z: blue where the real PET is lower than expected, red where it is higher."
+    name = f"{_COLOR_TABLE} {limit:g}"
+    colors = symmetric_color_node(scene, name, about, limit, least_shown=_LEAST_Z_SHOWN)
+    show_symmetric(volume, colors, limit)
 
 
 def show_norm_result(scene: slicer.vtkMRMLScene, nodes: NormNodes, *, conditional: bool = True) -> None:
@@ -218,8 +193,11 @@ def norm_summary(scene: slicer.vtkMRMLScene, nodes: NormNodes) -> str:
     if not rows:
         return ""
     row = dict(zip(titles, rows[0]))
-    z, other = (f"{float(row[name]):.1f}" if row[name] else "none" for name in ("z", "unconditional z"))
-    return f"Farthest region: {row['region']}, z {z}, unconditional z {other}."
+    z, other = (
+        f"{float(row[REGION_HEADINGS[name]]):.1f}" if row[REGION_HEADINGS[name]] else "none"
+        for name in ("z", "z_unconditional")
+    )
+    return f"Farthest region: {row[REGION_HEADINGS['region']]}, z {z}, unconditional z {other}."
 
 
 def _columns(rows: Sequence[Mapping[str, Any]], titles: Mapping[str, str], unit: str) -> dict[str, list[Any]]:
@@ -236,24 +214,6 @@ def _limit(images: Sequence[sitk.Image]) -> float:
         values = values[values > 0]
         ends.append(float(np.percentile(values, 99.9)) if values.size else 0.0)
     return float(np.clip(np.ceil(max(ends)), _LEAST_LIMIT, _MOST_LIMIT))
-
-
-def _z_colors(scene: slicer.vtkMRMLScene, limit: float) -> Any:
-    name = f"{_COLOR_TABLE} {limit:g}"
-    node = scene.GetFirstNodeByName(name)
-    if node is not None and node.IsA("vtkMRMLColorTableNode"):
-        return node
-    node = scene.AddNewNodeByClass("vtkMRMLColorTableNode", name)
-    node.SetTypeToUser()
-    node.SetAttribute("Category", "MRI2PET")
-    node.SetDescription("z: blue where the real PET is lower than expected, red where it is higher.")
-    colors = normdiff_colors()
-    node.SetNumberOfColors(len(colors))
-    for index, color in enumerate(colors.tolist()):
-        value = limit * (2 * index / (len(colors) - 1) - 1)
-        node.SetColor(index, f"{value:+.2f}", *color, float(abs(value) >= _LEAST_Z_SHOWN))
-    node.GetLookupTable().SetRange(-limit, limit)
-    return node
 
 
 @dataclass(frozen=True)
