@@ -22,7 +22,6 @@ from MRI2PETLib.images.formats import (
     image_suffix,
     sidecar_path,
 )
-from MRI2PETLib.images.grid import Grid
 from MRI2PETLib.images.gzipped import read_gzip
 from MRI2PETLib.images.hot_voxels import mend_hot_voxels
 from MRI2PETLib.images.image_checks import ImageKind
@@ -30,7 +29,8 @@ from MRI2PETLib.images.nifti import is_nifti_pair, open_nifti, write_nifti
 from MRI2PETLib.images.nrrd_metaimage import open_with_itk
 from MRI2PETLib.images.orientation import NiftiForms
 from MRI2PETLib.images.other_formats import open_with_nibabel
-from MRI2PETLib.images.raw import SHEAR_TOLERANCE_MM, RawImage, to_image
+from MRI2PETLib.images.raw import RawImage
+from MRI2PETLib.images.shear import SHEAR_TOLERANCE_MM, to_image
 
 
 @dataclass(frozen=True)
@@ -154,7 +154,7 @@ def read_frame_image(raw: RawImage, frame: int, *, kind: ImageKind) -> tuple[sit
         message = (
             f"The axes of {raw.path.name} are sheared by up to {shear_mm:.1f} mm; resampled to right angles."
         )
-        hint = "Results are on the resampled grid."
+        hint = "Results are made on the resampled grid."
         findings += (Finding("warn", "shear", message, hint),)
     return image, findings
 
@@ -203,7 +203,8 @@ def write_image(
     """Write an image (compressed) and its JSON sidecar, whole or not at all.
 
     :param forms: orientations of the NIfTI image that this one belongs to, in whose world it lies: the two
-        then lie together in every reader, whichever orientation that takes.
+        then lie together in every reader, whichever orientation that takes. Where no header says that (axes
+        that one orientation shears and the other does not), the values are resampled onto its voxels.
     :raises OutputError: unknown suffix, missing or read-only folder, full disk.
     """
     path = Path(path)
@@ -215,12 +216,13 @@ def write_image(
         # Opening it ourselves reports a read-only folder as such; ITK only says "not written".
         temporary.touch()
         try:
-            if forms is not None and image_suffix(path).startswith(".nii"):
-                write_nifti(image, temporary, forms)
+            own = None if forms is None else forms.of_output(image)
+            if own is not None and image_suffix(path).startswith(".nii"):
+                write_nifti(*own, temporary)
             else:
-                placed = image if forms is None else _as_itk_shows(image, forms)
+                placed = image if own is None else _as_itk_shows(*own)
                 sitk.WriteImage(placed, str(temporary), useCompression=True)
-                _check_written(image, temporary)
+                _check_written(placed, temporary)
         except RuntimeError as error:
             raise OutputError(
                 f"Cannot write {path}.", "Is the disk full? Free some space, run again."
@@ -231,8 +233,8 @@ def write_image(
 
 
 def _as_itk_shows(image: sitk.Image, forms: NiftiForms) -> sitk.Image:
-    """The image where ITK shows the NIfTI image that it belongs to: only ITK reads the other formats."""
-    grid = forms.for_grid(Grid.of(image)).as_itk_reads()
+    """An image of these orientations where ITK shows it: only ITK reads the other formats."""
+    grid = forms.as_itk_reads()
     placed = sitk.Image(image)
     placed.SetSpacing(grid.spacing_mm)
     placed.SetOrigin(grid.origin)

@@ -14,7 +14,6 @@ import SimpleITK as sitk
 from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.core.findings import Finding
 from MRI2PETLib.images.formats import image_suffix
-from MRI2PETLib.images.grid import Grid
 from MRI2PETLib.images.gzipped import MAGIC, deflated, read_gzip
 from MRI2PETLib.images.nifti_orientation import read_forms
 from MRI2PETLib.images.orientation import NiftiForms
@@ -88,13 +87,13 @@ def is_nifti_pair(header: Path) -> bool:
     return nifti_2 or start[344:347] in (b"ni1", b"n+1")
 
 
-def write_nifti(image: sitk.Image, path: Path, forms: NiftiForms) -> None:
-    """Write a scalar 3-D image with the orientations ``forms`` of the image that it belongs to.
+def write_nifti(image: sitk.Image, forms: NiftiForms, path: Path) -> None:
+    """Write a scalar 3-D image with its orientations (:meth:`.NiftiForms.of_output`).
 
     :raises OSError: if the disk is full or the file cannot be written.
     """
     values = sitk.GetArrayViewFromImage(image)
-    header = forms.for_grid(Grid.of(image)).header(values.dtype)
+    header = forms.header(values.dtype)
     content = header.binaryblock + bytes(4) + values.tobytes()
     if image_suffix(path) == ".nii.gz":
         content = deflated(content)

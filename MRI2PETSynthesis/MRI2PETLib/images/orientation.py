@@ -21,12 +21,14 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from MRI2PETLib.images.grid import Grid
+from MRI2PETLib.images.shear import right_angles, to_image, to_voxels
 
 Matrix = NDArray[np.float64]
 
 # An output this close to the grid of its input, at every corner, gets the header of its input unchanged: more
-# than making nearly right angles right moves a corner (``raw.SHEAR_TOLERANCE_MM``).
+# than making nearly right angles right moves a corner (``shear.SHEAR_TOLERANCE_MM``).
 _SAME_GRID_MM = 0.02
+_SHEAR = 1e-4  # cosine between axes: that moves the corner of a head by the same
 _AS_ITK_MM = 0.1  # ITK writes its own orientation with fewer digits
 RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
@@ -57,28 +59,27 @@ class NiftiForms:
     affine: Matrix
     size: tuple[int, int, int]
 
-    def for_grid(self, grid: Grid) -> NiftiForms:
-        """The forms of an image on another grid in the world of this one (its orientation as this program
-        reads it): each reader then shows both images where they belong.
+    def of_output(self, image: sitk.Image) -> tuple[sitk.Image, NiftiForms]:
+        """An image in the world of this one (its orientation as this program reads it), and its forms: each
+        reader then shows both where they belong.
 
-        Where that cannot be stated (no orientation, or shear in the qform) the grid itself is both forms.
+        On this image's own voxels these are its own forms. On another grid each form is moved by what lies
+        between the two grids. Where that is no orientation (none is stated, or it shears the qform) the image
+        comes back resampled onto the voxels of this one.
         """
+        grid = Grid.of(image)
         target = _affine(grid)
         if grid.size == self.size and corner_distance(target, self.affine, grid.size) < _SAME_GRID_MM:
-            return self
+            return image, self
         to_own_index = np.linalg.inv(self.affine) @ target
         sform, qform = (None if m is None else m @ to_own_index for m in (self.sform, self.qform))
-        if (sform is None and qform is None) or (qform is not None and _shear(qform) > 1e-5):
-            sform = qform = RAS_TO_LPS @ target
-            forms = replace(self, sform_code=1, qform_code=1, unit_code=2)
-        else:
-            forms = self
-        sized = qform if qform is not None else sform
-        assert sized is not None
+        sized = sform if qform is None else qform
+        if sized is None or _shear(sized) > _SHEAR:
+            return to_voxels(image, self.affine, self.size), self
         x, y, z = np.linalg.norm(sized[:3, :3], axis=0)
         quaternion, qfac = _quaternion(qform) if qform is not None else (self.quaternion, self.qfac)
-        return replace(
-            forms,
+        return image, replace(
+            self,
             sform=sform,
             qform=qform,
             pixdim=(x, y, z),
@@ -126,18 +127,16 @@ class NiftiForms:
 
         Any other image comes back as it is, and so do all where both ways of reading agree.
         """
-        if image.GetSize() != self.size or _shear(self.affine) > 1e-5:
+        if image.GetSize() != self.size:
             return image
-        itk, own = _affine(self.as_itk_reads()), _affine(Grid.of(image))
-        apart = (corner_distance(itk, m, self.size) for m in (self.affine, own))
+        try:
+            itk = _affine(self.as_itk_reads())
+        except RuntimeError:
+            return image
+        apart = (corner_distance(itk, m, self.size) for m in (self.affine, _affine(Grid.of(image))))
         if next(apart) < _SAME_GRID_MM or next(apart) > _AS_ITK_MM:
             return image
-        spacing = np.linalg.norm(self.affine[:3, :3], axis=0)
-        placed = sitk.Image(image)
-        placed.SetSpacing(spacing.tolist())
-        placed.SetOrigin(self.affine[:3, 3].tolist())
-        placed.SetDirection((self.affine[:3, :3] / spacing).ravel().tolist())
-        return placed
+        return to_image(sitk.GetArrayViewFromImage(image), self.affine, nearest=True)[0]
 
 
 def corner_distance(a: Matrix, b: Matrix, size: tuple[int, int, int]) -> float:
@@ -164,8 +163,7 @@ def _quaternion(matrix: Matrix) -> tuple[tuple[float, float, float], float]:
     """b, c, d and qfac of an affine without shear."""
     from nibabel.quaternions import mat2quat
 
-    u, _, vt = np.linalg.svd(matrix[:3, :3] / np.linalg.norm(matrix[:3, :3], axis=0))
-    rotation = u @ vt
+    rotation = right_angles(matrix, (1, 1, 1))[0]
     qfac = 1.0 if np.linalg.det(rotation) > 0 else -1.0
     rotation[:, 2] *= qfac
     quaternion = mat2quat(rotation)

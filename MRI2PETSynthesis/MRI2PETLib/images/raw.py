@@ -11,19 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import SimpleITK as sitk
 
 from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.core.findings import Finding
 from MRI2PETLib.core.memory import free_memory
 from MRI2PETLib.images.orientation import NiftiForms
+from MRI2PETLib.images.shear import MAX_VOXELS
 
-# 1 GB as float32; the pipeline holds a handful of copies. 0.5 mm isotropic over 300 mm is 216 million voxels.
-MAX_VOXELS = 256_000_000
 # Of all images of a synthesis at its peak: 26 bytes a voxel of the T1 (128^3 to 320^3 voxels, beside 620 MB).
 _BYTES_A_VOXEL = 28
-# An affine this close to orthonormal (largest displacement of a corner) is rounding of the header, not shear.
-SHEAR_TOLERANCE_MM = 0.01
 
 
 @dataclass(frozen=True)
@@ -116,39 +112,3 @@ def check_memory(path: Path, size: tuple[int, int, int], stored_bytes: int) -> N
             f"memory; {free / 1e9:.1f} GB are free.",
             "Close other programs, use a machine with more memory, or resample the image to about 1 mm.",
         )
-
-
-def to_image(array: np.ndarray, affine: np.ndarray, *, nearest: bool = False) -> tuple[sitk.Image, float]:
-    """Make an image with orthonormal axes from an array [k, j, i] and an affine (ijk to LPS mm).
-
-    ITK and MRML cannot hold shear, so a sheared array is resampled (linear, or nearest for labels; 0
-    outside) to the nearest orthonormal axes, with the same voxel size, covering all of it.
-
-    :returns: the image, and the largest displacement in mm that ignoring the shear would have caused.
-    """
-    spacing = np.linalg.norm(affine[:3, :3], axis=0)
-    u, _, vt = np.linalg.svd(affine[:3, :3] / spacing)
-    direction = u @ vt
-    corners = np.array(np.meshgrid(*[(0.0, n - 1.0) for n in array.shape[::-1]])).reshape(3, -1)
-    shear_mm = float(np.linalg.norm((affine[:3, :3] - direction * spacing) @ corners, axis=0).max())
-    image = sitk.GetImageFromArray(array)
-    if shear_mm > SHEAR_TOLERANCE_MM:
-        along_axes = direction.T @ (affine[:3, :3] @ corners + affine[:3, 3:])
-        low, high = along_axes.min(axis=1), along_axes.max(axis=1)
-        size = np.ceil((high - low) / spacing - 1e-6).astype(int) + 1
-        if np.prod(size.astype(float)) > MAX_VOXELS:
-            raise InputError(f"The axes of the image are sheared by {shear_mm:.0f} mm.", "Check its header.")
-        to_index = sitk.AffineTransform(3)
-        inverse = np.linalg.inv(affine)
-        to_index.SetMatrix(inverse[:3, :3].ravel().tolist())
-        to_index.SetTranslation(inverse[:3, 3].tolist())
-        interpolator = sitk.sitkNearestNeighbor if nearest else sitk.sitkLinear
-        image = sitk.Resample(
-            image, size.tolist(), to_index, interpolator, (direction @ low).tolist(), spacing.tolist(),
-            direction.ravel().tolist(), 0.0, image.GetPixelID(),
-        )  # fmt: skip
-        return image, shear_mm
-    image.SetSpacing(spacing.tolist())
-    image.SetDirection(direction.ravel().tolist())
-    image.SetOrigin(affine[:3, 3].tolist())
-    return image, shear_mm

@@ -16,7 +16,8 @@ from MRI2PETLib.core.findings import Finding, Verdict
 from MRI2PETLib.images import bids
 from MRI2PETLib.images.io import grid_metadata, open_image, read_frame_image, same_grid
 from MRI2PETLib.images.orientation import NiftiForms
-from MRI2PETLib.images.raw import RawImage, to_image
+from MRI2PETLib.images.raw import RawImage
+from MRI2PETLib.images.shear import to_image
 from MRI2PETLib.preprocessing.bids_suv import scale_from_bids
 from MRI2PETLib.preprocessing.dicom_clock import frame_times_from_dicom
 from MRI2PETLib.preprocessing.dicom_suv import scale_from_dicom, tracer_of
