@@ -23,6 +23,7 @@ from MRI2PETLib.models.bundle import DEMONSTRATION, Bundle, read_bundle, save_bu
 from MRI2PETLib.models.model_space import ModelSpace
 from MRI2PETLib.preprocessing.brain_mask import BrainExtraction
 from MRI2PETLib.preprocessing.pet_alignment import mark_unmeasured
+from MRI2PETLib.preprocessing.tracers import tracer_label
 from MRI2PETLib.synthesis.case_files import case_files, write_case
 from MRI2PETLib.synthesis.cases import Case
 from MRI2PETLib.synthesis.pipeline import synthesize
@@ -227,7 +228,7 @@ def model_id(run: Path, suffix: str) -> str:
 def _common(preset: Preset, cases: Sequence[PreparedCase]) -> dict[str, Any]:
     simulated = any(entry.about["simulated"] for entry in cases)
     space = preset.space
-    tracers = Counter(re.sub(r"[^A-Za-z0-9]", "", str(e.about["tracer"])) for e in cases)
+    tracers = Counter(tracer_label(e.about["tracer"]) for e in cases)
     tracer = tracers.most_common(1)[0][0]
     pet: dict[str, Any] = {"modality": "PET", **({"tracer": tracer} if tracer else {})}
     ends = {"MR": {"modality": "MR", "contrast": "T1w"}, "PET": pet}

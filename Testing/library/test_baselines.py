@@ -10,12 +10,13 @@ import pytest
 import SimpleITK as sitk
 from scipy import ndimage
 
+from MRI2PETLib.core.names import is_label
 from MRI2PETLib.evaluation.baselines import ANATOMY_NULL, TRAINING_MEAN, Person, predictors
 from MRI2PETLib.evaluation.cubic import WIDTHS_MM, Cubic, cubic_sums, fit_cubic
 from MRI2PETLib.evaluation.direction import Direction
 from MRI2PETLib.preprocessing import warp_file
 from MRI2PETLib.preprocessing.brain_mask import extract_brain
-from MRI2PETLib.preprocessing.tracers import check_tracer, tracer_name
+from MRI2PETLib.preprocessing.tracers import check_tracer, tracer_label, tracer_name
 from MRI2PETLib.preprocessing.warp_file import person_warp
 from MRI2PETLib.simulation import SimulatedSubject, simulate_subject
 from MRI2PETLib.templates.uptake import population_uptake
@@ -163,6 +164,31 @@ def test_an_mri_has_baselines_of_its_own(subject: SimulatedSubject, affine: sitk
         ("PK11195", "pk11195"),
         ("Florbetapir F^18^", "florbetapir"),
         ("AV-45", "florbetapir"),
+        ("PE2I", "pe2i"),
+        ("[18F]FE-PE2I", "fepe2i"),
+        ("18FFEPE2I", "fepe2i"),
+        ("PBR-28", "pbr28"),
+        ("11C-PBR28", "pbr28"),
+        ("trc-C11PBR28", "pbr28"),
+        ("11CPBR28", "pbr28"),
+        ("¹¹C-PBR28", "pbr28"),
+        ("PBR280", "pbr280"),
+        ("F18 FDG", "fdg"),
+        ("18FDG", "fdg"),
+        ("[18F]FDG", "fdg"),
+        ("2-[18F]fluoro-2-deoxy-D-glucose", "fdg"),
+        ("FDG Fluorodeoxyglucose F^18^", "fdg"),  # DICOM: the tag, and the meaning of its code
+        ("Solution Fluorodeoxyglucose F^18^", "fdg"),
+        ("[18F]DOPA", "fdopa"),
+        ("[11C]DOPA", "dopa"),
+        ("PiB Carbon^11^", "pib"),
+        ("(R)-[11C]PK11195", "pk11195"),
+        ("[18F]New-One New-One", "newone"),
+        ("PBR28 FDG", "pbr28fdg"),  # two tracers are neither
+        ("18F", ""),
+        ("F-18", ""),
+        ("n/a", ""),
+        ("Unknown", ""),
         ("", ""),
     ],
 )
@@ -175,3 +201,16 @@ def test_another_tracer_is_warned_about() -> None:
     assert finding.level == "warn" and "DPA-714" in finding.message and "PBR28" in finding.message
     assert not check_tracer("[11C]PBR28", "PBR28", "the model")
     assert not check_tracer("", "PBR28", "the model") and not check_tracer("FDG", "", "the model")
+    assert not check_tracer("n/a", "PBR28", "the model") and not check_tracer("18F", "PBR28", "the model")
+    (finding,) = check_tracer("[11C]PE2I", "FE-PE2I", "the model")
+    assert finding.code == "other-tracer"
+    (finding,) = check_tracer("New-One", "PBR28", "the model")
+    assert finding.code == "tracer-not-recognised" and "'New-One'" in finding.message
+    assert not check_tracer("[18F]New-One", "newone", "the model")
+
+
+@pytest.mark.parametrize("tracer", ["PBR28", "[18F]DPA-714", "[11C]New-One 7", "n/a", "x" * 40, "[18F]XYZ XYZ"])
+def test_the_label_of_a_tracer_names_it_and_can_stand_in_a_file_name(tracer: str) -> None:
+    label = tracer_label(tracer)
+    assert label == "" if tracer == "n/a" else is_label(label)
+    assert len(tracer) == 40 or tracer_name(label) == tracer_name(tracer)

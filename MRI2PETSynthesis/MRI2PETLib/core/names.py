@@ -12,7 +12,8 @@ LONGEST_NAME = 255  # bytes of a file name, on the file systems of Linux, Window
 _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 # Devices of Windows, whatever suffix stands behind them.
 _DEVICE = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
-_LABEL = re.compile(r"[A-Za-z0-9]{1,32}")
+LONGEST_LABEL = 32  # characters of the value of a BIDS entity
+_LABEL = re.compile(rf"[A-Za-z0-9]{{1,{LONGEST_LABEL}}}")
 # Of Unicode's control characters line feed and tab are harmless; the marks that turn the direction of writing
 # around can make a name look like another.
 _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from MRI2PETLib.models.bundle import Bundle
+from MRI2PETLib.preprocessing.tracers import stated_tracer
 
 Modality = Literal["MR", "PET"]
 
@@ -24,12 +25,12 @@ class Direction:
         """Of a model."""
         side = bundle.metadata["target" if bundle.space.target_modality == "PET" else "source"]
         to_mr = bundle.space.target_modality == "MR"
-        return cls(*(("PET", "MR") if to_mr else ("MR", "PET")), str(side.get("tracer", "")))
+        return cls(*(("PET", "MR") if to_mr else ("MR", "PET")), stated_tracer(side.get("tracer")))
 
     @classmethod
     def of_sidecar(cls, sidecar: Mapping[str, Any]) -> Direction:
         """Of a synthetic image, by the sidecar that a synthesis writes; T1 to PET where there is none."""
-        tracer = str(sidecar.get("TracerName") or "")
+        tracer = stated_tracer(sidecar.get("TracerName"))
         return cls("PET", "MR", tracer) if sidecar.get("Modality") == "MR" else cls(tracer=tracer)
 
     @property

@@ -5,11 +5,9 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
-from functools import cache
 
 from MRI2PETLib.core.errors import InputError
-from MRI2PETLib.core.resources import resources_dir
-from MRI2PETLib.core.tables import read_table
+from MRI2PETLib.preprocessing.tracers import find_tracer, stated_tracer
 
 # Where neither the user nor the tracer says it: that of the shipped TSPO model.
 DEFAULT_WINDOW_MIN = (60.0, 90.0)
@@ -49,8 +47,15 @@ def frame_window(window_min: tuple[float, float] | None, tracer: str = "") -> Fr
                 "Give its start and its end in minutes after the injection, for example --window 60 90.",
             )
         return FrameWindow(start, end)
-    unknown = "the tracer is not known, so that of the TSPO protocol"
-    return _published(tracer) or FrameWindow(*DEFAULT_WINDOW_MIN, why=unknown)
+    known = find_tracer(tracer)
+    if known is not None and known.window_min is not None:
+        return FrameWindow(*known.window_min, known.name, known.source)
+    if known is not None:
+        why = f"no published window of {known.name} is listed, so that of the TSPO protocol"
+    else:
+        name = stated_tracer(tracer)
+        why = (f"the tracer '{name}'" if name else "the tracer") + " is not known, so that of the TSPO protocol"
+    return FrameWindow(*DEFAULT_WINDOW_MIN, why=why)
 
 
 def parse_window(text: str) -> tuple[float, float] | None:
@@ -69,34 +74,3 @@ def parse_window(text: str) -> tuple[float, float] | None:
             f"'{text}' is not a window of frames.",
             "Write its minutes after the injection, for example 60-90.",
         ) from None
-
-
-def tracer_of_protocol(text: str) -> str:
-    """The tracer of a published protocol that a text names, by whichever of its names, else empty."""
-    published = _published(text)
-    return published.tracer if published else ""
-
-
-def _published(tracer: str) -> FrameWindow | None:
-    plain = _plain(tracer)
-    matches = [(name, window) for name, window in _windows() if name in plain]
-    return max(matches, key=lambda pair: len(pair[0]))[1] if matches else None
-
-
-@cache
-def _windows() -> tuple[tuple[str, FrameWindow], ...]:
-    """Names and other names of the tracers, plain, with their windows."""
-    rows = read_table(resources_dir() / "PET" / "tracer_windows.csv").rows
-    return tuple(
-        (
-            _plain(name),
-            FrameWindow(float(row["start_min"]), float(row["end_min"]), row["tracer"], row["source"]),
-        )
-        for row in rows
-        for name in (row["tracer"], *row["aliases"].split("|"))
-        if name.strip()
-    )
-
-
-def _plain(name: str) -> str:
-    return re.sub(r"[^a-z0-9]", "", name.lower())

@@ -35,6 +35,7 @@ from MRI2PETLib.preprocessing.pet_measured import measured_voxels
 from MRI2PETLib.preprocessing.pet_units import KINETIC_UNITS, KNOWN_UNITS, Unit, parse_unit
 from MRI2PETLib.preprocessing.smoothing import smooth_fwhm
 from MRI2PETLib.preprocessing.suv import SuvScale, to_suv
+from MRI2PETLib.preprocessing.tracers import stated_tracer
 
 __all__ = ["PetImage", "Unit", "average_frames", "read_pet", "smooth_fwhm", "to_suv", "to_suvr", "to_unit"]
 
@@ -63,7 +64,7 @@ class PetImage:
 
 
 class _Description(NamedTuple):
-    """What the files of a PET say beside its voxels. ``tracer`` is any text that may name it;
+    """What the files of a PET say beside its voxels. ``tracer`` is a text that names one;
     ``has_attenuation``: they say that it was not corrected for it.
     """
 
@@ -98,7 +99,8 @@ def read_pet(
     A unit stated nowhere is ``unknown``, with a warning of what the values look like; it is never guessed.
 
     ``metadata`` holds ``window_min`` and ``window_from`` of a dynamic PET, ``frame_min`` of a static one that
-    states when it was measured, all in minutes after the injection, and ``tracer``: a text that may name it.
+    states when it was measured, all in minutes after the injection, and ``tracer``: a text that names one,
+    known or not, else empty.
 
     :param unit: unit of the values in the file, see :func:`.pet_units.parse_unit`; wins over the files.
     :param window_min: start and end of the window; default: see :func:`.frame_window.frame_window`.
@@ -164,7 +166,8 @@ def _from_sidecar(raw: RawImage, unit: str | None) -> _Description:
     if raw.n_frames > 1 and bids.says_no(sidecar, "ImageDecayCorrected"):
         raise InputError(f"The frames of {raw.path} are not decay-corrected.", "Give decay-corrected frames.")
     name = sidecar.get("TracerName") or sidecar.get("Radiopharmaceutical")
-    tracer = str(name or "") or " ".join(re.findall(r"trc-[A-Za-z0-9]+", raw.path.name))
+    of_name = " ".join(re.findall(r"trc-[A-Za-z0-9]+", raw.path.name))
+    tracer = stated_tracer(name) or stated_tracer(of_name)
     has_attenuation = bids.says_no(sidecar, "AttenuationCorrection")
     stated_unit = parse_unit(unit if unit is not None else str(sidecar.get("Units", "")))
     if stated_unit.unit == "Bq/mL":
@@ -197,7 +200,7 @@ def _from_dicom(raw: RawImage, unit: str | None) -> _Description:
     else:
         scale = scale_from_dicom(slices)
     corrections = str(slices[0].get("CorrectedImage") or "ATTN").upper()
-    return _Description(times, scale, tracer_of(slices[0]), "ATTN" not in corrections)
+    return _Description(times, scale, stated_tracer(tracer_of(slices[0])), "ATTN" not in corrections)
 
 
 def check_unit(image: sitk.Image, unit: Unit) -> tuple[Finding, ...]:

@@ -9,7 +9,7 @@ from functools import cache
 from MRI2PETLib.core.resources import resources_dir
 from MRI2PETLib.core.tables import read_table
 
-_SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹", "0123456789")
+SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹", "0123456789")
 _SPELLING = re.compile(r"(?:(\d{1,3})([a-z]+)|([a-z]+)(\d{1,3}))")
 
 
@@ -42,7 +42,7 @@ def find_radionuclide(text: str) -> Radionuclide | None:
     """The radionuclide that a text names: ``C11``, ``11C``, ``C-11``, ``[11C]``, ``¹¹C``, ``^11^Carbon``,
     ``carbon 11``; ``None`` when it names none of the table.
     """
-    plain = re.sub(r"[\s\[\]()^_-]", "", text.translate(_SUPERSCRIPTS)).lower()
+    plain = re.sub(r"[\s\[\]()^_-]", "", text.translate(SUPERSCRIPTS)).lower()
     match = _SPELLING.fullmatch(plain)
     if match is None:
         return None

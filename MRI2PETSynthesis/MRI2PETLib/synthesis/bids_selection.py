@@ -13,6 +13,7 @@ from MRI2PETLib.core.files import make_folder
 from MRI2PETLib.core.settings import Settings, option
 from MRI2PETLib.images.bids_names import entity
 from MRI2PETLib.images.formats import image_stem
+from MRI2PETLib.preprocessing.tracers import tracer_name
 from MRI2PETLib.synthesis.cases import Case, find_cases
 from MRI2PETLib.synthesis.settings import CaseInputs, PetReading
 
@@ -62,7 +63,7 @@ def add_pets(cases: Sequence[Case], pets: BidsPets, tracer: str, warn: Callable[
     for case in cases:
         assert case.dataset is not None
         there = sorted((case.dataset / case.folder / "pet").glob("*_pet.nii*"))
-        own = [path for path in there if entity(image_stem(path), "trc").casefold() == tracer.casefold()]
+        own = [p for p in there if tracer_name(entity(image_stem(p), "trc")) == tracer_name(tracer)]
         candidates = own or there
         if len(candidates) > 1:
             warn(f"{case.name} has {len(candidates)} PETs: {candidates[0].name} is compared with.")

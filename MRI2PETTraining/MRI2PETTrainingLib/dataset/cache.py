@@ -56,7 +56,7 @@ from MRI2PETTrainingLib.dataset.manifest import TrainingCase
 ARRAYS, MASK, REAL, ENTRY = "arrays.npy", "mask.nii.gz", "real.nii.gz", "entry.json"
 SOURCE, WARP, MNI = "source.nii.gz", "warp.npz", "mni.npy"
 DERIVED_FROM = "DerivedFrom"  # in a PET's sidecar: checksums of the voxels that it was made of
-_VERSION = 7  # raise when the same input would give another result
+_VERSION = 8  # raise when the same input would give another result
 
 
 @dataclass(frozen=True)
@@ -288,7 +288,7 @@ def _prepare(work: _Work, space: ModelSpace, how: Preparation) -> PreparedCase:
             *_sidecar(case.pet).get(DERIVED_FROM, []),
         ],
         "simulated": bool(pet.metadata.get("simulated")) or bool(_sidecar(case.pet).get("Simulated")),
-        "tracer": _sidecar(case.pet).get("TracerName", ""),
+        "tracer": pet.metadata["tracer"],
         "cubic": cubic_sums(source, real, region),
         "model_grid": asdict(encoded.grid),
         "overlap": round(aligned.overlap, 4),

@@ -15,6 +15,7 @@ from MRI2PETLib.core.progress import Reporter, part_of
 from MRI2PETLib.images.similar_subjects import LAST_PART, TWO_SPELLINGS
 from MRI2PETLib.images.subjects import read_overrides
 from MRI2PETLib.models.model_space import ModelSpace
+from MRI2PETLib.preprocessing.tracers import tracer_label
 from MRI2PETTrainingLib.dataset.cache import Preparation, PreparedCase, disk_use, prepare_cases
 from MRI2PETTrainingLib.dataset.checks import check_manifest
 from MRI2PETTrainingLib.dataset.manifest import Manifest, TrainingCase, read_dataset, write_manifest
@@ -210,10 +211,22 @@ def _tell(manifest: Manifest, used: Mapping[str, PreparedCase], reporter: Report
             f"The unit of {len(unknown)} PETs is not stated. The target of the model is a ratio, so training "
             "works; it must be linear in activity all the same."
         )
+    _tell_tracers(list(used.values()), reporter)
     _tell_windows(list(used.values()), reporter)
     for case in manifest.cases:
         if case.exclude:
             reporter.warning(f"{case.case} is left out: {case.exclude}")
+
+
+def _tell_tracers(prepared: Sequence[PreparedCase], reporter: Reporter) -> None:
+    """Warn when the PETs are of different tracers."""
+    counts = Counter(tracer_label(entry.about["tracer"]) for entry in prepared)
+    counts.pop("", None)
+    if len(counts) > 1:
+        text = ", ".join(f"{n} of {tracer}" for tracer, n in counts.most_common(_MOST_LINES))
+        reporter.warning(
+            f"The PETs are of different tracers: {text}. Their patterns differ: train on each of them alone."
+        )
 
 
 def _tell_windows(prepared: Sequence[PreparedCase], reporter: Reporter) -> None:
