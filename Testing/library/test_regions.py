@@ -23,8 +23,8 @@ from MRI2PETLib.templates.regions import (
     overlap,
     pull_labels,
     region_voxels,
-    side_of,
 )
+from MRI2PETLib.templates.sides import side_of
 
 PAPER21 = (
     "accumbens amygdala pallidum caudate putamen hippocampus thalamus brainstem "
@@ -98,6 +98,12 @@ def test_coordinate_regions_lie_in_the_harvard_oxford_structures(shared_data: Pa
         ("Brain-Stem", None),
         ("lateral", None),
         ("left-right commissure", None),
+        ("LeftCaudate", "left"),
+        ("rhCerebralWhiteMatter", "right"),
+        ("LThalamus", "left"),
+        ("LateralVentricle", None),
+        ("Lingual", None),
+        ("R_V1_ROI", "right"),
     ],
 )
 def test_side_of_a_name(name: str, side: str | None) -> None:

@@ -141,12 +141,21 @@ def test_people_count_alike_in_the_mean_maps() -> None:
 def test_pairs_of_regions_in_the_spellings_of_atlases() -> None:
     names = ["left thalamus", "right thalamus", "brain stem", "Left-Caudate", "Right-Caudate"]
     names += ["ctx-lh-insula", "ctx-rh-insula", "Precuneus_L", "Precuneus_R", "left orphan"]
+    names += ["LeftPutamen", "RightPutamen", "lh.cuneus", "rh.cuneus", "lhCortex", "rhCortex", "LGN", "RGN"]
+    names += ["leftamygdala", "rightAmygdala", "V1L", "V1R", "bankssts.left", "bankssts.right"]
+    names += ["Left Fornix", "LeftFornix", "Right Fornix"]  # which of the two is meant?
     pairs = side_pairs([("atlas", name) for name in names])
     assert [(p.region, p.left, p.right) for p in pairs] == [
         ("thalamus", "left thalamus", "right thalamus"),
         ("Caudate", "Left-Caudate", "Right-Caudate"),
         ("ctx insula", "ctx-lh-insula", "ctx-rh-insula"),
         ("Precuneus", "Precuneus_L", "Precuneus_R"),
+        ("Putamen", "LeftPutamen", "RightPutamen"),
+        ("cuneus", "lh.cuneus", "rh.cuneus"),
+        ("Cortex", "lhCortex", "rhCortex"),
+        ("amygdala", "leftamygdala", "rightAmygdala"),
+        ("V1", "V1L", "V1R"),
+        ("bankssts", "bankssts.left", "bankssts.right"),
     ]
 
 
@@ -155,6 +164,22 @@ def test_the_index_is_in_percent_of_the_mean_and_turns_its_sign_with_the_sides()
     assert index_percent(np.array(0.9), np.array(1.1)) == pytest.approx(-20)
     assert index_percent(np.array(11.0), np.array(9.0)) == pytest.approx(20)  # whatever the unit
     assert np.isnan(index_percent(np.array(0.0), np.array(0.0)))
+    # 1 against -0.9 would be 3800 %, 1 against -1.1 of the other sign.
+    assert np.isnan(index_percent(np.array([1.0, 1.0, -1.0]), np.array([-0.9, -1.1, -1.0]))).all()
+
+
+def test_a_pair_with_a_side_below_zero_is_left_out_with_the_reason() -> None:
+    people, real, synthetic = cohort()
+    column = region_numbers().index("mean_predicted")
+    people.scans[0].regions[0, 1, column] = -0.3
+    (row,) = asymmetry_table(people)
+    index = 200 * (synthetic[1:, 0] - synthetic[1:, 1]) / synthetic[1:].sum(axis=1)
+    assert row.n_people == 11 and row.predicted_mean == pytest.approx(index.mean())
+    assert "1 of 12 people left out: a side is not above zero" in row.reason
+    for scan in people.scans:
+        scan.regions[0, 1, column] = 0.0
+    (row,) = asymmetry_table(people)
+    assert (row.n_people, row.predicted_mean, row.r) == (0, None, None) and "12 of 12" in row.reason
 
 
 def cohort(n: int = 12) -> tuple[Cohort, np.ndarray, np.ndarray]:

@@ -1,12 +1,13 @@
 """Left against right: does the synthetic PET have the asymmetry of the real one?
 
 Index of a pair of regions: ``100 (left - right) / ((left + right) / 2)`` in %, positive where the left is
-higher. The real PET is the smoothed one, as in the other statistics of regions.
+higher. It needs two sides above zero: where one is not, the two may cancel out, and their ratio is of any
+size; such a pair is left out with the reason. The real PET is the smoothed one, as in the other statistics of
+regions.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -17,9 +18,10 @@ from MRI2PETLib.evaluation.cohort import Cohort, region_numbers
 from MRI2PETLib.evaluation.cohort_tables import person_numbers, with_fdr
 from MRI2PETLib.evaluation.region_table import RegionRow
 from MRI2PETLib.evaluation.statistics import mean_sd, regression
-from MRI2PETLib.templates.regions import side_of
+from MRI2PETLib.templates.sides import side_of, without_side
 
-_SIDE = re.compile(r"\b(?:left|right|lh|rh|l|r)\b", re.IGNORECASE)
+_NOT_POSITIVE = "a side is not above zero"
+_MEANS = ("mean_real_smoothed", "mean_predicted")
 
 
 class SidePair(NamedTuple):
@@ -32,7 +34,10 @@ class SidePair(NamedTuple):
 
 
 class AsymmetryRow(NamedTuple):
-    """A pair of regions of one scan and predictor; indices in % (left minus right over their mean)."""
+    """A pair of regions of one scan and predictor; indices in % (left minus right over their mean).
+
+    ``reason``: why one of them is missing.
+    """
 
     parcellation: str
     region: str
@@ -40,6 +45,7 @@ class AsymmetryRow(NamedTuple):
     real_percent: float | None
     synthetic_percent: float | None
     difference_percent: float | None
+    reason: str = ""
 
 
 class AsymmetryStatistics(NamedTuple):
@@ -71,24 +77,25 @@ class AsymmetryStatistics(NamedTuple):
 
 
 def index_percent(left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """The index in %, NaN where the two sides together are not above zero."""
-    half = (np.asarray(left, dtype=np.float64) + right) / 2
-    return np.where(half > 0, 100 * (left - right) / np.where(half > 0, half, 1), np.nan)
+    """The index in %, within 200 of zero; NaN where a side is not above zero."""
+    positive = (np.asarray(left) > 0) & (np.asarray(right) > 0)
+    half = np.where(positive, (np.asarray(left, dtype=np.float64) + right) / 2, 1)
+    return np.where(positive, 100 * (left - right) / half, np.nan)
 
 
 def side_pairs(regions: Sequence[tuple[str, str]]) -> list[SidePair]:
-    """The pairs among (parcellation, region) whose names differ in the side only."""
-    sides: dict[tuple[str, str], dict[str, str]] = {}
+    """The pairs among (parcellation, region) whose names differ in the side only, one name a side."""
+    sides: dict[tuple[str, str], dict[str, list[str]]] = {}
     for parcellation, name in regions:
         side = side_of(name)
         if side is not None:
-            words = " ".join(_SIDE.sub(" ", re.sub(r"[_\W]+", " ", name)).split())
-            sides.setdefault((parcellation, words), {})[side] = name
-    return [
-        SidePair(parcellation, words, by_side["left"], by_side["right"])
-        for (parcellation, words), by_side in sides.items()
-        if len(by_side) == 2
-    ]
+            sides.setdefault((parcellation, without_side(name).casefold()), {}).setdefault(side, []).append(name)
+    pairs = []
+    for (parcellation, _), by_side in sides.items():
+        left, right = (by_side.get(side, []) for side in ("left", "right"))
+        if len(left) == 1 and len(right) == 1:
+            pairs.append(SidePair(parcellation, without_side(left[0]), left[0], right[0]))
+    return pairs
 
 
 def case_asymmetry(rows: Sequence[RegionRow]) -> list[AsymmetryRow]:
@@ -104,9 +111,11 @@ def case_asymmetry(rows: Sequence[RegionRow]) -> list[AsymmetryRow]:
             left, right = (by_key[predictor, pair.parcellation, name] for name in (pair.left, pair.right))
             real = _index(left.mean_real_smoothed, right.mean_real_smoothed)
             own = _index(left.mean_predicted, right.mean_predicted)
+            means = [r.mean_predicted for r in (left, right)] + [r.mean_real_smoothed for r in (left, right)]
             difference = None if real is None or own is None else own - real
-            if own is not None:
-                table.append(AsymmetryRow(*pair[:2], predictor, real, own, difference))
+            if None not in means:  # else the table of regions says why
+                reason = _NOT_POSITIVE if difference is None else ""
+                table.append(AsymmetryRow(*pair[:2], predictor, real, own, difference, reason))
     return table
 
 
@@ -128,15 +137,20 @@ def asymmetry_table(cohort: Cohort) -> list[AsymmetryStatistics]:
         for pair in pairs:
             left, right = (numbers[:, p, where[pair.parcellation, name]] for name in (pair.left, pair.right))
             indices = index_percent(left, right)
-            real, own = (indices[:, names.index(n)] for n in ("mean_real_smoothed", "mean_predicted"))
+            real, own = (indices[:, names.index(n)] for n in _MEANS)
             usable = np.isfinite(real) & np.isfinite(own)
-            if usable.any():
-                block.append(_statistics(predictor, pair, own[usable], real[usable]))
+            there = np.isfinite([left, right])[:, :, [names.index(n) for n in _MEANS]].all(axis=(0, 2))
+            if there.any():
+                dropped = int(np.count_nonzero(there & ~usable))
+                why = f"{dropped} of {there.sum()} people left out: {_NOT_POSITIVE}" if dropped else ""
+                block.append(_statistics(predictor, pair, own[usable], real[usable], why))
         rows += with_fdr(block, ("r_p", "r_fdr"))
     return rows
 
 
-def _statistics(predictor: str, pair: SidePair, own: np.ndarray, real: np.ndarray) -> AsymmetryStatistics:
+def _statistics(
+    predictor: str, pair: SidePair, own: np.ndarray, real: np.ndarray, why: str
+) -> AsymmetryStatistics:
     agreement, line = bland_altman(own, real), regression(real, own)
     icc = intraclass_correlation(np.column_stack([own, real]))
     of_real, of_own = mean_sd(real), mean_sd(own)
@@ -160,5 +174,5 @@ def _statistics(predictor: str, pair: SidePair, own: np.ndarray, real: np.ndarra
         r=line.r,
         r_p=line.p,
         r_fdr=None,
-        reason="; ".join(dict.fromkeys(filter(None, (agreement.reason, line.reason, icc.reason)))),
+        reason="; ".join(dict.fromkeys(filter(None, (why, agreement.reason, line.reason, icc.reason)))),
     )

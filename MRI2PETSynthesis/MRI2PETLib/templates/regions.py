@@ -7,7 +7,6 @@ read by :mod:`MRI2PETLib.templates.atlases`.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -22,6 +21,7 @@ from MRI2PETLib.core.resources import resources_dir
 from MRI2PETLib.core.tables import read_table
 from MRI2PETLib.templates import CORTICAL_SPHERES
 from MRI2PETLib.templates.icbm152 import load_template
+from MRI2PETLib.templates.sides import side_of
 
 Space = Literal["mni", "native"]
 # Share of the smaller of atlas and brain that the other covers. Atlases of MNI space pulled by an affine
@@ -29,8 +29,6 @@ Space = Literal["mni", "native"]
 MIN_REGION_OVERLAP = 0.7
 WHOLE_BRAIN = "whole brain"
 REFERENCE_REGIONS = (WHOLE_BRAIN, "cerebellum", "occipital")
-_LEFT = re.compile(r"(?:^|[^a-z])(?:left|lh|l)(?:[^a-z]|$)", re.IGNORECASE)
-_RIGHT = re.compile(r"(?:^|[^a-z])(?:right|rh|r)(?:[^a-z]|$)", re.IGNORECASE)
 _MIDLINE_MM = 2.0  # a region whose centre is nearer to the midline proves nothing about sides
 
 
@@ -227,15 +225,6 @@ def check_overlap(parcellation: Parcellation, labels: np.ndarray, brain: np.ndar
             f"If it is in {other} space, say --atlas-space {other}; else check its header.",
         )
     return share
-
-
-def side_of(name: str) -> Literal["left", "right"] | None:
-    """The side that a label's name states (``Left-``, ``lh.``, ``_R``, ``L Thalamus``), or ``None``."""
-    words = re.sub(r"[_\W]+", " ", name)
-    left, right = bool(_LEFT.search(words)), bool(_RIGHT.search(words))
-    if left == right:
-        return None
-    return "left" if left else "right"
 
 
 def check_sides(parcellation: Parcellation) -> tuple[Finding, ...]:
