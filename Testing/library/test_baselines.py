@@ -209,7 +209,9 @@ def test_another_tracer_is_warned_about() -> None:
     assert not check_tracer("[18F]New-One", "newone", "the model")
 
 
-@pytest.mark.parametrize("tracer", ["PBR28", "[18F]DPA-714", "[11C]New-One 7", "n/a", "x" * 40, "[18F]XYZ XYZ"])
+@pytest.mark.parametrize(
+    "tracer", ["PBR28", "[18F]DPA-714", "[11C]New-One 7", "n/a", "x" * 40, "[18F]XYZ XYZ"]
+)
 def test_the_label_of_a_tracer_names_it_and_can_stand_in_a_file_name(tracer: str) -> None:
     label = tracer_label(tracer)
     assert label == "" if tracer == "n/a" else is_label(label)

@@ -89,7 +89,8 @@ def side_pairs(regions: Sequence[tuple[str, str]]) -> list[SidePair]:
     for parcellation, name in regions:
         side = side_of(name)
         if side is not None:
-            sides.setdefault((parcellation, without_side(name).casefold()), {}).setdefault(side, []).append(name)
+            key = parcellation, without_side(name).casefold()
+            sides.setdefault(key, {}).setdefault(side, []).append(name)
     pairs = []
     for (parcellation, _), by_side in sides.items():
         left, right = (by_side.get(side, []) for side in ("left", "right"))

@@ -54,7 +54,8 @@ def frame_window(window_min: tuple[float, float] | None, tracer: str = "") -> Fr
         why = f"no published window of {known.name} is listed, so that of the TSPO protocol"
     else:
         name = stated_tracer(tracer)
-        why = (f"the tracer '{name}'" if name else "the tracer") + " is not known, so that of the TSPO protocol"
+        who = f"the tracer '{name}'" if name else "the tracer"
+        why = f"{who} is not known, so that of the TSPO protocol"
     return FrameWindow(*DEFAULT_WINDOW_MIN, why=why)
 
 

@@ -1,8 +1,9 @@
 """Tracers by their many names: one name for each, and what to say where two that should be one differ.
 
-A text is read word by word. The nuclide (``[11C]``, ``F-18``, ``^18^F``, ``18F`` in front of a name) and words
-that name nothing are put aside; what is left is one name of ``Resources/PET/tracers.csv``, or several of the
-same tracer, or a name that is not known. A part of a name is never taken for it: ``FE-PE2I`` is not ``PE2I``.
+A text is read word by word. The nuclide (``[11C]``, ``F-18``, ``^18^F``, ``18F`` in front of a name) and
+words that name nothing are put aside; what is left is one name of ``Resources/PET/tracers.csv``, or several
+of the same tracer, or a name that is not known. A part of a name is never taken for it: ``FE-PE2I`` is not
+``PE2I``.
 """
 
 from __future__ import annotations
