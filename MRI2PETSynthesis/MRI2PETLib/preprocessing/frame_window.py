@@ -47,11 +47,11 @@ def frame_window(window_min: tuple[float, float] | None, tracer: str = "") -> Fr
                 "Give its start and its end in minutes after the injection, for example --window 60 90.",
             )
         return FrameWindow(start, end)
-    known = find_tracer(tracer)
-    if known is not None and known.window_min is not None:
-        return FrameWindow(*known.window_min, known.name, known.source)
-    if known is not None:
-        why = f"no published window of {known.name} is listed, so that of the TSPO protocol"
+    listed = find_tracer(tracer)
+    if listed is not None and listed.window_min is not None:
+        return FrameWindow(*listed.window_min, listed.name, listed.source)
+    if listed is not None:
+        why = f"no published window of {listed.name} is listed, so that of the TSPO protocol"
     else:
         name = stated_tracer(tracer)
         who = f"the tracer '{name}'" if name else "the tracer"

@@ -52,9 +52,9 @@ def tracer_name(text: str) -> str:
 
     Empty where a text names none: ``n/a``, or a nuclide alone.
     """
-    known = find_tracer(text)
-    if known is not None:
-        return re.sub(r"[^a-z0-9]", "", known.name.lower())
+    listed = find_tracer(text)
+    if listed is not None:
+        return re.sub(r"[^a-z0-9]", "", listed.name.lower())
     words = _without_nuclides(_words(text))
     half = len(words) // 2
     name = "".join(words[:half] if words[:half] == words[half:] else words)  # DICOM: tag and code, both it
@@ -63,9 +63,9 @@ def tracer_name(text: str) -> str:
 
 def tracer_label(text: str) -> str:
     """A tracer in letters and digits, as BIDS writes it behind ``trc-``; empty where a text names none."""
-    known = find_tracer(text)
-    if known is not None:
-        return re.sub(r"[^A-Za-z0-9]", "", known.name)
+    listed = find_tracer(text)
+    if listed is not None:
+        return re.sub(r"[^A-Za-z0-9]", "", listed.name)
     name, letters = tracer_name(text), re.sub(r"[^A-Za-z0-9]", "", text)
     at = letters.lower().rfind(name)
     return (letters[at : at + len(name)] if at >= 0 else name)[:LONGEST_LABEL]
@@ -168,10 +168,10 @@ def _tracers(words: Sequence[str]) -> set[Tracer]:
     if not words:
         return set()
     for end in range(len(words), 0, -1):
-        known = _names().get("".join(words[:end]))
-        if known is not None and end == len(words):
-            return {known}
-        rest = _tracers(words[end:]) if known is not None else set()
-        if known is not None and rest:
-            return {known, *rest}
+        tracer = _names().get("".join(words[:end]))
+        if tracer is not None and end == len(words):
+            return {tracer}
+        rest = _tracers(words[end:]) if tracer is not None else set()
+        if tracer is not None and rest:
+            return {tracer, *rest}
     return set()
