@@ -53,7 +53,7 @@ from MRI2PETTrainingLib.run_folder import (
     FoldResult,
     fold_folder,
 )
-from MRI2PETTrainingLib.warm_start import IMAGES, check_unseen, images_seen, start_bundle
+from MRI2PETTrainingLib.warm_start import check_unseen, seen_in_training, start_bundle
 
 if TYPE_CHECKING:
     from MRI2PETTrainingLib.hardware import Hardware
@@ -166,7 +166,7 @@ def request_of_fold(plan: Plan, fold: Fold, prepared: Mapping[str, PreparedCase]
             "start_from": initial and initial.sha256,
             "processes": plan.settings.devices * plan.settings.nodes,
             "adjust_genotype": plan.data.adjust_genotype,
-            "people": {role: [e.case.subject, e.case.genotype] for role, e in entries.items()},
+            "people": {role: [e.case.subject, e.case.donor, e.case.genotype] for role, e in entries.items()},
         },
     )
 
@@ -221,7 +221,7 @@ def _train_fold(
         "fold": fold.number,
         "seed": seed,
         "start_from": initial and initial.sha256,
-        IMAGES: images_seen(cases, initial),
+        **seen_in_training(cases, initial),
     }
     name = outcome.model_id(plan.run, f"fold{fold.number}")
     about: dict[str, Any] = {"epoch": fitted.epoch, "history": fitted.history, "cost": fitted.cost}

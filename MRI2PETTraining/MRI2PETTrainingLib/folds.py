@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations
 from pathlib import Path
@@ -14,6 +14,7 @@ import numpy as np
 
 from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.core.files import read_object, write_json
+from MRI2PETLib.images.subjects import person_key, plain_name
 from MRI2PETTrainingLib.dataset.manifest import TrainingCase
 from MRI2PETTrainingLib.settings import TrainingSettings
 from MRI2PETTrainingLib.site_splits import split_by_site
@@ -21,6 +22,7 @@ from MRI2PETTrainingLib.site_splits import split_by_site
 _VALIDATION_SPLITS = 5  # about a fifth of the training people choose the epoch
 _FORMAT = "mri2pet-folds-1"
 GROUPING = TrainingSettings.choices("keep_together")  # columns that can be kept together
+_PEOPLE = ("subject", "donor")  # columns that name a person
 _BY_HAND = "folds.json must not be edited by hand: delete it, or use a new run folder, to make new folds."
 
 
@@ -76,8 +78,9 @@ def make_folds(
 ) -> Folds:
     """Split cases into folds of training, validation and test.
 
-    The scans of a person stay on one side, and with them everything that shares a donor or a value of a
-    ``keep_together`` column, directly or through a chain. Strata are the ``group`` column (scikit-learn's
+    The scans of a person stay on one side, with all that was made from them (whose ``donor`` the person is),
+    and with everything that shares a value of a ``keep_together`` column, directly or through a chain. Names
+    count in any spelling, see :func:`.subjects.plain_name`. Strata are the ``group`` column (scikit-learn's
     StratifiedGroupKFold, shuffled).
 
     :param keep_together: columns to keep together besides ``subject`` and ``donor``.
@@ -88,7 +91,7 @@ def make_folds(
     cases = sorted(cases, key=lambda case: case.case)
     columns = grouping_columns(cases, keep_together)
     units = _units(cases, columns)
-    people, groups = len({case.subject for case in cases}), len(set(units))
+    people, groups = len({person_key(case.subject) for case in cases}), len(set(units))
     who = "1 person" if people == 1 else f"{people} people"
     if groups < people:
         who += f" ({groups} group(s) that share a {' or '.join(columns[1:])})"
@@ -150,7 +153,8 @@ def check_leakage(folds: Folds, cases: Sequence[TrainingCase], keep_together: Se
     """Assert that nothing is on two sides, that no side is empty, and that every case is tested exactly once
     (by a fixed split: those of its test sites once, no other).
 
-    The subject of every case is looked at, whatever the folds say was kept together.
+    The subject and the donor of every case are looked at, whatever the folds say was kept together: a
+    subject may be the donor of another case.
 
     :param keep_together: see :func:`make_folds`.
     :raises InputError: naming the person and the fold, or the case.
@@ -170,28 +174,41 @@ def check_leakage(folds: Folds, cases: Sequence[TrainingCase], keep_together: Se
     for number, fold in enumerate(folds.folds):
         sides = {"training": fold.train, "validation": fold.validation, "test": fold.test}
         _check_sides(number, fold, sides, set(by_name))
-        for column in columns:
-            values = {
-                side: {getattr(by_name[n], column) for n in names if n in by_name} - {""}
-                for side, names in sides.items()
-            }
-            for a, b in combinations(sides, 2):
-                common = sorted(values[a] & values[b])
-                if common:
-                    raise InputError(
-                        f"Fold {fold.number}: {column} {common[0]!r} is in {a} and in {b}"
-                        + (f" ({len(common)} of them)." if len(common) > 1 else "."),
-                        _BY_HAND,
-                    )
+        ties = {
+            side: {key: text for n in names for key, text in _ties(by_name[n], columns).items()}
+            for side, names in sides.items()
+        }
+        for a, b in combinations(sides, 2):
+            common = sorted(ties[a].keys() & ties[b].keys())
+            if common:
+                first, second = ties[a][common[0]], ties[b][common[0]]
+                raise InputError(
+                    f"Fold {fold.number}: {first} is in {a} and {'' if first == second else f'as {second} '}"
+                    f"in {b}" + (f" ({len(common)} of them)." if len(common) > 1 else "."),
+                    _BY_HAND,
+                )
+
+
+def _ties(case: TrainingCase, columns: Iterable[str]) -> dict[tuple[str, str], str]:
+    """What ties a case to others, in any spelling, and in words; subject and donor are both people."""
+    ties: dict[tuple[str, str], str] = {}
+    for column in columns:
+        value = getattr(case, column)
+        if value.strip():
+            is_person = column in _PEOPLE
+            key = ("person", person_key(value)) if is_person else (column, plain_name(value))
+            ties.setdefault(key, f"{column} {value!r}")
+    return ties
 
 
 def _check_fixed(folds: Folds, cases: Sequence[TrainingCase]) -> None:
     """One fold, whose test cases are those of the test sites; pairs that were made have no site."""
     if len(folds.folds) != 1:
         raise InputError(f"A fixed split has one fold, not {len(folds.folds)}.", _BY_HAND)
+    test_sites = {plain_name(site) for site in folds.test_sites}
     for case in cases:
         is_tested = case.case in folds.folds[0].test
-        if case.site and is_tested != (case.site in folds.test_sites):
+        if case.site and is_tested != (plain_name(case.site) in test_sites):
             where = "in test" if is_tested else "not in test"
             raise InputError(
                 f"{case.case!r} is of the site {case.site!r} and {where}; the test sites are "
@@ -261,12 +278,10 @@ def _units(cases: Sequence[TrainingCase], columns: Sequence[str]) -> list[int]:
             i = parent[i]
         return i
 
-    for column in columns:
-        first: dict[str, int] = {}
-        for i, case in enumerate(cases):
-            value = getattr(case, column)
-            if value:
-                parent[root(i)] = root(first.setdefault(value, i))
+    first: dict[tuple[str, str], int] = {}
+    for i, case in enumerate(cases):
+        for tie in _ties(case, columns):
+            parent[root(i)] = root(first.setdefault(tie, i))
     return [root(i) for i in range(len(cases))]
 
 

@@ -34,7 +34,7 @@ from MRI2PETTrainingLib.dataset.manifest import TrainingCase
 from MRI2PETTrainingLib.fit import Fitted
 from MRI2PETTrainingLib.presets import Preset
 from MRI2PETTrainingLib.run_folder import BUNDLE, FoldResult, fold_folder
-from MRI2PETTrainingLib.warm_start import IMAGES
+from MRI2PETTrainingLib.warm_start import seen_by_all
 
 _MODALITY = {"MR": "T1-weighted MRI", "PET": "PET"}
 MEAN_PET, PREDICTIONS_FOLDER = "mean_pet.nii.gz", "predictions"
@@ -101,7 +101,7 @@ def save_ensemble(
         "training": {
             "preset": preset.to_dict(),
             "folds": {name: b.sha256 for name, b in bundles.items()},
-            IMAGES: _images_seen(bundles),
+            **seen_by_all(list(bundles.values())),
         },
         "baselines": {
             "cubic_of_t1": _cubic(trained).to_dict(),
@@ -118,12 +118,6 @@ def save_ensemble(
     networks = {name: bundle.network() for name, bundle in bundles.items()}
     network = networks if several else next(iter(networks.values()))
     return save_bundle(folder, network, metadata, _card(metadata) + beside)
-
-
-def _images_seen(bundles: Mapping[str, Bundle]) -> list[str] | None:
-    """Of all folds together; ``None`` where one of them does not say."""
-    lists = [bundle.metadata["training"].get(IMAGES) for bundle in bundles.values()]
-    return None if None in lists else sorted({image for own in lists for image in own})
 
 
 def write_training_mean(path: Path, train: Sequence[PreparedCase]) -> Path:

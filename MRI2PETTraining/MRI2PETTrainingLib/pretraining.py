@@ -35,7 +35,7 @@ from MRI2PETLib.core.tables import write_table
 from MRI2PETLib.evaluation.scaling import smooth_in_mask
 from MRI2PETLib.images.io import read_image, read_mask, write_image
 from MRI2PETLib.images.sources import optional_source, source_of
-from MRI2PETLib.images.subjects import subject_keys
+from MRI2PETLib.images.subjects import person_key, subject_keys
 from MRI2PETLib.models.model_space import ModelSpace, decode, encode
 from MRI2PETLib.preprocessing.brain_mask import extract_brain
 from MRI2PETLib.synthesis.cases import Case, find_cases
@@ -137,9 +137,9 @@ def assign_styles(
 ) -> dict[str, str]:
     """Which PET each MRI imitates, by case names.
 
-    All MRIs of a person imitate one PET. A person who is in the dataset (the same image) imitates their own;
-    the others take the PETs in turn, fold after fold (of a fixed split: side after side), so that each gets
-    some.
+    All MRIs of a person imitate one PET. A person who is in the dataset (the same image, or the same name)
+    imitates their own; the others take the PETs in turn, fold after fold (of a fixed split: side after side),
+    so that each gets some.
 
     :param people: subject of each MRI.
     """
@@ -147,6 +147,10 @@ def assign_styles(
     choices_before = {
         people[case.name]: owner[digest] for case in mris for digest in [_digest(case)] if digest in owner
     }
+    named = {person_key(entry.case.subject): name for name, entry in sorted(pets.items(), reverse=True)}
+    for subject in set(people.values()) - choices_before.keys():
+        if person_key(subject) in named:
+            choices_before[subject] = named[person_key(subject)]
     rng = np.random.default_rng(folds.seed)
     parts = [fold.test for fold in folds.folds]
     if folds.test_sites:

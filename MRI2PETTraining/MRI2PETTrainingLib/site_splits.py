@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from MRI2PETLib.core.errors import InputError
+from MRI2PETLib.images.subjects import one_spelling, plain_name
 from MRI2PETTrainingLib.dataset.manifest import TrainingCase
 
 
@@ -20,7 +21,9 @@ def split_by_site(
     :raises InputError: for a case without a site, an unknown site, a side that is empty, or cases that belong
         together on two sides.
     """
-    present = sorted({case.site for case in cases} - {""})
+    spelt = one_spelling(case.site for case in cases)
+    of_case = [spelt[case.site] for case in cases]
+    present = sorted(set(of_case) - {""})
     missing = [case.case for case in cases if not case.site]
     if missing:
         raise InputError(
@@ -28,16 +31,18 @@ def split_by_site(
         )
     if len(present) < 2:
         raise InputError(f"All cases are of the site {present[0]!r}.", "There must be two or more sites.")
-    unknown = [site for site in test_sites if site not in present]
+    by_key = {plain_name(site): site for site in present}
+    unknown = [site for site in test_sites if plain_name(site) not in by_key]
     if unknown:
         raise InputError(f"No case is of the site {unknown[0]!r}.", f"Sites: {', '.join(present)}.")
-    if set(test_sites) == set(present):
+    tested = sorted({by_key[plain_name(site)] for site in test_sites})
+    if tested == present:
         raise InputError("Every site is a test site: nobody is left to train.", "Leave out a --test-site.")
-    side = {site: "test" if site in test_sites else "training" for site in present}
-    _check_people_by_side(cases, units, side if test_sites else {site: site for site in present})
-    sites = np.array([case.site for case in cases])
-    tests = [np.isin(sites, list(test_sites))] if test_sites else [sites == site for site in present]
-    method = f"one split: tested at {', '.join(test_sites)}" if test_sites else "leave one site out"
+    side = {name: "test" if site in tested else "training" for name, site in spelt.items()}
+    _check_people_by_side(cases, units, side if tested else spelt)
+    sites = np.array(of_case)
+    tests = [np.isin(sites, tested)] if tested else [sites == site for site in present]
+    method = f"one split: tested at {', '.join(tested)}" if tested else "leave one site out"
     return [(np.flatnonzero(~test), np.flatnonzero(test)) for test in tests], method
 
 

@@ -1,7 +1,7 @@
 """Where a fold's weights begin: random, those of a model, or those of the same fold of another run.
 
 A model that has seen a person of the test fold would make this fold's figures too good. Models say which
-images they were trained with, so that this is noticed.
+images and people they were trained with, as checksums, so that this is noticed.
 """
 
 from __future__ import annotations
@@ -10,15 +10,21 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from MRI2PETLib.core.checksums import sha256_of_value
 from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.core.progress import Reporter
-from MRI2PETLib.models.bundle import Bundle, read_bundle
+from MRI2PETLib.images.subjects import person_key
+from MRI2PETLib.models.bundle import IMAGES, PEOPLE, Bundle, read_bundle
 from MRI2PETLib.models.store import find_bundle
 from MRI2PETTrainingLib.dataset.cache import PreparedCase
+from MRI2PETTrainingLib.dataset.manifest import TrainingCase
 from MRI2PETTrainingLib.folds import Fold, read_folds
 from MRI2PETTrainingLib.run_folder import BUNDLE, FOLDS, RUN, fold_folder
 
-IMAGES = "images"  # in a bundle's ``training``
+_OTHER = (
+    "Start from a model that has not seen the test people. After a pre-training with --unpaired, give its "
+    "run folder (--start-from RUN): each fold then starts from its own."
+)
 
 
 def start_bundle(start_from: str | None, fold: int) -> Bundle | None:
@@ -63,14 +69,26 @@ def describe(start_from: str | None) -> str | dict[str, Any] | None:
     return {"run": str(Path(start_from).resolve()), "folds": sums}
 
 
-def images_seen(cases: Sequence[PreparedCase], initial: Bundle | None) -> list[str] | None:
-    """Checksums of all images that weights have seen: of ``cases``, and of the model that they began from.
-    ``None`` where that model does not say.
+def seen_in_training(cases: Sequence[PreparedCase], initial: Bundle | None) -> dict[str, list[str] | None]:
+    """Checksums of all images and people that weights have seen: of ``cases``, and of the model that they
+    began from. ``None`` where that model does not say.
     """
+    own: dict[str, list[str]] = {IMAGES: images_of(cases), PEOPLE: people_of([e.case for e in cases])}
     if initial is None:
-        return images_of(cases)
-    earlier = initial.metadata.get("training", {}).get(IMAGES)
-    return None if earlier is None else sorted({*earlier, *images_of(cases)})
+        return dict(own)
+    earlier = {what: initial.trained_on(what) for what in own}
+    return {
+        what: None if before is None else sorted({*before, *own[what]}) for what, before in earlier.items()
+    }
+
+
+def seen_by_all(bundles: Sequence[Bundle]) -> dict[str, list[str] | None]:
+    """The same of an ensemble; ``None`` where one of its members does not say."""
+    lists = {what: [bundle.trained_on(what) for bundle in bundles] for what in (IMAGES, PEOPLE)}
+    return {
+        what: None if None in own else sorted({name for one in own if one for name in one})
+        for what, own in lists.items()
+    }
 
 
 def images_of(cases: Sequence[PreparedCase]) -> list[str]:
@@ -78,35 +96,57 @@ def images_of(cases: Sequence[PreparedCase]) -> list[str]:
     return sorted({image for entry in cases for image in entry.about.get(IMAGES, ())})
 
 
+def people_of(cases: Sequence[TrainingCase]) -> list[str]:
+    """Checksums of the people that cases are of, or were made from, in any spelling."""
+    names = {name for case in cases for name in (case.subject, case.donor) if name.strip()}
+    return sorted({sha256_of_value(["person", person_key(name)]) for name in names})
+
+
 def check_unseen(
     start_from: str | None, folds: Sequence[Fold], prepared: Mapping[str, PreparedCase], reporter: Reporter
 ) -> None:
-    """Refuse to start a fold from a model that was trained with an image of its test people.
+    """Refuse to start a fold from a model that was trained with its test people.
 
-    Whether it was cannot be said of a model that does not name its images: then a warning asks the user.
+    They are known by their images; by their names where the model has seen other images of this dataset. A
+    model of another dataset may have seen namesakes, and one that names nobody may have seen anybody: then a
+    warning asks the user.
 
     :raises InputError: naming model, fold and case.
     """
-    silent = {}
+    silent: set[str] = set()
+    namesakes: dict[str, str] = {}  # by model
+    everything = set(images_of(list(prepared.values())))
     for fold in folds:
         bundle = start_bundle(start_from, fold.number)
         if bundle is None:
             return
-        images = bundle.metadata.get("training", {}).get(IMAGES)
-        if images is None:
-            silent[bundle.id] = bundle
-            continue
+        images, people = bundle.trained_on(IMAGES), bundle.trained_on(PEOPLE)
+        if images is None or people is None:
+            silent.add(bundle.id)
         for name in fold.test:
-            if set(prepared[name].about.get(IMAGES, ())) & set(images):
+            if images and images.intersection(images_of([prepared[name]])):
                 raise InputError(
                     f"{bundle.id} was trained with an image of {name!r}, whom fold {fold.number} tests.",
-                    "Start from a model that has not seen the test people. After a pre-training with "
-                    "--unpaired, give its run folder (--start-from RUN): each fold then starts from its own.",
+                    _OTHER,
                 )
-    for name in silent:
+            case = prepared[name].case
+            if people and people.intersection(people_of([case])):
+                if images and images & everything:
+                    raise InputError(
+                        f"{bundle.id} was trained with another scan of {case.subject!r}, whom fold "
+                        f"{fold.number} tests ({name!r}).",
+                        _OTHER,
+                    )
+                namesakes.setdefault(bundle.id, case.subject)
+    for name in sorted(silent):
         reporter.warning(
-            f"{name} does not say which images it was trained with: make sure that nobody of the dataset is "
-            "among them, or the figures will be too good."
+            f"{name} does not say which images and people it was trained with: make sure that nobody of the "
+            "dataset is among them, or the figures will be too good."
+        )
+    for name, subject in namesakes.items():
+        reporter.warning(
+            f"{name} was trained with other images of somebody called like the test person {subject!r}. If "
+            "these are scans of one person, the figures will be too good: leave the person out."
         )
 
 

@@ -7,10 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from MRI2PETLib.models.bundle import DEMONSTRATION, Bundle, save_bundle
+from MRI2PETLib.models.bundle import DEMONSTRATION, IMAGES, Bundle, save_bundle
 from MRI2PETLib.models.model_space import ModelSpace
 from MRI2PETLib.synthesis.pipeline import software_versions
-from MRI2PETTrainingLib.warm_start import IMAGES
 from TSPODemoModel import gates, real_donors
 from TSPODemoModel.gates import Gate, Measurements
 from TSPODemoModel.simulated_pairs import MEAN_PSF_MM

@@ -100,6 +100,54 @@ def test_a_donor_is_kept_together_also_through_a_chain() -> None:
             assert not {donor[n] for n in a} & {donor[n] for n in b}
 
 
+@pytest.mark.parametrize("spelling", ["p{}", "P{}", " p{}", "sub-p0{}", "p_{}"])
+def test_what_was_made_from_a_person_stays_with_the_person(spelling: str) -> None:
+    """A simulated case whose donor is the subject of another case, in whatever spelling."""
+    cases = people(9)
+    made = [
+        replace(c, case=f"s{c.case}", subject=f"x{n}", donor=spelling.format(n)) for n, c in enumerate(cases)
+    ]
+    folds = make_folds([*cases, *made], 3)
+    for fold in folds.folds:
+        for side in (fold.train, fold.validation, fold.test):
+            assert {n[1:] for n in side if n[0] == "s"} == {n for n in side if n[0] == "p"}
+    first = folds.folds[0]
+    name = next(n for n in first.test if n[0] == "s")
+    moved = replace(first, train=(*first.train, name), test=tuple(n for n in first.test if n != name))
+    other = folds.folds[1]
+    later = replace(other, train=tuple(n for n in other.train if n != name), test=(*other.test, name))
+    with pytest.raises(InputError, match=r"donor '.*' is in training and as subject 'p\d' in test"):
+        check_leakage(replace(folds, folds=(moved, later, *folds.folds[2:])), [*cases, *made])
+
+
+@pytest.mark.parametrize("column", ["donor", "site", "subject"])
+def test_spellings_of_one_name_are_kept_together(column: str) -> None:
+    cases = people(24)
+    spellings = ("{0}{1}", "{2}{1}", " {0}{1}", "{0}-0{1}")
+    names = [form.format("d", n, "D") for n in range(6) for form in spellings]
+    cases = [replace(c, **{column: name}) for c, name in zip(cases, names)]
+    of = {case.case: n // 4 for n, case in enumerate(cases)}
+    folds = make_folds(cases, 3, keep_together=(column,))
+    for fold in folds.folds:
+        sides = [{of[n] for n in side} for side in (fold.train, fold.validation, fold.test)]
+        assert sum(map(len, sides)) == 6
+    first = folds.folds[0]
+    moved = replace(first, train=first.train[1:], validation=(*first.validation, first.train[0]))
+    with pytest.raises(InputError, match=f"{column} .* is in training and as {column} .* in validation"):
+        check_leakage(replace(folds, folds=(moved, *folds.folds[1:])), cases, (column,))
+
+
+def test_spellings_of_a_site_are_one_site() -> None:
+    cases = people(9, site=["Oslo", "oslo", "B", "C", " b"])
+    folds = make_folds(cases, leave_one_site_out=True).folds
+    assert len(folds) == 3
+    of = {case.case: case.site.strip().lower() for case in cases}
+    assert sorted("".join({of[n] for n in fold.test}) for fold in folds) == ["b", "c", "oslo"]
+    split = make_folds(cases, test_sites=["OSLO"])
+    assert {of[n] for n in split.folds[0].test} == {"oslo"}
+    check_leakage(split, cases)
+
+
 def test_leaving_one_site_out() -> None:
     cases = people(9, site=["A", "B", "C"])
     folds = make_folds(cases, leave_one_site_out=True)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.core.tables import EMPTY_CELLS
+from MRI2PETLib.images.case_table import with_one_spelling
 from MRI2PETTrainingLib.dataset.checks import check_manifest
 from MRI2PETTrainingLib.dataset.manifest import Manifest, TrainingCase, read_dataset, write_manifest
 from properties import quick
@@ -102,6 +103,15 @@ def test_two_people_under_one_id_are_refused(tmp_path: Path, column: str) -> Non
         check_manifest(read_dataset(root))
 
 
+def test_sites_and_donors_are_spelt_alike(tmp_path: Path) -> None:
+    write_dataset(tmp_path, ["a", "b", "c"])
+    values = [("Oslo", "d1"), ("oslo", "D01"), ("B", " d1")]
+    write_table(tmp_path, [{**r, "site": s, "donor": d} for r, (s, d) in zip(rows_of(tmp_path), values)])
+    cases = read_dataset(tmp_path).cases
+    assert cases[0].site == cases[1].site != cases[2].site
+    assert len({case.donor for case in cases}) == 1
+
+
 def test_malformed_manifests(tmp_path: Path) -> None:
     root = write_dataset(tmp_path, ["s1", "s2"])
     (rows := rows_of(root))[1]["case"] = "s1"
@@ -188,4 +198,5 @@ def test_any_manifest_reads_back(
             (n, ("", g, "", s, "", r and f"for {r}")) for n, (g, s, r) in people.items()
         )
     )
-    assert read_dataset(write_manifest(folder / "any.csv", Manifest(cases))).cases == cases
+    read = read_dataset(write_manifest(folder / "any.csv", Manifest(cases))).cases
+    assert read == tuple(with_one_spelling(cases))

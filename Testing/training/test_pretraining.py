@@ -143,6 +143,10 @@ def test_a_person_of_the_dataset_keeps_to_their_own_side(tmp_path: Path, mris: l
     people = {"m0": "same", "m1": "same", "m2": "m2"}
     styles = assign_styles(mris, people, pets, three_folds(list(pets)))
     assert styles["m0"] == styles["m1"] == "c"
+    # Another image, but the name of a person of the dataset.
+    named = {"m0": "m0", "m1": "sub-A", "m2": "B"}
+    styles = assign_styles(mris, named, pets, three_folds(list(pets)))
+    assert styles == {"m0": "c", "m1": "a", "m2": "b"}
 
 
 def test_a_fixed_split_has_styles_on_every_side(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +16,14 @@ from MRI2PETLib.core.progress import Reporter
 from MRI2PETTrainingLib.dataset.cache import PreparedCase
 from MRI2PETTrainingLib.folds import Fold, Folds, write_folds
 from MRI2PETTrainingLib.run_folder import FOLDS, RUN
-from MRI2PETTrainingLib.warm_start import check_unseen, describe, images_of, images_seen, start_bundle
+from MRI2PETTrainingLib.warm_start import (
+    check_unseen,
+    describe,
+    images_of,
+    people_of,
+    seen_in_training,
+    start_bundle,
+)
 from small_datasets import prepared_cases
 
 pytestmark = pytest.mark.usefixtures("quick_registration")
@@ -40,8 +48,8 @@ def cases(tmp_path: Path) -> dict[str, PreparedCase]:
     }
 
 
-def model(folder: Path, *images: str) -> str:
-    return str(tiny_bundle(folder, training={"images": list(images)}).folder)
+def model(folder: Path, *images: str, people: Sequence[str] = ()) -> str:
+    return str(tiny_bundle(folder, training={"images": list(images), "people": list(people)}).folder)
 
 
 def test_a_model_that_knows_a_test_person_is_refused(tmp_path: Path, cases: dict[str, PreparedCase]) -> None:
@@ -58,10 +66,29 @@ def test_a_model_that_knows_a_test_person_is_refused(tmp_path: Path, cases: dict
     check_unseen(model(tmp_path / "leaky", "pet c"), FOLD_SIDES[1:], cases, reporter)
 
 
+def test_another_scan_of_a_trained_person_is_noticed(tmp_path: Path, cases: dict[str, PreparedCase]) -> None:
+    """By the name, in any spelling, as a subject or as the donor of a simulation; refused where the model
+    has seen images of this dataset, else told: every other dataset may have a ``c`` as well.
+    """
+    earlier = replace(cases["c"].case, case="c_01", subject=" sub-C")
+    made_from = replace(cases["a"].case, subject="simulated", donor="C")
+    for number, scan in enumerate((earlier, made_from)):
+        people, reporter = people_of([scan]), Listening()
+        with pytest.raises(InputError, match="another scan of 'c', whom fold 0 tests"):
+            same = model(tmp_path / f"same{number}", "t1 a", "old scan", people=people)
+            check_unseen(same, FOLD_SIDES, cases, reporter)
+        assert reporter.warnings == []
+        other = model(tmp_path / f"other{number}", "old scan", people=people)
+        check_unseen(other, FOLD_SIDES, cases, reporter)
+        assert len(reporter.warnings) == 1 and "called like the test person 'c'" in reporter.warnings[0]
+        check_unseen(other, [Fold(0, ("a", "c"), ("c",), ("b",))], cases, reporter)
+        assert len(reporter.warnings) == 1
+
+
 def test_a_model_that_says_nothing_is_asked_about(tmp_path: Path, cases: dict[str, PreparedCase]) -> None:
     reporter = Listening()
     check_unseen(str(tiny_bundle(tmp_path / "old").folder), FOLD_SIDES, cases, reporter)
-    assert len(reporter.warnings) == 1 and "does not say which images" in reporter.warnings[0]
+    assert len(reporter.warnings) == 1 and "does not say which images and people" in reporter.warnings[0]
 
 
 def test_each_fold_starts_from_its_own_fold_of_a_run(tmp_path: Path, cases: dict[str, PreparedCase]) -> None:
@@ -94,9 +121,11 @@ def test_a_model_has_seen_what_the_model_it_began_from_has(
     tmp_path: Path, cases: dict[str, PreparedCase]
 ) -> None:
     first = start_bundle(model(tmp_path / "first", "t1 c", "pet c"), 0)
-    images = images_seen([cases["a"]], first)
-    assert images == ["pet a", "pet c", "t1 a", "t1 c"]
+    names = seen_in_training([cases["a"]], first)
+    images, people = names["images"], names["people"]
+    assert images == ["pet a", "pet c", "t1 a", "t1 c"] and people == people_of([cases["a"].case])
     with pytest.raises(InputError, match="was trained with an image of 'c'"):
         check_unseen(model(tmp_path / "second", *images), FOLD_SIDES, cases, Reporter())
     silent = start_bundle(str(tiny_bundle(tmp_path / "old").folder), 0)
-    assert images_seen([cases["a"]], silent) is None and images_seen([cases["a"]], None) == ["pet a", "t1 a"]
+    assert seen_in_training([cases["a"]], silent) == {"images": None, "people": None}
+    assert seen_in_training([cases["a"]], None) == {"images": ["pet a", "t1 a"], "people": people}

@@ -29,18 +29,18 @@ Paths are relative to the table. ``n/a`` is an empty cell, as in BIDS. Columns a
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.core.findings import Finding
 from MRI2PETLib.core.names import file_name
 from MRI2PETLib.core.tables import EMPTY_CELLS, Table, read_table
 from MRI2PETLib.images.similar_subjects import similar_subjects
-from MRI2PETLib.images.subjects import subject_keys
+from MRI2PETLib.images.subjects import one_spelling, subject_keys
 
 _PATHS = ("t1", "pet", "mask", "synthetic")
 # What cannot differ between two scans of one person.
@@ -116,6 +116,7 @@ class CaseRow(CaseColumns):
     others: Mapping[str, str] = field(default_factory=dict)
 
 
+_Case = TypeVar("_Case", bound=CaseColumns)
 _COLUMNS = tuple(own.name for own in fields(CaseRow) if own.name != "others")
 
 
@@ -193,10 +194,17 @@ def read_case_table(
     check_case_names([row.case for row in rows], str(path))
     subjects = {row.case: row.subject for row in rows if row.subject}
     keys = subject_keys([row.case for row in rows], subject_pattern, {**subjects, **(overrides or {})})
-    rows = [replace(row, subject=keys[row.case]) for row in rows]
+    rows = with_one_spelling([replace(row, subject=keys[row.case]) for row in rows])
     return CaseTable(
         table.path, tuple(rows), (*table.findings, *findings), names_people="subject" in table.columns
     )
+
+
+def with_one_spelling(cases: Iterable[_Case]) -> list[_Case]:
+    """Cases whose sites and donors are spelt alike: ``Oslo`` and ``oslo`` are one site."""
+    cases = list(cases)
+    sites, donors = (one_spelling(getattr(case, name) for case in cases) for name in ("site", "donor"))
+    return [replace(case, site=sites[case.site], donor=donors[case.donor]) for case in cases]
 
 
 def check_people(cases: Sequence[CaseColumns]) -> None:

@@ -104,6 +104,25 @@ def read_overrides(path: Path) -> dict[str, str]:
     return subjects
 
 
+def one_spelling(names: Iterable[str]) -> dict[str, str]:
+    """What each name becomes when those that differ in case, separators or leading zeros are one.
+
+    >>> one_spelling(["d1", "D01", "Oslo", " oslo", ""])
+    {'': '', ' oslo': ' oslo', 'D01': 'D01', 'Oslo': ' oslo', 'd1': 'D01'}
+    """
+    first: dict[str, str] = {}
+    return {name: first.setdefault(plain_name(name), name) for name in sorted(set(names))}
+
+
+def person_key(name: str) -> str:
+    """:func:`plain_name` of a person, with or without the ``sub-`` of BIDS.
+
+    >>> person_key("sub-001") == person_key("1"), person_key("P1") == person_key(" p_01")
+    (True, True)
+    """
+    return plain_name(re.sub(r"^\s*sub-", "", name, flags=re.IGNORECASE))
+
+
 def plain_name(name: str) -> str:
     """For comparing: one form of accents, lower case, no separator but between digits, no leading zeros.
 

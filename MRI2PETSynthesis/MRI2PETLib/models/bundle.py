@@ -44,6 +44,7 @@ WEIGHTS = "models/model.safetensors"
 CARD = "docs/README.md"
 LICENCE = "LICENSE"
 DEMONSTRATION = "demonstration"
+IMAGES, PEOPLE = "images", "people"  # of its training, as checksums
 # What a window, a picture, a sidecar and a report say of such a model.
 DEMONSTRATION_NOTE = "DEMONSTRATION MODEL, not trained on real T1/PET pairs."
 _LARGEST_WEIGHTS = 4_000_000_000
@@ -109,6 +110,12 @@ class Bundle:
     def tracer(self) -> str:
         """Tracer of the target as in BIDS ``trc-``, for example ``PBR28``; empty for other targets."""
         return str(self.metadata["target"].get("tracer", ""))
+
+    def trained_on(self, what: str) -> set[str] | None:
+        """What its weights have seen, :data:`IMAGES` or :data:`PEOPLE`; ``None``: it does not say."""
+        training = self.metadata.get("training")
+        names = training.get(what) if isinstance(training, dict) else None
+        return {str(name) for name in names} if isinstance(names, list) else None
 
     @property
     def error_sd(self) -> ErrorSD | None:

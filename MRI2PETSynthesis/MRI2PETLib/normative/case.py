@@ -16,6 +16,7 @@ from MRI2PETLib.evaluation.inputs import CaseImages, load_case
 from MRI2PETLib.evaluation.settings import CasePaths, EvaluationSettings
 from MRI2PETLib.images.bids import read_sidecar
 from MRI2PETLib.images.io import read_image
+from MRI2PETLib.models.bundle import IMAGES
 from MRI2PETLib.normative.norm import Norm
 from MRI2PETLib.normative.settings import ScorePaths, ScoreSettings
 from MRI2PETLib.preprocessing.tracers import check_tracer
@@ -114,7 +115,4 @@ def _digest(image: sitk.Image) -> str:
 
 
 def _training_images(norm: Norm) -> set[str]:
-    if norm.bundle is None:
-        return set()
-    images = norm.bundle.metadata.get("training", {}).get("images")
-    return set(images) if isinstance(images, list) else set()
+    return (norm.bundle.trained_on(IMAGES) if norm.bundle is not None else None) or set()

@@ -18,7 +18,13 @@ from typing import Any
 from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.core.findings import Finding
 from MRI2PETLib.core.tables import write_table
-from MRI2PETLib.images.case_table import CaseColumns, CaseRow, check_case_names, read_case_table
+from MRI2PETLib.images.case_table import (
+    CaseColumns,
+    CaseRow,
+    check_case_names,
+    read_case_table,
+    with_one_spelling,
+)
 from MRI2PETLib.images.formats import image_stem, is_image, is_output
 from MRI2PETLib.images.participants import PARTICIPANTS, Participants, read_participants
 from MRI2PETLib.images.subjects import subject_keys
@@ -102,9 +108,8 @@ def read_dataset(
     check_case_names(names, str(dataset))
     subjects = {case.case: case.subject for case in manifest.cases if case.subject}
     keys = subject_keys(names, subject_pattern, {**subjects, **(overrides or {})})
-    return replace(
-        manifest, cases=_sorted([replace(case, subject=keys[case.case]) for case in manifest.cases])
-    )
+    cases = with_one_spelling(replace(case, subject=keys[case.case]) for case in manifest.cases)
+    return replace(manifest, cases=_sorted(cases))
 
 
 def _sorted(cases: Sequence[TrainingCase]) -> tuple[TrainingCase, ...]:
