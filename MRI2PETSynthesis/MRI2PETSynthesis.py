@@ -5,7 +5,6 @@ Glue only: panels and logic are in MRI2PETSynthesisUI, everything of value in MR
 
 import qt
 import slicer
-import vtk
 from slicer.i18n import tr as _
 from slicer.i18n import translate
 from slicer.ScriptedLoadableModule import (
@@ -13,12 +12,12 @@ from slicer.ScriptedLoadableModule import (
     ScriptedLoadableModuleTest,
     ScriptedLoadableModuleWidget,
 )
-from slicer.util import VTKObservationMixin
 
 from MRI2PETLib.jobs.run_state import RunState, window_state
 from MRI2PETLib.scene.job import RunEnd
 from MRI2PETLib.scene.run import SynthesisRequest
 from MRI2PETSynthesisUI.logic import MRI2PETSynthesisLogic, MRI2PETSynthesisParameterNode
+from MRI2PETSynthesisUI.parameters import ParameterNodeMixin
 from MRI2PETSynthesisUI.running import showProgress
 
 # Those of the task T1 to PET; the other task has a panel of its own.
@@ -60,14 +59,12 @@ def _registerSampleData() -> None:
     registerSampleData()
 
 
-class MRI2PETSynthesisWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
+class MRI2PETSynthesisWidget(ScriptedLoadableModuleWidget, ParameterNodeMixin):
     def __init__(self, parent=None) -> None:
         ScriptedLoadableModuleWidget.__init__(self, parent)
-        VTKObservationMixin.__init__(self)
+        ParameterNodeMixin.__init__(self)
         self.logic = None
         self.run = None
-        self._parameterNode = None
-        self._guiTag = None
         self._state = RunState()
         self._shownResult = None
         self._checked = None
@@ -145,19 +142,10 @@ class MRI2PETSynthesisWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
                 self._parameterNode.t1 = measured[0]
 
     def setParameterNode(self, node: MRI2PETSynthesisParameterNode | None) -> None:
-        if self._parameterNode is not None:
-            self._parameterNode.disconnectGui(self._guiTag)
-            self.removeObserver(
-                self._parameterNode.parameterNode, vtk.vtkCommand.ModifiedEvent, self.onParametersModified
-            )
-        self._parameterNode = node
         if node is not None:
-            self._guiTag = node.connectGui(self.ui)
-            event = vtk.vtkCommand.ModifiedEvent
-            self.addObserver(node.parameterNode, event, self.onParametersModified)
             self.inputs.setModel(node.model)
             self.devices.setDevice(node.device)
-            self.onParametersModified()
+        super().setParameterNode(node)
 
     # -- what the user does --------------------------------------------------------------------------------
 

@@ -5,7 +5,6 @@ Glue only: panels and logic are in MRI2PETTrainingUI, everything of value in MRI
 
 import qt
 import slicer
-import vtk
 from slicer.i18n import tr as _
 from slicer.i18n import translate
 from slicer.ScriptedLoadableModule import (
@@ -13,8 +12,8 @@ from slicer.ScriptedLoadableModule import (
     ScriptedLoadableModuleTest,
     ScriptedLoadableModuleWidget,
 )
-from slicer.util import VTKObservationMixin
 
+from MRI2PETSynthesisUI.parameters import ParameterNodeMixin
 from MRI2PETSynthesisUI.running import showProgress
 from MRI2PETTrainingLib.settings import TrainingSettings
 from MRI2PETTrainingLib.training_run import default_run
@@ -42,13 +41,11 @@ class MRI2PETTraining(ScriptedLoadableModule):
         )
 
 
-class MRI2PETTrainingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
+class MRI2PETTrainingWidget(ScriptedLoadableModuleWidget, ParameterNodeMixin):
     def __init__(self, parent=None) -> None:
         ScriptedLoadableModuleWidget.__init__(self, parent)
-        VTKObservationMixin.__init__(self)
+        ParameterNodeMixin.__init__(self)
         self.logic = None
-        self._parameterNode = None
-        self._guiTag = None
         self._settings = None
         self._layoutBefore = None
 
@@ -123,17 +120,8 @@ class MRI2PETTrainingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.setParameterNode(node)
 
     def setParameterNode(self, node: MRI2PETTrainingParameterNode | None) -> None:
-        if self._parameterNode is not None:
-            self._parameterNode.disconnectGui(self._guiTag)
-            self.removeObserver(
-                self._parameterNode.parameterNode, vtk.vtkCommand.ModifiedEvent, self.onParametersModified
-            )
-        self._parameterNode = node
         self._settings = None
-        if node is not None:
-            self._guiTag = node.connectGui(self.ui)
-            self.addObserver(node.parameterNode, vtk.vtkCommand.ModifiedEvent, self.onParametersModified)
-            self.onParametersModified()
+        super().setParameterNode(node)
 
     # -- what the user does --------------------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ import numpy as np
 from MRI2PETLib.evaluation.baselines import NETWORK
 from MRI2PETLib.evaluation.case import SCALE_FREE, STATED_UNIT
 from MRI2PETLib.evaluation.cohort import Cohort
+from MRI2PETLib.evaluation.headings import people_better
 from MRI2PETLib.evaluation.metrics import METRICS
 from MRI2PETLib.evaluation.paired import paired_difference
 from MRI2PETLib.reports.page import interval, number_text
@@ -21,7 +22,7 @@ ERROR = "mse"  # by which predictors are compared
 # Of the table, in the report and in the model card.
 HEADINGS = (
     *("predictor", "knows", *(METRICS[name].heading for name in PERSON_METRICS)),
-    *("network's MSE − its (95 %)", "people with the network better"),
+    *("network's MSE − its (95 %)", people_better("the network")),
 )
 
 

@@ -26,6 +26,9 @@ _PEOPLE = ("subject", "donor")  # columns that name a person
 _BY_HAND = "folds.json must not be edited by hand: delete it, or use a new run folder, to make new folds."
 
 
+SIDES = ("train", "validation", "test")
+
+
 @dataclass(frozen=True)
 class Fold:
     """Names of cases. ``test`` is touched once, after training; ``validation`` chooses the epoch."""
@@ -247,10 +250,7 @@ def read_folds(path: Path) -> Folds:
         content = read_object(path)
         if content.pop("format") != _FORMAT:
             raise ValueError("unknown format")
-        folds = tuple(
-            Fold(int(f["number"]), *(_names(f, side) for side in ("train", "validation", "test")))
-            for f in content["folds"]
-        )
+        folds = tuple(Fold(int(f["number"]), *(_names(f, side) for side in SIDES)) for f in content["folds"])
         if not folds:
             raise ValueError("no fold")
         columns, sites = _names(content, "keep_together"), _names(content, "test_sites")

@@ -41,7 +41,7 @@ from MRI2PETLib.preprocessing.brain_mask import extract_brain
 from MRI2PETLib.synthesis.cases import Case, find_cases
 from MRI2PETTrainingLib.dataset.cache import DERIVED_FROM, PreparedCase
 from MRI2PETTrainingLib.dataset.preflight import prepare_dataset
-from MRI2PETTrainingLib.folds import Fold, Folds, folds_of, write_folds
+from MRI2PETTrainingLib.folds import SIDES, Fold, Folds, folds_of, write_folds
 from MRI2PETTrainingLib.run_folder import FOLDS, STYLED_MANIFEST
 
 if TYPE_CHECKING:
@@ -170,7 +170,7 @@ def follow(folds: Folds, styles: Mapping[str, str]) -> Folds:
     new = []
     for fold in folds.folds:
         sides = {}
-        for side in ("train", "validation", "test"):
+        for side in SIDES:
             sides[side] = tuple(sorted(n for n, pet in styles.items() if pet in getattr(fold, side)))
             if not sides[side]:
                 raise InputError(

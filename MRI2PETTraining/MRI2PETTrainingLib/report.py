@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,7 +26,8 @@ from MRI2PETTrainingLib.baseline_table import (
     scale_words,
 )
 from MRI2PETTrainingLib.dataset.manifest import Manifest
-from MRI2PETTrainingLib.folds import Folds
+from MRI2PETTrainingLib.folds import SIDES, Folds
+from MRI2PETTrainingLib.headings import heading
 from MRI2PETTrainingLib.plan import deciding
 from MRI2PETTrainingLib.run_folder import SUBJECTS, FoldResult, people_and_scans
 
@@ -95,20 +95,15 @@ def _outcome(rows: Sequence[BaselineRow], words: str) -> ReportTable:
 
 
 def _folds(manifest: Manifest, results: Sequence[FoldResult]) -> ReportTable:
-    by_name = {case.case: case for case in manifest.used}
+    subjects = {case.case: case.subject for case in manifest.used}
+    groups = {case.case: case.group for case in manifest.used}
     rows: list[list[Cell]] = []
     for result in results:
-        fold = result.fold
-        cells: list[Cell] = [f"fold {fold.number}"]
-        for names in (fold.train, fold.validation, fold.test):
-            groups = Counter(by_name[n].group for n in names)
-            counts = ", ".join(f"{n} {group}" for group, n in sorted(groups.items()) if group)
-            people = len({by_name[n].subject for n in names})
-            cells.append(people_and_scans(people, len(names)) + (f" ({counts})" if counts else ""))
+        whose = [people_and_scans(getattr(result.fold, side), subjects, groups) for side in SIDES]
         best = next(row for row in result.history if row["epoch"] == result.epoch)
         epoch = f"{result.epoch + 1} of {result.cost['epochs']}"
-        rows.append([*cells, epoch, best["val_nmse"], best["val_r"]])
-    header = ["", "training", "validation", "test", "epoch kept", "validation 1 - R²", "validation r"]
+        rows.append([f"fold {result.fold.number}", *whose, epoch, best["val_nmse"], best["val_r"]])
+    header = ["", *map(heading, (*SIDES, "epoch", "val_nmse", "val_r"))]
     return ReportTable(
         header,
         rows,
@@ -131,13 +126,13 @@ def curves_png(histories: Mapping[str, Sequence[Mapping[str, float]]]) -> bytes:
 
     figure = Figure(figsize=(9.0, 3.4), dpi=110, layout="constrained")
     axes = figure.subplots(1, 2)
-    for axis, key, name in zip(axes, ("train_loss", "val_nmse"), ("training loss", "validation 1 - R²")):
+    for axis, key in zip(axes, ("train_loss", "val_nmse")):
         for label, history in histories.items():
             axis.plot(
                 [row["epoch"] + 1 for row in history], [row[key] for row in history], label=label, lw=1.4
             )
         axis.set_xlabel("epoch")
-        axis.set_ylabel(name)
+        axis.set_ylabel(heading(key))
         axis.spines[["top", "right"]].set_visible(False)
         axis.grid(alpha=0.3)
     axes[0].legend(fontsize=8, frameon=False)
@@ -149,20 +144,18 @@ def curves_png(histories: Mapping[str, Sequence[Mapping[str, float]]]) -> bytes:
 def _subjects(people: Sequence[Mapping[str, Any]], words: str) -> ReportTable:
     columns = [key for key in people[0] if key == f"{NETWORK}: pearson_r" or key.endswith(": mse")]
     present = [c for c in columns if any(row[c] is not None for row in people)]
-    rows: list[list[Cell]] = [
-        [row["subject"], row["group"], row["fold"], row["scans"], *(row[c] for c in present)]
-        for row in people
-    ]
+    about = ("subject", "group", "fold", "scans")
+    rows: list[list[Cell]] = [[row[c] for c in (*about, *present)] for row in people]
     headings = (f"{name}: {METRICS[metric].heading}" for name, metric in (c.split(": ") for c in present))
-    header = ["subject", "group", "fold", "scans", *headings]
-    return ReportTable(header, rows, f"In the brain, {words}; all columns in {SUBJECTS}", lead=())
+    return ReportTable(
+        [*about, *headings], rows, f"In the brain, {words}; all columns in {SUBJECTS}", lead=()
+    )
 
 
 def _cost(results: Sequence[FoldResult]) -> ReportTable:
     keys = ("device", "epochs", "seconds", "seconds_per_step", "seconds_per_case", "peak_memory_gb")
     rows: list[list[Cell]] = [[f"fold {r.fold.number}", *(r.cost.get(key) for key in keys)] for r in results]
-    header = ["", "device", "epochs", "seconds", "s a step", "s a case and epoch", "peak memory (GB)"]
-    return ReportTable(header, rows, "Training, with its validation", lead=())
+    return ReportTable(["", *map(heading, keys)], rows, "Training, with its validation", lead=())
 
 
 def _flat(content: Mapping[str, Any], name: str = "") -> dict[str, str]:

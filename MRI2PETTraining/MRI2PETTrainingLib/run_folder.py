@@ -12,7 +12,8 @@ from typing import Any
 from MRI2PETLib.core.errors import InputError, MRI2PETError
 from MRI2PETLib.core.files import plain, read_object, write_json
 from MRI2PETLib.core.tables import read_table
-from MRI2PETTrainingLib.folds import Fold, Folds, read_folds
+from MRI2PETTrainingLib.folds import SIDES, Fold, Folds, read_folds
+from MRI2PETTrainingLib.headings import heading
 from MRI2PETTrainingLib.presets import preset_of
 from MRI2PETTrainingLib.settings import TrainingSettings
 
@@ -180,10 +181,13 @@ def case_columns(view: RunView) -> RunColumns:
     return columns
 
 
-def people_and_scans(people: int, scans: int) -> str:
-    """``3 people, 4 scans``."""
+def people_and_scans(names: Sequence[str], subjects: Mapping[str, str], groups: Mapping[str, str]) -> str:
+    """``3 people, 4 scans (1 AD, 3 HC)``: those of some cases, by the subject and group of each."""
+    people = len({subjects.get(name, name) for name in names})
     first = "1 person" if people == 1 else f"{people} people"
-    return f"{first}, 1 scan" if scans == 1 else f"{first}, {scans} scans"
+    counts = Counter(groups.get(name, "") for name in names)
+    split = ", ".join(f"{n} {group}" for group, n in sorted(counts.items()) if group)
+    return f"{first}, {len(names)} scan{'' if len(names) == 1 else 's'}" + (f" ({split})" if split else "")
 
 
 def fold_columns(view: RunView) -> RunColumns:
@@ -198,17 +202,13 @@ def fold_columns(view: RunView) -> RunColumns:
         errors.append("" if best is None else f"{best['val_nmse']:.3f}")
         correlations.append("" if best is None or "val_r" not in best else f"{best['val_r']:.3f}")
     columns |= {"state": states, "epochs": epochs, "best epoch": bests}
-    columns |= {"validation 1 - R²": errors, "validation r": correlations}
-    by_name = {row.get("case", ""): row for row in view.cases}
-    for side in ("train", "validation", "test"):
-        texts = []
-        for status in view.folds:
-            names: Sequence[str] = getattr(status.fold, side)
-            people = {by_name.get(n, {}).get("subject", n) for n in names}
-            groups = Counter(by_name.get(n, {}).get("group", "") for n in names)
-            split = ", ".join(f"{n} {group}" for group, n in sorted(groups.items()) if group)
-            texts.append(people_and_scans(len(people), len(names)) + (f" ({split})" if split else ""))
-        columns[{"train": "training"}.get(side, side)] = texts
+    columns |= {heading("val_nmse"): errors, heading("val_r"): correlations}
+    subjects, groups = (
+        {row["case"]: row[name] for row in view.cases if name in row} for name in ("subject", "group")
+    )
+    for side in SIDES:
+        cases = (getattr(status.fold, side) for status in view.folds)
+        columns[heading(side)] = [people_and_scans(names, subjects, groups) for names in cases]
     return columns
 
 

@@ -127,6 +127,16 @@ def test_a_column_that_looks_like_one_of_ours_is_told(tmp_path: Path) -> None:
     assert not read(tmp_path, "case,pet,subject,participant_id,group,diagnosis\na,b,c,d,e,f\n").findings
 
 
+@pytest.mark.parametrize("text", ["case,pet,include\na,b,0\n", "case,pet,exclude,include\na,b,0,0\n"])
+def test_a_column_include_is_told_and_leaves_nothing_out(tmp_path: Path, text: str) -> None:
+    """It means the opposite of exclude."""
+    table = read(tmp_path, text)
+    assert [(f.message.partition(" of ")[0], f.hint) for f in table.findings] == [
+        ("The column include", "Only the column exclude leaves cases out: by its reason, yes or 1.")
+    ]
+    assert len(table.used) == 1
+
+
 names = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=10).map(str.strip)
 
 

@@ -11,6 +11,7 @@ import SimpleITK as sitk
 
 from MRI2PETLib.cli import main
 from MRI2PETLib.core.files import write_json
+from MRI2PETLib.core.findings import Finding
 from MRI2PETLib.images.io import write_image
 from MRI2PETLib.simulation import SimulatedSubject, simulate_subject
 from MRI2PETLib.synthesis import input_checks
@@ -124,6 +125,13 @@ def test_the_shared_field_of_view_by_hand() -> None:
     assert shared_field_of_view(box(), turned) == pytest.approx(1 - 20 / 220, abs=1 / 16)
     apart = by_name(quick_checks(box(), box(origin=(250.0, 0.0, 0.0)), pet_unit="SUV"))
     assert apart["overlap of T1 and PET"].level == "warn" and "0 %" in apart["overlap of T1 and PET"].message
+
+
+def test_the_measured_overlap_is_said_with_a_warning_too() -> None:
+    checks = input_checks._Checks()
+    checks.add(input_checks.OVERLAP, [Finding("warn", "pet-apart", "It was moved.")], measure="Dice 0.66.")
+    (light,) = [check for check in checks.in_order() if check.name == input_checks.OVERLAP]
+    assert (light.level, light.message) == ("warn", "Dice 0.66. It was moved.")
 
 
 # --- full ----------------------------------------------------------------------------------------

@@ -273,7 +273,7 @@ def test_the_limits_of_suv_ingredients(
 def test_unstated_unit_is_unknown_and_told(tmp_path: Path, level: float, looks: str) -> None:
     pet = read_pet(write_image(image(level), tmp_path / "pet.nii.gz"))
     assert pet.unit == "unknown"
-    assert [f.code for f in pet.verdict.findings] == ["unit-unknown"]
+    assert [f.code for f in pet.verdict.findings] == ["unit-not-stated"]
     assert looks in pet.verdict.reasons()[0]
 
 

@@ -154,8 +154,9 @@ def one_search() -> Iterator[None]:
         done: dict[bytes, Any] = {}
 
         def once(pet: sitk.Image, t1: sitk.Image, *arguments: Any, **more: Any) -> Any:
-            values = [np.round(sitk.GetArrayViewFromImage(image), 3).tobytes() for image in (pet, t1)]
-            places = [np.round([*image.GetOrigin(), *image.GetSpacing()], 3).tobytes() for image in (pet, t1)]
+            images = [image for image in (pet, t1, *arguments) if isinstance(image, sitk.Image)]
+            values = [np.round(sitk.GetArrayViewFromImage(image), 3).tobytes() for image in images]
+            places = [np.round([*image.GetOrigin(), *image.GetSpacing()], 3).tobytes() for image in images]
             key = b"".join(values + places)
             if key not in done:
                 done[key] = work(pet, t1, *arguments, **more)

@@ -49,11 +49,11 @@ def check_same_people(
         if only:
             raise InputError(
                 f"{has} has {len(only)} cases that {lacks} lacks: {_listed(only)}.",
-                "Two models are compared on the same people only.",
+                "Compare models on the same people.",
             )
     for attribute, hint in (
         ("subject", "Correct the column subject of one of the tables."),
-        ("fold", "Train both with the same folds.json: else they have learnt from other people."),
+        ("fold", "Train both with the same folds.json, so that both learn from the same people."),
     ):
         other = [case for case in a if getattr(a[case], attribute) != getattr(b[case], attribute)]
         if other:

@@ -47,6 +47,11 @@ _HEADINGS = {
 }
 
 
+def people_better(predictor: str) -> str:
+    """The heading of how many of the people a predictor is better for."""
+    return f"people with {predictor} better"
+
+
 def is_p_value(field: str) -> bool:
     return field.rpartition("_")[2] in ("p", "fdr")
 

@@ -20,7 +20,7 @@ from MRI2PETLib.evaluation.reference_region import divide_by_region, reference_m
 from MRI2PETLib.evaluation.settings import CasePaths, EvaluationSettings
 from MRI2PETLib.evaluation.units import rescale, shared_unit
 from MRI2PETLib.images.formats import sidecar_path
-from MRI2PETLib.images.grid import Grid
+from MRI2PETLib.images.grid import Grid, size_text
 from MRI2PETLib.images.io import LoadedImage, on_grid_of, read_image, read_mask, same_grid
 from MRI2PETLib.images.orientation import NiftiForms
 from MRI2PETLib.preprocessing.pet import PetImage, of_frames, read_pet
@@ -157,8 +157,8 @@ def _read_t1(path: Path, synthetic: Path, grid: sitk.Image, direction: Direction
     t1 = read_image(path, kind="t1")
     if not same_grid(t1.image, grid):
         raise InputError(
-            f"The T1 {path} ({_size(t1.image)}) and the synthetic {direction.target_name} "
-            f"{synthetic} ({_size(grid)}) are not on one grid.",
+            f"The T1 {path} ({size_text(t1.image)}) and the synthetic {direction.target_name} "
+            f"{synthetic} ({size_text(grid)}) are not on one grid.",
             f"Give the T1 that the synthetic {direction.target_name} was made from."
             if direction.to_pet
             else "Resample the T1 to the grid of the synthetic MRI, on which it has to lie.",
@@ -227,8 +227,8 @@ def _brain(
         mask = read_mask(paths.mask, forms)
         if not same_grid(mask, grid):
             raise InputError(
-                f"The mask {paths.mask} ({_size(mask)}) is not on the grid of the synthetic PET "
-                f"({_size(grid)}).",
+                f"The mask {paths.mask} ({size_text(mask)}) is not on the grid of the synthetic PET "
+                f"({size_text(grid)}).",
                 "Resample it (nearest neighbour).",
             )
         mask = on_grid_of(mask, grid)
@@ -290,8 +290,3 @@ def _check_values(image: sitk.Image, mask: sitk.Image, path: Path) -> None:
         raise InputError(message, "Check that it is the right image.")
     if not values.astype(np.float64).mean() > 0:
         raise InputError(f"The mean of {path} inside the brain is not above zero.", "Check the image.")
-
-
-def _size(image: sitk.Image) -> str:
-    size = " x ".join(str(n) for n in image.GetSize())
-    return f"{size} voxels of {' x '.join(f'{s:.3g}' for s in image.GetSpacing())} mm"

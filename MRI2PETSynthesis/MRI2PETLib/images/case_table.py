@@ -182,12 +182,8 @@ def read_case_table(
             f"The table {path} has no column subject, but {people}, which may say whose scan each is.",
             "Rename it to subject. If the names of the cases say whose scan each is, remove the column.",
         )
-    findings = [
-        Finding(
-            "warn", "table-column", f"The column {other} of {table.path.name} is not used.", f"Is it {name}?"
-        )
-        for other, name in similar.items()
-    ]
+    similar |= {other: "exclude" for other in table.columns if other in _OTHER_NAMES["exclude"]}
+    findings = [_unused_column(table.path, other, name) for other, name in similar.items()]
     rows = [_row(table, number, row, needed) for number, row in zip(table.lines, table.rows)]
     if not rows:
         raise InputError(f"The table {path} has no row.", "List at least one case.")
@@ -267,6 +263,13 @@ def _similar_columns(columns: Sequence[str]) -> Iterator[tuple[str, str]]:
         similar = [name for name in absent if column in _OTHER_NAMES.get(name, ())]
         for name in similar or get_close_matches(column, absent, 1, 0.8):
             yield column, name
+
+
+def _unused_column(path: Path, other: str, name: str) -> Finding:
+    hint = f"Is it {name}?"
+    if name == "exclude":  # a mark may mean the opposite there
+        hint = "Only the column exclude leaves cases out: by its reason, yes or 1."
+    return Finding("warn", "table-column", f"The column {other} of {path.name} is not used.", hint)
 
 
 def _row(table: Table, number: int, row: Mapping[str, str], needed: Sequence[str]) -> CaseRow:

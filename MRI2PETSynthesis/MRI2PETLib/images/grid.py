@@ -91,6 +91,12 @@ class Grid:
         return np.reshape(self.direction, (3, 3)).astype(np.float32)
 
 
+def size_text(image: sitk.Image) -> str:
+    """``96 x 96 x 60 voxels of 2 x 2 x 3 mm``, for messages."""
+    size = " x ".join(str(n) for n in image.GetSize())
+    return f"{size} voxels of {' x '.join(f'{s:.3g}' for s in image.GetSpacing())} mm"
+
+
 def antialias(image: sitk.Image, spacing_mm: tuple[float, ...]) -> sitk.Image:
     """Blur axes that are finer than ``spacing_mm`` so that resampling to it does not alias.
 

@@ -295,7 +295,8 @@ def notes_on(people: int, settings: NormSettings) -> list[str]:
     """What every use of a norm of so many people says first."""
     if people < LEAST_PEOPLE:
         return [
-            f"DEMONSTRATION: a norm of {people} people says nothing of anybody; {LEAST_PEOPLE} are the least."
+            f"DEMONSTRATION: a norm of {people} people is too small to judge anyone by; at least "
+            f"{LEAST_PEOPLE} are needed."
         ]
     if people < ENOUGH_PEOPLE:
         return [f"{people} controls are few: {ENOUGH_PEOPLE} or more are advised."]

@@ -53,9 +53,8 @@ def scale_from_dicom(slices: Sequence[pydicom.Dataset]) -> SuvScale:
             return SuvScale(1.0, "unknown", (Finding("warn", "counts", message, hint),))
         factor = to_bq_factor
     elif unit != "BQML":
-        what = f"is '{unit}'" if unit else "is missing"
-        message = f"{tag_name('Units')} {what}: no concentration that this program knows."
-        return SuvScale(1.0, "unknown", (Finding("warn", "unit-not-known", message),))
+        message = f"{tag_name('Units')} is '{unit}': no concentration that this program knows."
+        return SuvScale(1.0, "unknown", (Finding("warn", "unit-not-recognised", message),) if unit else ())
     correction = text(data, "DecayCorrection").upper()
     if correction == "NONE":
         raise InputError("The PET is not decay-corrected (DecayCorrection NONE).", "Export corrected images.")

@@ -41,6 +41,7 @@ __all__ = ["PetImage", "Unit", "average_frames", "read_pet", "smooth_fwhm", "to_
 
 # A mean over fewer voxels is too noisy to divide by.
 MIN_REFERENCE_VOXELS = 200
+UNIT_NOT_STATED = "unit-not-stated"  # the code of that finding
 # Typical medians of the brain (notes of QIBA and TSPO studies: SUV 0.5-3, Bq/mL thousands).
 _LOOKS_LIKE_BQ, _LOOKS_LIKE_SUV = 100.0, (0.2, 10.0)
 
@@ -51,7 +52,7 @@ class PetImage:
 
     ``measured``: uint8 on the grid of ``image``, 0 where nothing was measured (there the image is 0 too);
     ``None``: it was measured everywhere. ``forms``: both orientations of a NIfTI file, to be written with
-    what is made from it.
+    what is made from it. ``about_unit``: those of the findings that are about the unit.
     """
 
     image: sitk.Image
@@ -61,6 +62,7 @@ class PetImage:
     metadata: dict[str, Any]
     forms: NiftiForms | None = None
     measured: sitk.Image | None = None
+    about_unit: tuple[Finding, ...] = ()
 
 
 class _Description(NamedTuple):
@@ -116,7 +118,7 @@ def read_pet(
     read_statements = _from_dicom if raw.metadata["format"] == "DICOM" else _from_sidecar
     times, scale, tracer, has_attenuation = read_statements(raw, unit)
     window = frame_window(window_min, tracer)
-    findings = scale.findings + (_ATTENUATED if has_attenuation else ())
+    findings: tuple[Finding, ...] = _ATTENUATED if has_attenuation else ()
     metadata = dict(raw.metadata)
     if raw.n_frames > 1:
         assert times is not None  # or it has been refused
@@ -146,15 +148,17 @@ def read_pet(
     measured = None if inside.all() else to_image(inside.astype(np.uint8), raw.affine, nearest=True)[0]
     metadata["measured_share"] = round(float(inside.mean()), 4)
     image = (image if measured is None else sitk.Mask(image, measured)) * scale.factor
+    about_unit = scale.findings + check_unit(image, scale.unit)
     metadata |= {"unit": scale.unit, "factor": scale.factor, "tracer": tracer, **grid_metadata(image)}
     return PetImage(
         image=image,
         unit=scale.unit,
-        verdict=Verdict(raw.findings + findings + more + check_unit(image, scale.unit)),
+        verdict=Verdict(raw.findings + findings + more + about_unit),
         sha256=sha256_of_files(raw.files),
         metadata=metadata,
         forms=raw.forms,
         measured=measured,
+        about_unit=about_unit,
     )
 
 
@@ -175,7 +179,7 @@ def _from_sidecar(raw: RawImage, unit: str | None) -> _Description:
         scale = scale_from_bids(sidecar, weight, factor=stated_unit.factor)
         return _Description(times, scale, tracer, has_attenuation)
     findings = (
-        (Finding("warn", "unit-not-known", f"In Units {stated_unit.note}."),) if stated_unit.note else ()
+        (Finding("warn", "unit-not-recognised", f"In Units {stated_unit.note}."),) if stated_unit.note else ()
     )
     scale = SuvScale(stated_unit.factor, stated_unit.unit, findings)
     return _Description(times, scale, tracer, has_attenuation)
@@ -217,9 +221,12 @@ def check_unit(image: sitk.Image, unit: Unit) -> tuple[Finding, ...]:
         looks = "neither SUV nor Bq/mL"
     if unit == "unknown":
         message = (
-            f"The unit of the PET is not stated; a median of {median:.4g} in the head looks like {looks}."
+            f"The unit of the PET is not stated as one that this program knows; a median of {median:.4g} in "
+            f"the head looks like {looks}."
         )
-        return (Finding("warn", "unit-unknown", message, "State the unit (SUV, SUVR, Bq/mL or normalised)."),)
+        return (
+            Finding("warn", UNIT_NOT_STATED, message, "State the unit (SUV, SUVR, Bq/mL or normalised)."),
+        )
     contradiction = median <= high if unit == "Bq/mL" else median > _LOOKS_LIKE_BQ
     if contradiction:
         message = (

@@ -66,7 +66,7 @@ def to_suv(
 
 
 def no_suv(reason: str, factor: float = 1.0, findings: tuple[Finding, ...] = ()) -> SuvScale:
-    """Stay at Bq/mL, and tell why, before what else was noticed."""
+    """Leave the PET in Bq/mL: the reason first, then the other findings."""
     hint = "Correct it where it is stated, or use SUVR."
     finding = Finding("warn", "no-suv", f"Left in Bq/mL: {reason}", hint)
     return SuvScale(factor, "Bq/mL", (finding, *findings))

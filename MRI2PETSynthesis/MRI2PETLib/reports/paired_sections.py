@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from MRI2PETLib.evaluation.cohort import Cohort
+from MRI2PETLib.evaluation.headings import people_better
 from MRI2PETLib.evaluation.paired import PairedRow
 from MRI2PETLib.reports.columns import Column, columns, side_by_side
 from MRI2PETLib.reports.page import ReportTable
@@ -58,5 +59,5 @@ def _paired_columns(rows: Sequence[PairedRow]) -> list[Column]:
         (rows[0].second, [row.second_mean for row in rows]),
         *columns(rows, "difference", "effect", "p", "fdr"),
         ("better", [row.better or row.paired.reason for row in rows]),
-        (f"people with {first} better", [f"{row.n_first_better} of {row.n_people}" for row in rows]),
+        (people_better(first), [f"{row.n_first_better} of {row.n_people}" for row in rows]),
     ]

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from MRI2PETLib.evaluation.baselines import NETWORK
+from MRI2PETLib.evaluation.headings import people_better
 from MRI2PETLib.evaluation.metrics import METRICS, Metric
 from MRI2PETLib.evaluation.paired import MIN_PEOPLE, PairedRow
 from MRI2PETLib.reports.page import Cell, ReportTable, interval, metric_cell
@@ -56,7 +57,7 @@ def cohort_summary(rows: Sequence[PairedRow], scale: str, unit: str) -> Summary:
         "best baseline",
         "its value",
         "network − baseline (95 %)",
-        "people with the network better",
+        people_better("the network"),
     ]
     people = next(row.n_people for row in rows)
     table = ReportTable(header, lines, f"In the brain, {unit}, mean over {people} people", lead=())

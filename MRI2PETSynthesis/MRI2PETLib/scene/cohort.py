@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import slicer
 
 from MRI2PETLib.evaluation.cohort_cases import PREDICTIONS
 from MRI2PETLib.evaluation.settings import EvaluationSettings
@@ -57,12 +54,8 @@ def missing_for_cohort(path: Path | None) -> str:
     return "" if path.exists() else f"{path} does not exist."
 
 
-class CohortRun(SceneJob[CohortResult]):
+class CohortRun(SceneJob[CohortRequest, CohortResult]):
     """One evaluation; settings as those of :class:`.job.SceneJob`. The scene stays as it is."""
-
-    def __init__(self, scene: slicer.vtkMRMLScene, request: CohortRequest, **settings: Any) -> None:
-        super().__init__(scene, **settings)
-        self._request = request
 
     def _write(self, folder: Path) -> list[Step]:
         path, output = self._request.path, cohort_folder(self._request.path)

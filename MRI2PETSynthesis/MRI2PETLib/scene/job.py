@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 _POLL_S = 0.05
 # SimpleITK raises RuntimeError for whatever goes wrong with a file.
 _EXPECTED = (MRI2PETError, OSError, RuntimeError)
+Request = TypeVar("Request")
 Nodes = TypeVar("Nodes")
 
 
@@ -55,7 +56,7 @@ class Step:
     output: Path
 
 
-class SceneJob(Generic[Nodes]):
+class SceneJob(Generic[Request, Nodes]):
     """A run. Its owner calls :meth:`pump` regularly, or :meth:`wait` once, from the main thread.
 
     What is run is up to the class that inherits: :meth:`_write` and :meth:`_import`.
@@ -68,6 +69,7 @@ class SceneJob(Generic[Nodes]):
     def __init__(
         self,
         scene: slicer.vtkMRMLScene,
+        request: Request,
         *,
         python: str | None = None,
         folder: Path | None = None,
@@ -76,12 +78,13 @@ class SceneJob(Generic[Nodes]):
         on_finished: Callable[[RunEnd[Nodes]], None] = lambda finished: None,
     ) -> None:
         """
+        :param request: what to run on which nodes.
         :param python: interpreter of the children, see :func:`MRI2PETLib.jobs.child_process.mri2pet_command`.
         :param folder: where the temporary folder of this run is made; default: the system's.
         """
         self.state = RunState()
         self.finished: RunEnd[Nodes] | None = None
-        self._scene, self._python = scene, python
+        self._scene, self._request, self._python = scene, request, python
         self._on_state, self._on_log, self._on_finished = on_state, on_log, on_finished
         self._parent = folder
         self._folder: Path | None = None

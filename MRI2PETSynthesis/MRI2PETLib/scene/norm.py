@@ -76,12 +76,8 @@ def covariates_of(text: str) -> tuple[str, ...]:
     return tuple(word for word in text.replace(",", " ").split() if word)
 
 
-class NormRun(SceneJob[NormNodes]):
+class NormRun(SceneJob[NormRequest, NormNodes]):
     """One comparison; settings as those of :class:`.job.SceneJob`."""
-
-    def __init__(self, scene: slicer.vtkMRMLScene, request: NormRequest, **settings: Any) -> None:
-        super().__init__(scene, **settings)
-        self._request = request
 
     def _write(self, folder: Path) -> list[Step]:
         request = self._request
@@ -246,12 +242,8 @@ def missing_for_build(run: Path | None) -> str:
     return ""
 
 
-class NormBuild(SceneJob[BuiltNorm]):
+class NormBuild(SceneJob[NormBuildRequest, BuiltNorm]):
     """One norm; settings as those of :class:`.job.SceneJob`. The scene stays as it is."""
-
-    def __init__(self, scene: slicer.vtkMRMLScene, request: NormBuildRequest, **settings: Any) -> None:
-        super().__init__(scene, **settings)
-        self._request = request
 
     def _write(self, folder: Path) -> list[Step]:
         run, output = self._request.run, self._request.run / _NORM_FOLDER

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import SimpleITK as sitk
-import slicer
 
 from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.evaluation.settings import CasePaths, EvaluationSettings
@@ -48,17 +46,13 @@ class SynthesisRequest:
     check_only: bool = False
 
 
-class SceneRun(SceneJob[ResultNodes]):
+class SceneRun(SceneJob[SynthesisRequest, ResultNodes]):
     """One synthesis, one comparison, both, or a check; settings as those of
     :class:`~MRI2PETLib.scene.job.SceneJob`.
     """
 
     partly = "The synthetic PET is there, but the comparison failed."
-
-    def __init__(self, scene: slicer.vtkMRMLScene, request: SynthesisRequest, **settings: Any) -> None:
-        super().__init__(scene, **settings)
-        self._request = request
-        self._name = ""
+    _name = ""
 
     def _write(self, folder: Path) -> list[Step]:
         """Write the nodes' files and plan the commands."""

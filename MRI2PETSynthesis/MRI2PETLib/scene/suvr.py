@@ -89,12 +89,8 @@ def suvr_nodes(scene: slicer.vtkMRMLScene, table_id: str | None) -> SuvrNodes | 
     return SuvrNodes(table.GetID(), **{role: linked(table, role) for role in roles})
 
 
-class SuvrRun(SceneJob[SuvrNodes]):
+class SuvrRun(SceneJob[SuvrRequest, SuvrNodes]):
     """One measurement; settings as those of :class:`~MRI2PETLib.scene.job.SceneJob`."""
-
-    def __init__(self, scene: slicer.vtkMRMLScene, request: SuvrRequest, **settings: Any) -> None:
-        super().__init__(scene, **settings)
-        self._request = request
 
     def _write(self, folder: Path) -> list[Step]:
         request, settings = self._request, self._request.settings

@@ -15,7 +15,7 @@ from MRI2PETLib.images.bids import read_sidecar
 from MRI2PETLib.images.io import LoadedImage, read_image, read_mask
 from MRI2PETLib.models.bundle import Bundle
 from MRI2PETLib.preprocessing.partial_volume import CorrectedPet, correct_partial_volume, tissue_maps
-from MRI2PETLib.preprocessing.pet import PetImage, check_uptake, read_pet
+from MRI2PETLib.preprocessing.pet import UNIT_NOT_STATED, PetImage, check_uptake, read_pet
 from MRI2PETLib.preprocessing.pet_template import BestFit, fit_best_template
 from MRI2PETLib.preprocessing.tracers import check_tracer
 from MRI2PETLib.suvr.normalisation import (
@@ -107,7 +107,7 @@ def measure_suvr(paths: SuvrPaths, setup: SuvrSetup, *, progress: ProgressCallba
     forms = pet.forms if t1 is None else t1.forms
     mask = None if paths.mask is None else read_mask(paths.mask, forms)
     # A ratio needs no unit, so an unstated one is no reason for a warning here.
-    own = tuple(f for f in pet.verdict.findings if f.code != "unit-unknown")
+    own = tuple(f for f in pet.verdict.findings if f.code != UNIT_NOT_STATED)
     verdict = Verdict(own) + (t1.verdict if t1 is not None else ())
     verdict += _check_tracers(pet, setup)
     steps = _steps(pet, t1, mask, setup)

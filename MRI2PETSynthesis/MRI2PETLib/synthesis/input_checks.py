@@ -19,6 +19,7 @@ from MRI2PETLib.core.errors import InputError, MRI2PETError, QualityError
 from MRI2PETLib.core.findings import Finding, Verdict
 from MRI2PETLib.core.progress import ProgressCallback, no_progress, part_of
 from MRI2PETLib.images import image_checks
+from MRI2PETLib.images.grid import size_text
 from MRI2PETLib.images.image_checks import ImageKind
 from MRI2PETLib.images.raw import RawImage
 from MRI2PETLib.preprocessing.fit_quality import judge_field_of_view
@@ -75,7 +76,7 @@ def quick_checks(
     checks = _Checks()
     checks.add(SYNTHETIC, _synthetic(t1_synthetic, pet_synthetic), "None.")
     raw = _raw(t1, t1_name)
-    checks.run(T1, lambda: _values(raw, "t1"), f"{_size(t1)}.")
+    checks.run(T1, lambda: _values(raw, "t1"), f"{size_text(t1)}.")
     checks.run(FIELD, lambda: _field_of_view(raw, t1), "")
     if checks.level(FIELD) == "ok":
         checks.set(FIELD, "ok", f"{' x '.join(f'{e:.0f}' for e in raw.extent_mm)} mm.")
@@ -86,7 +87,7 @@ def quick_checks(
             checks.set(name, "not checked", _NO_PET)
         return checks.in_order()
     raw_pet = _raw(pet, pet_name)
-    checks.run(PET_IMAGE, lambda: _values(raw_pet, "pet"), f"{_size(pet)}.")
+    checks.run(PET_IMAGE, lambda: _values(raw_pet, "pet"), f"{size_text(pet)}.")
     checks.run(UNIT, lambda: _unit(pet, pet_unit), f"{pet_unit}, stated.")
     usable = checks.level(T1) != "refuse" and checks.level(PET_IMAGE) != "refuse"
     if usable:
@@ -134,8 +135,8 @@ def full_checks(
             checks.set(name, "not checked", "Not checked, because the PET cannot be used.")
     checks.merge(T1, image.verdict.findings)
     if real is not None:
-        checks.merge(UNIT, [f for f in real.verdict.findings if f.code in _UNIT_CODES])
-        checks.merge(PET_IMAGE, [f for f in real.verdict.findings if f.code not in _UNIT_CODES])
+        checks.merge(UNIT, real.about_unit)
+        checks.merge(PET_IMAGE, [f for f in real.verdict.findings if f not in real.about_unit])
     if checks.level(BRAIN) != "refuse":
         _check_brain(checks, image.image, brain, real, own.register, progress)
     progress(1, 1, "checked")
@@ -146,23 +147,6 @@ def _real_pet(path: Path, inputs: CaseInputs) -> PetImage:
     pet = read_pet(path, unit=inputs.pet_unit, window_min=inputs.window, realign_frames=inputs.realign_frames)
     check_uptake(pet)
     return pet
-
-
-# Findings of a PET that are about its unit.
-_UNIT_CODES = (
-    "unit-unknown",
-    "unit-doubtful",
-    "unit-not-known",
-    "no-suv",
-    "counts",
-    "decay-time-assumed",
-    "injection-assumed",
-    "injection-times-differ",
-    "injection-hour-only",
-    "zone-assumed",
-    "decay-reference",
-    "half-life-doubtful",
-)
 
 
 def worst_level(checks: Sequence[Check]) -> CheckLevel:
@@ -287,12 +271,7 @@ def _check_brain(
             ),
         )
         if aligned is not None:
-            checks.add(OVERLAP, aligned.verdict.findings, aligned.summary())
-
-
-def _size(image: sitk.Image) -> str:
-    size = " x ".join(str(n) for n in image.GetSize())
-    return f"{size} voxels of {' x '.join(f'{s:.3g}' for s in image.GetSpacing())} mm"
+            checks.add(OVERLAP, aligned.verdict.findings, measure=aligned.summary())
 
 
 class _Checks:
@@ -307,12 +286,17 @@ class _Checks:
     def level(self, name: str) -> CheckLevel:
         return self._by_name[name].level if name in self._by_name else "not checked"
 
-    def add(self, name: str, findings: Iterable[Finding], message: str = "") -> None:
-        """The light of a check that ran; ``message`` when nothing was found."""
+    def add(self, name: str, findings: Iterable[Finding], message: str = "", *, measure: str = "") -> None:
+        """The light of a check that ran; ``message`` when nothing was found, ``measure`` always."""
         verdict = Verdict(tuple(findings))
         worst = [f for f in verdict.findings if f.level == verdict.level]
         text = " ".join(f.message for f in worst) or message
-        self.set(name, verdict.level, text, " ".join(dict.fromkeys(f.hint for f in worst if f.hint)))
+        self.set(
+            name,
+            verdict.level,
+            f"{measure} {text}".strip(),
+            " ".join(dict.fromkeys(f.hint for f in worst if f.hint)),
+        )
 
     def merge(self, name: str, findings: Iterable[Finding]) -> None:
         """More findings of a check that ran: they count when they are worse than what is known."""

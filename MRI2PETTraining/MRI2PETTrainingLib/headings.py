@@ -1,0 +1,22 @@
+"""What tables and charts of a training call the fields of its files."""
+
+from __future__ import annotations
+
+_HEADINGS = {
+    "train": "training",  # the side of a fold
+    "epoch": "epoch kept",
+    "train_loss": "training loss",
+    "val_nmse": "validation 1 - R²",
+    "val_r": "validation r",
+    "seconds_per_step": "s a step",
+    "seconds_per_case": "s a case and epoch",
+    "peak_memory_gb": "peak memory (GB)",
+}
+
+
+def heading(field: str) -> str:
+    """
+    >>> heading("train_loss"), heading("device")
+    ('training loss', 'device')
+    """
+    return _HEADINGS.get(field, field)
