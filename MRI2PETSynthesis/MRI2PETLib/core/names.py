@@ -35,13 +35,13 @@ def is_label(value: object) -> bool:
     return isinstance(value, str) and _LABEL.fullmatch(value) is not None
 
 
-def file_name(text: str, otherwise: str = "case") -> str:
+def file_name(text: str) -> str:
     """``text`` as part of a file name.
 
     Letters and digits of any script, ``-``, ``_`` and ``.`` are kept; what is between them becomes one ``-``.
     A device of Windows gets a ``_``.
     """
-    name = re.sub(r"[^\w.-]+", "-", text).strip("-.") or otherwise
+    name = re.sub(r"[^\w.-]+", "-", text).strip("-.") or "case"
     return f"{name}_" if _DEVICE.fullmatch(name) else name
 
 

@@ -28,12 +28,12 @@ def no_progress(done: float, total: float, stage: str) -> None:
     """The callback of a caller who does not want to know."""
 
 
-def part_of(progress: ProgressCallback, start: float, end: float, total: float = 1.0) -> ProgressCallback:
-    """A callback for a sub-task that fills ``start`` to ``end`` of ``total`` of the whole."""
+def part_of(progress: ProgressCallback, start: float, end: float) -> ProgressCallback:
+    """A callback for a sub-task that fills ``start`` to ``end`` (0..1) of the whole."""
 
     def inner(done: float, inner_total: float, stage: str) -> None:
         share = min(1.0, done / inner_total) if inner_total > 0 else 1.0
-        progress(start + (end - start) * share, total, stage)
+        progress(start + (end - start) * share, 1.0, stage)
 
     return inner
 

@@ -68,13 +68,13 @@ def family_p(maxima: Sequence[float], value: float) -> float:
     return (1 + sum(m >= value for m in maxima)) / (len(maxima) + 1)
 
 
-def family_threshold(maxima: Sequence[float], level: float = FAMILY_LEVEL) -> float | None:
-    """The score that at most ``level`` of new controls exceed anywhere; ``None``: too few controls say so.
+def family_threshold(maxima: Sequence[float]) -> float | None:
+    """The score that a share of :data:`FAMILY_LEVEL` of new controls exceeds; ``None`` for too few controls.
 
     >>> family_threshold([float(n) for n in range(19)]), family_threshold([1.0] * 18)
     (18.0, None)
     """
-    rank = math.ceil((1 - level) * (len(maxima) + 1) - 1e-9)
+    rank = math.ceil((1 - FAMILY_LEVEL) * (len(maxima) + 1) - 1e-9)
     return sorted(maxima)[rank - 1] if 0 < rank <= len(maxima) else None
 
 

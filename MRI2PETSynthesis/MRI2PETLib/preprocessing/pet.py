@@ -33,11 +33,8 @@ from MRI2PETLib.preprocessing.pet_frames import (
 )
 from MRI2PETLib.preprocessing.pet_measured import measured_voxels
 from MRI2PETLib.preprocessing.pet_units import KINETIC_UNITS, KNOWN_UNITS, Unit, parse_unit
-from MRI2PETLib.preprocessing.smoothing import smooth_fwhm
-from MRI2PETLib.preprocessing.suv import SuvScale, to_suv
+from MRI2PETLib.preprocessing.suv import SuvScale
 from MRI2PETLib.preprocessing.tracers import stated_tracer
-
-__all__ = ["PetImage", "Unit", "average_frames", "read_pet", "smooth_fwhm", "to_suv", "to_suvr", "to_unit"]
 
 # A mean over fewer voxels is too noisy to divide by.
 MIN_REFERENCE_VOXELS = 200
@@ -92,7 +89,6 @@ def read_pet(
     unit: str | None = None,
     window_min: tuple[float, float] | None = None,
     realign_frames: bool = False,
-    series_uid: str | None = None,
 ) -> PetImage:
     """Read a PET from a file (with its BIDS JSON sidecars) or a DICOM folder.
 
@@ -108,13 +104,12 @@ def read_pet(
     :param window_min: start and end of the window; default: see :func:`.frame_window.frame_window`.
     :param realign_frames: undo the motion between the frames of a dynamic PET before they are averaged; what
         was found is in ``metadata["realignment"]``.
-    :param series_uid: SeriesInstanceUID, when a DICOM folder holds several PETs.
     :raises InputError: see :func:`MRI2PETLib.images.io.read_image`; frames that miss the window or are not
         decay-corrected; an unknown ``unit``.
     """
     if unit is not None and parse_unit(unit).unit == "unknown":
         raise InputError(f"The PET unit '{unit}' is not known.", f"Use one of {', '.join(KNOWN_UNITS)}.")
-    raw = open_image(path, kind="pet", series_uid=series_uid)
+    raw = open_image(path, kind="pet")
     read_statements = _from_dicom if raw.metadata["format"] == "DICOM" else _from_sidecar
     times, scale, tracer, has_attenuation = read_statements(raw, unit)
     window = frame_window(window_min, tracer)
@@ -255,18 +250,14 @@ def check_uptake(pet: PetImage) -> None:
         )
 
 
-def to_suvr(image: sitk.Image, reference_mask: sitk.Image, *, erode_voxels: int = 0) -> sitk.Image:
+def to_suvr(image: sitk.Image, reference_mask: sitk.Image) -> sitk.Image:
     """Divide a PET by its mean in a reference region on the same grid (float32).
 
-    :param erode_voxels: take this many voxels off the region first, against spill-over at its edge.
     :raises InputError: for another grid, a region under 200 voxels or a mean that is not positive.
     """
     if not same_grid(image, reference_mask):
         raise InputError("The reference region is not on the grid of the PET.", "Resample the region to it.")
-    mask = reference_mask != 0
-    if erode_voxels:
-        mask = sitk.BinaryErode(mask, [erode_voxels] * 3)
-    inside = sitk.GetArrayViewFromImage(mask) > 0
+    inside = sitk.GetArrayViewFromImage(reference_mask) != 0
     n_voxels = int(inside.sum())
     if n_voxels < MIN_REFERENCE_VOXELS:
         raise InputError(

@@ -9,8 +9,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import SimpleITK as sitk
-
 from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.core.findings import Finding
 from MRI2PETLib.preprocessing.pet_units import Unit
@@ -55,14 +53,6 @@ def suv_factor(weight_kg: float, dose_bq: float, *, decay_s: float = 0.0, half_l
             "Check the injection time and the dates.",
         )
     return weight_kg * 1000.0 / (dose_bq * 2.0 ** (-decay_s / half_life_s))
-
-
-def to_suv(
-    image: sitk.Image, *, weight_kg: float, dose_bq: float, decay_s: float = 0.0, half_life_s: float
-) -> sitk.Image:
-    """Turn Bq/mL into SUV (body weight); see ``suv_factor``."""
-    factor = suv_factor(weight_kg, dose_bq, decay_s=decay_s, half_life_s=half_life_s)
-    return sitk.Cast(image, sitk.sitkFloat32) * factor
 
 
 def no_suv(reason: str, factor: float = 1.0, findings: tuple[Finding, ...] = ()) -> SuvScale:

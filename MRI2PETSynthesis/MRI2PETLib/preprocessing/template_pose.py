@@ -118,7 +118,6 @@ def search_all_poses(
     foreground: sitk.Image,
     *,
     measured: sitk.Image | None = None,
-    progress: ProgressCallback = no_progress,
 ) -> list[TemplatePose]:
     """The best poses of all rotations, best first, no two alike.
 
@@ -129,7 +128,7 @@ def search_all_poses(
         for centre in _centres(foreground)
         for rotation in all_rotations()
     )
-    return distinct(_search(image, measured, starts, _WIDE, progress), _DISTINCT_DEG, _WIDE[1])
+    return distinct(_search(image, measured, starts, _WIDE), _DISTINCT_DEG, _WIDE[1])
 
 
 def head_centre(foreground: sitk.Image, up: np.ndarray) -> np.ndarray:
@@ -168,7 +167,7 @@ def _search(
     measured: sitk.Image | None,
     starts: Iterable[TemplatePose],
     counts: tuple[int, int],
-    progress: ProgressCallback,
+    progress: ProgressCallback = no_progress,
 ) -> list[TemplatePose]:
     """All starts are looked at, the best are improved, the best of these to the end: these, best first."""
     information = _mutual_information(image, measured)

@@ -25,11 +25,11 @@ def normdiff_colors(count: int = 255) -> np.ndarray:
     )
 
 
-def pet_colors(count: int = 256) -> np.ndarray:
-    """The colours of a PET in reports from the lower to the upper end of its window, float [count, 3]."""
+def pet_colors() -> np.ndarray:
+    """The colours of a PET in reports from the lower to the upper end of its window, float [256, 3]."""
     from matplotlib import colormaps
 
-    return np.asarray(colormaps[PET_IN_REPORTS](np.linspace(0, 1, count)))[:, :3]
+    return np.asarray(colormaps[PET_IN_REPORTS](np.linspace(0, 1, 256)))[:, :3]
 
 
 def gray_colors() -> np.ndarray:

@@ -49,7 +49,7 @@ class Synthetic:
     notes: Sequence[str] = ()
 
     @classmethod
-    def of(cls, result: SynthesisResult, bundle: Bundle, real: sitk.Image | None = None) -> Synthetic:
+    def of(cls, result: SynthesisResult, bundle: Bundle) -> Synthetic:
         """The result of :func:`MRI2PETLib.synthesis.pipeline.synthesize` with this model."""
         return cls(
             pet=result.pet,
@@ -60,7 +60,6 @@ class Synthetic:
             sd=result.sd,
             error_sd=result.error_sd,
             unpredicted=result.unpredicted,
-            real=real,
             provenance=result.provenance,
             notes=result.verdict.reasons(),
         )

@@ -25,6 +25,7 @@ SIZE_RANGE, PROPORTION_RANGE = 0.05, 0.025
 # Standard deviation of the displacement along an axis, and of the Gaussian that smooths it, in mm.
 ELASTIC_SCALES_MM = ((2.6, 22.0), (1.0, 12.0), (0.5, 7.0))
 TAPER_MM = 20.0
+_INVERSE_STEPS = 5
 
 
 @dataclass(frozen=True)
@@ -81,11 +82,11 @@ def _with_affine(elastic: FloatArray, matrix: NDArray[np.float64], shift: NDArra
     return Deformation(forward_field, _inverted(forward_field, start_field))
 
 
-def _inverted(forward: FloatArray, start: FloatArray, iterations: int = 5) -> FloatArray:
+def _inverted(forward: FloatArray, start: FloatArray) -> FloatArray:
     """The displacement that undoes ``forward``, by fixed-point iteration (gradients are well below 1)."""
     points = FIELD_GRID.points()
     backward = start
-    for _ in range(iterations):
+    for _ in range(_INVERSE_STEPS):
         index = FIELD_GRID.index(points + backward.reshape(3, -1))
         # Beyond its box the field goes on as at the border, or the affine part would end there.
         values = [ndimage.map_coordinates(part, index, order=1, mode="nearest") for part in forward]

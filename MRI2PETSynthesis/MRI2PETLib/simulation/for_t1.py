@@ -98,9 +98,7 @@ def _turned(image: sitk.Image, rotation: NDArray[np.float64]) -> sitk.Image:
     return image
 
 
-def tissue_shares(
-    values: NDArray, weights: NDArray, say: NDArray | float = 1.0, iterations: int = _EM_ITERATIONS
-) -> NDArray[np.float64]:
+def tissue_shares(values: NDArray, weights: NDArray, say: NDArray | float = 1.0) -> NDArray[np.float64]:
     """Share of every tissue in every voxel: what the atlas says times the likelihood of the intensity.
 
     Expectation maximisation of one Gaussian a tissue.
@@ -111,7 +109,7 @@ def tissue_shares(
     """
     values = values.astype(np.float64)
     share = weights
-    for _ in range(iterations):
+    for _ in range(_EM_ITERATIONS):
         mass = share.sum(1)
         mean = (share * values).sum(1) / mass
         sd = np.sqrt((share * (values - mean[:, None]) ** 2).sum(1) / mass) + 1e-6
