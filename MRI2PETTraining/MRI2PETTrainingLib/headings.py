@@ -14,9 +14,9 @@ _HEADINGS = {
 }
 
 
-def heading(field: str) -> str:
+def training_heading(field: str) -> str:
     """
-    >>> heading("train_loss"), heading("device")
+    >>> training_heading("train_loss"), training_heading("device")
     ('training loss', 'device')
     """
     return _HEADINGS.get(field, field)

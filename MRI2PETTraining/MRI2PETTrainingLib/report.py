@@ -27,7 +27,7 @@ from MRI2PETTrainingLib.baseline_table import (
 )
 from MRI2PETTrainingLib.dataset.manifest import Manifest
 from MRI2PETTrainingLib.folds import SIDES, Folds
-from MRI2PETTrainingLib.headings import heading
+from MRI2PETTrainingLib.headings import training_heading
 from MRI2PETTrainingLib.plan import deciding
 from MRI2PETTrainingLib.run_folder import SUBJECTS, FoldResult, people_and_scans
 
@@ -103,7 +103,7 @@ def _folds(manifest: Manifest, results: Sequence[FoldResult]) -> ReportTable:
         best = next(row for row in result.history if row["epoch"] == result.epoch)
         epoch = f"{result.epoch + 1} of {result.cost['epochs']}"
         rows.append([f"fold {result.fold.number}", *whose, epoch, best["val_nmse"], best["val_r"]])
-    header = ["", *map(heading, (*SIDES, "epoch", "val_nmse", "val_r"))]
+    header = ["", *map(training_heading, (*SIDES, "epoch", "val_nmse", "val_r"))]
     return ReportTable(
         header,
         rows,
@@ -132,7 +132,7 @@ def curves_png(histories: Mapping[str, Sequence[Mapping[str, float]]]) -> bytes:
                 [row["epoch"] + 1 for row in history], [row[key] for row in history], label=label, lw=1.4
             )
         axis.set_xlabel("epoch")
-        axis.set_ylabel(heading(key))
+        axis.set_ylabel(training_heading(key))
         axis.spines[["top", "right"]].set_visible(False)
         axis.grid(alpha=0.3)
     axes[0].legend(fontsize=8, frameon=False)
@@ -155,7 +155,7 @@ def _subjects(people: Sequence[Mapping[str, Any]], words: str) -> ReportTable:
 def _cost(results: Sequence[FoldResult]) -> ReportTable:
     keys = ("device", "epochs", "seconds", "seconds_per_step", "seconds_per_case", "peak_memory_gb")
     rows: list[list[Cell]] = [[f"fold {r.fold.number}", *(r.cost.get(key) for key in keys)] for r in results]
-    return ReportTable(["", *map(heading, keys)], rows, "Training, with its validation", lead=())
+    return ReportTable(["", *map(training_heading, keys)], rows, "Training, with its validation", lead=())
 
 
 def _flat(content: Mapping[str, Any], name: str = "") -> dict[str, str]:

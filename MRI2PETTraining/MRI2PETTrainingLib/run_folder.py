@@ -13,7 +13,7 @@ from MRI2PETLib.core.errors import InputError, MRI2PETError
 from MRI2PETLib.core.files import plain, read_object, write_json
 from MRI2PETLib.core.tables import read_table
 from MRI2PETTrainingLib.folds import SIDES, Fold, Folds, read_folds
-from MRI2PETTrainingLib.headings import heading
+from MRI2PETTrainingLib.headings import training_heading
 from MRI2PETTrainingLib.presets import preset_of
 from MRI2PETTrainingLib.settings import TrainingSettings
 
@@ -202,13 +202,13 @@ def fold_columns(view: RunView) -> RunColumns:
         errors.append("" if best is None else f"{best['val_nmse']:.3f}")
         correlations.append("" if best is None or "val_r" not in best else f"{best['val_r']:.3f}")
     columns |= {"state": states, "epochs": epochs, "best epoch": bests}
-    columns |= {heading("val_nmse"): errors, heading("val_r"): correlations}
+    columns |= {training_heading("val_nmse"): errors, training_heading("val_r"): correlations}
     subjects, groups = (
         {row["case"]: row[name] for row in view.cases if name in row} for name in ("subject", "group")
     )
     for side in SIDES:
         cases = (getattr(status.fold, side) for status in view.folds)
-        columns[heading(side)] = [people_and_scans(names, subjects, groups) for names in cases]
+        columns[training_heading(side)] = [people_and_scans(names, subjects, groups) for names in cases]
     return columns
 
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 _POLL_S = 0.05
 # SimpleITK raises RuntimeError for whatever goes wrong with a file.
 _EXPECTED = (MRI2PETError, OSError, RuntimeError)
-Request = TypeVar("Request")
+RunRequest = TypeVar("RunRequest")
 Nodes = TypeVar("Nodes")
 
 
@@ -56,7 +56,7 @@ class Step:
     output: Path
 
 
-class SceneJob(Generic[Request, Nodes]):
+class SceneJob(Generic[RunRequest, Nodes]):
     """A run. Its owner calls :meth:`pump` regularly, or :meth:`wait` once, from the main thread.
 
     What is run is up to the class that inherits: :meth:`_write` and :meth:`_import`.
@@ -69,7 +69,7 @@ class SceneJob(Generic[Request, Nodes]):
     def __init__(
         self,
         scene: slicer.vtkMRMLScene,
-        request: Request,
+        request: RunRequest,
         *,
         python: str | None = None,
         folder: Path | None = None,
