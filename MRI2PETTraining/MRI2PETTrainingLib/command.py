@@ -30,7 +30,6 @@ def run(args: argparse.Namespace, reporter: Reporter) -> int:
 
 def _train(settings: TrainingSettings, task: Task, reporter: Reporter) -> int:
     _check_packages()
-    from MRI2PETLib.core.errors import InputError
     from MRI2PETTrainingLib.crossval import prepare_run, run_training
     from MRI2PETTrainingLib.dataset.preflight import smallest_coverage
     from MRI2PETTrainingLib.launch import check_launch, is_first_process
@@ -38,8 +37,6 @@ def _train(settings: TrainingSettings, task: Task, reporter: Reporter) -> int:
     from MRI2PETTrainingLib.presets import check_preset
     from MRI2PETTrainingLib.pretraining import prepare_pairs
 
-    if settings.test_site and settings.leave_one_site_out:
-        raise InputError("--test-site is one split, --leave-one-site-out makes several.", "Give one of them.")
     if settings.threads is not None:
         import torch
 

@@ -74,13 +74,18 @@ def prepare_run(plan: Plan, reporter: Reporter) -> tuple[Manifest, dict[str, Pre
     claim(plan)
     sweep(plan.run, below=True)
     (plan.run / READY_FILE).unlink(missing_ok=True)
-    manifest, prepared = prepare_dataset(
-        plan.run, plan.cache, plan.preset.space, plan.data, reporter=reporter
-    )
-    cases = [entry.case for entry in prepared.values()]
     path = plan.run / FOLDS
     of_pairs = plan.settings.unpaired is not None and not path.is_file()
     source = plan.pairs / FOLDS if of_pairs else path
+    manifest, prepared = prepare_dataset(
+        plan.run,
+        plan.cache,
+        plan.preset.space,
+        plan.data,
+        reporter=reporter,
+        check_split=lambda cases: None if source.is_file() else folds_of(cases, plan.data),
+    )
+    cases = [entry.case for entry in prepared.values()]
     if source.is_file():
         folds = read_folds(source)
         check_leakage(folds, cases, plan.data.keep_together)
@@ -230,6 +235,7 @@ def _train_fold(
         outcome.write_training_mean(staging / outcome.MEAN_PET, cases)
         about |= {
             "cubic": bundle.metadata["baselines"]["cubic_of_t1"],
+            "cubic_sums": outcome.cubic_sums_of(cases),
             "predictions": outcome.predict_cases(staging, bundle, test, plan.settings.device),
         }
     reporter.log(f"{_tell_cost(fold.number, fitted.cost)}; epoch {fitted.epoch + 1} is kept.")
@@ -263,6 +269,7 @@ def _finish(
     """Table of predictions, ensemble, evaluation and report of a run whose folds are all finished."""
     from MRI2PETLib.evaluation.cohort_cases import read_run_scans
     from MRI2PETLib.evaluation.cohort_run import evaluate_cohort
+    from MRI2PETLib.evaluation.cubic import fit_cubic
     from MRI2PETLib.evaluation.settings import EvaluationSettings
     from MRI2PETLib.reports.cohort_report import write_cohort
     from MRI2PETTrainingLib.report import write_report
@@ -293,6 +300,7 @@ def _finish(
             outcome.read_bundles(plan.run, [result.fold.number for result in results]),
             plan.preset,
             [prepared[name] for name in folds.trained],
+            fit_cubic([result.cubic_sums for result in results]),
             cohort,
         )
         write_report(

@@ -15,7 +15,7 @@ from MRI2PETLib import __version__
 from MRI2PETLib.core.files import make_folder, read_json, write_json
 from MRI2PETLib.core.findings import Verdict
 from MRI2PETLib.evaluation.cohort import Cohort
-from MRI2PETLib.evaluation.cubic import Cubic, fit_cubic
+from MRI2PETLib.evaluation.cubic import Cubic, Sums, fit_cubic, mean_sums
 from MRI2PETLib.images.formats import GENERATED_BY, sidecar_path
 from MRI2PETLib.images.grid import Grid
 from MRI2PETLib.images.io import read_image, write_image
@@ -66,13 +66,14 @@ def save_fold_bundle(
             "validation": {"nmse": best["val_nmse"], "r": best["val_r"]},
             "cost": fitted.cost,
         },
-        "baselines": {"cubic_of_t1": _cubic(train).to_dict()},
+        "baselines": {"cubic_of_t1": fit_cubic([cubic_sums_of(train)]).to_dict()},
     }
     return save_bundle(folder, fitted.network, metadata, _card(metadata))
 
 
-def _cubic(cases: Sequence[PreparedCase]) -> Cubic:
-    return fit_cubic([entry.about["cubic"] for entry in cases])
+def cubic_sums_of(cases: Sequence[PreparedCase]) -> Sums:
+    """What :func:`.fit_cubic` needs of cases together, each with equal weight."""
+    return mean_sums([entry.about["cubic"] for entry in cases])
 
 
 def save_ensemble(
@@ -81,11 +82,12 @@ def save_ensemble(
     bundles: Mapping[str, Bundle],
     preset: Preset,
     trained: Sequence[PreparedCase],
+    cubic: Cubic,
     cohort: Cohort,
 ) -> Bundle:
     """Write the bundle of all folds together: a prediction is their mean, with their SD.
 
-    :param trained: the cases that any of them was trained on.
+    :param trained: the cases that any of them was trained on; ``cubic``: of their targets as trained on.
     :param cohort: evaluation of the people that they have not seen.
     """
     rows = baseline_rows(cohort)
@@ -104,7 +106,7 @@ def save_ensemble(
             **seen_by_all(list(bundles.values())),
         },
         "baselines": {
-            "cubic_of_t1": _cubic(trained).to_dict(),
+            "cubic_of_t1": cubic.to_dict(),
             "out_of_fold": [row._asdict() for row in rows],
         },
     }

@@ -83,7 +83,14 @@ def prepare_pairs(plan: Plan, reporter: Reporter) -> None:
         from MRI2PETTrainingLib.vgg_style import VGGStyle, read_vgg
 
         style = VGGStyle(read_vgg(settings.vgg19), pick_device(settings.device))
-    _, pets = prepare_dataset(plan.pairs, plan.cache, plan.preset.space, settings, reporter=reporter)
+    _, pets = prepare_dataset(
+        plan.pairs,
+        plan.cache,
+        plan.preset.space,
+        settings,
+        reporter=reporter,
+        check_split=lambda cases: folds_of(cases, settings),
+    )
     folds = folds_of([entry.case for entry in pets.values()], settings)
     assert settings.unpaired is not None
     mris, space = find_cases([settings.unpaired], tell=reporter.warning), plan.preset.space

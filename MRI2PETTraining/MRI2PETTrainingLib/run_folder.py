@@ -56,6 +56,7 @@ class FoldStatus:
 class FoldResult:
     """What the ``fold.json`` of a finished fold says.
 
+    :ivar cubic_sums: of the training cases, see :func:`.outcome.cubic_sums_of`.
     :ivar predictions: files of each test case, relative to the folder of the fold: synthetic, pet, mask.
     """
 
@@ -64,6 +65,7 @@ class FoldResult:
     history: list[dict[str, float]]
     cost: Mapping[str, Any]
     cubic: Mapping[str, Any]
+    cubic_sums: Mapping[str, Any]
     predictions: Mapping[str, Mapping[str, str]]
 
 

@@ -270,6 +270,40 @@ def test_genotypes_are_adjusted_on_training_people_only(common: list[object], tm
         np.testing.assert_array_equal(x.arrays(), y.arrays())
     assert not np.array_equal(tested[0].arrays(), test_cases[0].arrays())
 
+    # The baselines are of the adjusted target, too: the cubic's sums by hand, at the width 0.
+    before, after = (entries[0].about["cubic"]["0"] for entries in (train_cases, a))
+    t1 = sitk.GetArrayFromImage(read_image(a[0].case.t1, kind="t1").image).astype(float)
+    y, measured = (sitk.GetArrayFromImage(image).astype(float) for image in a[0].real())
+    inside = (sitk.GetArrayFromImage(sitk.ReadImage(str(a[0].folder / "mask.nii.gz"))) > 0) & (measured > 0)
+    low, high = np.percentile(t1[inside], (1, 99))
+    x = np.clip((t1[inside] - low) / (high - low), 0, 1)
+    assert after["x"] == pytest.approx([np.mean(x**n) for n in range(7)], rel=1e-4)
+    assert after["xy"] == pytest.approx([np.mean(y[inside] * x**n) for n in range(4)], rel=1e-4)
+    assert abs(after["xy"][1] / before["xy"][1] - 1) > 1e-4
+    in_mni = [np.array([e.in_mni() for e in entries], dtype=float) for entries in (train_cases, a)]
+    hab = np.array([e.case.genotype == "HAB" for e in a])
+    there = np.isfinite(in_mni).all(axis=(0, 1))
+    gaps = [np.abs(m[hab].mean(axis=0) - m[~hab].mean(axis=0))[there].mean() for m in in_mni]
+    assert there.sum() > 1e4 and gaps[1] < gaps[0]
+
+
+def test_an_adjustment_for_genotype_is_of_pet(
+    common: list[object], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train(common[0], "-o", tmp_path / "run", "--preset", "choilee2018", "--adjust-genotype") == 3
+    assert "--adjust-genotype is for a model that makes a PET" in capsys.readouterr().err
+
+
+def test_a_split_that_cannot_be_made_is_refused_before_anything_is_prepared(
+    common: list[object], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dataset, _, _, *rest = common
+    rest[rest.index("--cache") + 1] = tmp_path / "cache"
+    for wrong, message in ((["--test-site", "Paris"], "Sites: Oslo, Rome"), (["--folds", 7], "6 people")):
+        assert train(dataset, "-o", tmp_path / "run", *rest, *wrong) == 3
+        assert message in capsys.readouterr().err
+        assert not (tmp_path / "cache").exists()
+
 
 @pytest.mark.parametrize(
     ("change", "message"),

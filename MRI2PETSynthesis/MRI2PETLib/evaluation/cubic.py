@@ -99,14 +99,22 @@ def cubic_sums(source: sitk.Image, target: sitk.Image, mask: sitk.Image) -> dict
     return sums
 
 
+def mean_sums(cases: Sequence[Sums]) -> Sums:
+    """The sums of several cases as those of one: a cubic is fitted to them alike."""
+    return {
+        width: {key: np.mean([case[width][key] for case in cases], axis=0).tolist() for key in ("x", "xy")}
+        for width in cases[0]
+    }
+
+
 def fit_cubic(cases: Sequence[Sums]) -> Cubic:
     """The least-squares cubic over all brains, all with equal weight, at the resolution that fits best.
 
     :param cases: of :func:`cubic_sums`, one or more.
     """
     best: tuple[float, Cubic] | None = None
-    for width in cases[0]:
-        x, xy = (np.mean([case[width][key] for case in cases], axis=0) for key in ("x", "xy"))
+    for width, sums in mean_sums(cases).items():
+        x, xy = (np.array(sums[key]) for key in ("x", "xy"))
         normal = np.array([[x[i + j] for j in range(_ORDER + 1)] for i in range(_ORDER + 1)])
         coefficients = np.linalg.lstsq(normal, xy, rcond=None)[0]
         error = -2 * coefficients @ xy + coefficients @ normal @ coefficients

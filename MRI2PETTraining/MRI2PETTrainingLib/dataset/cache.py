@@ -323,12 +323,12 @@ def _prepare(work: _Work, space: ModelSpace, how: Preparation) -> PreparedCase:
             to_native = fit
             if not from_pet:  # a warp to an MRI that is to be predicted would have seen it
                 to_native = invert_warp(person_warp(t1.image, mask, fit, staging / WARP))
-            np.save(staging / MNI, _in_mni(real, region, to_native))
+            np.save(staging / MNI, target_in_mni(real, region, to_native))
         about["seconds"] = round(time.perf_counter() - started, 2)
     return PreparedCase(case, work.folder, plain(about))
 
 
-def _in_mni(real: sitk.Image, region: sitk.Image, template_to_native: sitk.Transform) -> np.ndarray:
+def target_in_mni(real: sitk.Image, region: sitk.Image, template_to_native: sitk.Transform) -> np.ndarray:
     """The target on the grid of the template, float16 [k, j, i], NaN outside of ``region``."""
     grid = Grid.of(load_template().t1)
     inside = sitk.Cast(region != 0, sitk.sitkFloat32)

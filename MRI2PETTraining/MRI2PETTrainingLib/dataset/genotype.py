@@ -19,14 +19,17 @@ import SimpleITK as sitk
 
 from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.core.files import make_folder, read_object, staged_folder
+from MRI2PETLib.evaluation.cubic import cubic_sums
 from MRI2PETLib.images.formats import sidecar_path
 from MRI2PETLib.images.grid import Grid, resample
-from MRI2PETLib.images.io import write_image
+from MRI2PETLib.images.io import read_image, write_image
 from MRI2PETLib.preprocessing.pet import to_unit
 from MRI2PETLib.preprocessing.pet_alignment import mark_unmeasured
 from MRI2PETLib.preprocessing.smoothing import smooth_fwhm
+from MRI2PETLib.preprocessing.template_warp import invert_warp
+from MRI2PETLib.preprocessing.warp_file import person_warp
 from MRI2PETLib.templates.icbm152 import load_template
-from MRI2PETTrainingLib.dataset.cache import ARRAYS, MASK, REAL, PreparedCase
+from MRI2PETTrainingLib.dataset.cache import ARRAYS, MASK, MNI, REAL, WARP, PreparedCase, target_in_mni
 
 _FWHM_MM = 8.0  # the difference of two small groups is noisy
 _LEAST = 2  # people of each genotype
@@ -82,11 +85,13 @@ def _adjusted(folder: Path, entry: PreparedCase, difference: sitk.Image, share: 
     source, target, mask = np.array(entry.arrays(), dtype=np.float32)
     change = sitk.GetArrayFromImage(resample(difference, model_grid, to_mni))
     target = np.clip(target - scale * weight * change, 0, 1) * mask
-    brain = sitk.ReadImage(str(entry.folder / MASK))
+    whole = sitk.ReadImage(str(entry.folder / MASK))
     real, measured = entry.real()
-    brain = brain * sitk.Cast(measured > 0, brain.GetPixelID())
+    brain = whole * sitk.Cast(measured > 0, whole.GetPixelID())
     real = real - resample(difference, Grid.of(real), to_mni) * weight
     real = to_unit(sitk.Clamp(real, sitk.sitkFloat32, 0.0), brain, entry.about["model_unit"])
+    t1 = read_image(entry.case.t1, kind="t1").image
+    t1.CopyInformation(brain)
     about = read_object(sidecar_path(entry.folder / REAL))
     about["GenotypeAdjusted"] = {"genotype": entry.case.genotype, "share_of_HAB": share}
     out = make_folder(folder / entry.folder.name)
@@ -94,7 +99,11 @@ def _adjusted(folder: Path, entry: PreparedCase, difference: sitk.Image, share: 
         np.save(staging / ARRAYS, np.stack([source, target, mask]).astype(np.float16))
         shutil.copyfile(entry.folder / MASK, staging / MASK)
         write_image(mark_unmeasured(real, measured), staging / REAL, about)
-    return PreparedCase(entry.case, out, entry.about)
+        shutil.copyfile(entry.folder / WARP, staging / WARP)
+        warp = person_warp(t1, whole, _transform(entry), staging / WARP)
+        np.save(staging / MNI, target_in_mni(real, brain, invert_warp(warp)))
+    # The baselines are fitted to the same target as the network, and compared with it.
+    return PreparedCase(entry.case, out, {**entry.about, "cubic": cubic_sums(t1, real, brain)})
 
 
 def _transform(entry: PreparedCase) -> sitk.Transform:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 
@@ -35,9 +35,12 @@ def prepare_dataset(
     settings: TrainingSettings,
     *,
     reporter: Reporter,
+    check_split: Callable[[Sequence[TrainingCase]], object] = lambda cases: None,
 ) -> tuple[Manifest, dict[str, PreparedCase]]:
     """Read, check and prepare a dataset; the table of all cases goes to ``RUN/cases.csv``.
 
+    :param check_split: called before anything is prepared, which takes long; raises if these cases cannot be
+        split as they must be.
     :returns: the manifest with the reasons of all exclusions, and the cases in use, prepared.
     :raises InputError: if a case cannot be used (unless ``exclude_bad``), or the dataset contradicts itself.
     :raises MRI2PETError: if all cases are left out because they cannot be used.
@@ -53,6 +56,7 @@ def prepare_dataset(
     manifest, sources = check_manifest(manifest, part_of(reporter.progress, 0, 0.1))
     _warn_of_people(manifest, reporter)
     usable = [case for case in manifest.used if case.case in sources]
+    check_split(usable if settings.exclude_bad else manifest.used)
     prepared, failed = prepare_cases(
         usable,
         sources,
