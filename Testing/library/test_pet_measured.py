@@ -13,6 +13,7 @@ from evaluation_cases import like, predicted, sidecar
 from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.evaluation.case import evaluate_case
 from MRI2PETLib.evaluation.inputs import CasePaths, load_case
+from MRI2PETLib.images.grid import FWHM_PER_SIGMA
 from MRI2PETLib.images.io import read_image, write_image
 from MRI2PETLib.preprocessing.pet import read_pet
 from MRI2PETLib.preprocessing.pet_alignment import align_pet_to_t1
@@ -113,6 +114,56 @@ def test_traces_behind_the_end_of_a_scan_are_no_uptake(person: SimulatedSubject,
     assert not measured[:end].any()
     assert measured[end + 1 :].all()
     assert measured_voxels(changed(values, 0.01 * high))[brain].all()
+
+
+@pytest.mark.parametrize("fwhm_mm", [0.0, 6.0, 12.0])
+@pytest.mark.parametrize("stripped", [False, True])
+def test_a_scan_that_was_cut_and_then_smoothed_was_not_measured_where_it_fades(
+    person: SimulatedSubject, fwhm_mm: float, stripped: bool
+) -> None:
+    """The share of each voxel that zeros make up is known: what is left has at most a tenth of them."""
+    brain = sitk.GetArrayViewFromImage(person.brain_mask) > 0
+    values = sitk.GetArrayFromImage(sitk.Mask(person.pet, person.brain_mask) if stripped else person.pet)
+    sigma = fwhm_mm / FWHM_PER_SIGMA / 3.0
+    assert measured_voxels(ndimage.gaussian_filter(values, sigma))[brain].all(), "a whole scan"
+    for axis, at_start, quantile in ((0, True, 0.25), (0, False, 0.85), (1, False, 0.8)):
+        along = np.flatnonzero(brain.any(axis=tuple({0, 1, 2} - {axis})))
+        end = int(np.quantile(along, quantile))
+        view = np.ones_like(values)
+        np.moveaxis(view, axis, 0)[slice(0, end) if at_start else slice(end, None)] = 0
+        measured = measured_voxels(ndimage.gaussian_filter(values * view, sigma))
+        share = ndimage.gaussian_filter(view, sigma)
+        assert not measured[brain & (share < 0.9)].any()
+        assert measured[brain & (share > 0.995)].all()
+
+
+@pytest.mark.parametrize("change", ["none", "linear", "cubic", "smoothed"])
+@pytest.mark.parametrize("off_mm", [0.0, 15.0])
+@pytest.mark.parametrize("stripped", [False, True])
+def test_outside_of_a_round_field_of_view_nothing_was_measured(
+    person: SimulatedSubject, change: str, off_mm: float, stripped: bool
+) -> None:
+    """A cylinder of 126 mm about the axis of the scanner, zeros outside of it."""
+    brain = sitk.GetArrayViewFromImage(person.brain_mask) > 0
+    values = sitk.GetArrayFromImage(sitk.Mask(person.pet, person.brain_mask) if stripped else person.pet)
+    middle = np.argwhere(brain).mean(axis=0)[1:] + (off_mm / 3.0, 0)
+    rows, columns = np.ogrid[: values.shape[1], : values.shape[2]]
+    view = np.zeros_like(values) + (np.hypot(rows - middle[0], columns - middle[1]) < 21)
+    changed = {
+        "none": lambda image: image,
+        "linear": lambda image: ndimage.shift(image, (0.5, 0.5, 0.5), order=1),
+        "cubic": lambda image: ndimage.shift(image, (0.5, 0.5, 0.5), order=3),
+        "smoothed": lambda image: ndimage.gaussian_filter(image, 0.8),
+    }[change]
+    assert measured_voxels(changed(values))[brain].all()
+    for fill in (0.0, np.nan):
+        if np.isnan(fill) and change != "none":
+            continue
+        measured = measured_voxels(np.where(changed(view) > 0, changed(values * view), fill))
+        outside = brain & (changed(view) < 0.9)
+        assert outside.sum() > 0.15 * brain.sum()
+        assert measured[outside].mean() < 0.02
+        assert measured[brain & (changed(view) > 0.99)].mean() > 0.9
 
 
 @pytest.mark.parametrize("fill", [0.0, np.nan, -1.0])

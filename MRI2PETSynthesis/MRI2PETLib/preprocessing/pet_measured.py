@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from scipy import ndimage
 
 from MRI2PETLib.core.findings import Finding
 
@@ -18,6 +19,18 @@ _SLAB, _MIXED = 2.0, 1.5
 # A flat face: normals within 4 degrees, at least this share of the hull; nearer to an axis (1 degree) it is
 # one of the planes above.
 _FLAT_COSINE, _AXIS_COSINE, _LEAST_FACE = math.cos(math.radians(4)), math.cos(math.radians(1)), 0.02
+# A scan that was smoothed after it was cut fades at its end, all of a section alike: so much of the largest
+# one is above half of what is highest there. The end of a head or brain is a spot (up to .19 at 12 mm FWHM).
+_FADING_SECTION, _TOP_VOXELS = 0.25, 5
+# It has faded where its mean grows by less a plane. From 10 to 50 % are 1.28 SD of a Gaussian, and 2 SD
+# behind the middle 98 % are left; planes are whole.
+_STEADY_GROWTH, _SD_10_TO_50, _SDS_OF_EDGE, _ROUNDING, _LONGEST_FADE = 1.03, 1.2816, 2.0, 0.35, 0.4
+# A round field of view: columns of uptake over this share of the longest one stand on a circle, so close to
+# it (voxels), at least so many, over this share of its circumference. None lies outside of it.
+_DEEP_COLUMN, _ON_CIRCLE, _BEYOND_CIRCLE, _FEWEST_ON_CIRCLE, _LEAST_ARC = 0.3, 0.65, 1.0, 12, 0.08
+# The fade at its rim is looked at from so many voxels outside, in sectors (radians) with such columns, by
+# this percentile of the uptake.
+_RIM, _SECTOR, _HIGH = 5, math.radians(5), 90
 # Share of a region that a PET must have measured: the mean of less is that of another region.
 MIN_REGION_COVERAGE = 0.9
 # Share of the brain, and what counts as all of it.
@@ -31,7 +44,9 @@ def measured_voxels(values: np.ndarray) -> np.ndarray:
     a plane, of any direction, that cuts through the uptake at an end of the scan. Another value that fills
     the border of the volume counts as zero does, and so do the traces that a spline or noise left there. A
     plane oblique to the array is the edge of a field of view that was resampled: the last voxels before it
-    are mixed with zeros, so they are left out too.
+    are mixed with zeros, so they are left out too. So are the planes over which a scan fades that was
+    smoothed after it was cut, and what lies outside of a cylinder along an axis of the array that cuts
+    through the uptake.
 
     :param values: [k, j, i], NaN where a program marked voxels as outside.
     """
@@ -53,10 +68,22 @@ def measured_voxels(values: np.ndarray) -> np.ndarray:
         gaps = np.flatnonzero(~has_values)
         planes[axis] = gaps[(gaps > filled[0]) & (gaps < filled[-1])]
         measured[tuple(planes)] = False
-        for first, empty in ((active[0], slice(0, active[0])), (active[-1], slice(active[-1] + 1, None))):
-            if section[first] >= max(least, 1):
-                planes[axis] = empty
-                measured[tuple(planes)] = False
+        for at_start in (True, False):
+            first = active[0] if at_start else active[-1]
+            n_empty = int(first if at_start else len(section) - 1 - first)
+            n_faded = _n_faded(
+                np.moveaxis(values, axis, 0),
+                at_start,
+                n_empty,
+                max(least, _FADING_SECTION * section.max()),
+                len(filled),
+            )
+            n_left_out = max(n_faded, n_empty if section[first] >= max(least, 1) else 0)
+            planes[axis] = slice(0, n_left_out) if at_start else slice(len(section) - n_left_out, None)
+            measured[tuple(planes)] = False
+        outside = _outside_of_circle(values, uptake, axis)
+        if outside is not None:
+            measured &= ~np.expand_dims(outside, axis)
     for normal, end in _oblique_ends(present, uptake):
         measured[_heights(normal, values.shape) > end - _MIXED] = False
     return measured
@@ -70,6 +97,92 @@ def _fill_value(values: np.ndarray) -> float:
     if not len(counts) or counts.max() < 0.1 * min(face.size for face in faces):
         return 0.0
     return float(constants[counts.argmax()])
+
+
+def _n_faded(planes: np.ndarray, at_start: bool, n_empty: int, least: float, n_filled: int) -> int:
+    """How many planes at an end of the volume hold a scan that fades there, since it was smoothed after it
+    was cut, and those before it; 0 if it ends otherwise.
+
+    :param n_empty: planes at this end without more than traces; ``least``: voxels of a section that a cut
+        leaves; ``n_filled``: planes of the scan.
+    """
+    if n_empty == 0:
+        return 0
+    planes = planes if at_start else planes[::-1]
+    edge = np.nan_to_num(planes[n_empty])
+    top = np.sort(edge, axis=None)[-_TOP_VOXELS:].mean()
+    section = edge > top / 2
+    if section.sum() < least:
+        return 0
+    end = _end_of_fade(np.nan_to_num(planes[:, section]).mean(axis=1), n_empty)
+    return end if end - n_empty <= _LONGEST_FADE * n_filled else 0
+
+
+def _end_of_fade(profile: np.ndarray, n_empty: int) -> int:
+    """How many entries of a profile that grows from empty ones, as a smoothed edge does, lie before the end
+    of that edge; 0 if it never ends.
+    """
+    growth = profile[n_empty + 1 :] / np.maximum(profile[n_empty:-1], 1e-9)
+    if not (steady := np.flatnonzero(growth < _STEADY_GROWTH)).size:
+        return 0
+    share = profile[: n_empty + steady[0] + 1] / profile[n_empty + steady[0]]
+    low, middle = (_crossing(share, level) for level in (0.1, 0.5))
+    return math.ceil(middle + _SDS_OF_EDGE * (middle - low) / _SD_10_TO_50 - _ROUNDING)
+
+
+def _crossing(share: np.ndarray, level: float) -> float:
+    """Where a profile that grows reaches a level for the last time, between two planes."""
+    below = np.flatnonzero(share < level)
+    if not below.size:
+        return 0.0
+    n = int(below[-1])
+    return n + float((level - share[n]) / (share[n + 1] - share[n]))
+
+
+def _outside_of_circle(values: np.ndarray, uptake: np.ndarray, axis: int) -> np.ndarray | None:
+    """The columns along an axis that a round field of view left out: [rows, columns], ``None`` without one.
+
+    Columns at the outline of a head or brain hold little; where a circle cuts through it, they are long.
+    """
+    lengths = uptake.sum(axis=axis)
+    outline = lengths > 0
+    rim = outline & ~ndimage.binary_erosion(outline)
+    if not outline.any():
+        return None
+    longest = lengths.max()
+    # At one and a half voxels from the outline of an ellipsoid.
+    of_ellipsoid = math.sqrt(6.0 / longest)
+    deep = rim & (lengths > max(_DEEP_COLUMN, of_ellipsoid) * longest)
+    if deep.sum() < _FEWEST_ON_CIRCLE:
+        return None
+    (row, column), radius = _circle(np.argwhere(deep).astype(float))
+    rows, columns = np.indices(outline.shape)
+    away = np.hypot(rows - row, columns - column)
+    off = np.abs(away[deep] - radius)
+    if (
+        deep.sum() < _LEAST_ARC * 2 * math.pi * radius
+        or np.percentile(off, 90) > _ON_CIRCLE
+        or away[outline].max() > radius + _BEYOND_CIRCLE
+    ):
+        return None
+    sector = np.floor(np.arctan2(rows - row, columns - column) / _SECTOR)
+    near = np.isin(sector, sector[deep])
+    ring = np.rint(radius + _RIM - away).astype(int)  # 0 outside, then inwards
+    columns_of = np.moveaxis(np.nan_to_num(values), axis, -1)
+    profile = np.array(
+        [np.percentile(columns_of[near & (ring == n)], _HIGH) if (near & (ring == n)).any() else 0.0
+         for n in range(_RIM + max(2, int(radius / 2)))]
+    )  # fmt: skip
+    n_empty = int(np.argmax(profile > _FAINT * profile.max()))
+    return ring < max(n_empty, _end_of_fade(profile, n_empty))
+
+
+def _circle(points: np.ndarray) -> tuple[np.ndarray, float]:
+    """Centre and radius of the circle through points [n, 2], by least squares (Kasa 1976)."""
+    mean = points.mean(axis=0)
+    own = points - mean
+    solution = np.linalg.lstsq(np.c_[2 * own, np.ones(len(own))], (own**2).sum(axis=1), rcond=None)[0]
+    return solution[:2] + mean, math.sqrt(max(0.0, solution[2] + (solution[:2] ** 2).sum()))
 
 
 def _oblique_ends(present: np.ndarray, uptake: np.ndarray) -> list[tuple[np.ndarray, float]]:
