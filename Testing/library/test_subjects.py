@@ -123,6 +123,34 @@ ONE_PERSON = [
     "v1_012 v2_012 v1_013",
     "20190304_S1 20200405_S1 20190304_S2",
     "S1 S1_copy S2 S3",
+    "S7#1 S7#2 S8#1",  # other marks
+    "S7+1 S7+2 S8+1",
+    "S7~1 S7~2 S8~1",
+    "S7,a S7,b S8,a",
+    "S7-T+6 S7-T+12 S8-T+6",
+    "S7@base S7@1y S8@base",
+    "BBB007\u03b1 BBB007\u03b2 BBB008\u03b1",
+    "subj5_6mo subj5_1.5y subj6_6mo",
+    "subj5_0.5h subj5_3h",
+    "JS_placebo JS_drug KM_placebo",  # conditions
+    "P1_sham P1_active P2_sham",
+    "subj5_left subj5_right",
+    "subj5_monday subj5_friday",
+    "subj5_erste subj5_zweite",
+    "JS_before_treatment JS_after_treatment KM_before_treatment",
+    "P01_pre_drug P01_post_drug P02_pre_drug",
+    "V1_S7 V2_S7 V1_S8",  # the visit first
+    "visit_1_S7 visit_2_S7 visit_1_S8",
+    "ses01sub01 ses02sub01 ses01sub02",
+    "d0129_OAS30001 d2430_OAS30001 d0001_OAS30002",
+    "m00_0295 m12_0295 m00_0413",
+    "preS1 postS1 preS2",
+    "before-anna after-anna before-bert",
+    "S1_pre_T1 S1_post_T1 S2_pre_T1",  # the visit in the middle
+    "lab_pre_S1 lab_post_S1 lab_pre_S2",
+    "ADNI_V1_0295 ADNI_V2_0295 ADNI_V1_0413",
+    "P7.drug.T1 P7.placebo.T1 P8.drug.T1",
+    "JSpre JSpost KMpre",
     "002_S_0295_m00_I12345 002_S_0295_m12_I67890 003_S_0001_m00_I1",  # a number behind the visit
 ]
 
@@ -164,6 +192,31 @@ def test_the_option_that_is_told_joins_them_and_nobody_else(line: str) -> None:
         "mri_01_x mri_02_x",
         "001 002 003",
         "002_S_0295 002_S_0413 005_S_0221",
+        "drug_01 drug_02 placebo_01 placebo_02",
+        "left_01 right_01 left_02",
+        "A_001 B_001 A_002 B_002",
+        "S01_001 S02_001 S01_002 S02_002",
+        "w01_001 m01_001 w02_002",
+        "control_01 patient_01 control_02 patient_02",
+        "AD1 AD2 HC1 HC2 MCI1 MCI2",
+        "anna bert carl dora",
+        "A01 B01 C01 A02",
+        "2012001 2012002 2013001",
+        "10011 10012 10021",
+        "P01_m P02_f P03_m",
+        "P01_T1 P02_T1",
+        "sub-01_T1w sub-02_T1w sub-03_T1w",
+        "ADNI_002_S_0295 ADNI_002_S_0413",
+        "NYU_0051456 NYU_0051457 UCLA_0051456",
+        "PPMI_3102 PPMI_3105",
+        "MS_relapse_01 MS_relapse_02 MS_stable_01",
+        "D01 D02 M01 M02 T01",
+        "S7+ S8+ S9+",
+        "study1_p1 study1_p2 study1_p3 study1_p4",
+        "post01 post02 post03",
+        "Preston01 Postman01",
+        "prefrontal_01 postcentral_01",
+        "PET_01 PET_02 MRI_01",
         " ".join(f"site01_{n:03d}" for n in range(1, 30)),
         " ".join(f"subject{year}" for year in range(2000, 2030)),
     ],
@@ -175,6 +228,21 @@ def test_numbered_people_are_left_in_peace(line: str) -> None:
 def test_ends_that_recur_among_many_names_are_visits() -> None:
     names = ["anna_1", "anna_2", "bert_1", "bert_2", "carl_1", "carl_2"]
     assert [group.subjects for group in last_part_groups(names)] == list(zip(names[::2], names[1::2]))
+
+
+def test_ends_that_recur_without_a_mark() -> None:
+    names = ["mueller1", "mueller2", "schmidt1", "schmidt2", "meier1", "meier2"]
+    groups = last_part_groups(names)
+    assert sorted(group.subjects for group in groups) == sorted(zip(names[::2], names[1::2]))
+    keys = subject_keys(names)
+    assert len(set(subject_keys(names, joining_pattern(keys, groups)).values())) == 3
+
+
+def test_a_copy_in_brackets() -> None:
+    keys = subject_keys(["HC01 (1)", "HC01 (2)", "HC02"])
+    hint = similar_subjects(keys)["HC01 (1)"].hint
+    pattern = hint.partition("--subject-pattern '")[2].partition("'")[0]
+    assert len(set(subject_keys(keys, pattern).values())) == 2
 
 
 def test_a_pattern_that_would_part_the_scans_of_a_person_is_not_told() -> None:

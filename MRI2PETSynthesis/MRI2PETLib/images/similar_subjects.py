@@ -17,43 +17,61 @@ from MRI2PETLib.core.findings import Finding
 from MRI2PETLib.images.subjects import VISIT_MARKS, plain_name, subject_keys
 
 TWO_SPELLINGS, LAST_PART = "two-spellings", "last-part"
-_SEPARATOR = re.compile(r"[_\-. ]+")
+_SEPARATOR = re.compile(r"[\W_]+")
 _MONTH = r"(?:jan|feb|mar|apr|may|mai|jun|jul|aug|sep|oct|okt|nov|dec|dez)[a-z]*"
 _UNIT = (
     r"d|day|w|wk|week|m|mo|mon|month|y|yr|year|v|vis|visit|t|tp|time|timepoint|ses|sess|session|fu|bl|"
-    r"mr|pet|scan|run|wave|phase|stage"
+    r"mr|pet|scan|run|wave|phase|stage|visita|visite|besuch|termin"
 )
-# A visit wherever it stands: d0129, 12months, V1, pre, baseline, 2019, 20190304, 04mar19.
+# Words of a design within people, which part people as well where they stand first (drug_01, placebo_01).
+_CONDITION = (
+    r"drug|placebo|verum|active|sham|treated|treatment|untreated|therapy|control|on|off|medicated|unmedicated"
+    r"|left|right|lh|rh|am|pm|morning|evening|night|rest|task|fed|fasted|asleep|awake|dose\d*|day|night"
+    r"|(?:mon|tues|wednes|thurs|fri|satur|sun)day|one|two|three|erste[rs]?|zweite[rs]?|dritte[rs]?"
+    r"|alpha|beta|gamma|delta|[\u03b1-\u03c9]"
+)
+_WORD = (
+    r"pre|post|before|after|base|baseline|bsl|follow|followup\d*|early|late|test|retest|rescan|repeat"
+    r"|vorher|nachher|avant|apres|antes|despues|prima|dopo"
+)
+# A visit wherever it stands: d0129, 12months, 1.5y, T+6, V1, pre, baseline, 2019, 20190304, 04mar19.
 _VISIT = re.compile(
-    rf"(?:{_UNIT})\d*|\d+(?:{_UNIT}|(?:day|week|month|year|visit)s|st|nd|rd|th)"
-    r"|pre|post|before|after|base|baseline|bsl|scr|screen|screening|follow|followup\d*|first|second|third"
-    r"|early|late|initial|final|start|end|entry|exit|test|retest|rescan|repeat|redo|old|new"
+    rf"(?:{_UNIT})[\W_]*\d*|\d+(?:[.,]\d+)?(?:{_UNIT}|(?:day|week|month|year|visit)s|min|h|st|nd|rd|th)"
+    rf"|{_WORD}|{_CONDITION}"
+    r"|scr|screen|screening|first|second|third|initial|final|start|end|entry|exit|redo|old|new"
     rf"|(?:19|20)\d\d|\d{{6}}|\d{{8}}|\d{{0,2}}{_MONTH}\d{{0,4}}"
 )
 # A visit where the rest holds a number, which is then the person's: also a, B2, x01, II, 3rd.
 _LETTER = re.compile(rf"(?:{_VISIT.pattern})|[a-z]{{1,3}}\d*|\d+[a-z]{{1,6}}")
 # Behind such a part a number is a person's: 002_S_0295 and 002_S_0413 (ADNI).
 _PERSON = re.compile(
-    r"(?:.*[_\-. ])?(?:s|sub|subj|subject|p|pt|pat|patient|person|id|nr|hc|con|control)[_\-. ]\d+"
+    r"(?:.*[\W_])?(?:s|sub|subj|subject|p|pt|pat|patient|person|id|nr|hc|con|control)[\W_]\d+"
 )
-# A visit before the person: pre_S1, v2_012, 20190304_S1. Not d01 or m01, which are people as well.
+# A visit before the person or among its parts: pre_S1, v2_012, visit_1_012, 20190304_S1. Not w01 or m01,
+# which are people as well, unless there is a 0 or as many days as nobody has people.
 _FIRST = re.compile(
-    r"(?:v|vis|visit|ses|sess|session|time|timepoint|tp|scan|day|week|wk|month|mon|year)\d+|\d{6}|\d{8}"
-    r"|pre|post|before|after|base|baseline|bl|fu\d*|follow|followup\d*|early|late|test|retest|rescan|repeat"
+    r"(?:v|vis|visit|ses|sess|session|time|timepoint|tp|scan|day|week|wk|month|mon|year)[\W_]*\d+"
+    rf"|[dwmyt](?:\d{{3,}}|0+|06|12|18|24|36|48)|\d{{6}}|\d{{8}}|bl|fu\d*|{_WORD}"
 )
+# Behind the visit no person is numbered any more: what images are called.
+_IMAGE = re.compile(r"t1w?|t2w?|pet\d?|mri?\d?|anat|flair|\d+t|run\d*|[a-z]*")
 # What many people share: diagnoses, groups, words for a person.
 _GROUP = re.compile(
     r"(?:s|sub|subj|subject|p|pt|pat|patient|person|volunteer|participant|case|id|hc|nc|cn|con|control|healthy"
-    r"|ad|mci|scd|ms|pd|hd|als|ftd|group|arm|site|centre|center|cohort)s?"
+    r"|ad|mci|scd|ms|pd|hd|als|ftd|group|arm|site|centre|center|cohort|case|pet|mri?|male|female|young|elderly"
+    rf"|\w*(?:relapse|remission|stable|progressive|responder|carrier|smoker)|{_CONDITION})s?"
 )
+# People of a site or study, numbered: 001, 0012, p3, sub12.
+_COUNTED = re.compile(r"00?\d\d|(?:s|sub|subj|subject|p|pt|pat|patient|person|participant|hc|id)\d+")
 _NUMBERED = 4  # so many numbers behind a name without one: people of a site
+_MARKS, _BRACKETS = " _-.#~@+,", "()[]{} "
 _MOST_VISITS = 8  # of a person; more names with one stem are numbered people of a site
 
 
 @dataclass(frozen=True)
 class Group:
-    """Subjects whose names are equal but for a last part that may be a visit, or a first one (``tails``, in
-    lower case; empty for a name without).
+    """Subjects whose names are equal but for one part that may be a visit (``tails``, in lower case; empty
+    for a name without).
     """
 
     subjects: tuple[str, ...]
@@ -61,9 +79,12 @@ class Group:
 
     @property
     def part(self) -> str:
-        """Where the names differ: ``last`` or ``first``."""
-        names = [subject.casefold() for subject in self.subjects]
-        return "last" if all(name.endswith(tuple(self.tails)) for name in names) else "first"
+        """Where the names differ: the ``last``, ``first`` or ``middle`` part."""
+        ends = tuple(self.tails)
+        names = [subject.casefold().rstrip("".join(_BRACKETS)) for subject in self.subjects]
+        if all(name.endswith(ends) for name in names):
+            return "last"
+        return "first" if all(name.startswith(ends) for name in names) else "middle"
 
 
 def similar_subjects(keys: Mapping[str, str], *, by_name: bool = True) -> dict[str, Finding]:
@@ -108,7 +129,7 @@ def spelling_findings(keys: Mapping[str, str]) -> dict[str, Finding]:
 
 
 def last_part_groups(subjects: Sequence[str]) -> list[Group]:
-    """Subjects whose names are equal but for a last part that may be a visit.
+    """Subjects whose names are equal but for a part, mostly the last, that may be a visit.
 
     >>> [g.subjects for g in last_part_groups(["OAS3_MR_d0129", "OAS3_MR_d2430", "OAS4_MR_d0129"])]
     [('OAS3_MR_d0129', 'OAS3_MR_d2430')]
@@ -126,44 +147,91 @@ def last_part_groups(subjects: Sequence[str]) -> list[Group]:
     groups: dict[frozenset[str], Group] = {}
     for stem, own in stems.items():
         tails = frozenset(own.values())
-        if _may_be_visits(stem, tails - {""}, own=len(own), everyone=len(subjects), are_people=are_people):
+        alone = len(own) < min(len(subjects), _NUMBERED) and not _has_letters_before(own)
+        if _may_be_visits(
+            stem, tails - {""}, own=len(own), everyone=len(subjects), alone=alone, are_people=are_people
+        ):
             groups.setdefault(frozenset(own), Group(tuple(sorted(own)), tails))
     largest = [group for names, group in groups.items() if not any(names < other for other in groups)]
     return sorted(largest, key=lambda group: group.subjects)
 
 
 def _splits(name: str) -> Iterator[tuple[str, str]]:
-    """Every way to take a last part off a name: one part of any kind and visits before it, letters behind a
-    number, or a year behind letters. Of a name that begins with a visit: the way to take that off.
+    """Every way to take a visit off a name, as (rest, visit): one last part of any kind and visits before it,
+    letters behind a number, a year or a word of visits behind letters; a first part or one in the middle that
+    is a visit.
     """
-    first, *rest = _SEPARATOR.split(name, maxsplit=1)
-    if rest and _FIRST.fullmatch(first) and re.search(r"\d", rest[0]) and not _is_visit(rest[0], False):
-        yield rest[0], first
-        return
+    name = name.strip(_BRACKETS)
+    inner = list(_inner_visits(name))
+    yield from inner
+    if any(not re.search(r"\d", name[: name.index(visit)]) for _, visit in inner):
+        return  # the person is behind it
     cuts = [] if _PERSON.fullmatch(name) else list(_SEPARATOR.finditer(name))
     for cut in reversed(cuts):
-        parts = _SEPARATOR.split(name[cut.end() :])
-        if cut.start() and all(parts) and all(_is_visit(part, True) for part in parts[:-1]):
-            yield name[: cut.start()], name[cut.end() :]
-    for pattern in (r"(.*\d)([a-z][a-z\d]*)", r"(\D*[^\W\d_])((?:19|20)\d\d)"):
-        if match := re.fullmatch(pattern, name):
+        tail = name[cut.end() :]
+        parts = _SEPARATOR.split(tail)
+        if cut.start() and (_is_visit(tail, True) or all(_is_visit(part, True) for part in parts[:-1])):
+            yield name[: cut.start()], tail
+    for pattern in (
+        r"(.*\d)([^\W\d_][^\W_]*)",
+        r"(\D*[^\W\d_])((?:19|20)\d\d)",
+        rf"([^\W\d_]{{2,}}?)({_WORD})",
+        r"([^\W\d_]{3,})([1-3])",
+    ):
+        if (match := re.fullmatch(pattern, name)) and not _GROUP.fullmatch(match[1]):
             yield match[1], match[2]
+
+
+def _inner_visits(name: str) -> Iterator[tuple[str, str]]:
+    """Visits that stand before the end of a name, and the rest of it."""
+    if match := re.fullmatch(rf"({_WORD})([^\W\d_]+[\W_]*\d.*)", name):
+        yield match[2], match[1]
+    parts = list(re.finditer(r"[^\W\d_]+\d*|\d+", name))
+    for n in range(len(parts) - 1):
+        for last in parts[n : min(n + 2, len(parts) - 1)]:
+            start, end = parts[n].start(), last.end()
+            visit, before, behind = name[start:end], name[:start], name[end:]
+            rest = before.rstrip(_MARKS) + "_" + behind.lstrip(_MARKS) if before else behind.lstrip(_MARKS)
+            own = [part for part in _SEPARATOR.split(behind) if part]
+            if _FIRST.fullmatch(visit):
+                numbered = re.search(r"\d", rest) and not (own and all(_is_visit(o, False) for o in own))
+                word = re.fullmatch(_WORD, visit) and re.search(r"[^\W\d_]{2}", rest)
+                if numbered or word:
+                    yield rest, visit
+            elif re.search(r"\d", before) and all(map(_IMAGE.fullmatch, own)) and _is_visit(visit, False):
+                yield rest, visit
+
+
+def _parts(tail: str) -> list[str]:
+    return [tail] if _is_visit(tail, False) else _SEPARATOR.split(tail)
 
 
 def _is_visit(part: str, behind_number: bool) -> bool:
     return (_LETTER if behind_number else _VISIT).fullmatch(part) is not None
 
 
-def _may_be_visits(stem: str, tails: frozenset[str], *, own: int, everyone: int, are_people: bool) -> bool:
+def _has_letters_before(own: Mapping[str, str]) -> bool:
+    """Whether a last part follows letters without a mark (mueller1)."""
+    return any(
+        tail and subject.casefold().endswith(tail) and subject[: -len(tail)][-1:].isalpha()
+        for subject, tail in own.items()
+    )
+
+
+def _may_be_visits(
+    stem: str, tails: frozenset[str], *, own: int, everyone: int, alone: bool, are_people: bool
+) -> bool:
     numbered = re.search(r"\d", stem) is not None
     few = own <= _MOST_VISITS
-    parts = [part for tail in tails for part in _SEPARATOR.split(tail)]
+    parts = [part for tail in tails for part in _parts(tail)]
     if all(_is_visit(part, False) for part in parts):
         return numbered or few
+    if all(_COUNTED.fullmatch(part) for part in parts):
+        return False
     if not numbered:
-        alone = own < everyone and own < _NUMBERED and not _GROUP.fullmatch(stem)
-        return (are_people or alone) and all(len(part) <= 2 for part in parts)
-    return few and (own < everyone or all(_is_visit(part, True) for part in parts))
+        is_group = _GROUP.fullmatch(stem) is not None
+        return (are_people or alone) and not is_group and all(len(part) <= 2 for part in parts)
+    return few and (own < everyone or all(_is_visit(part, True) or len(part) < 3 for part in parts))
 
 
 def joining_pattern(keys: Mapping[str, str], groups: Sequence[Group]) -> str | None:
@@ -172,18 +240,21 @@ def joining_pattern(keys: Mapping[str, str], groups: Sequence[Group]) -> str | N
     :param keys: case -> subject.
     """
     tails = sorted({tail for group in groups for tail in group.tails} - {""})
-    shapes = sorted({re.sub(r"\d+", r"\\d+", re.sub(_SEPARATOR, "[_. -]+", tail)) for tail in tails})
-    if not shapes or not all(re.fullmatch(r"[\w. -]+", tail) for tail in tails):
+    shapes = sorted({r"[\W_]+".join(map(_shape, _SEPARATOR.split(tail))) for tail in tails})
+    if not shapes:
         return None
     ends = "|".join(shapes)
     letters = "|".join(shape for shape in shapes if shape[0].isalpha())
     behind_number = rf"|(?<=\d)(?:{letters})" if letters else ""
     target = _joined(keys, groups)
     for pattern in (
-        rf"(?P<subject>.+?)(?:[_. -]+(?:{ends}))?",
-        rf"(?P<subject>.+?)(?:[_. -]+(?:{ends}){behind_number})?",
+        rf"(?P<subject>.+?)(?:[\W_]+(?:{ends})[\W_]*)?",
+        rf"(?P<subject>.+?)(?:[\W_]+(?:{ends}){behind_number})?",
         rf"(?P<subject>.+?)(?:[_. -](?:{ends}|{VISIT_MARKS}){behind_number})*",
-        rf"(?:(?:{ends})[_. -]+)?(?P<subject>.+)",
+        rf"(?P<subject>.+?)(?:{ends})?",
+        rf"(?:(?:{ends})[\W_]*)?(?P<subject>.+)",
+        rf"(?P<subject>.+?)(?:[\W_]+(?:{ends})(?:[\W_].*)?)?",
+        rf"(?:.*[\W_](?:{ends})[\W_]+)?(?P<subject>.+)",
     ):
         try:
             subjects = subject_keys(keys, pattern)
@@ -192,6 +263,11 @@ def joining_pattern(keys: Mapping[str, str], groups: Sequence[Group]) -> str | N
         if _partition(subjects) == target:
             return pattern
     return None
+
+
+def _shape(part: str) -> str:
+    """A part of a name with any number in the place of its own."""
+    return re.sub(r"\d+", r"\\d+", re.escape(part))
 
 
 def _joined(keys: Mapping[str, str], groups: Sequence[Group]) -> set[frozenset[str]]:
