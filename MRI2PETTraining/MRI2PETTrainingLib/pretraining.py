@@ -47,7 +47,7 @@ from MRI2PETTrainingLib.run_folder import FOLDS, STYLED_MANIFEST
 if TYPE_CHECKING:
     from MRI2PETTrainingLib.plan import Plan
 
-STYLED_PET, STYLED_MASK, PAIR_RECORD = "PET.nii.gz", "brain_mask.nii.gz", "pair_status.json"
+STYLED_PET, STYLED_MASK, PAIR_RECORD = "PET.nii.gz", "brain_mask.nii.gz", "pair.json"
 PSF_MM = 6.0  # a usual resolution of reconstructed brain PET
 
 # MRI, its mask, PET and its mask in model space, [k, j, i], and the spacing (k, j, i): the pseudo-PET.

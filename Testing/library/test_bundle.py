@@ -13,7 +13,7 @@ import torch
 
 from bundles import tiny_bundle, tiny_metadata
 from MRI2PETLib.cli import main
-from MRI2PETLib.core.errors import BundleError
+from MRI2PETLib.core.errors import BundleError, InputError
 from MRI2PETLib.models import store, unet
 from MRI2PETLib.models.bundle import CARD, METADATA, WEIGHTS, read_bundle, save_bundle
 from test_outputs import left_by_dead_process
@@ -153,6 +153,11 @@ def test_import_export_remove(tmp_path: Path, user_models: Path) -> None:
     assert imported.folder == user_models / "tiny"
     assert store.find_bundle("tiny").sha256 == imported.sha256
     archive = store.export_bundle("tiny", tmp_path)
+    assert store.export_bundle("tiny", tmp_path) == archive  # of ours
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "tiny.zip").write_text("my notes")
+    with pytest.raises(InputError, match="was not made by this program"):
+        store.export_bundle("tiny", tmp_path / "mine")
     with pytest.raises(BundleError, match="already there"):
         store.import_bundle(archive)
     assert store.import_bundle(archive, replace=True).sha256 == imported.sha256

@@ -21,7 +21,7 @@ import SimpleITK as sitk
 
 from bundles import tiny_bundle
 from MRI2PETLib.cli import main
-from MRI2PETLib.core import requests
+from MRI2PETLib.core import files, requests
 from MRI2PETLib.core.errors import DeviceError, InputError, OutputError
 from MRI2PETLib.core.findings import Verdict
 from MRI2PETLib.core.progress import Reporter
@@ -503,7 +503,92 @@ def test_a_full_disk_says_nothing_about_the_inputs(tmp_path: Path) -> None:
     changed = replace(REQUEST, whose={role: replace(s, checksum="new") for role, s in REQUEST.whose.items()})
     with pytest.raises(OutputError, match="full"), result.attempt(changed, messages.append):
         raise OutputError("full")
-    assert result.finished(REQUEST) == {} and not messages
+    assert result.finished(REQUEST) == {} and (tmp_path / "a").exists()
+    assert len(messages) == 1 and "/data/t1 has changed since" in messages.pop()
     with pytest.raises(InputError), result.attempt(changed, messages.append):
         raise InputError("no T1.")
-    assert result.finished(REQUEST) is None and len(messages) == 1 and not (tmp_path / "a").exists()
+    assert result.finished(REQUEST) is None and len(messages) == 2 and not (tmp_path / "a").exists()
+
+
+REPORT = '<meta name="generator" content="SlicerMRI2PET">'
+
+
+@pytest.mark.parametrize("name", ["report.html", "table.csv", "labels/mine.csv"])
+def test_what_this_program_did_not_make_is_never_replaced(name: str, tmp_path: Path) -> None:
+    """Neither at first nor beside a result, neither a file nor what lies in a folder that would be replaced;
+    names that are known before are refused before anything is computed.
+    """
+    mine = tmp_path / name
+    mine.parent.mkdir(exist_ok=True)
+    mine.write_text("mine")
+    result, computed = Result(tmp_path, "x_status.json", {"report.html", "table.csv"}), []
+
+    def make() -> None:
+        with result.attempt(REQUEST, print):
+            computed.append(name)
+            with result.make(REQUEST, {}) as staging:
+                (staging / "labels").mkdir()
+                for own in ("report.html", "table.csv", "labels/1.csv"):
+                    (staging / own).write_text(REPORT if own.endswith("html") else "1")
+
+    with pytest.raises(InputError, match=f"{mine.name} was not made by this program"):
+        make()
+    assert [p for p in tmp_path.rglob("*") if p.is_file()] == [mine] and mine.read_text() == "mine"
+    assert bool(computed) == ("labels" in name)
+    mine.unlink()
+    make()
+    if "labels" in name:
+        mine.write_text("mine")
+        with pytest.raises(InputError, match="was not made by this program"):
+            make()
+        assert mine.read_text() == "mine" and (tmp_path / "report.html").read_text() == REPORT
+        mine.unlink()
+    result.path.unlink()  # of a lost record the files are known by their mark
+    make()
+    assert result.finished(REQUEST) == {}
+
+
+def test_a_file_that_a_new_setting_adds_replaces_nobody_s(tmp_path: Path) -> None:
+    result = Result(tmp_path, "x_status.json")
+    for names in (("a",), ("a", "b")):
+        if "b" in names:
+            (tmp_path / "b").write_text("mine")
+        try:
+            with result.make(REQUEST, {}) as staging:
+                for name in names:
+                    (staging / name).write_text("1")
+        except InputError as error:
+            assert "b was not made by this program" in error.message
+    assert (tmp_path / "b").read_text() == "mine" and result.finished(REQUEST) == {}
+
+
+def test_another_result_in_the_folder_is_not_replaced(tmp_path: Path) -> None:
+    """A report of another command; what two results of one input share is no other's."""
+    for record, request in (("x_status.json", REQUEST), ("y_status.json", replace(REQUEST, settings={}))):
+        with Result(tmp_path, record).make(request, {}) as staging:
+            (staging / "report.html").write_text(REPORT)
+    other = Request({"pet": Source("/data/pet", "2")})
+    with pytest.raises(InputError, match=r"report\.html belongs to ._status\.json"):
+        Result(tmp_path, "z_status.json", {"report.html"}).check_owner(other)
+
+
+def test_files_of_a_move_that_was_interrupted_are_known(tmp_path: Path, monkeypatch: Any) -> None:
+    result, moved = Result(tmp_path, "x_status.json", {"a", "b"}), []
+
+    def move(path: Path, target: Path, staging: Path) -> None:
+        if moved:
+            raise KeyboardInterrupt
+        moved.append(path.replace(target))
+
+    def make() -> None:
+        with result.attempt(REQUEST, print), result.make(REQUEST, {}) as staging:
+            for name in ("a", "b"):
+                (staging / name).write_text("1")
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(files, "_move", move)
+        make()
+    assert len([path for path in tmp_path.iterdir() if path.name in "ab"]) == 1
+    assert result.finished(REQUEST) is None
+    make()
+    assert result.finished(REQUEST) == {}

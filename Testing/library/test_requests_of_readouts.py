@@ -129,7 +129,7 @@ def measure(
     def write(staging: Path, title: str, paths: SuvrPaths, own: SuvrSetup, case: Any) -> None:
         text = [total(paths.pet, paths.t1), own.settings.to_dict(), own.plan.composite, own.plan.atlas.names]
         images = (*own.templates.values(), own.plan.atlas.labels)
-        content = {"Table": [], "said": [*text, *map(total_of, images)]}
+        content = {"by": "MRI2PET", "Table": [], "said": [*text, *map(total_of, images)]}
         (staging / files.SIDECAR).write_text(json.dumps(content))
         for name in (files.TABLE, files.SUVR_PICTURE, files.SUVR_REPORT, files.SUVR):
             (staging / name).write_text(str(content))
@@ -309,7 +309,7 @@ def evaluate(root: Path, folder: str, **changes: Any) -> dict[str, Any]:
     atlases = [changes.pop("atlas", atlas())]
 
     def write(staging: Path, title: str, case: Any, result: Any, atlases: Any) -> dict[str, Any]:
-        text = str([total(paths.synthetic, paths.pet, paths.t1), changes, atlases[0].names])
+        text = str(["MRI2PET", total(paths.synthetic, paths.pet, paths.t1), changes, atlases[0].names])
         names = ("report.html", "metrics.json", "comparison.png", "regions.csv", "real.nii.gz")
         for name in names:
             (staging / name).write_text(text)
@@ -366,6 +366,32 @@ def test_evaluation_is_kept_and_of_one_pair(root: Path) -> None:
     assert result["files"]["labels"]["halves"]["image"] == root / "out/regions/halves.nii.gz"
     with pytest.raises(InputError, match="would replace it"):
         evaluate(root, "out", pet="other.nii.gz")
+
+
+@pytest.mark.parametrize("name", ["report.html", "comparison.png", "regions/halves.nii.gz", "suvr.csv"])
+def test_files_of_somebody_are_not_replaced(name: str, root: Path) -> None:
+    mine = root / "out" / name
+    mine.parent.mkdir(parents=True)
+    mine.write_text("mine")
+    for run_into in (measure, evaluate):
+        names = {path.name for path in (root / "fresh").rglob("*")} if (root / "fresh").is_dir() else set()
+        shutil.rmtree(root / "fresh", ignore_errors=True)
+        run_into(root, "fresh")
+        names = {path.name for path in (root / "fresh").rglob("*")}
+        if mine.name in names:
+            with pytest.raises(InputError, match=f"{mine.name} was not made by this program"):
+                run_into(root, "out")
+            assert [p for p in (root / "out").rglob("*") if p.is_file()] == [mine]
+    assert mine.read_text() == "mine"
+
+
+def test_two_commands_do_not_share_a_folder(root: Path) -> None:
+    """The report of one is not that of the other."""
+    evaluate(root, "out")
+    there = contents(root / "out")
+    with pytest.raises(InputError, match=r"report\.html belongs to evaluation_status\.json"):
+        measure(root, "out")
+    assert contents(root / "out") == there
 
 
 def test_the_command_line_refuses_the_folder_of_another_pair(root: Path, capsys: Any) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
@@ -12,11 +14,12 @@ import pytest
 import SimpleITK as sitk
 from scipy import ndimage
 
+from MRI2PETLib.core.checksums import sha256_of
 from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.images.grid import RAS_AXES, Grid
 from MRI2PETLib.images.io import read_image, same_grid
 from MRI2PETLib.models.model_space import ModelSpace, model_grid
-from MRI2PETLib.simulation import SimulatedSubject, simulate_subject
+from MRI2PETLib.simulation import SimulatedSubject, dataset, simulate_subject
 from MRI2PETLib.simulation.dataset import write_dataset
 from MRI2PETLib.simulation.deformation import BRAIN_CENTRE, random_deformation
 from MRI2PETLib.simulation.fields import sample
@@ -303,6 +306,63 @@ def test_a_dataset_is_resumed_and_says_that_it_is_simulated(tmp_path: Path) -> N
     assert not [p for p in folder.rglob(".*")]
 
 
+def spoil_simulated(folder: Path, name: str, how: str) -> None:
+    path = folder / name
+    content = path.read_bytes()
+    path.unlink()
+    if how != "deleted":
+        path.write_bytes(content[:-9] if how == "cut" else content.replace(b"1", b"2", 1))
+
+
+@pytest.mark.parametrize(
+    ("name", "how"),
+    [
+        ("subject_001/PET.nii.gz", "deleted"),
+        ("subject_001/T1.nii.gz", "cut"),
+        ("subject_001/PET.json", "edited"),
+        ("subject_001/truth.json", "edited"),
+        ("subject_001/truth.json", "deleted"),
+        ("subject_001/simulation_status.json", "deleted"),
+        ("subject_001/simulation_status.json", "edited"),
+        ("manifest.csv", "edited"),
+        ("README.txt", "deleted"),
+    ],
+)
+def test_a_simulated_person_is_there_whole_or_made_again(
+    simulated_once: Path, tmp_path: Path, name: str, how: str
+) -> None:
+    shutil.copytree(simulated_once, tmp_path / "people")
+    spoil_simulated(tmp_path / "people", name, how)
+    made = write_dataset(tmp_path / "people", 1, DatasetSettings(spacing_mm=6.0))
+    assert made == ((1, 0) if "subject" in name else (0, 1))
+    assert files_of(tmp_path / "people") == files_of(simulated_once)
+
+
+def test_other_settings_make_people_again_even_where_the_dataset_hides_them(
+    simulated_once: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(simulated_once, tmp_path / "people")
+    path = tmp_path / "people" / "dataset_description.json"
+    path.write_text(path.read_text().replace('"seed": 0', '"seed": 7'))
+    assert write_dataset(tmp_path / "people", 1, DatasetSettings(7, spacing_mm=6.0)) == (1, 0)
+    truth = json.loads((tmp_path / "people" / "subject_001" / "truth.json").read_text())
+    assert truth["seed"] != json.loads((simulated_once / "subject_001" / "truth.json").read_text())["seed"]
+
+
+@pytest.fixture(scope="module")
+def simulated_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A dataset of one person, who is remembered where it is made again."""
+    folder = tmp_path_factory.mktemp("simulated") / "people"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(dataset, "simulate_subject", cache(simulate_subject))
+        write_dataset(folder, 1, DatasetSettings(spacing_mm=6.0))
+        yield folder
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
 def test_other_settings_and_other_folders_are_refused(tmp_path: Path) -> None:
     folder = tmp_path / "data"
     write_dataset(folder, 1, DatasetSettings(spacing_mm=4.0))
@@ -367,7 +427,16 @@ def test_a_pet_is_simulated_for_a_given_t1(tmp_path: Path, capsys: pytest.Captur
     assert main([*arguments, "--head", "--progress", "none"]) == 3
     assert main(["simulate", "-n", "1", "-o", str(folder), "--progress", "none"]) == 3
     capsys.readouterr()
-    t1.SetOrigin((1.0, 2.0, 3.0))  # of the same name: a PET of one person beside the T1 of another is worse
+    # Of the same name elsewhere: a PET of one person beside the T1 of another is worse.
+    (tmp_path / "b").mkdir()
+    sitk.WriteImage(t1 * 2, str(tmp_path / "b" / "sub-x_T1w.nii.gz"))
+    others = [text.replace("sub-x", "b/sub-x") for text in arguments]
+    assert main([*others, "--progress", "none"]) == 3
+    assert "would replace it" in capsys.readouterr().err
+    assert (folder / "sub-x" / "PET.nii.gz").stat().st_mtime_ns == written
+    (folder / "sub-x" / "PET.nii.gz").unlink()
     sitk.WriteImage(t1 * 2, str(tmp_path / "sub-x_T1w.nii.gz"))
-    assert main([*arguments, "--progress", "none"]) == 3
-    assert "holds the simulated PET of" in capsys.readouterr().err
+    assert main([*arguments, "--progress", "none"]) == 0
+    assert "has changed since" in capsys.readouterr().err
+    source = json.loads((folder / "sub-x" / "PET.json").read_text())["T1"]
+    assert source["sha256"] == sha256_of(tmp_path / "sub-x_T1w.nii.gz")

@@ -78,6 +78,21 @@ def test_a_pet_lies_over_the_image_by_their_worlds(
     assert "SYNTHETIC, not for diagnosis." in page.read_text(encoding="utf-8")
 
 
+def test_a_page_replaces_pages_only(
+    tmp_path: Path, opened: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    page, names = tmp_path / "page.html", ("a.nii.gz", "b.nii.gz")
+    t1s = [write_image(GRID.image(ball(GRID, 60, 500)), tmp_path / name) for name in names]
+    page.write_text("my notes")
+    arguments = ["-o", str(page), "--no-open", "--progress", "none"]
+    assert main(["view", str(t1s[0]), *arguments]) == 3 and page.read_text() == "my notes"
+    assert "was not made by this program" in capsys.readouterr().err
+    page.unlink()
+    for t1, is_other in ((t1s[0], False), (t1s[0], False), (t1s[1], True)):
+        assert main(["view", str(t1), *arguments]) == 0
+        assert ("was the page of another image" in capsys.readouterr().err) == is_other
+
+
 def test_a_map_with_values_below_0_is_symmetric_around_0(tmp_path: Path, opened: list[str]) -> None:
     t1 = write_image(GRID.image(ball(GRID, 60, 500)), tmp_path / "head.nii.gz")
     values = ball(GRID, 50, 1) * np.sign(GRID.points()[0].reshape(GRID.shape))

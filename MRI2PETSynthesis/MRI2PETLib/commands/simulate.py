@@ -44,7 +44,7 @@ def run(args: argparse.Namespace, reporter: Reporter) -> int:
                 "--spacing-mm, --head and --lesion-share are for simulated people.", "Leave them out."
             )
         t1s = {case.name: case.t1 for case in find_cases(args.t1, tell=reporter.warning)}
-        made, earlier = write_pets(args.output, t1s, args.seed, reporter.progress)
+        made, earlier = write_pets(args.output, t1s, args.seed, reporter.progress, reporter.warning)
         what = "PETs"
     reporter.log(f"{made} simulated {what} written to {args.output}, {earlier} were there already.")
     reporter.result({"folder": args.output, "made": made, "kept": earlier, "simulated": True})

@@ -23,15 +23,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, reporter: Reporter) -> int:
+    import html
     import webbrowser
 
     from MRI2PETLib.core.files import make_folder, write_text
+    from MRI2PETLib.core.ownership import check_replaceable
     from MRI2PETLib.images.formats import image_stem
     from MRI2PETLib.reports.image_page import image_page
 
     output: Path = args.output or Path(f"{image_stem(args.image)}.html")
     if output.suffix.lower() != ".html":
         raise InputError(f"{output} does not end in .html.", "Name the page, for example -o brain.html.")
+    check_replaceable(output)
+    if output.is_file() and html.escape(str(args.image)) not in output.read_text("utf-8", "replace"):
+        reporter.warning(f"{output} was the page of another image: it is replaced.")
     make_folder(output.parent)
     reporter.progress(0, 1, "reading")
     write_text(output, image_page(args.image, args.over))

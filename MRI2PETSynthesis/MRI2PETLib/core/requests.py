@@ -2,7 +2,7 @@
 
 A result is a set of files and their record, a JSON file that is written last::
 
-    status      done, or failed with the reason in about
+    status      done; failed, with the reason in about; unfinished while the files move into place
     whose       the inputs that the result is of, by role: path and checksum
     inputs      the other inputs
     settings    everything else that decides it, the model's checksum among it
@@ -13,10 +13,13 @@ A result is a set of files and their record, a JSON file that is written last::
 
 A result is finished when its record is whole, the request of today equals the recorded one, and every output
 is there with its checksum. Whatever else is found is made again, and what no longer belongs is removed.
+Files that no record lists and that do not bear the mark of this program are somebody's: where an output would
+replace one, the result is refused.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
@@ -28,7 +31,9 @@ from MRI2PETLib.core.checksums import sha256_of, sha256_of_value
 from MRI2PETLib.core.errors import InputError, OutputError
 from MRI2PETLib.core.explain import explain
 from MRI2PETLib.core.files import read_json, staged_folder, write_json
+from MRI2PETLib.core.ownership import is_ours, not_ours
 
+STATUS_SUFFIX = "_status.json"  # of records in folders where users, too, may keep files
 _PARTS = {"status": str, "request": str, "whose": dict, "inputs": dict, "outputs": dict, "about": dict}
 
 
@@ -64,6 +69,12 @@ class Request:
         sources = {**self.whose, **self.inputs}
         content = {role: None if source is None else source.checksum for role, source in sources.items()}
         return sha256_of_value({"inputs": content, "settings": self.settings, "version": __version__})
+
+    def is_of(self, whose: Mapping[str, Mapping[str, Any]]) -> bool:
+        """Whether a record of these inputs is of the same."""
+        return whose.keys() == self.whose.keys() and all(
+            source.is_that_of(whose[role]) for role, source in self.whose.items()
+        )
 
     def to_dict(self) -> dict[str, Any]:
         return {**asdict(self), "version": __version__, "request": self.checksum}
@@ -113,19 +124,22 @@ class Result:
                 return dict(record["about"])
         return None
 
-    def check_owner(self, request: Request) -> None:
-        """Refuse to replace the result of another input.
+    def check_owner(self, request: Request, tell: Callable[[str], None] = lambda message: None) -> None:
+        """Refuse to replace the result of another input, or what this program did not make.
 
+        :param tell: is told that an input is another one at the place of the earlier one.
         :raises InputError: naming both; if the result would replace its own input.
         """
         self._check_inputs(request, ())
         before = self._before()
+        self._check_free(request, before, ())
         if not any((self.folder / name).exists() for name in before.outputs):
             return
         earlier, new_inputs = before.whose, request.whose
-        if earlier.keys() == new_inputs.keys() and all(
-            new_inputs[role].is_that_of(earlier[role]) for role in new_inputs
-        ):
+        if request.is_of(earlier):
+            for role, source in new_inputs.items():
+                if source.checksum and source.checksum != earlier[role].get("checksum"):
+                    tell(f"{source.path} has changed since {self.path} was made: the result is made again.")
             return
         there = ", ".join(str(source.get("path")) for source in earlier.values())
         new = ", ".join(source.path for source in new_inputs.values())
@@ -141,15 +155,19 @@ class Result:
         What an earlier result of the same input had, and this one has not, is removed.
 
         :param about: for the record; may be filled in the block.
-        :raises InputError: if the result would replace its own input.
+        :raises InputError: if the result would replace its own input, or what this program did not make.
         :raises OutputError: if the folder cannot be written to; then nothing has changed in it.
         """
         with staged_folder(self.folder, last=self.record, shared=self.shared) as staging:
             yield staging
             files = sorted(path for path in staging.rglob("*") if path.is_file())
             outputs = {path.relative_to(staging).as_posix(): sha256_of(path) for path in files}
+            before = self._before()
             self._check_inputs(request, outputs)
-            self._remove({*self._before().outputs, *self.possible} - outputs.keys())
+            self._check_free(request, before, {*outputs, *self._in_replaced_folders(staging)})
+            # Whoever is killed from here on leaves files that are known to be ours.
+            _write_record(self.path, "unfinished", request, {**before.outputs, **outputs}, {})
+            self._remove({*before.outputs, *self.possible} - outputs.keys())
             _write_record(staging / self.record, "done", request, outputs, about)
 
     def _check_inputs(self, request: Request, names: Collection[str]) -> None:
@@ -164,14 +182,44 @@ class Result:
                     f"{path} is an input: a result would replace it.", "Choose another folder (-o)."
                 )
 
+    def _check_free(self, request: Request, before: _Before, names: Collection[str]) -> None:
+        """Refuse to replace what no record lists and this program did not make, and what another record in
+        this folder lists for other inputs.
+
+        :param names: of files that would be replaced; ``possible`` ones are where there is no result yet.
+        """
+        if not self.record.endswith(STATUS_SUFFIX):
+            return
+        replaced = {*names, *(() if before.outputs else self.possible)} - before.outputs.keys()
+        there = sorted(name for name in replaced if os.path.lexists(self.folder / name))
+        if not there:
+            return
+        for path in self.folder.glob(f"*{STATUS_SUFFIX}"):
+            other = Result(self.folder, path.name)._before()
+            taken = [] if path == self.path or request.is_of(other.whose) else [*other.outputs]
+            for name in set(there).intersection(taken):
+                raise InputError(
+                    f"{self.folder / name} belongs to {path.name}: this result would replace it.",
+                    "Choose another folder (-o).",
+                )
+        if not any(is_ours(self.folder / name) for name in there):  # else a record was lost
+            raise not_ours(self.folder / there[0])
+
+    def _in_replaced_folders(self, staging: Path) -> Iterator[str]:
+        """Files in the folders that those of a result replace; hidden ones are of no one."""
+        for folder in (path.name for path in staging.iterdir() if path.is_dir()):
+            if folder not in self.shared and not (self.folder / folder).is_symlink():
+                files = (path for path in (self.folder / folder).rglob("[!.]*") if path.is_file())
+                yield from (path.relative_to(self.folder).as_posix() for path in files)
+
     @contextmanager
     def attempt(self, request: Request, tell: Callable[[str], None]) -> Iterator[None]:
         """Work on a request. What fails in the block is recorded where a result is, see :meth:`fail`.
 
-        :param tell: is told when an earlier result was removed.
-        :raises InputError: if the result of another input is there.
+        :param tell: is told when an earlier result was removed, or is of an input that has changed.
+        :raises InputError: if the result of another input, or what this program did not make, is there.
         """
-        self.check_owner(request)
+        self.check_owner(request, tell)
         try:
             yield
         except OutputError:

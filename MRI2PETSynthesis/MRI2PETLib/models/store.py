@@ -21,6 +21,7 @@ from MRI2PETLib.core.files import (
 )
 from MRI2PETLib.core.leftovers import sweep
 from MRI2PETLib.core.names import is_safe_name
+from MRI2PETLib.core.ownership import MARK, check_replaceable
 from MRI2PETLib.core.resources import resources_dir
 from MRI2PETLib.models.bundle import CARD, LICENCE, METADATA, Bundle, read_bundle
 
@@ -213,6 +214,7 @@ def export_bundle(reference: str | Path, path: Path | str, format: str = "bundle
     path, suffix = Path(path), ".onnx" if format == "onnx" else ".zip"
     if path.is_dir() or path.suffix != suffix:
         path = path / f"{bundle.id}{'-monai' if format == 'monai' else ''}{suffix}"
+    check_replaceable(path)
     output_folder(path.parent)
     if format == "onnx":
         from MRI2PETLib.models.onnx_export import onnx_model
@@ -232,6 +234,7 @@ def export_bundle(reference: str | Path, path: Path | str, format: str = "bundle
                 archive.write(bundle.folder / name, f"{bundle.id}/{name}")
         for name, content in texts.items():
             archive.writestr(f"{bundle.id}/{name}", content)
+        archive.comment = MARK
     return path
 
 

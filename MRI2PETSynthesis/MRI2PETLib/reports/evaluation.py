@@ -29,6 +29,7 @@ from MRI2PETLib.images.sources import optional_source, source_of
 from MRI2PETLib.models.store import bundle_of
 from MRI2PETLib.normative.controls import fit_controls
 from MRI2PETLib.reports.case_report import (
+    ASYMMETRY_FILE,
     METRICS_FILE,
     PICTURE_FILE,
     REGIONS_FILE,
@@ -58,7 +59,7 @@ def evaluate_pair(
     :raises InputError: see :func:`.load_case`; if the folder holds the evaluation of other images.
     """
     request = request_of_pair(paths, settings, atlases)
-    result = Result(output, EVALUATION_RECORD, {REAL_IMAGE})
+    result = _result_in(output)
     about = result.finished(request)
     if about is not None:
         reporter.log(f"{output}: already there, kept")
@@ -108,10 +109,7 @@ def evaluate_table(
     if against is not None:
         check_same_people(cases, against.cases, against.names)
         check_same_unit(cases, against, settings)
-    request, result = (
-        request_of_cohort(table, cases, settings, atlases, against),
-        Result(output, EVALUATION_RECORD),
-    )
+    request, result = request_of_cohort(table, cases, settings, atlases, against), _result_in(output)
     about = result.finished(request)
     if about is not None and not about["failed"]:
         reporter.log(f"{output}: already there, kept")
@@ -133,6 +131,12 @@ def evaluate_table(
             "lines": summary_lines(cohort),
         }
     return _with_paths(output, about)
+
+
+def _result_in(folder: Path) -> Result:
+    """Names that users, too, give to files, are known before anything is computed."""
+    names = {REAL_IMAGE, REPORT_FILE, METRICS_FILE, PICTURE_FILE, REGIONS_FILE, ASYMMETRY_FILE}
+    return Result(folder, EVALUATION_RECORD, names)
 
 
 def request_of_pair(

@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.core.files import new_folder, plain, replace_folder, write_text
+from MRI2PETLib.core.ownership import check_replaceable
 from MRI2PETLib.core.progress import Reporter
 from MRI2PETLib.reports.page import TEMPLATES, content_policy, page_environment, source_hash
 from MRI2PETLib.reports.thumbnail import SIZE
@@ -48,6 +49,7 @@ def write_group(output: Path, cases: Sequence[Case], reporter: Reporter) -> dict
     rows += [_missing(case) for case in cases if case.name not in there]
     if not rows:
         raise InputError(f"{output} holds no status file of a case.", "Run the level participant first.")
+    check_replaceable(output / GROUP_PAGE)
     rows.sort(key=lambda row: (_VERDICTS.index(_verdict(row)), row.case))
     with new_folder(output) as staging:
         entries = [_entry(row, output) for row in rows]

@@ -54,7 +54,8 @@ def score_into(
     for note in norm.about.notes:
         reporter.warning(note)
     output_folder(output)
-    request, result = _request(paths, settings, norm), Result(output, SCORE_RECORD)
+    request = _request(paths, settings, norm)
+    result = Result(output, SCORE_RECORD, {REPORT_FILE, SCORE_FILE, PICTURE_FILE, "regions.csv"})
     about = result.finished(request)
     if about is not None:
         reporter.log(f"{output}: already there, kept")

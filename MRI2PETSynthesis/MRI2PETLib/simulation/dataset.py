@@ -1,10 +1,12 @@
-"""A folder of simulated people in the layout that the training reads: written person by person, resumable."""
+"""A folder of simulated people in the layout that the training reads: written person by person, resumable.
+
+Each has a record, see :mod:`MRI2PETLib.core.requests`: who is not there whole is simulated again.
+"""
 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,18 +14,22 @@ import numpy as np
 
 from MRI2PETLib import __version__
 from MRI2PETLib.core.errors import InputError
-from MRI2PETLib.core.files import new_folder, output_folder, read_object, write_json, write_text
+from MRI2PETLib.core.files import output_folder, read_object, write_json, write_text
+from MRI2PETLib.core.leftovers import sweep
 from MRI2PETLib.core.progress import ProgressCallback, no_progress
+from MRI2PETLib.core.requests import Request, Result
 from MRI2PETLib.core.tables import write_table
+from MRI2PETLib.images.formats import GENERATED_BY
 from MRI2PETLib.images.io import read_image, write_image
 from MRI2PETLib.images.orientation import NiftiForms
+from MRI2PETLib.images.sources import source_of
 from MRI2PETLib.simulation.for_t1 import SimulatedPet, simulate_pet
 from MRI2PETLib.simulation.scanner import TRACER
 from MRI2PETLib.simulation.settings import DatasetSettings
 from MRI2PETLib.simulation.subject import SimulatedSubject, simulate_subject
 
 MANIFEST_COLUMNS = ("case", "subject", "t1", "pet", "group", "genotype")
-MANIFEST, TRUTH = "manifest.csv", "truth.json"
+MANIFEST, TRUTH, SIMULATION_RECORD = "manifest.csv", "truth.json", "simulation_status.json"
 README = """SIMULATED DATA: nobody was scanned.
 
 T1 and TSPO PET pairs of people who do not exist, made by `mri2pet simulate` (SlicerMRI2PET).
@@ -38,6 +44,7 @@ subject_*/brain_mask.nii.gz     1 inside the brain
 subject_*/tissue.nii.gz         1 grey matter, 2 white matter, 3 CSF
 subject_*/lesion_mask.nii.gz    1 inside the focal lesion (group "lesion" only)
 subject_*/truth.json            everything that was drawn
+subject_*/simulation_status.json  what the person was made from, checksums of the files
 manifest.csv                    one row a case: case, subject, t1, pet, group, genotype
 """
 README_FOR_T1 = """SIMULATED PET: nobody was scanned by PET.
@@ -49,6 +56,7 @@ as evidence of biology.
 <case>/PET.nii.gz        SUV, on a 2 mm grid of its own, aligned with the T1; the brain alone
 <case>/PET_true.nii.gz   SUV, the same without noise
 <case>/truth.json        everything that was drawn
+<case>/simulation_status.json  which T1 it is of, checksums of the files
 manifest.csv             one row a case: case, t1 (where it was found), pet, genotype
 """
 
@@ -56,7 +64,7 @@ manifest.csv             one row a case: case, t1 (where it was found), pet, gen
 def write_dataset(
     folder: Path | str, count: int, settings: DatasetSettings, progress: ProgressCallback = no_progress
 ) -> tuple[int, int]:
-    """Write ``count`` simulated people to ``folder``; those that are there already are kept.
+    """Write ``count`` simulated people to ``folder``; those that are there whole are kept.
 
     A person depends on the settings and on the own number only, so a dataset can be made longer later.
 
@@ -69,65 +77,105 @@ def write_dataset(
     folder = Path(folder)
     _claim(folder, settings.to_dict())
     write_text(folder / "README.txt", README)
-    missing = [n for n in range(1, count + 1) if not (folder / _name(n) / TRUTH).is_file()]
+    people = {number: _result_in(folder / _name(number)) for number in range(1, count + 1)}
+    finished = {number: result.finished(_request(settings, number)) for number, result in people.items()}
+    there = {number: about for number, about in finished.items() if about is not None}
+    missing = [number for number in people if number not in there]
     try:
         for done, number in enumerate(missing):
             progress(done, len(missing), f"Simulating {_name(number)}")
-            seed, lesion = _draw(settings, number)
-            subject = simulate_subject(
-                seed, spacing_mm=settings.spacing_mm, head=settings.head, lesion=lesion
-            )
-            _write_whole(folder / _name(number), partial(_write_subject, subject))
+            there[number] = _make_subject(people[number], settings, number)
     finally:
-        _write_manifest(folder)
+        _write_manifest(folder, dict(_earlier(folder, count, settings)) | there)
     progress(1, 1, "Simulated")
     return len(missing), count - len(missing)
 
 
 def write_pets(
-    folder: Path | str, t1s: Mapping[str, Path], seed: int, progress: ProgressCallback = no_progress
+    folder: Path | str,
+    t1s: Mapping[str, Path],
+    seed: int,
+    progress: ProgressCallback = no_progress,
+    tell: Callable[[str], None] = lambda message: None,
 ) -> tuple[int, int]:
     """Write a simulated PET for the T1 of every case to ``folder``, and a manifest that names both images.
 
     :param t1s: the T1 of each case, by the case's name.
+    :param tell: is told of T1s that have changed since their PET was made.
     :return: how many PETs were made now, and how many there were before.
-    :raises InputError: if a T1 cannot be used, or ``folder`` holds something made otherwise.
+    :raises InputError: if a T1 cannot be used, or ``folder`` holds something made otherwise, or the PET of
+        another T1 of that name.
     :raises OutputError: if something cannot be written.
     """
     folder = Path(folder)
     DatasetSettings(seed)  # refuses a seed that is none
     _claim(folder, {"seed": seed, "t1": "given"})
     write_text(folder / "README.txt", README_FOR_T1)
-    missing = [case for case in t1s if not (folder / case / TRUTH).is_file()]
-    for case in t1s.keys() - set(missing):
-        _check_t1(folder / case, t1s[case])
-    for done, case in enumerate(missing):
-        progress(done, len(missing), f"Simulating the PET of {case}")
-        t1 = read_image(t1s[case], kind="t1")
-        number = int(np.random.default_rng([seed, zlib.crc32(case.encode())]).integers(2**31))
-        person = simulate_pet(t1.image, number)
-        source = {"path": str(t1s[case].resolve()), "sha256": t1.sha256}
-        _write_whole(folder / case, partial(_write_pet, person, source, t1.forms))
-    there = [case for case in t1s if (folder / case / TRUTH).is_file()]
-    truths = {case: read_object(folder / case / TRUTH) for case in there}
-    rows = [
-        (case, str(t1s[case].resolve()), f"{case}/PET.nii.gz", truth["genotype"])
-        for case, truth in truths.items()
-    ]
-    write_table(folder / MANIFEST, ("case", "t1", "pet", "genotype"), rows)
+    there: dict[str, dict[str, Any]] = {}
+    made = 0
+    try:
+        for done, (case, path) in enumerate(t1s.items()):
+            progress(done, len(t1s), f"Simulating the PET of {case}")
+            number = int(np.random.default_rng([seed, zlib.crc32(case.encode())]).integers(2**31))
+            request = Request({"t1": source_of(path, "t1")}, {}, {"seed": number})
+            result = _result_in(folder / case)
+            about = result.finished(request)
+            if about is None:
+                made, about = made + 1, {}
+                with result.attempt(request, tell):
+                    sweep(result.folder)
+                    t1 = read_image(path, kind="t1")
+                    person = simulate_pet(t1.image, number)
+                    source = {"path": str(path.resolve()), "sha256": t1.sha256}
+                    with result.make(request, about) as staging:
+                        _write_pet(person, source, t1.forms, staging)
+                        about["genotype"] = person.truth["genotype"]
+            there[case] = about
+    finally:
+        rows = [
+            (case, str(t1s[case].resolve()), f"{case}/PET.nii.gz", about["genotype"])
+            for case, about in there.items()
+        ]
+        write_table(folder / MANIFEST, ("case", "t1", "pet", "genotype"), rows)
     progress(1, 1, "Simulated")
-    return len(missing), len(t1s) - len(missing)
+    return made, len(t1s) - made
 
 
-def _check_t1(folder: Path, t1: Path) -> None:
-    """:raises InputError: if the PET that is there was simulated for another T1."""
-    about = read_object(folder / "PET.json").get("T1")
-    source = about if isinstance(about, dict) else {}
-    if source.get("sha256") != read_image(t1, kind="t1").sha256:
-        raise InputError(
-            f"{folder} holds the simulated PET of {source.get('path', 'another T1')}, not of {t1}.",
-            "Choose another output folder, or remove that one.",
-        )
+def _result_in(folder: Path) -> Result:
+    """The person whose files lie in a folder."""
+    images = ("T1", "PET", "PET_true", "brain_mask", "tissue", "lesion_mask")
+    names = {f"{image}.{suffix}" for image in images for suffix in ("nii.gz", "json")}
+    return Result(folder, SIMULATION_RECORD, {TRUTH, *names})
+
+
+def _request(settings: DatasetSettings, number: int) -> Request:
+    """What decides a person of a dataset."""
+    seed, lesion = _draw(settings, number)
+    about = {"seed": seed, "lesion": lesion, "spacing_mm": settings.spacing_mm, "head": settings.head}
+    return Request({}, {}, about)
+
+
+def _make_subject(result: Result, settings: DatasetSettings, number: int) -> dict[str, Any]:
+    sweep(result.folder)
+    request = _request(settings, number)
+    about: dict[str, Any] = {}
+    result.check_owner(request)
+    subject = simulate_subject(**request.settings)
+    with result.make(request, about) as staging:
+        _write_subject(subject, staging)
+        about["group"] = "control" if subject.truth["lesion"] is None else "lesion"
+        about["genotype"] = subject.truth["genotype"]
+    return about
+
+
+def _earlier(folder: Path, count: int, settings: DatasetSettings) -> Iterator[tuple[int, dict[str, Any]]]:
+    """People beyond ``count``, of a longer dataset that was made before."""
+    for path in folder.glob(f"subject_*/{SIMULATION_RECORD}"):
+        number = int(digits) if (digits := path.parent.name.partition("_")[2]).isdecimal() else 0
+        if number > count and path.parent.name == _name(number):
+            about = _result_in(path.parent).finished(_request(settings, number))
+            if about is not None:
+                yield number, about
 
 
 def _name(number: int) -> str:
@@ -202,26 +250,15 @@ _SUV = {"Modality": "PT", "TracerName": TRACER, "Units": "SUV"}
 
 
 def _note(seed: int) -> dict[str, Any]:
-    return {"Simulated": True, "Description": "SIMULATED: nobody was scanned", "Seed": seed}
+    what = "SIMULATED: nobody was scanned"
+    return {**GENERATED_BY, "Simulated": True, "Description": what, "Seed": seed}
 
 
-def _write_whole(folder: Path, write: Callable[[Path], None]) -> None:
-    """Let ``write`` fill a hidden folder beside ``folder``, then rename it: all files or none."""
-    with new_folder(folder.parent) as temporary:
-        write(temporary)
-        if folder.is_dir():
-            # Whatever is there has no truth.json, so it was not written by us as a whole.
-            raise InputError(
-                f"{folder} is in the way: it is not a complete subject.", "Remove it and run again."
-            )
-        temporary.rename(folder)
-
-
-def _write_manifest(folder: Path) -> None:
-    """One row for every complete person in the folder."""
+def _write_manifest(folder: Path, people: Mapping[int, Mapping[str, Any]]) -> None:
+    """One row for every person who is there whole."""
     rows = []
-    for path in sorted(folder.glob(f"subject_*/{TRUTH}")):
-        truth = read_object(path)
-        name, group = path.parent.name, "lesion" if truth["lesion"] else "control"
-        rows.append((name, name, f"{name}/T1.nii.gz", f"{name}/PET.nii.gz", group, truth["genotype"]))
+    for number, about in sorted(people.items()):
+        name = _name(number)
+        images = (f"{name}/T1.nii.gz", f"{name}/PET.nii.gz")
+        rows.append((name, name, *images, about["group"], about["genotype"]))
     write_table(folder / MANIFEST, MANIFEST_COLUMNS, rows)

@@ -241,7 +241,7 @@ def _prepare_case(
         return row
     if (about := result.failure(request, batch.since)) is not None:
         return _status(files.folder, about)
-    result.check_owner(request)
+    result.check_owner(request, lambda message: batch.reporter.warning(f"{case.name}: {message}"))
 
     def report(done: float, total: float, stage: str) -> None:
         if stage in (ALIGNING, ENCODING):
@@ -370,7 +370,8 @@ def read_status(output: Path) -> list[Status]:
     """What the status files of an output folder say, sorted by case."""
     paths = [path for folders in _FOLDERS for path in output.glob(f"{folders}*{STATUS}")]
     records = [(path.parent, read_record(path)) for path in paths]
-    rows = [_status(folder, record["about"]) for folder, record in records if record is not None]
+    about = [(folder, record["about"]) for folder, record in records if record is not None]
+    rows = [_status(folder, own) for folder, own in about if own]  # else another process is moving its files
     return sorted(rows, key=lambda row: (row.case, row.t1))
 
 
