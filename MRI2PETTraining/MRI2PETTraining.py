@@ -13,6 +13,7 @@ from slicer.ScriptedLoadableModule import (
     ScriptedLoadableModuleWidget,
 )
 
+from MRI2PETLib.core.errors import InputError
 from MRI2PETSynthesisUI.parameters import ParameterNodeMixin
 from MRI2PETSynthesisUI.running import showProgress
 from MRI2PETTrainingLib.settings import TrainingSettings
@@ -146,9 +147,14 @@ class MRI2PETTrainingWidget(ScriptedLoadableModuleWidget, ParameterNodeMixin):
         self.dataset.setPreset(node.preset)
         self.dataset.setStartFrom(node.startFrom)
         self.devices.setDevice(node.device)
-        if self._settings != (node.dataset, node.output, node.subjectPattern):
+        if self._settings != self._watched(node):
             self._typing.start()
         self.updateGUI()
+
+    @staticmethod
+    def _watched(node: MRI2PETTrainingParameterNode) -> tuple:
+        """What decides which cases and which run are shown."""
+        return node.dataset, node.output, node.subjectPattern, node.window
 
     def look(self) -> None:
         """Look at the dataset and the run folder that were chosen."""
@@ -158,14 +164,18 @@ class MRI2PETTrainingWidget(ScriptedLoadableModuleWidget, ParameterNodeMixin):
         before = self._settings
         if node.dataset and (not node.output or (before and node.output == default_run(before[0]))):
             node.output = default_run(node.dataset)
-        self._settings = (node.dataset, node.output, node.subjectPattern)
+        self._settings = self._watched(node)
         self._typing.stop()
         self.ui.logText.clear()
-        settings = self.logic.settings(node)
+        try:
+            settings = self.logic.settings(node)
+        except InputError:  # said beside the button, see missing
+            self.updateGUI()
+            return
         choice = self.session.choose(settings)
         if choice != settings:
             self.logic.showSettings(node, choice)
-            self._settings = (node.dataset, node.output, node.subjectPattern)
+            self._settings = self._watched(node)
             self._typing.stop()
         if self.session.is_active:  # found at work
             node.keepRunning = True

@@ -9,9 +9,11 @@ from slicer.i18n import tr as _
 from slicer.parameterNodeWrapper import Choice, Default, WithinRange, parameterNodeWrapper
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 
+from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.core.options import PET_UNITS
 from MRI2PETLib.jobs.child_process import child_python
 from MRI2PETLib.normative.settings import ScoreSettings
+from MRI2PETLib.preprocessing.frame_window import parse_window
 from MRI2PETLib.scene.cohort import CohortRequest, CohortRun
 from MRI2PETLib.scene.norm import (
     NormBuild,
@@ -47,6 +49,7 @@ class MRI2PETSynthesisParameterNode:
     t1: slicer.vtkMRMLScalarVolumeNode
     pet: slicer.vtkMRMLScalarVolumeNode
     petUnit: Annotated[str, Choice([_AS_STATED, *PET_UNITS])] = _AS_STATED
+    window: str = ""
     mask: LabelsNode
     atlas: LabelsNode
     atlasInMni: bool = False
@@ -58,8 +61,10 @@ class MRI2PETSynthesisParameterNode:
     device: str = _DEFAULTS.device
     precision: Annotated[str, Choice([*SynthesisSettings.choices("precision")])] = _DEFAULTS.precision
     samples: Annotated[int, WithinRange(1, 100), Default(_DEFAULTS.samples)]
+    steps: Annotated[int, WithinRange(0, 1000), Default(_DEFAULTS.steps)]
     seed: Annotated[int, WithinRange(0, 2147483647), Default(_DEFAULTS.seed)]
     suvrPet: slicer.vtkMRMLScalarVolumeNode
+    suvrWindow: str = ""
     suvrT1: slicer.vtkMRMLScalarVolumeNode
     suvrModel: str = ""
     suvrAtlas: LabelsNode
@@ -223,6 +228,7 @@ class MRI2PETSynthesisLogic(ScriptedLoadableModuleLogic):
             mask=_nodeId(node.mask),
             pet=_nodeId(node.pet),
             pet_unit=_unit(node),
+            window=parse_window(node.window),
             atlas=_nodeId(node.atlas),
             atlas_space="mni" if node.atlasInMni else "native",
             synthetic=_nodeId(node.result) if compareOnly else None,
@@ -243,7 +249,7 @@ class MRI2PETSynthesisLogic(ScriptedLoadableModuleLogic):
         t1OfResult = node.result.GetNodeReference("MRI2PET.t1") if compareOnly else None
         if t1OfResult is not None and t1OfResult.GetID() != node.t1.GetID():
             return _("The result is of another T1: {name}.").format(name=t1OfResult.GetName())
-        return ""
+        return _wrongWindow(node.window)
 
     @staticmethod
     def suvrRequest(node: MRI2PETSynthesisParameterNode) -> SuvrRequest:
@@ -254,6 +260,7 @@ class MRI2PETSynthesisLogic(ScriptedLoadableModuleLogic):
             t1=_nodeId(node.suvrT1),
             atlas=_nodeId(node.suvrAtlas),
             template=_nodeId(node.suvrTemplate),
+            window=parse_window(node.suvrWindow),
         )
 
     @staticmethod
@@ -265,7 +272,7 @@ class MRI2PETSynthesisLogic(ScriptedLoadableModuleLogic):
             return _("Name a reference region.")
         if node.suvrT1 is not None and node.suvrT1.GetID() == node.suvrPet.GetID():
             return _("T1 and PET are the same volume.")
-        return ""
+        return _wrongWindow(node.suvrWindow)
 
     @staticmethod
     def normRequest(node: MRI2PETSynthesisParameterNode, norm, covariates: str = "") -> NormRequest:
@@ -273,7 +280,8 @@ class MRI2PETSynthesisLogic(ScriptedLoadableModuleLogic):
 
         :param covariates: such as ``age=67, sex=F``.
         """
-        settings = ScoreSettings(covariate=covariates_of(covariates), device=node.device)
+        window = parse_window(node.window)
+        settings = ScoreSettings(covariate=covariates_of(covariates), device=node.device, window=window)
         return NormRequest(
             _nodeId(node.t1), _nodeId(node.pet), norm, settings, mask=_nodeId(node.mask), pet_unit=_unit(node)
         )
@@ -300,6 +308,15 @@ class MRI2PETSynthesisLogic(ScriptedLoadableModuleLogic):
         from MRI2PETLib.scene.inputs import checks_of_nodes
 
         return checks_of_nodes(node.t1, node.pet, _unit(node))
+
+
+def _wrongWindow(text):
+    """Why a text is no window of frames, empty where it is one."""
+    try:
+        parse_window(text)
+    except InputError as error:
+        return f"{error.message} {error.hint}"
+    return ""
 
 
 def _unit(node):

@@ -30,6 +30,7 @@ def run(args: argparse.Namespace, reporter: Reporter) -> int:
 
 def _train(settings: TrainingSettings, task: Task, reporter: Reporter) -> int:
     _check_packages()
+    from MRI2PETLib.core.errors import InputError
     from MRI2PETTrainingLib.crossval import prepare_run, run_training
     from MRI2PETTrainingLib.dataset.preflight import smallest_coverage
     from MRI2PETTrainingLib.launch import check_launch, is_first_process
@@ -37,6 +38,8 @@ def _train(settings: TrainingSettings, task: Task, reporter: Reporter) -> int:
     from MRI2PETTrainingLib.presets import check_preset
     from MRI2PETTrainingLib.pretraining import prepare_pairs
 
+    if settings.test_site and settings.leave_one_site_out:
+        raise InputError("--test-site is one split, --leave-one-site-out makes several.", "Give one of them.")
     if settings.threads is not None:
         import torch
 
@@ -44,6 +47,10 @@ def _train(settings: TrainingSettings, task: Task, reporter: Reporter) -> int:
     check_launch(settings.devices * settings.nodes)
     plan = plan_of(settings, task)
     check_preset(plan.preset)
+    if settings.adjust_genotype and plan.preset.space.target_modality != "PET":
+        raise InputError(
+            "--adjust-genotype is for a model that makes a PET; this one makes an MRI.", "Leave it out."
+        )
     if settings.unpaired is not None and is_first_process():
         prepare_pairs(plan, reporter)
     if task.check:

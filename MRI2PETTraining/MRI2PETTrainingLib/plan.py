@@ -62,8 +62,6 @@ def plan_of(settings: TrainingSettings, task: Task) -> Plan:
     :raises InputError: if settings contradict each other, or there is no such preset.
     :raises BundleError: if there is no such family.
     """
-    if settings.test_site and settings.leave_one_site_out:
-        raise InputError("--test-site is one split, --leave-one-site-out makes several.", "Give one of them.")
     if settings.vgg19 is not None and settings.unpaired is None:
         raise InputError("--vgg19 is the style of --unpaired MRIs.", "Give both, or neither.")
     values = {name: getattr(settings, name) for name in settings.options()}
@@ -78,12 +76,7 @@ def plan_of(settings: TrainingSettings, task: Task) -> Plan:
         start_from=in_full(settings.start_from),
         **paths,
     )
-    own = preset_of(settings)
-    if settings.adjust_genotype and own.space.target_modality != "PET":
-        raise InputError(
-            "--adjust-genotype is for a model that makes a PET; this one makes an MRI.", "Leave it out."
-        )
-    return Plan(settings, own, task)
+    return Plan(settings, preset_of(settings), task)
 
 
 def chosen_precision(precision: str | None, device: str) -> str | None:

@@ -8,7 +8,9 @@ import slicer
 from slicer.parameterNodeWrapper import Choice, Default, WithinRange, parameterNodeWrapper
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 
+from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.jobs.child_process import child_python
+from MRI2PETLib.preprocessing.frame_window import parse_window, window_text
 from MRI2PETLib.scene.parameters import settings_of_node, show_settings
 from MRI2PETTrainingLib.scene.session import TrainingSession
 from MRI2PETTrainingLib.settings import TrainingSettings
@@ -35,6 +37,9 @@ class MRI2PETTrainingParameterNode:
     batchSize: Annotated[int, WithinRange(0, 256), Default(0)]
     precision: Annotated[str, Choice([_AS_PRESET, *TrainingSettings.choices("precision")])] = _AS_PRESET
     startFrom: str = ""
+    unpaired: str = ""
+    vgg19: str = ""
+    window: str = ""
     seed: Annotated[int, WithinRange(0, 2147483647), Default(_DEFAULTS.seed)]
     subjectPattern: str = ""
     excludeBad: bool = _DEFAULTS.exclude_bad
@@ -95,21 +100,29 @@ class MRI2PETTrainingLogic(ScriptedLoadableModuleLogic):
 
     @staticmethod
     def settings(node: MRI2PETTrainingParameterNode) -> TrainingSettings:
-        """What the parameter node says."""
+        """What the parameter node says.
+
+        :raises InputError: for a text that is no window of frames.
+        """
         return settings_of_node(
             TrainingSettings,
             node,
             dataset=str(Path(node.dataset).expanduser()) if node.dataset else "",
             output=str(Path(node.output).expanduser()) if node.output else "",
             precision=None if node.precision == _AS_PRESET else node.precision,
+            window=parse_window(node.window),
         )
 
     @staticmethod
     def showSettings(node: MRI2PETTrainingParameterNode, settings: TrainingSettings) -> None:
         """Let the parameter node hold what a run was started with."""
-        show_settings(settings, node, precision=settings.precision or _AS_PRESET)
+        precision, window = settings.precision or _AS_PRESET, window_text(settings.window)
+        show_settings(settings, node, precision=precision, window=window)
 
     @staticmethod
     def missing(node: MRI2PETTrainingParameterNode) -> str:
         """Why nothing can be started, empty when it can."""
-        return missing(MRI2PETTrainingLogic.settings(node))
+        try:
+            return missing(MRI2PETTrainingLogic.settings(node))
+        except InputError as error:
+            return f"{error.message} {error.hint}"

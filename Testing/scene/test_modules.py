@@ -73,6 +73,15 @@ assert "same volume" in logic.missing(node)
 request = logic.request(node)
 assert request.t1 == t1.GetID() and request.pet_unit is None and request.atlas_space == "native"
 assert request.settings.model == sys.argv[2] and request.settings.precision == "fp32"
+assert request.window is None and request.settings.steps == 0
+node.pet, node.window, node.steps = None, "50-", 12
+assert "is not a window of frames" in logic.missing(node)
+node.window = "90-60"
+assert "has no length" in logic.missing(node)
+node.window = "50-70"
+request = logic.request(node)
+assert logic.missing(node) == "" and request.window == (50, 70) and request.settings.steps == 12
+assert logic.normRequest(node, Path("norm")).settings.window == (50, 70)
 assert [c.level for c in logic.quickChecks(node)]
 try:
     logic.synthesize(t1, model="nowhere")
@@ -100,6 +109,10 @@ assert logic.missingForSuvr(node) == ""
 request = logic.suvrRequest(node)
 chosen = request.settings
 assert chosen.reference == "*cerebellum*" and chosen.model is None and chosen.composite is None
+node.suvrWindow = "sixty"
+assert "is not a window of frames" in logic.missingForSuvr(node)
+node.suvrWindow = "50 70"
+assert logic.missingForSuvr(node) == "" and logic.suvrRequest(node).window == (50, 70)
 node.suvrReference = " "
 assert "reference region" in logic.missingForSuvr(node)
 try:

@@ -98,7 +98,14 @@ node.dataset, node.output, node.epochs, node.precision = sys.argv[1], sys.argv[1
 assert logic.missing(node) == ""
 settings = logic.settings(node)
 assert (settings.epochs, settings.batch_size, settings.precision) == (3, None, "bf16")
-started = TrainingSettings("/data", "/run", preset="smoke", folds=3, seed=1, exclude_bad=True, device="cpu")
+assert (settings.window, settings.unpaired, settings.vgg19) == (None, None, None)
+node.window = "60"
+assert "is not a window of frames" in logic.missing(node)
+from pathlib import Path
+started = TrainingSettings(
+    "/data", "/run", preset="smoke", folds=3, seed=1, exclude_bad=True, device="cpu", window=(50, 70),
+    unpaired=Path("/mris"), vgg19=Path("/vgg19.pth"), start_from="other",
+)
 logic.showSettings(node, started)
 assert logic.settings(node) == started
 session = logic.open(onState=print)

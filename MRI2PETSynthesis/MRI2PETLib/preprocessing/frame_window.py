@@ -59,17 +59,23 @@ def frame_window(window_min: tuple[float, float] | None, tracer: str = "") -> Fr
     return FrameWindow(*DEFAULT_WINDOW_MIN, why=why)
 
 
+def window_text(window_min: tuple[float, float] | None) -> str:
+    """What :func:`parse_window` reads: ``60-90``, empty for ``None``."""
+    return "" if window_min is None else "{:g}-{:g}".format(*window_min)
+
+
 def parse_window(text: str) -> tuple[float, float] | None:
     """A window in one text, as a table holds it: ``60-90``, ``60 90``; ``None`` for an empty one.
 
-    :raises InputError: for anything else.
+    :raises InputError: for anything else, and for a window that ends before it starts.
     """
     if not text.strip():
         return None
     match = re.fullmatch(r"([\d.]+)\s*(?:-|–|to|[\s,;/])\s*([\d.]+)(?:\s*min)?", text.strip())
     try:
         assert match is not None
-        return float(match[1]), float(match[2])
+        window = frame_window((float(match[1]), float(match[2])))
+        return window.start_min, window.end_min
     except (AssertionError, ValueError):
         raise InputError(
             f"'{text}' is not a window of frames.",

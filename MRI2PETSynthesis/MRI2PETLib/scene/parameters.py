@@ -1,11 +1,13 @@
 """Settings as parameters of a module's parameter node: ``batch_size`` is ``batchSize``. Needs neither Slicer
 nor Qt.
 
-A parameter has no ``None``: where a setting may be ``None``, the empty text and 0 mean it.
+A parameter has no ``None``: where a setting may be ``None``, the empty text and 0 mean it. That of a path is
+a text.
 """
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, TypeVar
 
 from MRI2PETLib.core.settings import Settings
@@ -23,7 +25,7 @@ def settings_of_node(kind: type[_Kind], node: Any, prefix: str = "", **more: Any
         parameter = _parameter(node, name, prefix)
         if name not in more and parameter:
             value = getattr(node, parameter)
-            more[name] = None if about.optional and not value else value
+            more[name] = None if about.optional and not value else about.read(value)
     return kind(**more)
 
 
@@ -36,6 +38,8 @@ def show_settings(settings: Settings, node: Any, **more: Any) -> None:
         parameter = _parameter(node, name)
         if parameter:
             value = more.get(name, getattr(settings, name))
+            if kind.type is Path:
+                value = str(value or "")
             setattr(node, parameter, kind.type() if value is None else value)
 
 
