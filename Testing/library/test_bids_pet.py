@@ -234,7 +234,11 @@ def test_kinetic_quantities_are_what_they_are(tmp_path: Path, unit: str) -> None
         ("weight_lb", "154.3", None, 69.98927),
         ("weight (lb)", "154.3", None, 69.98927),
         ("body_weight", "70", None, 70),
-        ("weight", "70", "stone", None),
+        ("weight", "11", "st", 69.85322),
+        ("weight", "11", "stone", 69.85322),
+        ("weight_st", "11", None, 69.85322),
+        ("weight", "70", "talents", None),
+        ("weight_change", "-3", None, None),
         ("weight", "heavy", None, None),
         ("weight", "n/a", None, None),
         ("height", "180", None, None),
@@ -254,6 +258,54 @@ def test_units_of_body_weight(
         assert centre(read_pet(path).image) == pytest.approx(5000 * PLAIN * HOUR * kg / 70, rel=1e-5)
     else:
         assert result.reason in read_pet(path).verdict.reasons()[0]
+
+
+@pytest.mark.parametrize(
+    ("columns", "values", "kg"),
+    [
+        ("weight_change weight", "-3 70", 70),
+        ("weight_loss weight_kg", "3 70", 70),
+        ("weight_lb weight_kg", "154.3 70", 69.98927),
+        ("weight weight_lb", "n/a 154.3", 69.98927),
+        ("weight body_weight", "70 n/a", 70),
+        ("weight body_weight", "70 85", None),
+        ("weight_kg weight_lb", "70 70", None),
+    ],
+)
+def test_several_columns_of_weight(tmp_path: Path, columns: str, values: str, kg: float | None) -> None:
+    """Those of one weight agree, or none is taken; changes of weight are none."""
+    path = bids(tmp_path, weight=None)
+    lines = [["participant_id", *columns.split()], ["sub-01", *values.split()]]
+    (tmp_path / "participants.tsv").write_text("".join("\t".join(line) + "\n" for line in lines))
+    weight = body_weight(path, {})
+    if kg is None:
+        first, second = columns.split()
+        assert weight.kg is None and "participants.tsv contradicts itself for sub-01" in weight.reason
+        assert first in weight.reason and second in weight.reason
+        assert read_pet(path).unit == "Bq/mL"
+    else:
+        assert weight.kg == pytest.approx(kg, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"ImageDecayCorrectionTime": 60}, "ImageDecayCorrectionTime is 60 and FrameTimesStart 3600"),
+        ({"FrameTimesStart": [60], "FrameDuration": [30]}, "not both are in s"),
+        (
+            {"ImageDecayCorrectionTime": 3600000},
+            "ImageDecayCorrectionTime is 3600000 and FrameTimesStart 3600",
+        ),
+        ({"FrameTimesStart": [3600000], "FrameDuration": [1800000]}, "not both are in s"),
+        (
+            {"FrameTimesStart": [60], "FrameDuration": [30], "ImageDecayCorrectionTime": 60},
+            "FrameDuration is 30: are the times in min",
+        ),
+    ],
+)
+def test_times_that_are_not_in_seconds(tmp_path: Path, change: dict[str, Any], says: str) -> None:
+    pet = read_pet(bids(tmp_path, **change))
+    assert pet.unit == "Bq/mL" and says in " ".join(pet.verdict.reasons())
 
 
 @pytest.mark.parametrize(
@@ -300,8 +352,8 @@ def test_weight_of_the_session_comes_before_that_of_the_person(tmp_path: Path) -
     assert body_weight(pet, {}).kg == pytest.approx(69.98927)
     assert body_weight(folder / "sub-01_ses-03_pet.nii.gz", {}).kg == 60  # it says nothing of this one
     assert body_weight(folder / "sub-01_ses-04_pet.nii.gz", {}).kg == 60
-    sessions.with_suffix(".json").write_text(json.dumps({"weight": {"Units": "stone"}}))
-    assert "'stone', not kg" in body_weight(pet, {}).reason
+    sessions.with_suffix(".json").write_text(json.dumps({"weight": {"Units": "talents"}}))
+    assert "'talents', not kg" in body_weight(pet, {}).reason
 
 
 # --- inheritance ------------------------------------------------------------

@@ -439,6 +439,60 @@ def test_half_life_that_contradicts_the_nuclide_is_told() -> None:
     assert "1223.4 s, but the nuclide is F18 (6586.2 s)" in scale.findings[0].message
 
 
+@pytest.mark.parametrize(
+    ("half_life", "words"),
+    [
+        (109.8, "109.8 min is that of F18"),
+        (67.7, "67.7 min is that of Ga68"),
+        (20.4, "20.4 min is that of C11"),
+        (12.7, "12.7 h is that of Cu64"),
+        (78.4, "78.4 h is that of Zr89"),
+        (6586200.0, "ms is that of F18"),
+    ],
+)
+def test_half_life_that_is_not_in_seconds(half_life: float, words: str) -> None:
+    """The nuclide code says which; without it the unit is not guessed."""
+    scale = scale_from_dicom(slices(info={"RadionuclideHalfLife": half_life}))
+    assert scale.unit == "Bq/mL" and words in scale.findings[0].message
+    name, seconds = words.rpartition(" ")[2], radionuclides()[words.rpartition(" ")[2]].half_life_s
+    code = radionuclides()[name].codes[0].partition(":")[2]
+    info = {"RadionuclideHalfLife": half_life, "RadionuclideCodeSequence": [nuclide(code)]}
+    scale = scale_from_dicom(slices(info=info, AcquisitionDate="20210304", SeriesDate="20210304"))
+    if scale.unit == "SUV":  # nuclides of days need the day of the injection
+        assert scale.factor == pytest.approx(PLAIN * 2 ** (3600 / seconds), rel=1e-6)
+        assert [f.code for f in scale.findings] == ["half-life-doubtful"]
+        assert f"that of {name} in" in scale.findings[0].message
+
+
+def test_half_life_of_no_nuclide_is_told() -> None:
+    assert codes(info={"RadionuclideHalfLife": 5000.0}) == ["half-life-doubtful"]
+    for seconds in (1223.4, 1224, 6588, 6586.2, 6582, 597.9, 4080):
+        assert codes(info={"RadionuclideHalfLife": seconds}) == []
+
+
+@pytest.mark.parametrize(("weight", "unit"), [(154.3, "lb"), (11.0, "stones")])
+def test_a_weight_that_few_people_have_is_told(weight: float, unit: str) -> None:
+    scale = scale_from_dicom(slices(PatientWeight=weight))
+    assert scale.factor == pytest.approx(PLAIN * HOUR * weight / 70, rel=1e-6)
+    assert [f.code for f in scale.findings] == ["weight-doubtful"]
+    assert f"{weight:g} kg" in scale.findings[0].message and unit in scale.findings[0].message
+
+
+def test_times_of_frames_that_are_in_seconds() -> None:
+    """FrameReferenceTime and ActualFrameDuration are in ms; in s they say nothing, least of all silently."""
+    expected = factor()
+    for tags in ({"FrameReferenceTime": 1800}, {"ActualFrameDuration": 1800}):
+        rewritten = {"SeriesTime": "153000", "FrameReferenceTime": 900000, **tags}
+        scale = scale_from_dicom(slices(**rewritten))
+        assert scale.factor == pytest.approx(expected, rel=1e-6)
+        assert [f.code for f in scale.findings] == ["decay-reference"]
+        assert "was rewritten; the first acquisition is taken" in scale.findings[0].message
+    with pytest.raises(
+        ValueError, match=r"ActualFrameDuration .* is 1800 ms, which is too short: is it in s"
+    ):
+        frame_times_from_dicom(slices(ActualFrameDuration=1800))
+
+
 def test_table_of_nuclides() -> None:
     """The codes against pydicom's dictionary of context group 4020; half-lives against published ones."""
     from pydicom.sr.codedict import codes as dictionary
@@ -579,6 +633,9 @@ def test_dynamic_without_times_names_the_tag(tmp_path: Path) -> None:
 def test_suv_by_body_surface_is_refused() -> None:
     with pytest.raises(InputError, match="SUV of type BSA"):
         scale_from_dicom(slices(Units="CM2ML"))
+    for kind, message in (("BW", "by body surface, but SUVType .* is BW"), ("LBM", "of type LBM")):
+        with pytest.raises(InputError, match=message):
+            scale_from_dicom(slices(Units="CM2ML", SUVType=kind))
     scale = scale_from_dicom(slices(Units="MLML"))
     assert scale.unit == "unknown"
     assert "Units (0054,1001) is 'MLML'" in scale.findings[0].message

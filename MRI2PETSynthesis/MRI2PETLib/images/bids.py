@@ -21,8 +21,10 @@ _LEVELS = 5
 _KG = {
     **dict.fromkeys(("kg", "kgs", "kilogram", "kilograms", "kilo"), 1.0),
     **dict.fromkeys(("lb", "lbs", "pound", "pounds"), 0.45359237),
+    **dict.fromkeys(("st", "stone", "stones"), 6.35029318),
     **dict.fromkeys(("g", "gram", "grams"), 1e-3),
 }
+_SAME_WEIGHT = 1.02  # two columns of one weight differ by rounding
 _WEIGHT_COLUMN = re.compile(r"(?:body_?|patient_?)?weight(?:_?[(\[]?([a-z]+)[)\]]?)?")
 _QUANTITY = re.compile(r"([\d.,]+)\s*([A-Za-z]*)")
 
@@ -119,10 +121,29 @@ def _tables_of(path: Path) -> Iterator[tuple[Path, str, str, str]]:
 
 def _from_table(table: Path, key: str, prefix: str, name: str) -> BodyWeight:
     people, who = read_participants(table, key, prefix), f"{prefix}{name}"
-    column = next((name for name in people.columns if _WEIGHT_COLUMN.fullmatch(name)), None)
-    stated_weight = "" if column is None else people.value(who, column)
-    if column is None or not stated_weight:
+    stated = {column: people.value(who, column) for column in people.columns if _is_weight(column)}
+    weights = {
+        column: _weight_of(table, column, text, f"{column} of {who} in {table.name}")
+        for column, text in stated.items()
+        if text
+    }
+    if not weights:
         return BodyWeight(None, f"no weight of {who} in {table.name}", people.findings, empty=True)
+    in_kg = {column: weight.kg for column, weight in weights.items() if weight.kg is not None}
+    if in_kg and max(in_kg.values()) > _SAME_WEIGHT * min(in_kg.values()):
+        columns = " and ".join(f"{column} {kg:.4g} kg" for column, kg in in_kg.items())
+        return BodyWeight(None, f"{table.name} contradicts itself for {who}: {columns}", people.findings)
+    weight = next((w for w in weights.values() if w.kg is not None), next(iter(weights.values())))
+    return BodyWeight(weight.kg, weight.reason, people.findings)
+
+
+def _is_weight(column: str) -> bool:
+    """Whether a column holds body weights: ``weight``, ``weight_lb``, not ``weight_change``."""
+    match = _WEIGHT_COLUMN.fullmatch(column)
+    return match is not None and (match[1] is None or match[1] in _KG)
+
+
+def _weight_of(table: Path, column: str, text: str, what: str) -> BodyWeight:
     # By the inheritance principle one sessions.json of the dataset may describe the tables of all people.
     described = (table.with_suffix(".json"), table.parents[1] / f"{table.stem.split('_')[-1]}.json")
     columns = next((_read_json(file) for file in described if file.is_file()), {})
@@ -131,8 +152,7 @@ def _from_table(table: Path, key: str, prefix: str, name: str) -> BodyWeight:
     match = _WEIGHT_COLUMN.fullmatch(column)
     own_unit = details.get("units") or (match and match[1]) or _unit_in_words(details.get("description"))
     unit = str(own_unit or "kg")
-    weight = _in_kg(stated_weight, unit, f"{column} of {who} in {table.name}")
-    return BodyWeight(weight.kg, weight.reason, people.findings)
+    return _in_kg(text, unit, what)
 
 
 def _unit_in_words(description: Any) -> str:
@@ -152,7 +172,7 @@ def _in_kg(text: str, unit: str, what: str) -> BodyWeight:
     own_unit = str(match[2]) or unit
     factor = _KG.get(own_unit.strip().lower())
     if factor is None:
-        return BodyWeight(None, f"the unit of {what} is '{own_unit}', not kg, lb or g")
+        return BodyWeight(None, f"the unit of {what} is '{own_unit}', not kg, lb, st or g")
     return BodyWeight(weight * factor)
 
 

@@ -10,7 +10,9 @@ from MRI2PETLib.core.findings import Finding
 from MRI2PETLib.images.bids import BodyWeight, says_no
 from MRI2PETLib.preprocessing.pet_units import activity_bq
 from MRI2PETLib.preprocessing.radionuclides import find_radionuclide, radionuclides
-from MRI2PETLib.preprocessing.suv import SuvScale, no_suv, suv_factor
+from MRI2PETLib.preprocessing.suv import SuvScale, check_weight, no_suv, suv_factor
+
+_SHORTEST_S = 120.0  # of one frame that is all of a PET
 
 
 def scale_from_bids(sidecar: dict[str, Any], weight: BodyWeight, *, factor: float) -> SuvScale:
@@ -38,13 +40,14 @@ def scale_from_bids(sidecar: dict[str, Any], weight: BodyWeight, *, factor: floa
         reasons,
         findings,
     )
+    reasons += _other_units(sidecar, corrected, injected)
     if reasons or dose is None or weight.kg is None or half_life is None:
         return no_suv(f"{'; '.join(reasons)}.", factor, weight.findings)
     try:
         suv = suv_factor(weight.kg, dose, decay_s=corrected - injected, half_life_s=half_life)
     except InputError as error:
         return no_suv(f"{error.message[0].lower()}{error.message[1:]}", factor, weight.findings)
-    return SuvScale(factor * suv, "SUV", (*weight.findings, *findings))
+    return SuvScale(factor * suv, "SUV", (*weight.findings, *check_weight(weight.kg), *findings))
 
 
 def _dose_bq(sidecar: dict[str, Any], reasons: list[str]) -> float | None:
@@ -80,6 +83,27 @@ def _seconds(
         code = "decay-time-assumed" if field.startswith("Image") else "injection-assumed"
         findings.append(Finding("warn", code, f"The sidecar has no {field}; {assumption}."))
     return value or 0.0
+
+
+def _other_units(sidecar: dict[str, Any], corrected: float, injected: float) -> list[str]:
+    """Times that cannot all be in s, which BIDS asks for, where SUV depends on them."""
+    start, duration = (_first(sidecar.get(field)) for field in ("FrameTimesStart", "FrameDuration"))
+    if start is None or duration is None or corrected == injected:
+        return []
+    for factor in (60.0, 1000.0):
+        for ratio in (factor, 1.0 / factor):
+            if corrected and abs(start - ratio * corrected) <= 0.01 * abs(start):
+                what = f"ImageDecayCorrectionTime is {corrected:.9g} and FrameTimesStart {start:.9g}"
+                return [f"{what}: not both are in s"]
+    if start and len(sidecar["FrameTimesStart"]) == 1 and duration < _SHORTEST_S:
+        return [f"FrameDuration is {duration:g}: are the times in min, not s?"]
+    return []
+
+
+def _first(times: Any) -> float | None:
+    if isinstance(times, list) and times and isinstance(times[0], (int, float)):
+        return float(times[0])
+    return None
 
 
 def _number(sidecar: dict[str, Any], field: str, reasons: list[str]) -> float | None:

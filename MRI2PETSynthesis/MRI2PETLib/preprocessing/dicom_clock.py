@@ -22,6 +22,7 @@ _SAME_S, _QUARTER_S = 60.0, 900.0
 # References of one series that are computed from its frames agree to this.
 _STEADY_S = 2.0
 _CONTRADICTION_S = 5.0
+_SHORTEST_S = 10.0  # the longest frame of a PET is longer
 _CHECK_SUV = "Check the SUV against the scanner's."
 
 
@@ -98,10 +99,12 @@ def frame_times_from_dicom(first_of_frame: Sequence[pydicom.Dataset]) -> FrameTi
     :raises TagError, ValueError: naming the tag that is missing or malformed.
     """
     start, _ = injection(first_of_frame[0])
-    return FrameTimes(
-        tuple(seconds_between(start, acquisition(one)) for one in first_of_frame),
-        tuple(number(one, "ActualFrameDuration") / 1000.0 for one in first_of_frame),
-    )
+    starts = tuple(seconds_between(start, acquisition(one)) for one in first_of_frame)
+    durations = tuple(number(one, "ActualFrameDuration") / 1000.0 for one in first_of_frame)
+    if 0 < max(durations) < _SHORTEST_S:
+        name = tag_name("ActualFrameDuration")
+        raise TagError(f"{name} is {1000 * max(durations):g} ms, which is too short: is it in s?")
+    return FrameTimes(starts, durations)
 
 
 def decay_reference_s(
@@ -155,7 +158,8 @@ def _by_frames(slices: Sequence[pydicom.Dataset], starts: np.ndarray, half_life_
         duration = np.array([number(one, "ActualFrameDuration") for one in slices]) / 1000.0
     except TagError:
         return []
-    if not reference.any() or duration.min() <= 0:
+    in_s = np.abs(reference).max() < _SHORTEST_S or duration.max() < _SHORTEST_S  # not in ms, as they should
+    if not reference.any() or duration.min() <= 0 or in_s:
         return []
     decay = math.log(2.0) / half_life_s
     mean_activity = np.log(decay * duration / -np.expm1(-decay * duration)) / decay

@@ -13,15 +13,20 @@ from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.core.findings import Finding
 from MRI2PETLib.images.dicom_tags import TagError, first_item, number, tag_name, text, value
 from MRI2PETLib.preprocessing.dicom_clock import acquisition, decay_reference_s, injection
-from MRI2PETLib.preprocessing.radionuclides import Radionuclide, find_radionuclide, radionuclide_of_code
-from MRI2PETLib.preprocessing.suv import SuvScale, no_suv, suv_factor
+from MRI2PETLib.preprocessing.radionuclides import (
+    SAME_HALF_LIFE,
+    Radionuclide,
+    find_radionuclide,
+    radionuclide_in_other_unit,
+    radionuclide_of_code,
+    radionuclide_of_half_life,
+)
+from MRI2PETLib.preprocessing.suv import SuvScale, check_weight, no_suv, suv_factor
 
 if TYPE_CHECKING:
     import pydicom
 
 _T = TypeVar("_T")
-# Stated and tabulated half-lives differ by rounding (20.4 min) and by edition, not by more than this share.
-_SAME_HALF_LIFE = 0.02
 # A scan may follow the injection of such a nuclide by days: a time without a date says nothing.
 _LONG_LIVED_S = 6 * 3600.0
 
@@ -38,9 +43,15 @@ def scale_from_dicom(slices: Sequence[pydicom.Dataset]) -> SuvScale:
     data = slices[0]
     unit = text(data, "Units").upper()
     if unit in ("GML", "CM2ML"):
-        kind = text(data, "SUVType").upper() or ("BW" if unit == "GML" else "BSA")
+        own_kind = "BW" if unit == "GML" else "BSA"
+        kind = text(data, "SUVType").upper() or own_kind
         if kind != "BW":
             raise InputError(f"The PET holds SUV of type {kind}.", "Export SUV by body weight, or Bq/mL.")
+        if kind != own_kind:
+            raise InputError(
+                f"{tag_name('Units')} is {unit}, SUV by body surface, but {tag_name('SUVType')} is {kind}.",
+                "Export SUV by body weight in g/mL, or Bq/mL.",
+            )
         return SuvScale(1.0, "SUV")
     factor = 1.0
     if unit == "CNTS":
@@ -107,7 +118,7 @@ def _suv(slices: Sequence[pydicom.Dataset], factor: float, correction: str) -> S
         suv = suv_factor(weight, dose, decay_s=decay_s, half_life_s=half_life)
     except InputError as error:
         return no_suv(f"{error.message[0].lower()}{error.message[1:]}", factor, tuple(findings))
-    return SuvScale(factor * suv, "SUV", tuple(findings))
+    return SuvScale(factor * suv, "SUV", (*check_weight(weight), *findings))
 
 
 def _half_life_s(info: pydicom.Dataset, findings: list[Finding]) -> float:
@@ -121,13 +132,24 @@ def _half_life_s(info: pydicom.Dataset, findings: list[Finding]) -> float:
         message = f"{error}; that of {nuclide.name} is used ({nuclide.half_life_s:g} s)."
         findings.append(Finding("ok", "half-life-of-nuclide", message))
         return nuclide.half_life_s
-    if nuclide is not None and abs(from_header / nuclide.half_life_s - 1) > _SAME_HALF_LIFE:
-        message = (
-            f"{tag_name('RadionuclideHalfLife')} is {from_header:g} s, but the nuclide is {nuclide.name} "
-        )
-        message += f"({nuclide.half_life_s:g} s); the stated one is used."
-        findings.append(Finding("warn", "half-life-doubtful", message, "Check the tags of the tracer."))
-    return from_header
+    if nuclide is not None and abs(from_header / nuclide.half_life_s - 1) <= SAME_HALF_LIFE:
+        return from_header
+    what, half_life = f"{tag_name('RadionuclideHalfLife')} is {from_header:g} s", from_header
+    other = radionuclide_in_other_unit(from_header)
+    if nuclide is not None and other is not None and other[0] == nuclide:
+        half_life = nuclide.half_life_s
+        message = f"{what}, which is that of {nuclide.name} in {other[1]}; {half_life:g} s is used."
+    elif nuclide is not None:
+        message = f"{what}, but the nuclide is {nuclide.name} ({nuclide.half_life_s:g} s); the stated one is "
+        message += "used."
+    elif other is not None:
+        raise TagError(f"{what}, that of no nuclide; {from_header:g} {other[1]} is that of {other[0].name}")
+    elif radionuclide_of_half_life(from_header) is None:
+        message = f"{what}, that of no nuclide that this program knows."
+    else:
+        return from_header
+    findings.append(Finding("warn", "half-life-doubtful", message, "Check the tags of the tracer."))
+    return half_life
 
 
 def _nuclide(info: pydicom.Dataset) -> Radionuclide | None:

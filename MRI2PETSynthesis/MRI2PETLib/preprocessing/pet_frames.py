@@ -95,11 +95,7 @@ def frame_weights(times: FrameTimes, window: FrameWindow) -> np.ndarray:
     if inside.sum() < MIN_WINDOW_COVERAGE * _length_s(window):
         begin, end = times.range_min
         hint = f"The frames run from {begin:.0f} to {end:.0f} min after injection; choose another window "
-        hint += "(--window START END, in min)."
-        if 60.0 * end < 200:
-            hint += " Times must be in seconds: these look like minutes."
-        elif 60.0 * end > 1e5:
-            hint += " Times must be in seconds: these look like milliseconds."
+        hint += f"(--window START END, in min).{_other_unit(times)}"
         raise InputError(f"The PET frames cover {_of_window(inside, window)}.", hint)
     return inside / inside.sum()
 
@@ -141,7 +137,17 @@ def check_static_window(times: FrameTimes | None, window: FrameWindow) -> tuple[
     begin, end = times.range_min
     message = f"The PET was measured from {begin:.0f} to {end:.0f} min; it covers "
     message += f"{_of_window(np.array(inside), window)}."
-    return (Finding("warn", "other-window", message, "Compare it only with PETs of the same window."),)
+    hint = f"Compare it only with PETs of the same window.{_other_unit(times)}"
+    return (Finding("warn", "other-window", message, hint),)
+
+
+def _other_unit(times: FrameTimes) -> str:
+    end_s = 60.0 * times.range_min[1]
+    if end_s < 200:
+        return " Times must be in seconds: these look like minutes."
+    if end_s > 1e5:
+        return " Times must be in seconds: these look like milliseconds."
+    return ""
 
 
 def _length_s(window: FrameWindow) -> float:

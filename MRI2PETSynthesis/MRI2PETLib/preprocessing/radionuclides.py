@@ -10,6 +10,8 @@ from MRI2PETLib.core.resources import resources_dir
 from MRI2PETLib.core.tables import read_table
 
 SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹", "0123456789")
+# Stated and tabulated half-lives differ by rounding (20.4 min) and by edition, not by more than this share.
+SAME_HALF_LIFE = 0.02
 _SPELLING = re.compile(r"(?:(\d{1,3})([a-z]+)|([a-z]+)(\d{1,3}))")
 
 
@@ -52,6 +54,24 @@ def find_radionuclide(text: str) -> Radionuclide | None:
         if nuclide.name == f"{symbol}{mass}" and element in (symbol.lower(), nuclide.element.lower()):
             return nuclide
     return None
+
+
+def radionuclide_in_other_unit(value: float) -> tuple[Radionuclide, str] | None:
+    """The radionuclide whose half-life a number is, that would be that of none in s, and the unit that it is
+    in (``min``, ``h``, ``d``, ``ms``); ``None`` for any other number.
+    """
+    if radionuclide_of_half_life(value) is not None:
+        return None
+    for unit, seconds in (("min", 60.0), ("h", 3600.0), ("d", 86400.0), ("ms", 1e-3)):
+        if (nuclide := radionuclide_of_half_life(value * seconds)) is not None:
+            return nuclide, unit
+    return None
+
+
+def radionuclide_of_half_life(half_life_s: float) -> Radionuclide | None:
+    """The radionuclide that has a half-life, as it is rounded in files and editions of tables."""
+    near = (n for n in radionuclides().values() if abs(half_life_s / n.half_life_s - 1) <= SAME_HALF_LIFE)
+    return next(near, None)
 
 
 def radionuclide_of_code(scheme: str, code: str) -> Radionuclide | None:

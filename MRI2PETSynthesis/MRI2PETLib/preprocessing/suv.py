@@ -15,6 +15,7 @@ from MRI2PETLib.preprocessing.pet_units import Unit
 
 _DOSE_BQ = (1e6, 2e9)
 _WEIGHT_KG = (2.0, 300.0)
+_USUAL_WEIGHT_KG = (25.0, 140.0)  # of who is scanned; pounds or stones taken for kg lie outside of it, mostly
 _SHORTEST_S = 60.0  # of nuclides for PET: rubidium-82, 76 s
 _MAX_BEFORE_S = 1800.0  # scanners start some minutes before the injection, a wrong clock by an hour
 # A PET this much later than the injection has nothing left to measure: a wrong clock or date. Tracers of
@@ -53,6 +54,16 @@ def suv_factor(weight_kg: float, dose_bq: float, *, decay_s: float = 0.0, half_l
             "Check the injection time and the dates.",
         )
     return weight_kg * 1000.0 / (dose_bq * 2.0 ** (-decay_s / half_life_s))
+
+
+def check_weight(weight_kg: float) -> tuple[Finding, ...]:
+    """A warning for a weight that few people have: it may be in another unit than is said."""
+    low, high = _USUAL_WEIGHT_KG
+    if low <= weight_kg <= high:
+        return ()
+    unit = "lb" if weight_kg > high else "stones"
+    message = f"The body weight is {weight_kg:g} kg; SUV is as wrong as it is. Is it in {unit}?"
+    return (Finding("warn", "weight-doubtful", message, "Check the weight and its unit."),)
 
 
 def no_suv(reason: str, factor: float = 1.0, findings: tuple[Finding, ...] = ()) -> SuvScale:
