@@ -121,10 +121,10 @@ def _tables_of(path: Path) -> Iterator[tuple[Path, str, str, str]]:
 
 def _from_table(table: Path, key: str, prefix: str, name: str) -> BodyWeight:
     people, who = read_participants(table, key, prefix), f"{prefix}{name}"
-    stated = {column: people.value(who, column) for column in people.columns if _is_weight(column)}
+    texts = {column: people.value(who, column) for column in people.columns if _is_weight(column)}
     weights = {
         column: _weight_of(table, column, text, f"{column} of {who} in {table.name}")
-        for column, text in stated.items()
+        for column, text in texts.items()
         if text
     }
     if not weights:
