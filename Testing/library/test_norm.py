@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import shutil
-from collections.abc import Sequence
+import struct
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,11 +16,12 @@ import pytest
 import SimpleITK as sitk
 from scipy import ndimage
 
-from MRI2PETLib.core.checksums import sha256_of_value
+from MRI2PETLib.core.checksums import sha256_of, sha256_of_value
 from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.core.progress import no_progress
 from MRI2PETLib.evaluation.cohort_cases import CohortCase
 from MRI2PETLib.evaluation.spaces import mni_grid
+from MRI2PETLib.normative import run as run_of_norm
 from MRI2PETLib.normative.build import (
     ALL_VOXELS,
     assemble,
@@ -26,6 +29,7 @@ from MRI2PETLib.normative.build import (
     fit_norm,
     norm_covariates,
     regions_on,
+    source_of_run,
 )
 from MRI2PETLib.normative.card import what_the_t1_adds, write_norm_card, write_norm_regions
 from MRI2PETLib.normative.case import check_reference
@@ -193,6 +197,134 @@ def test_an_altered_norm_is_refused(damage: str, norm: Norm, tmp_path: Path) -> 
     (folder / NORM_FILE).write_text(json.dumps(content))
     with pytest.raises(InputError, match="altered|lacks|link|not a norm"):
         read_norm(folder)
+
+
+def resigned(folder: Path, edit: Callable[[dict[str, Any]], object]) -> Path:
+    """A norm whose maker edited it and made the checksums fit."""
+    content = json.loads((folder / NORM_FILE).read_text())
+    content.pop("checksum")
+    edit(content)
+    for name in content["files"]:
+        if (folder / name).is_file():
+            content["files"][name] = sha256_of(folder / name)
+    (folder / NORM_FILE).write_text(json.dumps({**content, "checksum": sha256_of_value(content)}))
+    return folder
+
+
+def regional(name: str, value: Any) -> Callable[[dict[str, Any]], object]:
+    return lambda c: c["models"]["regions"]["residual"][name].__setitem__(0, value)
+
+
+OF_A_STRANGER: dict[str, Callable[[dict[str, Any]], object]] = {
+    "threshold nan": lambda c: c.update(threshold="nan"),
+    "threshold 0": lambda c: c.update(threshold=0.0),
+    "no threshold": lambda c: c.update(threshold=None),
+    "fwhm inf": lambda c: c.update(fwhm_mm="inf"),
+    "fwhm": lambda c: c.update(fwhm_mm=1e9),
+    "tracer of a shell": lambda c: c.update(tracer="$(x)"),
+    "tracer of a path": lambda c: c.update(tracer="<script>"),
+    "tracer": lambda c: c.update(tracer=["PBR28"]),
+    "few people": lambda c: c.update(n_people=3, n_scans=3),
+    "no people": lambda c: c.update(n_people=0),
+    "true people": lambda c: c.update(n_people=True),
+    "more people": lambda c: c.update(n_people=10**7, n_scans=10**7),
+    "SD 0": regional("variance", 0.0),
+    "SD below 0": regional("variance", -1.0),
+    "SD nan": regional("variance", "nan"),
+    "SD inf": regional("variance", "inf"),
+    "mean missing": lambda c: c["models"]["regions"]["residual"]["coefficients"][0].__setitem__(0, None),
+    "count of nobody": regional("count", -1),
+    "count of too many": regional("count", 10**6),
+    "count missing": regional("count", None),
+    "inverse": lambda c: c["models"]["regions"]["residual"].update(inverse=[[-1.0]]),
+    "inverse 0": lambda c: c["models"]["voxels"]["real"].update(inverse=[[0.0]]),
+    "prior": lambda c: c["models"]["voxels"]["real"].update(prior=["nan", 1.0]),
+    "people of a model": lambda c: c["models"]["voxels"]["real"].update(n_people=7),
+    "maxima nan": lambda c: c["maxima"]["voxels"]["real"].__setitem__(0, "nan"),
+    "maxima below 0": lambda c: c["maxima"]["voxels"]["real"].__setitem__(0, -1),
+    "maxima of too many": lambda c: c["maxima"]["voxels"].update(real=[1.0] * 99),
+    "explained": lambda c: c["explained"].update(voxels=["nan", 0, 1, ""]),
+    "calibration": lambda c: c["calibration"].update(x=[["x", 1, "inf", 1, 1, 1, 1, 1]]),
+    "escape": lambda c: c.update(notes=["\x1b[2J"]),
+    "long text": lambda c: c.update(group="x" * 10**6),
+    "covariates": lambda c: c.update(covariates=[c_age := {"name": "age", "names": [], "centre": []}, c_age]),
+    "no dictionary": lambda c: c.update(models=[]),
+    "label": lambda c: c["parcellations"][0].__setitem__(1, {"nan": "x"}),
+    "another file": lambda c: c["files"].update({"../x": "0"}),
+    "a program": lambda c: c["files"].update({"model/run.py": "0"}),
+    "many files": lambda c: c["files"].update({f"labels/{n}.json": "0" for n in range(1000)} | {"x": "0"}),
+}
+
+
+@pytest.mark.parametrize("name", OF_A_STRANGER)
+def test_a_norm_of_a_stranger_makes_sense_or_is_refused(name: str, norm_folder: Path) -> None:
+    with pytest.raises(InputError, match="not a norm of this version|--fwhm-mm|--threshold"):
+        read_norm(resigned(norm_folder, OF_A_STRANGER[name]))
+
+
+@pytest.mark.parametrize("value", [0.0, -1.0, np.nan, np.inf])
+@pytest.mark.parametrize("name", ["residual_sd", "real_mean"])
+def test_maps_of_a_stranger_are_numbers(name: str, value: float, norm_folder: Path, norm: Norm) -> None:
+    """An SD of 0 stands for none in an image: no score there, not a score without limit."""
+    import nibabel as nib
+
+    path = norm_folder / "maps" / f"{name}.nii.gz"
+    image = nib.load(path)
+    values = np.asarray(image.dataobj).copy()
+    inside = np.argwhere(values != 0)[0]
+    values[tuple(inside)] = value
+    nib.save(nib.Nifti1Image(values, image.affine, image.header), path)
+    resigned(norm_folder, lambda c: None)
+    if value == 0 or (value < 0 and name == "real_mean"):
+        again = read_norm(norm_folder)
+        sd = again.models["voxels"][CONDITIONAL].prediction_sd(ROW)
+        assert np.count_nonzero(~np.isfinite(sd)) == (name == "residual_sd")
+        z = again.models["voxels"][CONDITIONAL].z(np.ones(sd.size), ROW)
+        assert np.count_nonzero(~np.isfinite(z)) == (name == "residual_sd")
+    else:
+        with pytest.raises(InputError, match="not a norm of this version"):
+            read_norm(norm_folder)
+
+
+@pytest.mark.parametrize("change", ["size", "spacing", "format"])
+def test_headers_of_a_norm_are_checked_first(change: str, norm_folder: Path) -> None:
+    path = norm_folder / "maps" / "count.nii.gz"
+    header = bytearray(gzip.decompress(path.read_bytes())[:352])
+    if change == "size":
+        header[40:56] = struct.pack("<8h", 3, 30000, 30000, 30000, 1, 1, 1, 1)
+    elif change == "spacing":
+        header[80:92] = struct.pack("<3f", 1e30, 1e30, 1e30)
+    else:
+        header[70:72] = struct.pack("<h", 999)
+    path.write_bytes(gzip.compress(bytes(header)))
+    resigned(norm_folder, lambda c: None)
+    with pytest.raises(InputError, match="count"):
+        read_norm(norm_folder)
+
+
+@pytest.fixture
+def norm_folder(norm_once: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(norm_once, tmp_path / "norm"))
+
+
+@pytest.fixture(scope="module")
+def norm_once(norm: Norm, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return written(norm, tmp_path_factory.mktemp("once") / "norm")
+
+
+def test_a_damaged_norm_of_another_run_is_not_replaced(norm: Norm, norm_folder: Path, tmp_path: Path) -> None:
+    """One of the same run is built again, one that says nothing is somebody's."""
+    resigned(norm_folder, lambda c: c.update(source=source_of_run(tmp_path)))
+    assert run_of_norm._norm_in(norm_folder, tmp_path) is not None
+    with pytest.raises(InputError, match="the norm of another run"):
+        run_of_norm._norm_in(norm_folder, tmp_path / "other")
+    (norm_folder / "maps" / "count.nii.gz").unlink()
+    assert run_of_norm._norm_in(norm_folder, tmp_path) is None
+    with pytest.raises(InputError, match="the norm of another run"):
+        run_of_norm._norm_in(norm_folder, tmp_path / "other")
+    (norm_folder / NORM_FILE).write_text("{")
+    with pytest.raises(InputError, match="the norm of another run"):
+        run_of_norm._norm_in(norm_folder, tmp_path)
 
 
 def test_age_and_sex_are_allowed_for(template: np.ndarray) -> None:

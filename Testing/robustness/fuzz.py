@@ -30,7 +30,7 @@ from pathlib import Path
 import numpy as np
 
 HERE = Path(__file__).resolve().parent
-KINDS = ("images", "bundles", "tables", "sidecars", "runs")
+KINDS = ("images", "bundles", "tables", "sidecars", "runs", "norms")
 _BATCH = 1000
 _SLOW_S = 20.0  # of processor time for one file
 

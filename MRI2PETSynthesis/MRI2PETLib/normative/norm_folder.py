@@ -9,13 +9,15 @@
     NORM/labels/            the regions
     NORM/model/             the model whose predictions it is about, if there is one
 
-A norm may come from a stranger: what is read is JSON and NIfTI of the names above, with their checksums, and
-a model bundle, which runs no code either.
+A norm may come from a stranger: what is read is JSON and NIfTI of the names above, with their checksums and
+checked value by value (:mod:`.norm_checks`), and a model bundle, which runs no code either.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,23 +26,25 @@ import SimpleITK as sitk
 
 from MRI2PETLib import __version__
 from MRI2PETLib.core.checksums import sha256_of, sha256_of_value
-from MRI2PETLib.core.errors import InputError
+from MRI2PETLib.core.errors import InputError, MRI2PETError
 from MRI2PETLib.core.files import make_folder, plain, read_json, write_json
 from MRI2PETLib.images.grid import Grid
-from MRI2PETLib.images.io import read_image, same_grid, write_image
+from MRI2PETLib.images.io import open_image, read_image, same_grid, write_image
+from MRI2PETLib.images.shear import SHEAR_TOLERANCE_MM, to_image
 from MRI2PETLib.models.bundle import read_bundle
+from MRI2PETLib.normative import norm_checks
 from MRI2PETLib.normative.calibration import CalibrationRow, ExplainedShare
 from MRI2PETLib.normative.controls import ControlModel
 from MRI2PETLib.normative.design import NormCovariate, design_columns
 from MRI2PETLib.normative.norm import FAMILIES, PARTS, Norm, NormAbout
 from MRI2PETLib.normative.person import KINDS
-from MRI2PETLib.normative.shrinkage import VariancePrior
+from MRI2PETLib.normative.shrinkage import MOST_FREEDOM, VariancePrior
 from MRI2PETLib.templates.regions import Parcellation
 
 FORMAT_OF_NORM = "mri2pet-norm-1"
 NORM_FILE, CARD_FILE, REGIONS_OF_NORM = "norm.json", "card.md", "regions.csv"
 MAPS, REGION_LABELS, MODEL = "maps", "labels", "model"
-_LARGEST_JSON, _MOST_PEOPLE, _MOST_COLUMNS, _MOST_VOXELS = 50_000_000, 100_000, 100, 20_000_000
+_LARGEST_JSON = 50_000_000
 _HINT = "Get the norm again from where it came from, or build it again."
 NORM_BY = {"GeneratedBy": [{"Name": "SlicerMRI2PET normative", "Version": __version__}]}
 
@@ -97,17 +101,27 @@ def read_norm(folder: Path) -> Norm:
             raise InputError(f"{path} was altered.", _HINT)
         _check_files(folder, content["files"])
         return _norm_of(folder, content, checksum)
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-        raise InputError(f"{path} is not a norm of this version: {error!r}.", _HINT) from error
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
+        raise InputError(f"{path} is not a norm of this version: {error!r:.300}.", _HINT) from error
+
+
+def norm_source(folder: Path) -> str | None:
+    """Of which run a norm says it is (see :class:`.NormAbout`), even a damaged one; ``None``: it does not."""
+    with suppress(MRI2PETError):
+        content = read_json(folder / NORM_FILE, largest=_LARGEST_JSON)
+        source = content.get("source") if isinstance(content, dict) else None
+        return source if isinstance(source, str) else None
+    return None
 
 
 def _check_files(folder: Path, files: Mapping[str, str]) -> None:
+    norm_checks.check_norm_files(files)
     for name, checksum in files.items():
         path = folder / name
-        if Path(name).is_absolute() or ".." in Path(name).parts or not path.is_file():
-            raise InputError(f"{folder} lacks {name}.", _HINT)
         if any(p.is_symlink() for p in (path, *path.parents) if folder in p.parents):
             raise InputError(f"{path} is a link.", _HINT)
+        if not path.is_file():
+            raise InputError(f"{folder} lacks {name}.", _HINT)
         if sha256_of(path) != checksum:
             raise InputError(f"{path} was altered.", _HINT)
 
@@ -115,18 +129,18 @@ def _check_files(folder: Path, files: Mapping[str, str]) -> None:
 def _norm_of(folder: Path, content: Mapping[str, Any], checksum: str) -> Norm:
     about = _about_from_json(content)
     columns = len(design_columns(about.covariates))
-    if not (0 < about.n_people < _MOST_PEOPLE and columns < _MOST_COLUMNS):
-        raise ValueError(f"{about.n_people} people, {columns} columns")
 
     def read(name: str) -> sitk.Image:
+        path = folder / f"{name}.nii.gz"
         if f"{name}.nii.gz" not in content["files"]:
             raise KeyError(name)
-        image = (
-            read_image(folder / f"{name}.nii.gz", kind="labels").image
-            if name.startswith(REGION_LABELS)
-            else (sitk.ReadImage(str(folder / f"{name}.nii.gz"), sitk.sitkFloat32))
-        )
-        if image.GetDimension() != 3 or image.GetNumberOfPixels() > _MOST_VOXELS:
+        raw = open_image(path, kind="labels")  # the header is checked before any voxel is read
+        norm_checks.check_norm_size(math.prod(raw.size), columns)
+        if name.startswith(REGION_LABELS):
+            return read_image(path, kind="labels").image
+        image, shear_mm = to_image(np.asarray(raw.read_frame(0), np.float32), raw.affine)
+        values = sitk.GetArrayViewFromImage(image)
+        if raw.n_frames > 1 or shear_mm > SHEAR_TOLERANCE_MM or not np.isfinite(values).all():
             raise ValueError(f"{name} is no map")
         return image
 
@@ -147,13 +161,25 @@ def _norm_of(folder: Path, content: Mapping[str, Any], checksum: str) -> Norm:
             if part == "voxels":
                 names = ["mean", *(f"covariate{n}" for n in range(1, columns))]
                 maps = np.array([voxels(f"{kind}_{name}") for name in names])
-                arrays = [maps, voxels(f"{kind}_sd") ** 2, sitk.GetArrayFromImage(count)[inside]]
+                sd = voxels(f"{kind}_sd")
+                if (sd < 0).any():
+                    raise ValueError("an SD is below 0")
+                sd[sd == 0] = np.nan  # images have no NaN: too few controls were measured there
+                arrays = [maps, sd**2, sitk.GetArrayFromImage(count)[inside]]
             else:
-                arrays = [_numbers(entry[name]) for name in ("coefficients", "variance", "count")]
-            models[part][kind] = _model(arrays, entry, columns)
+                arrays = [
+                    norm_checks.norm_numbers(entry[name]) for name in ("coefficients", "variance", "count")
+                ]
+            models[part][kind] = _model(arrays, entry)
+            norm_checks.check_control_model(models[part][kind], about, columns)
+    text = norm_checks.norm_text
     parcellations = tuple(
         Parcellation(
-            str(name), read(f"{REGION_LABELS}/{n}"), {int(k): str(v) for k, v in names.items()}, "mni", source
+            text(name),
+            read(f"{REGION_LABELS}/{n}"),
+            {int(k): text(v) for k, v in names.items()},
+            "mni",
+            text(source),
         )
         for n, (name, names, source) in enumerate(content["parcellations"])
     )
@@ -169,29 +195,16 @@ def _norm_of(folder: Path, content: Mapping[str, Any], checksum: str) -> Norm:
         read_bundle(folder / MODEL) if has_model else None,
         checksum,
     )
-    sizes = {"regions": len(norm.regions.keys), "asymmetry": len(norm.regions.pairs)}
-    if any(len(models[part][kind].variance) != size for part, size in sizes.items() for kind in KINDS):
-        raise ValueError("models and regions differ in number")
+    norm_checks.check_norm_sizes(norm)
     return norm
 
 
-def _model(arrays: Sequence[np.ndarray], entry: Mapping[str, Any], columns: int) -> ControlModel:
+def _model(arrays: Sequence[np.ndarray], entry: Mapping[str, Any]) -> ControlModel:
     coefficients, variance, count = arrays
-    inverse = _numbers(entry["inverse"])
-    freedom, typical = (float(v) for v in entry["prior"])
-    units = variance.shape
-    shapes = (coefficients.shape, count.shape, inverse.shape)
-    if shapes != ((columns, *units), units, (columns, columns)) or not np.isfinite(inverse).all():
-        raise ValueError(f"shapes {shapes}")
-    return ControlModel(
-        coefficients, variance, count, inverse, VariancePrior(freedom, typical), int(entry["n_people"])
-    )
-
-
-def _numbers(values: Any) -> np.ndarray:
-    """JSON has no NaN: ``null`` stands for it."""
-    array = np.array(values, dtype=object)
-    return np.where(array == None, np.nan, array).astype(np.float64)  # noqa: E711  element by element
+    freedom, typical = entry["prior"]
+    number, inverse = norm_checks.norm_number, norm_checks.norm_numbers(entry["inverse"])
+    prior = VariancePrior(number(freedom, 0, MOST_FREEDOM), number(typical, 0, 1e12))
+    return ControlModel(coefficients, variance, count, inverse, prior, int(entry["n_people"]))
 
 
 def _model_to_json(model: ControlModel, part: str) -> dict[str, Any]:
@@ -209,36 +222,65 @@ def _about_to_json(about: NormAbout) -> dict[str, Any]:
 
 
 def _about_from_json(content: Mapping[str, Any]) -> NormAbout:
+    text, number = norm_checks.norm_text, norm_checks.norm_number
     kinds = {"unit": str, "reference_region": str, "tracer": str, "group": str, "simulated": bool}
     kinds |= {"demonstration": bool, "n_people": int, "n_scans": int, "source": str, "request": str}
     values: dict[str, Any] = {name: content[name] for name in kinds}
     wrong = [name for name, kind in kinds.items() if type(values[name]) is not kind]
     if wrong:
-        raise ValueError(f"{wrong[0]} is {values[wrong[0]]!r}")
+        raise ValueError(f"{wrong[0]} is {values[wrong[0]]!r:.80}")
+    for name in (name for name, kind in kinds.items() if kind is str):
+        text(values[name])
     covariates = tuple(
-        NormCovariate(
-            str(c["name"]),
-            tuple(map(str, c["names"])),
-            tuple(map(float, c["centre"])),
-            float(c["low"]),
-            float(c["high"]),
-        )
+        NormCovariate(text(c["name"]), tuple(map(text, c["names"])), *_numbers_of(c))
         for c in content["covariates"]
     )
     maxima = {
-        family: {kind: sorted(float(v) for v in content["maxima"][family][kind]) for kind in KINDS}
+        family: {kind: sorted(number(v, 0) for v in content["maxima"][family][kind]) for kind in KINDS}
         for family in FAMILIES
     }
-    return NormAbout(
+    about = NormAbout(
         **values,
-        fwhm_mm=float(content["fwhm_mm"]),
-        threshold=float(content["threshold"]),
+        fwhm_mm=number(content["fwhm_mm"]),
+        threshold=number(content["threshold"]),
         covariates=covariates,
         maxima=maxima,
-        explained={str(name): ExplainedShare(*row) for name, row in content["explained"].items()},
+        explained={text(name): _explained(*row) for name, row in content["explained"].items()},
         calibration={
-            str(k): tuple(CalibrationRow(*row) for row in rows) for k, rows in content["calibration"].items()
+            text(k): tuple(_calibration(*row) for row in rows) for k, rows in content["calibration"].items()
         },
         predicted_by=dict(content["predicted_by"]),
-        notes=tuple(map(str, content["notes"])),
+        notes=tuple(map(text, content["notes"])),
+    )
+    norm_checks.check_norm_about(about)
+    return about
+
+
+def _numbers_of(covariate: Mapping[str, Any]) -> tuple[tuple[float, ...], float, float]:
+    number = norm_checks.norm_number
+    return (
+        tuple(number(value) for value in covariate["centre"]),
+        number(covariate["low"]),
+        number(covariate["high"]),
+    )
+
+
+def _explained(share: Any, low: Any, high: Any, reason: Any = "") -> ExplainedShare:
+    value = norm_checks.norm_number_or_none
+    return ExplainedShare(value(share), value(low), value(high), norm_checks.norm_text(reason))
+
+
+def _calibration(
+    unit: Any, n: Any, mean: Any, sd: Any, beyond_196: Any, low: Any, high: Any, beyond_3: Any
+) -> CalibrationRow:
+    number, value = norm_checks.norm_number, norm_checks.norm_number_or_none
+    return CalibrationRow(
+        norm_checks.norm_text(unit),
+        int(number(n, 0, 1e12)),
+        number(mean),
+        value(sd),
+        number(beyond_196, 0, 1),
+        value(low),
+        value(high),
+        number(beyond_3, 0, 1),
     )

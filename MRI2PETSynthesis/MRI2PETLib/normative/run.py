@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from MRI2PETLib.core.errors import InputError
+from MRI2PETLib.core.errors import InputError, MRI2PETError
 from MRI2PETLib.core.files import make_folder, output_folder, staged_folder
 from MRI2PETLib.core.progress import Reporter, part_of
 from MRI2PETLib.core.requests import Request, Source
@@ -29,7 +31,7 @@ from MRI2PETLib.normative.build import (
 )
 from MRI2PETLib.normative.card import write_norm_card, write_norm_regions
 from MRI2PETLib.normative.norm import Norm
-from MRI2PETLib.normative.norm_folder import MODEL, NORM_FILE, read_norm, write_norm
+from MRI2PETLib.normative.norm_folder import MODEL, NORM_FILE, norm_source, read_norm, write_norm
 from MRI2PETLib.normative.settings import LEAST_PEOPLE, NormSettings
 from MRI2PETLib.templates.atlases import atlas_checksum
 from MRI2PETLib.templates.regions import Parcellation
@@ -93,6 +95,9 @@ def build_norm(
         if bundle is not None:
             copy_bundle(bundle, make_folder(staging / MODEL))
         write_norm(staging, norm)
+        if bundle is None and (output / MODEL).is_dir():  # of the run as it was before
+            os.replace(output / MODEL, staging / f".{MODEL}")
+            shutil.rmtree(staging / f".{MODEL}")
     return read_norm(output)
 
 
@@ -130,12 +135,11 @@ def _norm_in(output: Path, run: Path) -> Norm | None:
             f"{output} is not empty and holds no norm ({sorted(there)[0]} is there).",
             "Choose another folder (-o).",
         )
-    norm = None
-    with suppress(InputError):
-        norm = read_norm(output)
-    if norm is not None and norm.about.source != source_of_run(run):
+    if there and norm_source(output) != source_of_run(run):  # even where it is damaged
         raise InputError(f"{output} holds the norm of another run.", "Choose another folder (-o).")
-    return norm
+    with suppress(MRI2PETError):  # else it is built again
+        return read_norm(output)
+    return None
 
 
 def _request(
