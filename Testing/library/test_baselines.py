@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -122,6 +124,29 @@ def test_the_null_is_warped_and_the_warp_is_kept(
         path.write_bytes(damaged)
         with pytest.raises(AssertionError, match="again"):
             person_warp(subject.t1, subject.brain_mask, affine, path)
+    path.write_bytes(whole)
+    with np.load(path) as content:
+        key, field = content["key"], content["field"]
+    unsound = [
+        field[:-1],
+        field[..., :2],
+        field.astype(np.float64),
+        field[None],
+        np.array("x"),
+        field * np.nan,
+    ]
+    for other in unsound:
+        np.savez_compressed(path, key=key, field=other)
+        with pytest.raises(AssertionError, match="again"):
+            person_warp(subject.t1, subject.brain_mask, affine, path)
+    header = io.BytesIO()  # 6 TB that are not there
+    np.lib.format.write_array_header_1_0(
+        header, {"descr": "<f2", "fortran_order": False, "shape": (10**12, 3)}
+    )
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("field.npy", header.getvalue())
+    with pytest.raises(AssertionError, match="again"):
+        person_warp(subject.t1, subject.brain_mask, affine, path)
 
 
 def test_a_tracer_without_a_map_has_the_training_mean_as_its_null(

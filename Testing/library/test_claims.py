@@ -80,7 +80,8 @@ def test_what_is_no_claim_is_named_and_what_nobody_can_read_ends(tmp_path: Path)
     record = tmp_path / "status.json"
     path = claim_path(record)
     with Claims() as claims:
-        for make in (path.mkdir, lambda: path.symlink_to(tmp_path / "nowhere")):
+        pipe = [lambda: os.mkfifo(path)] if hasattr(os, "mkfifo") else []  # type: ignore[attr-defined,unused-ignore]
+        for make in (path.mkdir, lambda: path.symlink_to(tmp_path / "nowhere"), *pipe):
             make()
             with pytest.raises(OutputError, match="is no claim, and in the way of one"):
                 claims.wait(record)

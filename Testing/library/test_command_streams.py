@@ -131,3 +131,4 @@ def test_the_table_of_exit_codes_is_complete() -> None:
     assert len(codes) == len(set(codes)), "two kinds of error share an exit code"
     guide = (REPOSITORY / "Docs" / "explanation" / "developer_guide.md").read_text(encoding="utf-8")
     assert {int(c): m for c, m in re.findall(r"^\| (\d+) \| (.+?) \|$", guide, re.M)} == EXIT_CODES
+    assert max(EXIT_CODES) == 128 + signal.SIGINT and "| 128 + n |" in guide

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 import threading
 import time
 from contextlib import suppress
@@ -60,7 +61,7 @@ class Claims:
         try:
             number = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
         except FileExistsError:
-            if path.is_symlink() or path.is_dir():
+            if not _is_plain(path):
                 raise OutputError(f"{path} is no claim, and in the way of one.", "Remove it.") from None
             return False
         except OSError as error:
@@ -113,7 +114,7 @@ def remove_lost(record: Path) -> None:
     """Remove a claim that stands no longer. Only one process can, and never a newer claim in its place."""
     path = claim_path(record)
     text = _text(path)
-    if not os.path.lexists(path) or path.is_dir() or not _is_lost(path):
+    if not os.path.lexists(path) or not _is_plain(path) or not _is_lost(path):
         return
     aside = path.with_name(hidden_name())
     with suppress(OSError):
@@ -160,7 +161,17 @@ def _about(path: Path) -> dict[str, Any]:
 
 
 def _text(path: Path) -> str | None:
+    if not _is_plain(path):  # a pipe would never end
+        return None
     try:
         return path.read_text(encoding="utf-8", errors="replace")
     except OSError:
         return None
+
+
+def _is_plain(path: Path) -> bool:
+    """Whether it is a file, or is gone."""
+    try:
+        return stat.S_ISREG(path.lstat().st_mode)
+    except OSError:
+        return not os.path.lexists(path)

@@ -22,6 +22,10 @@ _VERSION = 1  # raise when the same T1 would give another warp
 # The displacements are smooth (see template_warp.FIELD_SIGMA_VOXELS): every second voxel holds them, and
 # float16 rounds them by .01 mm at most.
 _EVERY = 2
+_UNSOUND = (
+    *(OSError, ValueError, TypeError, KeyError, EOFError, RuntimeError, OverflowError),
+    *(MemoryError, zipfile.BadZipFile, zlib.error),
+)
 _log = logging.getLogger(__name__)
 
 
@@ -70,9 +74,17 @@ def _on_template(field: np.ndarray) -> sitk.Image:
 def _read(path: Path, key: str) -> np.ndarray | None:
     try:
         with np.load(path, allow_pickle=False) as content:
-            return content["field"] if str(content["key"]) == key else None
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error, RuntimeError):
+            return _checked(content["field"]) if str(content["key"]) == key else None
+    except _UNSOUND:
         return None  # not there, or not sound: it is made again
+
+
+def _checked(field: np.ndarray) -> np.ndarray:
+    """:raises ValueError: for anything but finite displacements of every second voxel of the template."""
+    shape = tuple(-(-n // _EVERY) for n in reversed(load_template().t1.GetSize()))
+    if field.shape != (*shape, 3) or field.dtype != np.float16 or not np.isfinite(field).all():
+        raise ValueError(f"a field of {field.shape} {field.dtype}")
+    return field
 
 
 def _write(path: Path, key: str, field: np.ndarray) -> None:
