@@ -112,9 +112,9 @@ def save_ensemble(
     }
     tested = (
         "Each person was predicted by the model of a fold that has not seen them; the ensemble itself was "
-        "tested on nobody."
+        "not tested."
         if several
-        else "Nobody of them was in its training."
+        else "None of them was in its training."
     )
     beside = card_section(rows, cohort.n_people, scale_words(cohort), tested)
     networks = {name: bundle.network() for name, bundle in bundles.items()}

@@ -145,8 +145,9 @@ def check_unseen(
         )
     for name, subject in namesakes.items():
         reporter.warning(
-            f"{name} was trained with other images of somebody called like the test person {subject!r}. If "
-            "these are scans of one person, the figures will be too good: leave the person out."
+            f"{name} was trained with other images of a person with the same name as the test person "
+            f"{subject!r}. If these are scans of one person, the figures will be too good: leave the person "
+            "out."
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -73,12 +74,17 @@ def write_subject(folder: Path, subject: SimulatedSubject) -> dict[str, Path]:
     return {name: folder / f"{name}.nii.gz" for name in ("T1", "mask", "synthetic", "suv", "real")}
 
 
-def write_run(folder: Path, seeds: Sequence[int], *, spacing_mm: float = 6.0) -> Path:
+@cache
+def _person(seed: int) -> SimulatedSubject:
+    return simulate_subject(seed, spacing_mm=6.0)
+
+
+def write_run(folder: Path, seeds: Sequence[int]) -> Path:
     """A cross-validation run of simulated people: two folds, two groups, person 0 scanned twice."""
     rows = []
     for number, seed in enumerate(seeds):
         case = f"case{number:03d}"
-        write_subject(folder / case, simulate_subject(seed, spacing_mm=spacing_mm))
+        write_subject(folder / case, _person(seed))
         rows.append(
             {
                 "case": case,

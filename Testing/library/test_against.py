@@ -178,7 +178,7 @@ def test_other_units_are_refused() -> None:
 def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """Two runs of the same three people; the second one's PETs are flatter."""
     folder = tmp_path_factory.mktemp("runs")
-    write_run(folder / "one", range(3), spacing_mm=6.0)
+    write_run(folder / "one", range(3))
     shutil.copytree(folder / "one", folder / "two")
     for path in (folder / "two").glob("*/synthetic.nii.gz"):
         image = sitk.ReadImage(str(path))

@@ -83,7 +83,7 @@ def test_what_is_no_claim_is_named_and_what_nobody_can_read_ends(tmp_path: Path)
         pipe = [lambda: os.mkfifo(path)] if hasattr(os, "mkfifo") else []  # type: ignore[attr-defined,unused-ignore]
         for make in (path.mkdir, lambda: path.symlink_to(tmp_path / "nowhere"), *pipe):
             make()
-            with pytest.raises(OutputError, match="is no claim, and in the way of one"):
+            with pytest.raises(OutputError, match="is not a claim, but lies where one"):
                 claims.wait(record)
             path.rmdir() if path.is_dir() else path.unlink()
         write_claim(record, age_s=-2 * LOST_S, machine="node-7")  # a clock that is wrong

@@ -14,7 +14,7 @@ from evaluation_cases import write_run, write_subject, write_table
 from MRI2PETLib.cli import main
 from MRI2PETLib.core.errors import EXIT_PARTIAL, InputError
 from MRI2PETLib.core.progress import Reporter
-from MRI2PETLib.evaluation import cohort_groups, cohort_tables, published_tables, statistics
+from MRI2PETLib.evaluation import cohort_groups, cohort_tables, fid, published_tables, statistics
 from MRI2PETLib.evaluation.cohort import Cohort, Scan, region_numbers
 from MRI2PETLib.evaluation.cohort_cases import CohortCase, read_pairs, read_run_scans
 from MRI2PETLib.evaluation.cohort_run import evaluate_cohort
@@ -265,8 +265,9 @@ def table(path: Path) -> list[dict[str, str]]:
 
 
 def test_a_run_is_evaluated_with_all_tables(
-    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(fid, "_SPACING_MM", 4.0)  # what the distance is worth is measured in test_fid
     write_image(population_uptake("PBR28"), make(run / "fold_0") / "mean_pet.nii.gz")
     coefficients = {"cubic_of_t1": {"coefficients": [0.3, 1.5, 0.0, -0.8], "fwhm_mm": 6}}
     (run / "baselines.json").write_text(json.dumps({"folds": {"0": coefficients, "1": coefficients}}))

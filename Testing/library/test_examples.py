@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 
 import MRI2PETLib
+import MRI2PETTrainingLib
 
-LIBRARY = Path(MRI2PETLib.__file__).parent
 WITH_EXAMPLES = sorted(
-    ".".join(("MRI2PETLib", *path.relative_to(LIBRARY).with_suffix("").parts)).removesuffix(".__init__")
-    for path in LIBRARY.rglob("*.py")
+    ".".join(path.relative_to(library.parent).with_suffix("").parts).removesuffix(".__init__")
+    for library in (Path(package.__file__).parent for package in (MRI2PETLib, MRI2PETTrainingLib))
+    for path in library.rglob("*.py")
     if ">>> " in path.read_text(encoding="utf-8") and "scene" not in path.parts
 )
 

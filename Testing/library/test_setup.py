@@ -408,7 +408,7 @@ def test_the_command_has_two_names() -> None:
 
 
 def test_training_needs_a_newer_torch_than_synthesis() -> None:
-    """2.2 is the newest torch for Intel Macs, and Slicer on a Mac is such a program."""
+    """2.2 is the newest torch for Intel Macs, and Slicer on a Mac is built for them."""
     least = {
         more: next(p.version_range for p in read_packages(*more) if p.name == "torch")
         for more in [(), ("training",)]

@@ -80,7 +80,7 @@ def test_another_scan_of_a_trained_person_is_noticed(tmp_path: Path, cases: dict
         assert reporter.warnings == []
         other = model(tmp_path / f"other{number}", "old scan", people=people)
         check_unseen(other, FOLD_SIDES, cases, reporter)
-        assert len(reporter.warnings) == 1 and "called like the test person 'c'" in reporter.warnings[0]
+        assert len(reporter.warnings) == 1 and "the same name as the test person 'c'" in reporter.warnings[0]
         check_unseen(other, [Fold(0, ("a", "c"), ("c",), ("b",))], cases, reporter)
         assert len(reporter.warnings) == 1
 

@@ -1,7 +1,7 @@
 """What is abnormal: the real PET of a person against what a lab's own controls predict.
 
 build: a norm from the predictions of people that a cross-validation left out. score: how far a person's real
-PET lies from what the T1 lets expect, as z by voxel and by region, beside the z without the T1."""
+PET lies from the prediction by the T1, as z by voxel and by region, beside the z without the T1."""
 
 from __future__ import annotations
 
@@ -12,15 +12,17 @@ from MRI2PETLib.core.progress import Reporter
 from MRI2PETLib.normative.settings import NormSettings, ScorePaths, ScoreSettings
 
 HELP = "build RUN | score PET: z of a real PET against a lab's own controls"
+_BUILD_HELP = "a norm from the controls of a cross-validation run"
+_SCORE_HELP = "a person's real PET with a norm"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
-    build = actions.add_parser("build", help="a norm from the controls of a cross-validation run")
+    build = actions.add_parser("build", help=_BUILD_HELP, description=f"Make {_BUILD_HELP}.")
     build.add_argument("run_folder", type=Path, metavar="RUN", help="cross-validation run (predictions.csv)")
     build.add_argument("-o", "--output", type=Path, required=True, metavar="NORM", help="where the norm goes")
     NormSettings.add_to(build)
-    score = actions.add_parser("score", help="a person's real PET against a norm")
+    score = actions.add_parser("score", help=_SCORE_HELP, description=f"Compare {_SCORE_HELP}.")
     ScorePaths.add_to(score)
     score.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="where results go")
     ScoreSettings.add_to(score)

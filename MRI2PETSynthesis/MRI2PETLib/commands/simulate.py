@@ -1,4 +1,4 @@
-"""``mri2pet simulate``: a dataset of phantom subjects with known truth, or simulated PETs for given T1s."""
+"""Make a dataset of simulated people with known truth, or simulated PETs for the T1s of real people."""
 
 from __future__ import annotations
 

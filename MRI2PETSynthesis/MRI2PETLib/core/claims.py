@@ -62,7 +62,8 @@ class Claims:
             number = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
         except FileExistsError:
             if not _is_plain(path):
-                raise OutputError(f"{path} is no claim, and in the way of one.", "Remove it.") from None
+                message = f"{path} is not a claim, but lies where one must be written."
+                raise OutputError(message, "Remove it.") from None
             return False
         except OSError as error:
             raise OutputError(f"Cannot write {path}: {error.strerror}.", "Choose another folder.") from error

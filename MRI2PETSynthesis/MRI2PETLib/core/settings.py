@@ -156,7 +156,7 @@ class Settings:
         """
         for name in keywords:
             if name in cls.options() and not cls.options()[name].in_memory:
-                raise TypeError(f"{name} is about files: a call in Python has it not")
+                raise TypeError(f"{name} is for the command line: a call in Python does not take it")
         return cls(**cast("dict[str, Any]", keywords))
 
     def arguments(self) -> list[str]:

@@ -52,8 +52,8 @@ def divide_by_region(
     volume_ml = float(voxels.sum() * np.prod(region.GetSpacing()) / 1000)
     if volume_ml < LEAST_REFERENCE_ML:
         raise InputError(
-            f"The reference region {name} has {volume_ml:.2g} mL in this brain; needed are "
-            f"{LEAST_REFERENCE_ML}.",
+            f"The reference region {name} has {volume_ml:.2g} mL in this brain; at least "
+            f"{LEAST_REFERENCE_ML} are needed.",
             "Check the T1 and the registration, or choose another region.",
         )
     reason = why_left_out(float(voxels.sum() / whole.sum()))

@@ -116,7 +116,7 @@ def load_inception(weights: Path | str) -> torch.nn.Module:
     path = Path(weights)
     if not path.is_file():
         raise InputError(
-            f"There are no features {str(weights)!r}: that is no file.",
+            f"{str(weights)!r} is neither the name of features nor a file.",
             f"Use {TEXTURE}, or name a file with torchvision's weights of Inception v3.",
         )
     try:

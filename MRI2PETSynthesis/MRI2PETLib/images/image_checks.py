@@ -69,7 +69,7 @@ def check_field_of_view(raw: RawImage, kind: ImageKind) -> tuple[Finding, ...]:
     if kind == "t1":
         if extent[axis] < MIN_EXTENT_MM or min(raw.size) < MIN_SLICES:
             raise InputError(
-                f"{covers}; needed are {MIN_EXTENT_MM:.0f} mm and {MIN_SLICES} voxels on each axis.",
+                f"{covers}; at least {MIN_EXTENT_MM:.0f} mm and {MIN_SLICES} voxels are needed on each axis.",
                 "Choose the 3-D T1 of the session, not a slab or a localiser.",
             )
     elif min(raw.size) < MIN_SLICES // 2:

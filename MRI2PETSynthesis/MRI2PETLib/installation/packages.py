@@ -208,7 +208,7 @@ _FAILURES = (
     (
         ("No matching distribution", "not a supported wheel"),
         "There is no wheel for this Python and system",
-        f"Needed is one for Python {sys.version_info.major}.{sys.version_info.minor} on {sys.platform}.",
+        f"One for Python {sys.version_info.major}.{sys.version_info.minor} on {sys.platform} is needed.",
     ),
 )
 

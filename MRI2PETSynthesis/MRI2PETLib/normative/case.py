@@ -31,7 +31,7 @@ PREDICTED_FOLDER = "predicted"
 def load_person(
     paths: ScorePaths, settings: ScoreSettings, norm: Norm, folder: Path, progress: ProgressCallback
 ) -> tuple[CaseImages, Verdict]:
-    """Predict what the T1 lets expect, lay the real PET on the T1, both in the unit of the norm.
+    """Predict the PET from the T1, lay the real PET on the T1, both in the unit of the norm.
 
     :param folder: where the prediction is written, below :data:`PREDICTED_FOLDER`.
     :return: the images, and what was noticed.

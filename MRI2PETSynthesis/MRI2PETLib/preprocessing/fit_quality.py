@@ -138,7 +138,7 @@ def judge_mask(mask: sitk.Image) -> tuple[Finding, ...]:
     if not VOLUME_REFUSE_ML[0] <= volume_ml <= VOLUME_REFUSE_ML[1]:
         return (Finding("refuse", "volume", f"{message}: not a brain.", "Look at the mask, or give one."),)
     if not low <= volume_ml <= high:
-        hint = "A child, or a mask that went wrong? Look at it."
+        hint = "A child, or a wrong mask? Look at the mask."
         return (Finding("warn", "volume", f"{message}; adults have {low:.0f} to {high:.0f}.", hint),)
     return ()
 

@@ -92,7 +92,7 @@ def check_tracer(pet: str, expected: str, whose: str) -> tuple[Finding, ...]:
             Finding(
                 "warn",
                 "tracer-not-recognised",
-                f"{message}: {names} is in no list of this program, so it cannot tell whether they are one.",
+                f"{message}: {names} is in no list of this program, which cannot tell whether they are one.",
                 "If they differ, so do their patterns, whatever the brain: compare PETs of one tracer.",
             ),
         )

@@ -87,7 +87,7 @@ def case_summary(
         return Summary("There is no baseline to compare the network with.", "", None)
     words = [f"better than the best baseline in {_and(better)}"] if better else []
     words += [f"not better in {_and(worse)}"] if worse else []
-    verdict = f"For this person the network is {', '.join(words)}. One person says nothing of the model."
+    verdict = f"For this person the network is {', '.join(words)}. One person says nothing about the model."
     table = ReportTable(
         ["number", NETWORK, "best baseline", "its value"], lines, f"In the brain, {unit}", lead=()
     )
@@ -111,8 +111,8 @@ def _cohort_verdict(
     if not worse and not unclear:
         return f"The network is better than the best baseline in {_and(better)}.", "ok"
     words = [f"worse than the best baseline in {_and(worse)}"] if worse else []
-    words += [f"not told from it in {_and(unclear)}"] if worse and unclear else []
-    words += [f"not told from the best baseline in {_and(unclear)}"] if unclear and not worse else []
+    other = "it" if worse else "the best baseline"
+    words += [f"not clearly different from {other} in {_and(unclear)}"] if unclear else []
     words += [f"better in {_and(better)}"] if better else []
     return f"The network is {', '.join(words)}. Only what exceeds the best baseline is a finding of it.", (
         "refuse" if worse else ""

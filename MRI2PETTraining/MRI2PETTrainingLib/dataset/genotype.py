@@ -67,7 +67,7 @@ def genotype_difference(train: Sequence[PreparedCase]) -> tuple[sitk.Image, floa
         own = [np.mean(scans, axis=0) for (g, _), scans in people.items() if g == genotype]
         if len(own) < _LEAST:
             raise InputError(
-                f"Only {len(own)} of the training people of a fold are {genotype}; needed are {_LEAST}.",
+                f"Only {len(own)} of a fold's training people are {genotype}; at least {_LEAST} are needed.",
                 "Use fewer folds, or train without --adjust-genotype.",
             )
         means[genotype] = np.mean(own, axis=0)
