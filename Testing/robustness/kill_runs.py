@@ -11,6 +11,7 @@ import json
 import os
 import pickle
 import pkgutil
+import re
 import signal
 import sys
 import time
@@ -35,8 +36,12 @@ REMEMBERED = (
     "MRI2PETLib.suvr.normalisation.by_real_mr",
     "MRI2PETLib.suvr.normalisation.by_pet_template",
     "MRI2PETLib.simulation.subject.simulate_subject",
+    "MRI2PETLib.preprocessing.template_warp.warp_to_template",
+    "MRI2PETLib.preprocessing.template_warp.invert_warp",
 )
 _LONGEST_S = 900.0
+_WITH_SECONDS = (".json", ".html", ".csv", "sum")  # whose checksums differ each time
+_SECONDS = re.compile(rb"[\d.]+ s (?=a case)|[\d.]+ s a step|(?<=>)[\d.]+ s(?=<)")  # in reports
 
 
 @dataclasses.dataclass(frozen=True)
@@ -295,6 +300,8 @@ def timeless(name: str, content: bytes) -> Any:
         if name.endswith(".csv"):
             rows = list(csv.DictReader(io.StringIO(content.decode())))
             return [{k: v for k, v in row.items() if not _is_time(k)} for row in rows]
+        if name.endswith((".html", ".md")):
+            return _SECONDS.sub(b"", content)
     except ValueError:
         pass
     return content
@@ -305,7 +312,7 @@ def _without_seconds(value: Any) -> Any:
         return {
             k: _without_seconds(v)
             for k, v in value.items()
-            if not _is_time(k) and not (isinstance(v, str) and len(v) == 64 and k.endswith((".json", "sum")))
+            if not _is_time(k) and not (isinstance(v, str) and len(v) == 64 and k.endswith(_WITH_SECONDS))
         }
     return [_without_seconds(v) for v in value] if isinstance(value, list) else value
 

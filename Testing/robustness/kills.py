@@ -73,6 +73,15 @@ class Bench:
         self.inputs, self.output, self.scratch = work / "inputs", own / "output", own / "scratch"
         self.earlier = own / "earlier"
         self.before: dict[str, bytes] = {}
+        self.base: Path | None = None
+        if command.before:
+            self._empty()
+            self._succeed(
+                Watched(command.line_before(self.inputs, self.output), self.output, self.scratch, None)
+            )
+            self.base = own / "base"
+            shutil.rmtree(self.base, ignore_errors=True)
+            shutil.copytree(self.output, self.base)
         if command.other is not None:
             self._empty()
             self._undisturbed(earlier=True)
@@ -90,7 +99,9 @@ class Bench:
         return contents(self.output), run.cpu_s, run.changes
 
     def _undisturbed(self, *, earlier: bool = False) -> Watched:
-        run = self.start(earlier=earlier)
+        return self._succeed(self.start(earlier=earlier))
+
+    def _succeed(self, run: Watched) -> Watched:
         run.wait()
         if run.code:
             raise SystemExit(f"{self.name} fails undisturbed:\n{run.messages}")
@@ -104,6 +115,8 @@ class Bench:
         for folder in (self.output, self.scratch):
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)
+        if self.base is not None:
+            shutil.copytree(self.base, self.output, dirs_exist_ok=True)
 
     def interrupt(self, number: signal.Signals, rng: random.Random) -> Trial:
         """Interrupt one run at a moment that ``rng`` draws, then run again."""
@@ -123,6 +136,7 @@ class Bench:
         trial.code, trial.seconds_to_end = run.code, round(run.seconds_to_end, 2)
         trial.left += run.left_processes()
         versions = [self.before, self.after] if again else [self.after]
+        versions += [] if self.base is None else [contents(self.base)]
         trial.partial += partial_files(self.output, versions, self.volatile)
         if number != signal.SIGKILL and run.code not in (130, -number):
             finished = run.code == 0 and not differences(contents(self.output), self.after, self.volatile)
