@@ -261,6 +261,31 @@ def test_after_any_change_a_folder_holds_what_an_empty_one_would(name: str, root
     ]
 
 
+OF_A_DATASET = [
+    *("T1", "PET", "weight of the person", "weights of the model", "damaged status", "edited table"),
+    *(f"{how} {name}" for how, name in zip(("deleted", "edited"), OUTPUTS)),
+]
+
+
+def bids(root: Path, output: str) -> None:
+    more = [f"--model={root / 'model'}", "--device=cpu", "--with-pet", "--progress=none"]
+    for level, options in (("participant", more), ("group", ["--progress=none"])):
+        assert main(["bids", str(root / "data"), str(root / output), level, *options]) == 0
+
+
+@pytest.mark.parametrize("name", OF_A_DATASET)
+def test_a_bids_app_after_any_change(name: str, root: Path) -> None:
+    """The page of the group is made from the status files each time; it and its table hold seconds."""
+    shutil.rmtree(root / "out")
+    bids(root, "out")
+    CHANGES[name](root)
+    bids(root, "out")
+    bids(root, "fresh")
+    pages = [contents(root / folder) for folder in ("out", "fresh")]
+    assert all(page.pop("group.html") for page in pages)
+    assert pages[0] == pages[1]
+
+
 def reorder(name: str) -> Change:
     def change(root: Path) -> None:
         content = json.loads((root / name).read_text())

@@ -6,23 +6,27 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from damage import Rng, damaged, damaged_json, pick
 
+if TYPE_CHECKING:
+    from MRI2PETLib.normative.norm import Norm
+
 PEOPLE = 12
 
 
-def write(folder: Path) -> None:
-    """A norm of random people on 12 mm, with a covariate."""
+def small_norm(**changes: Any) -> Norm:
+    """A norm of random people on 12 mm, with a covariate.
+
+    :param changes: of what it says of itself.
+    """
     from MRI2PETLib.core.progress import no_progress
     from MRI2PETLib.evaluation.spaces import mni_grid
     from MRI2PETLib.images.grid import Grid, resample
     from MRI2PETLib.normative.build import assemble, fit_norm, regions_on
-    from MRI2PETLib.normative.card import write_norm_card, write_norm_regions
     from MRI2PETLib.normative.design import NormCovariate, design_row
-    from MRI2PETLib.normative.norm_folder import write_norm
     from MRI2PETLib.normative.person import RegionSet, read_out
     from MRI2PETLib.normative.settings import NormSettings
 
@@ -43,10 +47,19 @@ def write(folder: Path) -> None:
         "unit": "SUVR", "reference_region": "", "tracer": "PBR28", "group": "control", "n_people": PEOPLE,
         "n_scans": PEOPLE, "simulated": True, "demonstration": False, "fwhm_mm": 0.0, "threshold": 3.0,
         "covariates": (age,), "predicted_by": {}, "notes": ("few",), "source": "x", "request": "y",
+        **changes,
     }  # fmt: skip
     data = assemble(scans, design, template, regions)
     norm = fit_norm(data, parcellations, about, NormSettings(fwhm_mm=0.0), no_progress)
-    norm = replace(norm, grid=grid.image(data.inside.astype(np.uint8)))
+    return replace(norm, grid=grid.image(data.inside.astype(np.uint8)))
+
+
+def write(folder: Path) -> None:
+    """One norm."""
+    from MRI2PETLib.normative.card import write_norm_card, write_norm_regions
+    from MRI2PETLib.normative.norm_folder import write_norm
+
+    norm = small_norm()
     (folder / "norm").mkdir()
     write_norm_card(folder / "norm", norm)
     write_norm_regions(folder / "norm", norm)

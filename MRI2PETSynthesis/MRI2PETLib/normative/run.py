@@ -55,7 +55,7 @@ def build_norm(
     group, controls = choose_controls(cases, settings)
     covariates = norm_covariates(controls, settings.covariates)
     bundle = _ensemble(run)
-    request = _request(controls, covariates, settings, atlases, bundle)
+    request = _request(group, controls, covariates, settings, atlases, bundle)
     before = _norm_in(output, run)
     if before is not None and before.about.request == request.checksum:
         reporter.log(f"{output}: already there, kept")
@@ -143,6 +143,7 @@ def _norm_in(output: Path, run: Path) -> Norm | None:
 
 
 def _request(
+    group: str,
     cases: Sequence[CohortCase],
     covariates: Sequence[Covariate],
     settings: NormSettings,
@@ -163,6 +164,7 @@ def _request(
         inputs,
         {
             **settings.to_dict(deciding=True),
+            "group": group,
             "covariates": [c.name for c in covariates],
             "cases": lines,
             "atlases": [atlas_checksum(atlas) for atlas in atlases],
