@@ -13,7 +13,9 @@ from MRI2PETLib.core.findings import Finding
 # of the largest cross-section must be left in the plane beside the empty ones (a cap of 1 % of a brain: .2).
 _LEAST_SECTION = 0.2
 _UPTAKE = 0.25  # of the 98th percentile of what is not 0
-_FAINT = 0.1  # likewise: more than a cubic spline leaves of the uptake behind the end of a scan
+# Likewise: more than a cubic spline leaves of the uptake behind the end of a scan. A plane with fewer such
+# voxels than this share of the largest section has specks of noise.
+_FAINT, _SPECKS = 0.1, 0.003
 # Of planes oblique to the array, in voxels: what counts as one slab, and as mixed with zeros.
 _SLAB, _MIXED = 2.0, 1.5
 # A flat face: normals within 4 degrees, at least this share of the hull; nearer to an axis (1 degree) it is
@@ -60,9 +62,11 @@ def measured_voxels(values: np.ndarray) -> np.ndarray:
     uptake, clear = (present & (values > share * high) for share in (_UPTAKE, _FAINT))
     for axis in range(3):
         others = tuple(n for n in range(3) if n != axis)
-        has_values = present.any(axis=others)
-        filled, active = np.flatnonzero(has_values), np.flatnonzero(clear.any(axis=others))
-        section = uptake.sum(axis=others)
+        has_values, section = present.any(axis=others), uptake.sum(axis=others)
+        filled, active = (
+            np.flatnonzero(has_values),
+            np.flatnonzero(clear.sum(axis=others) > _SPECKS * section.max()),
+        )
         least = _least_section(filled[-1] + 1 - filled[0], 1.0) * section.max()
         planes: list[slice | np.ndarray] = [slice(None)] * 3
         gaps = np.flatnonzero(~has_values)
@@ -71,21 +75,18 @@ def measured_voxels(values: np.ndarray) -> np.ndarray:
         for at_start in (True, False):
             first = active[0] if at_start else active[-1]
             n_empty = int(first if at_start else len(section) - 1 - first)
-            n_faded = _n_faded(
-                np.moveaxis(values, axis, 0),
-                at_start,
-                n_empty,
-                max(least, _FADING_SECTION * section.max()),
-                len(filled),
-            )
-            n_left_out = max(n_faded, n_empty if section[first] >= max(least, 1) else 0)
+            is_cut = bool(section[first] >= max(least, 1))
+            least_of_fade = least if is_cut else max(least, _FADING_SECTION * section.max())
+            along = np.moveaxis(values, axis, 0)[:: 1 if at_start else -1]
+            n_faded = _n_faded(along, n_empty, least_of_fade, len(filled), is_cut)
+            n_left_out = max(n_faded, n_empty if is_cut else 0)
             planes[axis] = slice(0, n_left_out) if at_start else slice(len(section) - n_left_out, None)
             measured[tuple(planes)] = False
         outside = _outside_of_circle(values, uptake, axis)
         if outside is not None:
             measured &= ~np.expand_dims(outside, axis)
-    for normal, end in _oblique_ends(present, uptake):
-        measured[_heights(normal, values.shape) > end - _MIXED] = False
+    for normal, end in _oblique_ends(values, clear, uptake):
+        measured[_heights(normal, values.shape) > end] = False
     return measured
 
 
@@ -99,23 +100,31 @@ def _fill_value(values: np.ndarray) -> float:
     return float(constants[counts.argmax()])
 
 
-def _n_faded(planes: np.ndarray, at_start: bool, n_empty: int, least: float, n_filled: int) -> int:
-    """How many planes at an end of the volume hold a scan that fades there, since it was smoothed after it
+def _n_faded(planes: np.ndarray, n_empty: int, least: float, n_filled: int, is_cut: bool) -> int:
+    """How many planes at the start of a volume hold a scan that fades there, since it was smoothed after it
     was cut, and those before it; 0 if it ends otherwise.
 
     :param n_empty: planes at this end without more than traces; ``least``: voxels of a section that a cut
-        leaves; ``n_filled``: planes of the scan.
+        leaves; ``n_filled``: planes of the scan; ``is_cut``: it ends in a section that large.
     """
     if n_empty == 0:
         return 0
-    planes = planes if at_start else planes[::-1]
     edge = np.nan_to_num(planes[n_empty])
-    top = np.sort(edge, axis=None)[-_TOP_VOXELS:].mean()
-    section = edge > top / 2
-    if section.sum() < least:
+    level = _level_of_section(edge, least, is_cut)
+    if level is None:
         return 0
-    end = _end_of_fade(np.nan_to_num(planes[:, section]).mean(axis=1), n_empty)
+    end = _end_of_fade(np.nan_to_num(planes[:, edge > level]).mean(axis=1), n_empty)
     return end if end - n_empty <= _LONGEST_FADE * n_filled else 0
+
+
+def _level_of_section(edge: np.ndarray, least: float, is_cut: bool) -> float | None:
+    """The value above which the voxels of a plane are the section that a cut left; ``None``: it is no cut."""
+    ordered = np.sort(edge, axis=None)
+    level = float(ordered[-_TOP_VOXELS:].mean() / 2)
+    if (edge > level).sum() >= max(least, 1):
+        return level
+    n = min(math.ceil(least), edge.size - 1)
+    return float(ordered[-n - 1]) if is_cut and n > 0 and ordered[-n - 1] < ordered[-1] else None
 
 
 def _end_of_fade(profile: np.ndarray, n_empty: int) -> int:
@@ -185,17 +194,19 @@ def _circle(points: np.ndarray) -> tuple[np.ndarray, float]:
     return solution[:2] + mean, math.sqrt(max(0.0, solution[2] + (solution[:2] ** 2).sum()))
 
 
-def _oblique_ends(present: np.ndarray, uptake: np.ndarray) -> list[tuple[np.ndarray, float]]:
+def _oblique_ends(
+    values: np.ndarray, clear: np.ndarray, uptake: np.ndarray
+) -> list[tuple[np.ndarray, float]]:
     """Planes oblique to the array that end the field of view in the uptake: unit normal (outwards), height
-    (index units).
+    (index units) above which nothing was measured.
 
-    They are flat faces of the convex hull of what is present; the hull of a head or a brain is curved.
+    They are flat faces of the convex hull of what is clear; the hull of a head or a brain is curved.
     """
     from scipy.spatial import ConvexHull, QhullError
 
-    if present.all():
+    if clear.all():
         return []
-    points = _ends_of_rows(present)
+    points = _ends_of_rows(clear)
     try:
         hull = ConvexHull(points)
     except QhullError:  # all in one plane
@@ -217,9 +228,32 @@ def _oblique_ends(present: np.ndarray, uptake: np.ndarray) -> list[tuple[np.ndar
         depth = float(below.max()) + 1
         section = np.histogram(below, bins=np.arange(0.0, depth + 2 * _SLAB, _SLAB))[0]
         least = _least_section(depth, _SLAB) * section.max()
-        if np.abs(normal).max() < _AXIS_COSINE and section[0] >= least > 0:
-            ends.append((normal, end))
+        if np.abs(normal).max() >= _AXIS_COSINE or least <= 0:
+            continue
+        is_cut = bool(section[0] >= least)
+        least_of_fade = least if is_cut else max(least, _FADING_SECTION * section.max())
+        faded = _faded_slabs(values, normal, end, depth, least_of_fade / _SLAB, is_cut)
+        if faded or is_cut:
+            ends.append((normal, end - max(faded, _MIXED)))
     return ends
+
+
+def _faded_slabs(
+    values: np.ndarray, normal: np.ndarray, end: float, depth: float, least: float, is_cut: bool
+) -> float:
+    """As :func:`_n_faded`, over slabs of a voxel below the height ``end`` of an oblique plane."""
+    n_slabs = _RIM + int(_LONGEST_FADE * depth)
+    slab = np.floor(end - _heights(normal, values.shape)).astype(int) + _RIM
+    edge = np.nan_to_num(values[slab == _RIM])
+    level = _level_of_section(edge, least, is_cut) if edge.size > _TOP_VOXELS else None
+    if level is None:
+        return 0.0
+    n_section = int((edge > level).sum())
+    profile = np.zeros(n_slabs)
+    for n in range(n_slabs):
+        own = np.nan_to_num(values[slab == n])
+        profile[n] = np.sort(own)[-n_section:].mean() if len(own) else 0.0
+    return float(max(0, _end_of_fade(profile, _RIM) - _RIM))
 
 
 def _least_section(depth: float, slab: float) -> float:
