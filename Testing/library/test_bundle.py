@@ -161,6 +161,11 @@ def test_import_export_remove(tmp_path: Path, user_models: Path) -> None:
     with pytest.raises(BundleError, match="already there"):
         store.import_bundle(archive)
     assert store.import_bundle(archive, replace=True).sha256 == imported.sha256
+    (user_models / "tiny" / METADATA).unlink()
+    with pytest.raises(BundleError, match="is not a model: it is not replaced"):
+        store.import_bundle(archive, replace=True)
+    shutil.rmtree(user_models / "tiny")
+    store.import_bundle(archive)
     store.remove_bundle("tiny")
     with pytest.raises(BundleError, match="There is no model 'tiny'"):
         store.find_bundle("tiny")

@@ -366,6 +366,24 @@ def test_the_result_of_another_input_is_not_replaced(root: Path, capsys: pytest.
     assert table.count("\n") == 3 and "would replace it" in table
 
 
+def test_an_input_that_changed_at_its_place_is_told_of(root: Path, capsys: pytest.CaptureFixture) -> None:
+    """It may be another person's."""
+    CHANGES["T1"](root)
+    assert run(root) == 0
+    assert f"{T1}.nii.gz has changed since" in capsys.readouterr().err
+    assert run(root) == 0 and "has changed" not in capsys.readouterr().err
+
+
+def test_the_description_of_a_dataset_is_not_replaced(root: Path, capsys: pytest.CaptureFixture) -> None:
+    """Where somebody gives the dataset itself as the place of the output."""
+    raw = root / "data" / DESCRIPTION_FILE
+    raw.write_text('{"Name": "raw", "BIDSVersion": "1.10.0"}')
+    before = sorted((root / "data").rglob("*"))
+    assert run(root, output="data") == InputError.exit_code
+    assert "was not made by this program" in capsys.readouterr().err
+    assert json.loads(raw.read_text())["Name"] == "raw" and sorted((root / "data").rglob("*")) == before
+
+
 def test_an_input_that_moved_is_still_the_same(root: Path) -> None:
     shutil.move(root / "data", root / "moved")
     written = (root / "out" / OUTPUTS[0]).stat().st_mtime_ns

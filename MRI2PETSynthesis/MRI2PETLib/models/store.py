@@ -113,6 +113,8 @@ def import_bundle(source: Path | str, *, replace: bool = False) -> Bundle:
                 f"A model {bundle.id!r} is already there.",
                 f"Give --replace, or remove it first: mri2pet models remove {bundle.id}.",
             )
+        if final.exists() and not (final / METADATA).is_file():
+            raise BundleError(f"{final} is not a model: it is not replaced.", "Move it to another place.")
         replace_folder(temporary, final)
     return read_bundle(final)
 

@@ -14,6 +14,7 @@ from typing import Any
 from MRI2PETLib import __version__
 from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.core.files import read_object, write_json, write_text
+from MRI2PETLib.core.ownership import check_replaceable
 from MRI2PETLib.images.formats import SOFTWARE
 
 DESCRIPTION_FILE, README_FILE, IGNORE_FILE = "dataset_description.json", "README.md", ".bidsignore"
@@ -46,12 +47,14 @@ def describe_dataset(output: Path, datasets: Iterable[Path]) -> dict[Path, str]:
     """Describe an output folder; nothing happens where no T1 lies in a BIDS dataset.
 
     :param datasets: the roots that T1s lie in, repeats allowed.
+    :raises InputError: if the folder has a description that this program did not write.
     :returns: what the description calls each (``raw``, ``raw2``, ...);
         those of earlier runs keep their names.
     """
     roots = list(dict.fromkeys(datasets))
     if not roots:
         return {}
+    check_replaceable(output / DESCRIPTION_FILE)
     before = _content(output / DESCRIPTION_FILE)
     earlier = before.get("DatasetLinks", {}) if before.get("GeneratedBy") == _generated_by() else {}
     links = {name: path for name, path in earlier.items() if isinstance(path, str)}
