@@ -313,6 +313,10 @@ def test_times_that_are_not_in_seconds(tmp_path: Path, change: dict[str, Any], s
     [
         ({"units": "lb"}, 69.98927),
         ({"Description": "Body weight in pounds"}, 69.98927),
+        ({"LongName": "Body weight (lbs)"}, 69.98927),
+        ({"Description": "weight at the 1st visit"}, 154.3),
+        ({"Units": "pounds (lb)"}, 69.98927),
+        ({"Units": "kilogram (kg)"}, 154.3),
         ({"Description": "weight, e.g. of the day of the scan"}, 154.3),
         ({"Description": "weight in kg, was lb before 2019"}, 154.3),
         ({"Units": "kg", "Description": "converted from lb"}, 154.3),
@@ -328,6 +332,8 @@ def test_unit_of_body_weight_that_is_only_described(tmp_path: Path, about: dict[
 def test_weight_of_the_sidecar_wins(tmp_path: Path) -> None:
     pet = read_pet(bids(tmp_path, weight="99", PatientWeight=70))
     assert centre(pet.image) == pytest.approx(5000 * PLAIN * HOUR, rel=1e-5)
+    assert [f.code for f in pet.verdict.findings] == ["weights-differ"]
+    assert "70 kg, that of the tables 99 kg; the sidecar is used" in pet.verdict.reasons()[0]
     pounds = bids(tmp_path / "lb", weight=None, PatientWeight=154.3, PatientWeightUnits="lb")
     assert centre(read_pet(pounds).image) == pytest.approx(5000 * PLAIN * HOUR * 69.98927 / 70, rel=1e-5)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ _KG = {
     **dict.fromkeys(("g", "gram", "grams"), 1e-3),
 }
 _SAME_WEIGHT = 1.02  # two columns of one weight differ by rounding
+_SAME_VISIT = 1.1  # weights of a person on two days
 _WEIGHT_COLUMN = re.compile(r"(?:body_?|patient_?)?weight(?:_?[(\[]?([a-z]+)[)\]]?)?")
 _QUANTITY = re.compile(r"([\d.,]+)\s*([A-Za-z]*)")
 
@@ -88,9 +89,21 @@ def body_weight(path: Path, sidecar: dict[str, Any]) -> BodyWeight:
     the column ``weight`` of ``sub-*_sessions.tsv`` for its session, else that of the nearest
     ``participants.tsv`` (kg, or the Units of the JSON file beside the table).
     """
-    if sidecar.get("PatientWeight") is not None:
-        unit = str(sidecar.get("PatientWeightUnits") or "kg")
-        return _in_kg(str(sidecar["PatientWeight"]), unit, "PatientWeight of the sidecar")
+    in_tables = _body_weight_of_tables(path)
+    if sidecar.get("PatientWeight") is None:
+        return in_tables
+    unit = str(sidecar.get("PatientWeightUnits") or "kg")
+    weight = _in_kg(str(sidecar["PatientWeight"]), unit, "PatientWeight of the sidecar")
+    if weight.kg and in_tables.kg and not 1 / _SAME_VISIT < weight.kg / in_tables.kg < _SAME_VISIT:
+        message = (
+            f"PatientWeight of the sidecar is {weight.kg:.4g} kg, that of the tables {in_tables.kg:.4g} kg; "
+        )
+        message += "the sidecar is used."
+        return replace(weight, findings=(Finding("warn", "weights-differ", message, "Check the weight."),))
+    return weight
+
+
+def _body_weight_of_tables(path: Path) -> BodyWeight:
     weight = BodyWeight(None, "no PatientWeight in the sidecar and no weight in a participants.tsv")
     for table, key, prefix, name in _tables_of(path.absolute()):
         try:
@@ -150,14 +163,19 @@ def _weight_of(table: Path, column: str, text: str, what: str) -> BodyWeight:
     about = next((value for name, value in columns.items() if column_name(name) == column), None)
     details = {str(key).lower(): value for key, value in about.items()} if isinstance(about, dict) else {}
     match = _WEIGHT_COLUMN.fullmatch(column)
-    own_unit = details.get("units") or (match and match[1]) or _unit_in_words(details.get("description"))
-    unit = str(own_unit or "kg")
+    units = str(details.get("units") or "").strip()
+    in_words = [_unit_in_words(details.get(field)) for field in ("description", "longname")]
+    own = (_unit_in_words(units) or units, match and match[1], *in_words)
+    unit = next((word for word in own if word), "kg")
     return _in_kg(text, unit, what)
 
 
 def _unit_in_words(description: Any) -> str:
-    """The one unit of weight that a description names ("weight in pounds"), else empty; "g" may be "e.g."."""
-    named = {word for word in re.findall(r"[a-z]+", str(description).lower()) if word in _KG and word != "g"}
+    """The one unit of weight that a description names ("weight in pounds"), else empty; "g" may be "e.g.",
+    "st" may be "1st".
+    """
+    words = set(re.findall(r"[a-z]+", str(description).lower())) - {"g", "st"}
+    named = {word for word in words if word in _KG}
     return min(named) if len({_KG[word] for word in named}) == 1 else ""
 
 
