@@ -14,9 +14,11 @@ from scipy import ndimage
 from bundles import tiny_bundle
 from evaluation_cases import like, predicted, real_suvr, sidecar, write_table
 from MRI2PETLib.cli import main
+from MRI2PETLib.core.errors import Cancelled
 from MRI2PETLib.evaluation.inputs import load_case, warp_beside
 from MRI2PETLib.evaluation.settings import CasePaths
 from MRI2PETLib.images.io import write_image
+from MRI2PETLib.normative import build
 from MRI2PETLib.normative.norm_folder import read_norm
 from MRI2PETLib.simulation import simulate_subject
 
@@ -84,6 +86,31 @@ def test_a_norm_holds_nobody(run: Path, norm: Path, capsys: pytest.CaptureFixtur
     other = str(norm.parent / "other")
     assert main(["normative", "build", str(run), "-o", other, "--allow-few"]) == 3
     assert "holds no norm (notes.txt is there)" in capsys.readouterr().err
+
+
+def test_a_build_that_was_stopped_goes_on(run: Path, norm: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The controls that were read are not read again, the norm is the same, and no readout stays."""
+    read: list[Path] = []
+
+    def stop_at_third(paths: CasePaths, *arguments: object, **more: object) -> object:
+        read.append(paths.pet)
+        if len(read) == 3:
+            raise Cancelled("stopped")
+        return load_case(paths, *arguments, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(build, "load_case", stop_at_third)
+    arguments = ["normative", "build", str(run), "-o", str(run.parent / "twice"), "--allow-few"]
+    assert main(arguments) == Cancelled.exit_code
+    assert len(list((run / "cache" / "normative").glob("*/readout.npz"))) == 2
+    (damaged, _) = sorted((run / "cache" / "normative").glob("*/readout.npz"))
+    damaged.write_bytes(damaged.read_bytes()[:-9])  # as a full disk leaves it: it is made again
+    assert main(arguments) == 0
+    assert len(read) == 3 + 3 and not (run / "cache" / "normative").exists()
+    one, two = (read_norm(folder) for folder in (norm, run.parent / "twice"))
+    for part, kinds in one.models.items():
+        for kind, model in kinds.items():
+            np.testing.assert_array_equal(model.variance, two.models[part][kind].variance)
+            np.testing.assert_array_equal(model.coefficients, two.models[part][kind].coefficients)
 
 
 def score(run: Path, norm: Path, pet: Path, output: str, *more: str) -> int:

@@ -24,6 +24,7 @@ from MRI2PETLib.normative.calibration import calibration_row, explained_variance
 from MRI2PETLib.normative.clusters import find_clusters, largest_volume_ml
 from MRI2PETLib.normative.controls import fit_controls, left_out_scores
 from MRI2PETLib.normative.design import NormCovariate, design_row
+from MRI2PETLib.normative.kept_readouts import KeptReadouts
 from MRI2PETLib.normative.norm import FAMILIES, PARTS, Norm, NormAbout
 from MRI2PETLib.normative.person import (
     KINDS,
@@ -121,10 +122,12 @@ def collect(
     covariates: Sequence[Covariate],
     parcellations: Sequence[Parcellation],
     settings: NormSettings,
+    kept: KeptReadouts,
     reporter: Reporter,
 ) -> tuple[ControlData, tuple[NormCovariate, ...], dict[str, Any], list[str]]:
     """Read all controls, one after the other; of each only numbers in MNI space stay.
 
+    :param kept: the readouts that a build before this one has made already.
     :return: the data, the covariates as the norm keeps them, what all share (unit, tracer, ...), and what to
         tell of those who are left out.
     :raises InputError: if the units differ, or too few controls are left.
@@ -146,13 +149,18 @@ def collect(
             pet_unit=settings.pet_unit,
             reference_region=settings.reference_region,
         )
-        loaded = load_case(case.paths, case.own(own), progress=part_of(progress, 0, 0.9))
-        facts = _facts(loaded)
+        before = kept.read(case)
+        if before is None:
+            loaded = load_case(case.paths, case.own(own), progress=part_of(progress, 0, 0.9))
+            readout = read_out(person_in_mni(loaded, grid), regions, grid, settings.fwhm_mm)
+            before = readout.inside(template), _facts(loaded)
+            kept.keep(case, *before)
+        readout, facts = before
         if shared and (facts["unit"], facts["to_pet"]) != (shared["unit"], shared["to_pet"]):
             raise InputError(
                 f"Its unit is {facts['unit']}, that of the others {shared['unit']}.", "Bring all into one."
             )
-        return read_out(person_in_mni(loaded, grid), regions, grid, settings.fwhm_mm).inside(template), facts
+        return readout, facts
 
     for done in each_case(usable, work, name=lambda case: case.case, reporter=reporter):
         if done.result is None:

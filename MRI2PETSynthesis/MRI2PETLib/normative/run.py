@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from MRI2PETLib.normative.build import (
     source_of_run,
 )
 from MRI2PETLib.normative.card import write_norm_card, write_norm_regions
+from MRI2PETLib.normative.kept_readouts import KeptReadouts
 from MRI2PETLib.normative.norm import Norm
 from MRI2PETLib.normative.norm_folder import MODEL, NORM_FILE, norm_source, read_norm, write_norm
 from MRI2PETLib.normative.settings import LEAST_PEOPLE, NormSettings
@@ -37,6 +39,7 @@ from MRI2PETLib.templates.atlases import atlas_checksum
 from MRI2PETLib.templates.regions import Parcellation
 
 ENSEMBLE_OF_RUN = "ensemble"
+READOUTS = Path("cache") / "normative"
 
 
 def build_norm(
@@ -65,7 +68,8 @@ def build_norm(
     output_folder(output)
     parcellations = regions_on(mni_grid(), atlases)
     inner = _Part(reporter, 0.9)
-    data, own, shared, notes = collect(controls, covariates, parcellations, settings, inner)
+    kept = KeptReadouts(run / READOUTS, partial(_request_of_readout, settings=settings, atlases=atlases))
+    data, own, shared, notes = collect(controls, covariates, parcellations, settings, kept, inner)
     for note in notes:
         reporter.warning(note)
     people = len(data.people)
@@ -98,6 +102,7 @@ def build_norm(
         if bundle is None and (output / MODEL).is_dir():  # of the run as it was before
             os.replace(output / MODEL, staging / f".{MODEL}")
             shutil.rmtree(staging / f".{MODEL}")
+    kept.remove(controls)
     return read_norm(output)
 
 
@@ -142,6 +147,26 @@ def _norm_in(output: Path, run: Path) -> Norm | None:
     return None
 
 
+def _sources(case: CohortCase) -> dict[str, Source | None]:
+    return {
+        "synthetic": source_of(case.synthetic, "pet"),
+        "pet": source_of(case.real, "pet"),
+        "t1": optional_source(case.t1, "t1"),
+        "mask": optional_source(case.mask, "mask"),
+    }
+
+
+def _request_of_readout(
+    case: CohortCase, *, settings: NormSettings, atlases: Sequence[Parcellation]
+) -> Request:
+    """What decides the readout of one control."""
+    names = ("fwhm_mm", "reference_region", "pet_unit", "register")
+    own = {name: getattr(settings, name) for name in names}
+    atlas_checksums = [atlas_checksum(atlas) for atlas in atlases]
+    read = {"unit": case.pet_unit, "window": case.window, "atlases": atlas_checksums}
+    return Request({}, _sources(case), {**own, **read})
+
+
 def _request(
     group: str,
     cases: Sequence[CohortCase],
@@ -153,10 +178,7 @@ def _request(
     inputs: dict[str, Source | None] = {}
     lines = []
     for case in cases:
-        inputs[f"{case.case}: synthetic"] = source_of(case.synthetic, "pet")
-        inputs[f"{case.case}: pet"] = source_of(case.real, "pet")
-        inputs[f"{case.case}: t1"] = optional_source(case.t1, "t1")
-        inputs[f"{case.case}: mask"] = optional_source(case.mask, "mask")
+        inputs |= {f"{case.case}: {role}": source for role, source in _sources(case).items()}
         values = [c.values.get(case.subject) for c in covariates]
         lines.append([case.subject, case.pet_unit, case.window, values])
     return Request(
