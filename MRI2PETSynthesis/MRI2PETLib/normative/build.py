@@ -122,12 +122,12 @@ def collect(
     covariates: Sequence[Covariate],
     parcellations: Sequence[Parcellation],
     settings: NormSettings,
-    kept: KeptReadouts,
+    readouts: KeptReadouts,
     reporter: Reporter,
 ) -> tuple[ControlData, tuple[NormCovariate, ...], dict[str, Any], list[str]]:
     """Read all controls, one after the other; of each only numbers in MNI space stay.
 
-    :param kept: the readouts that a build before this one has made already.
+    :param readouts: the readouts that a build before this one has made already.
     :return: the data, the covariates as the norm keeps them, what all share (unit, tracer, ...), and what to
         tell of those who are left out.
     :raises InputError: if the units differ, or too few controls are left.
@@ -149,12 +149,12 @@ def collect(
             pet_unit=settings.pet_unit,
             reference_region=settings.reference_region,
         )
-        before = kept.read(case)
+        before = readouts.read(case)
         if before is None:
             loaded = load_case(case.paths, case.own(own), progress=part_of(progress, 0, 0.9))
             readout = read_out(person_in_mni(loaded, grid), regions, grid, settings.fwhm_mm)
             before = readout.inside(template), _facts(loaded)
-            kept.keep(case, *before)
+            readouts.keep(case, *before)
         readout, facts = before
         if shared and (facts["unit"], facts["to_pet"]) != (shared["unit"], shared["to_pet"]):
             raise InputError(

@@ -68,8 +68,8 @@ def build_norm(
     output_folder(output)
     parcellations = regions_on(mni_grid(), atlases)
     inner = _Part(reporter, 0.9)
-    kept = KeptReadouts(run / READOUTS, partial(_request_of_readout, settings=settings, atlases=atlases))
-    data, own, shared, notes = collect(controls, covariates, parcellations, settings, kept, inner)
+    readouts = KeptReadouts(run / READOUTS, partial(_request_of_readout, settings=settings, atlases=atlases))
+    data, own, shared, notes = collect(controls, covariates, parcellations, settings, readouts, inner)
     for note in notes:
         reporter.warning(note)
     people = len(data.people)
@@ -102,7 +102,7 @@ def build_norm(
         if bundle is None and (output / MODEL).is_dir():  # of the run as it was before
             os.replace(output / MODEL, staging / f".{MODEL}")
             shutil.rmtree(staging / f".{MODEL}")
-    kept.remove(controls)
+    readouts.remove(controls)
     return read_norm(output)
 
 
