@@ -25,6 +25,7 @@ from MRI2PETLib.templates.icbm152 import load_template
 ALIGNING = "aligning with the template"  # stage of the progress during which ITK works, and Python rests
 _log = logging.getLogger(__name__)
 
+AFFINE_LEVELS = ((2, 3.0), (1, 0.0))  # shrink factor and smoothing sigma in mm, coarse to fine
 INNER_MARGIN_MM = 4.0  # of the correlation's region inside the template's brain
 SAMPLING_SEED = 20250101
 # What the registration looks at: no brain reaches further down, even with the chin raised.
@@ -132,8 +133,7 @@ def refine_affine(
     affine.SetCenter(pose.GetCenter())
     affine.SetMatrix(pose.GetMatrix())
     affine.SetTranslation(pose.GetTranslation())
-    levels = ((2, 3.0), (1, 0.0))
-    return _optimise(head, affine, fixed, measured, levels=levels, fraction=0.15, iterations=200)
+    return _optimise(head, affine, fixed, measured, fraction=0.15, iterations=200)
 
 
 def crop_to_head(t1: sitk.Image, foreground: sitk.Image, up: np.ndarray) -> sitk.Image:
@@ -212,18 +212,15 @@ def _optimise(
     fixed: sitk.Image,
     measured: sitk.Image | None,
     *,
-    levels: tuple[tuple[int, float], ...],
     fraction: float,
     iterations: int,
 ) -> sitk.AffineTransform:
     """Maximise MI with ``fixed`` over the parameters of ``transform`` by gradient ascent, until the steps are
     below 0.01 mm: at 0.05 mm a head whose header turns it came out up to 0.9 degrees from the upright one.
-
-    :param levels: shrink factor and smoothing sigma in mm of each resolution, coarse to fine.
     """
     method = _metric(fraction, measured)
-    method.SetShrinkFactorsPerLevel([f for f, _ in levels])
-    method.SetSmoothingSigmasPerLevel([s for _, s in levels])
+    method.SetShrinkFactorsPerLevel([f for f, _ in AFFINE_LEVELS])
+    method.SetSmoothingSigmasPerLevel([s for _, s in AFFINE_LEVELS])
     method.SmoothingSigmasAreSpecifiedInPhysicalUnitsOn()
     method.SetOptimizerAsRegularStepGradientDescent(
         learningRate=2.0, minStep=0.01, numberOfIterations=iterations, relaxationFactor=0.6
