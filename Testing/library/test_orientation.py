@@ -19,6 +19,7 @@ from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.images.formats import is_output
 from MRI2PETLib.images.grid import Grid, crop_to, resample
 from MRI2PETLib.images.io import LoadedImage, read_image, read_mask, same_grid, write_image
+from MRI2PETLib.preprocessing.pet_template import built_in_pet_template
 from MRI2PETLib.simulation import simulate_subject
 from nifti_headers import (
     Change,
@@ -309,7 +310,7 @@ def test_a_sheared_sform_alone_gives_an_output_of_its_own_grid(tmp_path: Path) -
 
 
 def test_every_file_of_a_run_lies_on_its_input(tmp_path: Path) -> None:
-    """``synthesize --pet`` and ``evaluate`` on a T1 and a PET with two orientations."""
+    """``synthesize --pet``, ``evaluate`` and ``suvr`` on a T1 and a PET with two orientations."""
     person = simulate_subject(3, spacing_mm=4.0)
     size = person.t1.GetSize()
     tiny_bundle(tmp_path / "model")
@@ -327,8 +328,15 @@ def test_every_file_of_a_run_lies_on_its_input(tmp_path: Path) -> None:
     quiet = ["--progress", "none"]
     maps = ["evaluate", "--synthetic", str(synthetic), "--pet", pet, "--t1", t1, "--to-synthetic-unit"]
     assert main([*maps, "-o", str(tmp_path / "maps"), *quiet]) == 0
-    written = [p for folder in ("out", "maps") for p in (tmp_path / folder).rglob("*.nii.gz")]
-    assert len(written) >= 8
+    template = write_image(built_in_pet_template(), tmp_path / "template.nii.gz")
+    suvr = ["suvr", pet, "--t1", t1, "--mask", mask, "--pet-template", str(template), "--pet-segmentation"]
+    regions = ["--atlas", "cortical-spheres", "--reference", "*cerebellum*"]
+    assert main([*suvr, *regions, "-o", str(tmp_path / "suvr"), *quiet]) == 0
+    methods = ("real_mr", "pet_template", "pet_segmentation")
+    names = {"suvr_pet.nii.gz", *(f"labels_{method}.nii.gz" for method in methods)}
+    assert {path.name for path in (tmp_path / "suvr").rglob("*.nii.gz")} == names
+    written = [p for folder in ("out", "maps", "suvr") for p in (tmp_path / folder).rglob("*.nii.gz")]
+    assert len(written) >= 12
     for path in written:
         assert apart(Path(t1), path, size) == (0, 0), path
         assert is_output(path) or path.parent.name == "regions", path
