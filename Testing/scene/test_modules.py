@@ -82,6 +82,11 @@ node.window = "50-70"
 request = logic.request(node)
 assert logic.missing(node) == "" and request.window == (50, 70) and request.settings.steps == 12
 assert logic.normRequest(node, Path("norm")).settings.window == (50, 70)
+logic._startOrWait, wait = lambda request, onFinished: request, logic._startOrWait
+score = logic.compareWithNorm(t1, t1, "norm", maskNode=mask, window=(50, 70), device=node.device)
+assert score.settings == logic.normRequest(node, Path("norm")).settings
+assert (score.t1, score.mask, score.norm) == (t1.GetID(), mask.GetID(), Path("norm"))
+logic._startOrWait = wait
 assert [c.level for c in logic.quickChecks(node)]
 try:
     logic.synthesize(t1, model="nowhere")
