@@ -188,6 +188,19 @@ def test_outside_of_a_round_field_of_view_nothing_was_measured(
         assert measured[brain & (changed(view) > 0.99)].mean() > 0.9
 
 
+@pytest.mark.parametrize("sigma", [0.0, 0.7, 1.0])
+def test_a_round_field_of_view_that_is_cut_and_smoothed(person: SimulatedSubject, sigma: float) -> None:
+    brain = sitk.GetArrayViewFromImage(person.brain_mask) > 0
+    middle = np.argwhere(brain).mean(axis=0)
+    rows, columns = np.ogrid[: brain.shape[1], : brain.shape[2]]
+    view = np.zeros(brain.shape, np.float32) + (np.hypot(rows - middle[1], columns - middle[2]) < 21)
+    view[: int(np.quantile(np.flatnonzero(brain.any(axis=(1, 2))), 0.3))] = 0
+    measured = measured_voxels(ndimage.gaussian_filter(sitk.GetArrayFromImage(person.pet) * view, sigma))
+    share = ndimage.gaussian_filter(view, sigma)
+    assert measured[brain & (share < 0.9)].mean() < 0.02
+    assert measured[brain & (share > 0.99)].mean() > 0.9
+
+
 @pytest.mark.parametrize("fill", [0.0, np.nan, -1.0])
 def test_the_metrics_are_those_of_what_was_measured(
     person: SimulatedSubject, tmp_path: Path, fill: float

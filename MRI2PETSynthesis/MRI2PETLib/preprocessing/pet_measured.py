@@ -29,7 +29,8 @@ _FADING_SECTION, _TOP_VOXELS = 0.25, 5
 _STEADY_GROWTH, _SD_10_TO_50, _SDS_OF_EDGE, _ROUNDING, _LONGEST_FADE = 1.03, 1.2816, 2.0, 0.35, 0.4
 # A round field of view: columns of uptake over this share of the longest one stand on a circle, so close to
 # it (voxels), at least so many, over this share of its circumference. None lies outside of it.
-_DEEP_COLUMN, _ON_CIRCLE, _BEYOND_CIRCLE, _FEWEST_ON_CIRCLE, _LEAST_ARC = 0.3, 0.65, 1.0, 12, 0.08
+_DEEP_COLUMN, _ON_CIRCLE, _BEYOND_CIRCLE, _FEWEST_ON_CIRCLE, _LEAST_ARC = 0.3, 0.65, 1.3, 12, 0.08
+_FITS, _OF_DEEP = 5, 0.5  # a section that is cut has long columns at its own outline too, which are dropped
 # The fade at its rim is looked at from so many voxels outside, in sectors (radians) with such columns, by
 # this percentile of the uptake.
 _RIM, _SECTOR, _HIGH = 5, math.radians(5), 90
@@ -164,12 +165,17 @@ def _outside_of_circle(values: np.ndarray, uptake: np.ndarray, axis: int) -> np.
     deep = rim & (lengths > max(_DEEP_COLUMN, of_ellipsoid) * longest)
     if deep.sum() < _FEWEST_ON_CIRCLE:
         return None
-    (row, column), radius = _circle(np.argwhere(deep).astype(float))
     rows, columns = np.indices(outline.shape)
-    away = np.hypot(rows - row, columns - column)
-    off = np.abs(away[deep] - radius)
+    n_deep = int(deep.sum())
+    for _ in range(_FITS):
+        (row, column), radius = _circle(np.argwhere(deep).astype(float))
+        away = np.hypot(rows - row, columns - column)
+        off = np.abs(away[deep] - radius)
+        if np.percentile(off, 90) <= _ON_CIRCLE:
+            break
+        deep = deep & (np.abs(away - radius) <= max(np.percentile(off, 80), _ON_CIRCLE))
     if (
-        deep.sum() < _LEAST_ARC * 2 * math.pi * radius
+        deep.sum() < max(_LEAST_ARC * 2 * math.pi * radius, _OF_DEEP * n_deep)
         or np.percentile(off, 90) > _ON_CIRCLE
         or away[outline].max() > radius + _BEYOND_CIRCLE
     ):
