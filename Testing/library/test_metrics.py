@@ -8,7 +8,15 @@ import pytest
 from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.evaluation.compare import compare, measure
 from MRI2PETLib.evaluation.measure import Measure, correlation, regression_slope
-from MRI2PETLib.evaluation.metrics import METRICS, PET_SQUARED, PET_UNIT, brain_metrics
+from MRI2PETLib.evaluation.metrics import (
+    METRICS,
+    PET_SQUARED,
+    PET_UNIT,
+    brain_metrics,
+    metric_facts,
+    region_metrics,
+    unfit_metrics,
+)
 from MRI2PETLib.evaluation.normdiff import normdiff_map, summarise_normdiff
 from MRI2PETLib.evaluation.scaling import divide_by_mean, smooth_in_mask
 
@@ -167,6 +175,55 @@ def test_what_is_not_defined_says_why() -> None:
 def test_numbers_that_no_table_shows_are_in_the_files() -> None:
     hidden = {"mean_synthetic", "mean_real", "cnr_synthetic_median_signed", "cnr_real_median_signed"}
     assert hidden <= brain_metrics().keys() and not hidden & brain_metrics(in_reports=True).keys()
+
+
+@pytest.mark.parametrize(
+    ("name", "good", "bad"),
+    [("pearson_r", 0.9, 0.8), ("mse", 0.1, 0.2), ("normdiff_mean", -0.1, 0.2), ("slope", 1.2, 0.7)],
+)
+def test_which_of_two_values_is_better(name: str, good: float, bad: float) -> None:
+    metric = METRICS[name]
+    assert metric.is_better(good, bad) and not metric.is_better(bad, good)
+    assert not metric.is_better(good, good)
+    describing = METRICS["normdiff_excluded_fraction"]
+    assert not describing.is_better(good, bad) and not describing.is_better(bad, good)
+
+
+def test_units_of_squares_are_read_as_squares() -> None:
+    mse, mae = METRICS["mse"], METRICS["mae"]
+    units = ("SUV", "Bq/mL", "kBq per mL")
+    assert [mse.unit_of(unit) for unit in units] == ["SUV²", "(Bq/mL)²", "(kBq per mL)²"]
+    assert [mae.unit_of(unit) for unit in units] == list(units)
+    assert METRICS["psnr_db"].unit_of("SUV") == "dB" and METRICS["ssim"].unit_of("SUV") == ""
+
+
+def test_what_the_registry_says_of_its_numbers() -> None:
+    """Ratios make no sense for an MRI; the paper's names, signs and units are those of its Table 4."""
+    assert {m.name for m in METRICS.values() if m.ratio} == {
+        *(f"normdiff_{name}" for name in ("mean", "median", "sd", "excluded_fraction")),
+        "percent_difference",
+    }
+    assert {m.paper for m in METRICS.values() if m.paper} == {
+        ("MSE", 1.0), ("NormDiff", -1.0), ("PercDiff", -100.0), ("CNR", 1.0)
+    }  # fmt: skip
+    assert unfit_metrics(to_pet=True) == {}
+    unfit = unfit_metrics(to_pet=False)
+    assert {"normdiff_sd", "smoothed_mse", "percent_difference"} <= unfit.keys() and "mse" not in unfit
+    assert all(one.value is None and one.reason for one in unfit.values())
+    facts = metric_facts()
+    assert facts.keys() == brain_metrics().keys() and facts["mse"]["better"] == "lower"
+    assert "ssim" not in region_metrics() and "mse" in region_metrics()
+    with pytest.raises(AttributeError):  # the registry cannot be changed by who reads it
+        METRICS["mse"].unit = "SUV"  # type: ignore[misc]
+
+
+def test_two_values_have_an_sd_and_means_around_zero_no_ratio() -> None:
+    two = np.ones((1, 1, 2), np.uint8)
+    real, double = np.array([[[1.0, 3.0]]]), np.array([[[2.0, 6.0]]])
+    assert one("sd_ratio", double, real, two).value == pytest.approx(2)
+    assert one("sd_ratio", double, real, np.array([[[1, 0]]], np.uint8)).reason == "an SD needs 2 values"
+    for values in (-real, np.array([[[1.0, -1.0 + 1e-17]]]), np.array([[[-2.0, 1.0]]])):
+        assert one("percent_difference", double, values, two).reason.startswith("the mean of the real image")
 
 
 def test_different_grids_are_refused() -> None:
