@@ -230,7 +230,7 @@ def _common(preset: Preset, cases: Sequence[PreparedCase]) -> dict[str, Any]:
     ends = {"MR": {"modality": "MR", "contrast": "T1w"}, "PET": pet}
     target = {**ends[space.target_modality], "unit": space.output_unit}
     if space.output_unit == "SUVR":
-        target["reference_region"] = "brain mask"
+        target["reference_region"] = space.reference_region
     return {
         "version": "1",
         "family": preset.family,
@@ -274,8 +274,8 @@ def _card(metadata: Mapping[str, Any]) -> str:
         f"# {metadata['id']}\n\n{warning}{metadata['description']}\n\n"
         f"A synthetic {target} is computed from the {source} alone: it is not a measurement, it cannot show "
         f"what the {source} does not show, and it is not for clinical use.\n\n"
-        f"## Input and output\nA {source}; a {target}, {space.output_unit}, on a grid of {space.grid_text}, "
-        f"brought back to the grid of the input.\n{text}"
+        f"## Input and output\nA {source}; a {target}, {space.output_unit} ({space.unit_meaning}), on a grid "
+        f"of {space.grid_text}, brought back to the grid of the input.\n{text}"
     )
 
 

@@ -16,7 +16,12 @@ from MRI2PETLib.core.progress import ProgressCallback, no_progress, part_of
 from MRI2PETLib.evaluation.cubic import normalised_source
 from MRI2PETLib.evaluation.direction import Direction
 from MRI2PETLib.evaluation.measure import is_constant
-from MRI2PETLib.evaluation.reference_region import divide_by_region, reference_mask
+from MRI2PETLib.evaluation.reference_region import (
+    check_references,
+    divide_by_region,
+    named_reference,
+    reference_mask,
+)
 from MRI2PETLib.evaluation.settings import CasePaths, EvaluationSettings
 from MRI2PETLib.evaluation.units import rescale, shared_unit
 from MRI2PETLib.images.formats import sidecar_path
@@ -90,6 +95,8 @@ def load_case(
     sidecar = _sidecar(paths.synthetic)
     direction = Direction.of_sidecar(sidecar)
     unit = shared_unit(synthetic, real, paths, settings, to_pet=direction.to_pet)
+    own_reference = named_reference(paths.synthetic)
+    references = check_references(own_reference, paths.pet, real.unit, settings)
     tracers = check_tracer(real.metadata["tracer"], direction.tracer, "the synthetic one")
     if direction.to_pet and not direction.tracer:
         direction = replace(direction, tracer=real.metadata["tracer"])
@@ -119,13 +126,17 @@ def load_case(
         "alignment": placed.record(),
         "simulated": bool(sidecar.get("Simulated") or _sidecar(paths.pet).get("Simulated")),
     }
-    verdict += findings + placed.verdict + tracers
-    if settings.to_synthetic_unit:
+    verdict += findings + placed.verdict + tracers + references
+    to_template = warp or (None if transform is None else transform.GetInverse())
+    if settings.to_synthetic_unit and own_reference:
+        region = reference_mask(own_reference, brain, to_template)
+        (target,), provenance["rescaling"], more = divide_by_region([aligned], own_reference, region, mask)
+        verdict += more
+    elif settings.to_synthetic_unit:
         target, provenance["rescaling"], rescaled = rescale(aligned, mask, real.unit, synthetic.unit)
         verdict += rescaled
     synthetic_image = grid
     if settings.reference_region is not None:
-        to_template = warp or (None if transform is None else transform.GetInverse())
         region = reference_mask(settings.reference_region, brain, to_template)
         (synthetic_image, target), provenance["reference_region"], more = divide_by_region(
             [grid, target], settings.reference_region, region, mask

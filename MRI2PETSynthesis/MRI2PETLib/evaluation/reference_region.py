@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,10 +11,54 @@ import SimpleITK as sitk
 
 from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.core.findings import Finding
+from MRI2PETLib.evaluation.settings import EvaluationSettings
+from MRI2PETLib.images.bids import read_sidecar
+from MRI2PETLib.models.model_space import BRAIN_MASK, ModelSpace
+from MRI2PETLib.preprocessing.pet import to_unit
 from MRI2PETLib.preprocessing.pet_measured import why_left_out
-from MRI2PETLib.templates.regions import WHOLE_BRAIN, reference_regions
+from MRI2PETLib.templates.regions import REFERENCE_REGIONS, WHOLE_BRAIN, reference_regions
 
 LEAST_REFERENCE_ML = 1.6  # as for SUVR by an atlas: a mean over less is too noisy
+
+
+def check_references(own: str, real: Path, unit: str, settings: EvaluationSettings) -> tuple[Finding, ...]:
+    """What to say where two SUVR are compared as they are, whose reference regions may differ.
+
+    :param own: the named region of the synthetic PET, empty for the brain mask.
+    :param real: the real PET, in ``unit``.
+    :raises InputError: if both are stated, and differ.
+    """
+    if unit != "SUVR" or settings.reference_region is not None or settings.to_synthetic_unit:
+        return ()
+    other = stated_reference(real)
+    if (other or own) and (other or BRAIN_MASK).lower() != (own or BRAIN_MASK).lower():
+        if other:
+            raise InputError(
+                f"The synthetic PET is SUVR by the {own or BRAIN_MASK}, {real} by {other}.",
+                "Bring both to one region (--reference-region NAME), or the real one to that of the "
+                "synthetic one (--to-synthetic-unit).",
+            )
+        message = f"The synthetic PET is SUVR by the {own}; the real one does not say by which region."
+        return (Finding("warn", "reference-not-stated", message, "Bring both to one: --reference-region."),)
+    return ()
+
+
+def stated_reference(pet: Path) -> str:
+    """The reference region that the sidecar of a PET states, empty without one."""
+    sidecar: dict[str, Any] = {} if pet.is_dir() else read_sidecar(pet)
+    regions = sidecar.get("Regions")
+    reference = sidecar.get("ReferenceRegion")
+    if reference is None and isinstance(regions, dict):
+        reference = regions.get("reference")
+    if isinstance(reference, list):
+        return ", ".join(map(str, reference))
+    return str(reference or "").strip()
+
+
+def named_reference(synthetic: Path) -> str:
+    """The region of :data:`.regions.REFERENCE_REGIONS` that a synthetic PET is SUVR by, empty for none."""
+    name = stated_reference(synthetic)
+    return name if name in REFERENCE_REGIONS else ""
 
 
 def reference_mask(name: str, brain: sitk.Image, to_template: sitk.Transform | None) -> sitk.Image:
@@ -39,6 +84,24 @@ def reference_mask(name: str, brain: sitk.Image, to_template: sitk.Transform | N
     return sitk.And(region, inside)
 
 
+def in_unit_of(
+    space: ModelSpace,
+    image: sitk.Image,
+    brain: sitk.Image,
+    measured: sitk.Image,
+    to_template: sitk.Transform | None,
+) -> sitk.Image:
+    """A real PET on the grid of the T1 in the unit of a model's PET.
+
+    :param measured: what of the brain the PET measured; ``to_template``: see :func:`reference_mask`.
+    :raises InputError: see :func:`reference_mask` and :func:`divide_by_region`.
+    """
+    name = space.named_reference
+    if not name:
+        return to_unit(image, measured, space.output_unit)
+    return divide_by_region([image], name, reference_mask(name, brain, to_template), measured)[0][0]
+
+
 def divide_by_region(
     images: Sequence[sitk.Image], name: str, region: sitk.Image, measured: sitk.Image
 ) -> tuple[list[sitk.Image], dict[str, Any], tuple[Finding, ...]]:
@@ -62,7 +125,8 @@ def divide_by_region(
     means = [float(sitk.GetArrayViewFromImage(image)[voxels].astype(np.float64).mean()) for image in images]
     if not min(means) > 0:
         raise InputError(f"The mean in the reference region {name} is {min(means):.4g}.", "Check the images.")
-    divided = [sitk.Cast(image, sitk.sitkFloat32) / mean for image, mean in zip(images, means)]
-    message = f"Both PETs were divided by their own mean in the {name} ({volume_ml:.1f} mL): SUVR by it."
+    divided = [sitk.Cast(image / mean, sitk.sitkFloat32) for image, mean in zip(images, means)]
+    who = "The real PET was divided by its" if len(images) == 1 else "Both PETs were divided by their"
+    message = f"{who} own mean in the {name} ({volume_ml:.1f} mL): SUVR by it."
     record = {"name": name, "volume_ml": round(volume_ml, 2), "means": means}
     return divided, record, (Finding("ok", "reference-region", message),)

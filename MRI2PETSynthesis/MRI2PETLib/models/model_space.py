@@ -34,7 +34,9 @@ _UNREMARKABLE = 1.01  # less is not worth a warning
 _LARGEST_GRID = 256**3  # voxels: a network of this kind takes some 20 GB for it
 _ROUNDING = 1e-5  # of an image that was resampled: differences below are none
 _BORDER_VOXELS = 2  # around the brain: beyond it nothing but zeros takes part in the blur
-IntensityScaling = Literal["mask-p1-p99", "crop-p1-p99", "suvr-half", "minmax"]
+IntensityScaling = Literal[
+    "mask-p1-p99", "crop-p1-p99", "suvr-half", "suvr-cerebellum", "suvr-occipital", "minmax"
+]
 
 
 @dataclass(frozen=True)
@@ -48,8 +50,10 @@ class ModelSpace:
     :param source: normalisation of what goes in, and
     :param target: of what comes out. Of an MR, ``mask-p1-p99``: percentiles 1 and 99 inside the mask go to 0
         and 1, clipped; ``crop-p1-p99``: percentiles over the whole crop, not clipped (published). Of a PET,
-        ``suvr-half``: PET / mean in the mask x 0.5, clamped to [0, 1]; ``minmax``: (PET - min) / (max - min)
-        over the masked crop (published; loses the scale).
+        ``suvr-half``: PET / mean in the mask x 0.5, clamped to [0, 1]; ``suvr-cerebellum``,
+        ``suvr-occipital`` (of a target only): PET / mean in that region x 0.25, clamped: regions of high
+        uptake reach far above 1; ``minmax``: (PET - min) / (max - min) over the masked crop (published; loses
+        the scale).
     """
 
     size: tuple[int, int, int] = (96, 96, 96)
@@ -117,12 +121,64 @@ class ModelSpace:
 
     @property
     def output_unit(self) -> str:
-        """Unit of a decoded prediction: ``SUVR`` (reference region: the brain mask) or ``normalised``."""
-        return "SUVR" if self.target == "suvr-half" else "normalised"
+        """Unit of a decoded prediction: ``SUVR`` by :attr:`reference_region`, or ``normalised``."""
+        return "SUVR" if self.target in _FACTORS else "normalised"
+
+    @property
+    def reference_region(self) -> str:
+        """Of the SUVR of a target: ``brain mask``, or a named region; empty without one."""
+        return _NAMED_REGIONS.get(self.target, BRAIN_MASK) if self.target in _FACTORS else ""
+
+    @property
+    def named_reference(self) -> str:
+        """The reference region where it is another than the brain mask: it has to be found by the T1."""
+        return _NAMED_REGIONS.get(self.target, "")
+
+    @property
+    def target_factor(self) -> float:
+        """The target of a PET over its unit."""
+        return _FACTORS.get(self.target, 1.0)
+
+    @property
+    def unit_meaning(self) -> str:
+        """What :attr:`output_unit` means, in words."""
+        if self.output_unit == "SUVR":
+            return f"ratio to the mean in the {self.reference_region}"
+        return "0 to 1, the original scale is lost"
+
+    def by_region(self, name: str) -> ModelSpace:
+        """The same with a target that is SUVR by a region of :data:`.regions.REFERENCE_REGIONS`.
+
+        :raises InputError: if the target is no SUVR.
+        """
+        if self.output_unit != "SUVR":
+            raise InputError(
+                f"A reference region is of SUVR; this model's target is {self.target}.",
+                "Leave out --reference-region, or take a preset whose target is SUVR.",
+            )
+        targets: dict[str, IntensityScaling] = {
+            "cerebellum": "suvr-cerebellum",
+            "occipital": "suvr-occipital",
+        }
+        return replace(self, target=targets.get(name, "suvr-half"))
 
 
-_MODALITIES = {"mask-p1-p99": "MR", "crop-p1-p99": "MR", "suvr-half": "PET", "minmax": "PET"}
-_CHOICES = {"placement": ("head", "volume"), "source": tuple(_MODALITIES), "target": tuple(_MODALITIES)}
+BRAIN_MASK = "brain mask"
+_MODALITIES = {
+    "mask-p1-p99": "MR",
+    "crop-p1-p99": "MR",
+    "suvr-half": "PET",
+    "suvr-cerebellum": "PET",
+    "suvr-occipital": "PET",
+    "minmax": "PET",
+}
+_NAMED_REGIONS = {"suvr-cerebellum": "cerebellum", "suvr-occipital": "occipital"}
+_FACTORS = {"suvr-half": 0.5, **dict.fromkeys(_NAMED_REGIONS, 0.25)}
+_CHOICES = {
+    "placement": ("head", "volume"),
+    "source": tuple(name for name in _MODALITIES if name not in _NAMED_REGIONS),
+    "target": tuple(_MODALITIES),
+}
 SPACES = {
     "default": ModelSpace(),
     "reference": ModelSpace(placement="volume", source="crop-p1-p99", target="minmax"),
@@ -235,7 +291,8 @@ def encode_target(
 ) -> np.ndarray:
     """Bring an image to the model's target: the same grid as ``encoded``, normalised.
 
-    :param image: PET in any linear unit, or T1; ``valid`` lies on its grid and says where it is valid.
+    :param image: PET in any linear unit (SUVR by the region, where the target is of a named one), or T1;
+        ``valid`` lies on its grid and says where it is valid.
     :param transform: maps world points of the source to world points of the image.
     :raises InputError: if it has no contrast or no uptake in the brain.
     """
@@ -288,11 +345,13 @@ def _normalised(values: np.ndarray, inside: np.ndarray, covered: np.ndarray, kin
     covered_brain = (inside > 0) & (covered > 0)
     if not covered_brain.any():
         raise InputError("The PET does not cover the brain mask.", "Check that PET and T1 are of one person.")
+    if kind in _NAMED_REGIONS:  # divided by its mean there already
+        return np.clip(values * _FACTORS[kind], 0, 1).astype(np.float32)
     if kind == "suvr-half":
         mean = float(values[covered_brain].mean())
         if not mean > 0:
             raise InputError(f"The PET's mean in the brain is {mean:g}.", "Check the PET and its unit.")
-        return np.clip(values / mean * 0.5, 0, 1).astype(np.float32)
+        return np.clip(values / mean * _FACTORS[kind], 0, 1).astype(np.float32)
     low, high = float(values.min()), float(values.max())
     if not high > low:
         raise InputError("The PET has a single value.", "Check the PET.")
@@ -310,7 +369,7 @@ def decode(prediction: np.ndarray, encoded: Encoded, native: sitk.Image) -> sitk
     :param native: image whose grid is wanted; where it is 0 (a brain mask) the result is 0.
     :returns: float32 image on the grid of ``native``.
     """
-    scale = 2.0 if encoded.space.target == "suvr-half" else 1.0
+    scale = 1 / encoded.space.target_factor
     _, nearest = ndimage.distance_transform_edt(encoded.mask == 0, return_indices=True)
     filled = np.asarray(prediction, dtype=np.float32)[tuple(nearest)] * np.float32(scale)
     inside, grid = sitk.GetArrayViewFromImage(native) != 0, Grid.of(native)

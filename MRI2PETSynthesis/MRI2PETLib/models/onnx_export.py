@@ -24,6 +24,8 @@ _SCALES = {
     "mask-p1-p99": "percentiles 1 and 99 in the brain mask are 0 and 1, clipped",
     "crop-p1-p99": "percentiles 1 and 99 of the whole grid are 0 and 1, not clipped",
     "suvr-half": "half of the ratio to the mean in the brain mask, clipped to 0 to 1",
+    "suvr-cerebellum": "a quarter of the ratio to the mean in the cerebellum, clipped to 0 to 1",
+    "suvr-occipital": "a quarter of the ratio to the mean in the occipital cortex, clipped to 0 to 1",
     "minmax": "0 to 1 from the smallest to the largest value inside the brain mask",
 }
 

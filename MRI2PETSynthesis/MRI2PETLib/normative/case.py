@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import SimpleITK as sitk
 
@@ -13,8 +12,8 @@ from MRI2PETLib.core.files import make_folder
 from MRI2PETLib.core.findings import Finding, Verdict
 from MRI2PETLib.core.progress import ProgressCallback, part_of
 from MRI2PETLib.evaluation.inputs import CaseImages, load_case
+from MRI2PETLib.evaluation.reference_region import stated_reference
 from MRI2PETLib.evaluation.settings import CasePaths, EvaluationSettings
-from MRI2PETLib.images.bids import read_sidecar
 from MRI2PETLib.images.io import read_image
 from MRI2PETLib.models.bundle import IMAGES
 from MRI2PETLib.normative.norm import Norm
@@ -66,17 +65,8 @@ def check_reference(pet: Path, norm: Norm) -> None:
 
     :raises InputError: naming both.
     """
-    sidecar = {} if pet.is_dir() else read_sidecar(pet)
-    regions: Any = sidecar.get("Regions")
-    reference_region = sidecar.get("ReferenceRegion")
-    if reference_region is None and isinstance(regions, dict):
-        reference_region = regions.get("reference")
-    if not reference_region or not norm.about.reference_region:
-        return
-    text = (
-        ", ".join(map(str, reference_region)) if isinstance(reference_region, list) else str(reference_region)
-    )
-    if text.strip().lower() != norm.about.reference_region.lower():
+    text = stated_reference(pet)
+    if text and norm.about.reference_region and text.lower() != norm.about.reference_region.lower():
         raise InputError(
             f"{pet} is a SUVR by {text}, the norm is of SUVR by {norm.about.reference_region}.",
             "Give the PET in SUV or Bq/mL: it is then divided by the norm's own reference region.",

@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from MRI2PETLib.core.progress import Reporter, part_of
 from MRI2PETLib.core.requests import Request, Source
 from MRI2PETLib.evaluation.cohort_cases import CohortCase
 from MRI2PETLib.evaluation.covariates import Covariate
+from MRI2PETLib.evaluation.reference_region import named_reference
 from MRI2PETLib.evaluation.spaces import mni_grid
 from MRI2PETLib.images.sources import optional_source, source_of
 from MRI2PETLib.models.bundle import METADATA, Bundle, read_bundle
@@ -56,6 +58,8 @@ def build_norm(
     :raises InputError: too few controls, covariates that cannot be used, or a folder of something else.
     """
     group, controls = choose_controls(cases, settings)
+    if settings.reference_region is None:
+        settings = replace(settings, reference_region=_reference_of(controls))
     covariates = norm_covariates(controls, settings.covariates)
     bundle = _ensemble(run)
     request = _request(group, controls, covariates, settings, atlases, bundle)
@@ -104,6 +108,12 @@ def build_norm(
             shutil.rmtree(staging / f".{MODEL}")
     readouts.remove(controls)
     return read_norm(output)
+
+
+def _reference_of(controls: Sequence[CohortCase]) -> str | None:
+    """The named region that the predictions of a run are SUVR by, if it is one for all."""
+    names = {named_reference(case.synthetic) for case in controls}
+    return (names.pop() or None) if len(names) == 1 else None
 
 
 class _Part(Reporter):

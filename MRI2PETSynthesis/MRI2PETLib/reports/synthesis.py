@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from MRI2PETLib.core.progress import Reporter
 from MRI2PETLib.models.bundle import Bundle
-from MRI2PETLib.synthesis.case_files import UNIT_MEANING, bundle_note, is_simulated
+from MRI2PETLib.synthesis.case_files import bundle_note, is_simulated, reference_of
 
 if TYPE_CHECKING:
     import SimpleITK as sitk
@@ -89,9 +89,9 @@ class CaseReport:
         import SimpleITK as sitk
 
         from MRI2PETLib.core.files import write_json
+        from MRI2PETLib.evaluation.reference_region import in_unit_of
         from MRI2PETLib.images.formats import GENERATED_BY
         from MRI2PETLib.images.io import write_image
-        from MRI2PETLib.preprocessing.pet import to_unit
         from MRI2PETLib.preprocessing.pet_alignment import align_pet_to_t1, mark_unmeasured
         from MRI2PETLib.preprocessing.tracers import check_tracer
 
@@ -99,14 +99,18 @@ class CaseReport:
         tracers = check_tracer(pet.metadata["tracer"], self._bundle.tracer, "the model")
         self._reporter.tell(pet.verdict + aligned.verdict + tracers, case.name)
         region = sitk.And(sitk.Cast(result.mask != 0, sitk.sitkUInt8), aligned.measured)
-        real = to_unit(aligned.image, region, result.unit)
+        to_template = None
+        if self._bundle.space.named_reference:
+            to_template = warp_of(result, t1.image, files.warp)
+        real = in_unit_of(self._bundle.space, aligned.image, result.mask, region, to_template)
         about: dict[str, Any] = {
             **GENERATED_BY,
             "Sources": [case.address(path)],
             "SpatialReference": case.address(case.t1),
             "SkullStripped": False,
             "Units": result.unit,
-            "UnitsMeaning": UNIT_MEANING[result.unit],
+            "UnitsMeaning": self._bundle.space.unit_meaning,
+            **reference_of(self._bundle.space),
             "Source": {"path": str(path), "sha256": pet.sha256, **pet.metadata, "unit": pet.unit},
             "Alignment": aligned.record(),
         }
@@ -120,6 +124,14 @@ class CaseReport:
         }
         write_json(files.metrics, {**note, **about, **table})
         return real, table, aligned.coverage
+
+
+def warp_of(result: SynthesisResult, t1: sitk.Image, path: Path | None) -> sitk.Transform | None:
+    """From points of the person to MNI points, kept in ``path``; ``None`` without a fit."""
+    from MRI2PETLib.preprocessing.warp_file import person_warp
+
+    fit = result.extraction.template_to_native
+    return None if fit is None else person_warp(t1, result.mask, fit, path)
 
 
 def compare_predictors(
@@ -142,10 +154,8 @@ def compare_predictors(
     from MRI2PETLib.evaluation.compare import compare, measure
     from MRI2PETLib.evaluation.direction import Direction
     from MRI2PETLib.images.grid import crop_to
-    from MRI2PETLib.preprocessing.warp_file import person_warp
 
-    fit = result.extraction.template_to_native
-    warp = None if fit is None else person_warp(t1, result.mask, fit, warp_path)
+    fit, warp = result.extraction.template_to_native, warp_of(result, t1, warp_path)
     mask = crop_to(region, region, 0.0)
     pet, truth, anatomy = (crop_to(image, region, 0.0) for image in (result.pet, real, t1))
     brain, synthetic, measured = (sitk.GetArrayViewFromImage(i) for i in (mask, pet, truth))

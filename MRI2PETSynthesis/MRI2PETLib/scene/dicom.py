@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -64,7 +65,11 @@ def export_series(
     model = {key: pet.GetAttribute(f"{PREFIX}Model{key.title()}") for key in ("id", "version", "sha256")}
     tracer = pet.GetAttribute(PREFIX + "Result")
     labels = series_labels(
-        pet.GetAttribute(PREFIX + "Unit"), "" if tracer == "PET" else tracer, pet.GetDescription(), model
+        pet.GetAttribute(PREFIX + "Unit"),
+        str(json.loads(pet.GetAttribute(PREFIX + "Provenance") or "{}").get("unit_meaning") or ""),
+        "" if tracer == "PET" else tracer,
+        pet.GetDescription(),
+        model,
     )
     with new_folder(folder) as staging:
         (staging / "series").mkdir()

@@ -15,16 +15,19 @@ from MRI2PETLib.images.bids_names import name_of_pet
 from MRI2PETLib.images.formats import GENERATED_BY, sidecar_path
 from MRI2PETLib.images.io import LoadedImage, write_image
 from MRI2PETLib.models.bundle import DEMONSTRATION, DEMONSTRATION_NOTE, Bundle
+from MRI2PETLib.models.model_space import ModelSpace
 from MRI2PETLib.synthesis.cases import Case
 from MRI2PETLib.synthesis.pipeline import SynthesisResult
 
 STATUS = "_desc-synthetic_status.json"
+REFERENCE = "ReferenceRegion"
 _UNPREDICTED = {"Type": "NotPredicted", "Description": "Brain outside of the model's field of view."}
 _BIDS = {"MR": "T1w", "PET": "pet"}
-UNIT_MEANING = {
-    "SUVR": "ratio to the mean in the brain mask",
-    "normalised": "0 to 1, the original scale is lost",
-}
+
+
+def reference_of(space: ModelSpace) -> dict[str, str]:
+    """What a sidecar says of the reference region of a model's SUVR, where that is a named one."""
+    return {REFERENCE: space.named_reference} if space.named_reference else {}
 
 
 @dataclass(frozen=True)
@@ -206,7 +209,8 @@ def write_case(
         "Modality": bundle.space.target_modality,
         "TracerName": bundle.tracer,
         "Units": result.unit,
-        "UnitsMeaning": UNIT_MEANING[result.unit],
+        "UnitsMeaning": bundle.space.unit_meaning,
+        **reference_of(bundle.space),
         "IntendedUse": bundle.metadata["intended_use"],
         "Quality": (t1.verdict + result.verdict).to_dict(),
         "Simulated": is_simulated(case.t1),

@@ -13,7 +13,7 @@ from MRI2PETLib.images.dicom_series_out import SeriesLabels, write_series
 from MRI2PETLib.images.dicom_study import DicomOrigin, origin_of_series, origin_of_study, study_file
 from MRI2PETLib.images.io import LoadedImage
 from MRI2PETLib.models.bundle import Bundle
-from MRI2PETLib.synthesis.case_files import UNIT_MEANING, bundle_note
+from MRI2PETLib.synthesis.case_files import bundle_note
 from MRI2PETLib.synthesis.pipeline import SynthesisResult
 
 
@@ -73,14 +73,15 @@ def study_source(study: Path | None) -> Source | None:
         return Source(str(study.resolve()), "")
 
 
-def series_labels(unit: str, tracer: str, note: str, model: Mapping[str, Any]) -> SeriesLabels:
+def series_labels(unit: str, meaning: str, tracer: str, note: str, model: Mapping[str, Any]) -> SeriesLabels:
     """
+    :param meaning: of the unit, see :attr:`.ModelSpace.unit_meaning`.
     :param note: the sentence that says synthetic.
     :param model: ``model`` of the provenance.
     """
     return SeriesLabels(
         unit=unit,
-        meaning=UNIT_MEANING[unit],
+        meaning=meaning,
         tracer=tracer,
         note=note,
         model=str(model["id"]),
@@ -92,5 +93,6 @@ def series_labels(unit: str, tracer: str, note: str, model: Mapping[str, Any]) -
 def write_dicom(result: SynthesisResult, origin: DicomOrigin, bundle: Bundle, folder: Path) -> None:
     """Write the synthetic PET as a DICOM series into a new folder."""
     folder.mkdir()
-    labels = series_labels(result.unit, bundle.tracer, bundle_note(bundle), result.provenance["model"])
+    space, model = bundle.space, result.provenance["model"]
+    labels = series_labels(result.unit, space.unit_meaning, bundle.tracer, bundle_note(bundle), model)
     write_series(result.pet, folder, origin, labels)

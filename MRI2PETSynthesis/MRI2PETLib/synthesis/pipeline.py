@@ -220,6 +220,8 @@ def complete(
         provenance={
             **software_versions(),
             "model": model_provenance(model.bundle),
+            "unit_meaning": encoded.space.unit_meaning,
+            "reference_region": encoded.space.named_reference,
             "settings": settings.to_dict(),
             "device": prediction.device,
             "precision": prediction.precision,

@@ -18,6 +18,8 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import shutil
+import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -38,17 +40,18 @@ from MRI2PETLib.core.progress import ProgressCallback, no_progress
 from MRI2PETLib.core.requests import Request, Result
 from MRI2PETLib.evaluation.cubic import cubic_sums
 from MRI2PETLib.evaluation.inputs import scaled_mri
+from MRI2PETLib.evaluation.reference_region import divide_by_region, in_unit_of, reference_mask
 from MRI2PETLib.images.formats import sidecar_path
 from MRI2PETLib.images.grid import Grid, affine_matrix, resample
 from MRI2PETLib.images.io import read_image, read_mask, write_image
 from MRI2PETLib.models.model_space import ModelSpace, encode_pair
 from MRI2PETLib.preprocessing.brain_mask import extract_brain
 from MRI2PETLib.preprocessing.frame_window import parse_window
-from MRI2PETLib.preprocessing.pet import check_uptake, of_frames, read_pet, to_unit
+from MRI2PETLib.preprocessing.pet import check_uptake, of_frames, read_pet
 from MRI2PETLib.preprocessing.pet_alignment import align_pet_to_t1, mark_unmeasured
 from MRI2PETLib.preprocessing.template_warp import invert_warp
 from MRI2PETLib.preprocessing.warp_file import person_warp
-from MRI2PETLib.synthesis.case_files import UNIT_MEANING
+from MRI2PETLib.synthesis.case_files import reference_of
 from MRI2PETLib.templates.icbm152 import load_template
 from MRI2PETTrainingLib.dataset.checks import Sources
 from MRI2PETTrainingLib.dataset.manifest import TrainingCase
@@ -56,7 +59,7 @@ from MRI2PETTrainingLib.dataset.manifest import TrainingCase
 ARRAYS, MASK, REAL, ENTRY = "arrays.npy", "mask.nii.gz", "real.nii.gz", "entry.json"
 SOURCE, WARP, MNI = "source.nii.gz", "warp.npz", "mni.npy"
 DERIVED_FROM = "DerivedFrom"  # in a PET's sidecar: checksums of the voxels that it was made of
-_VERSION = 8  # raise when the same input would give another result
+_VERSION = 9  # raise when the same input would give another result
 
 
 @dataclass(frozen=True)
@@ -248,7 +251,14 @@ def _prepare_or_say_why(work: _Work, space: ModelSpace, how: Preparation) -> Pre
 
 
 def _prepare(work: _Work, space: ModelSpace, how: Preparation) -> PreparedCase:
+    with tempfile.TemporaryDirectory() as folder:
+        return _make(work, space, how, Path(folder) / WARP)
+
+
+def _make(work: _Work, space: ModelSpace, how: Preparation, warp_path: Path) -> PreparedCase:
     """Make one entry.
+
+    :param warp_path: where the warp of the T1 is put until it is known that the case can be used.
 
     :raises MRI2PETError: if the case cannot be used; the message says why.
     """
@@ -267,21 +277,34 @@ def _prepare(work: _Work, space: ModelSpace, how: Preparation) -> PreparedCase:
     except InputError as error:
         raise InputError(f"{case.pet}: {error.message}", error.hint) from error
     verdict = t1.verdict + pet.verdict + extraction.verdict + aligned.verdict
-    encoded, target = encode_pair(
-        t1.image, pet.image, mask, extraction.axes, space, aligned.t1_to_pet, pet.measured
-    )
     # Loss, statistics and baselines see what was measured.
     region = sitk.And(sitk.Cast(mask != 0, sitk.sitkUInt8), aligned.measured)
+    from_pet = space.source_modality == "PET"
+    warp = None
+    if fit is not None and not from_pet:  # a warp to an MRI that is to be predicted would have seen it
+        warp = person_warp(t1.image, mask, fit, warp_path)
+    uptake, reference = pet.image, space.named_reference
+    if reference:
+        where = reference_mask(reference, mask, warp)
+        _, divided, _ = divide_by_region([aligned.image], reference, where, region)
+        uptake = sitk.Cast(uptake / divided["means"][0], sitk.sitkFloat32)
+    encoded, target = encode_pair(
+        t1.image, uptake, mask, extraction.axes, space, aligned.t1_to_pet, pet.measured
+    )
     measured = resample(aligned.measured, encoded.grid, interpolator=sitk.sitkNearestNeighbor)
     counted = encoded.mask * (sitk.GetArrayViewFromImage(measured) > 0)
-    from_pet = space.source_modality == "PET"
     source = aligned.image if from_pet else t1.image
-    real = real_image(t1.image if from_pet else aligned.image, region, space)
+    if from_pet:  # scaled like the network's target
+        real = scaled_mri(t1.image, region)
+    else:
+        real = in_unit_of(space, aligned.image, mask, region, warp)
     about: dict[str, Any] = {
         "case": case.case,
         "unit": pet.unit,
         **of_frames(pet),
         "model_unit": space.output_unit,
+        "reference_region": space.reference_region,
+        "target_factor": space.target_factor,
         # Whoever starts from a model that was trained with these can see it.
         "images": [
             *(sha256_of_voxels(sitk.GetArrayViewFromImage(image)) for image in (t1.image, pet.image)),
@@ -313,17 +336,17 @@ def _prepare(work: _Work, space: ModelSpace, how: Preparation) -> PreparedCase:
             {
                 "Modality": space.target_modality,
                 "Units": space.output_unit,
-                "UnitsMeaning": UNIT_MEANING[space.output_unit],
+                "UnitsMeaning": space.unit_meaning,
+                **reference_of(space),
                 "Simulated": about["simulated"],
                 "Source": origin,
                 "Alignment": aligned.record(),
             },
         )
         if fit is not None:
-            to_native = fit
-            if not from_pet:  # a warp to an MRI that is to be predicted would have seen it
-                to_native = invert_warp(person_warp(t1.image, mask, fit, staging / WARP))
-            np.save(staging / MNI, target_in_mni(real, region, to_native))
+            if warp is not None:
+                shutil.copyfile(warp_path, staging / WARP)
+            np.save(staging / MNI, target_in_mni(real, region, fit if warp is None else invert_warp(warp)))
         about["seconds"] = round(time.perf_counter() - started, 2)
     return PreparedCase(case, work.folder, plain(about))
 
@@ -338,16 +361,6 @@ def target_in_mni(real: sitk.Image, region: sitk.Image, template_to_native: sitk
     values = np.full(total.shape, np.nan, np.float32)
     np.divide(total, weight, out=values, where=weight > 0.5)
     return values.astype(np.float16)
-
-
-def real_image(image: sitk.Image, mask: sitk.Image, space: ModelSpace) -> sitk.Image:
-    """The target on the grid of the T1 in the unit of a prediction, to compare it with.
-
-    An MR is scaled like the network's target: percentiles 1 and 99 inside the mask to 0 and 1, clipped.
-    """
-    if space.target_modality == "PET":
-        return to_unit(image, mask, space.output_unit)
-    return scaled_mri(image, mask)
 
 
 def _sidecar(path: Path) -> dict[str, Any]:

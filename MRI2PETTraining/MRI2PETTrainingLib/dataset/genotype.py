@@ -23,6 +23,7 @@ from MRI2PETLib.evaluation.cubic import cubic_sums
 from MRI2PETLib.images.formats import sidecar_path
 from MRI2PETLib.images.grid import Grid, resample
 from MRI2PETLib.images.io import read_image, write_image
+from MRI2PETLib.models.model_space import BRAIN_MASK
 from MRI2PETLib.preprocessing.pet import to_unit
 from MRI2PETLib.preprocessing.pet_alignment import mark_unmeasured
 from MRI2PETLib.preprocessing.smoothing import smooth_fwhm
@@ -80,7 +81,7 @@ def genotype_difference(train: Sequence[PreparedCase]) -> tuple[sitk.Image, floa
 def _adjusted(folder: Path, entry: PreparedCase, difference: sitk.Image, share: float) -> PreparedCase:
     weight = float(entry.case.genotype.upper() == "HAB") - share
     to_mni = _transform(entry).GetInverse()
-    scale = 0.5 if entry.about["model_unit"] == "SUVR" else 1.0  # of the target, see ModelSpace
+    scale = entry.about["target_factor"]
     model_grid = Grid(**{k: tuple(v) for k, v in entry.about["model_grid"].items()})
     source, target, mask = np.array(entry.arrays(), dtype=np.float32)
     change = sitk.GetArrayFromImage(resample(difference, model_grid, to_mni))
@@ -89,7 +90,9 @@ def _adjusted(folder: Path, entry: PreparedCase, difference: sitk.Image, share: 
     real, measured = entry.real()
     brain = whole * sitk.Cast(measured > 0, whole.GetPixelID())
     real = real - resample(difference, Grid.of(real), to_mni) * weight
-    real = to_unit(sitk.Clamp(real, sitk.sitkFloat32, 0.0), brain, entry.about["model_unit"])
+    real = sitk.Clamp(real, sitk.sitkFloat32, 0.0)
+    if entry.about["reference_region"] in ("", BRAIN_MASK):
+        real = to_unit(real, brain, entry.about["model_unit"])
     t1 = read_image(entry.case.t1, kind="t1").image
     t1.CopyInformation(brain)
     about = read_object(sidecar_path(entry.folder / REAL))

@@ -181,9 +181,12 @@ def preset_of(settings: TrainingSettings) -> Preset:
     assert settings.preset is not None
     own = {field.name for field in fields(Preset)} & (settings.options().keys() - {"family"})
     values = {name: getattr(settings, name) for name in own}
-    return read_preset(
+    preset = read_preset(
         settings.preset, settings.family, **{n: None if v is False else v for n, v in values.items()}
     )
+    if settings.reference_region is None:
+        return preset
+    return replace(preset, space=preset.space.by_region(settings.reference_region))
 
 
 def read_preset(reference: str | Path, family: str | None = None, **overrides: Any) -> Preset:

@@ -1,0 +1,117 @@
+"""A model whose target is SUVR by a named region: cache, network, predictions, comparison and norm alike."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from MRI2PETLib.cli import main
+from MRI2PETLib.core.errors import InputError
+from MRI2PETLib.core.progress import Reporter
+from MRI2PETLib.evaluation.cohort_cases import read_run_scans
+from MRI2PETLib.evaluation.inputs import load_case
+from MRI2PETLib.evaluation.reference_region import reference_mask
+from MRI2PETLib.evaluation.settings import CasePaths, EvaluationSettings
+from MRI2PETLib.images.formats import sidecar_path
+from MRI2PETLib.models.bundle import read_bundle
+from MRI2PETLib.models.model_space import ModelSpace
+from MRI2PETLib.normative.run import _reference_of
+from MRI2PETTrainingLib import command
+from small_datasets import PRESET, rows_of, write_dataset, write_table
+
+pytestmark = pytest.mark.usefixtures("quick_registration")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three people, SUVR by the cerebellum; their PETs are in SUV."""
+    folder = tmp_path_factory.mktemp("run")
+    root = write_dataset(folder / "data", ["p1", "p2", "p3"])
+    write_table(root, [{**row, "mask": f"{row['case']}/brain_mask.nii.gz"} for row in rows_of(root)])
+    (folder / "tiny.json").write_text(json.dumps(PRESET))
+    arguments = ["train", root, "-o", folder / "run", "--preset", folder / "tiny.json", "--folds", 2]
+    arguments += ["--reference-region", "cerebellum", "--device", "cpu", "--workers", 1, "--progress", "none"]
+    assert main([str(a) for a in arguments], {"train": command}) == 0
+    return folder / "run"
+
+
+def test_a_target_of_a_region_keeps_what_is_far_above_one() -> None:
+    space = ModelSpace().by_region("cerebellum")
+    assert (space.output_unit, space.reference_region, space.named_reference) == (
+        "SUVR",
+        "cerebellum",
+        "cerebellum",
+    )
+    assert ModelSpace.from_dict(space.to_dict()) == space
+    assert "cerebellum" in space.unit_meaning and "brain mask" in ModelSpace().unit_meaning
+    assert ModelSpace().by_region("whole brain") == ModelSpace()
+    with pytest.raises(InputError, match="A reference region is of SUVR"):
+        ModelSpace(target="minmax").by_region("cerebellum")
+
+
+def test_the_mean_in_the_region_is_one_in_every_file(run: Path) -> None:
+    """Target of the network (a quarter of it), the real PET of the predictions; the brain's mean is not 1."""
+    cases = {case.case: case for case in read_run_scans(run, Reporter())}
+    assert _reference_of(list(cases.values())) == "cerebellum"  # a norm of this run is by it
+    for case in cases.values():
+        for path in (case.synthetic, case.real):
+            about = json.loads(sidecar_path(path).read_text())
+            assert (about["Units"], about["ReferenceRegion"]) == ("SUVR", "cerebellum")
+            assert about["UnitsMeaning"] == "ratio to the mean in the cerebellum"
+        loaded = load_case(case.paths, EvaluationSettings())
+        region = reference_mask("cerebellum", loaded.mask, loaded.warp)
+        inside, brain = (sitk.GetArrayViewFromImage(image) != 0 for image in (region, loaded.mask))
+        real = sitk.GetArrayViewFromImage(loaded.real)
+        assert real[inside].mean() == pytest.approx(1, abs=2e-3)
+        assert abs(real[brain].mean() - 1) > 0.02
+    for path in (run / "cache").glob("*/arrays.npy"):
+        _, target, mask = np.load(path).astype(float)
+        entry = json.loads((path.parent / "entry.json").read_text())["about"]
+        real, brain = (
+            sitk.GetArrayFromImage(sitk.ReadImage(str(path.parent / name)))
+            for name in ("real.nii.gz", "mask.nii.gz")
+        )
+        # The network's voxels have 8 mm, so the rim of the brain differs.
+        assert target[mask > 0].mean() == pytest.approx(0.25 * real[brain > 0].mean(), rel=0.06)
+        assert (entry["reference_region"], entry["target_factor"]) == ("cerebellum", 0.25)
+
+
+def test_model_evaluation_and_comparison_say_and_use_the_region(run: Path) -> None:
+    bundle = read_bundle(run / "ensemble")
+    assert bundle.metadata["target"]["reference_region"] == "cerebellum"
+    assert "ratio to the mean in the cerebellum" in bundle.card()
+    with (run / "evaluation" / "metrics.csv").open(encoding="utf-8", newline="") as stream:
+        assert {row["case"] for row in csv.DictReader(stream)} == {"p1", "p2", "p3"}
+    case = read_run_scans(run, Reporter())[0]
+    source = run.parent / "data" / case.case
+    paths = CasePaths(case.synthetic, source / "PET.nii.gz", source / "T1.nii.gz", case.mask)
+    with pytest.raises(InputError, match="cannot be compared"):
+        load_case(paths, EvaluationSettings())
+    # The measured PET in SUV becomes SUVR by the region of the model; the prediction stays as it is.
+    rescaled = load_case(paths, EvaluationSettings(to_synthetic_unit=True))
+    saved = sitk.GetArrayFromImage(sitk.ReadImage(str(case.real)))
+    inside = sitk.GetArrayViewFromImage(rescaled.mask) != 0
+    assert sitk.GetArrayViewFromImage(rescaled.real)[inside] == pytest.approx(saved[inside], rel=1e-3)
+    predicted = sitk.GetArrayFromImage(sitk.ReadImage(str(case.synthetic)))
+    assert sitk.GetArrayViewFromImage(rescaled.synthetic) == pytest.approx(predicted)
+    assert rescaled.provenance["rescaling"]["name"] == "cerebellum"
+
+
+def test_two_suvr_of_different_regions_are_not_compared(run: Path, tmp_path: Path) -> None:
+    case = read_run_scans(run, Reporter())[0]
+    other = tmp_path / "real.nii.gz"
+    other.write_bytes(case.real.read_bytes())
+    about = json.loads(sidecar_path(case.real).read_text())
+    sidecar_path(other).write_text(json.dumps({**about, "ReferenceRegion": "pons"}))
+    paths = CasePaths(case.synthetic, other, case.t1, case.mask)
+    with pytest.raises(InputError, match="SUVR by the cerebellum, .* by pons"):
+        load_case(paths, EvaluationSettings())
+    del about["ReferenceRegion"]
+    sidecar_path(other).write_text(json.dumps(about))
+    findings = load_case(paths, EvaluationSettings()).verdict.findings
+    assert "reference-not-stated" in [f.code for f in findings]
