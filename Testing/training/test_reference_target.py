@@ -29,9 +29,9 @@ pytestmark = pytest.mark.usefixtures("quick_registration")
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three people, SUVR by the cerebellum; their PETs are in SUV."""
+    """Four people, SUVR by the cerebellum; their PETs are in SUV."""
     folder = tmp_path_factory.mktemp("run")
-    root = write_dataset(folder / "data", ["p1", "p2", "p3"])
+    root = write_dataset(folder / "data", ["p1", "p2", "p3", "p4"])
     write_table(root, [{**row, "mask": f"{row['case']}/brain_mask.nii.gz"} for row in rows_of(root)])
     (folder / "tiny.json").write_text(json.dumps(PRESET))
     arguments = ["train", root, "-o", folder / "run", "--preset", folder / "tiny.json", "--folds", 2]
@@ -86,7 +86,7 @@ def test_model_evaluation_and_comparison_say_and_use_the_region(run: Path) -> No
     assert bundle.metadata["target"]["reference_region"] == "cerebellum"
     assert "ratio to the mean in the cerebellum" in bundle.card()
     with (run / "evaluation" / "metrics.csv").open(encoding="utf-8", newline="") as stream:
-        assert {row["case"] for row in csv.DictReader(stream)} == {"p1", "p2", "p3"}
+        assert {row["case"] for row in csv.DictReader(stream)} == {"p1", "p2", "p3", "p4"}
     case = read_run_scans(run, Reporter())[0]
     source = run.parent / "data" / case.case
     paths = CasePaths(case.synthetic, source / "PET.nii.gz", source / "T1.nii.gz", case.mask)
