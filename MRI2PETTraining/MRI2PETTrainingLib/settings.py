@@ -69,7 +69,9 @@ class TrainingSettings(Settings):
         "; the column window_min of a manifest takes precedence", group=_DATA
     )
     realign_frames: bool = options.realign_frames(group=_DATA)
-    reference_region: str | None = options.reference_region(decides=False, group=_DATA)
+    reference_region: str | None = options.reference_region(
+        "the target is that of the preset", decides=False, group=_DATA
+    )
     exclude_bad: bool = option("leave out cases that cannot be used", False, group=_DATA)
     adjust_genotype: bool = option(
         "remove the HAB/MAB difference, fitted on the training people of each fold; leaves out LAB",

@@ -60,10 +60,13 @@ def register(**about: Any) -> Any:
     return option(help_, "auto", choices=("auto", "rigid", "header"), **about)
 
 
-def reference_region(**about: Any) -> Any:
-    """See :mod:`MRI2PETLib.evaluation.reference_region`."""
+def reference_region(otherwise: str = "the unit is that of the images", **about: Any) -> Any:
+    """See :mod:`MRI2PETLib.evaluation.reference_region`.
+
+    :param otherwise: what happens without it.
+    """
     return option(
-        "SUVR by this region, for real and synthetic PET alike; without it the unit is that of the images",
+        f"SUVR by this region, for real and synthetic PET alike; without it {otherwise}",
         None,
         choices=("whole brain", "cerebellum", "occipital"),
         **about,
