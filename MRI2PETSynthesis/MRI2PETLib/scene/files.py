@@ -18,7 +18,7 @@ from MRI2PETLib.core.tables import write_table
 from MRI2PETLib.images.io import write_image
 from MRI2PETLib.scene.images import image_of, mask_of_segment
 from MRI2PETLib.scene.nodes import PREFIX
-from MRI2PETLib.synthesis.case_files import REFERENCE
+from MRI2PETLib.synthesis.case_files import REFERENCE_KEY
 from MRI2PETLib.templates.icbm152 import load_template
 from MRI2PETLib.templates.regions import Space
 
@@ -171,5 +171,5 @@ def write_synthetic(node: Any, path: Path) -> None:
         "Provenance": json.loads(provenance),
     }
     if about["Provenance"].get("reference_region"):
-        about[REFERENCE] = about["Provenance"]["reference_region"]
+        about[REFERENCE_KEY] = about["Provenance"]["reference_region"]
     write_image(image_of(node), path, about)

@@ -20,14 +20,14 @@ from MRI2PETLib.synthesis.cases import Case
 from MRI2PETLib.synthesis.pipeline import SynthesisResult
 
 STATUS = "_desc-synthetic_status.json"
-REFERENCE = "ReferenceRegion"
+REFERENCE_KEY = "ReferenceRegion"
 _UNPREDICTED = {"Type": "NotPredicted", "Description": "Brain outside of the model's field of view."}
 _BIDS = {"MR": "T1w", "PET": "pet"}
 
 
 def reference_of(space: ModelSpace) -> dict[str, str]:
     """What a sidecar says of the reference region of a model's SUVR, where that is a named one."""
-    return {REFERENCE: space.named_reference} if space.named_reference else {}
+    return {REFERENCE_KEY: space.named_reference} if space.named_reference else {}
 
 
 @dataclass(frozen=True)
