@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +16,7 @@ from MRI2PETLib.core.files import new_folder
 from MRI2PETLib.core.names import file_name
 from MRI2PETLib.images.dicom_series_out import write_series
 from MRI2PETLib.images.dicom_study import DicomOrigin, origin_of_series, origin_of_study
+from MRI2PETLib.scene.files import provenance_of
 from MRI2PETLib.scene.images import image_of
 from MRI2PETLib.scene.nodes import PREFIX
 from MRI2PETLib.scene.results import ResultNodes
@@ -66,7 +66,7 @@ def export_series(
     tracer = pet.GetAttribute(PREFIX + "Result")
     labels = series_labels(
         pet.GetAttribute(PREFIX + "Unit"),
-        str(json.loads(pet.GetAttribute(PREFIX + "Provenance") or "{}").get("unit_meaning") or ""),
+        str(provenance_of(pet).get("unit_meaning") or ""),
         "" if tracer == "PET" else tracer,
         pet.GetDescription(),
         model,

@@ -26,6 +26,12 @@ from MRI2PETLib.templates.regions import Space
 _UNITS = {"{SUVbw}g/ml": "SUV", "{SUVR}": "SUVR", "Bq/ml": "Bq/mL", "1": "normalised"}
 
 
+def provenance_of(node: Any) -> dict[str, Any]:
+    """What made a synthetic image, as its sidecar says it; empty for any other node."""
+    content: dict[str, Any] = json.loads(node.GetAttribute(PREFIX + "Provenance") or "{}")
+    return content
+
+
 def unit_of(node: Any) -> str | None:
     """The unit that a PET volume states: its coded units, or our attribute. ``None``: it states none."""
     entry = node.GetVoxelValueUnits()
@@ -158,8 +164,8 @@ def write_synthetic(node: Any, path: Path) -> None:
     :param path: of a NIfTI file.
     :raises InputError: if the node is not one of ours.
     """
-    provenance = node.GetAttribute(PREFIX + "Provenance")
-    if not is_synthetic_node(node) or provenance is None:
+    provenance = provenance_of(node)
+    if not is_synthetic_node(node) or not provenance:
         raise InputError(f"{node.GetName()} was not synthesised here.", "Choose a synthetic PET.")
     about = {
         "Synthetic": True,
@@ -168,8 +174,8 @@ def write_synthetic(node: Any, path: Path) -> None:
         "Units": node.GetAttribute(PREFIX + "Unit"),
         "TracerName": node.GetAttribute(PREFIX + "Result"),
         "Simulated": is_simulated_node(node),
-        "Provenance": json.loads(provenance),
+        "Provenance": provenance,
     }
-    if about["Provenance"].get("reference_region"):
-        about[REFERENCE_KEY] = about["Provenance"]["reference_region"]
+    if provenance.get("reference_region"):
+        about[REFERENCE_KEY] = provenance["reference_region"]
     write_image(image_of(node), path, about)
