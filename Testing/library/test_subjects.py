@@ -151,6 +151,12 @@ ONE_PERSON = [
     "ADNI_V1_0295 ADNI_V2_0295 ADNI_V1_0413",
     "P7.drug.T1 P7.placebo.T1 P8.drug.T1",
     "JSpre JSpost KMpre",
+    "drug-P1 placebo-P1 drug-P2",
+    "left_P01 right_P01 left_P02",
+    "2019-P1 2021-P1 2019-P2",
+    "2019_03_04-P1 2021_05_06-P1 2019_03_04-P2",
+    "T1_pre_anna T1_post_anna T1_pre_bert",
+    "KM_ketamine KM_saline AB_ketamine",
     "002_S_0295_m00_I12345 002_S_0295_m12_I67890 003_S_0001_m00_I1",  # a number behind the visit
 ]
 
@@ -200,6 +206,8 @@ def test_the_option_that_is_told_joins_them_and_nobody_else(line: str) -> None:
         "control_01 patient_01 control_02 patient_02",
         "AD1 AD2 HC1 HC2 MCI1 MCI2",
         "anna bert carl dora",
+        "smith_john smith_anna jones_mary doe_jane",
+        "control_S1 patient_S1 control_S2",
         "A01 B01 C01 A02",
         "2012001 2012002 2013001",
         "10011 10012 10021",

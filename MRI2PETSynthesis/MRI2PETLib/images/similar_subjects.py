@@ -7,7 +7,7 @@ be one is pointed out, with the option that joins the two. Who is who is for the
 from __future__ import annotations
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -25,7 +25,7 @@ _UNIT = (
 )
 # Words of a design within people, which part people as well where they stand first (drug_01, placebo_01).
 _CONDITION = (
-    r"drug|placebo|verum|active|sham|treated|treatment|untreated|therapy|control|on|off|medicated|unmedicated"
+    r"drug|placebo|verum|active|sham|treated|treatment|untreated|therapy|on|off|medicated|unmedicated"
     r"|left|right|lh|rh|am|pm|morning|evening|night|rest|task|fed|fasted|asleep|awake|dose\d*|day|night"
     r"|(?:mon|tues|wednes|thurs|fri|satur|sun)day|one|two|three|erste[rs]?|zweite[rs]?|dritte[rs]?"
     r"|alpha|beta|gamma|delta|[\u03b1-\u03c9]"
@@ -52,7 +52,11 @@ _PERSON = re.compile(
 _FIRST = re.compile(
     r"(?:v|vis|visit|ses|sess|session|time|timepoint|tp|scan|day|week|wk|month|mon|year)[\W_]*\d+"
     rf"|[dwmyt](?:\d{{3,}}|0+|06|12|18|24|36|48)|\d{{6}}|\d{{8}}|bl|fu\d*|{_WORD}"
+    r"|(?:19|20)\d\d[\W_]\d\d[\W_]\d\d"
 )
+# Likewise where the rest is a letter and a number, a person's: drug_P1, left_S07, 2019_P1.
+_FIRST_OF_PERSON = re.compile(rf"{_CONDITION}|(?:19|20)\d\d")
+_LETTERS_AND_NUMBER = re.compile(r"[^\W\d_]+[\W_]?\d+")
 # Behind the visit no person is numbered any more: what images are called.
 _IMAGE = re.compile(r"t1w?|t2w?|pet\d?|mri?\d?|anat|flair|\d+t|run\d*|[a-z]*")
 # What many people share: diagnoses, groups, words for a person.
@@ -141,15 +145,23 @@ def last_part_groups(subjects: Sequence[str]) -> list[Group]:
         stems[plain_name(subject)][subject] = ""
         for stem, tail in _splits(subject.casefold()):
             stems[plain_name(stem)].setdefault(subject, tail)
+    n_stems = Counter(tail for own in stems.values() for tail in set(own.values()))
     stems = {stem: own for stem, own in stems.items() if len(own) > 1}
     # More stems than ends of each (anna_1, anna_2, bert_1, bert_2, carl_1, carl_2): the ends are visits.
     are_people = len(stems) > max(map(len, stems.values()), default=0)
     groups: dict[frozenset[str], Group] = {}
     for stem, own in stems.items():
         tails = frozenset(own.values())
+        recurs = any(tail.isalpha() and n_stems[tail] > 1 for tail in tails)
         alone = len(own) < min(len(subjects), _NUMBERED) and not _has_letters_before(own)
         if _may_be_visits(
-            stem, tails - {""}, own=len(own), everyone=len(subjects), alone=alone, are_people=are_people
+            stem,
+            tails - {""},
+            own=len(own),
+            everyone=len(subjects),
+            alone=alone,
+            are_people=are_people,
+            recurs=recurs,
         ):
             groups.setdefault(frozenset(own), Group(tuple(sorted(own)), tails))
     largest = [group for names, group in groups.items() if not any(names < other for other in groups)]
@@ -164,7 +176,7 @@ def _splits(name: str) -> Iterator[tuple[str, str]]:
     name = name.strip(_BRACKETS)
     inner = list(_inner_visits(name))
     yield from inner
-    if any(not re.search(r"\d", name[: name.index(visit)]) for _, visit in inner):
+    if any(not _is_numbered(name[: name.index(visit)]) for _, visit in inner):
         return  # the person is behind it
     cuts = [] if _PERSON.fullmatch(name) else list(_SEPARATOR.finditer(name))
     for cut in reversed(cuts):
@@ -188,18 +200,31 @@ def _inner_visits(name: str) -> Iterator[tuple[str, str]]:
         yield match[2], match[1]
     parts = list(re.finditer(r"[^\W\d_]+\d*|\d+", name))
     for n in range(len(parts) - 1):
-        for last in parts[n : min(n + 2, len(parts) - 1)]:
+        for last in parts[n : min(n + 3, len(parts) - 1)]:
             start, end = parts[n].start(), last.end()
             visit, before, behind = name[start:end], name[:start], name[end:]
             rest = before.rstrip(_MARKS) + "_" + behind.lstrip(_MARKS) if before else behind.lstrip(_MARKS)
             own = [part for part in _SEPARATOR.split(behind) if part]
             if _FIRST.fullmatch(visit):
-                numbered = re.search(r"\d", rest) and not (own and all(_is_visit(o, False) for o in own))
+                at_end = own and all(_is_visit(o, False) for o in own)
                 word = re.fullmatch(_WORD, visit) and re.search(r"[^\W\d_]{2}", rest)
-                if numbered or word:
-                    yield rest, visit
-            elif re.search(r"\d", before) and all(map(_IMAGE.fullmatch, own)) and _is_visit(visit, False):
+                is_one = bool(word or (re.search(r"\d", rest) and not at_end))
+            elif before:
+                is_one = (
+                    bool(re.search(r"\d", before))
+                    and all(map(_IMAGE.fullmatch, own))
+                    and _is_visit(visit, False)
+                )
+            else:
+                is_one = bool(_FIRST_OF_PERSON.fullmatch(visit) and _LETTERS_AND_NUMBER.fullmatch(rest))
+            if is_one:
                 yield rest, visit
+
+
+def _is_numbered(text: str) -> bool:
+    """Whether a part of a name holds a number that may be a person's, not that of T1 or PET2."""
+    parts = _SEPARATOR.split(text)
+    return any(re.search(r"\d", part) and not _IMAGE.fullmatch(part) for part in parts)
 
 
 def _parts(tail: str) -> list[str]:
@@ -219,7 +244,14 @@ def _has_letters_before(own: Mapping[str, str]) -> bool:
 
 
 def _may_be_visits(
-    stem: str, tails: frozenset[str], *, own: int, everyone: int, alone: bool, are_people: bool
+    stem: str,
+    tails: frozenset[str],
+    *,
+    own: int,
+    everyone: int,
+    alone: bool,
+    are_people: bool,
+    recurs: bool,
 ) -> bool:
     numbered = re.search(r"\d", stem) is not None
     few = own <= _MOST_VISITS
@@ -230,7 +262,8 @@ def _may_be_visits(
         return False
     if not numbered:
         is_group = _GROUP.fullmatch(stem) is not None
-        return (are_people or alone) and not is_group and all(len(part) <= 2 for part in parts)
+        short = all(len(part) <= 2 for part in parts)
+        return (are_people or alone) and not is_group and (short or recurs)
     return few and (own < everyone or all(_is_visit(part, True) or len(part) < 3 for part in parts))
 
 
