@@ -27,6 +27,7 @@ from MRI2PETLib.images.grid import Grid  # noqa: E402
 from MRI2PETLib.images.io import read_image, same_grid, write_image  # noqa: E402
 from MRI2PETLib.reports.colors import NORMDIFF_LIMIT, PET_IN_SLICER  # noqa: E402
 from MRI2PETLib.scene.display import normdiff_color_node, set_pet_window, show_overlay  # noqa: E402
+from MRI2PETLib.scene.files import write_synthetic  # noqa: E402
 from MRI2PETLib.scene.images import add_volume, image_of, mask_of_segment  # noqa: E402
 from MRI2PETLib.scene.nodes import all_or_nothing  # noqa: E402
 from MRI2PETLib.scene.results import ResultNodes, Synthetic, add_result, read_synthetic  # noqa: E402
@@ -250,6 +251,18 @@ def result_on(grid: Grid, **changes: Any) -> Synthetic:
 
 def t1_on(scene: Any, grid: Grid) -> Any:
     return add_volume(scene, grid.image(np.full(grid.size[::-1], 100, np.int16)), "anna")
+
+
+def test_a_suvr_by_a_named_region_says_so_on_its_nodes(scene: Any, tmp_path: Path) -> None:
+    grid = GRIDS["LAS"]
+    about = {**PROVENANCE, "reference_region": "cerebellum", "unit_meaning": "ratio to ..."}
+    nodes = add_result(scene, result_on(grid, provenance=about), t1_on(scene, grid))
+    for node_id in (nodes.pet, nodes.real):
+        quantity = scene.GetNodeByID(node_id).GetVoxelValueQuantity()
+        assert quantity.GetCodeMeaning().endswith("to the mean in the cerebellum")
+    write_synthetic(scene.GetNodeByID(nodes.pet), tmp_path / "pet.nii.gz")
+    sidecar = json.loads((tmp_path / "pet.json").read_text())
+    assert sidecar["ReferenceRegion"] == "cerebellum"
 
 
 def test_result_nodes_say_what_they_are(scene: Any) -> None:

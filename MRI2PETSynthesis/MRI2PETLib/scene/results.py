@@ -22,6 +22,7 @@ from MRI2PETLib.evaluation.normdiff import normdiff_map
 from MRI2PETLib.images.io import read_image, same_grid
 from MRI2PETLib.models.bundle import Bundle
 from MRI2PETLib.scene.display import set_pet_window, show_normdiff
+from MRI2PETLib.scene.files import provenance_of
 from MRI2PETLib.scene.images import add_volume
 from MRI2PETLib.scene.nodes import PREFIX, all_or_nothing, join_study, link, linked, set_provenance, set_unit
 from MRI2PETLib.synthesis.case_files import bundle_note
@@ -159,7 +160,7 @@ def add_result(scene: slicer.vtkMRMLScene, result: Synthetic, t1: Any = None) ->
             name = named("not predicted", whose)
             put(scene, pet, "unpredicted", result.unpredicted, name, note, t1, labels=True)
         for node in described:
-            set_unit(node, result.unit)
+            set_unit(node, result.unit, _meaning(result.provenance))
             set_provenance(node, result.unit, result.provenance, result.notes)
         link(pet, "t1", t1.GetID() if t1 is not None else None)
         if result.real is not None:
@@ -168,6 +169,12 @@ def add_result(scene: slicer.vtkMRMLScene, result: Synthetic, t1: Any = None) ->
     nodes = result_nodes(scene, pet.GetID())
     assert nodes is not None
     return nodes
+
+
+def _meaning(provenance: Mapping[str, Any]) -> str:
+    """What the quantity of a model's PET is, where it is SUVR by a named region."""
+    region = provenance.get("reference_region")
+    return f"Standardized uptake value ratio, to the mean in the {region}" if region else ""
 
 
 def add_real(
@@ -181,7 +188,7 @@ def add_real(
     whose = pet.GetAttribute(PREFIX + "T1Name")
     title = named(f"{name} {tracer} PET ({unit})", whose)
     node = put(scene, pet, "real", real, title, f"{name.capitalize()} PET, on the grid of the T1.", t1)
-    set_unit(node, unit)
+    set_unit(node, unit, _meaning(provenance_of(pet)))
     node.SetAttribute(PREFIX + "Unit", unit)
     note = f"(synthetic - {name}) / (synthetic + {name}), no unit. {pet.GetDescription()}"
     synthetic, measured = (slicer.util.arrayFromVolume(n) for n in (pet, node))
