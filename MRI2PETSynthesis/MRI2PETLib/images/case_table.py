@@ -16,7 +16,8 @@ Every command that takes a table takes this one, and a column means the same to 
 ``site``        where it was scanned
 ``age``         of the person, in years
 ``sex``         of the person, such as F or M
-``donor``       what else must not be on two sides of a split, such as whose anatomy a simulation used
+``donor``       person who must not be on another side of a split, such as whose anatomy a simulation used;
+                who is a ``subject`` too is the same person
 ``fold``        number of the fold of a cross-validation that left the case out
 ``exclude``     why the case is left out; empty, ``no`` or ``0`` for a case in use
 ==============  ==============================================================================================
@@ -84,7 +85,8 @@ class CaseColumns:
     :ivar unit: unit of the PET when its files do not say, or empty.
     :ivar window_min: minutes over which the frames of the PET are averaged, ``60-90``, or empty.
     :ivar group: stratum that folds balance (a diagnosis).
-    :ivar donor: what else must not be on two sides of a split, for example whose anatomy a simulation used.
+    :ivar donor: a person who must not be on another side of a split, for example whose anatomy a simulation
+        used; who is a ``subject`` too is the same person.
     :ivar exclude: why the case is left out; empty for a case in use.
     """
 
