@@ -221,7 +221,7 @@ def percent_difference(pair: Pair) -> Measure:
     if not pair.s.size:
         return Measure(None, EMPTY)
     mean = float(pair.r.mean())
-    if mean <= RELATIVE_EPS * float(np.abs(pair.r).mean()) or mean <= 0:
+    if mean <= RELATIVE_EPS * float(np.abs(pair.r).mean()):
         return Measure(None, "the mean of the real image is not above zero")
     return measured(100 * (pair.s.mean() - mean) / mean, "not finite")
 
