@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from evaluation_cases import write_run, write_subject, write_table
+from evaluation_cases import like, write_run, write_subject, write_table
 from MRI2PETLib.cli import main
 from MRI2PETLib.core.errors import EXIT_PARTIAL, InputError
 from MRI2PETLib.core.progress import Reporter
@@ -268,6 +268,7 @@ def test_a_run_is_evaluated_with_all_tables(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fid, "_SPACING_MM", 4.0)  # what the distance is worth is measured in test_fid
+    cut_lowest_slices(run / "case007")
     write_image(population_uptake("PBR28"), make(run / "fold_0") / "mean_pet.nii.gz")
     coefficients = {"cubic_of_t1": {"coefficients": [0.3, 1.5, 0.0, -0.8], "fwhm_mm": 6}}
     (run / "baselines.json").write_text(json.dumps({"folds": {"0": coefficients, "1": coefficients}}))
@@ -305,6 +306,15 @@ def test_a_run_is_evaluated_with_all_tables(
     assert float(distances["network"]["fid"]) > float(distances["network"]["real_halves"]) > 0
     assert len(table(tmp_path / "out" / "scans.csv")) == 8
     assert {r["metric"] for r in table(tmp_path / "out" / "paper_table4.csv")} >= {"MSE", "CNR smoothed"}
+
+
+def cut_lowest_slices(case: Path) -> None:
+    """The PET of a case as if its field of view had begun two slices inside the brain."""
+    mask = sitk.GetArrayFromImage(sitk.ReadImage(str(case / "mask.nii.gz"))) > 0
+    real = sitk.ReadImage(str(case / "real.nii.gz"))
+    values = sitk.GetArrayFromImage(real)
+    values[: int(np.argmax(mask.any(axis=(1, 2)))) + 2] = 0
+    write_image(like(values, real), case / "real.nii.gz", {"Units": "SUVR", "Simulated": True})
 
 
 def make(folder: Path) -> Path:

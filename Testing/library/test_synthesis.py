@@ -31,6 +31,8 @@ from MRI2PETLib.simulation import SimulatedSubject, simulate_subject
 from MRI2PETLib.synthesis.batch import STATUS_FILE
 from MRI2PETLib.synthesis.pipeline import synthesize
 
+pytestmark = pytest.mark.usefixtures("quick_registration")
+
 PET = "_trc-PBR28_space-T1w_desc-synthetic_pet.nii.gz"
 
 

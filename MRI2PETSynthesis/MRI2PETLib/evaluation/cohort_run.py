@@ -249,7 +249,7 @@ def _by_predictor(case: CaseImages, result: CaseResult) -> dict[str, np.ndarray]
     """The real PET and every prediction on the grid of the cropped mask, in the unit of the cohort."""
     inside = sitk.GetArrayViewFromImage(result.cropped_mask) != 0
     images = {
-        name: sitk.GetArrayFromImage(crop_to(image, case.mask, 0.0))
+        name: sitk.GetArrayFromImage(crop_to(image, case.whole_brain, 0.0))
         for name, image in ((REAL_PET, result.real), (NETWORK, result.synthetic))
     }
     for predictor in result.predictors:
