@@ -44,7 +44,7 @@ def quick_registration(quick_warp: None) -> Iterator[None]:
 
     For modules that state no fact about them: ``pytestmark = pytest.mark.usefixtures("quick_registration")``.
     """
-    from MRI2PETLib.preprocessing import pet_pose, pose_search, template_pose, template_registration
+    from MRI2PETLib.preprocessing import pet_pose, pose_search, template_pose
 
     with pytest.MonkeyPatch.context() as patch:
         rotations = pose_search.all_rotations()[::6]
@@ -53,5 +53,4 @@ def quick_registration(quick_warp: None) -> Iterator[None]:
             patch.setattr(pet_pose, name, number)
         for name, value in {"_USUAL": (2, 1), "_LOOKS": 30, "_LAST_LOOKS": 60}.items():
             patch.setattr(template_pose, name, value)
-        patch.setattr(template_registration, "AFFINE_LEVELS", template_registration.AFFINE_LEVELS[:1])
         yield
