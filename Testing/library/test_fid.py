@@ -152,7 +152,7 @@ def test_a_real_pet_of_nothing_is_refused() -> None:
 
 
 def test_features_are_named_or_a_file() -> None:
-    with pytest.raises(InputError, match="'inception': that is no file"):
+    with pytest.raises(InputError, match="'inception' is neither the name of features nor a file"):
         features_named("inception")
 
 
