@@ -145,11 +145,13 @@ def test_real_pet_and_labels_are_written_for_lookup(
     atlas = write_image(subject.tissue, tmp_path / "own atlas.nii.gz")
     (tmp_path / "own atlas.csv").write_text("1,grey matter\n2,white matter\n")  # CSF has no name
     out = tmp_path / "out"
-    stale = out / "regions" / "old.nii.gz"
-    stale.parent.mkdir(parents=True)
-    stale.write_text("of an earlier run")
+    mine = out / "regions" / "old.nii.gz"
+    mine.parent.mkdir(parents=True)
+    mine.write_text("of nobody knows whom")
     arguments = ["--synthetic", files["synthetic"], "--pet", unstated(subject, tmp_path)]
     arguments += ["--to-synthetic-unit", "--atlas", atlas, "--atlas-space", "native"]
+    assert evaluate(out, *arguments) == InputError.exit_code and mine.is_file()
+    mine.unlink()
     assert evaluate(out, *arguments) == 0
     maps = {p.name for p in (out / "regions").iterdir()}
     names = ("brain", "tissue", "hemispheres", "paper21", "own atlas")
