@@ -89,7 +89,7 @@ def test_all_commands_show_the_settings_of_a_synthesis() -> None:
     assert ":param steps: sampling steps" in (synthesize.__doc__ or "")
     with pytest.raises(TypeError, match="sampels"):
         synthesize("T1.nii", sampels=3)
-    with pytest.raises(TypeError, match="dicom is about files"):
+    with pytest.raises(TypeError, match="dicom is for the command line"):
         synthesize("T1.nii", dicom=True)
 
 
