@@ -74,7 +74,7 @@ def asymmetry_of_case(rows: Sequence[AsymmetryRow]) -> ReportTable | None:
         others = [null.get((row.parcellation, row.region)) for row in network]
         percents = [None if other is None else percent(other.synthetic_percent) for other in others]
         content.append((f"{ANATOMY_NULL} (%)", percents))
-    content += _reasons(network)
+    content += columns(network, "reason") if any(row.reason for row in network) else []
     return side_by_side(content, "Asymmetry, left minus right over their mean", lead=()) if network else None
 
 
@@ -88,14 +88,10 @@ def cohort_asymmetry(rows: Sequence[AsymmetryStatistics]) -> ReportTable | None:
     content = [_pairs(network), *columns(network, "n_people"), *in_percent]
     content += columns(network, "icc", "r", "r_fdr")
     content.append((f"r of {ANATOMY_NULL}", [null.get((row.parcellation, row.region)) for row in network]))
-    content += _reasons(network)
     caption = "Asymmetry, left minus right over their mean, over people"
+    reasons = dict.fromkeys(row.reason for row in network if row.reason)
+    caption += f" (without a value: {'; '.join(reasons)})" if reasons else ""
     return side_by_side(content, caption, lead=()) if network else None
-
-
-def _reasons(rows: Sequence[AsymmetryRow] | Sequence[AsymmetryStatistics]) -> list[Column]:
-    reasons = [row.reason for row in rows]
-    return [("reason", reasons)] if any(reasons) else []
 
 
 def _pairs(rows: Sequence[AsymmetryRow] | Sequence[AsymmetryStatistics]) -> Column:
