@@ -28,7 +28,7 @@ def descriptor() -> dict[str, Any]:
         "name": "mri2pet",
         "tool-version": __version__,
         "schema-version": "0.5",
-        "description": "Synthetic PET from T1-weighted MRI. Research use only: not a measurement.",
+        "description": "Synthetic PET from T1-weighted MRI, and read-outs of real PET. Research use only.",
         "url": "https://github.com/SlicerMRI2PET/SlicerMRI2PET",
         "author": "The SlicerMRI2PET contributors",
         "tags": {"domain": ["neuroinformatics"], "modality": ["MRI", "PET"]},
@@ -43,7 +43,7 @@ def descriptor() -> dict[str, Any]:
             }
         ],
         "error-codes": [
-            {"code": 10, "description": "Some of the cases failed: synthesis_status.csv says which and why."},
+            {"code": 10, "description": "Some of the cases failed: *_status.csv says which and why."},
         ],
     }
 
@@ -68,6 +68,9 @@ def _input(action: argparse.Action) -> dict[str, Any]:
         entry["value-choices"] = list(action.choices)
     if isinstance(action, argparse._ExtendAction):
         entry |= {"list": True, "list-separator": " "}
+    if isinstance(action.nargs, int) and action.nargs > 1:
+        sizes = {"min-list-entries": action.nargs, "max-list-entries": action.nargs}
+        entry |= {"list": True, "list-separator": " ", **sizes}
     if action.type is int:
         entry["integer"] = True
     return entry

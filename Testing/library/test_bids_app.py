@@ -13,14 +13,24 @@ import pytest
 
 from bundles import tiny_bundle
 from MRI2PETLib.cli import build_parser, main
+from MRI2PETLib.commands.bids import ANALYSES
 from MRI2PETLib.core.errors import EXIT_PARTIAL, Cancelled, InputError
+from MRI2PETLib.core.files import write_json
 from MRI2PETLib.core.progress import Reporter
+from MRI2PETLib.images.formats import sidecar_path
 from MRI2PETLib.images.io import write_image
 from MRI2PETLib.jobs import side_by_side
 from MRI2PETLib.jobs.side_by_side import GB_A_PROCESS, number_of_workers, run_side_by_side
 from MRI2PETLib.simulation.subject import simulate_subject
-from MRI2PETLib.synthesis.batch import read_status
-from MRI2PETLib.synthesis.bids_selection import BidsPets, BidsSelection, add_pets, block_of, select_cases
+from MRI2PETLib.synthesis.batch import SYNTHESIS
+from MRI2PETLib.synthesis.bids_selection import (
+    BidsPets,
+    BidsSelection,
+    add_pets,
+    block_of,
+    pet_of_session,
+    select_cases,
+)
 from MRI2PETLib.synthesis.settings import SynthesisSettings
 
 
@@ -99,9 +109,13 @@ def test_the_pet_of_a_session_is_that_of_the_model_s_tracer(tmp_path: Path) -> N
     paths = [case.inputs.pet and case.inputs.pet.name for case in with_pets]
     assert paths == ["sub-1_ses-a_trc-pbr28_run-1_pet.nii.gz", "sub-2_pet.nii.gz", None]
     assert (with_pets[0].inputs.pet_unit, with_pets[0].inputs.register) == ("SUV", "header")
-    assert listener.warnings == [f"sub-1_ses-a has 2 PETs: {paths[0]} is compared with."]
+    assert listener.warnings == [f"sub-1_ses-a has 2 PETs: {paths[0]} is used."]
     add_pets(cases[2:], pets, "PBR28", listener.warning)
     assert "nothing is compared" in listener.warnings[-1]
+    first = tmp_path / "sub-1/ses-a/pet/sub-1_ses-a_trc-FDG_pet.nii.gz"
+    assert pet_of_session(cases[0], "", listener.warning) == first
+    write_json(sidecar_path(first), {"Synthetic": True})  # of an output in the dataset itself
+    assert pet_of_session(cases[0], "FDG", listener.warning) == with_pets[0].inputs.pet
 
 
 def test_blocks_are_all_cases_once_and_of_equal_size() -> None:
@@ -122,11 +136,12 @@ def test_every_option_of_synthesize_is_one_of_bids_and_reaches_the_processes() -
     settings = SynthesisSettings(model="m", samples=3, seed=5, device="cpu", precision="bf16", dicom=True)
     selection = BidsSelection(participant_label=("01", "02"), part="1/2", work=Path("w"), mem_gb=3.5)
     pets = BidsPets(with_pet=True, window=(60.0, 90.0), register="rigid")
-    line = ["bids", "in", "out", "participant", *selection.arguments(), *settings.arguments()]
-    line += pets.arguments()
+    plain = build_parser().parse_args(["bids", "in", "out", "participant"])
+    line = ["bids", "in", "out", "participant", *selection.arguments()]
+    line += ANALYSES.arguments(plain, [settings, pets])
     parsed = build_parser().parse_args(line)
-    assert SynthesisSettings.of(parsed) == settings and BidsSelection.of(parsed) == selection
-    assert BidsPets.of(parsed) == pets
+    assert BidsSelection.of(parsed) == selection
+    assert ANALYSES.of(parsed) == [settings, pets]
 
 
 def test_as_many_processes_as_cases_and_memory_allow(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -208,7 +223,7 @@ def test_processes_side_by_side_make_what_one_makes(tmp_path: Path) -> None:
         assert main([*line, f"--nprocs={nprocs}"]) == EXIT_PARTIAL
     for path in (tmp_path / "serial").rglob("*.nii.gz"):
         assert (tmp_path / "many" / path.relative_to(tmp_path / "serial")).read_bytes() == path.read_bytes()
-    rows = read_status(tmp_path / "many")
+    rows = SYNTHESIS.read(tmp_path / "many")
     assert [row.status for row in rows] == ["done", "done", "done", "failed"]
     assert not list((tmp_path / "many").rglob(".*claim"))
 

@@ -14,7 +14,7 @@ from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.core.names import file_name
 from MRI2PETLib.images.formats import GENERATED_BY
 from MRI2PETLib.images.io import write_image
-from MRI2PETLib.synthesis.batch import STATUS_FILE
+from MRI2PETLib.synthesis.batch import SYNTHESIS
 from MRI2PETLib.synthesis.case_files import case_files
 from MRI2PETLib.synthesis.cases import find_cases
 
@@ -188,7 +188,7 @@ def test_a_long_name_fails_alone_and_at_once(tmp_path: Path) -> None:
     (other,) = touch(tmp_path, "damaged.nii")
     command = ["synthesize", str(long), str(other), "--model", str(tmp_path / "model")]
     assert main([*command, "-o", str(tmp_path / "out"), "--progress", "none"]) == 1
-    with (tmp_path / "out" / STATUS_FILE).open(encoding="utf-8-sig", newline="") as stream:
+    with (tmp_path / "out" / SYNTHESIS.file).open(encoding="utf-8-sig", newline="") as stream:
         rows = {row["t1"]: row for row in csv.DictReader(stream)}
     assert "is too long: names of its results would have" in rows[str(long)]["message"]
     assert "Rename" in rows[str(long)]["hint"]

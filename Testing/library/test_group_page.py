@@ -21,7 +21,7 @@ from MRI2PETLib.core.progress import Reporter
 from MRI2PETLib.core.requests import Request, Result, Source
 from MRI2PETLib.reports.group_page import GROUP_PAGE, SPRITES, write_group
 from MRI2PETLib.reports.thumbnail import SIZE, write_thumbnail
-from MRI2PETLib.synthesis.batch import STATUS_FILE
+from MRI2PETLib.synthesis.batch import SYNTHESIS
 from MRI2PETLib.synthesis.cases import Case
 
 HOSTILE = "</script><script>document.title='hacked'</script><img src=x onerror=alert(1)>"
@@ -70,10 +70,10 @@ def test_failed_and_warned_cases_come_first(output: Path) -> None:
     ]
     assert cases[0]["reasons"] == "There is no brain. Look at it." and "at" not in cases[0]
     good = cases[4]
-    assert (good["brain_ml"], good["fit_r"], good["seconds"]) == (1001.0, 0.61, None)
+    assert (good["brain_ml"], good["template_r"], good["seconds"]) == (1001.0, 0.61, None)
     assert good["picture"] == "./sub-001/a%20b%23.png"
     assert "106 cases: 1 failed, 1 missing, 1 warn, 103 ok" in (output / GROUP_PAGE).read_text()
-    assert (output / STATUS_FILE).read_text().count("\n") == 106  # a head, and who has a status
+    assert (output / SYNTHESIS.file).read_text().count("\n") == 106  # a head, and who has a status
 
 
 def test_each_thumbnail_is_where_the_page_looks_for_it(output: Path) -> None:

@@ -21,7 +21,7 @@ import SimpleITK as sitk
 
 from bundles import tiny_bundle
 from MRI2PETLib.cli import main
-from MRI2PETLib.core import files, requests
+from MRI2PETLib.core import case_status, files, requests
 from MRI2PETLib.core.errors import DeviceError, InputError, OutputError
 from MRI2PETLib.core.findings import Verdict
 from MRI2PETLib.core.progress import Reporter
@@ -147,7 +147,7 @@ def contents(folder: Path) -> dict[str, Any]:
                 "outputs": sorted(record["outputs"]),
                 "checksum": "",
             }
-    for name in (batch.STATUS_FILE, DESCRIPTION_FILE, README_FILE, IGNORE_FILE):
+    for name in (batch.SYNTHESIS.file, DESCRIPTION_FILE, README_FILE, IGNORE_FILE):
         result.pop(name, None)
     return result
 
@@ -241,8 +241,8 @@ CHANGES: dict[str, Change] = {
     "status says another thing": text(f"out/{OUTPUTS[-1]}", '"seconds": "', '"seconds": "9'),
     "damaged status": cut(f"out/{OUTPUTS[-1]}"),
     "an SD map from elsewhere": image(f"out/{NAME}syntheticSD_pet.nii.gz", ball(0)),
-    "edited table": text(f"out/{batch.STATUS_FILE}", "done", "failed"),
-    "deleted table": delete(f"out/{batch.STATUS_FILE}"),
+    "edited table": text(f"out/{batch.SYNTHESIS.file}", "done", "failed"),
+    "deleted table": delete(f"out/{batch.SYNTHESIS.file}"),
 }  # fmt: skip
 
 
@@ -253,7 +253,7 @@ def test_after_any_change_a_folder_holds_what_an_empty_one_would(name: str, root
     assert run(root, inputs, "fresh") == 0
     assert contents(root / "out") == contents(root / "fresh")
     rows = [
-        (folder / batch.STATUS_FILE).read_text().replace(str(folder), "OUT")
+        (folder / batch.SYNTHESIS.file).read_text().replace(str(folder), "OUT")
         for folder in (root / "out", root / "fresh")
     ]
     assert [row.split(",")[:3] for row in rows[0].splitlines()] == [
@@ -335,7 +335,7 @@ def test_a_request_that_fails_on_the_same_inputs_leaves_the_result(
     monkeypatch.setattr(batch, "complete", complete)
     assert run(root, [*arguments(root), "--seed=1"]) == DeviceError.exit_code
     assert set(contents(root / "out")) == set(OUTPUTS)
-    assert ",failed," in (root / "out" / batch.STATUS_FILE).read_text()
+    assert ",failed," in (root / "out" / batch.SYNTHESIS.file).read_text()
 
 
 def test_the_data_file_of_a_header_counts(root: Path) -> None:
@@ -362,7 +362,7 @@ def test_the_result_of_another_input_is_not_replaced(root: Path, capsys: pytest.
     error = capsys.readouterr().err
     assert str(other.resolve()) in error and f"{root.resolve()}/data/{T1}.nii.gz" in error and "-o" in error
     assert contents(root / "out") == there
-    table = (root / "out" / batch.STATUS_FILE).read_text()
+    table = (root / "out" / batch.SYNTHESIS.file).read_text()
     assert table.count("\n") == 3 and "would replace it" in table
 
 
@@ -410,7 +410,7 @@ def test_two_inputs_of_one_name_in_one_run_get_names_of_their_own(root: Path) ->
 
 def test_rows_of_other_cases_never_vanish(root: Path) -> None:
     """Whatever became of the table: it is made from the status files."""
-    table = root / "out" / batch.STATUS_FILE
+    table = root / "out" / batch.SYNTHESIS.file
     for number, damage in enumerate(
         (b"", b"case;status\nx;y\n", "fall,ääh\n".encode("latin-1"), b"\x00\xff")
     ):
@@ -426,7 +426,7 @@ def test_a_row_that_another_process_finished_meanwhile_is_in_the_table(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The other one writes its status file between our look at the folder and our table."""
-    status, plain = root / "out" / OUTPUTS[-1], batch.write_table
+    status, plain = root / "out" / OUTPUTS[-1], case_status.write_table
     held = status.read_bytes()
     status.unlink()
     image = root / "more.nii.gz"
@@ -436,9 +436,9 @@ def test_a_row_that_another_process_finished_meanwhile_is_in_the_table(
         status.write_bytes(held)
         return plain(*arguments)
 
-    monkeypatch.setattr(batch, "write_table", write_table)
+    monkeypatch.setattr(case_status, "write_table", write_table)
     assert run(root, [str(image), *without_pet(root)[1:]]) == 0
-    assert (root / "out" / batch.STATUS_FILE).read_text().count("done") == 2
+    assert (root / "out" / batch.SYNTHESIS.file).read_text().count("done") == 2
 
 
 def test_many_processes_share_a_folder_and_every_case_is_made_once(

@@ -28,7 +28,7 @@ from MRI2PETLib.images.grid import Grid
 from MRI2PETLib.images.io import same_grid, write_image
 from MRI2PETLib.models.bundle import Bundle
 from MRI2PETLib.simulation import SimulatedSubject, simulate_subject
-from MRI2PETLib.synthesis.batch import STATUS_FILE
+from MRI2PETLib.synthesis.batch import SYNTHESIS
 from MRI2PETLib.synthesis.pipeline import synthesize
 
 pytestmark = pytest.mark.usefixtures("quick_registration")
@@ -57,7 +57,7 @@ def files_in(folder: Path) -> list[str]:
 
 
 def status(folder: Path) -> list[dict[str, str]]:
-    with open(folder / STATUS_FILE, newline="", encoding="utf-8") as stream:
+    with open(folder / SYNTHESIS.file, newline="", encoding="utf-8") as stream:
         return list(csv.DictReader(stream))
 
 
@@ -216,7 +216,7 @@ def test_command_line_writes_whole_results_and_keeps_them(
             "anna_space-T1w_desc-brain_mask.nii.gz",
             "anna_space-T1w_desc-brain_mask.json",
             "anna_trc-PBR28_space-T1w_desc-synthetic_status.json",
-            STATUS_FILE,
+            SYNTHESIS.file,
         ]
     )
     sidecar = json.loads((output / ("anna" + PET.replace(".nii.gz", ".json"))).read_text())

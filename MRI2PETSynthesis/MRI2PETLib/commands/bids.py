@@ -1,27 +1,53 @@
-"""A BIDS App: synthesise a PET for each T1 of a BIDS dataset, on a laptop or as an array of a cluster's jobs.
+"""A BIDS App: synthesise a PET for each T1 of a BIDS dataset, or read out its real PETs, on a laptop or as an
+array of a cluster's jobs.
 
-`participant` works on the people, sessions or part that are named, as `synthesize` does; any number of
-processes and computers may share the output folder. `group` makes the table and the page of all cases."""
+`participant` works on the people, sessions or part that are named; any number of processes and computers may
+share the output folder. `--analysis` says what is done: `synthesize`, or, for sessions with a PET, `suvr`,
+`evaluate` or `score` (`normative score`), as those commands do it. `group` makes the tables and the page of
+all cases."""
 
 from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from MRI2PETLib.core.alternatives import Alternatives
+from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.core.progress import Reporter
-from MRI2PETLib.synthesis.bids_selection import BidsPets, BidsSelection
+from MRI2PETLib.evaluation.settings import EvaluationSettings
+from MRI2PETLib.normative.settings import ScoreSettings
+from MRI2PETLib.suvr.settings import SuvrSettings
+from MRI2PETLib.synthesis.bids_selection import BidsNorm, BidsPets, BidsReading, BidsSelection
 from MRI2PETLib.synthesis.settings import SynthesisSettings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from MRI2PETLib.synthesis.batch import Status
-    from MRI2PETLib.synthesis.cases import Case
+    from MRI2PETLib.core.case_status import Status
+    from MRI2PETLib.core.settings import Settings
+    from MRI2PETLib.reports.bids_analysis import PetAnalysis
 
 HELP = "a BIDS App: a dataset, a part of it on one node of a cluster, and a page of all cases"
 _LEVELS = ("participant", "group")
+SYNTHESIZE = "synthesize"
+ANALYSES = Alternatives(
+    "analysis",
+    "what is done; suvr, evaluate and score (normative score) with the sessions that have a PET, evaluate "
+    "with the PETs that synthesize has written there",
+    {
+        SYNTHESIZE: (SynthesisSettings, BidsPets),
+        "suvr": (SuvrSettings, BidsReading),
+        "evaluate": (EvaluationSettings,),
+        "score": (BidsNorm, ScoreSettings),
+    },
+    # About a set of people: of evaluate --pairs with the table that the level group writes.
+    left_out=frozenset({"covariates", "equivalence_margin", "mni", "mni_fwhm_mm", "fid"}),
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,95 +55,149 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("output_dir", type=Path, metavar="OUT", help="where results go: a BIDS derivative")
     parser.add_argument("level", choices=_LEVELS, help="work on people, or gather what was done")
     BidsSelection.add_to(parser)
-    SynthesisSettings.add_to(parser)
-    BidsPets.add_to(parser)
+    ANALYSES.add_to(parser)
 
 
 def run(args: argparse.Namespace, reporter: Reporter) -> int:
     return (_participant if args.level == "participant" else _group)(args, reporter)
 
 
+@dataclass(frozen=True)
+class _Work:
+    """What a run has to do: how many cases, what was noticed, and how this process does those cases that
+    nobody else does, since a time.
+    """
+
+    n_cases: int
+    remarks: list[str]
+    run: Callable[[float], list[Status]]
+
+
 def _participant(args: argparse.Namespace, reporter: Reporter) -> int:
     from MRI2PETLib.core.case_loop import exit_code
-    from MRI2PETLib.jobs.side_by_side import number_of_workers
-    from MRI2PETLib.models.store import find_bundle
-    from MRI2PETLib.synthesis.bids_selection import add_pets, select_cases, use_work_folder
+    from MRI2PETLib.jobs.side_by_side import number_of_workers, run_side_by_side
+    from MRI2PETLib.synthesis.bids_selection import use_work_folder
 
-    settings, selection, pets = SynthesisSettings.of(args), BidsSelection.of(args), BidsPets.of(args)
+    settings, selection = ANALYSES.of(args), BidsSelection.of(args)
     since = time.time()
-    bundle = find_bundle(settings.model)
-    cases = add_pets(select_cases(args.bids_dir, selection), pets, bundle.tracer, reporter.warning)
+    is_synthesis = ANALYSES.work_of(args) == SYNTHESIZE
+    work = (_synthesis if is_synthesis else _read_out)(args, settings, selection, reporter)
     use_work_folder(selection.work)
-    workers = number_of_workers(selection.nprocs, len(cases), selection.mem_gb, reporter.warning)
-    if workers > 1:
-        _side_by_side(args, selection, settings, workers, reporter)
-    elif bundle.is_demonstration:
-        reporter.warning(f"{bundle.id} is a DEMONSTRATION model: {bundle.metadata['description']}")
-    rows = _work(cases, args, settings, selection, reporter, since)
+    workers = number_of_workers(selection.nprocs, work.n_cases, selection.mem_gb, reporter.warning)
+    if workers > 1:  # the same command: each process takes the next case that nobody has claimed
+        command = [
+            *("bids", str(args.bids_dir), str(args.output_dir), "participant"),
+            *replace(selection, nprocs=1).arguments(),
+            *ANALYSES.arguments(args, settings),
+        ]
+        run_side_by_side(command, workers, args.output_dir, reporter, temporary=selection.work)
+    else:  # each of several tells it
+        for remark in work.remarks:
+            reporter.warning(remark)
+    rows = work.run(since)
     reporter.close()
     for row in rows:
-        reporter.say(f"{row.case}: {row.status}" + (f" -> {row.pet}" if row.pet else f" ({row.message})"))
+        where = row.pet if is_synthesis else row.files.get("report", "")
+        reporter.say(f"{row.case}: {row.status}" + (f" -> {where}" if where else f" ({row.message})"))
     code = exit_code([f"{r.message} {r.hint}".strip() for r in rows if r.status == "failed"], len(rows))
     if code == 0:
-        reporter.result({"output": args.output_dir, "cases": [vars(row) for row in rows]})
+        reporter.result({"output": args.output_dir, "cases": [row.to_dict() for row in rows]})
     return code
 
 
-def _work(
-    cases: Sequence[Case],
-    args: argparse.Namespace,
-    settings: SynthesisSettings,
-    selection: BidsSelection,
-    reporter: Reporter,
-    since: float,
-) -> list[Status]:
-    """All cases in this process; what others have done meanwhile is kept."""
+def _synthesis(
+    args: argparse.Namespace, made: Sequence[Settings], selection: BidsSelection, reporter: Reporter
+) -> _Work:
     from MRI2PETLib.models.store import find_bundle
     from MRI2PETLib.reports.synthesis import CaseReport
     from MRI2PETLib.synthesis.batch import run_batch
+    from MRI2PETLib.synthesis.bids_selection import add_pets, select_cases
 
+    settings, pets = made
+    assert isinstance(settings, SynthesisSettings) and isinstance(pets, BidsPets)
     bundle = find_bundle(settings.model)
-    report = CaseReport(bundle, reporter)
-    return run_batch(
-        cases,
-        bundle,
-        args.output_dir,
-        settings,
-        reporter=reporter,
-        addition=report,
-        table=not selection.part,
-        since=since,
-    )
+    remarks: list[str] = []
+    cases = add_pets(select_cases(args.bids_dir, selection), pets, bundle.tracer, remarks.append)
+    if bundle.is_demonstration:
+        remarks.append(f"{bundle.id} is a DEMONSTRATION model: {bundle.metadata['description']}")
+
+    def run(since: float) -> list[Status]:
+        return run_batch(
+            cases,
+            bundle,
+            args.output_dir,
+            settings,
+            reporter=reporter,
+            addition=CaseReport(bundle, reporter),
+            table=not selection.part,
+            since=since,
+        )
+
+    return _Work(len(cases), remarks, run)
 
 
-def _side_by_side(
-    args: argparse.Namespace,
-    selection: BidsSelection,
-    settings: SynthesisSettings,
-    workers: int,
-    reporter: Reporter,
-) -> None:
-    """The same command in several processes: each takes the next case that nobody has claimed."""
-    from dataclasses import replace
+def _read_out(
+    args: argparse.Namespace, made: Sequence[Settings], selection: BidsSelection, reporter: Reporter
+) -> _Work:
+    """An analysis of the real PETs."""
+    from MRI2PETLib.reports.bids_analysis import run_analysis
+    from MRI2PETLib.synthesis.bids_selection import has_pet, select_cases
 
-    from MRI2PETLib.jobs.side_by_side import run_side_by_side
+    remarks: list[str] = []
+    analysis, tracer = _analysis(args, made, reporter, remarks.append)
+    cases = select_cases(args.bids_dir, selection, has_pet)
+    if not cases:
+        raise InputError(
+            f"No session of {args.bids_dir} that was chosen has a T1 and a PET (pet/*_pet).",
+            "Check --participant-label and --session-label.",
+        )
+    pets = analysis.cases_of(cases, tracer, remarks.append)
+    run = partial(run_analysis, pets, analysis, table=not selection.part)
+    return _Work(len(pets), remarks, run)
 
-    alone = replace(selection, nprocs=1)
-    command = [
-        *("bids", str(args.bids_dir), str(args.output_dir), "participant"),
-        *alone.arguments(),
-        *settings.arguments(),
-        *BidsPets.of(args).arguments(),
-    ]
-    run_side_by_side(command, workers, args.output_dir, reporter, temporary=selection.work)
+
+def _analysis(
+    args: argparse.Namespace, made: Sequence[Settings], reporter: Reporter, remark: Callable[[str], None]
+) -> tuple[PetAnalysis, str]:
+    """The analysis, and the tracer of the PETs that it is for; empty for any."""
+    from MRI2PETLib.normative.norm_folder import read_norm
+    from MRI2PETLib.reports import bids_analyses
+    from MRI2PETLib.reports.evaluation import read_atlases
+    from MRI2PETLib.suvr.setup import read_setup
+
+    output, first = args.output_dir, made[0]
+    if isinstance(first, SuvrSettings):
+        setup, findings = read_setup(first)
+        for finding in findings:
+            remark(finding.message)
+        reading = made[1]
+        assert isinstance(reading, BidsReading)
+        model = {} if setup.bundle is None else setup.bundle.metadata["source"]
+        tracer = reading.tracer or str(model.get("tracer") or "")
+        return bids_analyses.SuvrAnalysis(output, reporter, setup, reading), tracer
+    if isinstance(first, EvaluationSettings):
+        atlases = read_atlases(first, remark)
+        return bids_analyses.EvaluationAnalysis(output, reporter, first, atlases), ""
+    settings = made[1]
+    assert isinstance(first, BidsNorm) and isinstance(settings, ScoreSettings)
+    norm = read_norm(first.norm)
+    for note in norm.about.notes:
+        remark(note)
+    score = bids_analyses.ScoreAnalysis(output, reporter, norm, first.norm, settings, first.with_synthetic)
+    return score, norm.about.tracer
 
 
 def _group(args: argparse.Namespace, reporter: Reporter) -> int:
+    from MRI2PETLib.reports.bids_groups import write_analysis_group
     from MRI2PETLib.reports.group_page import write_group
-    from MRI2PETLib.synthesis.bids_selection import select_cases
+    from MRI2PETLib.synthesis.bids_selection import has_pet, select_cases
 
-    cases = select_cases(args.bids_dir, BidsSelection.of(args))
-    files = write_group(args.output_dir, cases, reporter)
+    analysis, selection = ANALYSES.work_of(args), BidsSelection.of(args)
+    if analysis == SYNTHESIZE:
+        files = write_group(args.output_dir, select_cases(args.bids_dir, selection), reporter)
+    else:
+        cases = select_cases(args.bids_dir, selection, has_pet)
+        files = write_analysis_group(args.output_dir, analysis, cases, reporter)
     reporter.close()
     for path in files.values():
         reporter.say(str(path))

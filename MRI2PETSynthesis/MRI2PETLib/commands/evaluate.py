@@ -48,6 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, reporter: Reporter) -> int:
     from MRI2PETLib.core.errors import InputError
     from MRI2PETLib.core.files import output_folder
+    from MRI2PETLib.reports.evaluation import read_atlases
 
     single = args.synthetic is not None or args.pet is not None
     if single + (args.run_folder is not None) + (args.pairs is not None) != 1:
@@ -65,25 +66,9 @@ def run(args: argparse.Namespace, reporter: Reporter) -> int:
     for name in ("fid", "against", "mni"):
         if single and getattr(args, name) not in (None, False):
             raise InputError(f"--{name} is about a set of people.", "Leave it out, or give a cohort.")
-    atlases = _atlases(settings, reporter)
+    atlases = read_atlases(settings, reporter.warning)
     output_folder(args.output)
     return (_one if single else _cohort)(args, settings, atlases, reporter)
-
-
-def _atlases(settings: EvaluationSettings, reporter: Reporter) -> list[Parcellation]:
-    from MRI2PETLib.core.errors import InputError
-    from MRI2PETLib.templates.atlases import HARVARD_OXFORD, fetch_harvard_oxford, read_parcellation
-
-    if settings.labels is not None and len(settings.atlas) != 1:
-        raise InputError("--labels belongs to one --atlas.", "Put the tables of several atlases beside them.")
-    atlases = []
-    for name in settings.atlas:
-        if name.lower() == HARVARD_OXFORD:
-            atlases.append(fetch_harvard_oxford())
-            reporter.warning(atlases[-1].source)
-        else:
-            atlases.append(read_parcellation(Path(name), settings.labels, space=settings.atlas_space))
-    return atlases
 
 
 def _one(

@@ -49,11 +49,10 @@ def run(args: argparse.Namespace, reporter: Reporter) -> int:
 def _one(args: argparse.Namespace, setup: SuvrSetup, reporter: Reporter) -> int:
     from MRI2PETLib.core.files import output_folder
     from MRI2PETLib.reports.suvr_files import write_suvr
-    from MRI2PETLib.suvr.run import measure_case
+    from MRI2PETLib.suvr.run import measure_case, title_of
 
     paths, output = SuvrPaths.of(args, pet=args.pet), output_folder(args.output)
-    title = f"{args.pet.resolve().parent.name} {args.pet.name.split('.')[0]}: SUVR"
-    result = measure_case(title, paths, setup, output, write_suvr, reporter, reporter.progress)
+    result = measure_case(title_of(args.pet), paths, setup, output, write_suvr, reporter, reporter.progress)
     reporter.progress(1, 1, "done")
     reporter.close()
     content = result.content

@@ -49,5 +49,5 @@ def run(args: argparse.Namespace, reporter: Reporter) -> int:
     for row in rows:
         reporter.say(f"{row.case}: {row.status}" + (f" -> {row.pet}" if row.pet else f" ({row.message})"))
     code = exit_code([f"{r.message} {r.hint}".strip() for r in rows if r.status == "failed"], len(rows))
-    reporter.result({"output": args.output, "cases": [vars(row) for row in rows]})
+    reporter.result({"output": args.output, "cases": [row.to_dict() for row in rows]})
     return code

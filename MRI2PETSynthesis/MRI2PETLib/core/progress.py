@@ -158,6 +158,27 @@ class Reporter:
         """Restore the terminal."""
 
 
+class CaseReporter(Reporter):
+    """One of several cases: its messages begin with its name, its progress is a part of the whole. What it
+    says and its result are left to who reports all of them.
+    """
+
+    def __init__(self, whole: Reporter, name: str, progress: ProgressCallback) -> None:
+        self._whole, self._name, self._progress = whole, name, progress
+
+    def progress(self, done: float, total: float, stage: str) -> None:
+        self._progress(done, total, stage)
+
+    def log(self, message: str) -> None:
+        self._whole.log(f"{self._name}: {message}")
+
+    def warning(self, message: str) -> None:
+        self._whole.warning(f"{self._name}: {message}")
+
+    def say(self, text: str) -> None:
+        """Nothing."""
+
+
 class BarReporter(Reporter):
     """A tqdm bar with the time left on stderr; messages beside it."""
 

@@ -88,12 +88,15 @@ class Result:
     :ivar record: name of its record there.
     :ivar possible: names that files of such a result can have; those that it does not list are removed.
     :ivar shared: folders in it that hold files of other results, too.
+    :ivar left: names of files that later commands leave beside the result and that themselves know what they
+        are of: no reason to make it again, and removed when it is.
     """
 
     folder: Path
     record: str
     possible: Collection[str] = ()
     shared: Collection[str] = ()
+    left: Collection[str] = ()
 
     @property
     def path(self) -> Path:
@@ -167,7 +170,7 @@ class Result:
             self._check_free(request, before, {*outputs, *self._in_replaced_folders(staging)})
             # Whoever is killed from here on leaves files that are known to be ours.
             _write_record(self.path, "unfinished", request, {**before.outputs, **outputs}, {})
-            self._remove({*before.outputs, *self.possible} - outputs.keys())
+            self._remove({*before.outputs, *self.possible, *self.left} - outputs.keys())
             _write_record(staging / self.record, "done", request, outputs, about)
 
     def _check_inputs(self, request: Request, names: Collection[str]) -> None:

@@ -118,26 +118,17 @@ class Settings:
         kinds = cls.kinds()
         groups: dict[str, argparse._ActionsContainer] = {"": parser}
         for name, about in cls.options().items():
-            default: Any = defaults[name]
-            missing = default is MISSING
-            common: dict[str, Any] = {"help": about.help}
-            spellings = [name]
-            if not about.positional:
-                common |= {"dest": name, "required": required and missing}
-                common |= {"default": None if missing else default}
-                spellings = [about.short, flag(name)] if about.short else [flag(name)]
+            missing = defaults[name] is MISSING
             if about.group not in groups:
                 groups[about.group] = parser.add_argument_group(about.group)
-            if kinds[name].type is bool:
-                groups[about.group].add_argument(*spellings, action="store_true", **common)
-                continue
-            common |= {"type": kinds[name].type, "metavar": about.metavar, "choices": about.choices or None}
-            if kinds[name].number is None:
-                common |= {"action": "extend" if about.listed else "append", "default": list(default)}
-                common |= {"nargs": "+"} if about.listed else {}
-            elif kinds[name].number != 1:
-                common |= {"nargs": kinds[name].number}
-            groups[about.group].add_argument(*spellings, **common)
+            add_option(
+                groups[about.group],
+                name,
+                kinds[name],
+                about,
+                default=None if missing else defaults[name],
+                required=required and missing,
+            )
 
     @classmethod
     def of(cls, parsed: argparse.Namespace, **more: Any) -> Self:
@@ -194,6 +185,40 @@ class Settings:
 def flag(name: str) -> str:
     """``fwhm_mm`` -> ``--fwhm-mm``."""
     return "--" + name.replace("_", "-")
+
+
+def add_option(
+    container: argparse._ActionsContainer,
+    name: str,
+    kind: ValueType,
+    about: Option,
+    *,
+    default: Any = argparse.SUPPRESS,
+    required: bool = False,
+    help: str = "",
+) -> None:
+    """Define one option of a command.
+
+    :param default: without one the parsed arguments have the option only where it is given.
+    :param help: instead of its own.
+    """
+    common: dict[str, Any] = {"help": help or about.help}
+    spellings = [name]
+    if not about.positional:
+        common |= {"dest": name, "required": required, "default": default}
+        spellings = [about.short, flag(name)] if about.short else [flag(name)]
+    if kind.type is bool:
+        container.add_argument(*spellings, action="store_true", **common)
+        return
+    common |= {"type": kind.type, "metavar": about.metavar, "choices": about.choices or None}
+    if kind.number is None:
+        if default is not argparse.SUPPRESS:
+            common["default"] = list(default)
+        common |= {"action": "extend" if about.listed else "append"}
+        common |= {"nargs": "+"} if about.listed else {}
+    elif kind.number != 1:
+        common |= {"nargs": kind.number}
+    container.add_argument(*spellings, **common)
 
 
 def keywords_of(settings: type[Settings]) -> Callable[[_Function], _Function]:

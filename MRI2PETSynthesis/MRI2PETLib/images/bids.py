@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from MRI2PETLib.core.files import read_object
 from MRI2PETLib.core.findings import Finding
 from MRI2PETLib.core.tables import column_name
 from MRI2PETLib.images.formats import sidecar_path
-from MRI2PETLib.images.participants import PARTICIPANTS, read_participants
+from MRI2PETLib.images.participants import PARTICIPANTS, Participants, read_participants
 
 # From the image up: pet, ses-*, sub-*, dataset; one more for a derivatives folder.
 _LEVELS = 5
@@ -113,6 +114,25 @@ def _body_weight_of_tables(path: Path) -> BodyWeight:
         if not weight.empty:
             break
     return weight
+
+
+def stated_of_person(path: Path, *columns: str) -> str:
+    """What the first of ``columns`` that says something says of the session of an image, else of its person,
+    in the tables of its dataset; empty if none does.
+
+    :raises InputError: if a table cannot be read or contradicts itself.
+    """
+    for table, key, prefix, name in _tables_of(path.absolute()):
+        people = _people(table, key, prefix, table.stat().st_mtime_ns)
+        if text := people.value(f"{prefix}{name}", *columns):
+            return text
+    return ""
+
+
+@lru_cache(maxsize=8)
+def _people(table: Path, key: str, prefix: str, changed_ns: int) -> Participants:
+    """A table of people, which is read once for all of them."""
+    return read_participants(table, key, prefix)
 
 
 def _tables_of(path: Path) -> Iterator[tuple[Path, str, str, str]]:

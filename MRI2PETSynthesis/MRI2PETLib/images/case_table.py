@@ -76,6 +76,11 @@ _OTHER_NAMES = {
 }
 
 
+def columns_of(name: str) -> tuple[str, ...]:
+    """Columns that may hold what a column of that name holds, the name itself first."""
+    return (name, *_OTHER_NAMES.get(name, ()))
+
+
 @dataclass(frozen=True)
 class CaseColumns:
     """What every table of cases may say of one: whose scans they are, where they are, what is known.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -37,12 +37,35 @@ from MRI2PETLib.reports.case_report import (
     write_comparison,
 )
 from MRI2PETLib.reports.cohort_report import summary_lines, write_cohort
-from MRI2PETLib.templates.atlases import atlas_checksum
+from MRI2PETLib.templates.atlases import (
+    HARVARD_OXFORD,
+    atlas_checksum,
+    fetch_harvard_oxford,
+    read_parcellation,
+)
 from MRI2PETLib.templates.regions import Parcellation
 
 LEAST_OTHERS = 4  # people, for a z
 REAL_IMAGE = "real.nii.gz"  # a name that users, too, give to images
 EVALUATION_RECORD = "evaluation_status.json"
+
+
+def read_atlases(settings: EvaluationSettings, remark: Callable[[str], None]) -> list[Parcellation]:
+    """The atlases that the settings name.
+
+    :param remark: is told where one that was fetched comes from.
+    :raises InputError: if one cannot be used; for --labels with several.
+    """
+    if settings.labels is not None and len(settings.atlas) != 1:
+        raise InputError("--labels belongs to one --atlas.", "Put the tables of several atlases beside them.")
+    atlases = []
+    for name in settings.atlas:
+        if name.lower() == HARVARD_OXFORD:
+            atlases.append(fetch_harvard_oxford())
+            remark(atlases[-1].source)
+        else:
+            atlases.append(read_parcellation(Path(name), settings.labels, space=settings.atlas_space))
+    return atlases
 
 
 def evaluate_pair(

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from MRI2PETLib.core.case_status import Status, StatusTable
 from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.core.files import new_folder, plain, replace_folder, write_text
 from MRI2PETLib.core.ownership import check_replaceable
@@ -19,49 +20,60 @@ from MRI2PETLib.core.progress import Reporter
 from MRI2PETLib.reports.page import TEMPLATES, content_policy, page_environment, source_hash
 from MRI2PETLib.reports.thumbnail import SIZE
 from MRI2PETLib.reports.viewer import script_text
-from MRI2PETLib.synthesis.batch import STATUS_FILE, Status, read_status, write_status_table
+from MRI2PETLib.synthesis.batch import SYNTHESIS
 from MRI2PETLib.synthesis.cases import Case
 
 GROUP_PAGE, SPRITES = "group.html", "group_sprites"
-_HEADINGS = {
-    "case": "Case",
-    "verdict": "Verdict",
-    "brain_ml": "Brain (ml)",
-    "fit_r": "Fit to the template (r)",
-    "seconds": "Seconds",
-    "reasons": "Reasons and remedies",
-}
+_LAST = {"seconds": "Seconds", "reasons": "Reasons and remedies"}
 _ACROSS, _DOWN = 10, 10
 _VERDICTS = ("failed", "missing", "warn", "ok")
 _QUALITY = 85  # of JPEG
 
 
-def write_group(output: Path, cases: Sequence[Case], reporter: Reporter) -> dict[str, Path]:
+def write_group(
+    output: Path,
+    cases: Sequence[Case],
+    reporter: Reporter,
+    *,
+    table: StatusTable = SYNTHESIS,
+    page: str = GROUP_PAGE,
+) -> dict[str, Path]:
     """Write the table and the page of all cases that have a status file, and of those that have none yet.
 
-    :param cases: all of the dataset.
+    :param cases: all of the dataset that could be worked on.
+    :param table: of the work; ``page``: name of the page.
     :raises InputError: if there is no case at all.
     :returns: the files by role.
     """
-    write_status_table(output)
-    rows = read_status(output)
+    table.write(output)
+    rows = table.read(output)
     there = {row.case for row in rows}
-    rows += [_missing(case) for case in cases if case.name not in there]
+    rows += [_missing(case, table) for case in cases if case.name not in there]
     if not rows:
         raise InputError(f"{output} holds no status file of a case.", "Run the level participant first.")
-    check_replaceable(output / GROUP_PAGE)
-    rows.sort(key=lambda row: (_VERDICTS.index(_verdict(row)), row.case))
-    with new_folder(output) as staging:
-        entries = [_entry(row, output) for row in rows]
-        _add_thumbnails(rows, entries, staging, reporter)
-        replace_folder(staging, output / SPRITES)
-    page = write_text(output / GROUP_PAGE, _page(f"Cases of {output.resolve().name}", entries))
-    return {"page": page, "table": output / STATUS_FILE}
+    check_replaceable(output / page)
+    rows.sort(key=lambda row: (_VERDICTS.index(_verdict(row)), *_badness(row, table.worst), row.case))
+    entries = [_entry(row, output, table) for row in rows]
+    if any("thumbnail" in row.files for row in rows):
+        with new_folder(output) as staging:
+            _add_thumbnails(rows, entries, staging, reporter)
+            replace_folder(staging, output / SPRITES)
+    title = f"{table.title} of {output.resolve().name}"
+    return {"page": write_text(output / page, _page(title, entries, table)), "table": output / table.file}
 
 
-def _missing(case: Case) -> Status:
+def _badness(row: Status, worst: str) -> tuple[bool, float]:
+    """A key by which the worst come first, and last those without the figure."""
+    value = _number(row.figures.get(worst.removeprefix("-"), ""))
+    if value is None:
+        return True, 0.0
+    return False, -abs(value) if worst.startswith("-") else value
+
+
+def _missing(case: Case, table: StatusTable) -> Status:
     reason = "Nobody has worked on it yet."
-    return Status(case.name, "missing", "", reason, hint="", seconds="", t1=str(case.t1), pet="")
+    about = {"case": case.name, "status": "missing", "message": reason, "t1": str(case.t1)}
+    return table.status(case.folder, about)
 
 
 def _verdict(row: Status) -> str:
@@ -82,16 +94,16 @@ def _add_thumbnails(
             entries[start + number] |= {"sprite": name, "at": position}
 
 
-def _entry(row: Status, output: Path) -> dict[str, Any]:
-    picture = row.files.get("picture")
+def _entry(row: Status, output: Path, table: StatusTable) -> dict[str, Any]:
+    link = next((role for role in ("report", "picture") if role in row.files), "")
     return {
         "case": row.case,
         "verdict": _verdict(row),
-        "brain_ml": _number(row.brain_ml),
-        "fit_r": _number(row.template_r),
+        **{f.column: _number(row.figures[f.column]) for f in table.figures if f.heading},
         "seconds": _number(row.seconds),
         "reasons": " ".join(filter(None, (row.message, row.hint))),
-        "picture": "" if picture is None else "./" + quote(picture.relative_to(output).as_posix()),
+        "picture": link and "./" + quote(row.files[link].relative_to(output).as_posix()),
+        "link": link.capitalize(),
     }
 
 
@@ -119,13 +131,20 @@ def _write_sprite(rows: Sequence[Status], path: Path) -> dict[int, tuple[int, in
     return places
 
 
-def _page(title: str, entries: Sequence[Mapping[str, Any]]) -> str:
+def _page(title: str, entries: Sequence[Mapping[str, Any]], table: StatusTable) -> str:
     """All that comes from cases is data, never part of a script or of the page's own text."""
     from markupsafe import Markup
 
     style = "".join((TEMPLATES / name).read_text(encoding="utf-8") for name in ("style.css", "group.css"))
     script = (TEMPLATES / "group.js").read_text(encoding="utf-8")
-    content = {"cases": entries, "sprites": SPRITES, "width": SIZE[0], "height": SIZE[1]}
+    figures = {figure.column: figure.heading for figure in table.figures if figure.heading}
+    content = {
+        "cases": entries,
+        "numeric": [*figures, "seconds"],
+        "sprites": SPRITES,
+        "width": SIZE[0],
+        "height": SIZE[1],
+    }
     data = script_text(plain(content))
     verdicts = [entry["verdict"] for entry in entries]
     counts = ", ".join(f"{verdicts.count(name)} {name}" for name in _VERDICTS if name in verdicts)
@@ -141,8 +160,9 @@ def _page(title: str, entries: Sequence[Mapping[str, Any]]) -> str:
             script=Markup(script),
             data=Markup(data),
             counts=f"{len(entries)} cases: {counts}",
-            table=STATUS_FILE,
+            table=table.file,
+            thumbnails=any("sprite" in entry for entry in entries),
             verdicts=_VERDICTS,
-            columns=_HEADINGS.items(),
+            columns={"case": "Case", "verdict": "Verdict", **figures, **_LAST}.items(),
         )
     )

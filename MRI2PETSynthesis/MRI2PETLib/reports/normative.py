@@ -41,20 +41,21 @@ MAP_NAMES = {"residual": "z", "real": "z_unconditional"}
 
 
 def score_into(
-    paths: ScorePaths, settings: ScoreSettings, output: Path, reporter: Reporter
+    paths: ScorePaths, settings: ScoreSettings, output: Path, reporter: Reporter, norm: Norm | None = None
 ) -> dict[str, Any]:
     """Compare the real PET of a person with a norm.
 
+    :param norm: that of ``paths``, where it is read already.
     :return: for the result event: ``files`` by role, ``largest`` (cluster), ``demonstration``, ``lines`` for
         a person.
     :raises InputError: see :func:`.read_norm`, :func:`.load_person`, :func:`.parse_covariates`.
     """
-    norm = read_norm(paths.norm)
+    norm = norm or read_norm(paths.norm)
     values, findings = parse_covariates(norm.about.covariates, settings.covariate)
     for note in norm.about.notes:
         reporter.warning(note)
     output_folder(output)
-    request = _request(paths, settings, norm)
+    request = score_request(paths, settings, norm)
     result = Result(output, SCORE_RECORD, {REPORT_FILE, SCORE_FILE, PICTURE_FILE, "regions.csv"})
     about = result.finished(request)
     if about is not None:
@@ -75,7 +76,8 @@ def score_into(
     return {**about, "files": located(output, about["files"])}
 
 
-def _request(paths: ScorePaths, settings: ScoreSettings, norm: Norm) -> Request:
+def score_request(paths: ScorePaths, settings: ScoreSettings, norm: Norm) -> Request:
+    """What decides a comparison."""
     inputs: dict[str, Source | None] = {
         "mask": optional_source(paths.mask, "mask"),
         "synthetic": optional_source(paths.synthetic, "pet"),

@@ -46,6 +46,11 @@ class CaseMeasurement:
     files: dict[str, Any]
 
 
+def title_of(pet: Path) -> str:
+    """The title of the measurement of one PET."""
+    return f"{pet.resolve().parent.name} {pet.name.split('.')[0]}: SUVR"
+
+
 def measure_case(
     title: str,
     paths: SuvrPaths,

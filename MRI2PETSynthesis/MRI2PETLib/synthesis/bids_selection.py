@@ -12,7 +12,7 @@ from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.core.files import make_folder
 from MRI2PETLib.core.settings import Settings, option
 from MRI2PETLib.images.bids_names import entity
-from MRI2PETLib.images.formats import image_stem
+from MRI2PETLib.images.formats import image_stem, is_output
 from MRI2PETLib.preprocessing.tracers import tracer_name
 from MRI2PETLib.synthesis.cases import Case, find_cases
 from MRI2PETLib.synthesis.settings import CaseInputs, PetReading
@@ -51,32 +51,77 @@ class BidsPets(PetReading):
     with_pet: bool = option("compare with the real PET of the same session, where there is one", False)
 
 
-def add_pets(cases: Sequence[Case], pets: BidsPets, tracer: str, warn: Callable[[str], None]) -> list[Case]:
-    """Give each case the real PET of its session, if one is there.
+@dataclass(frozen=True)
+class BidsReading(PetReading):
+    """Which real PETs of a dataset are measured, and how they are read."""
 
-    Of several, one of the model's tracer (``trc-``), the first by name, with a warning.
-    """
+    tracer: str | None = option(
+        "tracer (trc-) of the PET, where a session has several; left out: that of the model, else the first "
+        "by name",
+        None,
+        metavar="NAME",
+        decides=False,
+    )
+
+
+@dataclass(frozen=True)
+class BidsNorm(Settings):
+    """The norm that people of a dataset are compared with, and by which prediction."""
+
+    norm: Path = option("folder of the norm", decides=False)
+    with_synthetic: bool = option(
+        "by the PETs that synthesize has written to the same folder, made by a model that has never seen "
+        "these people, instead of the norm's own model",
+        False,
+    )
+
+
+def add_pets(cases: Sequence[Case], pets: BidsPets, tracer: str, warn: Callable[[str], None]) -> list[Case]:
+    """Give each case the real PET of its session, if one is there, see :func:`pet_of_session`."""
     if not pets.with_pet:
         return list(cases)
     reading = {name: getattr(pets, name) for name in PetReading.options()}
     result = []
     for case in cases:
-        assert case.dataset is not None
-        there = sorted((case.dataset / case.folder / "pet").glob("*_pet.nii*"))
-        own = [p for p in there if tracer_name(entity(image_stem(p), "trc")) == tracer_name(tracer)]
-        candidates = own or there
-        if len(candidates) > 1:
-            warn(f"{case.name} has {len(candidates)} PETs: {candidates[0].name} is compared with.")
-        pet = candidates[0] if candidates else None
+        pet = pet_of_session(case, tracer, warn)
         result.append(replace(case, inputs=CaseInputs(pet=pet, **reading)) if pet is not None else case)
     if not any(case.inputs.pet for case in result):
         warn("No session has a PET (pet/*_pet): nothing is compared.")
     return result
 
 
-def select_cases(dataset: Path, selection: BidsSelection) -> list[Case]:
+def pet_of_session(case: Case, tracer: str, warn: Callable[[str], None]) -> Path | None:
+    """The real PET of the session of a T1, if one is there.
+
+    Of several, one of the tracer (``trc-``), the first by name, with a warning.
+
+    :param tracer: empty for any.
+    """
+    there, name = _pets(case), tracer_name(tracer)
+    own = [p for p in there if name and tracer_name(entity(image_stem(p), "trc")) == name]
+    candidates = own or there
+    if len(candidates) > 1:
+        warn(f"{case.name} has {len(candidates)} PETs: {candidates[0].name} is used.")
+    return candidates[0] if candidates else None
+
+
+def has_pet(case: Case) -> bool:
+    """Whether the session of a T1 has a real PET."""
+    return bool(_pets(case))
+
+
+def _pets(case: Case) -> list[Path]:
+    assert case.dataset is not None
+    paths = sorted((case.dataset / case.folder / "pet").glob("*_pet.nii*"))
+    return [path for path in paths if not is_output(path)]
+
+
+def select_cases(
+    dataset: Path, selection: BidsSelection, usable: Callable[[Case], bool] = lambda case: True
+) -> list[Case]:
     """The T1s of a dataset that were chosen, in the order of their names.
 
+    :param usable: which of them can be worked on; there need not be any.
     :raises InputError: if there is none; for a person or session that is not there; for a wrong part.
     """
     people = [_label(label, "sub-") for label in selection.participant_label]
@@ -95,7 +140,8 @@ def select_cases(dataset: Path, selection: BidsSelection) -> list[Case]:
             names = ", ".join(sorted(sessions - there))
             raise InputError(f"No T1 of {dataset} is of {names}.", "Check --session-label.")
         cases = [case for case in cases if case.folder.name in sessions]
-    return block_of(sorted(cases, key=lambda case: case.name), selection.part)
+    cases = [case for case in cases if usable(case)]
+    return block_of(sorted(cases, key=lambda case: case.name), selection.part) if cases else []
 
 
 def block_of(cases: list[Case], part: str) -> list[Case]:

@@ -124,9 +124,13 @@ class CaseFiles:
         """The result that these files are."""
         files = [path for path in self.by_role().values() if path != self.dicom]
         images = [path for path in files if path.name.endswith(".nii.gz")]
-        every = (*files, *map(sidecar_path, images), *self.dicom.glob("*.dcm"), self.warp)
+        every = (*files, *map(sidecar_path, images), *self.dicom.glob("*.dcm"))
         return Result(
-            self.folder, self.status.name, set(map(self.name_of, every)), {self.pets, self.mris} - {""}
+            self.folder,
+            self.status.name,
+            set(map(self.name_of, every)),
+            {self.pets, self.mris} - {""},
+            {self.name_of(self.warp)},
         )
 
     def name_of(self, path: Path) -> str:

@@ -26,8 +26,8 @@ _NOT_BIDS = """\
 *_metrics.json
 *_warp.npz
 *.png
-*_dicom/
-*_report/
+*_dicom
+*_report
 group*
 """
 _TEXT = """\
@@ -38,8 +38,8 @@ only.
 
 `pet/*_desc-synthetic_pet` are the synthetic images, their sidecars name the model, its training data and what
 was noticed about each T1; `anat/*_desc-brain_mask` are the brain masks. `*_status.json` proves that a result
-is that of its inputs, `synthesis_status.csv` lists all cases. BIDS has no `acq-` of a PET: that of its T1 is
-in `rec-`.
+is that of its inputs, `synthesis_status.csv` lists all cases. `pet/*_report/` are read-outs of real PETs,
+each with its `report.html`. BIDS has no `acq-` of a PET: that of its T1 is in `rec-`.
 """
 
 

@@ -1,8 +1,7 @@
 "use strict";
-const { cases, sprites, width, height } = JSON.parse(document.getElementById("data").textContent);
+const { cases, numeric, sprites, width, height } = JSON.parse(document.getElementById("data").textContent);
 const byId = (id) => document.getElementById(id);
 const body = document.querySelector("#cases tbody");
-const numeric = ["brain_ml", "fit_r", "seconds"];
 const step = 60;
 let rows = cases;
 let made = 0;
@@ -19,7 +18,7 @@ function thumbnail(one) {
   element.className = "thumbnail";
   if (one.picture) {
     element.href = one.picture;
-    element.setAttribute("aria-label", "Picture of " + one.case);
+    element.setAttribute("aria-label", one.link + " of " + one.case);
   }
   if (one.at) {
     element.style.width = width + "px";
@@ -27,6 +26,7 @@ function thumbnail(one) {
     element.style.backgroundImage = 'url("' + sprites + "/" + one.sprite + '")';
     element.style.backgroundPosition = -one.at[0] + "px " + -one.at[1] + "px";
   }
+  if (one.picture && !one.at) element.textContent = one.link;
   return element;
 }
 
