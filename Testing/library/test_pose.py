@@ -15,6 +15,7 @@ from MRI2PETLib.preprocessing.brain_mask import extract_brain
 from MRI2PETLib.preprocessing.pet_template import brain_of_pet
 from MRI2PETLib.simulation import SimulatedSubject, simulate_subject
 from MRI2PETLib.synthesis.pipeline import SynthesisResult, synthesize
+from MRI2PETLib.templates.icbm152 import load_template
 
 
 @cache
@@ -43,6 +44,16 @@ def test_a_tilted_head_gives_the_pet_of_the_upright_one(angles: tuple[float, flo
     assert "turned-head" not in [f.code for f in result.extraction.verdict.findings]
     axes, upright = (np.reshape(r.extraction.axes, (3, 3)) for r in (result, _upright()))
     assert degrees_between(axes, rotation @ upright) < 1.5
+
+
+def test_the_template_fits_itself() -> None:
+    template = load_template()
+    fit = template_registration.register_to_template(template.t1, template.mask)
+    assert fit is not None
+    assert fit.scales == pytest.approx((1.0, 1.0, 1.0), abs=5e-4)
+    corners = [(-60.0, -60.0, -40.0), (60.0, 80.0, 70.0)]
+    moved = [fit.transform.TransformPoint(corner) for corner in corners]
+    assert np.linalg.norm(np.subtract(moved, corners), axis=1).max() < 0.1  # mm
 
 
 MIRROR = np.diag([1.0, -1.0, 1.0])  # front and back exchanged

@@ -217,13 +217,14 @@ def _optimise(
 ) -> sitk.AffineTransform:
     """Maximise MI with ``fixed`` over the parameters of ``transform`` by gradient ascent, until the steps are
     below 0.01 mm: at 0.05 mm a head whose header turns it came out up to 0.9 degrees from the upright one.
+    Steps that shrink faster, by .6, end too early: the template came out .4 mm from itself, not .01.
     """
     method = _metric(fraction, measured)
     method.SetShrinkFactorsPerLevel([f for f, _ in AFFINE_LEVELS])
     method.SetSmoothingSigmasPerLevel([s for _, s in AFFINE_LEVELS])
     method.SmoothingSigmasAreSpecifiedInPhysicalUnitsOn()
     method.SetOptimizerAsRegularStepGradientDescent(
-        learningRate=2.0, minStep=0.01, numberOfIterations=iterations, relaxationFactor=0.6
+        learningRate=2.0, minStep=0.01, numberOfIterations=iterations, relaxationFactor=0.8
     )
     method.SetOptimizerScalesFromPhysicalShift()
     method.SetInitialTransform(transform, inPlace=True)
