@@ -28,8 +28,10 @@ from MRI2PETLib.synthesis.bids_selection import (
     BidsSelection,
     add_pets,
     block_of,
+    has_pet,
     pet_of_session,
     select_cases,
+    sessions_without_t1,
 )
 from MRI2PETLib.synthesis.settings import SynthesisSettings
 
@@ -112,10 +114,27 @@ def test_the_pet_of_a_session_is_that_of_the_model_s_tracer(tmp_path: Path) -> N
     assert listener.warnings == [f"sub-1_ses-a has 2 PETs: {paths[0]} is used."]
     add_pets(cases[2:], pets, "PBR28", listener.warning)
     assert "nothing is compared" in listener.warnings[-1]
+    parts = [select_cases(tmp_path, BidsSelection(part=f"{n}/2"), has_pet) for n in (1, 2)]
+    assert [[case.name for case in part] for part in parts] == [["sub-1_ses-a"], ["sub-2"]]
     first = tmp_path / "sub-1/ses-a/pet/sub-1_ses-a_trc-FDG_pet.nii.gz"
     assert pet_of_session(cases[0], "", listener.warning) == first
     write_json(sidecar_path(first), {"Synthetic": True})  # of an output in the dataset itself
     assert pet_of_session(cases[0], "FDG", listener.warning) == with_pets[0].inputs.pet
+
+
+def test_sessions_with_a_pet_and_no_t1(tmp_path: Path) -> None:
+    for name in (
+        "1/ses-a/anat/x_T1w",
+        "1/ses-a/pet/x_pet",
+        "1/ses-b/pet/x_pet",
+        "2/pet/x_pet",
+        "3/anat/x_T1w",
+    ):
+        (tmp_path / f"sub-{name}").parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / f"sub-{name}.nii.gz").touch()
+    assert sessions_without_t1(tmp_path, BidsSelection()) == ["sub-1/ses-b", "sub-2"]
+    assert sessions_without_t1(tmp_path, BidsSelection(participant_label=("2",))) == ["sub-2"]
+    assert sessions_without_t1(tmp_path, BidsSelection(session_label=("ses-b",))) == ["sub-1/ses-b"]
 
 
 def test_blocks_are_all_cases_once_and_of_equal_size() -> None:

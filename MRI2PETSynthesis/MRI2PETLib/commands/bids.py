@@ -141,7 +141,7 @@ def _read_out(
 ) -> _Work:
     """An analysis of the real PETs."""
     from MRI2PETLib.reports.bids_analysis import run_analysis
-    from MRI2PETLib.synthesis.bids_selection import has_pet, select_cases
+    from MRI2PETLib.synthesis.bids_selection import has_pet, select_cases, sessions_without_t1
 
     remarks: list[str] = []
     analysis, tracer = _analysis(args, made, reporter, remarks.append)
@@ -151,6 +151,8 @@ def _read_out(
             f"No session of {args.bids_dir} that was chosen has a T1 and a PET (pet/*_pet).",
             "Check --participant-label and --session-label.",
         )
+    if without := sessions_without_t1(args.bids_dir, selection):
+        remarks.append(f"{len(without)} sessions with a PET have no T1 and are left out, {without[0]} first.")
     pets = analysis.cases_of(cases, tracer, remarks.append)
     run = partial(run_analysis, pets, analysis, table=not selection.part)
     return _Work(len(pets), remarks, run)

@@ -116,6 +116,21 @@ def _pets(case: Case) -> list[Path]:
     return [path for path in paths if not is_output(path)]
 
 
+def sessions_without_t1(dataset: Path, selection: BidsSelection) -> list[str]:
+    """Of those that were chosen, the sessions with a PET and no T1, as ``sub-01/ses-a``."""
+    people = {_label(label, "sub-") for label in selection.participant_label}
+    sessions = {_label(label, "ses-") for label in selection.session_label}
+    pets = [p for level in ("sub-*", "sub-*/ses-*") for p in dataset.glob(f"{level}/pet/*_pet.nii*")]
+    folders = {pet.parents[1] for pet in pets if not any(pet.parents[1].glob("anat/*_T1w.*"))}
+    names = sorted(folder.relative_to(dataset).as_posix() for folder in folders)
+    return [
+        name
+        for name in names
+        if (not people or name.partition("/")[0] in people)
+        and (not sessions or name.rpartition("/")[2] in sessions)
+    ]
+
+
 def select_cases(
     dataset: Path, selection: BidsSelection, usable: Callable[[Case], bool] = lambda case: True
 ) -> list[Case]:
