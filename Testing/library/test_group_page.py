@@ -19,6 +19,7 @@ from PIL import Image
 from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.core.progress import Reporter
 from MRI2PETLib.core.requests import Request, Result, Source
+from MRI2PETLib.reports.bids_analyses import SCORE_TABLE
 from MRI2PETLib.reports.group_page import GROUP_PAGE, SPRITES, write_group
 from MRI2PETLib.reports.thumbnail import SIZE, write_thumbnail
 from MRI2PETLib.synthesis.batch import SYNTHESIS
@@ -117,6 +118,24 @@ def test_a_browser_shows_the_first_rows_and_obeys_no_name(output: Path) -> None:
     assert 60 <= dom.count('<tr class="is-') <= 106
     assert "&lt;/script&gt;" in dom and "<img" not in dom
     assert f"{SPRITES}/0000.jpg" in dom
+
+
+def test_of_the_scores_that_are_good_the_farthest_z_comes_first(tmp_path: Path) -> None:
+    peaks = {"sub-1": "2.5", "sub-2": "-7.1", "sub-3": "", "sub-4": "4.0"}
+    for name, peak in peaks.items():
+        result = Result(tmp_path / name / "pet", f"{name}_desc-score_status.json")
+        about = {"case": name, "t1": name, "status": "done", "quality": "ok", "peak_z": peak}
+        with result.make(Request({"pet": Source(name, name)}), about):
+            pass
+    files = write_group(tmp_path, [], Reporter(), table=SCORE_TABLE, page="scores.html")
+    assert files["page"].name == "scores.html" and not (tmp_path / SPRITES).exists()
+    cases = json.loads(re.findall(r'id="data">(.*?)</script>', files["page"].read_text(), re.DOTALL)[0])
+    assert [(c["case"], c["peak_z"]) for c in cases["cases"]] == [
+        ("sub-2", -7.1),
+        ("sub-4", 4.0),
+        ("sub-1", 2.5),
+        ("sub-3", None),
+    ]
 
 
 def test_no_case_at_all(tmp_path: Path) -> None:
