@@ -14,6 +14,8 @@ from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.core.names import file_name
 from MRI2PETLib.images.formats import GENERATED_BY
 from MRI2PETLib.images.io import write_image
+from MRI2PETLib.simulation.dataset import write_dataset
+from MRI2PETLib.simulation.settings import DatasetSettings
 from MRI2PETLib.synthesis.batch import SYNTHESIS
 from MRI2PETLib.synthesis.case_files import case_files
 from MRI2PETLib.synthesis.cases import find_cases
@@ -147,6 +149,12 @@ def test_outputs_in_the_folder_of_the_inputs_are_no_inputs(tmp_path: Path) -> No
         (tmp_path / name).unlink()
     with pytest.raises(InputError, match="holds outputs of this program only"):
         find_cases([tmp_path])
+
+
+def test_simulated_people_are_inputs(tmp_path: Path) -> None:
+    write_dataset(tmp_path, 2, DatasetSettings(spacing_mm=6.0))
+    assert [case.name for case in find_cases([tmp_path])] == ["subject_001", "subject_002"]
+    assert [case.t1.name for case in find_cases([tmp_path / "subject_001"])] == ["T1.nii.gz"]
 
 
 def test_a_folder_of_one_person_has_one_t1(tmp_path: Path) -> None:

@@ -19,7 +19,6 @@ from MRI2PETLib.core.leftovers import sweep
 from MRI2PETLib.core.progress import ProgressCallback, no_progress
 from MRI2PETLib.core.requests import Request, Result
 from MRI2PETLib.core.tables import write_table
-from MRI2PETLib.images.formats import GENERATED_BY
 from MRI2PETLib.images.io import read_image, write_image
 from MRI2PETLib.images.orientation import NiftiForms
 from MRI2PETLib.images.sources import source_of
@@ -30,6 +29,8 @@ from MRI2PETLib.simulation.subject import SimulatedSubject, simulate_subject
 
 MANIFEST_COLUMNS = ("case", "subject", "t1", "pet", "group", "genotype")
 MANIFEST, TRUTH, SIMULATION_RECORD = "manifest.csv", "truth.json", "simulation_status.json"
+# Not the name of the program alone: these images are inputs of its other commands.
+_SIMULATED_BY = {"GeneratedBy": [{"Name": "SlicerMRI2PET simulate", "Version": __version__}]}
 README = """SIMULATED DATA: nobody was scanned.
 
 T1 and TSPO PET pairs of people who do not exist, made by `mri2pet simulate` (SlicerMRI2PET).
@@ -217,7 +218,7 @@ def _claim(folder: Path, settings: Mapping[str, Any]) -> None:
     content = {
         "Name": "SIMULATED T1 and TSPO PET pairs",
         "Simulated": True,
-        "GeneratedBy": [{"Name": "SlicerMRI2PET simulate", "Version": __version__}],
+        **_SIMULATED_BY,
         "SimulationSettings": dict(settings),
     }
     write_json(description, content)
@@ -251,7 +252,7 @@ _SUV = {"Modality": "PT", "TracerName": TRACER, "Units": "SUV"}
 
 def _note(seed: int) -> dict[str, Any]:
     what = "SIMULATED: nobody was scanned"
-    return {**GENERATED_BY, "Simulated": True, "Description": what, "Seed": seed}
+    return {**_SIMULATED_BY, "Simulated": True, "Description": what, "Seed": seed}
 
 
 def _write_manifest(folder: Path, people: Mapping[int, Mapping[str, Any]]) -> None:
