@@ -243,6 +243,7 @@ def test_shipped_models_load_and_are_small() -> None:
         bundle.network()
         assert sum(p.stat().st_size for p in bundle.folder.rglob("*") if p.is_file()) < 3_000_000
         assert bundle.is_demonstration and "DEMONSTRATION" in bundle.card()[:200]
+        assert bundle.demonstration_warning.startswith(f"{bundle.id} is a DEMONSTRATION model: ")
 
 
 def test_shipped_model_beats_its_baselines_on_held_out_people() -> None:

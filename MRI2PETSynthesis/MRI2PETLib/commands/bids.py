@@ -119,7 +119,7 @@ def _synthesis(
     remarks: list[str] = []
     cases = add_pets(select_cases(args.bids_dir, selection), pets, bundle.tracer, remarks.append)
     if bundle.is_demonstration:
-        remarks.append(f"{bundle.id} is a DEMONSTRATION model: {bundle.metadata['description']}")
+        remarks.append(bundle.demonstration_warning)
 
     def run(since: float) -> list[Status]:
         return run_batch(

@@ -36,7 +36,7 @@ def run(args: argparse.Namespace, reporter: Reporter) -> int:
     settings, inputs = SynthesisSettings.of(args), CaseInputs.of(args)
     bundle = find_bundle(settings.model)
     if bundle.is_demonstration:
-        reporter.warning(f"{bundle.id} is a DEMONSTRATION model: {bundle.metadata['description']}")
+        reporter.warning(bundle.demonstration_warning)
     cases = find_cases(args.t1, bundle.space.source_modality, reporter.warning)
     options = [flag(name) for name, value in vars(inputs).items() if value != getattr(CaseInputs, name)]
     if options and len(cases) > 1:

@@ -28,7 +28,7 @@ from MRI2PETLib.preprocessing.frame_window import parse_window
 from MRI2PETLib.preprocessing.pet_units import plain_unit
 
 PREDICTIONS = "predictions.csv"
-STRATA = ("group", "genotype", "site")
+STRATA = ("group", "genotype", "site")  # numbers in these columns are names
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,8 @@ from typing import NamedTuple
 import numpy as np
 
 from MRI2PETLib.core.errors import InputError
+from MRI2PETLib.evaluation.cohort_cases import STRATA
 from MRI2PETLib.evaluation.statistics import CONFIDENCE, MIN_GROUP
-
-# Numbers in these columns are names.
-_NAMES = ("group", "genotype", "site")
 
 
 @dataclass(frozen=True)
@@ -81,7 +79,7 @@ def read_covariate(name: str, scans: Sequence[tuple[str, str]]) -> Covariate:
             f"Add a column {name} to it, or leave out --covariates {name}.",
         )
     try:
-        if name in _NAMES:
+        if name in STRATA:
             raise ValueError
         numbers = {subject: [float(text) for text in texts] for subject, texts in texts_of.items()}
         if not all(np.isfinite(values).all() for values in numbers.values()):
@@ -100,7 +98,7 @@ def read_covariate(name: str, scans: Sequence[tuple[str, str]]) -> Covariate:
 
 def _check_names(name: str, texts: Sequence[str]) -> None:
     """Refuse a column of numbers in which some are none (``62,5``): as names they would be another model."""
-    if name in _NAMES:
+    if name in STRATA:
         return
     names = [text for text in texts if re.fullmatch(r"[-+]?[\d.]+(?:e[-+]?\d+)?", text, re.I) is None]
     if 0 < len(names) <= len(texts) / 2:

@@ -30,7 +30,7 @@ Matrix = NDArray[np.float64]
 _SAME_GRID_MM = 0.02
 _SHEAR = 1e-4  # cosine between axes: that moves the corner of a head by the same
 _AS_ITK_MM = 0.1  # ITK writes its own orientation with fewer digits
-RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
+RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])  # and back
 
 
 @dataclass(frozen=True)

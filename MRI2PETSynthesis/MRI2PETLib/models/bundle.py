@@ -107,6 +107,11 @@ class Bundle:
         return self.metadata["intended_use"] == DEMONSTRATION
 
     @property
+    def demonstration_warning(self) -> str:
+        """What a command says before it uses a demonstration model."""
+        return f"{self.id} is a DEMONSTRATION model: {self.metadata['description']}"
+
+    @property
     def tracer(self) -> str:
         """Tracer of the target as in BIDS ``trc-``, for example ``PBR28``; empty for other targets."""
         return str(self.metadata["target"].get("tracer", ""))

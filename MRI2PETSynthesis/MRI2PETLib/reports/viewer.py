@@ -24,12 +24,12 @@ from MRI2PETLib.core.errors import MRI2PETError
 from MRI2PETLib.core.files import read_object
 from MRI2PETLib.core.resources import resources_dir
 from MRI2PETLib.images.grid import Grid, crop_to, resample
+from MRI2PETLib.images.orientation import RAS_TO_LPS
 
 PAGE_BYTES = 5_900_000
 MARGIN_MM = 12.0
 _STEPS = (4095, 1023, 255)  # of the largest value; what fits is taken
 _COARSEST_MM = 4.0
-_LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
 @dataclass(frozen=True)
@@ -158,7 +158,7 @@ def _affine_ras(grid: Grid) -> np.ndarray:
     matrix = np.eye(4)
     matrix[:3, :3] = np.reshape(grid.direction, (3, 3)) * grid.spacing_mm
     matrix[:3, 3] = grid.origin
-    return _LPS_TO_RAS @ matrix
+    return RAS_TO_LPS @ matrix
 
 
 def _nifti_header(grid: Grid, to_world: np.ndarray) -> bytes:

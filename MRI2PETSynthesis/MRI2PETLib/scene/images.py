@@ -15,8 +15,8 @@ import vtk
 import vtk.util.numpy_support
 
 from MRI2PETLib.core.errors import InputError
+from MRI2PETLib.images.orientation import RAS_TO_LPS
 
-_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 # The cosine between two axes that counts as a right angle; float32 headers reach 1e-6.
 _RIGHT_ANGLE = 1e-4
 
@@ -90,7 +90,7 @@ def add_volume(scene: slicer.vtkMRMLScene, image: sitk.Image, name: str, *, labe
     ijk_to_lps = np.eye(4)
     ijk_to_lps[:3, :3] = np.reshape(image.GetDirection(), (3, 3)) * image.GetSpacing()
     ijk_to_lps[:3, 3] = image.GetOrigin()
-    node.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(_LPS @ ijk_to_lps))
+    node.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(RAS_TO_LPS @ ijk_to_lps))
     slicer.util.updateVolumeFromArray(node, values)
     node.CreateDefaultDisplayNodes()
     if labels and node.GetDisplayNode():
@@ -112,7 +112,7 @@ def _to_world(node: slicer.vtkMRMLTransformableNode) -> np.ndarray:
 
 
 def _image(values: np.ndarray, ijk_to_ras: np.ndarray, name: str) -> sitk.Image:
-    ijk_to_lps = _LPS @ ijk_to_ras
+    ijk_to_lps = RAS_TO_LPS @ ijk_to_ras
     spacing = np.linalg.norm(ijk_to_lps[:3, :3], axis=0)
     if not spacing.min() > 0:
         raise InputError(f"{name} has an axis without length.", "Check its transform.")

@@ -40,8 +40,7 @@ def read_setup(settings: SuvrSettings) -> tuple[SuvrSetup, tuple[Finding, ...]]:
         bundle = find_bundle(settings.model)
         check_pet_to_mr(bundle)
         if bundle.is_demonstration:
-            message = f"{bundle.id} is a DEMONSTRATION model: {bundle.metadata['description']}"
-            findings += (Finding("warn", "demonstration", message),)
+            findings += (Finding("warn", "demonstration", bundle.demonstration_warning),)
     templates = _user_templates(settings.pet_template) or built_in_pet_templates()
     return SuvrSetup(settings, plan, templates, bundle), findings
 
