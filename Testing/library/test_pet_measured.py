@@ -69,6 +69,21 @@ def test_planes_of_zeros_that_cut_through_the_uptake_were_not_measured() -> None
     assert np.array_equal(measured_voxels(hole), np.isfinite(hole))
 
 
+@pytest.mark.parametrize("parametric", [False, True])
+def test_a_tracer_of_the_striatum_was_measured_in_the_whole_brain(parametric: bool) -> None:
+    """A brain of a twentieth of the striatum, as of a dopamine transporter, is weak, not outside."""
+    k, j, i = np.indices((60, 72, 60)) - np.array([30.0, 36.0, 30.0]).reshape(3, 1, 1, 1)
+    brain = (k / 22) ** 2 + (j / 29) ** 2 + (i / 23) ** 2 < 1
+    striatum = (k / 5) ** 2 + (j / 8) ** 2 + ((np.abs(i) - 8) / 3) ** 2 < 1
+    values = ndimage.gaussian_filter(np.where(striatum, 20.0, 1.0) * brain, 1.0) * brain
+    if parametric:
+        noise = np.random.default_rng(1).normal(scale=0.5, size=values.shape)
+        values = (values - 1 + ndimage.gaussian_filter(noise, 0.5)) * brain
+    assert measured_voxels(values)[brain].all()
+    values[:22] = 0
+    assert not measured_voxels(values)[:22].any(), "its field of view ends as that of any other"
+
+
 def test_the_edge_of_a_resampled_field_of_view_is_found(person: SimulatedSubject) -> None:
     """Oblique to the array: what lies behind it was not measured, and hardly anything else is lost."""
     turn = sitk.Euler3DTransform((0.0, 0.0, 0.0), 0.2, -0.12, 0.3)

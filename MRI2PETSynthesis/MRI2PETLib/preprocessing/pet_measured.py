@@ -16,6 +16,9 @@ _UPTAKE = 0.25  # of the 98th percentile of what is not 0
 # Likewise: more than a cubic spline leaves of the uptake behind the end of a scan. A plane with fewer such
 # voxels than this share of the largest section has specks of noise.
 _FAINT, _SPECKS = 0.1, 0.003
+# Where less than this share of what is above traces is uptake, the tracer binds to a small part of the brain
+# (striatum: a dopamine transporter, a map of BPnd). The rest is weak, but measured.
+_FOCAL, _TRACES = 0.1, 0.02
 # Of planes oblique to the array, in voxels: what counts as one slab, and as mixed with zeros.
 _SLAB, _MIXED = 2.0, 1.5
 # A flat face: normals within 4 degrees, at least this share of the hull; nearer to an axis (1 degree) it is
@@ -60,6 +63,9 @@ def measured_voxels(values: np.ndarray) -> np.ndarray:
     high = float(np.percentile(values[present], 98))
     if high <= 0:
         return measured
+    above_traces = present & (np.abs(values) > _TRACES * high)
+    if (values[above_traces] > _UPTAKE * high).sum() < _FOCAL * above_traces.sum():
+        high = float(np.median(np.abs(values[above_traces])))
     uptake, clear = (present & (values > share * high) for share in (_UPTAKE, _FAINT))
     for axis in range(3):
         others = tuple(n for n in range(3) if n != axis)
