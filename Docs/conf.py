@@ -40,8 +40,8 @@ suppress_warnings = ["myst.xref_missing", "ref.python", "docutils"]
 nitpicky = True
 nitpick_ignore_regex = [
     (r"py:.*", r"(?!MRI2PET|TSPODemoModel)([a-z]\w*|SimpleITK)\..*"),
-    (r"py:class", r"Axes|Cell|Figure|Module|Nodes|PackageGroup|Path|ProgressCallback"),
-    (r"py:.*", r"(.*\.)?(_\w+|Function|Nodes)"),
+    (r"py:class", r"Axes|Cell|Environment|Figure|Module|Nodes|PackageGroup|Path|ProgressCallback"),
+    (r"py:.*", r"(.*\.)?(_\w+|Function|Nodes|RunRequest)"),
     (r"py:(data|attr)", r".*"),
 ]
 
