@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,13 @@ from evaluation_cases import like, sidecar, write_subject
 from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.core.options import reference_region
 from MRI2PETLib.evaluation.inputs import load_case
-from MRI2PETLib.evaluation.reference_region import divide_by_region, reference_mask
+from MRI2PETLib.evaluation.reference_region import (
+    check_one_reference,
+    check_references,
+    divide_by_region,
+    named_reference,
+    reference_mask,
+)
 from MRI2PETLib.evaluation.settings import CasePaths, EvaluationSettings
 from MRI2PETLib.images.io import write_image
 from MRI2PETLib.simulation import simulate_subject
@@ -86,3 +93,35 @@ def test_units_need_not_match(tmp_path: Path) -> None:
 
 def test_the_option_names_the_regions_that_there_are() -> None:
     assert reference_region().metadata["option"].choices == REFERENCE_REGIONS
+
+
+def _stating(folder: Path, name: str, reference: str) -> Path:
+    (folder / f"{name}.json").write_text(json.dumps({"Units": "SUVR", "ReferenceRegion": reference}))
+    return folder / f"{name}.nii.gz"
+
+
+def test_regions_of_other_programs_are_compared_by_name(tmp_path: Path) -> None:
+    real = _stating(tmp_path, "real", "Pons")
+    as_they_are, rescaled = EvaluationSettings(), EvaluationSettings(to_synthetic_unit=True)
+    assert check_references("pons", real, "SUVR", as_they_are) == ()
+    with pytest.raises(InputError, match="by the brain mask, .* by Pons"):
+        check_references("", real, "SUVR", as_they_are)
+    whole = _stating(tmp_path, "whole", "whole brain")
+    assert check_references("brain mask", whole, "SUVR", as_they_are) == ()
+    # Which region that is, nobody says: the real PET over its mean in the brain would be something else.
+    with pytest.raises(InputError, match="SUVR by the pons: the real one cannot be brought"):
+        check_references("pons", real, "SUV", rescaled)
+    for region in ("", "brain mask", "whole brain", "Cerebellum"):
+        assert check_references(region, real, "SUV", rescaled) == ()
+    assert named_reference(_stating(tmp_path, "own", "Cerebellum")) == "cerebellum"
+
+
+def test_models_of_different_regions_are_not_compared_in_one_table(tmp_path: Path) -> None:
+    """With --to-synthetic-unit each real PET would follow its own model: errors of two scales."""
+    pets = [_stating(tmp_path, name, name) for name in ("brain mask", "whole brain", "cerebellum")]
+    settings = EvaluationSettings(to_synthetic_unit=True)
+    check_one_reference(pets[:2], settings)
+    with pytest.raises(InputError, match="different regions: brain mask, cerebellum"):
+        check_one_reference(pets, settings)
+    check_one_reference(pets, EvaluationSettings(reference_region="cerebellum"))
+    check_one_reference(pets, EvaluationSettings(scale_free=True))

@@ -21,6 +21,7 @@ from MRI2PETLib.evaluation.reference_region import (
     divide_by_region,
     named_reference,
     reference_mask,
+    stated_reference,
 )
 from MRI2PETLib.evaluation.settings import CasePaths, EvaluationSettings
 from MRI2PETLib.evaluation.units import rescale, shared_unit
@@ -96,7 +97,7 @@ def load_case(
     direction = Direction.of_sidecar(sidecar)
     unit = shared_unit(synthetic, real, paths, settings, to_pet=direction.to_pet)
     own_reference = named_reference(paths.synthetic)
-    references = check_references(own_reference, paths.pet, real.unit, settings)
+    references = check_references(stated_reference(paths.synthetic), paths.pet, real.unit, settings)
     tracers = check_tracer(real.metadata["tracer"], direction.tracer, "the synthetic one")
     if direction.to_pet and not direction.tracer:
         direction = replace(direction, tracer=real.metadata["tracer"])

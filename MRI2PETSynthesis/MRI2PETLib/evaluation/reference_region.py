@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +25,24 @@ LEAST_REFERENCE_ML = 1.6  # as for SUVR by an atlas: a mean over less is too noi
 def check_references(own: str, real: Path, unit: str, settings: EvaluationSettings) -> tuple[Finding, ...]:
     """What to say where two SUVR are compared as they are, whose reference regions may differ.
 
-    :param own: the named region of the synthetic PET, empty for the brain mask.
+    :param own: what the synthetic PET states, empty for the brain mask.
     :param real: the real PET, in ``unit``.
-    :raises InputError: if both are stated, and differ.
+    :raises InputError: if both are stated, and differ; if the real one is to be brought to a region that is
+        not known by name.
     """
-    if unit != "SUVR" or settings.reference_region is not None or settings.to_synthetic_unit:
+    if settings.reference_region is not None:
+        return ()
+    if settings.to_synthetic_unit:
+        if _plain(own) not in REFERENCE_REGIONS:
+            raise InputError(
+                f"The synthetic PET is SUVR by the {own}: the real one cannot be brought to that.",
+                "Bring both to one region (--reference-region NAME).",
+            )
+        return ()
+    if unit != "SUVR":
         return ()
     other = stated_reference(real)
-    if (other or own) and (other or BRAIN_MASK).lower() != (own or BRAIN_MASK).lower():
+    if (other or own) and _plain(other) != _plain(own):
         if other:
             raise InputError(
                 f"The synthetic PET is SUVR by the {own or BRAIN_MASK}, {real} by {other}.",
@@ -41,6 +52,31 @@ def check_references(own: str, real: Path, unit: str, settings: EvaluationSettin
         message = f"The synthetic PET is SUVR by the {own}; the real one does not say by which region."
         return (Finding("warn", "reference-not-stated", message, "Bring both to one: --reference-region."),)
     return ()
+
+
+def check_one_reference(synthetic: Sequence[Path], settings: EvaluationSettings) -> None:
+    """Refuse synthetic PETs that state different reference regions: their numbers have different scales.
+
+    :raises InputError: naming the regions.
+    """
+    if settings.reference_region is not None or settings.scale_free:
+        return
+    regions = set()
+    for pet in synthetic:
+        with suppress(InputError):  # the case itself will fail
+            regions.add(_plain(stated_reference(pet)))
+    if len(regions) > 1:
+        names = sorted(BRAIN_MASK if name == WHOLE_BRAIN else name for name in regions)
+        raise InputError(
+            f"The synthetic PETs are SUVR by different regions: {', '.join(names)}.",
+            "Bring all to one region (--reference-region NAME), or compare patterns only (--scale-free).",
+        )
+
+
+def _plain(reference: str) -> str:
+    """A reference region as it is compared: what is not stated is the brain mask: the whole brain."""
+    name = reference.lower()
+    return WHOLE_BRAIN if name in ("", BRAIN_MASK) else name
 
 
 def stated_reference(pet: Path) -> str:
@@ -57,7 +93,7 @@ def stated_reference(pet: Path) -> str:
 
 def named_reference(synthetic: Path) -> str:
     """The region of :data:`.regions.REFERENCE_REGIONS` that a synthetic PET is SUVR by, empty for none."""
-    name = stated_reference(synthetic)
+    name = stated_reference(synthetic).lower()
     return name if name in REFERENCE_REGIONS else ""
 
 

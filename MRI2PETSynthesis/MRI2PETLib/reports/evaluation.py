@@ -23,6 +23,7 @@ from MRI2PETLib.evaluation.cohort_maps import CohortMaps
 from MRI2PETLib.evaluation.cohort_run import evaluate_cohort
 from MRI2PETLib.evaluation.inputs import load_case
 from MRI2PETLib.evaluation.paired import PairedRow
+from MRI2PETLib.evaluation.reference_region import check_one_reference
 from MRI2PETLib.evaluation.settings import CasePaths, EvaluationSettings
 from MRI2PETLib.images.bids import read_sidecar
 from MRI2PETLib.images.sources import optional_source, source_of
@@ -129,6 +130,8 @@ def evaluate_table(
     :raises MRI2PETError: if no case can be evaluated; if the folder holds the evaluation of another table;
         if the other model was not tried on the same people.
     """
+    others = () if against is None else against.cases
+    check_one_reference([case.synthetic for case in (*cases, *others)], settings)
     if against is not None:
         check_same_people(cases, against.cases, against.names)
         check_same_unit(cases, against, settings)
