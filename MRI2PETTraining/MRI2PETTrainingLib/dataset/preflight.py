@@ -56,7 +56,8 @@ def prepare_dataset(
     manifest, sources = check_manifest(manifest, part_of(reporter.progress, 0, 0.1))
     _warn_of_people(manifest, reporter)
     usable = [case for case in manifest.used if case.case in sources]
-    check_split(usable if settings.exclude_bad else manifest.used)
+    if usable:  # else the reasons are told below
+        check_split(usable if settings.exclude_bad else manifest.used)
     prepared, failed = prepare_cases(
         usable,
         sources,
