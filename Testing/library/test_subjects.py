@@ -157,6 +157,14 @@ ONE_PERSON = [
     "2019_03_04-P1 2021_05_06-P1 2019_03_04-P2",
     "T1_pre_anna T1_post_anna T1_pre_bert",
     "KM_ketamine KM_saline AB_ketamine",
+    "P01_ketamine P01_saline",  # any word behind a person's number, also as the whole study
+    "P01_ketamine_T1 P01_saline_T1",
+    "NDA12_scanA NDA12_scanB",
+    "subj7_siemens subj7_ge subj8_ge",
+    "0295_2011Q1 0295_2012Q3",
+    "sub-12_acq-eins sub-12_acq-zwei",
+    "p7_prelim p7_final",
+    "kl_1.Messung kl_2.Messung",
     "002_S_0295_m00_I12345 002_S_0295_m12_I67890 003_S_0001_m00_I1",  # a number behind the visit
 ]
 
@@ -221,6 +229,11 @@ def test_the_option_that_is_told_joins_them_and_nobody_else(line: str) -> None:
         "D01 D02 M01 M02 T01",
         "S7+ S8+ S9+",
         "study1_p1 study1_p2 study1_p3 study1_p4",
+        "HC_01 HC_02 MDD_01 MDD_02",
+        "TSPO_HAB_01 TSPO_MAB_01 TSPO_HAB_02 TSPO_MAB_02",
+        "young_01 young_02 old_01 old_02",
+        "male1 male2 female1 female2",
+        "HAB_01 MAB_01",
         "post01 post02 post03",
         "Preston01 Postman01",
         "prefrontal_01 postcentral_01",

@@ -57,6 +57,18 @@ def test_a_person_under_two_names_is_a_warning_before_any_training(tmp_path: Pat
     assert ["differ in their last part" in text for text in findings] == [True, True, False]
 
 
+@pytest.mark.parametrize("table", [False, True])
+def test_cases_that_their_names_join_are_told(tmp_path: Path, table: bool) -> None:
+    root = names(tmp_path / "ds", "2019_01", "2019_02", "2020_01", "P1")
+    if table:
+        write_table(root, [{k: v for k, v in row.items() if k != "subject"} for row in rows_of(root)])
+    (line,) = [w for w in prepare(root, tmp_path / "run") if w.startswith("By their names")]
+    assert "2 cases are scans of 1 person: '2019_01' and '2019_02' are '2019'." in line
+    assert "--subject-pattern" in line
+    whole = list_cases(TrainingSettings(str(root), "", subject_pattern="(?P<subject>.+)"))
+    assert "4 cases of 4 people" in summary(whole) and "By their names" not in summary(whole)
+
+
 def test_many_such_warnings_are_few_lines(tmp_path: Path) -> None:
     cases = [f"P{n:02d}_{visit}" for n in range(8) for visit in ("pre", "post")]
     warnings = prepare(names(tmp_path / "ds", *cases), tmp_path / "run")

@@ -41,7 +41,7 @@ from MRI2PETLib.core.findings import Finding
 from MRI2PETLib.core.names import file_name
 from MRI2PETLib.core.tables import EMPTY_CELLS, Table, read_table
 from MRI2PETLib.images.similar_subjects import similar_subjects
-from MRI2PETLib.images.subjects import one_spelling, subject_keys
+from MRI2PETLib.images.subjects import joined_by_name, one_spelling, subject_keys
 
 _PATHS = ("t1", "pet", "mask", "synthetic")
 # What cannot differ between two scans of one person.
@@ -195,8 +195,10 @@ def read_case_table(
     if not rows:
         raise InputError(f"The table {path} has no row.", "List at least one case.")
     check_case_names([row.case for row in rows], str(path))
-    subjects = {row.case: row.subject for row in rows if row.subject}
-    keys = subject_keys([row.case for row in rows], subject_pattern, {**subjects, **(overrides or {})})
+    subjects = {row.case: row.subject for row in rows if row.subject} | dict(overrides or {})
+    keys = subject_keys([row.case for row in rows], subject_pattern, subjects)
+    if subject_pattern is None:
+        findings += joined_by_name(keys, subjects)
     rows = with_one_spelling([replace(row, subject=keys[row.case]) for row in rows])
     return CaseTable(
         table.path, tuple(rows), (*table.findings, *findings), names_people="subject" in table.columns

@@ -40,6 +40,7 @@ _VISIT = re.compile(
     rf"|{_WORD}|{_CONDITION}"
     r"|scr|screen|screening|first|second|third|initial|final|start|end|entry|exit|redo|old|new"
     rf"|(?:19|20)\d\d|\d{{6}}|\d{{8}}|\d{{0,2}}{_MONTH}\d{{0,4}}"
+    r"|\d+\.[^\W\d_]{3,}"  # an ordinal: 2.Messung
 )
 # A visit where the rest holds a number, which is then the person's: also a, B2, x01, II, 3rd.
 _LETTER = re.compile(rf"(?:{_VISIT.pattern})|[a-z]{{1,3}}\d*|\d+[a-z]{{1,6}}")
@@ -62,9 +63,11 @@ _IMAGE = re.compile(r"t1w?|t2w?|pet\d?|mri?\d?|anat|flair|\d+t|run\d*|[a-z]*")
 # What many people share: diagnoses, groups, words for a person.
 _GROUP = re.compile(
     r"(?:s|sub|subj|subject|p|pt|pat|patient|person|volunteer|participant|case|id|hc|nc|cn|con|control|healthy"
-    r"|ad|mci|scd|ms|pd|hd|als|ftd|group|arm|site|centre|center|cohort|case|pet|mri?|male|female|young|elderly"
+    r"|ad|mci|scd|ms|pd|hd|als|ftd|mdd|hab|mab|lab|group|arm|site|centre|center|cohort|case|pet|mri?|male|female|young|old|elderly"
     rf"|\w*(?:relapse|remission|stable|progressive|responder|carrier|smoker)|{_CONDITION})s?"
 )
+# People of a group in capitals, numbered: MDD_01, TSPO_HAB_02.
+_OF_GROUP = re.compile(r"(?:[A-Z]{2,5}[\W_])+0\d+")
 # People of a site or study, numbered: 001, 0012, p3, sub12.
 _COUNTED = re.compile(r"00?\d\d|(?:s|sub|subj|subject|p|pt|pat|patient|person|participant|hc|id)\d+")
 _NUMBERED = 4  # so many numbers behind a name without one: people of a site
@@ -124,8 +127,10 @@ def spelling_findings(keys: Mapping[str, str]) -> dict[str, Finding]:
     findings = {}
     for a, b in combinations(sorted(numbered, key=lambda s: len(numbered[s])), 2):
         same = numbered[a] == numbered[b]
-        tail = numbered[b].endswith(numbered[a]) and len(re.sub(r"\d+$", "", numbered[a])) >= 2
-        if same or tail:
+        shorter, longer = (re.sub(r"\d+$", "", numbered[subject]) for subject in (a, b))
+        are_groups = _GROUP.fullmatch(shorter) and _GROUP.fullmatch(longer)  # male1 and female1
+        tail = numbered[b].endswith(numbered[a]) and len(shorter) >= 2
+        if same or (tail and not are_groups):
             message = f"The subjects {a!r} and {b!r} look like one person under two names."
             hint = "If they are, give them one subject (--subjects or the manifest's subject column)."
             findings[b] = Finding("warn", TWO_SPELLINGS, message, hint)
@@ -153,7 +158,11 @@ def last_part_groups(subjects: Sequence[str]) -> list[Group]:
     for stem, own in stems.items():
         tails = frozenset(own.values())
         recurs = any(tail.isalpha() and n_stems[tail] > 1 for tail in tails)
-        alone = len(own) < min(len(subjects), _NUMBERED) and not _has_letters_before(own)
+        alone = (
+            len(own) < min(len(subjects), _NUMBERED)
+            and not _has_letters_before(own)
+            and not any(map(_OF_GROUP.fullmatch, own))
+        )
         if _may_be_visits(
             stem,
             tails - {""},
@@ -182,7 +191,9 @@ def _splits(name: str) -> Iterator[tuple[str, str]]:
     for cut in reversed(cuts):
         tail = name[cut.end() :]
         parts = _SEPARATOR.split(tail)
-        if cut.start() and (_is_visit(tail, True) or all(_is_visit(part, True) for part in parts[:-1])):
+        is_visits = _is_visit(tail, True) or all(_is_visit(part, True) for part in parts[:-1])
+        is_words = _is_numbered(name[: cut.start()]) and all(map(_IMAGE.fullmatch, parts))
+        if cut.start() and (is_visits or is_words):
             yield name[: cut.start()], tail
     for pattern in (
         r"(.*\d)([^\W\d_][^\W_]*)",
@@ -264,7 +275,11 @@ def _may_be_visits(
         is_group = _GROUP.fullmatch(stem) is not None
         short = all(len(part) <= 2 for part in parts)
         return (are_people or alone) and not is_group and (short or recurs)
-    return few and (own < everyone or all(_is_visit(part, True) or len(part) < 3 for part in parts))
+    # Behind a person's number any word may be a visit (P01_ketamine), another number only some.
+    is_word = all(re.search(r"[^\W\d_]", tail) for tail in tails)
+    return few and (
+        is_word or own < everyone or all(_is_visit(part, True) or len(part) < 3 for part in parts)
+    )
 
 
 def joining_pattern(keys: Mapping[str, str], groups: Sequence[Group]) -> str | None:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from MRI2PETLib.core.errors import InputError
+from MRI2PETLib.core.findings import Finding
 from MRI2PETLib.core.tables import read_table
 
 # What follows a person's number and tells a visit: _01, _010818, _2018-08-01, _REDO, _ses-02, -run2, _V1 ...
@@ -81,6 +82,32 @@ def subject_keys(
         key = overrides.get(case) or subject_key(case, compiled)
         keys[case] = spelling.setdefault(plain_name(key), key)
     return keys
+
+
+def joined_by_name(keys: Mapping[str, str], named: Iterable[str] = ()) -> tuple[Finding, ...]:
+    """What to say of cases that their names alone made scans of one person; empty if there is none.
+
+    :param keys: case -> subject, by the default pattern.
+    :param named: cases whose subject a column or a list names.
+    """
+    own: dict[str, list[str]] = {}
+    for case in sorted(set(keys) - set(named)):
+        own.setdefault(keys[case], []).append(case)
+    joined = {subject: cases for subject, cases in own.items() if len(cases) > 1}
+    if not joined:
+        return ()
+    subject, cases = next(iter(joined.items()))
+    n_cases = sum(map(len, joined.values()))
+    people = "1 person" if len(joined) == 1 else f"{len(joined)} people"
+    message = (
+        f"By their names {n_cases} cases are scans of {people}: {cases[0]!r} and {cases[1]!r} are {subject!r}"
+    )
+    message += "." if n_cases == 2 else ", for example."
+    hint = (
+        "If they are not, name the person of each: --subject-pattern '(?P<subject>.+)' takes whole names, or "
+        "--subjects, or the column subject of a manifest."
+    )
+    return (Finding("warn", "joined-by-name", message, hint),)
 
 
 def read_overrides(path: Path) -> dict[str, str]:

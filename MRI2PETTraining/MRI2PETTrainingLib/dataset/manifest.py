@@ -27,7 +27,7 @@ from MRI2PETLib.images.case_table import (
 )
 from MRI2PETLib.images.formats import image_stem, is_image, is_output
 from MRI2PETLib.images.participants import PARTICIPANTS, Participants, read_participants
-from MRI2PETLib.images.subjects import subject_keys
+from MRI2PETLib.images.subjects import joined_by_name, subject_keys
 
 
 @dataclass(frozen=True)
@@ -106,10 +106,11 @@ def read_dataset(
             "Expected: a manifest.csv, a BIDS dataset, or folders that hold T1.nii.gz and PET.nii.gz.",
         )
     check_case_names(names, str(dataset))
-    subjects = {case.case: case.subject for case in manifest.cases if case.subject}
-    keys = subject_keys(names, subject_pattern, {**subjects, **(overrides or {})})
+    subjects = {case.case: case.subject for case in manifest.cases if case.subject} | dict(overrides or {})
+    keys = subject_keys(names, subject_pattern, subjects)
+    joined = joined_by_name(keys, subjects) if subject_pattern is None else ()
     cases = with_one_spelling(replace(case, subject=keys[case.case]) for case in manifest.cases)
-    return replace(manifest, cases=_sorted(cases))
+    return replace(manifest, cases=_sorted(cases), about=(*manifest.about, *joined))
 
 
 def _sorted(cases: Sequence[TrainingCase]) -> tuple[TrainingCase, ...]:
