@@ -111,3 +111,11 @@ def test_two_datasets_have_two_names(tmp_path: Path) -> None:
     assert describe_dataset(out, [one, two, one]) == {one: "raw", two: "raw2"}
     assert describe_dataset(out, [three, two]) == {three: "raw3", two: "raw2"}
     assert describe_dataset(out, []) == {}
+    path = out / "dataset_description.json"
+    content = json.loads(path.read_text())
+    content["GeneratedBy"][0]["Version"] = "0.0.1"  # sidecars of that version name the datasets, too
+    path.write_text(json.dumps(content))
+    assert describe_dataset(out, [three]) == {three: "raw3"}
+    assert list(json.loads(path.read_text())["DatasetLinks"]) == ["raw", "raw2", "raw3"]
+    path.write_text('{"GeneratedBy": [{"Name": "SlicerMRI2PET"}], "DatasetLinks": []}')
+    assert describe_dataset(out, [two]) == {two: "raw"}

@@ -605,6 +605,29 @@ def test_a_file_that_a_new_setting_adds_replaces_nobody_s(tmp_path: Path) -> Non
     assert (tmp_path / "b").read_text() == "mine" and result.finished(REQUEST) == {}
 
 
+def test_what_is_removed_beside_a_result_is_told(tmp_path: Path) -> None:
+    """Before anything is computed: whoever put it there can still stop."""
+    result, told = Result(tmp_path, "x_status.json", {"a", "b"}), []
+    for before in (0, 1):
+        with result.attempt(REQUEST, told.append), result.make(REQUEST, {}) as staging:
+            (staging / "a").write_text("1")
+        assert not (tmp_path / "b").exists() and len(told) == before
+        (tmp_path / "b").write_text("mine")
+    assert f"{tmp_path / 'b'} has the name of a file of this result" in told[0]
+
+
+def test_a_result_without_a_record_is_not_replaced_untold(tmp_path: Path) -> None:
+    """Such as one of 0.1.0: it may be another person's."""
+    result, told = Result(tmp_path, "x_status.json", {"report.html"}), []
+    (tmp_path / "report.html").write_text(REPORT)
+    result.check_owner(REQUEST, told.append)
+    assert len(told) == 1 and "a result without its record (x_status.json)" in told[0]
+    with Result(tmp_path, "y_status.json").make(REQUEST, {}) as staging:
+        (staging / "report.html").write_text(REPORT)  # shared by two results of one input
+    result.check_owner(REQUEST, told.append)
+    assert len(told) == 1
+
+
 def test_another_result_in_the_folder_is_not_replaced(tmp_path: Path) -> None:
     """A report of another command; what two results of one input share is no other's."""
     for record, request in (("x_status.json", REQUEST), ("y_status.json", replace(REQUEST, settings={}))):

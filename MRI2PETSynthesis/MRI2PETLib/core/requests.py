@@ -130,12 +130,13 @@ class Result:
     def check_owner(self, request: Request, tell: Callable[[str], None] = lambda message: None) -> None:
         """Refuse to replace the result of another input, or what this program did not make.
 
-        :param tell: is told that an input is another one at the place of the earlier one.
+        :param tell: is told that an input is another one at the place of the earlier one, and what goes.
         :raises InputError: naming both; if the result would replace its own input.
         """
         self._check_inputs(request, ())
         before = self._before()
         self._check_free(request, before, ())
+        self._tell_what_goes(before, tell)
         if not any((self.folder / name).exists() for name in before.outputs):
             return
         earlier, new_inputs = before.whose, request.whose
@@ -207,6 +208,18 @@ class Result:
                 )
         if not any(is_ours(self.folder / name) for name in there):  # else a record was lost
             raise not_ours(self.folder / there[0])
+
+    def _tell_what_goes(self, before: _Before, tell: Callable[[str], None]) -> None:
+        """Of files with the names of this result that its record does not list, nor that of another here."""
+        unlisted = {name for name in self.possible if (self.folder / name).exists()} - before.outputs.keys()
+        for path in self.folder.glob(f"*{STATUS_SUFFIX}") if unlisted else ():
+            unlisted -= Result(self.folder, path.name)._before().outputs.keys()
+        if unlisted and not before.outputs:
+            tell(f"{self.folder} holds a result without its record ({self.record}), of whatever: it goes.")
+            return
+        for path in (self.folder / name for name in sorted(unlisted)):
+            if not is_ours(path):
+                tell(f"{path} has the name of a file of this result and is none of it: it is removed.")
 
     def _in_replaced_folders(self, staging: Path) -> Iterator[str]:
         """Files in the folders that those of a result replace; hidden ones are of no one."""

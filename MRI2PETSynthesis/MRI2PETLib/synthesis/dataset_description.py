@@ -56,7 +56,8 @@ def describe_dataset(output: Path, datasets: Iterable[Path]) -> dict[Path, str]:
         return {}
     check_replaceable(output / DESCRIPTION_FILE)
     before = _content(output / DESCRIPTION_FILE)
-    earlier = before.get("DatasetLinks", {}) if before.get("GeneratedBy") == _generated_by() else {}
+    there = before.get("DatasetLinks")  # of any version: the sidecars beside it name them
+    earlier = there if isinstance(there, dict) else {}
     links = {name: path for name, path in earlier.items() if isinstance(path, str)}
     names = {}
     for root in roots:
