@@ -408,6 +408,15 @@ def test_two_inputs_of_one_name_in_one_run_get_names_of_their_own(root: Path) ->
 # --- one status file a case ---------------------------------------------------------------------------------
 
 
+def test_a_table_of_somebody_is_not_replaced(tmp_path: Path) -> None:
+    table = tmp_path / batch.SYNTHESIS.file
+    table.write_text("my,own\n")
+    with pytest.raises(InputError, match="was not made by this program"):
+        batch.SYNTHESIS.check(tmp_path)
+    table.write_text(",".join(batch.SYNTHESIS.columns) + "\n")
+    batch.SYNTHESIS.check(tmp_path)
+
+
 def test_rows_of_other_cases_never_vanish(root: Path) -> None:
     """Whatever became of the table: it is made from the status files."""
     table = root / "out" / batch.SYNTHESIS.file
@@ -564,15 +573,15 @@ def test_what_this_program_did_not_make_is_never_replaced(name: str, tmp_path: P
     mine = tmp_path / name
     mine.parent.mkdir(exist_ok=True)
     mine.write_text("mine")
-    result, computed = Result(tmp_path, "x_status.json", {"report.html", "table.csv"}), []
+    result, computed = Result(tmp_path, "x_status.json", {"report.html", "table.csv", "table.json"}), []
 
     def make() -> None:
         with result.attempt(REQUEST, print):
             computed.append(name)
             with result.make(REQUEST, {}) as staging:
                 (staging / "labels").mkdir()
-                for own in ("report.html", "table.csv", "labels/1.csv"):
-                    (staging / own).write_text(REPORT if own.endswith("html") else "1")
+                for own in ("report.html", "table.csv", "table.json", "labels/1.csv"):
+                    (staging / own).write_text("1" if own.endswith("csv") else REPORT)
 
     with pytest.raises(InputError, match=f"{mine.name} was not made by this program"):
         make()
@@ -618,14 +627,34 @@ def test_what_is_removed_beside_a_result_is_told(tmp_path: Path) -> None:
 
 def test_a_result_without_a_record_is_not_replaced_untold(tmp_path: Path) -> None:
     """Such as one of 0.1.0: it may be another person's."""
-    result, told = Result(tmp_path, "x_status.json", {"report.html"}), []
-    (tmp_path / "report.html").write_text(REPORT)
+    result, told = Result(tmp_path, "x_status.json", {"metrics.json"}), []
+    (tmp_path / "metrics.json").write_text(REPORT)
     result.check_owner(REQUEST, told.append)
     assert len(told) == 1 and "a result without its record (x_status.json)" in told[0]
     with Result(tmp_path, "y_status.json").make(REQUEST, {}) as staging:
-        (staging / "report.html").write_text(REPORT)  # shared by two results of one input
+        (staging / "metrics.json").write_text(REPORT)  # shared by two results of one input
     result.check_owner(REQUEST, told.append)
     assert len(told) == 1
+
+
+def test_two_results_of_one_input_spare_each_other(tmp_path: Path) -> None:
+    """Two models, of which one leaves a mask of what it did not predict."""
+    possible = {"mask", "not_predicted"}
+    first, second = (Result(tmp_path, f"{name}_status.json", {name, *possible}) for name in "ab")
+    requests = [replace(REQUEST, settings={"model": name}) for name in "ab"]
+
+    def make(result: Result, request: Request, *names: str) -> None:
+        with result.make(request, {}) as staging:
+            for name in names:
+                (staging / name).write_text(REPORT)
+
+    make(first, requests[0], "a", "mask", "not_predicted")
+    make(second, requests[1], "b", "mask")
+    assert first.finished(requests[0]) == {} and second.finished(requests[1]) == {}
+    make(first, requests[0], "a", "mask")
+    assert not (tmp_path / "not_predicted").exists()
+    make(second, requests[1], "b")
+    assert first.finished(requests[0]) == {} and second.finished(requests[1]) == {}
 
 
 def test_another_result_in_the_folder_is_not_replaced(tmp_path: Path) -> None:

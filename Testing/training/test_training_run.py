@@ -127,12 +127,12 @@ def test_check_start_stop_follow_resume_and_use(tmp_path: Path, monkeypatch: pyt
 
 
 def test_what_cannot_be_trained_is_the_state_s_message(tmp_path: Path) -> None:
-    root = write_dataset(tmp_path / "ds", ["p1", "p2", "p3"])
+    root = write_dataset(tmp_path / "ds", ["p1", "p2", "p3", "p4"])
     (root / "p2" / "PET.nii.gz").unlink()
     window = Window(tmp_path / "run")
     settings = TrainingSettings(str(root), str(tmp_path / "run"), preset="smoke", folds=2)
     window.run.start(settings, Task(check=True))
     window.wait()
     assert window.run.state.phase == "failed"
-    assert "1 of 3 cases cannot be used" in window.run.state.message
+    assert "1 of 4 cases cannot be used" in window.run.state.message
     assert [row["level"] for row in read_run(tmp_path / "run").cases][1] == "refuse"

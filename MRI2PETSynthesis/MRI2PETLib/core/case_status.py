@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from codecs import BOM_UTF8
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from MRI2PETLib.core.ownership import not_ours
 from MRI2PETLib.core.progress import Reporter
 from MRI2PETLib.core.requests import located, read_record
 from MRI2PETLib.core.shared_cases import CaseWork, each_shared_case
@@ -88,6 +90,17 @@ class StatusTable:
         own = {"pet": str(files["pet"])} if "pet" in files else {}
         return Status(**{**texts, **own}, figures=figures, files=files)
 
+    def check(self, output: Path) -> None:
+        """Refuse to replace somebody's table; a damaged one among status files is ours.
+
+        :raises InputError: naming it.
+        """
+        path, start = output / self.file, ",".join(_COLUMNS).encode()
+        if not path.exists() or path.read_bytes().removeprefix(BOM_UTF8).startswith(start):
+            return
+        if not self.read(output):
+            raise not_ours(path)
+
     def read(self, output: Path) -> list[Status]:
         """What the status files say, sorted by case."""
         paths = [path for folder in self.folders for path in output.glob(f"{folder}*{self.suffix}")]
@@ -123,8 +136,10 @@ def status_of_shared_cases(
 
     :param write: make the table.
     :returns: a row a case, in the order of the cases.
+    :raises InputError: if somebody's file has the name of the table.
     """
     rows: list[Status] = []
+    table.check(output)
     try:
         for end in each_shared_case(cases, work, reporter=reporter, since=since):
             rows.append(table.status(end.folder, end.about))

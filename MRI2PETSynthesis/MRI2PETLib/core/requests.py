@@ -109,8 +109,10 @@ class Result:
         if record is None or record["status"] != "done" or record["request"] != request.checksum:
             return None
         outputs = record["outputs"]
-        foreign = (name for name in self.possible if name not in outputs and (self.folder / name).exists())
-        if any(foreign) or not all(self._is_sound(name, checksum) for name, checksum in outputs.items()):
+        if not all(self._is_sound(name, checksum) for name, checksum in outputs.items()):
+            return None
+        foreign = {name for name in self.possible if name not in outputs and (self.folder / name).exists()}
+        if foreign and foreign - self._of_others():
             return None
         return dict(record["about"])
 
@@ -171,7 +173,9 @@ class Result:
             self._check_free(request, before, {*outputs, *self._in_replaced_folders(staging)})
             # Whoever is killed from here on leaves files that are known to be ours.
             _write_record(self.path, "unfinished", request, {**before.outputs, **outputs}, {})
-            self._remove({*before.outputs, *self.possible, *self.left} - outputs.keys())
+            gone = {*before.outputs, *self.possible, *self.left} - outputs.keys()
+            gone = {name for name in gone if os.path.lexists(self.folder / name)}
+            self._remove(gone - self._of_others() if gone else ())
             _write_record(staging / self.record, "done", request, outputs, about)
 
     def _check_inputs(self, request: Request, names: Collection[str]) -> None:
@@ -198,10 +202,8 @@ class Result:
         there = sorted(name for name in replaced if os.path.lexists(self.folder / name))
         if not there:
             return
-        for path in self.folder.glob(f"*{STATUS_SUFFIX}"):
-            other = Result(self.folder, path.name)._before()
-            taken = [] if path == self.path or request.is_of(other.whose) else [*other.outputs]
-            for name in set(there).intersection(taken):
+        for path, other in self._beside():
+            for name in set(there).intersection(() if request.is_of(other.whose) else other.outputs):
                 raise InputError(
                     f"{self.folder / name} belongs to {path.name}: this result would replace it.",
                     "Choose another folder (-o).",
@@ -212,14 +214,24 @@ class Result:
     def _tell_what_goes(self, before: _Before, tell: Callable[[str], None]) -> None:
         """Of files with the names of this result that its record does not list, nor that of another here."""
         unlisted = {name for name in self.possible if (self.folder / name).exists()} - before.outputs.keys()
-        for path in self.folder.glob(f"*{STATUS_SUFFIX}") if unlisted else ():
-            unlisted -= Result(self.folder, path.name)._before().outputs.keys()
+        if unlisted:
+            unlisted -= self._of_others()
         if unlisted and not before.outputs:
             tell(f"{self.folder} holds a result without its record ({self.record}), of whatever: it goes.")
             return
         for path in (self.folder / name for name in sorted(unlisted)):
             if not is_ours(path):
                 tell(f"{path} has the name of a file of this result and is none of it: it is removed.")
+
+    def _beside(self) -> Iterator[tuple[Path, _Before]]:
+        """The other records in the folder."""
+        for path in self.folder.glob(f"*{STATUS_SUFFIX}"):
+            if path != self.path:
+                yield path, Result(self.folder, path.name)._before()
+
+    def _of_others(self) -> set[str]:
+        """Files of other results in the folder: two models may share a mask of one T1."""
+        return {name for _, other in self._beside() for name in other.outputs}
 
     def _in_replaced_folders(self, staging: Path) -> Iterator[str]:
         """Files in the folders that those of a result replace; hidden ones are of no one."""
