@@ -616,25 +616,25 @@ def test_a_file_that_a_new_setting_adds_replaces_nobody_s(tmp_path: Path) -> Non
 
 def test_what_is_removed_beside_a_result_is_told(tmp_path: Path) -> None:
     """Before anything is computed: whoever put it there can still stop."""
-    result, told = Result(tmp_path, "x_status.json", {"a", "b"}), []
+    result, messages = Result(tmp_path, "x_status.json", {"a", "b"}), []
     for before in (0, 1):
-        with result.attempt(REQUEST, told.append), result.make(REQUEST, {}) as staging:
+        with result.attempt(REQUEST, messages.append), result.make(REQUEST, {}) as staging:
             (staging / "a").write_text("1")
-        assert not (tmp_path / "b").exists() and len(told) == before
+        assert not (tmp_path / "b").exists() and len(messages) == before
         (tmp_path / "b").write_text("mine")
-    assert f"{tmp_path / 'b'} has the name of a file of this result" in told[0]
+    assert f"{tmp_path / 'b'} has the name of a file of this result" in messages[0]
 
 
 def test_a_result_without_a_record_is_not_replaced_untold(tmp_path: Path) -> None:
     """Such as one of 0.1.0: it may be another person's."""
-    result, told = Result(tmp_path, "x_status.json", {"metrics.json"}), []
+    result, messages = Result(tmp_path, "x_status.json", {"metrics.json"}), []
     (tmp_path / "metrics.json").write_text(REPORT)
-    result.check_owner(REQUEST, told.append)
-    assert len(told) == 1 and "a result without its record (x_status.json)" in told[0]
+    result.check_owner(REQUEST, messages.append)
+    assert len(messages) == 1 and "a result without its record (x_status.json)" in messages[0]
     with Result(tmp_path, "y_status.json").make(REQUEST, {}) as staging:
         (staging / "metrics.json").write_text(REPORT)  # shared by two results of one input
-    result.check_owner(REQUEST, told.append)
-    assert len(told) == 1
+    result.check_owner(REQUEST, messages.append)
+    assert len(messages) == 1
 
 
 def test_two_results_of_one_input_spare_each_other(tmp_path: Path) -> None:
