@@ -54,6 +54,9 @@ def measured_voxels(values: np.ndarray) -> np.ndarray:
     smoothed after it was cut, and what lies outside of a cylinder along an axis of the array that cuts
     through the uptake.
 
+    Not noticed: zeros around a sphere, an ellipsoid or a tilted cylinder, and some of those around an
+    ellipse.
+
     :param values: [k, j, i], NaN where a program marked voxels as outside.
     """
     measured = np.isfinite(values)
