@@ -15,6 +15,7 @@ from scipy import stats
 from evaluation_cases import write_run, write_table
 from MRI2PETLib.cli import main
 from MRI2PETLib.core.errors import InputError
+from MRI2PETLib.core.files import write_json
 from MRI2PETLib.core.progress import Reporter
 from MRI2PETLib.evaluation.against import against_table, check_same_people
 from MRI2PETLib.evaluation.cohort import Cohort, Scan, region_numbers
@@ -222,6 +223,24 @@ def test_other_people_folds_and_pets_are_refused(
         first, read_run_scans(runs[1], Reporter()), ("a", "b")
     )  # copies of the images are the same
     with pytest.raises(InputError, match=reason):
+        check_same_people(first, second, ("a", "b"))
+
+
+def test_runs_with_other_targets_share_the_real_pet(runs: tuple[Path, Path], tmp_path: Path) -> None:
+    """Each has a copy on the scale of its own target; the sidecars say what both were made from."""
+    for run in runs:
+        shutil.copytree(run, tmp_path / run.name)
+    for real in (tmp_path / "two").glob("*/real.nii.gz"):
+        sitk.WriteImage(sitk.ReadImage(str(real)) * 2.0, str(real))
+    first, second = (read_run_scans(tmp_path / name, Reporter()) for name in ("one", "two"))
+    sidecars = [case.real.with_name("real.json") for case in (*first, *second)]
+    with pytest.raises(InputError, match="3 cases have another real PET"):
+        check_same_people(first, second, ("a", "b"))
+    for path in sidecars:
+        write_json(path, {"Source": {"sha256": path.parent.name}})
+    check_same_people(first, second, ("a", "b"))
+    write_json(sidecars[-1], {"Source": {"sha256": "of another"}})
+    with pytest.raises(InputError, match="1 cases have another real PET"):
         check_same_people(first, second, ("a", "b"))
 
 

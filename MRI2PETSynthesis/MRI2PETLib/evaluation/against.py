@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.evaluation.baselines import NETWORK
@@ -11,6 +12,7 @@ from MRI2PETLib.evaluation.cohort import Cohort
 from MRI2PETLib.evaluation.cohort_cases import CohortCase
 from MRI2PETLib.evaluation.paired import PairedRow, compared
 from MRI2PETLib.evaluation.settings import EvaluationSettings
+from MRI2PETLib.images.bids import read_sidecar
 from MRI2PETLib.images.sources import source_of
 from MRI2PETLib.preprocessing.pet import read_pet
 
@@ -92,9 +94,21 @@ def _other_units(names: Sequence[str], units: Sequence[str]) -> InputError:
 
 
 def _same_image(first: CohortCase, second: CohortCase) -> bool:
+    """Whether two real PETs are one image, or were made from one: each run has its own target's scale."""
     if first.real.resolve() == second.real.resolve():
         return True
+    origins = [_origin(case.real) for case in (first, second)]
+    if origins[0] is not None and origins[0] == origins[1]:
+        return True
     return source_of(first.real, "pet").checksum == source_of(second.real, "pet").checksum
+
+
+def _origin(path: Path) -> tuple[str, object] | None:
+    """Checksum of the image that a PET was made from, and for which genotype it was adjusted."""
+    about = read_sidecar(path)
+    source = about.get("Source")
+    checksum = source.get("sha256") if isinstance(source, dict) else None
+    return (str(checksum), about.get("GenotypeAdjusted")) if checksum else None
 
 
 def _listed(cases: Sequence[str]) -> str:
