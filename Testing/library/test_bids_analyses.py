@@ -27,7 +27,7 @@ from MRI2PETLib.normative.build import assemble, fit_norm
 from MRI2PETLib.normative.design import NormCovariate, design_row
 from MRI2PETLib.normative.person import RegionSet
 from MRI2PETLib.normative.settings import NormSettings
-from MRI2PETLib.reports.bids_analyses import SUVR_TABLE
+from MRI2PETLib.reports.bids_analysis_kinds import SUVR_TABLE
 from MRI2PETLib.simulation.subject import SimulatedSubject, simulate_subject
 from MRI2PETLib.suvr.settings import SuvrSettings
 from MRI2PETLib.synthesis.bids_selection import BidsNorm

@@ -19,7 +19,7 @@ from PIL import Image
 from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.core.progress import Reporter
 from MRI2PETLib.core.requests import Request, Result, Source
-from MRI2PETLib.reports.bids_analyses import SCORE_TABLE
+from MRI2PETLib.reports.bids_analysis_kinds import SCORE_TABLE
 from MRI2PETLib.reports.group_page import GROUP_PAGE, SPRITES, write_group
 from MRI2PETLib.reports.thumbnail import SIZE, write_thumbnail
 from MRI2PETLib.synthesis.batch import SYNTHESIS

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from MRI2PETLib.core.case_status import Status
     from MRI2PETLib.core.settings import Settings
-    from MRI2PETLib.reports.bids_analysis import PetAnalysis
+    from MRI2PETLib.reports.bids_analysis_base import PetAnalysis
 
 HELP = "a BIDS App: a dataset, a part of it on one node of a cluster, and a page of all cases"
 _LEVELS = ("participant", "group")
@@ -140,7 +140,7 @@ def _read_out(
     args: argparse.Namespace, made: Sequence[Settings], selection: BidsSelection, reporter: Reporter
 ) -> _Work:
     """An analysis of the real PETs."""
-    from MRI2PETLib.reports.bids_analysis import run_analysis
+    from MRI2PETLib.reports.bids_analysis_base import run_analysis
     from MRI2PETLib.synthesis.bids_selection import has_pet, select_cases, sessions_without_t1
 
     remarks: list[str] = []
@@ -163,7 +163,7 @@ def _analysis(
 ) -> tuple[PetAnalysis, str]:
     """The analysis, and the tracer of the PETs that it is for; empty for any."""
     from MRI2PETLib.normative.norm_folder import read_norm
-    from MRI2PETLib.reports import bids_analyses
+    from MRI2PETLib.reports import bids_analysis_kinds
     from MRI2PETLib.reports.evaluation import read_atlases
     from MRI2PETLib.suvr.setup import read_setup
 
@@ -176,16 +176,17 @@ def _analysis(
         assert isinstance(reading, BidsReading)
         model = {} if setup.bundle is None else setup.bundle.metadata["source"]
         tracer = reading.tracer or str(model.get("tracer") or "")
-        return bids_analyses.SuvrAnalysis(output, reporter, setup, reading), tracer
+        return bids_analysis_kinds.SuvrAnalysis(output, reporter, setup, reading), tracer
     if isinstance(first, EvaluationSettings):
         atlases = read_atlases(first, remark)
-        return bids_analyses.EvaluationAnalysis(output, reporter, first, atlases), ""
+        return bids_analysis_kinds.EvaluationAnalysis(output, reporter, first, atlases), ""
     settings = made[1]
     assert isinstance(first, BidsNorm) and isinstance(settings, ScoreSettings)
     norm = read_norm(first.norm)
     for note in norm.about.notes:
         remark(note)
-    score = bids_analyses.ScoreAnalysis(output, reporter, norm, first.norm, settings, first.with_synthetic)
+    synthetic = first.with_synthetic
+    score = bids_analysis_kinds.ScoreAnalysis(output, reporter, norm, first.norm, settings, synthetic)
     return score, norm.about.tracer
 
 

@@ -14,7 +14,7 @@ from MRI2PETLib.core.tables import open_table, read_table, write_rows, write_tab
 from MRI2PETLib.evaluation.metrics import brain_metrics
 from MRI2PETLib.images.bids import stated_of_person
 from MRI2PETLib.images.case_table import columns_of
-from MRI2PETLib.reports.bids_analyses import EVALUATION_TABLE, SCORE_TABLE, SUVR_TABLE
+from MRI2PETLib.reports.bids_analysis_kinds import EVALUATION_TABLE, SCORE_TABLE, SUVR_TABLE
 from MRI2PETLib.reports.group_page import write_group
 from MRI2PETLib.suvr.agreement import agreement_table, level_table, person_rows
 from MRI2PETLib.suvr.files import suvr_rows

@@ -22,7 +22,7 @@ from MRI2PETLib.images.formats import sidecar_path
 from MRI2PETLib.normative.norm import Norm
 from MRI2PETLib.normative.settings import ScorePaths, ScoreSettings
 from MRI2PETLib.preprocessing.tracers import tracer_name
-from MRI2PETLib.reports.bids_analysis import PetAnalysis, PetCase, tracer_in_name
+from MRI2PETLib.reports.bids_analysis_base import PetAnalysis, PetCase, tracer_in_name
 from MRI2PETLib.reports.case_report import METRICS_FILE
 from MRI2PETLib.reports.evaluation import evaluate_pair, request_of_pair
 from MRI2PETLib.reports.normative import SCORE_FILE, score_into, score_request
