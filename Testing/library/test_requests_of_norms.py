@@ -12,18 +12,17 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pytest
 import SimpleITK as sitk
 from fuzz_norms import PEOPLE, small_norm
 
 from bundles import tiny_bundle
+from file_changes import Change, append, contents, delete, image, noise, other, text
 from MRI2PETLib.core.checksums import sha256_of
 from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.core.findings import Verdict
 from MRI2PETLib.core.progress import Reporter
 from MRI2PETLib.evaluation.cohort_cases import CohortCase
-from MRI2PETLib.images.grid import Grid
 from MRI2PETLib.images.io import write_image
 from MRI2PETLib.normative import run as run_of_norm
 from MRI2PETLib.normative.norm import Norm
@@ -31,13 +30,7 @@ from MRI2PETLib.normative.norm_folder import NORM_FILE
 from MRI2PETLib.normative.settings import NormSettings, ScorePaths, ScoreSettings
 from MRI2PETLib.reports import normative
 
-GRID = Grid((12, 12, 12), (4.0, 4.0, 4.0), (0.0, 0.0, 0.0), (1, 0, 0, 0, 1, 0, 0, 0, 1))
 IMAGES = ("PET", "T1", "synthetic", "mask")
-Change = Callable[[Path], dict[str, Any]]
-
-
-def noise(seed: int) -> sitk.Image:
-    return GRID.image(np.random.default_rng(seed).random(GRID.size).astype(np.float32))
 
 
 def total(*paths: Path | None) -> str:
@@ -56,38 +49,6 @@ def root(tmp_path: Path) -> Path:
     (tmp_path / "norm").mkdir()
     (tmp_path / "norm" / "norm.json").write_text("{}")
     return tmp_path
-
-
-def image(name: str) -> Change:
-    return lambda root: {} if write_image(noise(9), root / name) else {}
-
-
-def text(name: str, old: str, new: str) -> Change:
-    def change(root: Path) -> dict[str, Any]:
-        (root / name).write_text((root / name).read_text().replace(old, new))
-        return {}
-
-    return change
-
-
-def append(name: str) -> Change:
-    def change(root: Path) -> dict[str, Any]:
-        (root / name).write_bytes((root / name).read_bytes() + b" ")
-        return {}
-
-    return change
-
-
-def delete(name: str) -> Change:
-    return lambda root: (root / name).unlink() or {}  # type: ignore[func-returns-value]
-
-
-def other(**changes: Any) -> Change:
-    return lambda root: changes
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
 # --- score --------------------------------------------------------------------------------------------------

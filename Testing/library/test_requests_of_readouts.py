@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +14,13 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
+from file_changes import GRID, Change, append, contents, delete, image, noise, other, text
 from MRI2PETLib.cli import main
 from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.core.findings import Verdict
 from MRI2PETLib.core.progress import Reporter
 from MRI2PETLib.evaluation.direction import Direction
 from MRI2PETLib.evaluation.settings import CasePaths, EvaluationSettings
-from MRI2PETLib.images.grid import Grid
 from MRI2PETLib.images.io import write_image
 from MRI2PETLib.preprocessing.pet_template import built_in_pet_template
 from MRI2PETLib.reports import charts, evaluation, suvr_files
@@ -34,13 +33,6 @@ from MRI2PETLib.suvr.settings import SuvrPaths, SuvrSettings
 from MRI2PETLib.templates.regions import Parcellation
 
 pytestmark = pytest.mark.usefixtures("quick_registration")
-
-GRID = Grid((12, 12, 12), (4.0, 4.0, 4.0), (0.0, 0.0, 0.0), (1, 0, 0, 0, 1, 0, 0, 0, 1))
-Change = Callable[[Path], dict[str, Any]]
-
-
-def noise(seed: int) -> sitk.Image:
-    return GRID.image(np.random.default_rng(seed).random(GRID.size).astype(np.float32))
 
 
 def atlas(shift: int = 0, name: str = "here") -> Parcellation:
@@ -59,47 +51,6 @@ def root(tmp_path: Path) -> Path:
     for number, name in enumerate(("PET", "synthetic", "T1", "other")):
         write_image(noise(number), tmp_path / f"{name}.nii.gz", {"Units": "SUVR"})
     return tmp_path
-
-
-def image(name: str) -> Change:
-    def change(root: Path) -> dict[str, Any]:
-        write_image(noise(9), root / name)
-        return {}
-
-    return change
-
-
-def text(name: str, old: str, new: str) -> Change:
-    def change(root: Path) -> dict[str, Any]:
-        content = (root / name).read_text().replace(old, new)
-        (root / name).write_text(content)
-        return {}
-
-    return change
-
-
-def append(name: str) -> Change:
-    def change(root: Path) -> dict[str, Any]:
-        (root / name).write_bytes((root / name).read_bytes() + b" ")
-        return {}
-
-    return change
-
-
-def delete(name: str) -> Change:
-    def change(root: Path) -> dict[str, Any]:
-        (root / name).unlink()
-        return {}
-
-    return change
-
-
-def other(**changes: Any) -> Change:
-    return lambda root: changes
-
-
-def contents(folder: Path) -> dict[str, Any]:
-    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
 # --- suvr ---------------------------------------------------------------------------------------------------
