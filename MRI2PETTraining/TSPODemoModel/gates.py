@@ -245,12 +245,12 @@ def unseen_donors(work: WorkFolder, held_out: Sequence[str]) -> Unseen | None:
 
     :param held_out: subjects whose T1s it predicts from, beside the template's.
     """
-    from TSPODemoModel.training import finished, stages_to
+    from TSPODemoModel.training import finished, trained_stages
 
     training = work.seen_donors()
     folder, about = work.training_folder(SEED_OF_SECOND, training), work.about(training)
     for last in ("3mm", "4mm"):
-        done = finished(stages_to(last), folder, seed=SEED_OF_SECOND, about=about)
+        done = finished(trained_stages(last, folder), folder, seed=SEED_OF_SECOND, about=about)
         if done is not None:
             break
     else:

@@ -176,8 +176,7 @@ blurred maps, not these nuclei. Uptake in vessels, choroid plexus and meninges i
 
 ## Training
 Adam with warm-up and a cosine, loss 0.5 BCE + 0.5 MSE in the brain, moving average of the weights. Each stage
-starts from the weights of the one before; the {len(people["validation"])} validation people chose its epoch
-and the number of cycles.
+starts from the weights of the one before; the {len(people["validation"])} validation people chose its epoch.
 
 {_stages(training["members"])}
 

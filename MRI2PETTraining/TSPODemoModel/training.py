@@ -1,9 +1,8 @@
 """Train the U-Net by the library's training loop, coarse to fine, on pairs that are made while it trains.
 
 A model is trained in stages of ever finer voxels, each a preset of the training library that starts from the
-weights of the one before. The validation people choose the epoch of each stage, and how many further cycles
-the last one gets. A training that was stopped or killed goes on from its last complete epoch and gives the
-same weights as one that was not.
+weights of the one before. The validation people choose the epoch of each stage. A training that was stopped
+or killed goes on from its last complete epoch and gives the same weights as one that was not.
 
 The library's loop costs .05 of 1.3 CPU-seconds a step at 48^3 voxels, on one thread.
 """
@@ -36,8 +35,6 @@ from TSPODemoModel.simulated_pairs import FIELD_MM, NO_VARIATION, People, make_p
 STAGE, STAGE_WEIGHTS = "stage.json", "network.safetensors"
 VALIDATION_SEED = 5_000
 _VALIDATION_DRAWS = 3  # pairs a validation person: other activity
-_LEAST_GAIN = 0.005  # of a further cycle, relative to the validation error before it
-_MOST_CYCLES = 4
 
 
 @dataclass(frozen=True)
@@ -95,24 +92,23 @@ STAGES = {
 }
 
 
-def stages_to(last: str) -> list[Stage]:
-    """The stages of a model that ends at ``last``, a name of :data:`STAGES`."""
-    names = list(STAGES)
-    return [STAGES[name] for name in names[: names.index(last) + 1]]
+def stages_to(last: str, epochs: int | None = None) -> list[Stage]:
+    """The stages of a model that ends at ``last``, a name of :data:`STAGES`.
 
-
-def further_cycle(stage: Stage, number: int) -> Stage:
-    """The ``number``-th (1, 2, ...) further cycle of a stage: half as long, half the learning rate of the one
-    before, fewer averages.
+    :param epochs: length of the last stage, if it is not its own.
     """
-    preset = stage.preset
-    shorter = replace(
-        preset,
-        name=f"{preset.name}-cycle-{number}",
-        epochs=max(1, preset.epochs // 2),
-        learning_rate=preset.learning_rate / 2**number,
-    )
-    return Stage(shorter, averages=min(8, stage.averages))
+    names = list(STAGES)
+    stages = [STAGES[name] for name in names[: names.index(last) + 1]]
+    if epochs is None:
+        return stages
+    return [*stages[:-1], replace(stages[-1], preset=replace(stages[-1].preset, epochs=epochs))]
+
+
+def trained_stages(last: str, folder: Path) -> list[Stage]:
+    """The stages of the training in ``folder``: the last one as long as it was begun."""
+    path = folder / last / STAGE
+    epochs = read_object(path)["settings"]["preset"]["epochs"] if path.is_file() else None
+    return stages_to(last, epochs)
 
 
 class SimulatedPairs:
@@ -183,39 +179,29 @@ def train_model(
     seed: int,
     about: Mapping[str, Any],
     device: str = "cpu",
-    cycles: int | None = None,
     minutes: float = math.inf,
     progress: ProgressCallback = no_progress,
 ) -> list[Trained]:
-    """Train stage after stage, then cycles of the last one while they lower the validation error.
+    """Train stage after stage.
 
     :param folder: gets a folder a stage; what is finished there is not trained again.
     :param about: who is trained with, to recognise a folder of another training.
-    :param cycles: at most so many further cycles.
-    :returns: the stages in order. The last one is the model: a cycle without gain is left out.
+    :returns: the stages in order. The last one is the model.
     :raises TimeIsUp: when ``minutes`` are over and an epoch is complete.
     :raises InputError: if ``folder`` was begun with other settings.
     """
     deadline = time.monotonic() + 60 * minutes
     done: list[Trained] = []
 
-    def run(stage: Stage) -> Trained:
-        start = done[-1].network if done else _start(stage.target, seed)
-        own, report = folder / stage.preset.name, stop_after(deadline, progress)
-        return _train_stage(stage, start, load, own, seed, about, device, report)
-
     for stage in stages:
-        done.append(run(stage))
-    for number in range(1, (_MOST_CYCLES if cycles is None else cycles) + 1):
-        cycle = run(further_cycle(stages[-1], number))
-        if cycle.error > (1 - _LEAST_GAIN) * done[-1].error:
-            return [*done, cycle] if cycle.error < done[-1].error else done
-        done.append(cycle)
+        start = done[-1].network if done else _start(stage.target, seed)
+        report = stop_after(deadline, progress)
+        done.append(_train_stage(stage, start, load, folder / stage.preset.name, seed, about, device, report))
     return done
 
 
 def finished(
-    stages: list[Stage], folder: Path, *, seed: int, about: Mapping[str, Any], cycles: int | None = None
+    stages: list[Stage], folder: Path, *, seed: int, about: Mapping[str, Any]
 ) -> list[Trained] | None:
     """What :func:`train_model` returns for a training that is finished, or ``None``."""
 
@@ -223,7 +209,7 @@ def finished(
         raise TimeIsUp
 
     try:
-        return train_model(stages, unfinished, folder, seed=seed, about=about, cycles=cycles)
+        return train_model(stages, unfinished, folder, seed=seed, about=about)
     except TimeIsUp:
         return None
 

@@ -15,6 +15,7 @@ from scipy import ndimage
 from bundles import tiny_bundle
 from MRI2PETLib.cli import main
 from MRI2PETLib.core.errors import InputError
+from MRI2PETLib.core.files import make_folder, write_json
 from MRI2PETLib.models import unet
 from MRI2PETLib.models.bundle import read_bundle
 from MRI2PETLib.models.model_space import ModelSpace, encode, with_grid
@@ -375,12 +376,12 @@ def test_a_stopped_training_goes_on_exactly(
     def load(stage: Stage) -> tuple[People, People]:
         return ready[stage.size], ready[stage.size]
 
-    whole = train_model(SMALL, load, tmp_path / "whole", seed=3, about=ABOUT, cycles=1)
+    whole = train_model(SMALL, load, tmp_path / "whole", seed=3, about=ABOUT)
     assert [t.stage.preset.name for t in whole][:2] == ["first", "second"]
     stops = 0
     while True:
         try:
-            parts = train_model(SMALL, load, tmp_path / "parts", seed=3, about=ABOUT, cycles=1, minutes=0)
+            parts = train_model(SMALL, load, tmp_path / "parts", seed=3, about=ABOUT, minutes=0)
             break
         except training.TimeIsUp:
             stops += 1
@@ -388,8 +389,9 @@ def test_a_stopped_training_goes_on_exactly(
     assert stops >= 2
     assert weights(tmp_path / "whole") == weights(tmp_path / "parts")
     assert [t.error for t in whole] == [t.error for t in parts]
-    earlier = training.finished(SMALL, tmp_path / "parts", seed=3, about=ABOUT, cycles=1)
+    earlier = training.finished(SMALL, tmp_path / "parts", seed=3, about=ABOUT)
     assert earlier is not None and [t.epoch for t in earlier] == [t.epoch for t in whole]
+    assert training.trained_stages("3mm", tmp_path / "nothing") == training.stages_to("3mm")
     assert training.finished(SMALL, tmp_path / "nothing", seed=3, about=ABOUT) is None
     assert not (tmp_path / "nothing").exists()
     with pytest.raises(InputError, match="other settings"):
@@ -398,32 +400,17 @@ def test_a_stopped_training_goes_on_exactly(
         train_model(SMALL, load, tmp_path / "parts", seed=3, about={"people": ["c"]})
 
 
-def test_validation_people_decide_how_long(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Cycles go on while each lowers the error by half a percent; one that does not lower it is left out."""
-
-    def training_with(errors: dict[str, float]) -> list[str]:
-        def fake(stage: Stage, *_: Any) -> training.Trained:
-            return training.Trained(stage, torch.nn.Identity(), errors[stage.preset.name], 0, [], {})
-
-        monkeypatch.setattr(training, "_train_stage", fake)
-        done = train_model(SMALL, lambda stage: pytest.fail(), tmp_path, seed=1, about={}, cycles=3)
-        return [trained.stage.preset.name for trained in done]
-
-    first = {"first": 0.9, "second": 0.5}
-    assert training_with({**first, "second-cycle-1": 0.51}) == ["first", "second"]
-    assert training_with({**first, "second-cycle-1": 0.499}) == ["first", "second", "second-cycle-1"]
-    better = {**first, "second-cycle-1": 0.45, "second-cycle-2": 0.40, "second-cycle-3": 0.30}
-    assert training_with(better) == ["first", "second", "second-cycle-1", "second-cycle-2", "second-cycle-3"]
-
-
-def test_a_model_is_trained_from_coarse_to_fine() -> None:
+def test_a_model_is_trained_from_coarse_to_fine(tmp_path: Path) -> None:
     """192 mm at every stage, 64^3 at 3 mm the third of them with 2000 steps or more on 43 people."""
     stages = training.stages_to("3mm")
     assert [stage.size for stage in stages] == [32, 48, 64]
     assert all(stage.size * stage.preset.space.spacings_mm[0] == 192 for stage in stages)
     assert stages[-1].preset.epochs * (43 + stages[-1].averages) >= 2000
-    cycle = training.further_cycle(stages[-1], 2)
-    assert cycle.preset.learning_rate == stages[-1].preset.learning_rate / 4
+    shorter = training.stages_to("3mm", 12)
+    assert shorter[:2] == stages[:2] and shorter[2].preset.epochs == 12
+    about = {"settings": shorter[2].to_dict()}
+    write_json(make_folder(tmp_path / "3mm") / training.STAGE, about)
+    assert training.trained_stages("3mm", tmp_path) == shorter
     assert training.stages_to("2mm")[:3] == stages
 
 

@@ -68,7 +68,6 @@ def _compare(work: WorkFolder, target: Any, epochs: int, reporter: Reporter) -> 
             work.folder / "ablation",
             seed=1,
             about=work.about(work.donors),
-            cycles=0,
             progress=reporter.progress,
         )
         predict = mean_of([done[-1].network])

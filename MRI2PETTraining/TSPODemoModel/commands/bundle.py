@@ -28,20 +28,19 @@ def run(args: argparse.Namespace, reporter: Reporter) -> int:
     from TSPODemoModel.commands.ablation import RESULT
     from TSPODemoModel.held_out_people import mean_of
     from TSPODemoModel.model_card import NOT_MEASURED, metadata
-    from TSPODemoModel.training import finished, stages_to
+    from TSPODemoModel.training import finished, trained_stages
     from TSPODemoModel.work_folder import open_work_folder
 
     work = open_work_folder(args.work)
-    stages = stages_to(args.to)
-    members = {}
+    members, about = {}, work.about(work.donors)
     for seed in args.seeds:
-        about = work.about(work.donors)
-        done = finished(stages, work.training_folder(seed, work.donors), seed=seed, about=about)
+        folder = work.training_folder(seed, work.donors)
+        done = finished(trained_stages(args.to, folder), folder, seed=seed, about=about)
         if done is None:
             raise InputError(f"The member of seed {seed} is not trained.", f"Run `train --seed {seed}`.")
         members[f"seed-{seed}"] = done
     networks = {name: done[-1].network for name, done in members.items()}
-    size, people = stages[-1].size, work.people(work.split.validation)
+    size, people = next(iter(members.values()))[-1].stage.size, work.people(work.split.validation)
     reporter.progress(0, 1, "SD of the validation people")
     uncertainty = calibrate(mean_of(list(networks.values())), size, work.activity(work.donors), people)
     ablation = args.work / RESULT

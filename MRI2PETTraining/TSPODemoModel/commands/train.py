@@ -1,7 +1,7 @@
 """Train one member of the model, coarse to fine. One thread: two members side by side use two cores.
 
-The validation people choose the epoch of each stage and the number of further cycles. The same command goes
-on after a stop or a kill, and gives the same weights as if nothing had happened."""
+The validation people choose the epoch of each stage. The same command goes on after a stop or a kill, and
+gives the same weights as if nothing had happened."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--to", choices=SPACINGS, default="3mm", help="voxels of the last stage; 2mm needs an accelerator"
     )
+    parser.add_argument("--epochs", type=int, help="of the last stage, if not as many as usual")
     parser.add_argument(
         "--hold-out-donors",
         action="store_true",
@@ -43,7 +44,7 @@ def run(args: argparse.Namespace, reporter: Reporter) -> int:
     donors = work.seen_donors() if args.hold_out_donors else work.donors
     try:
         done = train_model(
-            stages_to(args.to),
+            stages_to(args.to, args.epochs),
             work.loader(donors, args.device),
             work.training_folder(args.seed, donors),
             seed=args.seed,
