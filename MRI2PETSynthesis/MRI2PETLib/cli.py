@@ -7,14 +7,15 @@ import logging
 import sys
 from collections.abc import Mapping
 from importlib import import_module
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint
 from io import TextIOWrapper
-from types import ModuleType
+from typing import Any
 
 from MRI2PETLib import __version__
 from MRI2PETLib.core import cancellation
-from MRI2PETLib.core.errors import Cancelled, Explained
+from MRI2PETLib.core.errors import Cancelled, DependencyError, Explained
 from MRI2PETLib.core.explain import explain
+from MRI2PETLib.core.installed import entry_points
 from MRI2PETLib.core.progress import Reporter, flush, make_reporter, open_standard_streams
 from MRI2PETLib.core.settings import Parser
 from MRI2PETLib.core.threads import settle
@@ -41,16 +42,48 @@ _DESCRIPTION = (
 )
 
 
-def find_commands() -> dict[str, ModuleType]:
-    """The modules of all commands by name: those of this library, then those that other packages register."""
-    modules = {name: import_module(f"MRI2PETLib.commands.{name}") for name in COMMANDS}
-    for entry in entry_points(group=ENTRY_POINTS):
-        modules.setdefault(entry.name, entry.load())
-    return modules
+class BrokenCommand:
+    """Stands for a command of another package that cannot be used; it says why when it is asked for."""
+
+    def __init__(self, name: str, package: str, reason: BaseException) -> None:
+        self.HELP = f"cannot be used: see mri2pet {name}"
+        self._error = DependencyError(
+            f"The command {name} of {package} cannot be used: {type(reason).__name__}: {reason}",
+            f"Install {package} again, or remove it.",
+        )
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        parser.parse_known_args = self.run  # type: ignore[assignment]  # nobody knows its options
+
+    def run(self, *_: Any) -> int:
+        raise self._error
+
+
+def find_commands() -> dict[str, Any]:
+    """All commands by name: those of this library, then those that other packages register.
+
+    :returns: modules with ``HELP``, ``add_arguments`` and ``run``, or a :class:`BrokenCommand`.
+    """
+    commands: dict[str, Any] = {name: import_module(f"MRI2PETLib.commands.{name}") for name in COMMANDS}
+    for package, entry in entry_points(ENTRY_POINTS):
+        if entry.name not in commands:
+            commands[entry.name] = _load(package, entry)
+    return commands
+
+
+def _load(package: str, entry: EntryPoint) -> Any:
+    try:
+        command = entry.load()
+        command.add_arguments(Parser())
+        if callable(command.run) and isinstance(command.HELP, str):
+            return command
+        raise TypeError(f"{entry.value} is no command")
+    except (Exception, SystemExit) as error:  # noqa: BLE001  whatever somebody else's code raises
+        return BrokenCommand(entry.name, package, error)
 
 
 def build_parser(
-    commands: Mapping[str, ModuleType] | None = None, program: str = "mri2pet"
+    commands: Mapping[str, Any] | None = None, program: str = "mri2pet"
 ) -> argparse.ArgumentParser:
     """The parser of all commands; importing it loads no heavy package.
 
@@ -89,7 +122,7 @@ def _add_common(command: argparse.ArgumentParser, progress: str, verbose: bool |
 
 def main(
     arguments: list[str] | None = None,
-    commands: Mapping[str, ModuleType] | None = None,
+    commands: Mapping[str, Any] | None = None,
     program: str = "mri2pet",
 ) -> int:
     """Run a command and return its exit code: 0 only on success, see ``core.errors.EXIT_CODES``."""
@@ -101,7 +134,7 @@ def main(
             stream.reconfigure(errors="backslashreplace")
     try:
         return _run(build_parser(commands, program).parse_args(arguments))
-    except Cancelled as error:  # before there is a reporter, or again while it tells the reason
+    except Explained as error:  # before there is a reporter, or again while it tells the reason
         Reporter().error(error)
         return error.exit_code
     finally:

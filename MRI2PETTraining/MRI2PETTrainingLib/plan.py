@@ -7,13 +7,13 @@ import platform
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from MRI2PETLib import __version__
 from MRI2PETLib.core.errors import InputError, MRI2PETError
 from MRI2PETLib.core.files import plain, read_json, write_json
+from MRI2PETLib.core.installed import version_of
 from MRI2PETLib.images.subjects import read_overrides
 from MRI2PETLib.jobs.detached import JOB, JOB_LOG
 from MRI2PETTrainingLib.presets import Preset, default_preset, preset_names, preset_of
@@ -168,7 +168,7 @@ def environment() -> dict[str, str]:
     return {
         "SlicerMRI2PET": __version__,
         "python": platform.python_version(),
-        **{name: metadata.version(name) for name in packages},
+        **{name: version_of(name) or "not stated" for name in packages},
         "system": platform.platform(),
         "processors": str(os.cpu_count()),
     }

@@ -99,17 +99,10 @@ def test_state_of_a_package(installed: str | None, state: str) -> None:
 def test_what_is_not_installed_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     from MRI2PETLib.installation import packages
 
-    monkeypatch.setattr(packages.metadata, "version", raises(packages.metadata.PackageNotFoundError()))
+    monkeypatch.setattr(packages, "version_of", lambda name: None)
     monkeypatch.setattr(packages, "find_spec", lambda module: None if module == "torch" else object())
     states = {package.name: package.state for package in read_packages()}
     assert states.pop("torch") == "missing" and set(states.values()) == {"ok"}
-
-
-def raises(error: BaseException) -> Callable[..., None]:
-    def function(*_: object) -> None:
-        raise error
-
-    return function
 
 
 def test_nothing_is_imported_to_read_the_table() -> None:
@@ -455,3 +448,35 @@ def test_the_processor_is_always_a_device() -> None:
 
 def test_the_table_is_installed_with_the_library() -> None:
     assert (Path(MRI2PETLib.__file__).parent / "installation" / "packages.csv").is_file()
+
+
+def test_a_damaged_package_of_somebody_else_stops_nothing(tmp_path: Path) -> None:
+    """Its commands say why they cannot be used; ours do what they are asked for."""
+    entries = {
+        "gone": b"[mri2pet.commands]\ngone = nowhere:command\n",
+        "other": b"[mri2pet.commands]\nother = json:dumps\n",
+        "quits": b"[mri2pet.commands]\nquits = quitting\n",
+        "unreadable": b"[mri2pet.commands]\nno equals sign\n",
+        "bytes": b"\xff\xfe",
+    }
+    (tmp_path / "quitting.py").write_text("raise SystemExit(0)", encoding="utf-8")
+    for name, content in entries.items():
+        about = tmp_path / f"{name}-1.0.dist-info"
+        about.mkdir()
+        about.joinpath("METADATA").write_bytes(b"\xff" if name == "bytes" else f"Name: {name}\n".encode())
+        about.joinpath("entry_points.txt").write_bytes(content)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
+    code = "import sys; from MRI2PETLib.cli import main; print([main(a.split()) for a in sys.argv[1:]])"
+    commands = ["models list --progress none", "gone --option 3 x", "other", "quits --help"]
+    answer = subprocess.run(
+        [sys.executable, "-c", code, *commands], capture_output=True, text=True, env=environment, check=True
+    )
+    wrong = DependencyError("").exit_code
+    assert f"[0, {wrong}, {wrong}, {wrong}]" in answer.stdout, answer.stderr
+    assert "The command gone of gone cannot be used: ModuleNotFoundError" in answer.stderr
+    assert "other cannot be used: AttributeError" in answer.stderr and "quits" in answer.stderr
+    text = "from MRI2PETLib.installation.packages import constraints_text; print(constraints_text())"
+    answer = subprocess.run(
+        [sys.executable, "-c", text], capture_output=True, text=True, env=environment, check=True
+    )
+    assert "numpy==" in answer.stdout

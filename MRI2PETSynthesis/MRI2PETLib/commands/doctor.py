@@ -77,10 +77,10 @@ def run(args: argparse.Namespace, reporter: Reporter) -> int:
 
 def _others_with_our_command() -> list[str]:
     """Names of installed packages that bring a command ``mri2pet`` too."""
-    from importlib.metadata import entry_points
+    from MRI2PETLib.core.installed import entry_points
 
-    commands = entry_points(group="console_scripts", name="mri2pet")
-    return sorted({c.dist.name for c in commands if c.dist is not None and c.dist.name != "mri2pet"})
+    scripts = entry_points("console_scripts")
+    return sorted({package for package, script in scripts if script.name == "mri2pet"} - {"mri2pet"})
 
 
 def _problem(package: Any) -> str:

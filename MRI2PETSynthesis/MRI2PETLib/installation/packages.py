@@ -8,12 +8,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import invalidate_caches, metadata
+from importlib import invalidate_caches
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
 from MRI2PETLib.core.errors import DependencyError
+from MRI2PETLib.core.installed import version_of, versions
 from MRI2PETLib.core.tables import read_table
 
 PackageGroup = Literal["synthesis", "diffusion", "training"]
@@ -81,10 +82,7 @@ def read_packages(*more: PackageGroup) -> tuple[Package, ...]:
 
 
 def _installed(name: str, module: str) -> str | None:
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return "" if find_spec(module) is not None else None
+    return version_of(name) or ("" if find_spec(module) is not None else None)
 
 
 def _satisfies(version: str, version_range: str) -> bool:
@@ -144,13 +142,13 @@ def constraints_text(upgraded: Sequence[Package] = ()) -> str:
 
     free = {canonicalize_name(package.name) for package in upgraded}
     lines = set()
-    for distribution in metadata.distributions():
-        name = canonicalize_name(distribution.metadata["Name"] or "")
+    for title, number in versions():
+        name = canonicalize_name(title)
         try:
-            version = Version(distribution.version)
-        except (InvalidVersion, TypeError):  # a damaged installation that pip cannot name either
+            version = Version(number)
+        except InvalidVersion:  # a damaged installation that pip cannot name either
             continue
-        if name and name not in free:
+        if name not in free:
             lines.add(f"{name}=={version}")
     return "".join(f"{line}\n" for line in sorted(lines))
 

@@ -6,7 +6,6 @@ The configuration is for MONAI. This program neither reads nor imports it: it ho
 from __future__ import annotations
 
 import json
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from MRI2PETLib import __version__
+from MRI2PETLib.core.installed import version_of
 from MRI2PETLib.core.progress import no_progress
 from MRI2PETLib.models import get_family
 from MRI2PETLib.models.bundle import METADATA, Bundle, read_bundle
@@ -124,10 +124,7 @@ def _metadata(bundle: Bundle) -> dict[str, Any]:
 
 
 def _version(package: str, otherwise: str = "0") -> str:
-    try:
-        return metadata.version(package).partition("+")[0]
-    except metadata.PackageNotFoundError:
-        return otherwise
+    return (version_of(package) or otherwise).partition("+")[0]
 
 
 # Files are [i, j, k] to MONAI, networks take [k, j, i].

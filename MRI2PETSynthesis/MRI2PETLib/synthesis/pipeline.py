@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ import SimpleITK as sitk
 from MRI2PETLib import __version__
 from MRI2PETLib.core.errors import InputError, QualityError
 from MRI2PETLib.core.findings import Finding, Verdict
+from MRI2PETLib.core.installed import version_of
 from MRI2PETLib.core.progress import ProgressCallback, no_progress, part_of
 from MRI2PETLib.core.settings import keywords_of
 from MRI2PETLib.images.grid import Grid, affine_matrix
@@ -254,7 +254,7 @@ def _no_regions(error: ErrorSD) -> Finding:
 def software_versions() -> dict[str, Any]:
     """Versions of what makes the numbers."""
     packages = ("torch", "SimpleITK", "numpy", "scipy")
-    versions = {name: metadata.version(name) for name in packages}
+    versions = {name: version_of(name) or "not stated" for name in packages}
     return {
         "software": "SlicerMRI2PET",
         "version": __version__,
