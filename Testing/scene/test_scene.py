@@ -26,7 +26,12 @@ from MRI2PETLib.evaluation.case import RegionRow  # noqa: E402
 from MRI2PETLib.images.grid import Grid  # noqa: E402
 from MRI2PETLib.images.io import read_image, same_grid, write_image  # noqa: E402
 from MRI2PETLib.reports.colors import NORMDIFF_LIMIT, PET_IN_SLICER  # noqa: E402
-from MRI2PETLib.scene.display import normdiff_color_node, set_pet_window, show_overlay  # noqa: E402
+from MRI2PETLib.scene.display import (  # noqa: E402
+    NO_VALUE,
+    normdiff_color_node,
+    set_pet_window,
+    show_overlay,
+)
 from MRI2PETLib.scene.files import write_synthetic  # noqa: E402
 from MRI2PETLib.scene.images import add_volume, image_of, mask_of_segment  # noqa: E402
 from MRI2PETLib.scene.nodes import all_or_nothing  # noqa: E402
@@ -285,7 +290,7 @@ def test_result_nodes_say_what_they_are(scene: Any) -> None:
     assert pet.GetVoxelValueQuantity().GetCodeMeaning().startswith("Standardized uptake value ratio")
     assert normdiff.GetVoxelValueUnits() is None
     values = slicer.util.arrayFromVolume(normdiff)
-    assert np.allclose(np.unique(values), [-1 / 3, 0, 1 / 3], atol=1e-6)
+    assert np.allclose(np.unique(values), [NO_VALUE, -1 / 3, 1 / 3], atol=1e-6)
     hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
     assert nodes.unpredicted is None and hierarchy is not None
 
@@ -323,7 +328,7 @@ def test_normdiff_colours_are_symmetric_around_0(scene: Any) -> None:
     assert normdiff_color_node(scene).GetID() == node.GetID()
     colors = np.array([_color(node, n) for n in range(node.GetNumberOfColors())])
     assert len(colors) % 2 == 1
-    assert np.array_equal(colors[:, 3], colors[::-1, 3]) and colors[len(colors) // 2, 3] == 0
+    assert np.all(colors[:, 3] == 1)
     assert np.all(np.diff(colors[: len(colors) // 2, 0]) > 0)  # blue, paler towards the middle
     assert np.all(np.diff(colors[len(colors) // 2 + 1 :, 2]) < 0)  # then redder
     assert colors[0, 2] > 0.6 > 0.1 > colors[0, 0] and colors[-1, 0] > 0.6 > 0.1 > colors[-1, 1]
@@ -408,12 +413,17 @@ def test_the_overlay_lies_where_the_pet_is(
 
 
 def _current(logic: Any) -> np.ndarray:
+    return _image_of(logic)[..., :3]
+
+
+def _image_of(logic: Any) -> np.ndarray:
+    """What a view or a layer of it shows: uint8 [row, column, RGBA]."""
     producer = logic.GetImageDataConnection().GetProducer()
     producer.Update()
     image = producer.GetOutput()
     columns, rows, _ = image.GetDimensions()
     values = vtk.util.numpy_support.vtk_to_numpy(image.GetPointData().GetScalars())
-    return np.array(values.reshape(rows, columns, -1)[..., :3])
+    return np.array(values.reshape(rows, columns, -1))
 
 
 def test_normdiff_is_red_above_blue_below_and_clear_outside(application: Application) -> None:
@@ -434,6 +444,30 @@ def test_normdiff_is_red_above_blue_below_and_clear_outside(application: Applica
     assert np.ptp(picture[distance > 19], axis=1).max() == 0
     display = scene.GetNodeByID(nodes.normdiff).GetDisplayNode()
     assert display.GetWindowLevelMin() == pytest.approx(-NORMDIFF_LIMIT)
+
+
+def test_normdiff_is_opaque_in_the_brain_at_0_too_and_clear_outside(application: Application) -> None:
+    """Half of a ball is exactly 0, the other half nearly: alpha of each voxel, in its axial slice."""
+    scene, grid = application.scene, GRIDS["LAS"]
+    inside = blob(grid, 16)
+    real = inside * (1 + 1e-4 * np.clip(world(grid)[0] - CENTRE[0], 0, None))
+    nodes = add_result(scene, result_on(grid, real=grid.image(real.astype(np.float32))))
+    values = slicer.util.arrayFromVolume(scene.GetNodeByID(nodes.normdiff))[inside]
+    assert np.count_nonzero(values == 0) > 500 and np.abs(values).max() < NORMDIFF_LIMIT / 255
+    show_overlay(scene, None, nodes.normdiff, 1.0)
+    logic = application.slices["Red"]
+    shape = pixels(application, "Red").shape
+    for k in range(grid.size[2]):
+        logic.SetSliceOffset(grid.origin[2] + k * grid.spacing_mm[2])
+        logic.UpdatePipeline()
+        offset = pixel_points(application, "Red", shape) - np.array(grid.origin)[:, None, None]
+        index = offset * np.array([1, -1, 1])[:, None, None] / 2
+        i, j, own_k = np.rint(index).astype(int)
+        assert np.all(own_k == k)
+        there = np.all(np.abs(index - np.rint(index)) < 0.45, axis=0)  # at a border either voxel is right
+        there &= (i >= 0) & (j >= 0) & (i < grid.size[0]) & (j < grid.size[1])
+        expected = 255 * inside[k, j[there], i[there]]
+        assert np.array_equal(_image_of(logic.GetForegroundLayer())[there][:, 3], expected)
 
 
 def test_views_can_be_set_one_by_one(application: Application) -> None:
@@ -537,7 +571,7 @@ def test_a_saved_scene_brings_everything_back(saved: tuple[Application, ResultNo
     assert pet.GetDisplayNode().GetLowerThreshold() == pytest.approx(0.1)
     colors = scene.GetFirstNodeByName("NormDiff of anna").GetDisplayNode().GetColorNode()
     assert colors.GetName() == "MRI2PET NormDiff" and colors.GetNumberOfColors() == 255
-    assert _color(colors, 127)[3] == 0 and _color(colors, 0)[2] == pytest.approx(0.65, abs=1 / 255)
+    assert _color(colors, 127)[3] == 1 and _color(colors, 0)[2] == pytest.approx(0.65, abs=1 / 255)
     chart = scene.GetFirstNodeByName("agreement")
     assert chart.GetNthPlotSeriesNode(0).GetTableNode().GetNumberOfRows() == 3
     composite = application.slices["Red"].GetSliceCompositeNode()

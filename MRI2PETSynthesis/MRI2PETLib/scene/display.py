@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import slicer
 
 from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.reports.colors import NORMDIFF_LIMIT, PET_IN_SLICER, normdiff_colors
 
 NORMDIFF_TABLE = "MRI2PET NormDiff"
+# Of a signed map, outside of the brain: far below all of its values.
+NO_VALUE = -1000.0
+
+_LEGEND = "vtkMRMLColorLegendDisplayNode"
 
 Layers = tuple[str | None, str | None, float]
 
@@ -57,32 +62,35 @@ def show_overlay(
 
     :param views: layout names (``Red``, ...) of the views to change, all by default.
     """
+    layers = (background_id, foreground_id, opacity)
+    set_views(scene, lambda name, now: layers if views is None or name in views else now)
+
+
+def set_views(scene: slicer.vtkMRMLScene, layers_of_view: Callable[[str, Layers], Layers]) -> None:
+    """Set the layers of all slice views, and link them; colour legends follow their images.
+
+    :param layers_of_view: of a view's layout name (``Red``, ...) and its layers the new layers.
+    """
     for composite in composites(scene):
-        if views is None or composite.GetLayoutName() in views:
-            composite.SetLinkedControl(False)  # else setting one would set all
-            set_layers(composite, (background_id, foreground_id, opacity))
+        composite.SetLinkedControl(False)  # else setting one would set all
+        set_layers(composite, layers_of_view(composite.GetLayoutName(), layers_of(composite)))
     for composite in composites(scene):
         composite.SetLinkedControl(True)
+    for n in range(scene.GetNumberOfNodesByClass(_LEGEND)):
+        scene.GetNthNodeByClass(n, _LEGEND).Modified()  # Slicer sees changes of layers by the mouse only
 
 
 def normdiff_color_node(scene: slicer.vtkMRMLScene) -> Any:
-    """The scene's NormDiff colours, made when missing: blue below 0, red above, symmetric.
+    """The scene's NormDiff colours, made when missing: blue below 0, white at 0, red above, symmetric.
 
-    Only the middle, which the map has outside of the brain, is transparent: a wider band breaks the map into
-    islands, for slice views know no partial opacity of a colour. Slicer's own diverging table is a file that
-    not every installation has.
+    Slicer's own diverging table is a file that not every installation has.
     """
     about = "NormDiff: blue where the synthetic PET is lower, red where it is higher."
     return symmetric_color_node(scene, NORMDIFF_TABLE, about, NORMDIFF_LIMIT)
 
 
-def symmetric_color_node(
-    scene: slicer.vtkMRMLScene, name: str, about: str, limit: float, *, least_shown: float = 0.0
-) -> Any:
-    """The scene's colour table of this name, made when missing: blue at ``-limit`` to red at ``limit``.
-
-    :param least_shown: smaller values of either sign, and 0, are transparent.
-    """
+def symmetric_color_node(scene: slicer.vtkMRMLScene, name: str, about: str, limit: float) -> Any:
+    """The scene's colour table of this name, made when missing: blue at ``-limit`` to red at ``limit``."""
     node = scene.GetFirstNodeByName(name)
     if node is not None and node.IsA("vtkMRMLColorTableNode"):
         return node
@@ -94,18 +102,30 @@ def symmetric_color_node(
     node.SetNumberOfColors(len(colors))
     for index, color in enumerate(colors.tolist()):
         value = limit * (2 * index / (len(colors) - 1) - 1)
-        node.SetColor(index, f"{value:+.3f}", *color, float(value != 0 and abs(value) >= least_shown))
+        node.SetColor(index, f"{value:+.3f}", *color, 1.0)
     node.GetLookupTable().SetRange(-limit, limit)
     return node
 
 
+def signed_voxels(values: np.ndarray, defined: np.ndarray) -> np.ndarray:
+    """Voxels of a signed map for Slicer, float32: :data:`NO_VALUE` where the map says nothing.
+
+    A slice view can hide values by a threshold only. With 0 outside of the brain it would also hide the zeros
+    inside.
+    """
+    return np.where(defined, values, NO_VALUE).astype(np.float32)
+
+
 def show_symmetric(volume: Any, colors: Any, limit: float) -> None:
-    """Give a volume such a table, and the window that belongs to it."""
+    """Give a signed map such a table, and the window that belongs to it; :data:`NO_VALUE` is transparent."""
     display = volume.GetDisplayNode()
     display.SetAndObserveColorNodeID(colors.GetID())
     display.AutoWindowLevelOff()
     display.SetWindowLevelMinMax(-limit, limit)
-    display.ApplyThresholdOff()
+    display.AutoThresholdOff()
+    display.SetThreshold(NO_VALUE / 2, max(limit, volume.GetImageData().GetScalarRange()[1]))
+    display.ApplyThresholdOn()
+    display.InterpolateOff()  # between a value and NO_VALUE lies a value that nobody measured
 
 
 def show_normdiff(scene: slicer.vtkMRMLScene, node: Any) -> None:

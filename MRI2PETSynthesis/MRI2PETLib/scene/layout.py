@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import slicer
 
-from MRI2PETLib.scene.display import composites, set_layers
+from MRI2PETLib.scene.display import set_views
 from MRI2PETLib.scene.nodes import PREFIX
 from MRI2PETLib.scene.results import ResultNodes
 
@@ -74,42 +74,26 @@ def show_result(scene: slicer.vtkMRMLScene, nodes: ResultNodes, opacity: float =
     """Show a result in all slice views there are: the PET over the T1, and in the compared views each image
     in its own, over the T1. Colour legends say the unit.
     """
-    foregrounds = {
-        "MRI2PETT1": None,
-        "MRI2PETReal": nodes.real,
-        "MRI2PETSynthetic": nodes.pet,
-        "MRI2PETNormDiff": nodes.normdiff,
+    overlay = (nodes.t1, nodes.pet, opacity)
+    # A missing image stays a T1: an empty view would look like a failure.
+    compared = {
+        "MRI2PETT1": (nodes.t1, None, 1.0),
+        "MRI2PETReal": (nodes.t1, nodes.real, 1.0),
+        "MRI2PETSynthetic": (nodes.t1, nodes.pet, 1.0),
+        "MRI2PETNormDiff": (nodes.t1, nodes.normdiff, 0.75),
     }
-    for composite in composites(scene):
-        name = composite.GetLayoutName()
-        composite.SetLinkedControl(False)  # else setting one would set all
-        if name in foregrounds:
-            # A missing image stays a T1: an empty view would look like a failure.
-            share = 0.75 if name == "MRI2PETNormDiff" else 1.0
-            set_layers(composite, (nodes.t1, foregrounds[name], share))
-        else:
-            set_layers(composite, (nodes.t1, nodes.pet, opacity))
-    for composite in composites(scene):
-        composite.SetLinkedControl(True)
+    set_views(scene, lambda view, _: compared.get(view, overlay))
     _show_legends(scene, nodes)
 
 
 def set_opacity(scene: slicer.vtkMRMLScene, opacity: float) -> None:
     """Opacity (0..1) of the PET over the T1 in the overlay's views; the compared views keep theirs."""
-    for composite in composites(scene):
-        if composite.GetLayoutName() not in COMPARED:
-            composite.SetLinkedControl(False)
-            composite.SetForegroundOpacity(opacity)
-            composite.SetLinkedControl(True)
+    set_views(scene, lambda view, now: now if view in COMPARED else (*now[:2], opacity))
 
 
 def set_foreground(scene: slicer.vtkMRMLScene, node_id: str | None) -> None:
     """What lies over the T1 in the overlay's views."""
-    for composite in composites(scene):
-        if composite.GetLayoutName() not in COMPARED:
-            composite.SetLinkedControl(False)
-            composite.SetForegroundVolumeID(node_id)
-            composite.SetLinkedControl(True)
+    set_views(scene, lambda view, now: now if view in COMPARED else (now[0], node_id, now[2]))
 
 
 def show_table_and_plot(scene: slicer.vtkMRMLScene, table_id: str | None, chart_id: str | None) -> None:

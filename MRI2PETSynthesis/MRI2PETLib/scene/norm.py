@@ -17,7 +17,13 @@ from MRI2PETLib.evaluation.cohort_cases import PREDICTIONS
 from MRI2PETLib.normative.headings import CLUSTER_HEADINGS, REGION_HEADINGS
 from MRI2PETLib.normative.settings import NormSettings, ScorePaths, ScoreSettings
 from MRI2PETLib.scene.comparison import add_report
-from MRI2PETLib.scene.display import show_overlay, show_symmetric, symmetric_color_node
+from MRI2PETLib.scene.display import (
+    NO_VALUE,
+    show_overlay,
+    show_symmetric,
+    signed_voxels,
+    symmetric_color_node,
+)
 from MRI2PETLib.scene.files import write_mask, write_pet, write_t1
 from MRI2PETLib.scene.images import add_volume
 from MRI2PETLib.scene.job import SceneJob, Step
@@ -30,7 +36,6 @@ from MRI2PETLib.scene.tables import add_table, table_cells
 _RESULT, _SCORING, _BUILDING = PREFIX + "Norm", "comparison with the norm", "norm"
 _NORM_FOLDER, _RECORD_OF_NORM = "norm", "norm.json"
 _COLOR_TABLE, _LEAST_LIMIT, _MOST_LIMIT = "MRI2PET z", 4.0, 8.0
-_LEAST_Z_SHOWN = 1.0
 
 
 @dataclass(frozen=True)
@@ -124,10 +129,12 @@ def add_norm_result(
         raise InputError(f"These are not the files of a comparison: {error!r}.", "Compare again.") from error
     whose = pet.GetName() if pet is not None else None
     with all_or_nothing(scene):
-        volumes = {role: add_volume(scene, maps[role], named(title, whose)) for role, title in _MAPS.items()}
+        volumes = {
+            role: add_volume(scene, _signed(maps[role]), named(title, whose)) for role, title in _MAPS.items()
+        }
         limit = _limit(list(maps.values()))
         for volume in volumes.values():
-            volume.SetDescription(note)
+            volume.SetDescription(f"{note} {NO_VALUE:g} where there is no score.")
             show_z(scene, volume, limit)
         z = volumes["z"]
         z.SetAttribute(_RESULT, "true")
@@ -157,11 +164,19 @@ def add_norm_result(
 _MAPS = {"z": "z", "z_unconditional": "unconditional z"}
 
 
+def _signed(z: sitk.Image) -> sitk.Image:
+    """A map of z for Slicer. In its file 0 says that there is no score."""
+    values = sitk.GetArrayViewFromImage(z)
+    image = sitk.GetImageFromArray(signed_voxels(values, values != 0))
+    image.CopyInformation(z)
+    return image
+
+
 def show_z(scene: slicer.vtkMRMLScene, volume: Any, limit: float) -> None:
-    """Colours from blue (lower than expected) to red, symmetric around 0; |z| below 1 is transparent."""
+    """Colours from blue (lower than expected) over white to red, symmetric around 0."""
     about = "z: blue where the real PET is lower than expected, red where it is higher."
     name = f"{_COLOR_TABLE} {limit:g}"
-    colors = symmetric_color_node(scene, name, about, limit, least_shown=_LEAST_Z_SHOWN)
+    colors = symmetric_color_node(scene, name, about, limit)
     show_symmetric(volume, colors, limit)
 
 

@@ -20,6 +20,7 @@ from MRI2PETLib.evaluation.measure import Measure
 from MRI2PETLib.evaluation.metrics import region_metrics
 from MRI2PETLib.evaluation.region_table import region_heading
 from MRI2PETLib.scene.comparison import LABELS
+from MRI2PETLib.scene.display import NO_VALUE
 from MRI2PETLib.scene.images import image_of, mask_of_segment
 from MRI2PETLib.scene.nodes import PREFIX
 from MRI2PETLib.scene.results import ResultNodes, result_nodes
@@ -152,7 +153,8 @@ def _volumes(nodes: ResultNodes) -> list[tuple[str, str | None]]:
 
 def _value_at(scene: Any, node_id: str | None, point_ras: Sequence[float]) -> float | None:
     node = scene.GetNodeByID(node_id) if node_id else None
-    return None if node is None else _voxel(node, point_ras)
+    value = None if node is None else _voxel(node, point_ras)
+    return None if value == NO_VALUE else value
 
 
 def _voxel(node: Any, point_ras: Sequence[float]) -> float | None:

@@ -21,7 +21,7 @@ from MRI2PETLib.core.files import read_object
 from MRI2PETLib.evaluation.normdiff import normdiff_map
 from MRI2PETLib.images.io import read_image, same_grid
 from MRI2PETLib.models.bundle import Bundle
-from MRI2PETLib.scene.display import set_pet_window, show_normdiff
+from MRI2PETLib.scene.display import NO_VALUE, set_pet_window, show_normdiff, signed_voxels
 from MRI2PETLib.scene.files import provenance_of
 from MRI2PETLib.scene.images import add_volume
 from MRI2PETLib.scene.nodes import PREFIX, all_or_nothing, join_study, link, linked, set_provenance, set_unit
@@ -190,10 +190,11 @@ def add_real(
     node = put(scene, pet, "real", real, title, f"{name.capitalize()} PET, on the grid of the T1.", t1)
     set_unit(node, unit, _meaning(provenance_of(pet)))
     node.SetAttribute(PREFIX + "Unit", unit)
-    note = f"(synthetic - {name}) / (synthetic + {name}), no unit. {pet.GetDescription()}"
+    note = f"(synthetic - {name}) / (synthetic + {name}), no unit; {NO_VALUE:g} where there is none. "
+    note += pet.GetDescription()
     synthetic, measured = (slicer.util.arrayFromVolume(n) for n in (pet, node))
     mask = slicer.util.arrayFromVolume(pet.GetNodeReference(PREFIX + "mask"))
-    normdiff = sitk.GetImageFromArray(normdiff_map(synthetic, measured, mask)[0])
+    normdiff = sitk.GetImageFromArray(signed_voxels(*normdiff_map(synthetic, measured, mask)))
     normdiff.CopyInformation(real)
     normdiff_node = put(scene, pet, "normdiff", normdiff, named("NormDiff", whose), note, t1)
     for attribute in pet.GetAttributeNames():
