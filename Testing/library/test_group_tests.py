@@ -9,13 +9,15 @@ import pytest
 from scipy import stats
 
 from MRI2PETLib.core.errors import InputError
+from MRI2PETLib.core.progress import Reporter
 from MRI2PETLib.core.settings import flag
 from MRI2PETLib.evaluation.cohort import Cohort, Scan, region_numbers
-from MRI2PETLib.evaluation.cohort_cases import CohortCase
+from MRI2PETLib.evaluation.cohort_cases import CohortCase, read_pairs
 from MRI2PETLib.evaluation.cohort_groups import group_table
 from MRI2PETLib.evaluation.covariates import adjusted_difference, read_covariate
 from MRI2PETLib.evaluation.metrics import brain_metrics
 from MRI2PETLib.evaluation.settings import EvaluationSettings
+from MRI2PETLib.reports.group_sections import how_tested
 
 N = 40
 LABELS = np.array(["patient", "control"] * (N // 2))
@@ -128,6 +130,7 @@ def test_columns_of_a_table_as_covariates() -> None:
     assert age.values == {"a": 31.0, "b": 50.0, "c": None} and age.about() == "age (number, 31 to 50)"
     columns = age.columns(["a", "b", "c"])
     assert columns[:2, 0] == pytest.approx([-9.5, 9.5]) and np.isnan(columns[2, 0])
+    assert age.left_out() == "No age is stated of c (1 of 3 people): tests that allow for it leave them out."
     site = read_covariate("site", [("a", "1"), ("b", "2"), ("c", "3")])  # names, though they are numbers
     assert site.columns(["a", "b", "c"]).shape == (3, 2) and site.about() == "site (1, 2, 3)"
     with pytest.raises(InputError, match="scans of a have the sex F and M"):
@@ -142,3 +145,23 @@ def test_numbers_with_a_slip_of_the_pen_are_not_taken_for_names() -> None:
     with pytest.raises(InputError, match="age is a number for most people, but not '62,5'"):
         read_covariate("age", ages)
     assert not read_covariate("batch", [("a", "1"), ("b", "2a"), ("c", "2b")]).is_number
+
+
+def test_people_with_n_a_are_left_out_of_the_test_and_named(tmp_path: Path) -> None:
+    """BIDS writes n/a; the sixth of a table of twelve has no age."""
+    lines = ["case,subject,synthetic,pet,group,age"]
+    for i in range(12):
+        age = "n/a" if i == 5 else f"{50 + i}"
+        lines.append(f"c{i},p{i},s{i}.nii.gz,r{i}.nii.gz,{LABELS[i]},{age}")
+    (tmp_path / "pairs.csv").write_text("\n".join(lines))
+    cases = read_pairs(tmp_path / "pairs.csv", Reporter())
+    age = read_covariate("age", [(case.subject, case.entry("age")) for case in cases])
+    assert age.is_number and age.values["p5"] is None
+    columns = age.columns([case.subject for case in cases])
+    values = np.arange(12.0) ** 2
+    effect = adjusted_difference(values, LABELS[:12], ("patient", "control"), columns)
+    rest = np.arange(12) != 5
+    others = adjusted_difference(values[rest], LABELS[:12][rest], ("patient", "control"), columns[rest])
+    assert effect[:4] == pytest.approx(others[:4])
+    words = how_tested(group_table(cohort(*confounded(), ("age",))), [age])
+    assert "No age is stated of p5 (1 of 12 people)" in words

@@ -28,6 +28,7 @@ from MRI2PETLib.normative.build import (
     choose_controls,
     fit_norm,
     norm_covariates,
+    partly_stated,
     regions_on,
     source_of_run,
 )
@@ -405,6 +406,11 @@ def test_which_covariates_a_norm_has() -> None:
     assert norm_covariates(own, ("none",)) == []
     with pytest.raises(InputError, match="same sex"):
         norm_covariates(own, ("sex",))
+    some = cases(12, age=["50", "", "70"], sex=["F"], genotype=[""])
+    assert norm_covariates(some, ()) == [] and partly_stated(some, ("age",)) == []
+    assert [note.split(".")[0] for note in partly_stated(some, ())] == [
+        "The norm does not allow for age: 4 of 12 controls have none"
+    ]
 
 
 def test_another_reference_region_is_refused(norm: Norm, tmp_path: Path) -> None:

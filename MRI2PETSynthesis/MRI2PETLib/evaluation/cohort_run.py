@@ -63,6 +63,8 @@ def evaluate_cohort(
         read_covariate(name, [(case.subject, case.entry(name)) for case in cases])
         for name in dict.fromkeys(settings.covariates)
     ]
+    for note in filter(None, (covariate.left_out() for covariate in covariates)):
+        reporter.warning(f"{note} In design.csv they have the mean." if settings.mni else note)
     scans: list[Scan] = []
     failed: list[Failure] = []
     frame: _Frame | None = None

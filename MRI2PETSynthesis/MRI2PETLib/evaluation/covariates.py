@@ -51,6 +51,17 @@ class Covariate:
             return f"{self.name} (number, {min(numbers):g} to {max(numbers):g})"
         return f"{self.name} ({', '.join(sorted({str(value) for value in present}))})"
 
+    def left_out(self) -> str:
+        """Whom a model with it leaves out, in a sentence; empty where something is known of everybody."""
+        unknown = [person for person, value in self.values.items() if value is None]
+        if not unknown:
+            return ""
+        more = f" and {len(unknown) - 4} more" if len(unknown) > 4 else ""
+        return (
+            f"No {self.name} is stated of {', '.join(unknown[:4])}{more} ({len(unknown)} of "
+            f"{len(self.values)} people): tests that allow for it leave them out."
+        )
+
 
 class Effect(NamedTuple):
     """Difference of two groups with everything else in the model held equal, with its interval and p."""

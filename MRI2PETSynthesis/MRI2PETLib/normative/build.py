@@ -117,6 +117,20 @@ def norm_covariates(cases: Sequence[CohortCase], names: Sequence[str]) -> list[C
     return covariates
 
 
+def partly_stated(cases: Sequence[CohortCase], names: Sequence[str]) -> list[str]:
+    """What to tell of :data:`.USUAL_COVARIATES` that :func:`norm_covariates` leaves out: not everybody has one."""
+    people, notes = {case.subject for case in cases}, []
+    for name in () if names else USUAL_COVARIATES:
+        known_of = {case.subject for case in cases if case.entry(name)}
+        if known_of and known_of != people:
+            without = len(people) - len(known_of)
+            notes.append(
+                f"The norm does not allow for {name}: {without} of {len(people)} controls have none. "
+                f"--covariates {name} allows for it and leaves them out."
+            )
+    return notes
+
+
 def collect(
     cases: Sequence[CohortCase],
     covariates: Sequence[Covariate],

@@ -29,6 +29,7 @@ from MRI2PETLib.normative.build import (
     fit_norm,
     norm_covariates,
     notes_on,
+    partly_stated,
     regions_on,
     source_of_run,
 )
@@ -67,7 +68,8 @@ def build_norm(
     if before is not None and before.about.request == request.checksum:
         reporter.log(f"{output}: already there, kept")
         return before
-    for note in notes_on(len({case.subject for case in controls}), settings):
+    number = len({case.subject for case in controls})
+    for note in (*notes_on(number, settings), *partly_stated(controls, settings.covariates)):
         reporter.warning(note)
     output_folder(output)
     parcellations = regions_on(mni_grid(), atlases)

@@ -51,8 +51,9 @@ def how_tested(groups: Sequence[GroupRow], covariates: Sequence[Covariate]) -> s
         )
     models = dict.fromkeys(g.model for g in groups)
     about = "; ".join(c.about() for c in covariates)
+    left_out = " ".join(filter(None, (c.left_out() for c in covariates)))
     return (
         f"{first} One linear model a region over all people: {' and '.join(models)}. The difference is "
         f"that of two people who are alike in the covariates, with its interval of 95 % and the p of a t "
-        f"test. Covariates: {about}. People without a value are left out."
-    )
+        f"test. Covariates: {about}. {left_out}"
+    ).strip()
