@@ -210,3 +210,19 @@ def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pyt
     monkeypatch.setattr(doctor, "run", run)
     assert cli.main(["doctor"]) == DependencyError.exit_code
     assert "The package lightning is not installed." in capsys.readouterr().err
+
+
+def test_no_view_of_an_image_that_nobody_holds() -> None:
+    """The array view of SimpleITK does not keep its image: of a temporary one it reads freed memory."""
+    cached = {"load_template", "metric_mask", "mni_grid", "balls", "getattr"}
+    for folder in ("MRI2PETSynthesis", "MRI2PETTraining", "Testing", "Docs"):
+        for path in (REPOSITORY / folder).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.Call) and ast.unparse(node.func) == "sitk.GetArrayViewFromImage":
+                    image: ast.AST = node.args[0]
+                    while isinstance(image, (ast.Attribute, ast.Subscript)):
+                        image = image.value
+                    held = isinstance(image, ast.Name) or (
+                        isinstance(image, ast.Call) and ast.unparse(image.func).split(".")[-1] in cached
+                    )
+                    assert held, f"{path}:{node.lineno}: {ast.unparse(node)}"

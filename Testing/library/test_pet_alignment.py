@@ -44,7 +44,7 @@ def person() -> SimulatedSubject:
 def with_uptake_outside(person: SimulatedSubject) -> sitk.Image:
     """The PET with a scalp: a shell 6 to 14 mm outside the brain takes up half as much as the brain."""
     distance = sitk.SignedMaurerDistanceMap(person.brain_mask, squaredDistance=False, useImageSpacing=True)
-    shell = sitk.GetArrayViewFromImage(sitk.And(distance > 6.0, distance < 14.0)) > 0
+    shell = sitk.GetArrayFromImage(sitk.And(distance > 6.0, distance < 14.0)) > 0
     values = sitk.GetArrayFromImage(person.pet)
     mean = values[sitk.GetArrayViewFromImage(person.brain_mask) > 0].mean()
     return like(np.where(shell, 0.5 * mean, values).astype(np.float32), person.pet)

@@ -118,7 +118,7 @@ def norm_covariates(cases: Sequence[CohortCase], names: Sequence[str]) -> list[C
 
 
 def partly_stated(cases: Sequence[CohortCase], names: Sequence[str]) -> list[str]:
-    """What to tell of :data:`.USUAL_COVARIATES` that :func:`norm_covariates` leaves out: not everybody has one."""
+    """What to tell of usual covariates that :func:`norm_covariates` leaves out: not everybody has one."""
     people, notes = {case.subject for case in cases}, []
     for name in () if names else USUAL_COVARIATES:
         known_of = {case.subject for case in cases if case.entry(name)}

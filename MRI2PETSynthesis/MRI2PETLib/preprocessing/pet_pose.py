@@ -172,7 +172,7 @@ def _samples(t1: sitk.Image, mask: sitk.Image) -> _Samples:
     room = [math.ceil(RIM_MM / s) + 1 for s in small.GetSpacing()]
     small = sitk.ConstantPad(small, room, room, 0)
     brain = sitk.ConstantPad(sitk.SmoothingRecursiveGaussian(brain, [_SIGMA_MM] * 3), room, room, 0.0)
-    near = sitk.GetArrayViewFromImage(dilate(small, RIM_MM)) > 0
+    near = sitk.GetArrayFromImage(dilate(small, RIM_MM)) > 0
     sampled = np.zeros_like(near)
     sampled[tuple(slice(None, None, max(1, round(_SAMPLE_MM / s))) for s in small.GetSpacing()[::-1])] = True
     index = np.argwhere(near & sampled)
@@ -266,7 +266,7 @@ def _centres(look_up: _LookUp) -> list[np.ndarray]:
     """
     image = look_up.image
     uptake = sitk.GetArrayFromImage(image) * look_up.in_view
-    hot = (sitk.GetArrayViewFromImage(sitk.OtsuThreshold(image, 0, 1)) > 0) & look_up.in_view
+    hot = (sitk.GetArrayFromImage(sitk.OtsuThreshold(image, 0, 1)) > 0) & look_up.in_view
     index = np.argwhere(hot if hot.any() else look_up.in_view)
     parts = [uptake]
     for axis, spacing in enumerate(image.GetSpacing()[::-1]):
