@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from importlib.metadata import EntryPoint
 from io import TextIOWrapper
@@ -82,6 +82,12 @@ def _load(package: str, entry: EntryPoint) -> Any:
         return BrokenCommand(entry.name, package, error)
 
 
+def _only_command(arguments: Sequence[str]) -> dict[str, Any] | None:
+    """The command that a command line begins with, where this library has it: the others need no import."""
+    name = next(iter(arguments), "")
+    return {name: import_module(f"MRI2PETLib.commands.{name}")} if name in COMMANDS else None
+
+
 def build_parser(
     commands: Mapping[str, Any] | None = None, program: str = "mri2pet"
 ) -> argparse.ArgumentParser:
@@ -133,7 +139,8 @@ def main(
         if isinstance(stream, TextIOWrapper):  # names that this console cannot show
             stream.reconfigure(errors="backslashreplace")
     try:
-        return _run(build_parser(commands, program).parse_args(arguments))
+        line = sys.argv[1:] if arguments is None else arguments
+        return _run(build_parser(commands or _only_command(line), program).parse_args(line))
     except Explained as error:  # before there is a reporter, or again while it tells the reason
         Reporter().error(error)
         return error.exit_code

@@ -41,6 +41,12 @@ def test_the_command_line_parses_without_heavy_packages() -> None:
     assert run_python(code).strip() == "[]"
 
 
+def test_a_command_imports_no_other() -> None:
+    code = "import sys; from MRI2PETLib.cli import main; main(['models', 'list', '--progress=none']); "
+    code += "print(*[m for m in sys.modules if m.startswith('MRI2PETLib.commands.')])"
+    assert run_python(code).split()[-1:] == ["MRI2PETLib.commands.models"]
+
+
 def test_inference_imports_no_monai(tmp_path: Path) -> None:
     code = f"""
 import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})

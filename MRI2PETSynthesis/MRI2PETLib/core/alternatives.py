@@ -32,9 +32,9 @@ class Alternatives:
         names = list(self.settings)
         parser.add_argument(flag(self.choice), choices=names, default=names[0], help=self.help)
         groups: dict[str, argparse._ActionsContainer] = {}
-        for name in dict.fromkeys(name for kinds in self.settings.values() for name in self._own(kinds)):
-            every = ((work, self._own(kinds).get(name)) for work, kinds in self.settings.items())
-            owners = {work: own for work, own in every if own is not None}
+        by_work = {work: self._own(kinds) for work, kinds in self.settings.items()}
+        for name in dict.fromkeys(name for own in by_work.values() for name in own):
+            owners = {work: own[name] for work, own in by_work.items() if name in own}
             heading = f"{flag(self.choice)} {', '.join(owners)}"
             if heading not in groups:
                 groups[heading] = parser.add_argument_group(heading)
@@ -89,9 +89,10 @@ class Alternatives:
         own = {}
         for kind in kinds:
             defaults = {f.name: f.default for f in fields(kind)}
+            types = kind.kinds()
             for name, about in kind.options().items():
                 if name not in self.left_out:
-                    own[name] = _Own(about, kind.kinds()[name], defaults[name])
+                    own[name] = _Own(about, types[name], defaults[name])
         return own
 
 
