@@ -18,10 +18,15 @@ from MRI2PETLib.evaluation.inputs import load_case
 from MRI2PETLib.evaluation.reference_region import reference_mask
 from MRI2PETLib.evaluation.settings import CasePaths, EvaluationSettings
 from MRI2PETLib.images.formats import sidecar_path
+from MRI2PETLib.images.io import read_image
 from MRI2PETLib.models.bundle import read_bundle
 from MRI2PETLib.models.model_space import ModelSpace
 from MRI2PETLib.normative.run import _reference_of
+from MRI2PETLib.preprocessing.warp_file import person_warp
 from MRI2PETTrainingLib import command
+from MRI2PETTrainingLib.dataset.cache import PreparedCase
+from MRI2PETTrainingLib.dataset.genotype import adjust
+from MRI2PETTrainingLib.dataset.manifest import TrainingCase
 from small_datasets import PRESET, rows_of, write_dataset, write_table
 
 pytestmark = pytest.mark.usefixtures("quick_registration")
@@ -115,3 +120,26 @@ def test_two_suvr_of_different_regions_are_not_compared(run: Path, tmp_path: Pat
     sidecar_path(other).write_text(json.dumps(about))
     findings = load_case(paths, EvaluationSettings()).verdict.findings
     assert "reference-not-stated" in [f.code for f in findings]
+
+
+def test_an_adjusted_pet_is_divided_by_its_region_again(run: Path, tmp_path: Path) -> None:
+    """Two people of each genotype: without it the cerebellum's mean is off by the difference there."""
+    entries = []
+    for path, genotype in zip(sorted((run / "cache").glob("*/entry.json")), ("HAB", "MAB", "HAB", "MAB")):
+        about = json.loads(path.read_text())["about"]
+        name, source = about["case"], run.parent / "data" / about["case"]
+        case = TrainingCase(name, name, source / "T1.nii.gz", source / "PET.nii.gz", genotype=genotype)
+        entries.append(PreparedCase(case, path.parent, about))
+    adjusted, _, _ = adjust(tmp_path, entries, [], [])
+    for before, after in zip(entries, adjusted):
+        whole = sitk.ReadImage(str(after.folder / "mask.nii.gz"))
+        t1 = read_image(after.case.t1, kind="t1").image
+        warp = person_warp(t1, whole, after.template_to_t1, after.folder / "warp.npz")
+        real, measured = (sitk.GetArrayFromImage(image) for image in after.real())
+        region = sitk.GetArrayFromImage(reference_mask("cerebellum", whole, warp)) != 0
+        assert real[region & (measured > 0)].mean() == pytest.approx(1, abs=1e-6)
+        old = sitk.GetArrayFromImage(before.real()[0])
+        assert np.abs(real - old).max() > 0.01
+        # The network's target moves with it.
+        ratios = [e.arrays()[1].astype(float).sum() / r.sum() for e, r in ((before, old), (after, real))]
+        assert ratios[0] == pytest.approx(ratios[1], rel=0.01)

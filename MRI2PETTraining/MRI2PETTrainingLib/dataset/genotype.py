@@ -4,7 +4,8 @@ TSPO tracers bind differently in HAB and MAB. The targets are ratios to the brai
 which removes a global factor already; what is left is a difference of pattern. It is fitted voxelwise in MNI
 space on the people of the training split: y = b0 + b1 g with g = 1 for HAB, so that b1 is the difference of
 the two group means. Every case, whatever its split, becomes y - b1 (g - mean training g): the mean over the
-training people stays. The published work regressed all cases together, test cases included.
+training people stays. A ratio is divided by its reference region again, so that its mean there is 1. The
+published work regressed all cases together, test cases included.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import SimpleITK as sitk
 from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.core.files import make_folder, read_object, staged_folder
 from MRI2PETLib.evaluation.cubic import cubic_sums
+from MRI2PETLib.evaluation.reference_region import divide_by_region, reference_mask
 from MRI2PETLib.images.formats import sidecar_path
 from MRI2PETLib.images.grid import Grid, resample
 from MRI2PETLib.images.io import read_image, write_image
@@ -81,29 +83,35 @@ def genotype_difference(train: Sequence[PreparedCase]) -> tuple[sitk.Image, floa
 def _adjusted(folder: Path, entry: PreparedCase, difference: sitk.Image, share: float) -> PreparedCase:
     weight = float(entry.case.genotype.upper() == "HAB") - share
     to_mni = _transform(entry).GetInverse()
-    scale = entry.about["target_factor"]
     model_grid = Grid(**{k: tuple(v) for k, v in entry.about["model_grid"].items()})
     source, target, mask = np.array(entry.arrays(), dtype=np.float32)
     change = sitk.GetArrayFromImage(resample(difference, model_grid, to_mni))
-    target = np.clip(target - scale * weight * change, 0, 1) * mask
+    target = target - entry.about["target_factor"] * weight * change
     whole = sitk.ReadImage(str(entry.folder / MASK))
     real, measured = entry.real()
     brain = whole * sitk.Cast(measured > 0, whole.GetPixelID())
-    real = real - resample(difference, Grid.of(real), to_mni) * weight
-    real = sitk.Clamp(real, sitk.sitkFloat32, 0.0)
-    if entry.about["reference_region"] in ("", BRAIN_MASK):
-        real = to_unit(real, brain, entry.about["model_unit"])
     t1 = read_image(entry.case.t1, kind="t1").image
     t1.CopyInformation(brain)
+    warp = person_warp(t1, whole, _transform(entry), entry.folder / WARP)
+    real = real - resample(difference, Grid.of(real), to_mni) * weight
+    real = sitk.Clamp(real, sitk.sitkFloat32, 0.0)
+    reference = entry.about["reference_region"]
+    if reference in ("", BRAIN_MASK):
+        real = to_unit(real, brain, entry.about["model_unit"])
+    else:
+        (real,), divisor, _ = divide_by_region(
+            [real], reference, reference_mask(reference, whole, warp), brain
+        )
+        target /= divisor["means"][0]
     about = read_object(sidecar_path(entry.folder / REAL))
     about["GenotypeAdjusted"] = {"genotype": entry.case.genotype, "share_of_HAB": share}
     out = make_folder(folder / entry.folder.name)
     with staged_folder(out, last=ARRAYS) as staging:
-        np.save(staging / ARRAYS, np.stack([source, target, mask]).astype(np.float16))
+        arrays = np.stack([source, np.clip(target, 0, 1) * mask, mask])
+        np.save(staging / ARRAYS, arrays.astype(np.float16))
         shutil.copyfile(entry.folder / MASK, staging / MASK)
         write_image(mark_unmeasured(real, measured), staging / REAL, about)
         shutil.copyfile(entry.folder / WARP, staging / WARP)
-        warp = person_warp(t1, whole, _transform(entry), staging / WARP)
         np.save(staging / MNI, target_in_mni(real, brain, invert_warp(warp)))
     # The baselines are fitted to the same target as the network, and compared with it.
     return PreparedCase(entry.case, out, {**entry.about, "cubic": cubic_sums(t1, real, brain)})
