@@ -21,7 +21,7 @@ from scipy import ndimage
 from MRI2PETLib.core.errors import InputError, MRI2PETError
 from MRI2PETLib.core.files import atomic_path, make_folder
 from MRI2PETLib.core.progress import ProgressCallback, no_progress
-from MRI2PETLib.images.grid import FWHM_PER_SIGMA, Grid, resample
+from MRI2PETLib.images.grid import FWHM_PER_SIGMA, Grid, affine_transform, resample
 from MRI2PETLib.images.io import read_image
 from MRI2PETLib.models.model_space import ModelSpace, model_grid, to_grid
 from MRI2PETLib.preprocessing.bias_field import log_bias_field, remove_bias
@@ -62,10 +62,7 @@ class PersonAnatomy:
 
     def affine_to_template(self) -> sitk.AffineTransform:
         """Maps native points to MNI points (LPS mm), by the affine alone."""
-        transform = sitk.AffineTransform(3)
-        transform.SetMatrix(self.affine[:3, :3].ravel().tolist())
-        transform.SetTranslation(self.affine[:3, 3].tolist())
-        return transform
+        return affine_transform(self.affine)
 
     def to_template(self) -> sitk.Transform:
         """Maps native points to MNI points (LPS mm), by demons and affine."""

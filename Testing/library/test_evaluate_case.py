@@ -19,6 +19,7 @@ from MRI2PETLib.evaluation.direction import Direction
 from MRI2PETLib.evaluation.inputs import CaseImages, load_case
 from MRI2PETLib.evaluation.region_table import read_region_rows
 from MRI2PETLib.evaluation.settings import CasePaths, EvaluationSettings
+from MRI2PETLib.images.formats import sidecar_path
 from MRI2PETLib.images.io import same_grid, write_image
 from MRI2PETLib.preprocessing.pet_registration import register_pet_to_t1
 from MRI2PETLib.simulation import SimulatedSubject, simulate_subject
@@ -307,6 +308,25 @@ def test_the_part_of_the_brain_that_the_pet_does_not_cover_is_left_out(
     case = load_case(CasePaths(files["synthetic"], tmp_path / "cut.nii.gz"), BY_HEADER)
     assert not sitk.GetArrayViewFromImage(case.mask)[:14].any()
     assert "pet-field-of-view" in [f.code for f in case.verdict.findings]
+
+
+def test_a_real_pet_beyond_the_scale_of_the_model_is_told(
+    subject: SimulatedSubject, files: dict[str, Path], tmp_path: Path
+) -> None:
+    """The simulated PET is shown to a model whose scale ends at a value that a tenth of its voxels exceed."""
+    real = sitk.GetArrayFromImage(sitk.ReadImage(str(files["real"])))
+    inside = sitk.GetArrayViewFromImage(subject.brain_mask) > 0
+    end = float(np.percentile(real[inside], 90))
+    about = json.loads(sidecar_path(files["synthetic"]).read_text())
+    messages = []
+    for more in ({}, {"LargestSUVR": end}, {"LargestSUVR": 9.0}, {"LargestSUVR": "2"}):
+        image = sitk.ReadImage(str(files["synthetic"]))
+        write_image(image, tmp_path / "synthetic.nii.gz", {**about, **more})
+        case = load_case(CasePaths(tmp_path / "synthetic.nii.gz", files["real"]), BY_HEADER)
+        messages.append([f.message for f in case.verdict.findings if f.code == "scale-end"])
+    assert messages[0] == messages[2] == messages[3] == []
+    share = 100 * np.mean(real[sitk.GetArrayViewFromImage(case.mask) > 0] >= end)
+    assert f"The real PET reaches SUVR {end:g} in {share:.1f} % of the brain" in messages[1][0]
 
 
 def test_units_are_never_mixed_unless_only_patterns_are_compared(

@@ -26,6 +26,7 @@ from MRI2PETLib.models.model_space import (
     not_predicted,
     with_grid,
 )
+from MRI2PETLib.models.scale_end import at_scale_end
 from MRI2PETLib.simulation import simulate_subject
 
 FLIPS = list(itertools.product((1, -1), repeat=3))
@@ -265,6 +266,29 @@ def test_suvr_target_keeps_the_scale_and_decodes_to_suvr() -> None:
     assert error.mean() < 0.005
     assert np.all(sitk.GetArrayFromImage(back)[~inside] == 0)
     assert Grid.of(back) == Grid.of(mask)
+
+
+def test_the_share_of_voxels_at_the_end_of_the_scale_is_told() -> None:
+    """A twentieth of a brain at SUVR 3: a model of SUVR by the brain ends at 2, one by a region at 4."""
+    spaces = (ModelSpace(), ModelSpace().by_region("cerebellum"), ModelSpace(target="minmax"))
+    assert [space.largest_suvr for space in spaces] == [2, 4, None]
+    assert ModelSpace(source="suvr-half", target="mask-p1-p99").largest_suvr == 2
+    suvr = np.where(np.arange(1000) < 50, 3.0, 0.9)
+    (finding,) = at_scale_end(suvr / 2, 2.0, "The PET")
+    assert finding.level == "warn" and "SUVR 2 in 5.0 % of the brain" in finding.message
+    assert "--reference-region" in finding.hint
+    assert at_scale_end(suvr / 4, 4.0, "The PET") == () == at_scale_end(suvr, None, "The PET")
+    assert at_scale_end(np.where(np.arange(2000) < 1, 3.0, 0.9) / 2, 2.0, "The PET") == ()  # a noisy voxel
+
+
+def test_a_pet_that_goes_in_is_told_of_where_its_scale_ends() -> None:
+    native = random_grid(2)
+    mask = ball(native)
+    low, high = (np.percentile(world(native)[0][sitk.GetArrayViewFromImage(mask) > 0], q) for q in (0, 90))
+    pet = np.where(world(native)[0] > high, 4.0, 0.7 + 0.1 * (world(native)[0] - low) / (high - low))
+    space = ModelSpace(source="suvr-half", target="mask-p1-p99")
+    findings = encode(native.image(pet.astype(np.float32)), mask, random_axes(2), space).findings
+    assert [f.code for f in findings if f.code == "scale-end"] == ["scale-end"]
 
 
 def test_minmax_target_spans_0_to_1() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -72,6 +73,23 @@ def test_an_entry_holds_what_the_model_sees(dataset: Path, cache: Path) -> None:
     assert real[inside].mean() == pytest.approx(1, abs=1e-4)
     assert entry.about["unit"] == "SUV" and entry.about["model_unit"] == "SUVR"
     assert entry.about["tracer"] == "PBR28"
+
+
+def test_where_the_scale_of_the_target_ends_is_told(dataset: Path, cache: Path, tmp_path: Path) -> None:
+    """A slab of one person at 2.5 times the uptake: beyond SUVR 2, where the target ends."""
+    root = tmp_path / "ds"
+    shutil.copytree(dataset / "s1", root / "s1")
+    image = sitk.ReadImage(str(root / "s1" / "PET.nii.gz"))
+    values = sitk.GetArrayFromImage(image)
+    values[:, 10:13] *= 2.5
+    hot = sitk.GetImageFromArray(values)
+    hot.CopyInformation(image)
+    sitk.WriteImage(hot, str(root / "s1" / "PET.nii.gz"))
+    entry = prepare(root, cache)["s1"]
+    _, target, mask = entry.arrays()
+    share = 100 * np.mean(target[mask > 0] >= 1)
+    (finding,) = [f for f in entry.findings if f.code == "scale-end"]
+    assert share > 2 and f"SUVR 2 in {share:.1f} % of the brain" in finding.message
 
 
 def test_other_settings_are_another_entry(dataset: Path, cache: Path, tmp_path: Path) -> None:

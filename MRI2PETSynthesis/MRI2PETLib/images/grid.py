@@ -182,3 +182,12 @@ def affine_matrix(transform: sitk.Transform) -> list[list[float]]:
     for axis, point in enumerate(np.eye(3).tolist()):
         matrix[:3, axis] = transform.TransformPoint(point) - matrix[:3, 3]
     return matrix.tolist()
+
+
+def affine_transform(matrix: Sequence[Sequence[float]] | np.ndarray) -> sitk.AffineTransform:
+    """The transform of a 4 x 4 matrix (LPS mm), the inverse of :func:`affine_matrix`."""
+    values = np.asarray(matrix, dtype=float)
+    transform = sitk.AffineTransform(3)
+    transform.SetMatrix(values[:3, :3].ravel().tolist())
+    transform.SetTranslation(values[:3, 3].tolist())
+    return transform

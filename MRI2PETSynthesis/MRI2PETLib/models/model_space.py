@@ -27,6 +27,7 @@ from MRI2PETLib.core.findings import Finding
 from MRI2PETLib.images.axes import Axes
 from MRI2PETLib.images.grid import Grid, antialias, crop_to, extent_along, resample
 from MRI2PETLib.images.spline import bounded_spline
+from MRI2PETLib.models.scale_end import at_scale_end
 
 _MARGIN_MM = 8.0  # brain and field of view: 4 mm on each side
 _WIDEST = 1.15  # of the training spacing: 2.3 mm for 2 mm
@@ -138,6 +139,12 @@ class ModelSpace:
     def target_factor(self) -> float:
         """The target of a PET over its unit."""
         return _FACTORS.get(self.target, 1.0)
+
+    @property
+    def largest_suvr(self) -> float | None:
+        """Where the scale of the PET, source or target, ends; ``None``: at the PET's own maximum."""
+        factor = _FACTORS.get(self.target if self.target_modality == "PET" else self.source)
+        return None if factor is None else 1 / factor
 
     @property
     def unit_meaning(self) -> str:
@@ -283,7 +290,10 @@ def encode(image: sitk.Image, mask: sitk.Image, axes: Axes, space: ModelSpace) -
         raise InputError(
             "The model's field of view holds no brain.", "Check the mask, or use the default preset."
         )
-    return Encoded(space, grid, _normalised(values, inside, inside, space.source), inside, findings)
+    source = _normalised(values, inside, inside, space.source)
+    if space.source_modality == "PET":
+        findings += at_scale_end(source[inside > 0], space.largest_suvr, "The PET")
+    return Encoded(space, grid, source, inside, findings)
 
 
 def encode_target(

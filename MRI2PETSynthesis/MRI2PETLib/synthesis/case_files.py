@@ -16,6 +16,7 @@ from MRI2PETLib.images.formats import GENERATED_BY, sidecar_path
 from MRI2PETLib.images.io import LoadedImage, write_image
 from MRI2PETLib.models.bundle import DEMONSTRATION, DEMONSTRATION_NOTE, Bundle
 from MRI2PETLib.models.model_space import ModelSpace
+from MRI2PETLib.models.scale_end import SCALE_END_KEY
 from MRI2PETLib.synthesis.cases import Case
 from MRI2PETLib.synthesis.pipeline import SynthesisResult
 
@@ -28,6 +29,12 @@ _BIDS = {"MR": "T1w", "PET": "pet"}
 def reference_of(space: ModelSpace) -> dict[str, str]:
     """What a sidecar says of the reference region of a model's SUVR, where that is a named one."""
     return {REFERENCE_KEY: space.named_reference} if space.named_reference else {}
+
+
+def scale_of(space: ModelSpace) -> dict[str, float]:
+    """What the sidecar of a prediction says of the end of the model's scale, where that has one."""
+    end = space.largest_suvr if space.target_modality == "PET" else None
+    return {} if end is None else {SCALE_END_KEY: end}
 
 
 @dataclass(frozen=True)
@@ -215,6 +222,7 @@ def write_case(
         "Units": result.unit,
         "UnitsMeaning": bundle.space.unit_meaning,
         **reference_of(bundle.space),
+        **scale_of(bundle.space),
         "IntendedUse": bundle.metadata["intended_use"],
         "Quality": (t1.verdict + result.verdict).to_dict(),
         "Simulated": is_simulated(case.t1),

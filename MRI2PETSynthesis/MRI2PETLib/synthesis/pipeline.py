@@ -28,12 +28,14 @@ from MRI2PETLib.images.spline import INTERPOLATION
 from MRI2PETLib.models.bundle import Bundle, ErrorSD
 from MRI2PETLib.models.inference import LoadedModel, load_model, predict_encoded
 from MRI2PETLib.models.model_space import Encoded, decode, encode, not_predicted
+from MRI2PETLib.models.scale_end import at_scale_end
 from MRI2PETLib.models.store import find_bundle
 from MRI2PETLib.preprocessing.brain_mask import BrainExtraction, extract_brain
 from MRI2PETLib.preprocessing.pet_template import brain_of_pet
 from MRI2PETLib.synthesis.error_map import error_image
 from MRI2PETLib.synthesis.settings import DEFAULT_MODEL, SynthesisSettings
 
+_NEARLY = 0.995  # of the end of a scale: a sigmoid does not reach it
 ENCODING = "into model space"  # a stage of the progress, see :func:`prepare`
 
 
@@ -201,6 +203,9 @@ def complete(
         error = model.bundle.error_sd
         error_sd = None if error is None else error_image(error, extraction)
     findings = [*encoded.findings, *prediction.findings]
+    if encoded.space.target_modality == "PET":
+        predicted = prediction.mean[encoded.mask > 0] / _NEARLY
+        findings += at_scale_end(predicted, encoded.space.largest_suvr, "The synthetic PET")
     if error is not None and error_sd is None:
         findings.append(_no_regions(error))
     missing = int(np.count_nonzero(sitk.GetArrayViewFromImage(unpredicted)))

@@ -42,9 +42,10 @@ from MRI2PETLib.evaluation.cubic import cubic_sums
 from MRI2PETLib.evaluation.inputs import scaled_mri
 from MRI2PETLib.evaluation.reference_region import divide_by_region, in_unit_of, reference_mask
 from MRI2PETLib.images.formats import sidecar_path
-from MRI2PETLib.images.grid import Grid, affine_matrix, resample
+from MRI2PETLib.images.grid import Grid, affine_matrix, affine_transform, resample
 from MRI2PETLib.images.io import read_image, read_mask, write_image
 from MRI2PETLib.models.model_space import ModelSpace, encode_pair
+from MRI2PETLib.models.scale_end import at_scale_end
 from MRI2PETLib.preprocessing.brain_mask import extract_brain
 from MRI2PETLib.preprocessing.frame_window import parse_window
 from MRI2PETLib.preprocessing.pet import check_uptake, of_frames, read_pet
@@ -59,7 +60,7 @@ from MRI2PETTrainingLib.dataset.manifest import TrainingCase
 ARRAYS, MASK, REAL, ENTRY = "arrays.npy", "mask.nii.gz", "real.nii.gz", "entry.json"
 SOURCE, WARP, MNI = "source.nii.gz", "warp.npz", "mni.npy"
 DERIVED_FROM = "DerivedFrom"  # in a PET's sidecar: checksums of the voxels that it was made of
-_VERSION = 9  # raise when the same input would give another result
+_VERSION = 10  # raise when the same input would give another result
 
 
 @dataclass(frozen=True)
@@ -119,13 +120,7 @@ class PreparedCase:
     def template_to_t1(self) -> sitk.Transform | None:
         """Maps MNI points to points of the T1 (LPS mm), or ``None`` when the T1 was not fitted."""
         matrix = self.about["template_to_t1_lps"]
-        if matrix is None:
-            return None
-        values = np.asarray(matrix, dtype=float)
-        transform = sitk.AffineTransform(3)
-        transform.SetMatrix(values[:3, :3].ravel().tolist())
-        transform.SetTranslation(values[:3, 3].tolist())
-        return transform
+        return None if matrix is None else affine_transform(matrix)
 
 
 def prepare_cases(
@@ -276,7 +271,6 @@ def _make(work: _Work, space: ModelSpace, how: Preparation, warp_path: Path) -> 
         aligned = align_pet_to_t1(pet, t1.image, mask, register=how.register)
     except InputError as error:
         raise InputError(f"{case.pet}: {error.message}", error.hint) from error
-    verdict = t1.verdict + pet.verdict + extraction.verdict + aligned.verdict
     # Loss, statistics and baselines see what was measured.
     region = sitk.And(sitk.Cast(mask != 0, sitk.sitkUInt8), aligned.measured)
     from_pet = space.source_modality == "PET"
@@ -293,6 +287,9 @@ def _make(work: _Work, space: ModelSpace, how: Preparation, warp_path: Path) -> 
     )
     measured = resample(aligned.measured, encoded.grid, interpolator=sitk.sitkNearestNeighbor)
     counted = encoded.mask * (sitk.GetArrayViewFromImage(measured) > 0)
+    in_brain = (encoded.source if from_pet else target)[counted > 0]
+    verdict = t1.verdict + pet.verdict + extraction.verdict + aligned.verdict
+    verdict += at_scale_end(in_brain, space.largest_suvr, "The PET")
     source = aligned.image if from_pet else t1.image
     if from_pet:  # scaled like the network's target
         real = scaled_mri(t1.image, region)
