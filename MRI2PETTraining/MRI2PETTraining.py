@@ -17,7 +17,7 @@ from MRI2PETLib.core.errors import InputError
 from MRI2PETSynthesisUI.parameters import ParameterNodeMixin
 from MRI2PETSynthesisUI.running import showProgress
 from MRI2PETTrainingLib.settings import TrainingSettings
-from MRI2PETTrainingLib.training_run import default_run
+from MRI2PETTrainingLib.training_run import run_for
 from MRI2PETTrainingLib.window_state import training_window
 from MRI2PETTrainingUI.logic import MRI2PETTrainingLogic, MRI2PETTrainingParameterNode
 
@@ -161,9 +161,7 @@ class MRI2PETTrainingWidget(ScriptedLoadableModuleWidget, ParameterNodeMixin):
         node = self._parameterNode
         if node is None or self.session.is_active:
             return
-        before = self._settings
-        if node.dataset and (not node.output or (before and node.output == default_run(before[0]))):
-            node.output = default_run(node.dataset)
+        node.output = run_for(node.dataset, node.output, self._settings and self._settings[:2])
         self._settings = self._watched(node)
         self._typing.stop()
         self.ui.logText.clear()
@@ -234,11 +232,7 @@ class MRI2PETTrainingWidget(ScriptedLoadableModuleWidget, ParameterNodeMixin):
         ui.startButton.toolTip = view.primary_tip
         ui.checkButton.enabled = view.may_check
         ui.checkButton.toolTip = view.check_tip
-        settings = (ui.presetComboBox, ui.foldsSpinBox, ui.datasetEdit, ui.datasetFolderButton)
-        for control in (*settings, ui.datasetTableButton, ui.startFromComboBox, ui.advancedButton):
-            control.enabled = view.inputs_enabled
-        for control in (ui.runEdit, ui.runFolderButton, ui.deviceComboBox):
-            control.enabled = view.folder_enabled
+        self.dataset.enable(view)
         ui.reportButton.enabled = view.has_report
         ui.useButton.enabled = view.may_use
         self.norm.update(self.session.view and self.session.view.run, view.may_use)

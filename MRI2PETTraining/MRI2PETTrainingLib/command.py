@@ -44,7 +44,7 @@ def _train(settings: TrainingSettings, task: Task, reporter: Reporter) -> int:
         import torch
 
         torch.set_num_threads(settings.threads)
-    check_launch(settings.devices * settings.nodes)
+    check_launch(settings.devices * settings.nodes, settings.folds_at_once)
     plan = plan_of(settings, task)
     check_preset(plan.preset)
     if settings.adjust_genotype and plan.preset.space.target_modality != "PET":

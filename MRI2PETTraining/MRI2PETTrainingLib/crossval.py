@@ -53,6 +53,7 @@ from MRI2PETTrainingLib.run_folder import (
     FoldResult,
     fold_folder,
 )
+from MRI2PETTrainingLib.side_by_side import train_side_by_side
 from MRI2PETTrainingLib.warm_start import check_unseen, seen_in_training, start_bundle
 
 if TYPE_CHECKING:
@@ -108,7 +109,8 @@ def run_training(plan: Plan, reporter: Reporter) -> dict[str, Any]:
         all processes but the first.
     :raises MRI2PETError: with the reason; finished epochs and folds are kept.
     """
-    check_launch(plan.settings.devices * plan.settings.nodes)  # before Lightning reads the same variables
+    processes = plan.settings.devices * plan.settings.nodes
+    check_launch(processes, plan.settings.folds_at_once)  # before Lightning reads the same variables
     from MRI2PETTrainingLib.checkpoints import write_curves
     from MRI2PETTrainingLib.hardware import check_hardware
 
@@ -123,6 +125,10 @@ def run_training(plan: Plan, reporter: Reporter) -> dict[str, Any]:
     unknown = [k for k in numbers if k >= len(folds.folds) or k < 0]
     if unknown:
         raise InputError(f"There is no fold {unknown[0]}.", f"Folds are 0 to {len(folds.folds) - 1}.")
+    if plan.settings.folds_at_once > 1 and len(numbers) > 1:
+        ready = {f.number: read_fold(plan.run, f, request_of_fold(plan, f, prepared)) for f in folds.folds}
+        left = [number for number in numbers if ready[number] is None]
+        train_side_by_side(plan, left, _Part(reporter, 0, _TRAINED))
     share = _TRAINED / len(numbers)
     for done, number in enumerate(numbers):
         inner = _Part(reporter, done * share, (done + 1) * share)

@@ -15,12 +15,14 @@ def is_first_process() -> bool:
     return _other_rank() is None
 
 
-def check_launch(processes: int) -> None:
+def check_launch(processes: int, folds_at_once: int = 1) -> None:
     """Check that the environment tells of as many processes as the settings: others would be waited for.
 
     :param processes: devices times nodes.
-    :raises InputError: naming the variable.
+    :raises InputError: naming the variable; or if several folds are each to have several processes.
     """
+    if processes > 1 and folds_at_once > 1:
+        raise InputError("--folds-at-once is for one device.", "Leave it out, or --devices and --nodes.")
     other = _other_rank()
     if processes == 1 and other is not None:
         raise InputError(

@@ -120,6 +120,14 @@ class TrainingSettings(Settings):
     device: str = options.device(decides=False, group=_MACHINE)
     devices: int = option("devices on this machine", 1, least=1, decides=False, group=_MACHINE)
     nodes: int = option("machines (torchrun or SLURM)", 1, least=1, decides=False, group=_MACHINE)
+    folds_at_once: int = option(
+        "folds that are trained at the same time on this machine; they share its cores, and each needs the "
+        "memory of a training",
+        1,
+        least=1,
+        decides=False,
+        group=_MACHINE,
+    )
     loaders: int | None = option(
         "processes that load batches; without it: none on a CPU, else one a core, up to 8",
         None,

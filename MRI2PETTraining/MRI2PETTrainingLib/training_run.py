@@ -15,7 +15,7 @@ from MRI2PETLib.jobs.run_state import RunState
 from MRI2PETLib.models.store import import_bundle, user_folder
 from MRI2PETTrainingLib.dataset.checks import noting_similar
 from MRI2PETTrainingLib.dataset.manifest import read_dataset
-from MRI2PETTrainingLib.run_folder import RunView
+from MRI2PETTrainingLib.run_folder import RunView, has_begun, read_run
 from MRI2PETTrainingLib.settings import Task, TrainingSettings
 
 
@@ -40,6 +40,29 @@ def default_run(dataset: str) -> str:
     is_table = path.suffix.lower() in (".csv", ".tsv")
     folder = path.parent if path.name == "manifest.csv" else path.with_suffix("") if is_table else path
     return str(folder.with_name(f"{folder.name}-training"))
+
+
+def run_for(dataset: str, output: str, before: tuple[str, str] | None = None) -> str:
+    """The run folder that goes with what was chosen.
+
+    :param before: dataset and run folder that were shown until now. Where another dataset is chosen and the
+        folder is the one proposed for the dataset of before, or holds its run, a folder of its own is
+        proposed: a run belongs to one dataset.
+    """
+    follows = not output
+    if before is not None and dataset != before[0] and output == before[1]:
+        follows = follows or output == _proposed(before[0]) or has_begun(Path(output))
+    return _proposed(dataset) if follows else output
+
+
+def _proposed(dataset: str) -> str:
+    """:func:`default_run`, with a number where that holds a run of another dataset."""
+    folder, number = default_run(dataset), 1
+    path = folder
+    while path and has_begun(Path(path)) and read_run(Path(path)).dataset != str(Path(dataset).resolve()):
+        number += 1
+        path = f"{folder}-{number}"
+    return path
 
 
 def list_cases(settings: TrainingSettings) -> RunView:

@@ -8,6 +8,8 @@ from MRI2PETLib.jobs.run_state import RunState, WindowState, window_state
 from MRI2PETTrainingLib.run_folder import RunView
 
 _CHECKED = "This run has begun: its dataset was checked."
+_SETTLED = "The settings are those of the run in this folder. Choose another run folder for other ones."
+_BUSY = "Stop the training first: what is finished is kept."
 
 
 @dataclass(frozen=True)
@@ -15,8 +17,9 @@ class Window:
     """What is shown.
 
     :ivar primary: text of the main button: Start, Resume or Stop; ``primary_tip`` says why it is disabled.
-    :ivar inputs_enabled: dataset and settings may be changed; those of a run that has begun may not.
-    :ivar folder_enabled: another run folder may be chosen.
+    :ivar inputs_enabled: settings may be changed; those of a run that has begun may not. ``inputs_tip`` says
+        why, else it is empty.
+    :ivar folder_enabled: another dataset or run folder may be chosen; ``folder_tip`` as ``inputs_tip``.
     """
 
     primary: str
@@ -25,7 +28,9 @@ class Window:
     may_check: bool
     check_tip: str
     inputs_enabled: bool
+    inputs_tip: str
     folder_enabled: bool
+    folder_tip: str
     has_report: bool
     may_use: bool
     common: WindowState
@@ -40,7 +45,7 @@ def training_window(state: RunState, view: RunView | None, missing: str) -> Wind
     begun = view is not None and view.begun
     finished = view is not None and view.report is not None
     if finished and not missing:
-        missing = "This run is finished. Choose another folder for a new one."
+        missing = "This run is finished. Choose another run folder or another dataset for a new one."
     elif begun and not missing and not state.message:
         state = RunState(state.phase, state.stage, state.fraction, state.eta_s, _stopped(view))
     common = window_state(state, missing)
@@ -57,7 +62,9 @@ def training_window(state: RunState, view: RunView | None, missing: str) -> Wind
         may_check=common.may_start and not begun,
         check_tip=missing or (_CHECKED if begun else "Look at every image and make the folds."),
         inputs_enabled=common.inputs_enabled and not begun,
+        inputs_tip=_BUSY if state.is_busy else _SETTLED if begun else "",
         folder_enabled=common.inputs_enabled,
+        folder_tip=_BUSY if state.is_busy else "",
         has_report=finished,
         may_use=view is not None and view.ensemble is not None and not state.is_busy,
         common=common,

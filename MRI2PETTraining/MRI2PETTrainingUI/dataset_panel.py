@@ -13,6 +13,16 @@ from MRI2PETTrainingLib.run_folder import summary
 from MRI2PETTrainingLib.scene.training import write_edited
 
 _SETTING = "MRI2PET/DatasetFolder"
+_FOLDERS_AND_MACHINE = (
+    *("datasetEdit", "datasetFolderButton", "datasetTableButton", "runEdit", "runFolderButton"),
+    *("deviceComboBox", "workersSpinBox", "foldsAtOnceSpinBox"),
+)
+_SETTINGS = (
+    *("presetComboBox", "foldsSpinBox", "epochsSpinBox", "batchSizeSpinBox", "precisionComboBox"),
+    *("startFromComboBox", "startFromButton", "unpairedEdit", "unpairedButton", "vgg19Edit", "vgg19Button"),
+    *("windowEdit", "referenceRegionComboBox", "seedSpinBox", "subjectPatternEdit", "excludeBadCheckBox"),
+    *("leaveOneSiteOutCheckBox", "adjustGenotypeCheckBox"),
+)
 
 
 class DatasetPanel:
@@ -22,8 +32,12 @@ class DatasetPanel:
         self._ui = ui
         self._onPreset, self._onStartFrom = onPreset, onStartFrom
         self._session = None
+        self._tips = {}
         ui.datasetFolderButton.connect("clicked()", lambda: self._chooseFolder(ui.datasetEdit))
         ui.runFolderButton.connect("clicked()", lambda: self._chooseFolder(ui.runEdit))
+        ui.unpairedButton.connect("clicked()", lambda: self._chooseFolder(ui.unpairedEdit))
+        ui.vgg19Button.connect("clicked()", self._onVgg19)
+        ui.startFromButton.connect("clicked()", self._onStartFromFolder)
         ui.datasetTableButton.connect("clicked()", self._onTable)
         ui.presetComboBox.connect("activated(int)", self._onPresetChosen)
         ui.startFromComboBox.connect("activated(int)", self._onStartFromChosen)
@@ -53,6 +67,20 @@ class DatasetPanel:
 
     def setStartFrom(self, model: str) -> None:
         self._choose(self._ui.startFromComboBox, model)
+
+    def enable(self, view) -> None:
+        """Enable what may be changed; a tooltip says why something may not.
+
+        :param view: what the window shows (:class:`MRI2PETTrainingLib.window_state.Window`).
+        """
+        for names, enabled, tip in (
+            (_FOLDERS_AND_MACHINE, view.folder_enabled, view.folder_tip),
+            (_SETTINGS, view.inputs_enabled, view.inputs_tip),
+        ):
+            for name in names:
+                widget = getattr(self._ui, name)
+                own = self._tips.setdefault(name, widget.toolTip)
+                widget.enabled, widget.toolTip = enabled, tip or own
 
     def show(self, session) -> None:
         """Show the cases of a session."""
@@ -84,6 +112,20 @@ class DatasetPanel:
         if folder:
             qt.QSettings().setValue(_SETTING, folder)
             edit.text = folder
+
+    def _onVgg19(self) -> None:
+        start = slicer.util.settingsValue(_SETTING, "")
+        weights = _("Weights of torchvision (*.pth)")
+        path = qt.QFileDialog.getOpenFileName(None, _("Choose the weights of VGG19"), start, weights)
+        if path:
+            self._ui.vgg19Edit.text = path
+
+    def _onStartFromFolder(self) -> None:
+        """The folder of a model, or of a run."""
+        start = slicer.util.settingsValue(_SETTING, "")
+        folder = qt.QFileDialog.getExistingDirectory(None, _("Choose the folder of a model or a run"), start)
+        if folder:
+            self._onStartFrom(folder)
 
     def _onTable(self) -> None:
         start = slicer.util.settingsValue(_SETTING, "")

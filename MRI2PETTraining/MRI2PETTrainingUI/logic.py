@@ -40,12 +40,16 @@ class MRI2PETTrainingParameterNode:
     unpaired: str = ""
     vgg19: str = ""
     window: str = ""
+    referenceRegion: Annotated[str, Choice([_AS_PRESET, *TrainingSettings.choices("reference_region")])] = (
+        _AS_PRESET
+    )
     seed: Annotated[int, WithinRange(0, 2147483647), Default(_DEFAULTS.seed)]
     subjectPattern: str = ""
     excludeBad: bool = _DEFAULTS.exclude_bad
     leaveOneSiteOut: bool = _DEFAULTS.leave_one_site_out
     adjustGenotype: bool = _DEFAULTS.adjust_genotype
     workers: Annotated[int, WithinRange(1, 64), Default(_DEFAULTS.workers)]
+    foldsAtOnce: Annotated[int, WithinRange(1, 64), Default(_DEFAULTS.folds_at_once)]
 
 
 class MRI2PETTrainingLogic(ScriptedLoadableModuleLogic):
@@ -109,15 +113,21 @@ class MRI2PETTrainingLogic(ScriptedLoadableModuleLogic):
             node,
             dataset=str(Path(node.dataset).expanduser()) if node.dataset else "",
             output=str(Path(node.output).expanduser()) if node.output else "",
-            precision=None if node.precision == _AS_PRESET else node.precision,
+            precision=_or_preset(node.precision),
+            reference_region=_or_preset(node.referenceRegion),
             window=parse_window(node.window),
         )
 
     @staticmethod
     def showSettings(node: MRI2PETTrainingParameterNode, settings: TrainingSettings) -> None:
         """Let the parameter node hold what a run was started with."""
-        precision, window = settings.precision or _AS_PRESET, window_text(settings.window)
-        show_settings(settings, node, precision=precision, window=window)
+        show_settings(
+            settings,
+            node,
+            precision=settings.precision or _AS_PRESET,
+            reference_region=settings.reference_region or _AS_PRESET,
+            window=window_text(settings.window),
+        )
 
     @staticmethod
     def missing(node: MRI2PETTrainingParameterNode) -> str:
@@ -126,3 +136,7 @@ class MRI2PETTrainingLogic(ScriptedLoadableModuleLogic):
             return missing(MRI2PETTrainingLogic.settings(node))
         except InputError as error:
             return f"{error.message} {error.hint}"
+
+
+def _or_preset(choice: str) -> str | None:
+    return None if choice == _AS_PRESET else choice

@@ -57,6 +57,8 @@ def test_choosing_the_folder_of_a_run_takes_its_settings(scene: Any, tmp_path: P
     session = TrainingSession(scene)
     settings = session.choose(TrainingSettings("", str(tmp_path / "run"), device="cpu", workers=3))
     assert settings == replace(started, output=str(tmp_path / "run"), device="cpu", workers=3)
+    again = TrainingSettings("", str(tmp_path / "run"), folds_at_once=4)
+    assert session.choose(again).folds_at_once == 4  # of the machine, not of the run
     assert session.view is not None and session.view.begun
     assert session.nodes.node("MRI2PETTrainingLoss").GetNumberOfPlotSeriesNodes() == 1
     assert not session.is_active and session.problem == ""
@@ -98,13 +100,14 @@ node.dataset, node.output, node.epochs, node.precision = sys.argv[1], sys.argv[1
 assert logic.missing(node) == ""
 settings = logic.settings(node)
 assert (settings.epochs, settings.batch_size, settings.precision) == (3, None, "bf16")
-assert (settings.window, settings.unpaired, settings.vgg19) == (None, None, None)
+assert (settings.window, settings.unpaired, settings.vgg19, settings.reference_region) == (None,) * 4
 node.window = "60"
 assert "is not a window of frames" in logic.missing(node)
 from pathlib import Path
 started = TrainingSettings(
     "/data", "/run", preset="smoke", folds=3, seed=1, exclude_bad=True, device="cpu", window=(50, 70),
-    unpaired=Path("/mris"), vgg19=Path("/vgg19.pth"), start_from="other",
+    unpaired=Path("/mris"), vgg19=Path("/vgg19.pth"), start_from="other", folds_at_once=2,
+    reference_region="cerebellum",
 )
 logic.showSettings(node, started)
 assert logic.settings(node) == started

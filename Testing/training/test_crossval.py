@@ -233,6 +233,19 @@ def test_folds_one_by_one_equal_all_at_once(
     assert (other / "report.html").is_file()
 
 
+@pytest.mark.slow
+def test_folds_at_once_equal_one_by_one(run: Path, common: list[object], tmp_path: Path) -> None:
+    other = tmp_path / "premier essai"
+    shutil.copytree(run, other)
+    for k in (1, 2):
+        shutil.rmtree(other / f"fold_{k}")
+    assert train(*common, "-o", other, "--resume", "--folds-at-once", 2) == 0
+    for k in range(3):
+        ids = [read_bundle(folder / f"fold_{k}" / "bundle").sha256 for folder in (run, other)]
+        assert ids[0] == ids[1]
+    assert (other / "report.html").is_file()
+
+
 def test_genotypes_are_adjusted_on_training_people_only(common: list[object], tmp_path: Path) -> None:
     from MRI2PETLib.core.progress import QuietReporter
     from MRI2PETTrainingLib.crossval import prepare_run

@@ -15,7 +15,14 @@ from MRI2PETLib.jobs.child_process import Outcome
 from MRI2PETLib.models.bundle import read_bundle
 from MRI2PETTrainingLib.run_folder import read_run, settings_of_run
 from MRI2PETTrainingLib.settings import Task, TrainingSettings
-from MRI2PETTrainingLib.training_run import TrainingRun, default_run, list_cases, missing, register_model
+from MRI2PETTrainingLib.training_run import (
+    TrainingRun,
+    default_run,
+    list_cases,
+    missing,
+    register_model,
+    run_for,
+)
 from small_datasets import PRESET, write_dataset
 
 pytestmark = pytest.mark.usefixtures("quick_registration")
@@ -31,6 +38,27 @@ def test_what_is_missing_is_said(tmp_path: Path) -> None:
     assert default_run("/data/pbr28") == "/data/pbr28-training"
     assert default_run("/data/pbr28/manifest.csv") == "/data/pbr28-training"
     assert default_run("/data/a.csv") == "/data/a-training" and default_run("") == ""
+
+
+def test_another_dataset_gets_a_run_folder_of_its_own(tmp_path: Path) -> None:
+    """A run belongs to one dataset, so the folder follows the dataset unless the user has named one."""
+    one, two, own = (str(tmp_path / name) for name in ("one", "two", "own"))
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+    assert run_for("", "") == "" and run_for(one, "") == f"{one}-training"
+    assert run_for(two, f"{one}-training", (one, f"{one}-training")) == f"{two}-training"
+    assert run_for(two, own, (one, own)) == own  # named, and empty
+    assert run_for(one, own, (one, f"{one}-training")) == own
+    begun = tmp_path / "own" / "fold_0"
+    begun.mkdir(parents=True)
+    assert run_for(two, own, (one, own)) == f"{two}-training" and run_for("", own, (one, own)) == ""
+    assert run_for(one, own, (one, f"{one}-training")) == own  # the folder was chosen, to see its run
+    (tmp_path / "two-training" / "fold_0").mkdir(parents=True)
+    record = tmp_path / "two-training" / "run.json"
+    record.write_text(json.dumps({"settings": {"dataset": one}}))
+    assert run_for(two, own, (one, own)) == f"{two}-training-2"  # somebody else's run is there
+    record.write_text(json.dumps({"settings": {"dataset": two}}))
+    assert run_for(two, own, (one, own)) == f"{two}-training"
 
 
 def test_a_listing_opens_no_image(tmp_path: Path) -> None:

@@ -32,6 +32,7 @@ def test_training() -> None:
     view = training_window(state, BEGUN, "")
     assert view.primary == "Stop" and view.primary_enabled
     assert not view.inputs_enabled and not view.folder_enabled and not view.may_check
+    assert "Stop the training" in view.inputs_tip and view.inputs_tip == view.folder_tip
     assert view.common.percent == 25 and view.common.status == "Fold 0, epoch 3/30, 10 min left"
     assert not training_window(state.cancelling(), BEGUN, "").primary_enabled
 
@@ -40,6 +41,7 @@ def test_a_stopped_run() -> None:
     view = training_window(RunState(), BEGUN, "")
     assert view.primary == "Resume" and view.primary_enabled and not view.may_check
     assert not view.inputs_enabled and view.folder_enabled
+    assert "Choose another run folder" in view.inputs_tip and view.folder_tip == ""
     assert view.common.status == "This folder holds a run that was stopped: 1 of 2 folds are finished."
     failed = RunState("failed", message="The disk is full.")
     assert training_window(failed, BEGUN, "").common.status == "The disk is full."
@@ -49,5 +51,6 @@ def test_a_stopped_run() -> None:
 def test_a_finished_run() -> None:
     view = training_window(RunState(message="Finished."), FINISHED, "")
     assert not view.primary_enabled and "finished" in view.primary_tip
+    assert view.folder_enabled  # another dataset, too
     assert view.has_report and view.may_use and view.common.status == "Finished."
     assert "finished" in training_window(RunState(), FINISHED, "").common.status

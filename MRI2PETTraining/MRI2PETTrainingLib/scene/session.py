@@ -69,7 +69,7 @@ class TrainingSession:
     def choose(self, settings: TrainingSettings) -> TrainingSettings:
         """Look at what the settings name, and follow the job of their run folder if one works there.
 
-        :returns: the settings; for a folder that holds a run, that run's own but for device and workers.
+        :returns: the settings; for a folder that holds a run, that run's own but for those of the machine.
         """
         if self.is_active:
             return settings
@@ -95,7 +95,7 @@ class TrainingSession:
         return settings
 
     def start(self, settings: TrainingSettings, *, check: bool = False) -> None:
-        """Start, or go on with what the run folder holds; then device and workers alone are taken.
+        """Start, or go on with what the run folder holds; then only what is about the machine is taken.
 
         :param check: only check and prepare the dataset, and make the folds.
         :raises MRI2PETError: why it cannot be started.
@@ -181,8 +181,9 @@ class TrainingSession:
 
 
 def _going_on(view: RunView, settings: TrainingSettings) -> TrainingSettings:
-    """The settings of a run, on the device and with the workers of ``settings``."""
-    return replace(settings_of_run(view), device=settings.device, workers=settings.workers)
+    """The settings of a run, on the machine as ``settings`` have it."""
+    own = {name: getattr(settings, name) for name in ("device", "workers", "folds_at_once")}
+    return replace(settings_of_run(view), **own)
 
 
 def _resolved(path: str) -> str:
