@@ -6,6 +6,7 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
+from MRI2PETLib.evaluation.settings import EvaluationSettings
 from MRI2PETLib.jobs.run_state import RunState, window_state
 from MRI2PETLib.scene.cohort import CohortRequest, cohort_report, missing_for_cohort
 from MRI2PETSynthesisUI.running import RunningPanel, showProgress
@@ -26,6 +27,9 @@ class CohortPanel(RunningPanel):
         parentLayout.insertWidget(index, self.widget)
         self._ui = ui = slicer.util.childWidgetVariables(self.widget)
         self._notReady, self._otherIsBusy = "", False
+        ui.cohortReferenceComboBox.addItem(_("as the PETs are"), "")
+        for region in EvaluationSettings.choices("reference_region"):
+            ui.cohortReferenceComboBox.addItem(region, region)
         ui.cohortPathEdit.connect("textChanged(QString)", self._onPath)
         ui.cohortBrowseButton.connect("clicked()", self._onBrowse)
         ui.cohortEvaluateButton.connect("clicked()", self._onEvaluate)
@@ -43,7 +47,9 @@ class CohortPanel(RunningPanel):
         ui.cohortEvaluateButton.text = _("Cancel") if self._state.is_busy else _("Evaluate")
         ui.cohortEvaluateButton.enabled = (window.may_start and not otherIsBusy) or window.may_cancel
         ui.cohortEvaluateButton.toolTip = missing or _("Compare all synthetic PETs with the real ones.")
-        ui.cohortPathEdit.enabled = ui.cohortBrowseButton.enabled = window.inputs_enabled
+        choices = (ui.cohortReferenceComboBox, ui.cohortMniCheckBox)
+        for widget in (ui.cohortPathEdit, ui.cohortBrowseButton, *choices):
+            widget.enabled = window.inputs_enabled
         showProgress(ui.cohortProgressBar, window)
         ui.cohortStatusLabel.text = window.status
         report = cohort_report(path)
@@ -69,7 +75,13 @@ class CohortPanel(RunningPanel):
 
     def _onEvaluate(self) -> None:
         """Evaluate, or Cancel while it runs."""
-        self._startOrCancel(lambda: CohortRequest(self._path()), _("The evaluation could not be started."))
+        self._startOrCancel(self._request, _("The evaluation could not be started."))
+
+    def _request(self) -> CohortRequest:
+        combo = self._ui.cohortReferenceComboBox
+        region = str(combo.itemData(combo.currentIndex) or "") or None
+        own = EvaluationSettings(reference_region=region, mni=self._ui.cohortMniCheckBox.checked)
+        return CohortRequest(self._path(), own)
 
     def _onReport(self) -> None:
         qt.QDesktopServices.openUrl(qt.QUrl.fromLocalFile(str(cohort_report(self._path()))))

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from MRI2PETLib.evaluation.cohort_cases import PREDICTIONS
+from MRI2PETLib.evaluation.cohort_maps import COHORT_MAPS
 from MRI2PETLib.evaluation.settings import EvaluationSettings
 from MRI2PETLib.reports.case_report import REPORT_FILE
 from MRI2PETLib.scene.job import SceneJob, Step
@@ -69,4 +70,9 @@ class CohortRun(SceneJob[CohortRequest, CohortResult]):
         return CohortResult(report, int(result["people"]), int(result["scans"]), len(result["failed"]))
 
     def _remark(self, nodes: CohortResult) -> str:
-        return f"{nodes.failed} cases could not be evaluated: see the report." if nodes.failed else ""
+        remarks = []
+        if nodes.failed:
+            remarks.append(f"{nodes.failed} cases could not be evaluated: see the report.")
+        if self._request.settings.mni:
+            remarks.append(f"Maps: {nodes.report.parent / COHORT_MAPS}.")
+        return " ".join(remarks)

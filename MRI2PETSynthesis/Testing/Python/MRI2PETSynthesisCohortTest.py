@@ -26,3 +26,15 @@ class MRI2PETSynthesisCohortTest(WindowTestCase):
             self.choose(run)
             self.assertTrue(self.ui.cohortEvaluateButton.enabled and self.ui.cohortReportButton.enabled)
             self.choose("")
+
+    def test_what_is_chosen_is_asked_for(self):
+        self.choose("/data/run")
+        panel = self.widget.cohort
+        self.assertEqual(panel._request().settings.arguments(), [])
+        self.ui.cohortReferenceComboBox.setCurrentText("cerebellum")
+        self.ui.cohortMniCheckBox.checked = True
+        settings = panel._request().settings
+        self.assertEqual((settings.reference_region, settings.mni), ("cerebellum", True))
+        self.ui.cohortReferenceComboBox.setCurrentIndex(0)
+        self.ui.cohortMniCheckBox.checked = False
+        self.choose("")
