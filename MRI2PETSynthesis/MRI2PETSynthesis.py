@@ -78,6 +78,7 @@ class MRI2PETSynthesisWidget(ScriptedLoadableModuleWidget, ParameterNodeMixin):
         from MRI2PETSynthesisUI.readout_panel import ReadoutPanel
         from MRI2PETSynthesisUI.setup_panel import SetupPanel
         from MRI2PETSynthesisUI.suvr_panel import SuvrPanel
+        from MRI2PETSynthesisUI.view_marks import ViewMarks
 
         ScriptedLoadableModuleWidget.setup(self)
         widget = slicer.util.loadUI(self.resourcePath("UI/MRI2PETSynthesis.ui"))
@@ -92,6 +93,7 @@ class MRI2PETSynthesisWidget(ScriptedLoadableModuleWidget, ParameterNodeMixin):
         widget.setMRMLScene(slicer.mrmlScene)
         self.inputs = InputsPanel(self.ui, self.onModelChanged)
         self.display = DisplayPanel(self.ui)
+        self.marks = ViewMarks()
         self.readouts = ReadoutPanel(self.ui)
         self.setupPanel = SetupPanel(self.ui.setupButton.layout(), onChanged=self.onSetupChanged)
         self.devices = DeviceChoice(self.ui.deviceComboBox, self.onDeviceChanged)
@@ -110,6 +112,7 @@ class MRI2PETSynthesisWidget(ScriptedLoadableModuleWidget, ParameterNodeMixin):
         self.logic.cleanup()
         self.setupPanel.cleanup()
         self.readouts.watchCrosshair(False)
+        self.marks.show(False)
         self.setParameterNode(None)
         self.removeObservers()
 
@@ -117,9 +120,11 @@ class MRI2PETSynthesisWidget(ScriptedLoadableModuleWidget, ParameterNodeMixin):
         self.initializeParameterNode()
         self.inputs.refreshModels()
         self.readouts.watchCrosshair(True)
+        self.marks.show(True)
 
     def exit(self) -> None:
         self.readouts.watchCrosshair(False)
+        self.marks.show(False)
         self.setParameterNode(None)
 
     def onSceneStartClose(self, _caller, _event) -> None:
@@ -208,7 +213,7 @@ class MRI2PETSynthesisWidget(ScriptedLoadableModuleWidget, ParameterNodeMixin):
         node = self._parameterNode
         if node is None:
             return
-        result = (node.result.GetID() if node.result else None, node.layout)
+        result = (node.result.GetID() if node.result else None, node.layout, node.plane)
         if result != self._shownResult:
             self._shownResult = result
             self.display.showResult(*result)

@@ -1,4 +1,4 @@
-"""The panel *Outputs*: layout, opacity, the common window of both PETs, swipe."""
+"""The panel *Outputs*: layout, planes, overlay, opacity, the common window of both PETs, swipe."""
 
 import qt
 import slicer
@@ -6,6 +6,8 @@ import slicer
 from MRI2PETLib.scene.display import composites, pet_window, set_pet_window
 from MRI2PETLib.scene.layout import (
     COMPARED,
+    OVERLAYS,
+    SLICE_PLANES,
     set_foreground,
     set_layout,
     set_opacity,
@@ -26,37 +28,64 @@ class DisplayPanel:
         ui.opacitySlider.connect("valueChanged(double)", self._onOpacity)
         ui.maximumSlider.connect("valueChanged(double)", self._onWindow)
         ui.thresholdSlider.connect("valueChanged(double)", self._onWindow)
+        ui.overlayComboBox.connect("activated(int)", self._onOverlay)
         ui.swipeCheckBox.connect("toggled(bool)", self._onSwipe)
         ui.swipeSlider.connect("valueChanged(double)", self._onSwipePosition)
 
-    def showResult(self, petId, layout: str) -> None:
+    def showResult(self, petId, layout: str, plane: str) -> None:
         """Show a result (ID of its synthetic PET) in the views; ``None`` shows nothing new."""
         self.endSwipe()
         self._pet_id = petId
         nodes = result_nodes(slicer.mrmlScene, petId)
         hasReal = nodes is not None and nodes.real is not None
-        self._ui.swipeCheckBox.enabled = hasReal
-        for slider in (self._ui.maximumSlider, self._ui.thresholdSlider, self._ui.opacitySlider):
+        isOverlay = layout == "overlay"
+        self._ui.swipeCheckBox.enabled = hasReal and isOverlay
+        self._ui.planeComboBox.enabled = not isOverlay
+        self._fillOverlays(nodes)
+        for widget in (self._ui.overlayComboBox, self._ui.opacitySlider):
+            widget.enabled = nodes is not None and isOverlay
+        for slider in (self._ui.maximumSlider, self._ui.thresholdSlider):
             slider.enabled = nodes is not None
         if nodes is None:
             return
-        set_layout(slicer.mrmlScene, layout)
+        set_layout(slicer.mrmlScene, layout, plane)
         before = _backgrounds()
-        show_result(slicer.mrmlScene, nodes, self._ui.opacitySlider.value)
-        views = [view for view, background in _backgrounds().items() if before.get(view) != background]
-        qt.QTimer.singleShot(0, lambda: _fit(views))  # at once, a new view would return to 0 mm
+        opacity = self._ui.opacitySlider.value
+        show_result(slicer.mrmlScene, nodes, opacity, plane=plane, overlay=self._overlay())
+        new = [view for view, background in _backgrounds().items() if before.get(view) != background]
+        qt.QTimer.singleShot(0, lambda: _fit(new))  # at once, a new view would return to 0 mm
         show_crosshair(slicer.mrmlScene)
         self._readWindow(nodes)
 
     def endSwipe(self) -> None:
-        """Take the swipe volume away, and show what was shown before."""
+        """Take the swipe away, and show what was shown before."""
         swipe, self._swipe = self._swipe, None
         self._ui.swipeSlider.enabled = False
         if self._ui.swipeCheckBox.checked:
             self._ui.swipeCheckBox.checked = False
         if swipe is not None:
-            set_foreground(slicer.mrmlScene, self._pet_id)
-            swipe.remove(slicer.mrmlScene)
+            self._onOverlay()
+            swipe.remove()
+
+    def _fillOverlays(self, nodes) -> None:
+        """List what this result has; what was chosen for another one stays chosen where it can."""
+        combo, before = self._ui.overlayComboBox, self._overlay()
+        combo.clear()
+        for role, name in OVERLAYS.items():
+            if nodes is not None and getattr(nodes, role) is not None:
+                combo.addItem(name, role)
+        combo.setCurrentIndex(max(0, combo.findData(before)))
+
+    def _overlay(self) -> str:
+        combo = self._ui.overlayComboBox
+        return str(combo.itemData(combo.currentIndex) or "pet")
+
+    def _onOverlay(self, _index=0) -> None:
+        nodes = result_nodes(slicer.mrmlScene, self._pet_id)
+        if nodes is not None:
+            if self._swipe is not None:
+                self.endSwipe()
+            set_foreground(slicer.mrmlScene, getattr(nodes, self._overlay()))
 
     def _readWindow(self, nodes) -> None:
         top, below = pet_window(slicer.mrmlScene.GetNodeByID(nodes.pet))
@@ -74,7 +103,7 @@ class DisplayPanel:
         nodes = result_nodes(slicer.mrmlScene, self._pet_id)
         top, below = self._ui.maximumSlider.value, self._ui.thresholdSlider.value
         if nodes is not None and top > below:
-            ids = [nodes.pet, nodes.real, self._swipe.node.GetID() if self._swipe else None]
+            ids = [nodes.pet, nodes.real, *(self._swipe.volumes if self._swipe else ())]
             set_pet_window(slicer.mrmlScene, ids, top, transparent_below=below)
 
     def _onSwipe(self, on: bool) -> None:
@@ -82,7 +111,7 @@ class DisplayPanel:
             self.endSwipe()
             return
         self._swipe = Swipe(slicer.mrmlScene, slicer.mrmlScene.GetNodeByID(self._pet_id))
-        set_foreground(slicer.mrmlScene, self._swipe.node.GetID())
+        self._swipe.show()
         self._ui.swipeSlider.enabled = True
         self._onSwipePosition(self._ui.swipeSlider.value)
 
@@ -96,14 +125,21 @@ def _backgrounds() -> dict:
     return {c.GetLayoutName(): c.GetBackgroundVolumeID() for c in composites(slicer.mrmlScene)}
 
 
-def _fit(views) -> None:
-    """Show the whole volume in these views; the compared ones show the plane of the overlay's axial view."""
+def _fit(new) -> None:
+    """Show whole slices in all views. Those with a new background show the middle, compared ones the slice of
+    the overlay's own view; the others keep their slice.
+    """
     manager = slicer.app.layoutManager()
-    axial = manager.sliceWidget("Red")
-    for view in views:
+    for view in manager.sliceViewNames():
         widget = manager.sliceWidget(view)
-        if widget is None:  # of a layout that is not shown
+        if widget is None or not (view in new or widget.visible):
             continue
+        source = SLICE_PLANES[COMPARED[view][1]][1] if view in new and view in COMPARED else view
+        offset = None if source in new else _offset(manager.sliceWidget(source))
         widget.sliceLogic().FitSliceToAll()
-        if view in COMPARED and axial is not None and "Red" not in views:
-            widget.sliceLogic().SetSliceOffset(axial.sliceLogic().GetSliceOffset())
+        if offset is not None:
+            widget.sliceLogic().SetSliceOffset(offset)
+
+
+def _offset(widget):
+    return None if widget is None else widget.sliceLogic().GetSliceOffset()

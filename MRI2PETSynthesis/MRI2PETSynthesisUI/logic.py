@@ -15,6 +15,7 @@ from MRI2PETLib.jobs.child_process import child_python
 from MRI2PETLib.normative.settings import ScoreSettings
 from MRI2PETLib.preprocessing.frame_window import parse_window
 from MRI2PETLib.scene.cohort import CohortRequest, CohortRun
+from MRI2PETLib.scene.layout import ALL_PLANES, SLICE_PLANES
 from MRI2PETLib.scene.norm import (
     NormBuild,
     NormBuildRequest,
@@ -56,6 +57,7 @@ class MRI2PETSynthesisParameterNode:
     model: str = _DEFAULTS.model
     result: slicer.vtkMRMLScalarVolumeNode
     layout: Annotated[str, Choice(["overlay", "compare", "readouts"])] = "overlay"
+    plane: Annotated[str, Choice([*SLICE_PLANES, ALL_PLANES])] = "axial"
     opacity: Annotated[float, WithinRange(0, 1), Default(0.5)]
     roi: RegionNode
     device: str = _DEFAULTS.device

@@ -100,6 +100,7 @@ class NormPanel(RunningPanel):
     def _show(self, _index=0) -> None:
         nodes = self._nodes()
         if nodes is not None:
+            self._node.layout = "overlay"
             conditional = self._ui.normMapComboBox.currentIndex == 0
             show_norm_result(slicer.mrmlScene, nodes, conditional=conditional)
             table = getattr(nodes, _TABLES[max(0, self._ui.normTableComboBox.currentIndex)])

@@ -28,8 +28,10 @@ from MRI2PETLib.images.io import read_image, same_grid, write_image  # noqa: E40
 from MRI2PETLib.reports.colors import NORMDIFF_LIMIT, PET_IN_SLICER  # noqa: E402
 from MRI2PETLib.scene.display import (  # noqa: E402
     NO_VALUE,
+    Layers,
     normdiff_color_node,
     set_pet_window,
+    set_views,
     show_overlay,
 )
 from MRI2PETLib.scene.files import write_synthetic  # noqa: E402
@@ -473,8 +475,8 @@ def test_normdiff_is_opaque_in_the_brain_at_0_too_and_clear_outside(application:
 def test_views_can_be_set_one_by_one(application: Application) -> None:
     scene = application.scene
     nodes = add_result(scene, result_on(GRIDS["RAS"]))
-    show_overlay(scene, nodes.pet, None, views=["Red"])
-    show_overlay(scene, nodes.real, None, views=["Green"])
+    layers: dict[str, Layers] = {"Red": (nodes.pet, None, 0.5), "Green": (nodes.real, None, 0.5)}
+    set_views(scene, lambda view, now: layers.get(view, now))
     backgrounds = {
         name: logic.GetSliceCompositeNode().GetBackgroundVolumeID()
         for name, logic in application.slices.items()

@@ -20,7 +20,7 @@ from MRI2PETLib.jobs.run_state import RunState  # noqa: E402
 from MRI2PETLib.scene.display import pet_window  # noqa: E402
 from MRI2PETLib.scene.images import add_volume, image_of  # noqa: E402
 from MRI2PETLib.scene.inputs import checks_of_nodes  # noqa: E402
-from MRI2PETLib.scene.layout import set_foreground, show_result  # noqa: E402
+from MRI2PETLib.scene.layout import show_result  # noqa: E402
 from MRI2PETLib.scene.results import result_nodes  # noqa: E402
 from MRI2PETLib.scene.run import SceneRun, SynthesisRequest  # noqa: E402
 from MRI2PETLib.scene.swipe import Swipe  # noqa: E402
@@ -121,17 +121,16 @@ def test_synthesis_comparison_and_everything_that_follows(
     assert pixels(application, "Red").std() > 5
 
     swipe = Swipe(scene, pet)
-    set_foreground(scene, swipe.node.GetID())
+    volume = scene.GetNodeByID(swipe.volumes[0])
     highest = max(slicer.util.arrayFromVolume(n).max() for n in (real, pet))
-    assert swipe.node.GetDisplayNode().GetUpperThreshold() == pytest.approx(highest)  # nothing is cut out
+    assert volume.GetDisplayNode().GetUpperThreshold() == pytest.approx(highest)  # nothing is cut out
     for share in (1.0, 0.3, 0.8, 0.5):  # the person's right is at the end of j, see TURNED
         swipe.set_position(share)
-        voxels = slicer.util.arrayFromVolume(swipe.node)
+        voxels = slicer.util.arrayFromVolume(volume)
         first = voxels.shape[1] - round(share * voxels.shape[1])
         for side, source in ((slice(first, None), real), (slice(first), pet)):
             assert np.array_equal(voxels[:, side], slicer.util.arrayFromVolume(source)[:, side])
-    swipe.remove(scene)
-    assert scene.GetNodeByID(swipe.node.GetID() or "") is None
+    swipe.remove()
 
     show_result(scene, nodes, 0.4)
     before = node_names(scene)

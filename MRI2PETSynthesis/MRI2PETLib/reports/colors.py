@@ -8,6 +8,8 @@ import numpy as np
 PET_IN_REPORTS = "inferno"  # matplotlib
 # PET-Heat is yellow to white above a third of its range: where a brain is, it shows no pattern.
 PET_IN_SLICER = "vtkMRMLPETProceduralColorNodePET-HotMetalBlue"
+# Not the colours of a PET, so that nobody takes one for the other.
+SD_IN_SLICER = "vtkMRMLColorTableNodeOcean"
 # (s - r) / (s + r) of this size means that one PET is twice the other: there Slicer's colours end.
 NORMDIFF_LIMIT = 1 / 3
 _SYNTHETIC_LOWER, _EQUAL, _SYNTHETIC_HIGHER = (0.05, 0.20, 0.65), (0.97, 0.97, 0.97), (0.70, 0.05, 0.10)

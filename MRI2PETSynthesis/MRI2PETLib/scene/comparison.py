@@ -11,7 +11,7 @@ from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.evaluation.baselines import NETWORK
 from MRI2PETLib.reports.case_files import Comparison
 from MRI2PETLib.scene.images import add_volume, image_of
-from MRI2PETLib.scene.nodes import PREFIX, all_or_nothing, join_study, link
+from MRI2PETLib.scene.nodes import PREFIX, all_or_nothing, join_study, link, own_ids
 from MRI2PETLib.scene.results import ResultNodes, add_real, named, result_nodes, show_pets_alike
 from MRI2PETLib.scene.tables import add_bland_altman, add_scatter, add_table, global_columns, region_columns
 
@@ -141,14 +141,4 @@ def _comparison_ids(scene: slicer.vtkMRMLScene, pet: Any) -> list[str]:
                 series = chart.GetNthPlotSeriesNode(n)
                 ids += [series.GetID(), series.GetTableNodeID()]
     unique = list(dict.fromkeys(i for i in ids if i))
-    return unique + [i for node_id in unique for i in _own_ids(scene.GetNodeByID(node_id))]
-
-
-def _own_ids(node: Any) -> list[str]:
-    """Display and storage nodes of a node: the scene would keep them."""
-    ids = []
-    if node.IsA("vtkMRMLDisplayableNode"):
-        ids += [node.GetNthDisplayNodeID(n) for n in range(node.GetNumberOfDisplayNodes())]
-    if node.IsA("vtkMRMLStorableNode"):
-        ids += [node.GetNthStorageNodeID(n) for n in range(node.GetNumberOfStorageNodes())]
-    return [i for i in ids if i]
+    return unique + [i for node_id in unique for i in own_ids(scene.GetNodeByID(node_id))]

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 import slicer
+import slicer.util
 
 from MRI2PETLib.core.errors import InputError
-from MRI2PETLib.reports.colors import NORMDIFF_LIMIT, PET_IN_SLICER, normdiff_colors
+from MRI2PETLib.reports.colors import NORMDIFF_LIMIT, PET_IN_SLICER, SD_IN_SLICER, normdiff_colors
 
 NORMDIFF_TABLE = "MRI2PET NormDiff"
 # Of a signed map, outside of the brain: far below all of its values.
@@ -51,19 +52,10 @@ def pet_window(node: Any) -> tuple[float, float]:
 
 
 def show_overlay(
-    scene: slicer.vtkMRMLScene,
-    background_id: str | None,
-    foreground_id: str | None,
-    opacity: float = 0.5,
-    *,
-    views: Sequence[str] | None = None,
+    scene: slicer.vtkMRMLScene, background_id: str | None, foreground_id: str | None, opacity: float = 0.5
 ) -> None:
-    """Show one volume over another in the slice views, linked.
-
-    :param views: layout names (``Red``, ...) of the views to change, all by default.
-    """
-    layers = (background_id, foreground_id, opacity)
-    set_views(scene, lambda name, now: layers if views is None or name in views else now)
+    """Show one volume over another in all slice views, linked."""
+    set_views(scene, lambda _view, _now: (background_id, foreground_id, opacity))
 
 
 def set_views(scene: slicer.vtkMRMLScene, layers_of_view: Callable[[str, Layers], Layers]) -> None:
@@ -128,6 +120,20 @@ def show_symmetric(volume: Any, colors: Any, limit: float) -> None:
     display.InterpolateOff()  # between a value and NO_VALUE lies a value that nobody measured
 
 
+def show_sd(node: Any) -> None:
+    """Give a map of standard deviations its colours, from 0 to the 99.5th percentile of those above 0."""
+    values = slicer.util.arrayFromVolume(node)
+    values = values[values > 0]
+    top = float(np.percentile(values, 99.5)) if values.size else 1.0
+    display = node.GetDisplayNode()
+    display.SetAndObserveColorNodeID(SD_IN_SLICER)
+    display.AutoWindowLevelOff()
+    display.SetWindowLevelMinMax(0.0, top)
+    display.AutoThresholdOff()
+    display.SetThreshold(0.01 * top, float(values.max(initial=top)))
+    display.ApplyThresholdOn()
+
+
 def show_normdiff(scene: slicer.vtkMRMLScene, node: Any) -> None:
     """Give a NormDiff volume its colours, symmetric around 0."""
     show_symmetric(node, normdiff_color_node(scene), NORMDIFF_LIMIT)
@@ -137,6 +143,16 @@ def composites(scene: slicer.vtkMRMLScene) -> list[Any]:
     """All slice views, as their composite nodes."""
     count = scene.GetNumberOfNodesByClass("vtkMRMLSliceCompositeNode")
     return [scene.GetNthNodeByClass(n, "vtkMRMLSliceCompositeNode") for n in range(count)]
+
+
+def slice_node_id(name: str) -> str:
+    """ID of the node of the slice view with this layout name."""
+    return f"vtkMRMLSliceNode{name}"
+
+
+def slice_node(scene: slicer.vtkMRMLScene, name: str) -> Any:
+    """The node of the slice view with this layout name, ``None`` without it."""
+    return scene.GetNodeByID(slice_node_id(name))
 
 
 def layers_of(composite: Any) -> Layers:

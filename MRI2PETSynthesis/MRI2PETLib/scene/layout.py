@@ -1,7 +1,7 @@
 """What is seen where: overlay, side by side, with tables and plots. Layouts are MRML, so no Qt is needed.
 
-In the layouts *compare* and *readouts* four slice views of one view group show T1, real PET, synthetic PET
-and NormDiff of the same plane; they are panned, zoomed and scrolled together.
+In the layouts *compare* and *readouts* slice views of one view group show T1, real PET, synthetic PET and
+NormDiff of the same plane, or of all three planes, a row each; they are panned, zoomed and scrolled together.
 """
 
 from __future__ import annotations
@@ -11,33 +11,61 @@ from typing import Any, Literal
 
 import slicer
 
-from MRI2PETLib.scene.display import set_views
+from MRI2PETLib.scene.display import set_views, slice_node_id
 from MRI2PETLib.scene.nodes import PREFIX
 from MRI2PETLib.scene.results import ResultNodes
 
 LayoutName = Literal["overlay", "compare", "readouts", "suvr"]
 VIEW_GROUP = 7  # of the compared views; Slicer's own are in group 0
-COMPARED = {
-    "MRI2PETT1": ("T1", "#808080"),
-    "MRI2PETReal": ("Real PET", "#3A7D44"),
-    "MRI2PETSynthetic": ("Synthetic PET", "#B5541C"),
-    "MRI2PETNormDiff": ("NormDiff", "#6A4C93"),
+# Orientation and the one of Slicer's own views that has it.
+SLICE_PLANES = {
+    "axial": ("Axial", "Red"),
+    "coronal": ("Coronal", "Green"),
+    "sagittal": ("Sagittal", "Yellow"),
 }
-_PLANES = {"Red": ("Axial", "R"), "Green": ("Coronal", "G"), "Yellow": ("Sagittal", "Y")}
+ALL_PLANES = "all three"
+# Label, which has to fit a narrow view (the whole name is written into the view), and colour.
+_IMAGES = {
+    "T1": ("T1", "#808080"),
+    "Real": ("Real", "#3A7D44"),
+    "Synthetic": ("Syn", "#B5541C"),
+    "NormDiff": ("Diff", "#6A4C93"),
+}
+# Image and plane of each compared view, by its tag.
+COMPARED = {
+    f"MRI2PET{image}{orientation}": (image, plane)
+    for plane, (orientation, _) in SLICE_PLANES.items()
+    for image in _IMAGES
+}
+# What may lie over the T1 in the layout *overlay*, by its role in a result.
+OVERLAYS = {
+    "pet": "synthetic PET",
+    "real": "real PET",
+    "normdiff": "NormDiff",
+    "sd": "SD of the synthetic PET",
+    "error_sd": "SD of the model's error",
+}
 # Width and height as shares of the view; the text grows with them.
 _LEGEND_SIZE = (0.1, 0.3)
 TABLE_VIEW, PLOT_VIEW = "MRI2PETTable", "MRI2PETPlot"
-# Slicer keeps numbers below 100 for itself and asks extensions for larger ones.
-_NUMBERS: dict[str, int] = {"compare": 26201, "readouts": 26202, "suvr": 26203}
+# Slicer keeps numbers below 100 for itself and asks extensions for larger ones; planes are counted on.
+_NUMBERS: dict[str, int] = {"suvr": 26203, "overlay": 26204, "compare": 26210, "readouts": 26220}
 
 
-def set_layout(scene: slicer.vtkMRMLScene, name: LayoutName) -> None:
-    """Arrange the views. Without an application (no layout node in the scene) nothing happens."""
-    layout = scene.GetFirstNodeByClass("vtkMRMLLayoutNode")
-    if layout is not None and name == "overlay":
-        layout.SetViewArrangement(layout.SlicerLayoutFourUpView)
-    elif layout is not None:
-        arrange(scene, _NUMBERS[name], layout_description(name))
+def planes_of(plane: str) -> tuple[str, ...]:
+    """The planes that a choice of the user means."""
+    return tuple(SLICE_PLANES) if plane == ALL_PLANES else (plane,)
+
+
+def set_layout(scene: slicer.vtkMRMLScene, name: LayoutName, plane: str = "axial") -> None:
+    """Arrange the views. Without an application (no layout node in the scene) nothing happens.
+
+    :param plane: of the compared views, one of :data:`SLICE_PLANES` or :data:`ALL_PLANES`.
+    """
+    number = _NUMBERS[name]
+    if name in ("compare", "readouts"):
+        number += [*SLICE_PLANES, ALL_PLANES].index(plane)
+    arrange(scene, number, layout_description(name, plane))
 
 
 def arrange(scene: slicer.vtkMRMLScene, number: int, description: str) -> None:
@@ -52,38 +80,46 @@ def arrange(scene: slicer.vtkMRMLScene, number: int, description: str) -> None:
     layout.SetViewArrangement(number)
 
 
-def layout_description(name: LayoutName) -> str:
-    """XML of a layout, as Slicer reads it.
-
-    :raises KeyError: for ``overlay``, which is one of Slicer's own.
-    """
+def layout_description(name: LayoutName, plane: str = "axial") -> str:
+    """XML of a layout, as Slicer reads it."""
     table, plot = table_view(TABLE_VIEW, "Table"), plot_view(PLOT_VIEW, "Plot")
+    axial, coronal, sagittal = (_own_view(plane) for plane in SLICE_PLANES)
+    if name == "overlay":
+        return split("horizontal", axial, split("vertical", coronal, sagittal), sizes=(600, 400))
     if name == "suvr":
-        planes = split("vertical", *(_plane(tag, plane) for tag, plane in _PLANES.items()))
+        planes = split("vertical", axial, coronal, sagittal)
         return split("horizontal", planes, split("vertical", plot, table), sizes=(500, 500))
-    first, second, third, fourth = (_slice_view(tag) for tag in COMPARED)
-    views = split("vertical", split("horizontal", first, second), split("horizontal", third, fourth))
+    views = _compared_views(plane)
     if name == "compare":
         return views
-    if name == "readouts":
-        return split("horizontal", views, split("vertical", plot, table), sizes=(600, 400))
-    raise KeyError(name)
+    return split("horizontal", views, split("vertical", plot, table), sizes=(600, 400))
 
 
-def show_result(scene: slicer.vtkMRMLScene, nodes: ResultNodes, opacity: float = 0.5) -> None:
+def show_result(
+    scene: slicer.vtkMRMLScene,
+    nodes: ResultNodes,
+    opacity: float = 0.5,
+    *,
+    plane: str = "axial",
+    overlay: str = "pet",
+) -> None:
     """Show a result in all slice views there are: the PET over the T1, and in the compared views each image
     in its own, over the T1. Colour legends say the unit.
+
+    :param plane: that is compared: the first of several has the legends.
+    :param overlay: what lies over the T1 in the overlay's views, one of :data:`OVERLAYS`.
     """
-    overlay = (nodes.t1, nodes.pet, opacity)
     # A missing image stays a T1: an empty view would look like a failure.
-    compared = {
-        "MRI2PETT1": (nodes.t1, None, 1.0),
-        "MRI2PETReal": (nodes.t1, nodes.real, 1.0),
-        "MRI2PETSynthetic": (nodes.t1, nodes.pet, 1.0),
-        "MRI2PETNormDiff": (nodes.t1, nodes.normdiff, 0.75),
+    foregrounds = {
+        "T1": (None, 1.0),
+        "Real": (nodes.real, 1.0),
+        "Synthetic": (nodes.pet, 1.0),
+        "NormDiff": (nodes.normdiff, 0.75),
     }
-    set_views(scene, lambda view, _: compared.get(view, overlay))
-    _show_legends(scene, nodes)
+    compared = {tag: (nodes.t1, *foregrounds[image]) for tag, (image, _) in COMPARED.items()}
+    others = (nodes.t1, getattr(nodes, overlay), opacity)
+    set_views(scene, lambda view, _: compared.get(view, others))
+    _show_legends(scene, nodes, planes_of(plane)[0])
 
 
 def set_opacity(scene: slicer.vtkMRMLScene, opacity: float) -> None:
@@ -112,14 +148,16 @@ def show_crosshair(scene: slicer.vtkMRMLScene) -> None:
         crosshair.SetCrosshairBehavior(crosshair.OffsetJumpSlice)
 
 
-def _show_legends(scene: slicer.vtkMRMLScene, nodes: ResultNodes) -> None:
-    """Colour legends with their unit: one in the overlay's axial view, one in each compared view."""
-    pet = scene.GetNodeByID(nodes.pet)
-    unit = pet.GetAttribute(PREFIX + "Unit") or ""
+def _show_legends(scene: slicer.vtkMRMLScene, nodes: ResultNodes, plane: str) -> None:
+    """Colour legends with their unit: in the overlay's axial view, and in each compared view of a plane."""
+    unit = scene.GetNodeByID(nodes.pet).GetAttribute(PREFIX + "Unit") or ""
+    tags = {image: tag for tag, (image, own_plane) in COMPARED.items() if own_plane == plane}
     places = {
-        nodes.pet: (unit, ("Red", "MRI2PETSynthetic")),
-        nodes.real: (unit, ("MRI2PETReal",)),
-        nodes.normdiff: ("NormDiff", ("Red", "MRI2PETNormDiff")),
+        nodes.pet: (unit, ("Red", tags["Synthetic"])),
+        nodes.real: (unit, ("Red", tags["Real"])),
+        nodes.normdiff: ("NormDiff", ("Red", tags["NormDiff"])),
+        nodes.sd: (f"SD ({unit})", ("Red",)),
+        nodes.error_sd: (f"SD ({unit})", ("Red",)),
     }
     for node_id, (title, views) in places.items():
         node = scene.GetNodeByID(node_id) if node_id else None
@@ -129,14 +167,18 @@ def _show_legends(scene: slicer.vtkMRMLScene, nodes: ResultNodes) -> None:
 
 def show_legend(node: Any, title: str, views: Sequence[str]) -> None:
     """A colour legend of a volume, in the slice views with these layout names."""
-    legend = slicer.vtkSlicerColorLogic.AddDefaultColorLegendDisplayNode(node)
+    logic = slicer.vtkSlicerColorLogic
+    before = logic.GetColorLegendDisplayNode(node)
+    if before is not None:  # a view that was made after it does not know it
+        node.GetScene().RemoveNode(before)
+    legend = logic.AddDefaultColorLegendDisplayNode(node)
     if legend is not None:
         legend.SetTitleText(title)
         legend.SetSize(*_LEGEND_SIZE)
         legend.SetLabelFormat("%.2f")
         legend.RemoveAllViewNodeIDs()
         for view in views:
-            legend.AddViewNodeID(f"vtkMRMLSliceNode{view}")
+            legend.AddViewNodeID(slice_node_id(view))
         legend.SetVisibility(True)
 
 
@@ -158,22 +200,31 @@ def split(kind: str, *items: str, sizes: Sequence[int] = ()) -> str:
     return f'<layout type="{kind}" split="true">{inside}</layout>'
 
 
-def _slice_view(tag: str) -> str:
-    label, color = COMPARED[tag]
+def _compared_views(plane: str) -> str:
+    """Two rows of a plane, or a row of each plane."""
+    rows = [[_compared_view(t) for t, (_, own) in COMPARED.items() if own == p] for p in planes_of(plane)]
+    if len(rows) == 1:
+        rows = [rows[0][:2], rows[0][2:]]
+    return split("vertical", *(split("horizontal", *row) for row in rows))
+
+
+def _compared_view(tag: str) -> str:
+    image, plane = COMPARED[tag]
+    (label, color), orientation = _IMAGES[image], SLICE_PLANES[plane][0]
     return (
         f'<view class="vtkMRMLSliceNode" singletontag="{tag}">'
-        f'<property name="orientation" action="default">Axial</property>{view_label(label)}'
+        f'<property name="orientation" action="default">{orientation}</property>{view_label(label)}'
         f'<property name="viewcolor" action="default">{color}</property>'
         f'<property name="viewgroup" action="default">{VIEW_GROUP}</property></view>'
     )
 
 
-def _plane(tag: str, plane: tuple[str, str]) -> str:
-    """One of Slicer's own slice views."""
-    orientation, label = plane
+def _own_view(plane: str) -> str:
+    """The one of Slicer's own slice views that shows this plane."""
+    orientation, tag = SLICE_PLANES[plane]
     return (
         f'<view class="vtkMRMLSliceNode" singletontag="{tag}">'
-        f'<property name="orientation" action="default">{orientation}</property>{view_label(label)}</view>'
+        f'<property name="orientation" action="default">{orientation}</property>{view_label(tag[0])}</view>'
     )
 
 

@@ -59,6 +59,16 @@ def linked(node: Any, role: str) -> str | None:
     return node.GetNodeReferenceID(PREFIX + role) if node.GetNodeReference(PREFIX + role) else None
 
 
+def own_ids(node: Any) -> list[str]:
+    """IDs of display and storage nodes of a node: the scene would keep them."""
+    ids = []
+    if node.IsA("vtkMRMLDisplayableNode"):
+        ids += [node.GetNthDisplayNodeID(n) for n in range(node.GetNumberOfDisplayNodes())]
+    if node.IsA("vtkMRMLStorableNode"):
+        ids += [node.GetNthStorageNodeID(n) for n in range(node.GetNumberOfStorageNodes())]
+    return [i for i in ids if i]
+
+
 def _coded(code: tuple[str, str, str]) -> Any:
     entry = slicer.vtkCodedEntry()
     entry.SetValueSchemeMeaning(*code)

@@ -19,7 +19,7 @@ from MRI2PETLib.normative.settings import NormSettings, ScorePaths, ScoreSetting
 from MRI2PETLib.scene.comparison import add_report
 from MRI2PETLib.scene.display import (
     NO_VALUE,
-    show_overlay,
+    set_views,
     show_symmetric,
     signed_voxels,
     symmetric_color_node,
@@ -27,7 +27,7 @@ from MRI2PETLib.scene.display import (
 from MRI2PETLib.scene.files import write_mask, write_pet, write_t1
 from MRI2PETLib.scene.images import add_volume
 from MRI2PETLib.scene.job import SceneJob, Step
-from MRI2PETLib.scene.layout import show_legend
+from MRI2PETLib.scene.layout import COMPARED, set_layout, show_legend
 from MRI2PETLib.scene.nodes import PREFIX, all_or_nothing, join_study, link, linked
 from MRI2PETLib.scene.readout import jump_to
 from MRI2PETLib.scene.results import named
@@ -36,6 +36,7 @@ from MRI2PETLib.scene.tables import add_table, table_cells
 _RESULT, _SCORING, _BUILDING = PREFIX + "Norm", "comparison with the norm", "norm"
 _NORM_FOLDER, _RECORD_OF_NORM = "norm", "norm.json"
 _COLOR_TABLE, _LEAST_LIMIT, _MOST_LIMIT = "MRI2PET z", 4.0, 8.0
+_Z_OPACITY = 0.65
 
 
 @dataclass(frozen=True)
@@ -181,9 +182,10 @@ def show_z(scene: slicer.vtkMRMLScene, volume: Any, limit: float) -> None:
 
 
 def show_norm_result(scene: slicer.vtkMRMLScene, nodes: NormNodes, *, conditional: bool = True) -> None:
-    """Show z, by the T1 or without it, over the T1 with its legend."""
+    """Show z, by the T1 or without it, over the T1 with its legend, in the layout *overlay*."""
     volume = nodes.z if conditional else nodes.z_unconditional
-    show_overlay(scene, nodes.t1, volume, 0.8)
+    set_layout(scene, "overlay")
+    set_views(scene, lambda view, now: now if view in COMPARED else (nodes.t1, volume, _Z_OPACITY))
     if volume:
         show_legend(scene.GetNodeByID(volume), _MAPS["z" if conditional else "z_unconditional"], ("Red",))
 

@@ -21,7 +21,7 @@ from MRI2PETLib.core.files import read_object
 from MRI2PETLib.evaluation.normdiff import normdiff_map
 from MRI2PETLib.images.io import read_image, same_grid
 from MRI2PETLib.models.bundle import Bundle
-from MRI2PETLib.scene.display import NO_VALUE, set_pet_window, show_normdiff, signed_voxels
+from MRI2PETLib.scene.display import NO_VALUE, set_pet_window, show_normdiff, show_sd, signed_voxels
 from MRI2PETLib.scene.files import provenance_of
 from MRI2PETLib.scene.images import add_volume
 from MRI2PETLib.scene.nodes import PREFIX, all_or_nothing, join_study, link, linked, set_provenance, set_unit
@@ -165,6 +165,8 @@ def add_result(scene: slicer.vtkMRMLScene, result: Synthetic, t1: Any = None) ->
         link(pet, "t1", t1.GetID() if t1 is not None else None)
         if result.real is not None:
             add_real(scene, pet, result.real, t1=t1)
+        for node in described[1:]:
+            show_sd(node)
         show_pets_alike(scene, pet)
     nodes = result_nodes(scene, pet.GetID())
     assert nodes is not None

@@ -16,7 +16,7 @@ from MRI2PETLib.core.files import read_object
 from MRI2PETLib.evaluation.statistics import MIN_GROUP
 from MRI2PETLib.images.io import read_image
 from MRI2PETLib.scene.comparison import LABELS, add_report, color_names
-from MRI2PETLib.scene.display import Layers, composites, set_pet_window, set_views
+from MRI2PETLib.scene.display import Layers, composites, set_pet_window, set_views, slice_node
 from MRI2PETLib.scene.files import write_atlas, write_mask, write_pet, write_t1, write_volume
 from MRI2PETLib.scene.images import add_volume, image_of
 from MRI2PETLib.scene.job import SceneJob, Step
@@ -186,7 +186,7 @@ def show_suvr(scene: slicer.vtkMRMLScene, nodes: SuvrNodes) -> None:
         composite.SetLinkedControl(False)
         composite.SetLabelVolumeID(labels)
         composite.SetLabelOpacity(1.0)
-        view = scene.GetNodeByID(f"vtkMRMLSliceNode{composite.GetLayoutName()}")
+        view = slice_node(scene, composite.GetLayoutName())
         if view is not None:
             view.SetUseLabelOutline(True)
     for composite in composites(scene):

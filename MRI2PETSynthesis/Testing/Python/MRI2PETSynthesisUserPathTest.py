@@ -6,6 +6,8 @@ from pathlib import Path
 
 from MRI2PETSynthesisWindow import WindowTestCase, slicer
 
+PLANES = ("Axial", "Coronal", "Sagittal")
+
 
 class MRI2PETSynthesisUserPathTest(WindowTestCase):
     def test_path(self):
@@ -53,9 +55,21 @@ class MRI2PETSynthesisUserPathTest(WindowTestCase):
         nodes = result_nodes(slicer.mrmlScene, result.GetID())
         self.assertIsNotNone(nodes.normdiff)
         self.assertEqual(self.ui.layoutComboBox.currentText, "compare")
-        view = slicer.app.layoutManager().sliceWidget("MRI2PETNormDiff").mrmlSliceCompositeNode()
+        view = slicer.app.layoutManager().sliceWidget("MRI2PETNormDiffAxial").mrmlSliceCompositeNode()
         self.assertEqual(view.GetForegroundVolumeID(), nodes.normdiff)
         self.shot("compare")
+
+        # All three planes, linked; nothing widens the window
+        width = slicer.util.mainWindow().width
+        self.ui.planeComboBox.currentText = "all three"
+        self.settle()
+        views = {name: slicer.app.layoutManager().sliceWidget(f"MRI2PETReal{name}") for name in PLANES}
+        self.assertEqual([view.mrmlSliceNode().GetOrientation() for view in views.values()], list(PLANES))
+        self.assertEqual(slicer.util.mainWindow().width, width)
+        label = slicer.util.findChild(views["Sagittal"].sliceController(), "ViewLabel")
+        self.assertGreaterEqual(label.width, label.sizeHint.width())
+        self.shot("planes")
+        self.ui.planeComboBox.currentText = "axial"
 
         # One window for both PETs
         self.ui.maximumSlider.value = 1.5
@@ -70,7 +84,7 @@ class MRI2PETSynthesisUserPathTest(WindowTestCase):
         table = self.ui.readoutTable
         self.assertGreater(table.model().rowCount(), 10)
         self.widget.readouts._onCell(table.model().index(5, 0))
-        red = slicer.app.layoutManager().sliceWidget("MRI2PETT1").mrmlSliceNode()
+        red = slicer.app.layoutManager().sliceWidget("MRI2PETT1Axial").mrmlSliceNode()
         from MRI2PETLib.scene.tables import region_point_ras
 
         point = region_point_ras(slicer.mrmlScene.GetNodeByID(nodes.regions), 5)
@@ -84,8 +98,14 @@ class MRI2PETSynthesisUserPathTest(WindowTestCase):
         self.ui.layoutComboBox.currentText = "overlay"
         self.ui.swipeCheckBox.checked = True
         self.ui.swipeSlider.value = 0.4
+        self.assertEqual(slicer.mrmlScene.GetNodeByID(composite.GetForegroundVolumeID()).GetName(), "swipe")
         self.shot("swipe")
         self.ui.swipeCheckBox.checked = False
+        self.assertEqual(composite.GetForegroundVolumeID(), nodes.pet)
+        self.ui.overlayComboBox.setCurrentIndex(self.ui.overlayComboBox.findData("normdiff"))
+        self.widget.display._onOverlay()
+        self.assertEqual(composite.GetForegroundVolumeID(), nodes.normdiff)
+        self.shot("normdiff")
 
         # Save, close, reload
         with tempfile.TemporaryDirectory() as folder:
