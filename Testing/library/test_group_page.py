@@ -17,9 +17,11 @@ import SimpleITK as sitk
 from PIL import Image
 
 from MRI2PETLib.core.errors import InputError
+from MRI2PETLib.core.leftovers import hidden_name
 from MRI2PETLib.core.progress import Reporter
 from MRI2PETLib.core.requests import Request, Result, Source
 from MRI2PETLib.reports.bids_analysis_kinds import SCORE_TABLE
+from MRI2PETLib.reports.bids_groups import write_analysis_group
 from MRI2PETLib.reports.group_page import GROUP_PAGE, SPRITES, write_group
 from MRI2PETLib.reports.thumbnail import SIZE, write_thumbnail
 from MRI2PETLib.synthesis.batch import SYNTHESIS
@@ -141,6 +143,83 @@ def test_of_the_scores_that_are_good_the_farthest_z_comes_first(tmp_path: Path) 
 def test_no_case_at_all(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no status file"):
         write_group(tmp_path, [], Reporter())
+
+
+def test_nobody_has_begun_yet(tmp_path: Path) -> None:
+    """A page without a link to a table that is not there."""
+    files = write_group(tmp_path / "new", [Case("sub-1", Path("/data/sub-1"))], Reporter())
+    assert list(files) == ["page"] and "1 cases: 1 missing" in files["page"].read_text()
+    assert SYNTHESIS.file not in files["page"].read_text()
+
+
+def test_a_damaged_thumbnail_costs_only_itself(tmp_path: Path) -> None:
+    """Each byte of a small picture changed in turn, cut off, of another kind, gone."""
+    add_case(tmp_path, "sub-good", color=(0, 0, 200))
+    rng, path = np.random.default_rng(0), tmp_path / "sub-good" / "t.png"
+    whole = path.read_bytes()
+    damaged = [
+        whole[:at] + bytes([whole[at] ^ int(rng.integers(1, 256))]) + whole[at + 1 :] for at in range(60)
+    ]
+    for number, content_of in enumerate([*damaged, whole[:70], b"", b"text"]):
+        add_case(tmp_path, f"sub-{number:02d}", color=(0, 0, 200))
+        (tmp_path / f"sub-{number:02d}" / "t.png").write_bytes(content_of)
+    (tmp_path / "sub-00" / "t.png").unlink()
+    write_group(tmp_path, [], Reporter())
+    cases = {case["case"]: case for case in content(tmp_path)["cases"]}
+    assert len(cases) == 64 and "at" in cases["sub-good"]
+    assert not [name for name in ("sub-00", "sub-60", "sub-61", "sub-62") if "at" in cases[name]]
+
+
+def test_a_page_that_was_killed_leaves_nothing_after_the_next(tmp_path: Path) -> None:
+    add_case(tmp_path, "sub-1", color=(0, 0, 200))
+    write_group(tmp_path, [], Reporter())
+    replaced = tmp_path / f".{SPRITES}.replaced-{'0' * 16}"
+    shutil.copytree(tmp_path / SPRITES, replaced)
+    staging = tmp_path / re.sub(r"\+\d+\+(?=[0-9a-f]+$)", "+999999999+", hidden_name())
+    staging.mkdir()
+    before = {path.name for path in tmp_path.iterdir()} - {replaced.name, staging.name}
+    write_group(tmp_path, [], Reporter())
+    assert {path.name for path in tmp_path.iterdir()} == before
+
+
+def test_a_folder_of_somebody_is_not_replaced_by_sprites(tmp_path: Path) -> None:
+    add_case(tmp_path, "sub-1", color=(0, 0, 200))
+    (tmp_path / SPRITES).mkdir()
+    (tmp_path / SPRITES / "0000.jpg").touch()
+    assert write_group(tmp_path, [], Reporter())
+    (tmp_path / SPRITES / "notes.txt").write_text("mine")
+    with pytest.raises(InputError, match=r"notes\.txt was not made by this program"):
+        write_group(tmp_path, [], Reporter())
+    assert (tmp_path / SPRITES / "notes.txt").read_text() == "mine"
+
+
+class Warned(Reporter):
+    def __init__(self) -> None:
+        self.warnings: list[str] = []
+
+    def warning(self, message: str) -> None:
+        self.warnings.append(message)
+
+
+def test_tables_hold_the_cases_whose_files_are_there(tmp_path: Path) -> None:
+    """Without the files of a case it is left out and named; once all have failed there is no table."""
+    request = Request({"pet": Source("p", "p")})
+    for name in ("sub-1", "sub-2"):
+        result = Result(tmp_path / name / "pet", f"{name}_desc-score_status.json")
+        about = {"case": name, "t1": name, "status": "done", "files": {"regions": "regions.csv"}}
+        with result.make(request, about) as staging:
+            (staging / "regions.csv").write_text("region,z\nfront,1.5\n")
+    (tmp_path / "sub-2/pet/regions.csv").unlink()
+    reporter = Warned()
+    files = write_analysis_group(tmp_path, "score", [], reporter)
+    assert files["regions"].read_text().splitlines() == ["case,region,z", "sub-1,front,1.5"]
+    assert len(reporter.warnings) == 1 and "sub-2" in reporter.warnings[0]
+    for name in ("sub-1", "sub-2"):
+        result = Result(tmp_path / name / "pet", f"{name}_desc-score_status.json")
+        result.fail(Request({"pet": Source("q", "q")}), {"case": name, "t1": name, "status": "failed"})
+    again = write_analysis_group(tmp_path, "score", [], Reporter())
+    assert "regions" not in again and not files["regions"].exists()
+    assert "2 cases: 2 failed" in again["page"].read_text()
 
 
 def test_a_thumbnail_shows_the_rim_of_the_mask_and_the_pet(tmp_path: Path) -> None:

@@ -28,14 +28,32 @@ def write_analysis_group(
 ) -> dict[str, Path]:
     """Write the page of all cases of an analysis, the worst first, and the tables that gather theirs.
 
+    A case whose files are gone is left out of those tables with a warning. What an earlier gathering wrote
+    and this one does not (all cases have failed since) is removed.
+
     :param cases: all of the dataset that have a PET.
     :raises InputError: if there is no case at all.
     :returns: the files by role.
     """
-    table, gather = _GATHER[analysis]
+    table, gather, needs, names = _GATHER[analysis]
     files = write_group(output, cases, reporter, table=table, page=f"group_{table.name}.html")
     done = [row for row in table.read(output) if row.status != "failed"]
-    return {**files, **gather(output, done)} if done else files
+    whole = [row for row in done if _has(row, needs, reporter)]
+    tables = gather(output, whole) if whole else {}
+    for name in names:
+        if output / name not in tables.values():
+            (output / name).unlink(missing_ok=True)
+    return {**files, **tables}
+
+
+def _has(row: Status, roles: Sequence[str], reporter: Reporter) -> bool:
+    for role in roles:
+        path = row.files.get(role)
+        if not isinstance(path, Path) or not path.is_file():
+            what = f"{path} is gone" if path else f"{row.case} has no {role}"
+            reporter.warning(f"{what}: left out of the tables. The level participant makes it again.")
+            return False
+    return True
 
 
 def _suvr(output: Path, rows: Sequence[Status]) -> dict[str, Path]:
@@ -94,10 +112,21 @@ def _score(output: Path, rows: Sequence[Status]) -> dict[str, Path]:
 
 
 _Gather = Callable[[Path, Sequence[Status]], dict[str, Path]]
-_GATHER: dict[str, tuple[StatusTable, _Gather]] = {
-    "suvr": (SUVR_TABLE, _suvr),
-    "evaluate": (EVALUATION_TABLE, _evaluation),
-    "score": (SCORE_TABLE, _score),
+# Of each analysis: its table; what makes the tables of all cases, from which files of each; their names.
+_GATHER: dict[str, tuple[StatusTable, _Gather, tuple[str, ...], tuple[str, ...]]] = {
+    "suvr": (
+        SUVR_TABLE,
+        _suvr,
+        ("table", "sidecar"),
+        ("group_suvr.csv", "group_suvr_levels.csv", "group_suvr_agreement.csv"),
+    ),
+    "evaluate": (
+        EVALUATION_TABLE,
+        _evaluation,
+        ("metrics", "regions"),
+        ("group_evaluation.csv", "group_evaluation_regions.csv", "group_evaluation_pairs.csv"),
+    ),
+    "score": (SCORE_TABLE, _score, ("regions",), ("group_score.csv",)),
 }
 
 

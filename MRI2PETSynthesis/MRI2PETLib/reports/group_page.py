@@ -6,6 +6,7 @@ made as they are scrolled to, so that thousands open at once.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -14,8 +15,15 @@ from urllib.parse import quote
 
 from MRI2PETLib.core.case_status import Status, StatusTable
 from MRI2PETLib.core.errors import InputError
-from MRI2PETLib.core.files import new_folder, plain, replace_folder, write_text
-from MRI2PETLib.core.ownership import check_replaceable
+from MRI2PETLib.core.files import (
+    new_folder,
+    output_folder,
+    plain,
+    replace_folder,
+    restore_replaced,
+    write_text,
+)
+from MRI2PETLib.core.ownership import check_replaceable, not_ours
 from MRI2PETLib.core.progress import Reporter
 from MRI2PETLib.reports.page import TEMPLATES, content_policy, page_environment, source_hash
 from MRI2PETLib.reports.thumbnail import SIZE
@@ -42,9 +50,10 @@ def write_group(
 
     :param cases: all of the dataset that could be worked on.
     :param table: of the work; ``page``: name of the page.
-    :raises InputError: if there is no case at all.
+    :raises InputError: if there is no case at all, or somebody's file or folder lies in the way.
     :returns: the files by role.
     """
+    restore_replaced(output_folder(output))
     table.write(output)
     rows = table.read(output)
     there = {row.case for row in rows}
@@ -52,6 +61,7 @@ def write_group(
     if not rows:
         raise InputError(f"{output} holds no status file of a case.", "Run the level participant first.")
     check_replaceable(output / page)
+    _check_sprites(output / SPRITES)
     rows.sort(key=lambda row: (_VERDICTS.index(_verdict(row)), *_badness(row, table.worst), row.case))
     entries = [_entry(row, output, table) for row in rows]
     if any("thumbnail" in row.files for row in rows):
@@ -59,7 +69,17 @@ def write_group(
             _add_thumbnails(rows, entries, staging, reporter)
             replace_folder(staging, output / SPRITES)
     title = f"{table.title} of {output.resolve().name}"
-    return {"page": write_text(output / page, _page(title, entries, table)), "table": output / table.file}
+    files = {"page": write_text(output / page, _page(title, entries, table, has_table=bool(there)))}
+    return {**files, "table": output / table.file} if there else files
+
+
+def _check_sprites(folder: Path) -> None:
+    """Only a folder of sprites is replaced."""
+    if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
+        raise not_ours(folder)
+    for path in folder.glob("*"):
+        if not re.fullmatch(r"\d{4,}\.jpg", path.name):
+            raise not_ours(path)
 
 
 def _badness(row: Status, worst: str) -> tuple[bool, float]:
@@ -121,7 +141,8 @@ def _write_sprite(rows: Sequence[Status], path: Path) -> dict[int, tuple[int, in
     for number, row in enumerate(rows):
         thumbnail = row.files.get("thumbnail")
         position = (number % _ACROSS * SIZE[0], number // _ACROSS * SIZE[1])
-        with suppress(OSError):
+        # Of a damaged picture Pillow raises any of these.
+        with suppress(OSError, SyntaxError, ValueError, Image.DecompressionBombError):
             if thumbnail is not None:
                 with Image.open(thumbnail) as picture:
                     sprite.paste(picture.resize(SIZE), position)
@@ -131,7 +152,7 @@ def _write_sprite(rows: Sequence[Status], path: Path) -> dict[int, tuple[int, in
     return places
 
 
-def _page(title: str, entries: Sequence[Mapping[str, Any]], table: StatusTable) -> str:
+def _page(title: str, entries: Sequence[Mapping[str, Any]], table: StatusTable, *, has_table: bool) -> str:
     """All that comes from cases is data, never part of a script or of the page's own text."""
     from markupsafe import Markup
 
@@ -160,7 +181,7 @@ def _page(title: str, entries: Sequence[Mapping[str, Any]], table: StatusTable) 
             script=Markup(script),
             data=Markup(data),
             counts=f"{len(entries)} cases: {counts}",
-            table=table.file,
+            table=table.file if has_table else "",
             thumbnails=any("sprite" in entry for entry in entries),
             verdicts=_VERDICTS,
             columns={"case": "Case", "verdict": "Verdict", **figures, **_LAST}.items(),
