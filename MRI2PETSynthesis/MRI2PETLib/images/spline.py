@@ -7,14 +7,17 @@ one (Thevenaz, Blu & Unser 2000, IEEE TMI 19:739, for the interpolation).
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
+import SimpleITK as sitk
 from numpy.typing import NDArray
 from scipy import ndimage
 
 from MRI2PETLib.images.grid import Grid
 
 INTERPOLATION = "cubic B-spline, held between the voxels around it"
-_BLOCK = 2**19  # points at a time: their indices take 12 MB
+_BLOCK = 2**18  # points at a time, in each thread: their indices take 6 MB
 
 
 def bounded_spline(values: NDArray, grid: Grid, to: Grid, where: NDArray[np.bool_]) -> NDArray:
@@ -33,7 +36,8 @@ def bounded_spline(values: NDArray, grid: Grid, to: Grid, where: NDArray[np.bool
     least, greatest = ndimage.minimum_filter(values, 3), ndimage.maximum_filter(values, 3)
     voxels = np.flatnonzero(where)
     result = np.zeros(len(voxels), values.dtype)
-    for begin in range(0, len(voxels), _BLOCK):
+
+    def interpolate(begin: int) -> None:
         block = slice(begin, begin + _BLOCK)
         index = step @ np.stack(np.unravel_index(voxels[block], where.shape)) + start[:, None]
         at = np.clip(index, 0, last[:, None])
@@ -41,4 +45,7 @@ def bounded_spline(values: NDArray, grid: Grid, to: Grid, where: NDArray[np.bool
         spline = ndimage.map_coordinates(coefficients, at, order=3, mode="mirror", prefilter=False)
         inside = (np.abs(index - at) <= 0.5).all(axis=0)
         result[block] = np.where(inside, np.clip(spline, least[near], greatest[near]), 0)
+
+    with ThreadPoolExecutor(sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()) as threads:
+        list(threads.map(interpolate, range(0, len(voxels), _BLOCK)))
     return result
