@@ -14,6 +14,8 @@ sys.path[:0] = [str(TESTING / "library"), str(TESTING / "training")]
 
 SPHERES = ("--atlas", "cortical-spheres", "--reference", "*cerebellum*")
 PARTICIPANT = ("bids", "{}/bids", "{out}", "participant")
+SUVR = (*PARTICIPANT, "--analysis", "suvr", *SPHERES, "--composite", "*frontal*")
+SYNTHESISED = (*PARTICIPANT, "--model", "{}/a")
 SCORE = (
     *("normative", "score", "{}/controls/case3/real.nii.gz", "--t1", "{}/controls/case3/T1.nii.gz"),
     *("--synthetic", "{}/controls/case3/synthetic.nii.gz", "--norm", "{}/norm"),
@@ -89,9 +91,23 @@ COMMANDS = {
         ("suvr", "--cases", "{}/cases.csv", *SPHERES, "--composite", "*frontal*"),
         ("--composite", "*parietal*"),
     ),
-    "bids participant": Command((*PARTICIPANT, "--model", "{}/a"), ("--model", "{}/b")),
-    "bids group": Command(
-        ("bids", "{}/bids", "{out}", "group"), before=(*PARTICIPANT, "--model", "{}/a"), weight=0.3
+    "bids participant": Command(SYNTHESISED, ("--model", "{}/b")),
+    "bids group": Command(("bids", "{}/bids", "{out}", "group"), before=SYNTHESISED, weight=0.3),
+    "bids, suvr": Command(SUVR, ("--composite", "*parietal*"), weight=0.3),
+    "bids, evaluate": Command(
+        (*PARTICIPANT, "--analysis", "evaluate", "--to-synthetic-unit", "--fwhm-mm", "4"),
+        ("--fwhm-mm", "6"),
+        before=SYNTHESISED,
+        weight=0.3,
+    ),
+    "bids, score": Command(
+        (*PARTICIPANT, "--analysis", "score", "--norm", "{}/norm", "--with-synthetic", "--register", "auto"),
+        ("--register", "header"),
+        before=SYNTHESISED,
+        weight=0.3,
+    ),
+    "bids group, suvr": Command(
+        ("bids", "{}/bids", "{out}", "group", "--analysis", "suvr"), before=SUVR, weight=0.3
     ),
     "normative build": Command(
         ("normative", "build", "{}/controls", "--allow-few", "--fwhm-mm", "6"), ("--fwhm-mm", "8"), weight=0.3
@@ -149,6 +165,10 @@ def write_inputs(folder: Path) -> None:
         target = folder / "bids" / f"sub-{name}" / "anat" / f"sub-{name}_T1w.nii.gz"
         target.parent.mkdir(parents=True)
         shutil.copy(folder / "run" / name / "T1.nii.gz", target)
+        pet = folder / "bids" / f"sub-{name}" / "pet" / f"sub-{name}_trc-PBR28_pet"
+        pet.parent.mkdir()
+        for end in (".nii.gz", ".json"):
+            shutil.copy(folder / "run" / name / f"suv{end}", f"{pet}{end}")
     about = {"Name": "simulated", "BIDSVersion": "1.10.0"}
     (folder / "bids" / "dataset_description.json").write_text(json.dumps(about))
     write_controls(folder / "controls", folder / "run" / "case000")

@@ -6,6 +6,7 @@ whole array are requeued. At the end every case must have been made once, every 
 serial run byte for byte, and the page of all cases must count them.
 
     python Testing/slurm/array_job.py -o build/slurm --cases 60 --tasks 15
+    python Testing/slurm/array_job.py -o build/slurm --cases 4 --tasks 2 --analysis suvr   # real PETs
 """
 
 from __future__ import annotations
@@ -27,20 +28,23 @@ from one_node import Cluster, one_node
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(REPOSITORY / "Testing" / "library"))
-ARGUMENTS = "--device=cpu"
+PAGES = {"synthesize": "group.html", "suvr": "group_suvr.html"}
 
 
 def write_inputs(folder: Path, cases: int) -> None:
-    """A BIDS dataset of simulated people, and a model."""
+    """A BIDS dataset of simulated people with a PET, and a model."""
     from bundles import tiny_bundle
     from MRI2PETLib.images.io import write_image
     from MRI2PETLib.simulation.subject import simulate_subject
 
     for number in range(cases):
         name = f"sub-{number:03d}"
-        anat = folder / "bids" / name / "anat"
-        anat.mkdir(parents=True)
-        write_image(simulate_subject(number, spacing_mm=6.0).t1, anat / f"{name}_T1w.nii.gz")
+        own = folder / "bids" / name
+        for kind in ("anat", "pet"):
+            (own / kind).mkdir(parents=True)
+        person = simulate_subject(number, spacing_mm=6.0)
+        write_image(person.t1, own / "anat" / f"{name}_T1w.nii.gz")
+        write_image(person.pet, own / "pet" / f"{name}_trc-PBR28_pet.nii.gz", {"Units": "SUV"})
     (folder / "bids/dataset_description.json").write_text('{"Name": "simulated", "BIDSVersion": "1.10.0"}')
     tiny_bundle(folder / "model")
 
@@ -55,6 +59,15 @@ def environment() -> dict[str, str]:
     }
 
 
+def arguments(folder: Path, analysis: str) -> list[str]:
+    """What the command is told besides the dataset and the output."""
+    more = {
+        "synthesize": [f"--model={folder / 'model'}"],
+        "suvr": ["--atlas=cortical-spheres", "--reference=*cerebellum*"],
+    }
+    return [f"--analysis={analysis}", *more[analysis], "--device=cpu"]
+
+
 def bids(folder: Path, output: str, level: str, *more: str) -> None:
     """The command in this cluster's place: serially, on this computer."""
     line = [sys.executable, "-m", "MRI2PETLib", "bids", str(folder / "bids"), str(folder / output), level]
@@ -63,14 +76,14 @@ def bids(folder: Path, output: str, level: str, *more: str) -> None:
     )
 
 
-def disturbed_array(cluster: Cluster, folder: Path, tasks: int) -> None:
+def disturbed_array(cluster: Cluster, folder: Path, tasks: int, analysis: str) -> None:
     """Submit the array, and disturb it."""
     env = {
         **environment(),
         "BIDS": str(folder / "bids"),
         "OUT": str(folder / "array"),
         "MRI2PET": f"{sys.executable} -m MRI2PETLib",
-        "ARGUMENTS": f"--model={folder / 'model'} {ARGUMENTS}",
+        "ARGUMENTS": " ".join(arguments(folder, analysis)),
     }
     logs = ["--output", f"{folder}/task_%a.log", "--mem=0"]
     script = str(REPOSITORY / "Cluster" / "synthesis.sbatch")
@@ -132,11 +145,11 @@ def wait_for_all(cluster: Cluster, job: str) -> None:
     cluster.wait("", "squeue", "--noheader", f"--jobs={job}", "--format=%K", seconds=3000)
 
 
-def check(folder: Path, cases: int) -> None:
+def check(folder: Path, cases: int, analysis: str) -> None:
     """What must hold at the end."""
     serial = {p.relative_to(folder / "serial"): p for p in (folder / "serial").rglob("*.nii.gz")}
     array = {p.relative_to(folder / "array"): p for p in (folder / "array").rglob("*.nii.gz")}
-    assert len(serial) == 2 * cases and serial.keys() == array.keys()
+    assert len(serial) >= 2 * cases and serial.keys() == array.keys()
     different = [name for name, path in serial.items() if path.read_bytes() != array[name].read_bytes()]
     assert not different, different
     made = Counter(
@@ -148,22 +161,22 @@ def check(folder: Path, cases: int) -> None:
     assert set(made.values()) <= {1}, made.most_common(3)
     left = [p for p in (folder / "array").rglob(".*") if p.name != ".bidsignore"]
     assert not left, left
-    page = (folder / "array/group.html").read_text()
+    page = (folder / "array" / PAGES[analysis]).read_text()
     assert (
         f"{cases} cases: " in page and '"verdict":"failed"' not in page and '"verdict":"missing"' not in page
     )
     print(f"{cases} cases made once, {len(serial)} images equal to those of a serial run", flush=True)
 
 
-def run(folder: Path, cases: int, tasks: int) -> None:
+def run(folder: Path, cases: int, tasks: int, analysis: str) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     write_inputs(folder, cases)
-    bids(folder, "serial", "participant", f"--model={folder / 'model'}", ARGUMENTS)
+    bids(folder, "serial", "participant", *arguments(folder, analysis))
     with one_node() as cluster:
-        disturbed_array(cluster, folder, tasks)
-    bids(folder, "array", "group")
-    check(folder, cases)
+        disturbed_array(cluster, folder, tasks, analysis)
+    bids(folder, "array", "group", f"--analysis={analysis}")
+    check(folder, cases, analysis)
 
 
 def main() -> None:
@@ -171,8 +184,9 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, required=True)
     parser.add_argument("--cases", type=int, default=60)
     parser.add_argument("--tasks", type=int, default=15)
+    parser.add_argument("--analysis", choices=list(PAGES), default="synthesize")
     args = parser.parse_args()
-    run(args.output.resolve(), args.cases, args.tasks)
+    run(args.output.resolve(), args.cases, args.tasks, args.analysis)
 
 
 if __name__ == "__main__":

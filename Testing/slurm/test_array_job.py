@@ -13,10 +13,13 @@ import one_node
 
 
 @pytest.mark.slow
-def test_an_array_that_is_disturbed_makes_every_case_once(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("analysis", "cases", "tasks"), [("synthesize", 8, 4), ("suvr", 4, 2)])
+def test_an_array_that_is_disturbed_makes_every_case_once(
+    analysis: str, cases: int, tasks: int, tmp_path: Path
+) -> None:
     if lacking := one_node.missing():
         pytest.skip(f"needs Slurm (apt-get install slurmctld slurmd slurm-client munge): no {lacking[0]}")
-    array_job.run(tmp_path / "run", cases=8, tasks=4)
+    array_job.run(tmp_path / "run", cases, tasks, analysis)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no bash")
