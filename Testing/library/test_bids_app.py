@@ -20,7 +20,7 @@ from MRI2PETLib.core.progress import Reporter
 from MRI2PETLib.images.formats import sidecar_path
 from MRI2PETLib.images.io import write_image
 from MRI2PETLib.jobs import side_by_side
-from MRI2PETLib.jobs.side_by_side import GB_A_PROCESS, number_of_workers, run_side_by_side
+from MRI2PETLib.jobs.side_by_side import number_of_workers, run_side_by_side
 from MRI2PETLib.simulation.subject import simulate_subject
 from MRI2PETLib.synthesis.batch import SYNTHESIS
 from MRI2PETLib.synthesis.bids_selection import (
@@ -165,14 +165,14 @@ def test_every_option_of_synthesize_is_one_of_bids_and_reaches_the_processes() -
 
 def test_as_many_processes_as_cases_and_memory_allow(monkeypatch: pytest.MonkeyPatch) -> None:
     listener = Listener()
-    assert number_of_workers(4, 9, 5 * GB_A_PROCESS, listener.warning) == 4
-    assert number_of_workers(4, 3, 5 * GB_A_PROCESS, listener.warning) == 3
+    assert number_of_workers(4, 9, 1.6, 8.0, listener.warning) == 4
+    assert number_of_workers(4, 3, 1.6, 8.0, listener.warning) == 3
     assert not listener.warnings
-    assert number_of_workers(4, 9, 2.5 * GB_A_PROCESS, listener.warning) == 2
-    assert number_of_workers(4, 9, 0.2, listener.warning) == 1
+    assert number_of_workers(4, 9, 1.6, 4.0, listener.warning) == 2
+    assert number_of_workers(4, 9, 1.6, 0.2, listener.warning) == 1
     assert listener.warnings[0].startswith("2 of 4 processes run")
-    monkeypatch.setattr(side_by_side, "free_memory", lambda: 3.5e9 * GB_A_PROCESS / 1)
-    assert number_of_workers(8, 9, None, listener.warning) == 3
+    monkeypatch.setattr(side_by_side, "free_memory", lambda: 5.6e9)
+    assert number_of_workers(8, 9, 1.6, None, listener.warning) == 3
 
 
 SAY = """

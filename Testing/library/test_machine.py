@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import subprocess
 import sys
 
@@ -45,3 +46,18 @@ def test_itk_obeys() -> None:
     )
     threads, allowed = map(int, output.stdout.split())
     assert threads <= allowed
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="of glibc")
+def test_memory_of_an_image_is_used_again() -> None:
+    """64 MB are 16,000 pages; the second image in their place needs no new ones."""
+    code = (
+        "from MRI2PETLib.core.threads import keep_memory; keep_memory(); import resource, SimpleITK as sitk\n"
+        "for _ in range(2):\n"
+        "    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
+        "    sitk.Image([400, 400, 100], sitk.sitkFloat32)\n"
+        "    print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    first, second = map(int, ended.stdout.split())
+    assert second < 0.1 * first

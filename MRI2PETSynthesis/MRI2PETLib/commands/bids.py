@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from MRI2PETLib.core.alternatives import Alternatives
 from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.core.progress import Reporter
+from MRI2PETLib.core.threads import keep_memory
 from MRI2PETLib.evaluation.settings import EvaluationSettings
 from MRI2PETLib.normative.settings import ScoreSettings
 from MRI2PETLib.suvr.settings import SuvrSettings
@@ -64,11 +65,12 @@ def run(args: argparse.Namespace, reporter: Reporter) -> int:
 
 @dataclass(frozen=True)
 class _Work:
-    """What a run has to do: how many cases, what was noticed, and how this process does those cases that
-    nobody else does, since a time.
+    """What a run has to do: how many cases, the memory of a process that does them, what was noticed, and how
+    this process does those cases that nobody else does, since a time.
     """
 
     n_cases: int
+    process_gb: float
     remarks: list[str]
     run: Callable[[float], list[Status]]
 
@@ -78,12 +80,15 @@ def _participant(args: argparse.Namespace, reporter: Reporter) -> int:
     from MRI2PETLib.jobs.side_by_side import number_of_workers, run_side_by_side
     from MRI2PETLib.synthesis.bids_selection import use_work_folder
 
+    keep_memory()
     settings, selection = ANALYSES.of(args), BidsSelection.of(args)
     since = time.time()
     is_synthesis = ANALYSES.work_of(args) == SYNTHESIZE
     work = (_synthesis if is_synthesis else _read_out)(args, settings, selection, reporter)
     use_work_folder(selection.work)
-    workers = number_of_workers(selection.nprocs, work.n_cases, selection.mem_gb, reporter.warning)
+    workers = number_of_workers(
+        selection.nprocs, work.n_cases, work.process_gb, selection.mem_gb, reporter.warning
+    )
     if workers > 1:  # the same command: each process takes the next case that nobody has claimed
         command = [
             *("bids", str(args.bids_dir), str(args.output_dir), "participant"),
@@ -110,7 +115,7 @@ def _synthesis(
 ) -> _Work:
     from MRI2PETLib.models.store import find_bundle
     from MRI2PETLib.reports.synthesis import CaseReport
-    from MRI2PETLib.synthesis.batch import run_batch
+    from MRI2PETLib.synthesis.batch import PROCESS_GB, run_batch
     from MRI2PETLib.synthesis.bids_selection import add_pets, select_cases
 
     settings, pets = made
@@ -133,7 +138,7 @@ def _synthesis(
             since=since,
         )
 
-    return _Work(len(cases), remarks, run)
+    return _Work(len(cases), PROCESS_GB, remarks, run)
 
 
 def _read_out(
@@ -155,7 +160,7 @@ def _read_out(
         remarks.append(f"{len(without)} sessions with a PET have no T1 and are left out, {without[0]} first.")
     pets = analysis.cases_of(cases, tracer, remarks.append)
     run = partial(run_analysis, pets, analysis, table=not selection.part)
-    return _Work(len(pets), remarks, run)
+    return _Work(len(pets), analysis.process_gb, remarks, run)
 
 
 def _analysis(

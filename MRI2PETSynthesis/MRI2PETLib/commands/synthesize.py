@@ -11,6 +11,7 @@ from pathlib import Path
 
 from MRI2PETLib.core.progress import Reporter
 from MRI2PETLib.core.settings import flag
+from MRI2PETLib.core.threads import keep_memory
 from MRI2PETLib.synthesis.settings import CaseInputs, SynthesisSettings
 
 HELP = "T1 -> synthetic PET (one, many, a BIDS dataset)"
@@ -33,6 +34,7 @@ def run(args: argparse.Namespace, reporter: Reporter) -> int:
     from MRI2PETLib.synthesis.batch import run_batch
     from MRI2PETLib.synthesis.cases import find_cases
 
+    keep_memory()
     settings, inputs = SynthesisSettings.of(args), CaseInputs.of(args)
     bundle = find_bundle(settings.model)
     if bundle.is_demonstration:

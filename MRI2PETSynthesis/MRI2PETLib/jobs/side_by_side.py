@@ -15,23 +15,21 @@ from MRI2PETLib.core.threads import cores
 from MRI2PETLib.jobs.child_process import Callbacks, Job, child_python, mri2pet_command
 from MRI2PETLib.jobs.messages import Progress
 
-# Measured with a head of 1 mm voxels, two of which are in memory at a time; see Docs/how_to/cluster.md.
-GB_A_PROCESS = 1.6
 _POLL_S = 0.1
 
 
 def number_of_workers(
-    processes: int, cases: int, memory_gb: float | None, warn: Callable[[str], None]
+    processes: int, cases: int, process_gb: float, memory_gb: float | None, warn: Callable[[str], None]
 ) -> int:
     """How many processes run side by side: as asked, if there are as many cases and the memory suffices.
 
-    :param memory_gb: for all of them; by default what is free.
+    :param process_gb: what each takes; ``memory_gb``: for all of them, by default what is free.
     """
     free = free_memory()
     bound = memory_gb if memory_gb is not None else None if free is None else free / 1e9
-    fitting = processes if bound is None else max(1, int(bound / GB_A_PROCESS))
+    fitting = processes if bound is None else max(1, int(bound / process_gb))
     if fitting < processes:
-        warn(f"{fitting} of {processes} processes run: {bound:.1f} GB of memory, {GB_A_PROCESS:g} a process.")
+        warn(f"{fitting} of {processes} processes run: {bound:.1f} GB of memory, {process_gb:g} a process.")
     return min(processes, fitting, cases)
 
 

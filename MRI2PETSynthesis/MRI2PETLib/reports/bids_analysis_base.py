@@ -46,13 +46,15 @@ class PetCase:
 class PetAnalysis(ABC):
     """Work on the cases of a dataset, see :class:`.CaseWork`.
 
-    :ivar table: of the analysis.
+    :ivar table: of the analysis; ``process_gb``: memory of a process, measured with T1 and PET of 1 mm, see
+        Docs/how_to/cluster.md.
     """
 
     output: Path
     reporter: Reporter
     reads_ahead: ClassVar[bool] = False
     table: ClassVar[StatusTable]
+    process_gb: ClassVar[float]
 
     def cases_of(self, cases: Sequence[Case], tracer: str, warn: Callable[[str], None]) -> list[PetCase]:
         """T1s whose sessions have a PET, with the PET that is used.

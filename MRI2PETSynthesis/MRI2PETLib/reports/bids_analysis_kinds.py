@@ -86,6 +86,7 @@ class SuvrAnalysis(PetAnalysis):
     setup: SuvrSetup
     reading: PetReading
     table: ClassVar[StatusTable] = SUVR_TABLE
+    process_gb: ClassVar[float] = 1.7
 
     def request_of(self, case: PetCase) -> Request:
         return suvr_files.suvr_request(self._paths(case), self.setup)
@@ -131,6 +132,7 @@ class EvaluationAnalysis(PetAnalysis):
     settings: EvaluationSettings
     atlases: Sequence[Parcellation]
     table: ClassVar[StatusTable] = EVALUATION_TABLE
+    process_gb: ClassVar[float] = 2.4
 
     def cases_of(self, cases: Sequence[Case], tracer: str, warn: Callable[[str], None]) -> list[PetCase]:
         """Every synthetic PET of a T1 with a real one, of its tracer where there are several."""
@@ -182,6 +184,7 @@ class ScoreAnalysis(PetAnalysis):
     settings: ScoreSettings
     with_synthetic: bool
     table: ClassVar[StatusTable] = SCORE_TABLE
+    process_gb: ClassVar[float] = 2.4
 
     def cases_of(self, cases: Sequence[Case], tracer: str, warn: Callable[[str], None]) -> list[PetCase]:
         """With the synthetic PET of the norm's tracer, where that is asked for."""

@@ -43,6 +43,8 @@ from MRI2PETLib.synthesis.pipeline import (
 )
 from MRI2PETLib.synthesis.settings import SynthesisSettings
 
+# Measured with a head of 1 mm voxels, two of which are in memory at a time; see Docs/how_to/cluster.md.
+PROCESS_GB = 1.6
 SYNTHESIS = StatusTable(
     "synthesis",
     STATUS,
