@@ -71,11 +71,13 @@ class Gate:
 class Unseen:
     """The out-of-sample model against donors that it never saw, from the T1 of the template and of people.
 
+    :ivar simulated: region over cortex as ``people.ratios``, of the simulated uptake of the same people.
     :ivar stage: the last one of its training.
     """
 
     template: RealCheck
     people: RealCheck
+    simulated: dict[str, float]
     stage: str
     donors: list[str]
 
@@ -174,18 +176,22 @@ def render_gates(table: dict[str, Row], gates: Sequence[Gate]) -> str:
     return "\n".join(lines)
 
 
-def render_real(title: str, check: RealCheck) -> str:
-    """One comparison with real maps as Markdown."""
+def render_real(title: str, check: RealCheck, simulated: dict[str, float] | None = None) -> str:
+    """One comparison with real maps as Markdown, with ``simulated`` ratios as a further column."""
+    columns = {"predicted": check.ratios, "real": check.real_ratios}
+    if simulated is not None:
+        columns["simulated"] = simulated
+    head = f"| region / cortex | {' | '.join(columns)} |\n|{'---|' * (len(columns) + 1)}"
     rows = "\n".join(
-        f"| {name} | {value:.2f} | {check.real_ratios[name]:.2f} |" for name, value in check.ratios.items()
+        f"| {name} | {' | '.join(f'{values[name]:.2f}' for values in columns.values())} |"
+        for name in check.ratios
     )
     return (
         f"{title}: r {check.r:.3f}; tissue weights alone {check.r_tissue:.3f}, training donors' mean "
         f"{check.r_donors:.3f}: {check.share:.0%} of the way. Mask: {real_donors.TEMPLATE_MASK}. "
         f"In {real_donors.INNER_MASK}: r {check.inner_r:.3f}, tissue weights {check.inner_tissue:.3f}, "
         f"donors' mean {check.inner_donors:.3f}. Smoothed with zeros around the brain as the real maps were; "
-        f"smoothed inside the mask only, the prediction has r {check.r_normalised:.3f}.\n\n"
-        f"| region / cortex | predicted | real |\n|---|---|---|\n{rows}"
+        f"smoothed inside the mask only, the prediction has r {check.r_normalised:.3f}.\n\n{head}\n{rows}"
     )
 
 
@@ -257,10 +263,13 @@ def unseen_donors(work: WorkFolder, held_out: Sequence[str]) -> Unseen | None:
         return None
     predict, stage = mean_of([done[-1].network]), done[-1].stage
     unseen = [donor for donor in work.donors if donor not in training]
-    people = real_donors.predict_people(predict, stage.size, work.people(held_out), work.activity(training))
+    anatomies, activity = work.people(held_out), work.activity(training)
+    predicted = real_donors.predict_people(predict, stage.size, anatomies, activity)
+    simulated, _ = real_donors.predict_people(None, stage.size, anatomies, activity)
     return Unseen(
         compare_with_real(predict, stage.preset.space, unseen, training),
-        real_donors.check_real(*people, unseen, training),
+        real_donors.check_real(*predicted, unseen, training),
+        real_donors.region_ratios(simulated),
         stage.preset.name,
         [donor.name for donor in unseen],
     )

@@ -11,7 +11,7 @@ from MRI2PETLib.models.bundle import DEMONSTRATION, IMAGES, Bundle, save_bundle
 from MRI2PETLib.models.model_space import ModelSpace
 from MRI2PETLib.synthesis.pipeline import software_versions
 from TSPODemoModel import gates, real_donors
-from TSPODemoModel.gates import Gate, Measurements
+from TSPODemoModel.gates import Gate, Measurements, Unseen
 from TSPODemoModel.simulated_pairs import MEAN_PSF_MM
 from TSPODemoModel.training import Trained
 from TSPODemoModel.work_folder import WorkFolder
@@ -115,6 +115,8 @@ def card(content: Mapping[str, Any], measured: Measurements, looks: Sequence[str
     """The model card (Markdown) from a bundle's metadata and its figures."""
     space = ModelSpace.from_dict(content["model_space"])
     people, training = content["split"]["people"], content["training"]
+    failed = failed_gates(measured.gates, measured.unseen)
+    seeds = [name.removeprefix("seed-") for name in training["members"]]
     return f"""# tspo-demo
 
 **DEMONSTRATION MODEL - NOT TRAINED ON REAL T1/PET PAIRS.** Its targets were simulated: the average
@@ -135,7 +137,7 @@ It holds no detail finer than that.{_members(training["members"])}
 
 ## Measured on held-out people
 {len(measured.people)} people whose T1s chose nothing: not trained with, not used to decide how long to train.
-Each as recorded (no deformation), with three simulated PETs. {_failed(measured.gates)}{_looks(looks)}
+Each as recorded (no deformation), with three simulated PETs. {failed}{_looks(looks)}
 
 {gates.render_gates(measured.table, measured.gates)}
 
@@ -177,6 +179,7 @@ blurred maps, not these nuclei. Uptake in vessels, choroid plexus and meninges i
 ## Training
 Adam with warm-up and a cosine, loss 0.5 BCE + 0.5 MSE in the brain, moving average of the weights. Each stage
 starts from the weights of the one before; the {len(people["validation"])} validation people chose its epoch.
+One thread of a processor did it; no accelerator was at hand.
 
 {_stages(training["members"])}
 
@@ -188,9 +191,9 @@ The split by person and by donor stands in `configs/metadata.json`. Build it aga
 
 ```
 python -m TSPODemoModel prepare WORK --t1 T1S --pbr28 MAPS
-python -m TSPODemoModel train WORK --seed 1         # and --seed 2 beside it
+python -m TSPODemoModel train WORK --seed {seeds[0]}         # each of: {", ".join(seeds)}
 python -m TSPODemoModel train WORK --hold-out-donors --to 4mm
-python -m TSPODemoModel bundle WORK -o BUNDLE
+python -m TSPODemoModel bundle WORK -o BUNDLE --seeds {" ".join(seeds)}
 python -m TSPODemoModel gates WORK BUNDLE --people test
 ```
 
@@ -246,14 +249,22 @@ def _coverage(measured: Measurements) -> str:
     )
 
 
-def _failed(judged: Sequence[Gate]) -> str:
+def failed_gates(judged: Sequence[Gate], unseen: Unseen | None) -> str:
+    """Which gates a model does not pass, with what lies beside it."""
     failed = [gate.name for gate in judged if gate.passed is False]
     if not failed:
         return "Every gate that was measured is passed."
-    return (
-        f"**Not passed: {', '.join(failed)}.** Look at the warped population map beside it, which the "
-        "program shows as the anatomy null."
-    )
+    reasons = [f"**Not passed: {', '.join(failed)}.**"]
+    if {"G1b", "G4"} & set(failed):
+        reasons.append("Look at the warped population map, which the program shows as the anatomy null.")
+    if "G6c" in failed and unseen is not None:
+        check, simulated = unseen.people, unseen.simulated
+        worst = max(check.ratios, key=lambda name: abs(check.ratios[name] - check.real_ratios[name]))
+        reasons.append(
+            f"G6c: the {worst} has {check.ratios[worst]:.2f} of the cortex, {check.real_ratios[worst]:.2f} "
+            f"in the real maps, {simulated[worst]:.2f} in the simulated uptake of the same people."
+        )
+    return " ".join(reasons)
 
 
 def _against_real(measured: Measurements) -> str:
@@ -270,7 +281,11 @@ def _against_real(measured: Measurements) -> str:
         f"{gates.render_real(title, unseen.template)}\n\n"
         "The ICBM T1 is an average of many brains: no sulcus is as dark in it as in the T1 of a person. It\n"
         "is not in the training; averages of training people are.\n\n"
-        f"{gates.render_real(people, unseen.people)}\n\n{own}"
+        f"{gates.render_real(people, unseen.people, unseen.simulated)}\n\n"
+        "*Simulated* is the uptake that the network had to predict, of the same people by the same path:\n"
+        "where it differs from *real* as much as the prediction does, people and donors differ, or the path\n"
+        "blurs the region.\n\n"
+        f"{own}"
     )
 
 

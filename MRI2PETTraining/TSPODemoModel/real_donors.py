@@ -86,14 +86,18 @@ def predict_template(predict: PredictFunction, space: ModelSpace) -> tuple[np.nd
 
 
 def predict_people(
-    predict: PredictFunction, size: int, people: Sequence[PersonAnatomy], model: ActivityModel
+    predict: PredictFunction | None, size: int, people: Sequence[PersonAnatomy], model: ActivityModel
 ) -> tuple[np.ndarray, np.ndarray]:
-    """As :func:`predict_template`, for people's own T1s: predictions brought to MNI by demons, averaged."""
+    """As :func:`predict_template`, for people's own T1s: predictions brought to MNI by demons, averaged.
+
+    :param predict: ``None`` for the simulated uptake itself, which no prediction from the T1 can better.
+    """
     ready = load_people(people, model, size, torch.device("cpu"))
     total = np.zeros(template_brain().shape, np.float32)
     for n, person in enumerate(people):
         pair = make_pairs(ready, [n], 0, EXPECTED)
-        output = (predict(pair.source) * pair.mask)[0, 0].numpy()
+        uptake = pair.target if predict is None else predict(pair.source)
+        output = (uptake * pair.mask)[0, 0].numpy()
         total += person.onto(Grid.of(load_template().mask), output)[0]
     return _smoothed(sitk.Mask(template_image(total), load_template().mask))
 

@@ -533,7 +533,7 @@ def _real(share: float, error: float, of_people: float | None = None) -> gates.U
         real_donors.RealCheck(0.85, 0.8, 0.9, share, 0.8, 0.7, 0.9, 0.8, {"a": 1 + e}, {"a": 1.0})
         for e in (error, error if of_people is None else of_people)
     )
-    return gates.Unseen(template, people, "4mm", ["c"])
+    return gates.Unseen(template, people, {"a": 1.2}, "4mm", ["c"])
 
 
 def test_gates_by_hand() -> None:
@@ -555,6 +555,19 @@ def test_regional_ratios_are_judged_on_the_template_and_on_people() -> None:
     space = with_grid(ModelSpace(), 48, 4.0)
     result = gates.judge(space, ROWS, _real(0.5, 0.09, of_people=0.21), 0.6, {"a": 0.97})
     assert {g.name: g.passed for g in result if g.name in ("G6b", "G6c")} == {"G6b": True, "G6c": False}
+
+
+def test_a_failed_region_stands_beside_what_the_simulation_itself_reaches() -> None:
+    unseen = _real(0.5, 0.09, of_people=0.21)
+    judged = gates.judge(with_grid(ModelSpace(), 48, 4.0), ROWS, unseen, 0.6, {"a": 0.97})
+    sentence = model_card.failed_gates(judged, unseen)
+    assert "Not passed: G6c." in sentence
+    assert "the a has 1.21 of the cortex, 1.00 in the real maps, 1.20 in the simulated uptake" in sentence
+    table = gates.render_real("title", unseen.people, unseen.simulated)
+    assert (
+        "| region / cortex | predicted | real | simulated |\n|---|---|---|---|\n| a | 1.21 | 1.00 | 1.20 |"
+        in table
+    )
 
 
 def test_fine_models_meet_stricter_limits() -> None:
