@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ from scipy import stats
 
 from MRI2PETLib import cli
 from MRI2PETLib.core.errors import BundleError, InputError
+from MRI2PETLib.core.files import make_folder
 from MRI2PETLib.core.progress import Reporter
 from MRI2PETLib.core.requests import Request
 from MRI2PETLib.images.io import write_image
@@ -20,8 +23,10 @@ from MRI2PETLib.preprocessing.morphology import dilate
 from MRI2PETLib.preprocessing.partial_volume import correct_partial_volume, tissue_maps
 from MRI2PETLib.preprocessing.pet_template import built_in_pet_template, read_pet_template
 from MRI2PETLib.preprocessing.smoothing import smooth_fwhm
+from MRI2PETLib.reports.summary import Summary
 from MRI2PETLib.reports.suvr_files import write_suvr
 from MRI2PETLib.reports.suvr_report import write_suvr_cohort, write_suvr_report
+from MRI2PETLib.reports.suvr_summary import suvr_cohort_summary, suvr_summary
 from MRI2PETLib.reports.viewer import Layer, Viewer
 from MRI2PETLib.simulation import SimulatedSubject, simulate_subject
 from MRI2PETLib.suvr.agreement import agreement_table, level_table, method_errors_table, person_rows
@@ -317,10 +322,23 @@ def test_the_reports_hold_every_table_and_say_what_failed(tmp_path: Path) -> Non
     assert 'id="viewer-data"' in page
     for words in ("SIMULATED", "It is &lt;odd&gt;. Look.", "synthetic MR could not be used: no model", "1.2"):
         assert words in page, words
-    people = [
-        (SuvrCase(s, s, SuvrPaths(tmp_path)), CaseMeasurement(Request({}), tables(1 + n / 5), content, {}))
-        for n, s in enumerate("abc")
-    ]
+    folder = make_folder(tmp_path / "images")  # of the person in the middle
+    write_image(phantom(), folder / "suvr_pet.nii.gz", {"Units": "SUVR"})
+    write_image(sitk.Cast(balls().labels, sitk.sitkInt32), folder / "labels_real_mr.nii.gz", {})
+    write_image(sitk.Cast(load_template().t1, sitk.sitkFloat32), folder / "T1.nii.gz", {})
+    shutil.copyfile(tmp_path / "suvr.png", folder / "suvr.png")
+    images = {"suvr": folder / "suvr_pet.nii.gz", "picture": folder / "suvr.png"}
+    images |= {"labels": {REAL_MR: {"image": folder / "labels_real_mr.nii.gz"}}}
+    moved = {"t1_to_pet_lps": np.eye(4).tolist()}
+    people = []
+    for n, s in enumerate("abc"):
+        about = {
+            **content,
+            "Composite": {REAL_MR: 1.5 - n / 5},
+            "Normalisation": {REAL_MR: {"pet_to_t1": moved}},
+        }
+        one = CaseMeasurement(Request({}), tables(1 + n / 5), about, images if s == "b" else {})
+        people.append((SuvrCase(s, s, SuvrPaths(tmp_path, t1=folder / "T1.nii.gz")), one))
     agreement = write_suvr_cohort(
         tmp_path / "all", tmp_path / "cases.csv", setup(plan()), people, {"broken": "no image"}, Reporter()
     )
@@ -328,6 +346,10 @@ def test_the_reports_hold_every_table_and_say_what_failed(tmp_path: Path) -> Non
     page = (tmp_path / "all" / "report.html").read_text()
     for words in ("1 PETs could not be measured", "broken: no image", "Bland-Altman agreement", "image/png"):
         assert words in page, words
+    assert "b: its composite SUVR is the median" in page and "3 PETs of 3 people, 1 could not" in page
+    shown = json.loads(page.partition('id="viewer-data">')[2].partition("</script>")[0])
+    assert [layer["name"] for layer in shown["layers"]] == [REAL_MR, "PET"]
+    assert shown["regions"][0]["names"][1:] == list(LEVELS)
     names = {"suvr.csv", "levels.csv", "agreement.csv", "cohort.json", "report.html", SUVR_RECORD}
     assert {p.name for p in (tmp_path / "all").iterdir()} == names
 
@@ -422,8 +444,6 @@ def measure(cases: list[SuvrCase], output: Path) -> dict[str, str]:
 
 @pytest.mark.slow
 def test_suvr_through_the_persons_mri_is_within_2_percent(cohort: tuple[Path, dict]) -> None:
-    import json
-
     content = json.loads((cohort[0] / "out/one/suvr.json").read_text())
     result = {
         r["region"]: r["suvr"] for r in content["Table"] if (r["method"], r["role"]) == (REAL_MR, "region")
@@ -443,3 +463,27 @@ def test_a_cohort_goes_on_after_a_broken_file_and_keeps_what_is_there(cohort: tu
     cases = [SuvrCase("one", "one", SuvrPaths(folder / "PET.nii.gz", folder / "T1.nii.gz"))]
     measure(cases, folder / "out")
     assert (folder / "out/one/suvr.json").stat().st_mtime_ns == written
+
+
+def test_the_summary_is_that_of_the_interval_of_the_bias() -> None:
+    rng = np.random.default_rng(4)
+    real = rng.uniform(1, 2, 12)
+
+    def summary(bias: float) -> Summary:
+        noise = rng.normal(0, 0.05, 12)
+        scans = [
+            (f"p{n}", "", [row(REAL_MR, own), row(PET_TEMPLATE, own + bias + noise[n] - noise.mean())])
+            for n, own in enumerate(real.tolist())
+        ]
+        return suvr_cohort_summary(agreement_table(person_rows(scans)))
+
+    good, high = summary(0.0), summary(0.5)
+    assert good.kind == "ok" and "A bias of 0 lies in the interval" in good.verdict
+    assert high.kind == "refuse" and "too much" in high.verdict
+    assert high.table is not None and str(high.table.rows[0][3]).startswith("0.500 (")
+    nobody = suvr_cohort_summary([])
+    assert nobody.table is None and "Nobody has an MRI" in nobody.verdict
+    one = suvr_summary({REAL_MR: 1.25, PET_TEMPLATE: 1.5, SYNTHETIC_MR: None})
+    assert one.table is not None and "1.25 by the real MR" in one.verdict
+    assert [line[1:] for line in one.table.rows] == [[1.25, None], [1.5, "20.0"], [None, None]]
+    assert suvr_summary({REAL_MR: None}).verdict.startswith("By the real MR there is no composite")

@@ -32,6 +32,7 @@ from MRI2PETLib.preprocessing.template_warp import invert_warp
 from MRI2PETLib.reports import norm_tables
 from MRI2PETLib.reports.case_report import PICTURE_FILE, REPORT_FILE, provenance_lines
 from MRI2PETLib.reports.norm_figure import ScoredImages, norm_figure, norm_viewer
+from MRI2PETLib.reports.norm_summary import norm_summary
 from MRI2PETLib.reports.page import Picture, render
 from MRI2PETLib.reports.texts import SIMULATED_PERSON, coverage_sentence
 from MRI2PETLib.reports.viewer import Viewer
@@ -215,7 +216,11 @@ def _page(
         viewer=viewer,
         about=note,
         warnings=about.notes,
-        first=" ".join(_first_sentence(scores.clusters, kind) for kind in KINDS),
+        summary=norm_summary(norm, scores),
+        facts=[
+            f"One person's real PET against {about.n_people} controls, {about.unit_text}.",
+            coverage_sentence(case.pet_coverage),
+        ],
         planes=Picture(picture, alt=f"{caption} The tables give the values.", caption=caption),
         norm=about,
         clusters=clusters,

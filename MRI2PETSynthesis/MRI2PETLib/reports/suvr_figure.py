@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,10 +10,12 @@ import numpy as np
 import SimpleITK as sitk
 
 from MRI2PETLib.core.files import atomic_path
-from MRI2PETLib.images.grid import Grid
+from MRI2PETLib.images.grid import Grid, affine_transform
+from MRI2PETLib.images.io import read_image
 from MRI2PETLib.reports import figures
 from MRI2PETLib.reports.colors import PET_IN_REPORTS
 from MRI2PETLib.suvr.case import CaseSuvr
+from MRI2PETLib.suvr.normalisation import REAL_MR, SYNTHETIC_MR
 from MRI2PETLib.suvr.regional import RegionPlan
 from MRI2PETLib.templates.icbm152 import load_template
 
@@ -21,12 +24,13 @@ COMPOSITE_COLOR, REFERENCE_COLOR = "#56B4E9", "#009E73"
 
 class SuvrImages(NamedTuple):
     """On the grid of the PET: the PET divided by the reference mean of the first method, the brain, the MRIs
-    by method; ``top``: end of the PET's colours; ``point_mm`` (LPS): where the planes cross.
+    and the labels by method; ``top``: end of the PET's colours; ``point_mm`` (LPS): where the planes cross.
     """
 
     pet: sitk.Image
     brain: sitk.Image
     mris: dict[str, sitk.Image]
+    labels: dict[str, sitk.Image]
     top: float
     point_mm: np.ndarray
 
@@ -34,13 +38,50 @@ class SuvrImages(NamedTuple):
 def suvr_images(case: CaseSuvr, plan: RegionPlan) -> SuvrImages:
     """What picture and viewer show."""
     pet = sitk.Cast(case.pet.image, sitk.sitkFloat32) / case.first.reference_mean
-    pulled = sitk.GetArrayViewFromImage(case.first.labels)
     brain = sitk.Resample(
         load_template().mask, pet, case.first.normalisation.pet_to_template, sitk.sitkNearestNeighbor, 0
     )
-    top = float(np.percentile(sitk.GetArrayViewFromImage(pet)[pulled > 0], 99.5))
     mris = {name: m.normalisation.mr for name, m in case.methods.items() if m.normalisation.mr is not None}
-    return SuvrImages(pet, brain, mris, top, _point(case.first.labels, plan))
+    labels = {name: method.labels for name, method in case.methods.items()}
+    return _images(pet, brain, mris, labels, plan)
+
+
+def read_suvr_images(
+    files: Mapping[str, Any], t1: Path | None, content: Mapping[str, Any], plan: RegionPlan
+) -> SuvrImages:
+    """The same from the files of a measurement; the brain is what has a label.
+
+    :param files: by role, see :class:`.CaseMeasurement`.
+    :param t1: of the person. ``content``: of ``suvr.json``.
+    :raises InputError: if one cannot be read.
+    """
+    pet = read_image(files["suvr"], kind="pet").image
+    labels = {
+        name: read_image(paths["image"], kind="labels").image for name, paths in files["labels"].items()
+    }
+    mris = {}
+    record = content["Normalisation"].get(REAL_MR)
+    if t1 is not None and record is not None:
+        to_pet = affine_transform(record["pet_to_t1"]["t1_to_pet_lps"]).GetInverse()
+        image = read_image(t1, kind="t1").image
+        mris[REAL_MR] = sitk.Resample(image, pet, to_pet, sitk.sitkLinear, 0.0, sitk.sitkFloat32)
+    if "mr" in files:
+        mris[SYNTHETIC_MR] = read_image(files["mr"], kind="t1").image
+    first = next(iter(labels.values()))
+    return _images(pet, sitk.Cast(first != 0, sitk.sitkUInt8), mris, labels, plan)
+
+
+def _images(
+    pet: sitk.Image,
+    brain: sitk.Image,
+    mris: dict[str, sitk.Image],
+    labels: dict[str, sitk.Image],
+    plan: RegionPlan,
+) -> SuvrImages:
+    first = next(iter(labels.values()))
+    inside = sitk.GetArrayViewFromImage(first) > 0
+    top = float(np.percentile(sitk.GetArrayViewFromImage(pet)[inside], 99.5))
+    return SuvrImages(pet, brain, mris, labels, top, _point(first, plan))
 
 
 def suvr_figure(case: CaseSuvr, plan: RegionPlan, path: Path, *, title: str, note: str) -> Path:
@@ -55,7 +96,7 @@ def suvr_figure(case: CaseSuvr, plan: RegionPlan, path: Path, *, title: str, not
     from matplotlib.figure import Figure
 
     grid = Grid.of(case.pet.image)
-    pet, brain, mris, top, point = suvr_images(case, plan)
+    pet, brain, mris, labels_of, top, point = suvr_images(case, plan)
     lower, upper = figures.world_bounds(brain)
     columns = [*mris] + [f"PET, {name}" for name in case.methods]
     figure = Figure(figsize=(3.3 * len(columns) + 0.4, 10.4), facecolor="white", layout="constrained")
@@ -68,10 +109,10 @@ def suvr_figure(case: CaseSuvr, plan: RegionPlan, path: Path, *, title: str, not
         for axis, image in zip(axes[row], mris.values()):
             grey = figures.cut_plane(image, plane.normal, point, lower, upper)
             axis.imshow(grey, cmap="gray", extent=extent, origin=origin, vmin=0, vmax=mri_top(image))
-        for axis, method in zip(axes[row, len(mris) :], case.methods.values()):
+        for axis, found in zip(axes[row, len(mris) :], labels_of.values()):
             picture = figures.cut_plane(pet, plane.normal, point, lower, upper)
             artist = axis.imshow(picture, cmap=PET_IN_REPORTS, vmin=0, vmax=top, extent=extent, origin=origin)
-            labels = sitk.GetArrayViewFromImage(method.labels)
+            labels = sitk.GetArrayViewFromImage(found)
             for region_labels, color in (
                 (plan.composite, COMPOSITE_COLOR),
                 (plan.reference, REFERENCE_COLOR),

@@ -11,7 +11,7 @@ from MRI2PETLib.core.tables import write_table
 from MRI2PETLib.images.formats import GENERATED_BY
 from MRI2PETLib.images.io import write_image
 from MRI2PETLib.models.bundle import DEMONSTRATION_NOTE
-from MRI2PETLib.reports.suvr_figure import suvr_figure
+from MRI2PETLib.reports.suvr_figure import suvr_figure, suvr_images
 from MRI2PETLib.reports.suvr_report import write_suvr_report
 from MRI2PETLib.reports.suvr_viewer import suvr_viewer
 from MRI2PETLib.suvr import files
@@ -77,7 +77,8 @@ def write_suvr(folder: Path, title: str, paths: SuvrPaths, setup: SuvrSetup, cas
             )
     suvr_figure(case, setup.plan, folder / files.SUVR_PICTURE, title=title, note=note(setup, case))
     write_json(folder / files.SIDECAR, content)
-    write_suvr_report(folder, title, content, rows, suvr_viewer(case, setup.plan, note(setup, case)))
+    viewer = suvr_viewer(suvr_images(case, setup.plan), setup.plan, note(setup, case))
+    write_suvr_report(folder, title, content, rows, viewer)
 
 
 def _template_name(case: CaseSuvr, setup: SuvrSetup) -> str:

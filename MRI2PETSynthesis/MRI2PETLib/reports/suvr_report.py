@@ -15,6 +15,9 @@ from MRI2PETLib.reports import charts
 from MRI2PETLib.reports.case_report import REPORT_FILE, provenance_lines
 from MRI2PETLib.reports.columns import columns, side_by_side
 from MRI2PETLib.reports.page import Cell, Picture, ReportTable, render, spread
+from MRI2PETLib.reports.suvr_figure import read_suvr_images
+from MRI2PETLib.reports.suvr_summary import suvr_cohort_summary, suvr_summary
+from MRI2PETLib.reports.suvr_viewer import suvr_viewer
 from MRI2PETLib.reports.texts import SIMULATED_PERSON, least_coverage_sentence
 from MRI2PETLib.reports.viewer import Viewer
 from MRI2PETLib.suvr import files
@@ -30,7 +33,7 @@ from MRI2PETLib.suvr.agreement import (
 )
 from MRI2PETLib.suvr.case import SuvrSetup
 from MRI2PETLib.suvr.normalisation import METHODS, REAL_MR
-from MRI2PETLib.suvr.regional import COMPOSITE, SuvrRow
+from MRI2PETLib.suvr.regional import COMPOSITE, RegionPlan, SuvrRow
 from MRI2PETLib.suvr.run import CaseMeasurement, SuvrCase
 from MRI2PETLib.suvr.tables import suvr_columns
 
@@ -49,6 +52,7 @@ def write_suvr_report(
         title,
         viewer=viewer,
         about=_about(content),
+        summary=suvr_summary(content["Composite"]),
         suvr=side_by_side(list(table.items()), "SUVR by region and method" + corrected_words(rows)),
         regions=regions,
         pet_template=content["PetTemplate"],
@@ -118,10 +122,17 @@ def write_suvr_cohort(
     if result.finished(request) is not None:
         reporter.log(f"{folder}: already there, kept")
         return agreement
+    typical, viewer, picture = _typical(measured, setup.plan)
     page = render(
         "suvr_cohort.html",
         title,
+        viewer=viewer,
         about=_about(measured[0][1].content),
+        summary=suvr_cohort_summary(agreement),
+        n_people=content["n_people"],
+        n_scans=len(measured),
+        typical=typical,
+        outlines=picture,
         people={m: len({r.subject for r in rows if r.method == m}) for m in METHODS},
         regions=content["regions"],
         pet_template=_template_names(setup),
@@ -145,6 +156,20 @@ def write_suvr_cohort(
         write_json(staging / files.COHORT, content)
         write_text(staging / REPORT_FILE, page)
     return agreement
+
+
+def _typical(
+    measured: Sequence[tuple[SuvrCase, CaseMeasurement]], plan: RegionPlan
+) -> tuple[str, Viewer | None, Picture | None]:
+    """The PET with the median composite by its first method: its name, its images, its picture."""
+    composites = [next(iter(one.content["Composite"].values())) or 0.0 for _, one in measured]
+    case, one = measured[sorted(range(len(measured)), key=composites.__getitem__)[len(measured) // 2]]
+    if "suvr" not in one.files:
+        return case.case, None, None
+    images = read_suvr_images(one.files, case.paths.t1, one.content, plan)
+    text = f"{case.case}: PET with outlines of the composite and the reference region."
+    picture = Picture(one.files["picture"], alt=text, caption=f"{text} Its own report says more.")
+    return case.case, suvr_viewer(images, plan, _about(one.content)), picture
 
 
 def _request_of_cohort(
