@@ -13,7 +13,7 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet $(PIP_AR
 WORKERS := -n 2 --dist loadfile --no-loadscope-reorder
 COVERAGE := --cov --cov-report=term:skip-covered --cov-fail-under=90
 
-.PHONY: demo test test-all lint docs dist benchmark fuzz kills slurm clean
+.PHONY: demo test test-all test-torch22 lint docs dist benchmark fuzz kills slurm clean
 
 demo: $(VENV)/.base
 	$(BIN)/mri2pet demo -o demo
@@ -25,6 +25,18 @@ test: $(VENV)/.dev lint
 # The slow ones too: several minutes more.
 test-all: $(VENV)/.dev lint
 	$(BIN)/python -m pytest $(WORKERS) $(PYTEST_ARGS)
+
+# Synthesis on torch 2.2.2, the newest for Intel Macs, whose build Slicer on a Mac is: the installed package in an
+# environment of its own from the package index, its tests of networks and images, the demo. Python 3.10 to 3.12.
+TORCH22 := build/torch22
+TORCH22_PYTHON := $(TORCH22)/$(notdir $(BIN))/python
+test-torch22:
+	$(PYTHON) -m venv $(TORCH22)
+	$(TORCH22_PYTHON) -m pip install --disable-pip-version-check --quiet $(PIP_ARGS) . "torch==2.2.2" "numpy<2" pytest
+	$(TORCH22_PYTHON) -m pytest -m "not slow" $(addprefix Testing/library/test_,$(TORCH22_TESTS)) $(PYTEST_ARGS)
+	$(TORCH22_PYTHON) -m MRI2PETLib doctor
+	$(TORCH22_PYTHON) -m MRI2PETLib demo -o $(TORCH22)/demo
+TORCH22_TESTS := unet.py slabs.py pix2pix.py ensemble.py model_space.py bundle.py hostile_bundles.py
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -21,6 +21,7 @@ from MRI2PETLib.images.formats import sidecar_path
 from MRI2PETLib.images.io import read_image
 from MRI2PETLib.models.bundle import read_bundle
 from MRI2PETLib.models.model_space import ModelSpace
+from MRI2PETLib.normative.norm_folder import read_norm
 from MRI2PETLib.normative.run import _reference_of
 from MRI2PETLib.preprocessing.warp_file import person_warp
 from MRI2PETTrainingLib import command
@@ -143,3 +144,31 @@ def test_an_adjusted_pet_is_divided_by_its_region_again(run: Path, tmp_path: Pat
         # The network's target moves with it.
         ratios = [e.arrays()[1].astype(float).sum() / r.sum() for e, r in ((before, old), (after, real))]
         assert ratios[0] == pytest.approx(ratios[1], rel=0.01)
+
+
+def test_a_norm_and_a_score_are_by_the_region(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Built and scored by the commands, without a word about the region; another one is refused."""
+    norm = tmp_path / "norm"
+    arguments = ["normative", "build", run, "-o", norm, "--allow-few", "--progress", "none"]
+    assert main([str(a) for a in arguments]) == 0
+    about = read_norm(norm).about
+    assert (about.unit, about.reference_region) == ("SUVR", "cerebellum")
+    case = read_run_scans(run, Reporter())[0]
+    source, out = run.parent / "data" / case.case, tmp_path / "out"
+    rest = ["--t1", source / "T1.nii.gz", "--mask", source / "brain_mask.nii.gz", "--norm", norm]
+    rest += ["--synthetic", case.synthetic, "--progress", "none"]
+    assert main(["normative", "score", *map(str, [source / "PET.nii.gz", *rest, "-o", out])]) == 0
+    real, saved = (sitk.GetArrayFromImage(sitk.ReadImage(str(p))) for p in (out / "real.nii.gz", case.real))
+    inside = sitk.GetArrayFromImage(sitk.ReadImage(str(source / "brain_mask.nii.gz"))) > 0
+    assert real[inside] == pytest.approx(saved[inside], rel=1e-3)  # the PET in SUV came to the norm's unit
+    other = tmp_path / "pons.nii.gz"
+    other.write_bytes(case.real.read_bytes())
+    sidecar_path(other).write_text('{"Units": "SUVR", "ReferenceRegion": "pons"}')
+    capsys.readouterr()
+    assert (
+        main(["normative", "score", *map(str, [other, *rest, "-o", tmp_path / "other"])])
+        == InputError.exit_code
+    )
+    assert "SUVR by pons, the norm is of SUVR by cerebellum" in capsys.readouterr().err
