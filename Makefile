@@ -28,12 +28,14 @@ test-all: $(VENV)/.dev lint
 
 # Synthesis on torch 2.2.2, the newest for Intel Macs, whose build Slicer on a Mac is: the installed package in an
 # environment of its own from the package index, its tests of networks and images, the demo. Python 3.10 to 3.12.
+# Training needs 2.4: one of the tests is of its gradients.
 TORCH22 := build/torch22
 TORCH22_PYTHON := $(TORCH22)/$(notdir $(BIN))/python
 test-torch22:
 	$(PYTHON) -m venv $(TORCH22)
 	$(TORCH22_PYTHON) -m pip install --disable-pip-version-check --quiet $(PIP_ARGS) . "torch==2.2.2" "numpy<2" pytest
-	$(TORCH22_PYTHON) -m pytest -m "not slow" $(addprefix Testing/library/test_,$(TORCH22_TESTS)) $(PYTEST_ARGS)
+	$(TORCH22_PYTHON) -m pytest -m "not slow" -k "not gradients_under_autocast" \
+	  $(addprefix Testing/library/test_,$(TORCH22_TESTS)) $(PYTEST_ARGS)
 	$(TORCH22_PYTHON) -m MRI2PETLib doctor
 	$(TORCH22_PYTHON) -m MRI2PETLib demo -o $(TORCH22)/demo
 TORCH22_TESTS := unet.py slabs.py pix2pix.py ensemble.py model_space.py bundle.py hostile_bundles.py

@@ -26,7 +26,7 @@ from MRI2PETLib.preprocessing.smoothing import smooth_fwhm
 from MRI2PETLib.reports.summary import Summary
 from MRI2PETLib.reports.suvr_files import write_suvr
 from MRI2PETLib.reports.suvr_report import write_suvr_cohort, write_suvr_report
-from MRI2PETLib.reports.suvr_summary import suvr_cohort_summary, suvr_summary
+from MRI2PETLib.reports.suvr_summary import summary_of_suvr, summary_of_suvr_cohort
 from MRI2PETLib.reports.viewer import Layer, Viewer
 from MRI2PETLib.simulation import SimulatedSubject, simulate_subject
 from MRI2PETLib.suvr.agreement import agreement_table, level_table, method_errors_table, person_rows
@@ -312,6 +312,7 @@ def test_the_reports_hold_every_table_and_say_what_failed(tmp_path: Path) -> Non
         "Failed": {"synthetic MR": "no model"},
         "PetCoverage": {REAL_MR: 1.0},
         "Normalisation": {},
+        "Settings": {"reference": "cerebellum", "pvc": "none"},
         "Source": {"pet": {"path": "x"}, "t1": None},
         "Simulated": True,
     }
@@ -347,9 +348,9 @@ def test_the_reports_hold_every_table_and_say_what_failed(tmp_path: Path) -> Non
     for words in ("1 PETs could not be measured", "broken: no image", "Bland-Altman agreement", "image/png"):
         assert words in page, words
     assert "b: its composite SUVR is the median" in page and "3 PETs of 3 people, 1 could not" in page
-    shown = json.loads(page.partition('id="viewer-data">')[2].partition("</script>")[0])
-    assert [layer["name"] for layer in shown["layers"]] == [REAL_MR, "PET"]
-    assert shown["regions"][0]["names"][1:] == list(LEVELS)
+    data = json.loads(page.partition('id="viewer-data">')[2].partition("</script>")[0])
+    assert [layer["name"] for layer in data["layers"]] == [REAL_MR, "PET"]
+    assert data["regions"][0]["names"][1:] == list(LEVELS)
     names = {"suvr.csv", "levels.csv", "agreement.csv", "cohort.json", "report.html", SUVR_RECORD}
     assert {p.name for p in (tmp_path / "all").iterdir()} == names
 
@@ -475,15 +476,15 @@ def test_the_summary_is_that_of_the_interval_of_the_bias() -> None:
             (f"p{n}", "", [row(REAL_MR, own), row(PET_TEMPLATE, own + bias + noise[n] - noise.mean())])
             for n, own in enumerate(real.tolist())
         ]
-        return suvr_cohort_summary(agreement_table(person_rows(scans)))
+        return summary_of_suvr_cohort(agreement_table(person_rows(scans)))
 
     good, high = summary(0.0), summary(0.5)
     assert good.kind == "ok" and "A bias of 0 lies in the interval" in good.verdict
     assert high.kind == "refuse" and "too much" in high.verdict
     assert high.table is not None and str(high.table.rows[0][3]).startswith("0.500 (")
-    nobody = suvr_cohort_summary([])
+    nobody = summary_of_suvr_cohort([])
     assert nobody.table is None and "Nobody has an MRI" in nobody.verdict
-    one = suvr_summary({REAL_MR: 1.25, PET_TEMPLATE: 1.5, SYNTHETIC_MR: None})
+    one = summary_of_suvr({REAL_MR: 1.25, PET_TEMPLATE: 1.5, SYNTHETIC_MR: None})
     assert one.table is not None and "1.25 by the real MR" in one.verdict
     assert [line[1:] for line in one.table.rows] == [[1.25, None], [1.5, "20.0"], [None, None]]
-    assert suvr_summary({REAL_MR: None}).verdict.startswith("By the real MR there is no composite")
+    assert summary_of_suvr({REAL_MR: None}).verdict.startswith("By the real MR there is no composite")

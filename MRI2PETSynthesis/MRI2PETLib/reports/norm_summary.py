@@ -15,7 +15,7 @@ from MRI2PETLib.reports.summary import Summary
 _ALPHA = 0.05
 
 
-def norm_summary(norm: Norm, scores: Scores) -> Summary:
+def summary_of_score(norm: Norm, scores: Scores) -> Summary:
     """What is beyond the controls, by the T1 and without it, and how far the z can be believed."""
     lines, beyond = [], []
     for kind in KINDS:
@@ -52,7 +52,8 @@ def _line(norm: Norm, scores: Scores, kind: str) -> tuple[Sequence[Cell], bool]:
     where = "no voxel beyond the threshold"
     if peak is not None:
         point = ", ".join(f"{round(v) + 0}" for v in (peak.x_ras_mm, peak.y_ras_mm, peak.z_ras_mm))
-        where = f"{peak.region} ({point})" if peak.region else point
+        finest = peak.region.rpartition(", ")[2]
+        where = f"{finest} ({point})" if finest else point
     line: list[Cell] = [
         KIND_NAMES[kind],
         None if peak is None else f"{peak.peak_z:.1f}".replace("-", "\N{MINUS SIGN}"),

@@ -32,7 +32,7 @@ from MRI2PETLib.preprocessing.template_warp import invert_warp
 from MRI2PETLib.reports import norm_tables
 from MRI2PETLib.reports.case_report import PICTURE_FILE, REPORT_FILE, provenance_lines
 from MRI2PETLib.reports.norm_figure import ScoredImages, norm_figure, norm_viewer
-from MRI2PETLib.reports.norm_summary import norm_summary
+from MRI2PETLib.reports.norm_summary import summary_of_score
 from MRI2PETLib.reports.page import Picture, render
 from MRI2PETLib.reports.texts import SIMULATED_PERSON, coverage_sentence
 from MRI2PETLib.reports.viewer import Viewer
@@ -73,7 +73,7 @@ def score_into(
         scores = score_person(norm, person_in_mni(case, norm.grid), row)
         reporter.progress(0.92, 1, "writing the report")
         title = f"{paths.pet.name.split('.')[0]} against the norm of {norm.about.n_people} controls"
-        about |= _write(staging, title, norm, case, scores, verdict)
+        about |= _write(staging, title, norm, case, scores, verdict, settings)
     return {**about, "files": located(output, about["files"])}
 
 
@@ -88,7 +88,13 @@ def score_request(paths: ScorePaths, settings: ScoreSettings, norm: Norm) -> Req
 
 
 def _write(
-    folder: Path, title: str, norm: Norm, case: CaseImages, scores: Scores, verdict: Verdict
+    folder: Path,
+    title: str,
+    norm: Norm,
+    case: CaseImages,
+    scores: Scores,
+    verdict: Verdict,
+    settings: ScoreSettings,
 ) -> dict[str, Any]:
     """All files of a comparison; returns what the record keeps of it."""
     assert case.warp is not None and case.t1 is not None  # or it has been refused
@@ -136,7 +142,9 @@ def _write(
     }
     write_json(folder / SCORE_FILE, content)
     viewer = norm_viewer(images, point, note)
-    write_text(folder / REPORT_FILE, _page(title, note, norm, case, scores, verdict, picture, viewer))
+    write_text(
+        folder / REPORT_FILE, _page(title, note, norm, case, scores, verdict, settings, picture, viewer)
+    )
     return {
         "files": files,
         "largest": largest,
@@ -196,6 +204,7 @@ def _page(
     case: CaseImages,
     scores: Scores,
     verdict: Verdict,
+    settings: ScoreSettings,
     picture: Path,
     viewer: Viewer,
 ) -> str:
@@ -216,7 +225,7 @@ def _page(
         viewer=viewer,
         about=note,
         warnings=about.notes,
-        summary=norm_summary(norm, scores),
+        summary=summary_of_score(norm, scores),
         facts=[
             f"One person's real PET against {about.n_people} controls, {about.unit_text}.",
             coverage_sentence(case.pet_coverage),
@@ -234,5 +243,6 @@ def _page(
         calibration=norm_tables.calibration_table(norm),
         quality=verdict.level,
         remarks=[coverage_sentence(case.pet_coverage), *verdict.reasons()],
+        settings=settings.to_dict(),
         provenance={**facts, **provenance_lines(case.provenance, case.model)},
     )

@@ -109,10 +109,10 @@ def suvr_figure(case: CaseSuvr, plan: RegionPlan, path: Path, *, title: str, not
         for axis, image in zip(axes[row], mris.values()):
             grey = figures.cut_plane(image, plane.normal, point, lower, upper)
             axis.imshow(grey, cmap="gray", extent=extent, origin=origin, vmin=0, vmax=mri_top(image))
-        for axis, found in zip(axes[row, len(mris) :], labels_of.values()):
+        for axis, label_image in zip(axes[row, len(mris) :], labels_of.values()):
             picture = figures.cut_plane(pet, plane.normal, point, lower, upper)
             artist = axis.imshow(picture, cmap=PET_IN_REPORTS, vmin=0, vmax=top, extent=extent, origin=origin)
-            labels = sitk.GetArrayViewFromImage(found)
+            labels = sitk.GetArrayViewFromImage(label_image)
             for region_labels, color in (
                 (plan.composite, COMPOSITE_COLOR),
                 (plan.reference, REFERENCE_COLOR),

@@ -50,6 +50,7 @@ def write_suvr(folder: Path, title: str, paths: SuvrPaths, setup: SuvrSetup, cas
         },
         "Normalisation": {name: m.normalisation.record for name, m in case.methods.items()},
         "PetTemplate": _template_name(case, setup),
+        "Settings": {**paths.to_dict(deciding=True), **setup.settings.to_dict()},
         "Provenance": software_versions(),
     }
     write_table(folder / files.TABLE, SuvrRow._fields, rows)

@@ -16,7 +16,7 @@ from MRI2PETLib.reports.case_report import REPORT_FILE, provenance_lines
 from MRI2PETLib.reports.columns import columns, side_by_side
 from MRI2PETLib.reports.page import Cell, Picture, ReportTable, render, spread
 from MRI2PETLib.reports.suvr_figure import read_suvr_images
-from MRI2PETLib.reports.suvr_summary import suvr_cohort_summary, suvr_summary
+from MRI2PETLib.reports.suvr_summary import summary_of_suvr, summary_of_suvr_cohort
 from MRI2PETLib.reports.suvr_viewer import suvr_viewer
 from MRI2PETLib.reports.texts import SIMULATED_PERSON, least_coverage_sentence
 from MRI2PETLib.reports.viewer import Viewer
@@ -52,7 +52,7 @@ def write_suvr_report(
         title,
         viewer=viewer,
         about=_about(content),
-        summary=suvr_summary(content["Composite"]),
+        summary=summary_of_suvr(content["Composite"]),
         suvr=side_by_side(list(table.items()), "SUVR by region and method" + corrected_words(rows)),
         regions=regions,
         pet_template=content["PetTemplate"],
@@ -61,6 +61,7 @@ def write_suvr_report(
         outlines=Picture(folder / files.SUVR_PICTURE, alt=figure_text, caption=caption),
         quality=quality["level"],
         remarks=[f"{f['message']} {f['hint']}".strip() for f in quality["findings"]],
+        settings=content["Settings"],
         provenance=_provenance(content),
     )
     return write_text(folder / REPORT_FILE, page)
@@ -128,7 +129,7 @@ def write_suvr_cohort(
         title,
         viewer=viewer,
         about=_about(measured[0][1].content),
-        summary=suvr_cohort_summary(agreement),
+        summary=summary_of_suvr_cohort(agreement),
         n_people=content["n_people"],
         n_scans=len(measured),
         typical=typical,
@@ -143,6 +144,7 @@ def write_suvr_cohort(
         how_paired=HOW_PAIRED,
         plots=_plots(rows),
         levels=_levels(rows),
+        settings=setup.settings.to_dict(),
         provenance=provenance_lines({}, {}),
     )
     scans = ((case.case, case.subject, case.group, *row) for case, result in measured for row in result.rows)

@@ -11,7 +11,7 @@ from MRI2PETLib.suvr.normalisation import REAL_MR
 from MRI2PETLib.suvr.regional import COMPOSITE
 
 
-def suvr_summary(composite: Mapping[str, float | None]) -> Summary:
+def summary_of_suvr(composite: Mapping[str, float | None]) -> Summary:
     """Of one PET; a single one has no interval.
 
     :param composite: by method, the standard first.
@@ -32,7 +32,7 @@ def suvr_summary(composite: Mapping[str, float | None]) -> Summary:
     return Summary(verdict, "", table)
 
 
-def suvr_cohort_summary(agreement: Sequence[AgreementRow]) -> Summary:
+def summary_of_suvr_cohort(agreement: Sequence[AgreementRow]) -> Summary:
     """Over people: agreement of each method with the real MR, with intervals of 95 %.
 
     :param agreement: see :func:`.suvr.agreement.agreement_table`.
