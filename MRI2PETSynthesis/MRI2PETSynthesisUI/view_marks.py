@@ -7,7 +7,7 @@ from MRI2PETLib.scene.view_marks import view_marks
 
 _FONT_SIZE = 15
 # Four views of 335 pixels beside each other, which is what Slicer wants, would widen the whole window.
-_CONTROLLER_WIDTH = 150
+_CONTROLLER_WIDTH = 100
 # Where a text lies (share of the view's width and height), and how it is justified there.
 _PLACES = {
     "left": (0.01, 0.5, "Left", "Centered"),

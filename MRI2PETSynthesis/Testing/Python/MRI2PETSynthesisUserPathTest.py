@@ -7,12 +7,14 @@ from pathlib import Path
 from MRI2PETSynthesisWindow import WindowTestCase, slicer
 
 PLANES = ("Axial", "Coronal", "Sagittal")
+WIDTH, HEIGHT = 1280, 800
 
 
 class MRI2PETSynthesisUserPathTest(WindowTestCase):
     def test_path(self):
         from MRI2PETSynthesisUI.sample_data import loadPhantom
 
+        slicer.util.mainWindow().resize(WIDTH, HEIGHT)
         self.assertFalse(self.ui.applyButton.enabled)
         self.assertIn("Choose a T1.", self.ui.applyButton.toolTip)
         t1, pet = loadPhantom()
@@ -60,12 +62,11 @@ class MRI2PETSynthesisUserPathTest(WindowTestCase):
         self.shot("compare")
 
         # All three planes, linked; nothing widens the window
-        width = slicer.util.mainWindow().width
         self.ui.planeComboBox.currentText = "all three"
         self.settle()
         views = {name: slicer.app.layoutManager().sliceWidget(f"MRI2PETReal{name}") for name in PLANES}
         self.assertEqual([view.mrmlSliceNode().GetOrientation() for view in views.values()], list(PLANES))
-        self.assertEqual(slicer.util.mainWindow().width, width)
+        self.assertEqual(slicer.util.mainWindow().width, WIDTH)
         label = slicer.util.findChild(views["Sagittal"].sliceController(), "ViewLabel")
         self.assertGreaterEqual(label.width, label.sizeHint.width())
         self.shot("planes")
