@@ -15,15 +15,18 @@ from slicer.ScriptedLoadableModule import (
 
 from MRI2PETLib.jobs.run_state import RunState, window_state
 from MRI2PETLib.scene.job import RunEnd
+from MRI2PETLib.scene.memory import release_images
 from MRI2PETLib.scene.run import SynthesisRequest
 from MRI2PETSynthesisUI.logic import MRI2PETSynthesisLogic, MRI2PETSynthesisParameterNode
 from MRI2PETSynthesisUI.parameters import ParameterNodeMixin
-from MRI2PETSynthesisUI.running import showProgress
+from MRI2PETSynthesisUI.running import keepCourses, readCourses, showProgress
 
 # Those of the task T1 to PET; the other task has a panel of its own.
 _SYNTHESIS_WIDGETS = (
     "noticeLabel",
     "inputsButton",
+    "outputLabel",
+    "outputSelector",
     "applyButton",
     "compareButton",
     "statusLabel",
@@ -67,12 +70,12 @@ class MRI2PETSynthesisWidget(ScriptedLoadableModuleWidget, ParameterNodeMixin):
         self.run = None
         self._state = RunState()
         self._shownResult = None
-        self._checked = None
 
     def setup(self) -> None:
         from MRI2PETSynthesisUI.cohort_panel import CohortPanel
         from MRI2PETSynthesisUI.device_choice import DeviceChoice
         from MRI2PETSynthesisUI.display_panel import DisplayPanel
+        from MRI2PETSynthesisUI.input_lights import InputLights
         from MRI2PETSynthesisUI.inputs_panel import InputsPanel
         from MRI2PETSynthesisUI.norm_panel import NormPanel
         from MRI2PETSynthesisUI.readout_panel import ReadoutPanel
@@ -84,6 +87,7 @@ class MRI2PETSynthesisWidget(ScriptedLoadableModuleWidget, ParameterNodeMixin):
         widget = slicer.util.loadUI(self.resourcePath("UI/MRI2PETSynthesis.ui"))
         self.layout.addWidget(widget)
         self.logic = MRI2PETSynthesisLogic()
+        readCourses(self.logic)
         self.suvr = SuvrPanel(widget.layout(), self.logic, self.updateGUI)
         ui = slicer.util.childWidgetVariables(widget)
         place = widget.layout().indexOf(ui.advancedButton)
@@ -92,12 +96,14 @@ class MRI2PETSynthesisWidget(ScriptedLoadableModuleWidget, ParameterNodeMixin):
         self.ui = slicer.util.childWidgetVariables(widget)
         widget.setMRMLScene(slicer.mrmlScene)
         self.inputs = InputsPanel(self.ui, self.onModelChanged)
+        self.lights = InputLights(self.ui.checksLabel, self.onParametersModified)
         self.display = DisplayPanel(self.ui)
         self.marks = ViewMarks()
         self.readouts = ReadoutPanel(self.ui)
         self.setupPanel = SetupPanel(self.ui.setupButton.layout(), onChanged=self.onSetupChanged)
         self.devices = DeviceChoice(self.ui.deviceComboBox, self.onDeviceChanged)
-        self.ui.resultSelector.addAttribute("vtkMRMLScalarVolumeNode", "MRI2PET.Result")
+        for selector in (self.ui.outputSelector, self.ui.resultSelector):
+            selector.addAttribute("vtkMRMLScalarVolumeNode", "MRI2PET.Result")
         self.ui.applyButton.connect("clicked()", self.onApplyButton)
         self.ui.compareButton.connect("clicked()", self.onCompareButton)
         self.ui.checkButton.connect("clicked()", self.onCheckButton)
@@ -110,6 +116,7 @@ class MRI2PETSynthesisWidget(ScriptedLoadableModuleWidget, ParameterNodeMixin):
     def cleanup(self) -> None:
         """The module is destroyed: end what runs."""
         self.logic.cleanup()
+        self.lights.forget()
         self.setupPanel.cleanup()
         self.readouts.watchCrosshair(False)
         self.marks.show(False)
@@ -131,9 +138,13 @@ class MRI2PETSynthesisWidget(ScriptedLoadableModuleWidget, ParameterNodeMixin):
         self.display.endSwipe()
         self.readouts.watchCrosshair(False)
         self.setParameterNode(None)
-        self._shownResult = self._checked = None  # another scene may use the same IDs
+        self._shownResult = None  # another scene may use the same IDs
+        self.lights.forget()
 
     def onSceneEndClose(self, _caller, _event) -> None:
+        self._state = RunState()  # of a run of the former scene
+        # The views learn a little later that their volumes are gone.
+        qt.QTimer.singleShot(0, lambda: release_images(slicer.app.applicationLogic()))
         if self.parent.isEntered:
             self.enter()
 
@@ -156,6 +167,7 @@ class MRI2PETSynthesisWidget(ScriptedLoadableModuleWidget, ParameterNodeMixin):
 
     def onModelChanged(self, model: str) -> None:
         self._parameterNode.model = model
+        self.lights.modelChanged()
 
     def onDeviceChanged(self, device: str) -> None:
         self._parameterNode.device = device
@@ -192,8 +204,8 @@ class MRI2PETSynthesisWidget(ScriptedLoadableModuleWidget, ParameterNodeMixin):
         self.updateGUI()
 
     def onFinished(self, finished: RunEnd) -> None:
-        if finished.checks:
-            self.inputs.showChecks(finished.checks)
+        keepCourses(self.logic)
+        self.lights.add(finished.checks)
         if finished.nodes is not None:
             node = self._parameterNode or self.logic.getParameterNode()  # another module may be shown now
             if finished.nodes.real is not None and node.layout == "overlay":
@@ -204,10 +216,12 @@ class MRI2PETSynthesisWidget(ScriptedLoadableModuleWidget, ParameterNodeMixin):
             self.ui.displayButton.collapsed = False
             self.ui.readoutsButton.collapsed = finished.nodes.real is None
         if finished.state == "failed":  # shown later: a run may fail while it is being started
-            qt.QTimer.singleShot(0, self.showFailure)
+            message = self._state.message
+            qt.QTimer.singleShot(0, lambda: self.showFailure(message))
+        self.updateGUI()
 
-    def showFailure(self) -> None:
-        slicer.util.errorDisplay(self._state.message, detailedText=self.ui.logText.plainText)
+    def showFailure(self, message: str) -> None:
+        slicer.util.errorDisplay(message, detailedText=self.ui.logText.plainText)
 
     def onParametersModified(self, _caller=None, _event=None) -> None:
         node = self._parameterNode
@@ -218,10 +232,8 @@ class MRI2PETSynthesisWidget(ScriptedLoadableModuleWidget, ParameterNodeMixin):
             self._shownResult = result
             self.display.showResult(*result)
             self.readouts.showResult(result[0])
-        inputIds = [n.GetID() if n is not None else None for n in (node.t1, node.pet)]
-        if not self._state.is_busy and self._checked != (*inputIds, node.petUnit):
-            self._checked = (*inputIds, node.petUnit)
-            self.inputs.showChecks(self.logic.quickChecks(node))
+        if not self._state.is_busy and self.lights.show(*self.logic.inputs(node)):
+            self._state = RunState()  # what it said was about the former inputs
         self.updateGUI()
 
     # -- what the window shows -----------------------------------------------------------------------------
@@ -230,7 +242,8 @@ class MRI2PETSynthesisWidget(ScriptedLoadableModuleWidget, ParameterNodeMixin):
         """Everything follows from the state of the run and from what is missing."""
         if self._parameterNode is None:
             return
-        missing = self.setupPanel.missingMessage() or self.logic.missing(self._parameterNode)
+        notReady = self.setupPanel.missingMessage() or self.logic.missing(self._parameterNode)
+        missing = notReady or self.lights.refusal()
         window = window_state(self._state, missing)
         apply, compare = self.ui.applyButton, self.ui.compareButton
         apply.text = _("Cancel") if self._state.is_busy else _("Apply")
@@ -243,10 +256,11 @@ class MRI2PETSynthesisWidget(ScriptedLoadableModuleWidget, ParameterNodeMixin):
         why = missing or self.logic.missing(self._parameterNode, compareOnly=True)
         compare.enabled = window.may_start and not why
         compare.toolTip = why or _("Compare the result with the real PET, without synthesising again.")
-        self.ui.checkButton.enabled = window.may_start
+        self.ui.outputSelector.enabled = window.inputs_enabled
+        self.ui.checkButton.enabled = not (notReady or self._state.is_busy)
         for widget in (self.ui.inputsButton, self.ui.advancedButton, self.ui.setupButton):
-            for child in slicer.util.findChildren(widget, className="QWidget"):
-                if child.parent() is widget:
+            for child in widget.children():
+                if hasattr(child, "enabled") and child != self.ui.checksLabel:
                     child.enabled = window.inputs_enabled and not self.suvr.isBusy
         notReady = self.setupPanel.missingMessage()
         self.suvr.update(self._parameterNode, notReady, self._state.is_busy)

@@ -1,4 +1,4 @@
-"""The panel *Inputs*: the model, what it is, and the traffic light of the inputs."""
+"""The panel *Inputs*: the model and what it is."""
 
 from html import escape
 
@@ -9,12 +9,11 @@ from slicer.i18n import tr as _
 from MRI2PETLib.core.errors import MRI2PETError
 from MRI2PETLib.models.bundle import DEMONSTRATION_NOTE
 from MRI2PETLib.models.store import find_bundle, list_bundles
-from MRI2PETLib.scene.inputs import lights_html
 from MRI2PETSynthesisUI.running import chooseModelFolder
 
 
 class InputsPanel:
-    """Fills the model's list and shows its card; shows checks. The parameter node holds the model's name."""
+    """Fills the model's list and shows its card. The parameter node holds the model's name."""
 
     def __init__(self, ui, onModelChanged) -> None:
         self._ui = ui
@@ -52,10 +51,6 @@ class InputsPanel:
         combo.setCurrentIndex(index)
         self._describe(model)
 
-    def showChecks(self, checks) -> None:
-        """Show the checks as a traffic light."""
-        self._ui.checksLabel.text = lights_html(checks)
-
     def _describe(self, model: str) -> None:
         summary, notice = "", ""
         try:
@@ -68,7 +63,8 @@ class InputsPanel:
                 notice = DEMONSTRATION_NOTE
         except MRI2PETError as error:
             summary = str(error)
-        self._ui.modelSummaryLabel.text = summary
+        combo = self._ui.modelComboBox
+        combo.toolTip = f"<b>{escape(combo.currentText)}</b><br>{escape(summary)}"
         general = _("A synthetic PET is computed from the T1: it is not a measurement. Research use only.")
         self._ui.noticeLabel.text = f"<b>{escape(notice)}</b> {escape(general)}".strip()
 

@@ -15,6 +15,7 @@ from MRI2PETLib.jobs.child_process import child_python
 from MRI2PETLib.normative.settings import ScoreSettings
 from MRI2PETLib.preprocessing.frame_window import parse_window
 from MRI2PETLib.scene.cohort import CohortRequest, CohortRun
+from MRI2PETLib.scene.files import unit_of
 from MRI2PETLib.scene.layout import ALL_PLANES, SLICE_PLANES
 from MRI2PETLib.scene.norm import (
     NormBuild,
@@ -32,7 +33,7 @@ from MRI2PETLib.templates import CORTICAL_SPHERES
 
 _PUMP_MS = 50
 SUVR_TASK = "PET to MR and SUVR"
-_AS_STATED = "as stated"
+_AS_STATED, _NOT_KNOWN = "as the file states", "not known"
 _DEFAULTS = SynthesisSettings()
 # Slicer 5.10 knows typing.Union only.
 LabelsNode = Union[slicer.vtkMRMLLabelMapVolumeNode, slicer.vtkMRMLSegmentationNode, None]  # noqa: UP007
@@ -43,18 +44,20 @@ RegionNode = Union[slicer.vtkMRMLMarkupsROINode, slicer.vtkMRMLSegmentationNode,
 class MRI2PETSynthesisParameterNode:
     """What the user chose for this scene; saved with it.
 
-    ``result``: the synthetic PET that is shown; ``suvrResult``: the table of regions that is shown.
+    ``output``: the synthetic PET that is overwritten; ``result``: the one that is shown; ``suvrResult``: the
+    table of regions that is shown.
     """
 
     task: Annotated[str, Choice(["T1 to PET", SUVR_TASK])] = "T1 to PET"
     t1: slicer.vtkMRMLScalarVolumeNode
     pet: slicer.vtkMRMLScalarVolumeNode
-    petUnit: Annotated[str, Choice([_AS_STATED, *PET_UNITS])] = _AS_STATED
+    petUnit: Annotated[str, Choice([_AS_STATED, *PET_UNITS, _NOT_KNOWN])] = _AS_STATED
     window: str = ""
     mask: LabelsNode
     atlas: LabelsNode
     atlasInMni: bool = False
     model: str = _DEFAULTS.model
+    output: slicer.vtkMRMLScalarVolumeNode
     result: slicer.vtkMRMLScalarVolumeNode
     layout: Annotated[str, Choice(["overlay", "compare", "readouts"])] = "overlay"
     plane: Annotated[str, Choice([*SLICE_PLANES, ALL_PLANES])] = "axial"
@@ -88,6 +91,7 @@ class MRI2PETSynthesisLogic(ScriptedLoadableModuleLogic):
         ScriptedLoadableModuleLogic.__init__(self)
         self._runs = []
         self._timer = None
+        self.courses = {}  # what the steps of earlier runs took, for the time left
 
     def getParameterNode(self) -> MRI2PETSynthesisParameterNode:
         return MRI2PETSynthesisParameterNode(super().getParameterNode())
@@ -102,6 +106,7 @@ class MRI2PETSynthesisLogic(ScriptedLoadableModuleLogic):
         maskNode=None,
         atlasNode=None,
         atlasSpace="native",
+        outputNode=None,
         onFinished=None,
         **settings,
     ):
@@ -109,6 +114,7 @@ class MRI2PETSynthesisLogic(ScriptedLoadableModuleLogic):
 
         :param petUnit: unit of the real PET; overrides what its node states.
         :param window: start and end in min after the injection, as for ``--window``.
+        :param outputNode: an earlier synthetic PET to overwrite; default: new nodes.
         :param settings: fields of :class:`MRI2PETLib.synthesis.settings.SynthesisSettings`, such as
             ``device="cpu"``.
         :param onFinished: called with a :class:`MRI2PETLib.scene.job.RunEnd` when all is done; then this
@@ -125,6 +131,7 @@ class MRI2PETSynthesisLogic(ScriptedLoadableModuleLogic):
             window=window,
             atlas=_nodeId(atlasNode),
             atlas_space=atlasSpace,
+            output=_nodeId(outputNode),
         )
         return self._startOrWait(request, onFinished)
 
@@ -174,8 +181,7 @@ class MRI2PETSynthesisLogic(ScriptedLoadableModuleLogic):
             raise finished.error
         return finished.nodes
 
-    @staticmethod
-    def _run(request, **callbacks) -> SceneRun | SuvrRun | CohortRun | NormRun:
+    def _run(self, request, **callbacks) -> SceneRun | SuvrRun | CohortRun | NormRun:
         kinds = {
             SuvrRequest: SuvrRun,
             CohortRequest: CohortRun,
@@ -183,7 +189,7 @@ class MRI2PETSynthesisLogic(ScriptedLoadableModuleLogic):
             NormBuildRequest: NormBuild,
         }
         return kinds.get(type(request), SceneRun)(
-            slicer.mrmlScene, request, python=child_python(), **callbacks
+            slicer.mrmlScene, request, python=child_python(), courses=self.courses, **callbacks
         )
 
     def start(
@@ -234,6 +240,7 @@ class MRI2PETSynthesisLogic(ScriptedLoadableModuleLogic):
             atlas=_nodeId(node.atlas),
             atlas_space="mni" if node.atlasInMni else "native",
             synthetic=_nodeId(node.result) if compareOnly else None,
+            output=_nodeId(node.output),
             check_only=checkOnly,
         )
 
@@ -251,6 +258,8 @@ class MRI2PETSynthesisLogic(ScriptedLoadableModuleLogic):
         t1OfResult = node.result.GetNodeReference("MRI2PET.t1") if compareOnly else None
         if t1OfResult is not None and t1OfResult.GetID() != node.t1.GetID():
             return _("The result is of another T1: {name}.").format(name=t1OfResult.GetName())
+        if node.pet is not None and (_unit(node) or unit_of(node.pet)) is None:
+            return _("Choose the unit of the PET: neither the volume nor a JSON file beside it states one.")
         return _wrongWindow(node.window)
 
     @staticmethod
@@ -305,11 +314,9 @@ class MRI2PETSynthesisLogic(ScriptedLoadableModuleLogic):
         return self._startOrWait(request, onFinished)
 
     @staticmethod
-    def quickChecks(node: MRI2PETSynthesisParameterNode):
-        """Checks that need no brain extraction, for the traffic light."""
-        from MRI2PETLib.scene.inputs import checks_of_nodes
-
-        return checks_of_nodes(node.t1, node.pet, _unit(node))
+    def inputs(node: MRI2PETSynthesisParameterNode) -> tuple:
+        """T1, brain mask, PET and the unit of the PET, ``None`` where it is the stated one."""
+        return node.t1, node.mask, node.pet, _unit(node)
 
 
 def _wrongWindow(text):
@@ -322,7 +329,8 @@ def _wrongWindow(text):
 
 
 def _unit(node):
-    return None if node.petUnit == _AS_STATED else node.petUnit
+    """The unit that was chosen; ``None``: as the volume states."""
+    return {_AS_STATED: None, _NOT_KNOWN: "unknown"}.get(node.petUnit, node.petUnit)
 
 
 def _nodeId(node):

@@ -8,7 +8,7 @@ from slicer.i18n import tr as _
 
 from MRI2PETLib.scene.dicom import export_series, is_from_dicom
 from MRI2PETLib.scene.layout import TABLE_VIEW, show_table_and_plot
-from MRI2PETLib.scene.readout import jump_to, readout_at_point, readout_of_roi
+from MRI2PETLib.scene.readout import compared_title, jump_to, readout_at_point, readout_of_roi
 from MRI2PETLib.scene.results import result_nodes
 from MRI2PETLib.scene.tables import region_point_ras, report_html
 from MRI2PETSynthesisUI.exports import copyTable, openReport, saveReport, saveTable
@@ -41,10 +41,12 @@ class ReadoutPanel:
         ui.saveReportButton.connect("clicked()", self._onSaveReport)
         ui.dicomButton.connect("clicked()", self._onDicom)
         ui.roiButton.connect("clicked()", self._onRoi)
+        ui.roiSelector.connect("currentNodeChanged(vtkMRMLNode*)", self._onOtherRoi)
 
     def showResult(self, petId) -> None:
         """Show the tables and plots of a result (ID of its synthetic PET), or nothing."""
         self._petId = petId
+        self._ui.comparedLabel.text = compared_title(slicer.mrmlScene, petId)
         self._ui.pointText.clear()
         self._ui.roiResultLabel.text = ""
         self._showTable()
@@ -111,8 +113,12 @@ class ReadoutPanel:
             if text:
                 self._ui.pointText.setPlainText(text)
 
+    def _onOtherRoi(self, _roi) -> None:
+        self._ui.roiResultLabel.text = ""
+
     def _onRoi(self) -> None:
         roi = self._ui.roiSelector.currentNode()
+        self._ui.roiResultLabel.text = ""  # of a former region
         with slicer.util.tryWithErrorDisplay(_("The region cannot be measured."), waitCursor=True):
             if roi is None:
                 raise ValueError(_("Choose a markups ROI or a segmentation first."))

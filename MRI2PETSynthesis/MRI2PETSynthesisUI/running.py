@@ -1,12 +1,16 @@
 """What windows and panels that run something share: start and cancel, progress, the reason of a failure."""
 
+import json
+
 import qt
 import slicer
 from slicer.i18n import tr as _
 
+from MRI2PETLib.jobs.pace import courses_of
 from MRI2PETLib.jobs.run_state import RunState
 
 _SETTING = "MRI2PET/ModelFolder"
+_COURSES = "MRI2PET/Courses"
 
 
 def showProgress(bar, window) -> None:
@@ -17,6 +21,17 @@ def showProgress(bar, window) -> None:
     bar.visible = window.bar_visible
     bar.maximum = 0 if window.percent is None else 100
     bar.value = window.percent or 0
+
+
+def readCourses(logic) -> None:
+    """Let the logic know what the steps of runs took in earlier sessions."""
+    logic.courses.update(courses_of(json.loads(slicer.util.settingsValue(_COURSES, "{}"))))
+
+
+def keepCourses(logic) -> None:
+    """Keep what the steps of runs took for the next session."""
+    content = {step: course.to_list() for step, course in logic.courses.items()}
+    qt.QSettings().setValue(_COURSES, json.dumps(content))
 
 
 def chooseModelFolder(check) -> str:
@@ -45,11 +60,17 @@ class RunningPanel:
         self._logic, self._onChanged = logic, onChanged
         self.run = None
         self._state = RunState()
+        self._statusOf = None  # the inputs that the status is about
         self._log = []
 
     @property
     def isBusy(self) -> bool:
         return self._state.is_busy
+
+    def _onInputs(self, *inputs) -> None:
+        """What the status says goes when other inputs are chosen."""
+        if inputs != self._statusOf and not self._state.is_busy:
+            self._statusOf, self._state = inputs, RunState()
 
     def _startOrCancel(self, request, failure: str) -> None:
         """Start what ``request()`` says, or cancel what runs.
@@ -70,6 +91,7 @@ class RunningPanel:
         self._onChanged()
 
     def _onFinished(self, finished) -> None:
+        keepCourses(self._logic)
         if finished.state == "failed":  # shown later: a run may fail while it is being started
             qt.QTimer.singleShot(0, self._showFailure)
 

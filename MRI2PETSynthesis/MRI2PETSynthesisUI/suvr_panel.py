@@ -65,6 +65,9 @@ class SuvrPanel(RunningPanel):
         isNew, self._node = node is not self._node, node
         if isNew:
             self._fillModels(node.suvrModel)
+        nodes = (node.suvrPet, node.suvrT1, node.suvrAtlas, node.suvrTemplate)
+        settings = (node.suvrWindow, node.suvrModel, node.suvrReference, node.suvrComposite)
+        self._onInputs(*(n.GetID() if n is not None else None for n in nodes), *settings)
         ui, missing = self._ui, notReady or self._logic.missingForSuvr(node)
         window = window_state(self._state, missing)
         ui.suvrBox.visible = self.isChosen

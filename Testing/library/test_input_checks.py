@@ -14,8 +14,9 @@ from MRI2PETLib.core.files import write_json
 from MRI2PETLib.core.findings import Finding
 from MRI2PETLib.images.io import write_image
 from MRI2PETLib.simulation import SimulatedSubject, simulate_subject
-from MRI2PETLib.synthesis import input_checks
-from MRI2PETLib.synthesis.input_checks import Check, quick_checks, refusal, shared_field_of_view, worst_level
+from MRI2PETLib.synthesis import checks as lights
+from MRI2PETLib.synthesis.checks import Check, refusal, worst_level
+from MRI2PETLib.synthesis.input_checks import quick_checks, shared_field_of_view
 
 pytestmark = pytest.mark.usefixtures("quick_registration")
 
@@ -47,10 +48,10 @@ def subject() -> SimulatedSubject:
 
 def test_good_images_are_green_and_what_needs_the_brain_is_not_checked() -> None:
     checks = quick_checks(box(), box(), pet_unit="SUV")
-    assert [check.name for check in checks] == list(input_checks.CHECK_NAMES)
+    assert [check.name for check in checks] == list(lights.CHECK_NAMES)
     levels = {name: check.level for name, check in by_name(checks).items()}
     later = {"T1 contrast", "brain", "skull"}
-    assert levels == {name: "not checked" if name in later else "ok" for name in input_checks.CHECK_NAMES}
+    assert levels == {name: "not checked" if name in later else "ok" for name in lights.CHECK_NAMES}
     assert worst_level(checks) == "ok" and refusal(checks) is None
     assert "40 x 44 x 40 voxels of 5 x 5 x 5 mm" in by_name(checks)["T1 image"].message
 
@@ -106,7 +107,7 @@ def test_a_unit_is_asked_for_and_a_doubtful_one_questioned() -> None:
 @pytest.mark.parametrize(("t1", "pet", "word"), [(True, False, "T1"), (False, True, "PET")])
 def test_a_synthetic_image_is_not_taken_as_real(t1: bool, pet: bool, word: str) -> None:
     checks = quick_checks(box(), box(), t1_synthetic=t1, pet_synthetic=pet, pet_unit="SUV")
-    by_check = by_name(checks)["synthetic input"]
+    by_check = by_name(checks)["origin"]
     assert by_check.level == "refuse" and f"The {word} was made by a model" in by_check.message
     error = refusal(checks)
     assert error is not None and error.exit_code == 3 and word in error.hint
@@ -128,9 +129,9 @@ def test_the_shared_field_of_view_by_hand() -> None:
 
 
 def test_the_measured_overlap_is_said_with_a_warning_too() -> None:
-    checks = input_checks._Checks()
-    checks.add(input_checks.OVERLAP, [Finding("warn", "pet-apart", "It was moved.")], measure="Dice 0.66.")
-    (light,) = [check for check in checks.in_order() if check.name == input_checks.OVERLAP]
+    checks = lights.Checks()
+    checks.add(lights.OVERLAP, [Finding("warn", "pet-apart", "It was moved.")], measure="Dice 0.66.")
+    (light,) = [check for check in checks.in_order() if check.name == lights.OVERLAP]
     assert (light.level, light.message) == ("warn", "Dice 0.66. It was moved.")
 
 
@@ -153,12 +154,12 @@ def test_a_good_pair(subject: SimulatedSubject, tmp_path: Path, capsys: pytest.C
     pet = write_image(subject.pet, tmp_path / "pet.nii.gz", {"Units": "SUV", "Simulated": True})
     code, by_check, level, error = check(capsys, t1, "--pet", pet)
     assert code == 0 and error == "" and level in ("ok", "warn")
-    assert list(by_check) == list(input_checks.CHECK_NAMES)
+    assert list(by_check) == list(lights.CHECK_NAMES)
     assert not [c for c in by_check.values() if c.level in ("refuse", "not checked")]
     assert (
         "with a T1 template" in by_check["T1 contrast"].message and by_check["skull"].message == "Whole head."
     )
-    assert " mL (template)" in by_check["brain"].message or by_check["brain"].level == "warn"
+    assert " mL (found with a template)" in by_check["brain"].message or by_check["brain"].level == "warn"
     assert "Dice of the brains" in by_check["overlap of T1 and PET"].message
     mask = write_image(subject.brain_mask, tmp_path / "mask.nii.gz")
     code, by_check, _, _ = check(capsys, t1, "--mask", mask, "--pet", pet, "--pet-unit", "normalised")

@@ -87,7 +87,14 @@ score = logic.compareWithNorm(t1, t1, "norm", maskNode=mask, window=(50, 70), de
 assert score.settings == logic.normRequest(node, Path("norm")).settings
 assert (score.t1, score.mask, score.norm) == (t1.GetID(), mask.GetID(), Path("norm"))
 logic._startOrWait = wait
-assert [c.level for c in logic.quickChecks(node)]
+assert logic.inputs(node) == (t1, mask, None, None)
+node.pet = add_volume(slicer.mrmlScene, person.pet, "pet")
+assert logic.missing(node).startswith("Choose the unit of the PET")
+node.petUnit = "not known"
+assert logic.missing(node) == "" and logic.request(node).pet_unit == "unknown"
+node.petUnit = "as the file states"
+node.pet.SetAttribute("MRI2PET.Unit", "SUV")
+assert logic.missing(node) == "" and logic.request(node).pet_unit is None
 try:
     logic.synthesize(t1, model="nowhere")
 except Exception as error:

@@ -30,6 +30,7 @@ from MRI2PETLib.scene.display import (  # noqa: E402
     NO_VALUE,
     Layers,
     normdiff_color_node,
+    pet_window,
     set_pet_window,
     set_views,
     show_overlay,
@@ -37,6 +38,7 @@ from MRI2PETLib.scene.display import (  # noqa: E402
 from MRI2PETLib.scene.files import write_synthetic  # noqa: E402
 from MRI2PETLib.scene.images import add_volume, image_of, mask_of_segment  # noqa: E402
 from MRI2PETLib.scene.nodes import all_or_nothing  # noqa: E402
+from MRI2PETLib.scene.overwrite import overwrite_result  # noqa: E402
 from MRI2PETLib.scene.results import ResultNodes, Synthetic, add_result, read_synthetic  # noqa: E402
 from MRI2PETLib.scene.tables import (  # noqa: E402
     add_bland_altman,
@@ -295,6 +297,34 @@ def test_result_nodes_say_what_they_are(scene: Any) -> None:
     assert np.allclose(np.unique(values), [NO_VALUE, -1 / 3, 1 / 3], atol=1e-6)
     hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
     assert nodes.unpredicted is None and hierarchy is not None
+
+
+def test_a_result_that_is_overwritten_keeps_its_node_and_nothing_of_its_content(scene: Any) -> None:
+    grid = GRIDS["RAS"]
+    t1 = t1_on(scene, grid)
+    earlier = add_result(scene, result_on(grid, sd=grid.image()), t1)
+    before = {scene.GetNthNode(n).GetID() for n in range(scene.GetNumberOfNodes())}
+    scene.GetNodeByID(earlier.pet).SetName("mine")
+    doubled = result_on(grid, pet=grid.image(2 * blob(grid, 16).astype(np.float32)), note="Another note.")
+    new = add_result(scene, doubled, t1)
+    nodes = overwrite_result(scene, earlier.pet, new)
+    pet = scene.GetNodeByID(nodes.pet)
+    assert nodes.pet == earlier.pet and scene.GetNodeByID(new.pet) is None
+    assert pet.GetName() == "mine" and pet.GetDescription() == "Another note."
+    assert slicer.util.arrayFromVolume(pet).max() == 2
+    assert (nodes.real, nodes.normdiff, nodes.mask, nodes.sd) == (new.real, new.normdiff, new.mask, None)
+    assert pet_window(pet) == pet_window(scene.GetNodeByID(nodes.real))
+    assert all(
+        scene.GetNodeByID(i) is None for i in (earlier.real, earlier.mask, earlier.sd, earlier.normdiff)
+    )
+    after = {scene.GetNthNode(n).GetID() for n in range(scene.GetNumberOfNodes())}
+    assert len(after) <= len(before)  # nothing of the earlier one is left
+    other = t1_on(scene, GRIDS["LAS"])
+    other.SetName("bert")
+    third = add_result(scene, result_on(GRIDS["LAS"]), other)
+    assert overwrite_result(scene, earlier.pet, third).t1 == other.GetID()
+    assert pet.GetName() == "synthetic PBR28 PET (SUVR) of bert"
+    assert overwrite_result(scene, "vtkMRMLScalarVolumeNode99", third) == third
 
 
 def test_results_join_the_study_of_the_t1(scene: Any) -> None:

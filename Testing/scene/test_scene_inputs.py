@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import numpy as np
 import pytest
+import SimpleITK as sitk
 
-pytest.importorskip("slicer", reason="needs slicer-core: pip install -e .[slicer]")
+slicer = pytest.importorskip("slicer", reason="needs slicer-core: pip install -e .[slicer]")
 
-from MRI2PETLib.scene.inputs import lights_html  # noqa: E402
-from MRI2PETLib.synthesis.input_checks import Check  # noqa: E402
+from bootstrap import bootstrap  # noqa: E402
+from MRI2PETLib.core.files import write_json  # noqa: E402
+from MRI2PETLib.images.io import write_image  # noqa: E402
+from MRI2PETLib.scene.files import is_synthetic_node, unit_of  # noqa: E402
+from MRI2PETLib.scene.inputs import checks_of_nodes, lights_html  # noqa: E402
+from MRI2PETLib.synthesis.checks import Check  # noqa: E402
 
 
 def test_every_level_has_its_own_sign_and_markup_in_a_message_is_shown_as_it_is() -> None:
@@ -17,8 +25,11 @@ def test_every_level_has_its_own_sign_and_markup_in_a_message_is_shown_as_it_is(
         Check("brain", "refuse", "None."),
     ]
     lines = lights_html(checks).split("<br>")
-    assert [line.split(">")[1].split("<")[0] for line in lines] == ["&#10003;", "&#9650;", "&#10007;"]
+    signs = [line.split(">")[1].split("<")[0] for line in lines]  # the worst first
+    assert signs == ["&#10007;", "&#9650;", "&#10003;"]
     assert "<b>PET unit</b>: a &lt; b Say it." in lines[1]
+    brief = lights_html([*checks, Check("brain", "ok", "1500 mL.")], brief=True).split("<br>")
+    assert brief[:2] == lines[:2] and brief[2].endswith("<b>T1 image, brain</b>") and len(brief) == 3
 
 
 def test_what_was_not_checked_for_one_reason_shares_a_line() -> None:
@@ -26,3 +37,23 @@ def test_what_was_not_checked_for_one_reason_shares_a_line() -> None:
     checks.append(Check("PET unit", "not checked", "No PET."))
     lines = lights_html(checks).split("<br>")
     assert len(lines) == 2 and "skull, brain: Later." in lines[0] and "PET unit: No PET." in lines[1]
+
+
+def test_the_unit_beside_a_file_is_read_while_the_volume_is_what_the_file_holds(tmp_path: Path) -> None:
+    scene = bootstrap(tmp_path).scene
+    image = sitk.GetImageFromArray(np.random.default_rng(0).random((8, 8, 8), np.float32))
+    path = write_image(image, tmp_path / "pet.nii.gz")
+    write_json(tmp_path / "pet.json", {"Units": "kBq/mL", "Synthetic": True})
+    node = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "pet")
+    storage = scene.AddNewNodeByClass("vtkMRMLVolumeArchetypeStorageNode")
+    storage.SetFileName(str(path))
+    node.SetAndObserveStorageNodeID(storage.GetID())
+    assert storage.ReadData(node)
+    assert unit_of(node) == "kBq/mL" and is_synthetic_node(node)
+    unit = {check.name: check for check in checks_of_nodes(node, node)}["PET unit"]
+    assert "kBq/mL" in unit.message or "Bq/mL" in unit.message
+    slicer.util.arrayFromVolume(node)[:] *= 2
+    slicer.util.arrayFromVolumeModified(node)
+    assert unit_of(node) is None and not is_synthetic_node(node)
+    (tmp_path / "pet.json").unlink()
+    assert storage.ReadData(node) and unit_of(node) is None

@@ -15,6 +15,7 @@ import slicer.util  # noqa: E402, F811
 
 from bootstrap import Application, bootstrap  # noqa: E402
 from MRI2PETLib.core.errors import InputError  # noqa: E402
+from MRI2PETLib.core.findings import Verdict  # noqa: E402
 from MRI2PETLib.evaluation.case import RegionRow  # noqa: E402
 from MRI2PETLib.reports.case_files import Comparison  # noqa: E402
 from MRI2PETLib.scene.comparison import add_comparison  # noqa: E402
@@ -83,7 +84,7 @@ def pet_id(application: Application) -> str:
         report="<!doctype html>",
         is_simulated=False,
         largest={},
-        notes=[],
+        verdict=Verdict(),
     )
     return add_comparison(application.scene, nodes.pet, comparison).pet
 

@@ -21,6 +21,7 @@ from MRI2PETLib.scene.display import pet_window  # noqa: E402
 from MRI2PETLib.scene.images import add_volume, image_of  # noqa: E402
 from MRI2PETLib.scene.inputs import checks_of_nodes  # noqa: E402
 from MRI2PETLib.scene.layout import show_result  # noqa: E402
+from MRI2PETLib.scene.readout import compared_title  # noqa: E402
 from MRI2PETLib.scene.results import result_nodes  # noqa: E402
 from MRI2PETLib.scene.run import SceneRun, SynthesisRequest  # noqa: E402
 from MRI2PETLib.scene.swipe import Swipe  # noqa: E402
@@ -102,6 +103,8 @@ def test_synthesis_comparison_and_everything_that_follows(
     brain = slicer.util.arrayFromVolume(scene.GetNodeByID(nodes.mask)) > 0
     assert slicer.util.arrayFromVolume(real)[brain].mean() == pytest.approx(1, abs=0.02)  # SUVR
     assert pet_window(pet) == pet_window(real)
+    assert compared_title(scene, nodes.pet) == f"{pet.GetName()}, against anna PET"
+    assert {c.name: c.level for c in finished.checks}["brain"] in ("ok", "warn")
     assert result_nodes(scene, nodes.pet) == nodes
 
     regions, metrics = scene.GetNodeByID(nodes.regions), scene.GetNodeByID(nodes.metrics)
@@ -242,4 +245,4 @@ def test_checks_of_nodes_and_of_a_child_agree_on_what_both_see(
     assert "has no voxels" in checks_of_nodes(empty)[0].message and checks_of_nodes(None) == []
     inputs["pet"].SetAttribute("MRI2PET.Synthetic", "true")
     levels = {c.name: c.level for c in checks_of_nodes(inputs["t1"], inputs["pet"])}
-    assert levels["synthetic input"] == "refuse"
+    assert levels["origin"] == "refuse"

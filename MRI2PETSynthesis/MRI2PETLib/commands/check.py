@@ -20,7 +20,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, reporter: Reporter) -> int:
-    from MRI2PETLib.synthesis.input_checks import full_checks, refusal, worst_level
+    from MRI2PETLib.synthesis.checks import refusal, worst_level
+    from MRI2PETLib.synthesis.input_checks import full_checks
 
     checks = full_checks(args.t1, CaseInputs.of(args), progress=reporter.progress)
     reporter.close()

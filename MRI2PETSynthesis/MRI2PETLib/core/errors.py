@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+from MRI2PETLib.core.findings import Finding
+
 
 class Explained(BaseException):
     """What ends a command and is shown without a traceback.
 
     :param message: what is wrong, naming the file and the value.
     :param hint: what to do about it; may be empty.
+    :param findings: the observations behind it, where there are any.
     """
 
     exit_code = 1
     code = "error"
 
-    def __init__(self, message: str, hint: str = "") -> None:
+    def __init__(self, message: str, hint: str = "", findings: Iterable[Finding] = ()) -> None:
         super().__init__(message)
         self.message = message
         self.hint = hint
+        self.findings = tuple(findings)
 
     def __str__(self) -> str:
         return f"{self.message} {self.hint}".strip()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -25,6 +25,14 @@ class Finding:
 
     def to_dict(self) -> dict[str, str]:
         return {"level": self.level, "code": self.code, "message": self.message, "hint": self.hint}
+
+    @classmethod
+    def of(cls, content: Mapping[str, Any]) -> Finding:
+        """A finding from what :meth:`to_dict` gave."""
+        level = content["level"]
+        if level not in _ORDER:
+            raise ValueError(f"no level: {level!r}")
+        return cls(level, *(str(content[name]) for name in ("code", "message", "hint")))
 
 
 @dataclass(frozen=True)

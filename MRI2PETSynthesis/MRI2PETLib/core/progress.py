@@ -245,7 +245,8 @@ class JsonReporter(Reporter):
         self._send("result", **content)
 
     def error(self, error: Explained) -> None:
-        self._send("error", code=error.code, message=error.message, hint=error.hint)
+        more = {"findings": [f.to_dict() for f in error.findings]} if error.findings else {}
+        self._send("error", code=error.code, message=error.message, hint=error.hint, **more)
 
 
 class QuietReporter(Reporter):

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from MRI2PETLib.core.errors import Cancelled, Explained, MRI2PETError
+from MRI2PETLib.core.findings import Finding
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,10 @@ def error_of(event: dict[str, Any]) -> Explained:
     kinds: list[type[Explained]] = [*MRI2PETError.__subclasses__(), Cancelled]
     classes = {cls.code: cls for cls in kinds}
     cls = classes.get(str(event.get("code")), MRI2PETError)
-    return cls(event["message"], str(event.get("hint") or ""))
+    findings: list[Finding] = []
+    with suppress(ValueError, TypeError, KeyError):  # the message says it, too
+        findings = [Finding.of(one) for one in event.get("findings", ())]
+    return cls(event["message"], str(event.get("hint") or ""), findings)
 
 
 def crash_error(command: Sequence[str], code: int, stderr: Sequence[str]) -> MRI2PETError:

@@ -139,7 +139,7 @@ def align_pet_to_t1(
     findings += _judge_overlap(overlap)
     refused = next((f for f in findings if f.level == "refuse"), None)
     if refused is not None:
-        raise InputError(refused.message, refused.hint)
+        raise InputError(refused.message, refused.hint, findings)
     progress(1, 1, "PET on the T1")
     return AlignedPet(image, measured, transform, method, overlap, coverage, Verdict(findings))
 

@@ -11,6 +11,7 @@ import SimpleITK as sitk
 
 from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.core.files import read_object
+from MRI2PETLib.core.findings import Finding, Verdict
 from MRI2PETLib.core.tables import read_rows
 from MRI2PETLib.evaluation.region_table import RegionRow, read_region_rows
 from MRI2PETLib.images.io import read_image
@@ -41,7 +42,7 @@ class Comparison:
     report: str
     is_simulated: bool
     largest: Mapping[str, Any]
-    notes: list[str]
+    verdict: Verdict
 
 
 def read_comparison(files: Mapping[str, Any]) -> Comparison:
@@ -64,7 +65,7 @@ def read_comparison(files: Mapping[str, Any]) -> Comparison:
             report=Path(files["report"]).read_text(encoding="utf-8"),
             is_simulated=bool(about["provenance"].get("simulated")),
             largest=about["largest_difference"],
-            notes=[str(f["message"]) for f in about["quality"]["findings"]],
+            verdict=Verdict(tuple(Finding.of(one) for one in about["quality"]["findings"])),
         )
     except (InputError, OSError, ValueError, KeyError, TypeError, StopIteration) as error:
         raise InputError(f"These are not the files of an evaluation: {error!r}.", "Compare again.") from error

@@ -14,16 +14,21 @@ from MRI2PETLib.scene.images import add_volume, image_of
 from MRI2PETLib.scene.nodes import PREFIX, all_or_nothing, join_study, link, own_ids
 from MRI2PETLib.scene.results import ResultNodes, add_real, named, result_nodes, show_pets_alike
 from MRI2PETLib.scene.tables import add_bland_altman, add_scatter, add_table, global_columns, region_columns
+from MRI2PETLib.templates.regions import parcellation_title
 
 LABELS = PREFIX + "labels"
+SOURCE = PREFIX + "Source"  # of a real PET: the name of the volume that it was made of
 _REPLACED = ("real", "normdiff", "metrics", "regions", "scatter", "bland_altman", "report")
 # Bland-Altman over fewer regions than this says nothing.
 _MIN_REGIONS = 3
 
 
-def add_comparison(scene: slicer.vtkMRMLScene, pet_id: str, comparison: Comparison) -> ResultNodes:
+def add_comparison(
+    scene: slicer.vtkMRMLScene, pet_id: str, comparison: Comparison, source: str = ""
+) -> ResultNodes:
     """Put a comparison beside its synthetic PET: all of its nodes or none. An earlier one is replaced.
 
+    :param source: name of the volume that the real PET was made of.
     :raises InputError: if the synthetic PET is not in the scene, or the real one is not on its grid.
     """
     from MRI2PETLib.images.io import same_grid
@@ -34,11 +39,12 @@ def add_comparison(scene: slicer.vtkMRMLScene, pet_id: str, comparison: Comparis
     pet = scene.GetNodeByID(pet_id)
     if not same_grid(image_of(pet), comparison.real, 1e-3):
         raise InputError("The real PET is not on the grid of the synthetic one.", "Compare again.")
-    old = _comparison_ids(scene, pet)
+    old = comparison_ids(scene, pet)
     t1 = scene.GetNodeByID(before.t1) if before.t1 else None
     with all_or_nothing(scene):
         try:
             _add(scene, pet, t1, comparison)
+            pet.GetNodeReference(PREFIX + "real").SetAttribute(SOURCE, source or None)
         except BaseException:
             for role in _REPLACED:
                 link(pet, role, getattr(before, role))
@@ -56,8 +62,9 @@ def _add(scene: slicer.vtkMRMLScene, pet: Any, t1: Any, comparison: Comparison) 
     whose = pet.GetAttribute(PREFIX + "T1Name")
     pet.RemoveNodeReferenceIDs(LABELS)
     add_real(scene, pet, comparison.real, name=name, t1=t1)
-    if comparison.notes:
-        pet.GetNodeReference(PREFIX + "real").SetAttribute(PREFIX + "Notes", "\n".join(comparison.notes))
+    if comparison.verdict.findings:
+        notes = "\n".join(comparison.verdict.reasons())
+        pet.GetNodeReference(PREFIX + "real").SetAttribute(PREFIX + "Notes", notes)
     scale = comparison.scales[comparison.scale]
     about = f"{pet.GetDescription()} Unit: {comparison.unit}. NormDiff is positive where synthetic is higher."
     columns = global_columns(scale["network"], scale["baselines"], comparison.unit)
@@ -73,11 +80,12 @@ def _add(scene: slicer.vtkMRMLScene, pet: Any, t1: Any, comparison: Comparison) 
         join_study(scene, node, t1)
         link(pet, role, node.GetID())
     for parcellation, (image, names) in comparison.labels.items():
-        node = add_volume(scene, image, named(parcellation, whose), labels=True)
-        node.SetDescription(f"Regions of {parcellation}, on the grid of the T1.")
+        title = parcellation_title(parcellation)
+        node = add_volume(scene, image, named(title, whose), labels=True)
+        node.SetDescription(f"Regions of {title}, on the grid of the T1.")
         node.SetHideFromEditors(True)  # a lookup for the crosshair, not an image to choose
         node.GetDisplayNode().SetAndObserveColorNodeID(color_names(scene, node.GetName(), names).GetID())
-        node.SetAttribute(PREFIX + "Parcellation", parcellation)
+        node.SetAttribute(PREFIX + "Parcellation", title)
         pet.AddNodeReferenceID(LABELS, node.GetID())
     show_pets_alike(scene, pet)
 
@@ -126,7 +134,7 @@ def color_names(scene: slicer.vtkMRMLScene, title: str, names: Mapping[int, str]
     return node
 
 
-def _comparison_ids(scene: slicer.vtkMRMLScene, pet: Any) -> list[str]:
+def comparison_ids(scene: slicer.vtkMRMLScene, pet: Any) -> list[str]:
     """All nodes of the present comparison: also series and tables of its charts, display and storage."""
     nodes = result_nodes(scene, pet.GetID())
     ids = [getattr(nodes, role) for role in _REPLACED]

@@ -15,7 +15,9 @@ import SimpleITK as sitk
 from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.core.files import write_json
 from MRI2PETLib.core.tables import write_table
+from MRI2PETLib.images.bids import read_sidecar
 from MRI2PETLib.images.io import write_image
+from MRI2PETLib.preprocessing.pet_units import StatedUnit, parse_unit
 from MRI2PETLib.scene.images import image_of, mask_of_segment
 from MRI2PETLib.scene.nodes import PREFIX
 from MRI2PETLib.synthesis.case_files import REFERENCE_KEY
@@ -33,21 +35,41 @@ def provenance_of(node: Any) -> dict[str, Any]:
 
 
 def unit_of(node: Any) -> str | None:
-    """The unit that a PET volume states: its coded units, or our attribute. ``None``: it states none."""
+    """The unit that a PET volume states: its coded units, our attribute, or the sidecar beside its file.
+    ``None``: it states none.
+    """
     entry = node.GetVoxelValueUnits()
     if entry is not None and entry.GetCodeValue() in _UNITS:
         return _UNITS[entry.GetCodeValue()]
-    return node.GetAttribute(PREFIX + "Unit")
+    own = node.GetAttribute(PREFIX + "Unit") or str(_beside(node).get("Units") or "")
+    try:
+        return own if own and parse_unit(own) != StatedUnit("unknown") else None
+    except InputError:  # what reads the PET says why it cannot be used
+        return own
 
 
 def is_synthetic_node(node: Any) -> bool:
-    """Whether a volume is one of our synthetic images."""
-    return bool(node.GetAttribute(PREFIX + "Synthetic") == "true")
+    """Whether a model made a volume, as the volume or the sidecar beside its file says."""
+    return bool(node.GetAttribute(PREFIX + "Synthetic") == "true" or _beside(node).get("Synthetic"))
 
 
 def is_simulated_node(node: Any) -> bool:
-    """Whether a volume is one of our simulated ones."""
-    return bool(node.GetAttribute(PREFIX + "Simulated") == "true")
+    """Whether a volume was simulated, as it or the sidecar beside its file says."""
+    return bool(node.GetAttribute(PREFIX + "Simulated") == "true" or _beside(node).get("Simulated"))
+
+
+def _beside(node: Any) -> dict[str, Any]:
+    """What the sidecars beside the file of a loaded volume say; empty without any, or where the volume is no
+    longer what the file holds.
+    """
+    storage = node.GetStorageNode() if node.IsA("vtkMRMLStorableNode") else None
+    is_file = storage is not None and storage.GetFileName() and not storage.GetURI()
+    if storage is None or not is_file or node.GetModifiedSinceRead():
+        return {}
+    try:
+        return read_sidecar(Path(storage.GetFileName()))
+    except (InputError, OSError):  # what they say is not known then
+        return {}
 
 
 def write_t1(node: Any, path: Path) -> sitk.Image:

@@ -9,7 +9,8 @@ from typing import Any
 from MRI2PETLib.core.errors import MRI2PETError
 from MRI2PETLib.scene.files import is_synthetic_node, unit_of
 from MRI2PETLib.scene.images import image_of
-from MRI2PETLib.synthesis.input_checks import CHECK_NAMES, T1, Check, quick_checks
+from MRI2PETLib.synthesis.checks import CHECK_NAMES, T1, Check, worst_first
+from MRI2PETLib.synthesis.input_checks import quick_checks
 
 
 def checks_of_nodes(t1: Any, pet: Any = None, pet_unit: str | None = None) -> list[Check]:
@@ -38,18 +39,32 @@ def checks_of_nodes(t1: Any, pet: Any = None, pet_unit: str | None = None) -> li
 _LIGHTS = {"ok": ("&#10003;", "#2E7D32"), "warn": ("&#9650;", "#B26A00"), "refuse": ("&#10007;", "#B3261E")}
 
 
-def lights_html(checks: Sequence[Check]) -> str:
-    """Checks as lines of HTML, one a check; those that were not made share a line for each reason."""
-    lines = []
+def lights_html(checks: Sequence[Check], *, brief: bool = False) -> str:
+    """Checks as lines of HTML, one a check, the worst first; those that were not made share a line for each
+    reason.
+
+    :param brief: those that are ok share a line, too, without what was measured.
+    """
+    lines, fine = [], []
     waiting: dict[str, list[str]] = {}
-    for check in checks:
+    for check in worst_first(checks):
         if check.level not in _LIGHTS:
             waiting.setdefault(check.message, []).append(check.name)
-            continue
-        sign, color = _LIGHTS[check.level]
-        text = escape(f"{check.message} {check.hint}".strip() or check.level)
-        lines.append(f'<span style="color:{color}">{sign}</span> <b>{escape(check.name)}</b>: {text}')
+        elif brief and check.level == "ok":
+            fine.append(check.name)
+        else:
+            lines.append(
+                _light(check.level, check.name, f"{check.message} {check.hint}".strip() or check.level)
+            )
+    if fine:
+        lines.append(_light("ok", ", ".join(fine)))
     for reason, names in waiting.items():
         text = escape(f"{', '.join(names)}: {reason}")
         lines.append(f'<span style="color:#808080">&#8211; {text}</span>')
     return "<br>".join(lines)
+
+
+def _light(level: str, names: str, text: str = "") -> str:
+    sign, color = _LIGHTS[level]
+    after = f": {escape(text)}" if text else ""
+    return f'<span style="color:{color}">{sign}</span> <b>{escape(names)}</b>{after}'

@@ -10,7 +10,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, MutableMapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
@@ -21,12 +21,14 @@ from MRI2PETLib.core.errors import Cancelled, Explained, InputError, MRI2PETErro
 from MRI2PETLib.core.explain import explain
 from MRI2PETLib.jobs.child_process import Callbacks, Job, Outcome, mri2pet_command
 from MRI2PETLib.jobs.messages import Progress
+from MRI2PETLib.jobs.pace import Course, Pace
 from MRI2PETLib.jobs.run_state import RunState, duration
+from MRI2PETLib.synthesis.run_checks import in_words
 
 if TYPE_CHECKING:
     from typing import Self
 
-    from MRI2PETLib.synthesis.input_checks import Check
+    from MRI2PETLib.synthesis.checks import Check
 
 _POLL_S = 0.05
 # SimpleITK raises RuntimeError for whatever goes wrong with a file.
@@ -37,8 +39,8 @@ Nodes = TypeVar("Nodes")
 
 @dataclass(frozen=True)
 class RunEnd(Generic[Nodes]):
-    """How a run ended. ``nodes`` are there even with an ``error`` when only a later step failed; ``checks``
-    are those of :mod:`MRI2PETLib.synthesis.input_checks`.
+    """How a run ended. ``nodes`` are there even with an ``error`` when only a later step failed; ``checks``:
+    the lights of :mod:`MRI2PETLib.synthesis.checks` that the run set.
     """
 
     state: Literal["done", "failed", "cancelled"]
@@ -76,10 +78,12 @@ class SceneJob(Generic[RunRequest, Nodes]):
         on_state: Callable[[RunState], None] = lambda state: None,
         on_log: Callable[[str], None] = lambda line: None,
         on_finished: Callable[[RunEnd[Nodes]], None] = lambda finished: None,
+        courses: MutableMapping[str, Course] | None = None,
     ) -> None:
         """
         :param request: what to run on which nodes.
         :param python: interpreter of the children, see :func:`MRI2PETLib.jobs.child_process.mri2pet_command`.
+        :param courses: what the steps of earlier runs took, for the time left; those of this run are added.
         :param folder: where the temporary folder of this run is made; default: the system's.
         """
         self.state = RunState()
@@ -92,8 +96,10 @@ class SceneJob(Generic[RunRequest, Nodes]):
         self._done_steps: list[Step] = []
         self._results: dict[str, dict[str, Any]] = {}
         self._job: Job | None = None
-        self._started = 0.0
+        self._started = self._step_started = 0.0
+        self._pace = Pace({} if courses is None else courses)
         self._observers: list[int] = []
+        self._names: dict[str, str] = {}
 
     # -- what runs -------------------------------------------------------------------------------------------
 
@@ -112,6 +118,16 @@ class SceneJob(Generic[RunRequest, Nodes]):
     def _remark(self, nodes: Nodes) -> str:
         """What to say of a result besides that it is there."""
         return ""
+
+    def _checks(self, error: Explained | None = None) -> tuple[Check, ...]:
+        """What the steps that are done, and the error of the one that failed, say of the inputs."""
+        return ()
+
+    def _file(self, name: str, node: Any) -> Path:
+        """The file that a node is written to; messages name the node instead."""
+        assert self._folder is not None
+        self._names[name] = str(node.GetName())
+        return self._folder / name
 
     def _files(self, step: str) -> dict[str, Any]:
         """The files of a step that is done, by role, as its child named them."""
@@ -187,17 +203,24 @@ class SceneJob(Generic[RunRequest, Nodes]):
     def _next(self) -> None:
         step = self._steps[0]
         callbacks = Callbacks(
-            progress=self._progress, log=self._on_log, warning=self._on_log, finished=self._ended
+            progress=self._progress, log=self._tell, warning=self._tell, finished=self._ended
         )
         command = mri2pet_command(self._arguments(step), self._python)
         self._job = Job(command, callbacks, output=step.output).start()
+        self._step_started = time.monotonic()
+        self._pace.start()
         self._set(replace(self.state, phase="running", stage=f"starting the {step.name}"))
 
+    def _tell(self, line: str) -> None:
+        self._on_log(self._for_user(line))
+
     def _progress(self, progress: Progress) -> None:
-        total, place = len(self._steps) + len(self._done_steps), len(self._done_steps)
-        done = (place + min(1.0, progress.done / progress.total)) / total
-        eta = (time.monotonic() - self._started) * (1 - done) / done if done > 0.02 else None
-        self._set(self.state.at(Progress(done, 1.0, progress.stage, eta)))
+        share, seconds = min(1.0, progress.done / progress.total), time.monotonic() - self._step_started
+        self._pace.at(share, seconds)
+        steps, place = [step.name for step in (*self._done_steps, *self._steps)], len(self._done_steps)
+        left = self._pace.left_s(steps, place, share, seconds)
+        done = self._pace.share_of_run(steps, place, share)
+        self._set(self.state.at(Progress(done, 1.0, progress.stage, left)))
 
     def _ended(self, outcome: Outcome) -> None:
         if outcome.state == "cancelled":
@@ -209,6 +232,7 @@ class SceneJob(Generic[RunRequest, Nodes]):
         if outcome.error is None:
             step = self._steps.pop(0)
             self._done_steps.append(step)
+            self._pace.end(step.name, time.monotonic() - self._step_started)
             self._results[step.name] = outcome.result or {}
         try:
             if self._steps and outcome.error is None:
@@ -222,22 +246,36 @@ class SceneJob(Generic[RunRequest, Nodes]):
         if outcome.error is not None:
             self._fail(outcome.error, nodes)
             return
-        took = duration(time.monotonic() - self._started)
-        message = f"Done in {took}. {self._remark(nodes)}".strip()
-        self._finish(RunEnd("done", nodes), RunState(message=message))
+        checks = self._checks()
+        self._finish(
+            RunEnd("done", nodes, checks=checks), RunState(message=self._done("Done", nodes, checks))
+        )
+
+    def _done(self, what: str, nodes: Nodes | None = None, checks: Sequence[Check] = ()) -> str:
+        """How long it took, which lights are not green, and the remark."""
+        took = f"{what} in {duration(time.monotonic() - self._started)}"
+        lights = in_words(checks)
+        return f"{took}{', ' if lights else ''}{lights}. {self._remark(nodes) if nodes else ''}".strip()
 
     # -- ends ------------------------------------------------------------------------------------------------
 
     def _fail(self, error: Exception | Explained, nodes: Nodes | None = None) -> None:
         failure = error if isinstance(error, Explained) else explain(error)
-        failure = type(failure)(self._without_folder(failure.message), self._without_folder(failure.hint))
+        checks = self._checks(failure)
+        failure = type(failure)(
+            self._for_user(failure.message), self._for_user(failure.hint), failure.findings
+        )
         message = f"{self.partly} {failure}" if nodes else str(failure)
         self._on_log(str(failure))
-        self._finish(RunEnd("failed", nodes, failure), RunState("failed", message=message))
+        self._finish(RunEnd("failed", nodes, failure, checks), RunState("failed", message=message))
 
-    def _without_folder(self, text: str) -> str:
-        """A message of a child without the temporary folder, which says nothing to anybody."""
-        return text if self._folder is None else text.replace(f"{self._folder}{os.sep}", "")
+    def _for_user(self, text: str) -> str:
+        """A message of a child with names of nodes for those of files, which say nothing to anybody."""
+        if self._folder is not None:
+            text = text.replace(f"{self._folder}{os.sep}", "")
+        for file, name in self._names.items():
+            text = text.replace(file, name)
+        return text
 
     def _finish(self, finished: RunEnd[Nodes], state: RunState) -> None:
         self.finished = finished

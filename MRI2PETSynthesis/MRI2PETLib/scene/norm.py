@@ -87,12 +87,14 @@ class NormRun(SceneJob[NormRequest, NormNodes]):
 
     def _write(self, folder: Path) -> list[Step]:
         request = self._request
-        t1 = write_t1(self._node(request.t1, "T1"), folder / "T1.nrrd")
-        write_pet(self._node(request.pet, "PET"), folder / "PET.nrrd", request.pet_unit)
+        t1_node, pet = self._node(request.t1, "T1"), self._node(request.pet, "PET")
+        t1 = write_t1(t1_node, self._file("T1.nrrd", t1_node))
+        write_pet(pet, self._file("PET.nrrd", pet), request.pet_unit)
         mask = None
         if request.mask:
-            mask = folder / "mask.nrrd"
-            write_mask(self._node(request.mask, "brain mask"), None, t1, mask)
+            node = self._node(request.mask, "brain mask")
+            mask = self._file("mask.nrrd", node)
+            write_mask(node, None, t1, mask)
         paths = ScorePaths(folder / "PET.nrrd", folder / "T1.nrrd", request.norm, mask)
         output = folder / "norm"
         arguments = ["normative", "score", *paths.arguments(), "-o", str(output)]

@@ -19,11 +19,20 @@ from MRI2PETLib.evaluation.local import RoiReadout, roi_readout
 from MRI2PETLib.evaluation.measure import Measure
 from MRI2PETLib.evaluation.metrics import region_metrics
 from MRI2PETLib.evaluation.region_table import region_heading
-from MRI2PETLib.scene.comparison import LABELS
+from MRI2PETLib.scene.comparison import LABELS, SOURCE
 from MRI2PETLib.scene.display import NO_VALUE
 from MRI2PETLib.scene.images import image_of, mask_of_segment
 from MRI2PETLib.scene.nodes import PREFIX
 from MRI2PETLib.scene.results import ResultNodes, result_nodes
+
+
+def compared_title(scene: slicer.vtkMRMLScene, pet_id: str | None) -> str:
+    """Which images the figures of a comparison are about; empty without a comparison."""
+    nodes = result_nodes(scene, pet_id)
+    real = scene.GetNodeByID(nodes.real) if nodes is not None and nodes.real else None
+    if nodes is None or real is None:
+        return ""
+    return f"{scene.GetNodeByID(nodes.pet).GetName()}, against {real.GetAttribute(SOURCE) or real.GetName()}"
 
 
 def jump_to(scene: slicer.vtkMRMLScene, point_ras: Sequence[float]) -> None:

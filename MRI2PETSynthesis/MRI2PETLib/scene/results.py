@@ -18,6 +18,7 @@ import slicer.util
 
 from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.core.files import read_object
+from MRI2PETLib.core.findings import Finding, Verdict
 from MRI2PETLib.evaluation.normdiff import normdiff_map
 from MRI2PETLib.images.io import read_image, same_grid
 from MRI2PETLib.models.bundle import Bundle
@@ -34,7 +35,7 @@ class Synthetic:
     """What a synthesis gave, all images on one grid (that of the T1).
 
     ``real`` is the real PET in the same ``unit``; ``note`` the sentence that says synthetic; ``provenance``
-    as in the sidecar; ``notes``: what was noticed about the input or the run.
+    as in the sidecar; ``findings``: what was noticed about the input and in the run.
     """
 
     pet: sitk.Image
@@ -47,7 +48,7 @@ class Synthetic:
     unpredicted: sitk.Image | None = None
     real: sitk.Image | None = None
     provenance: Mapping[str, Any] = field(default_factory=dict)
-    notes: Sequence[str] = ()
+    findings: Sequence[Finding] = ()
 
     @classmethod
     def of(cls, result: SynthesisResult, bundle: Bundle) -> Synthetic:
@@ -62,7 +63,7 @@ class Synthetic:
             error_sd=result.error_sd,
             unpredicted=result.unpredicted,
             provenance=result.provenance,
-            notes=result.verdict.reasons(),
+            findings=result.verdict.findings,
         )
 
 
@@ -75,6 +76,7 @@ def read_synthetic(files: Mapping[str, Any]) -> Synthetic:
     try:
         about = read_object(files["sidecar"])
         unit, note, provenance = about["Units"], about["Description"], about["Provenance"]
+        findings = [Finding.of(one) for one in (about.get("Quality") or {}).get("findings", [])]
         pet, mask = files["pet"], files["mask"]
     except (InputError, OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
@@ -95,7 +97,7 @@ def read_synthetic(files: Mapping[str, Any]) -> Synthetic:
         unpredicted=optional("unpredicted", "mask"),
         real=optional("real", "pet"),
         provenance=provenance,
-        notes=[str(f["message"]) for f in (about.get("Quality") or {}).get("findings", [])],
+        findings=findings,
     )
 
 
@@ -161,7 +163,7 @@ def add_result(scene: slicer.vtkMRMLScene, result: Synthetic, t1: Any = None) ->
             put(scene, pet, "unpredicted", result.unpredicted, name, note, t1, labels=True)
         for node in described:
             set_unit(node, result.unit, _meaning(result.provenance))
-            set_provenance(node, result.unit, result.provenance, result.notes)
+            set_provenance(node, result.unit, result.provenance, Verdict(tuple(result.findings)).reasons())
         link(pet, "t1", t1.GetID() if t1 is not None else None)
         if result.real is not None:
             add_real(scene, pet, result.real, t1=t1)

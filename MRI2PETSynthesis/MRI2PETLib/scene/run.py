@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import SimpleITK as sitk
 
-from MRI2PETLib.core.errors import InputError
+from MRI2PETLib.core.errors import Explained, InputError
 from MRI2PETLib.evaluation.settings import CasePaths, EvaluationSettings
 from MRI2PETLib.jobs.child_process import Outcome
 from MRI2PETLib.jobs.run_state import RunState
@@ -16,8 +17,10 @@ from MRI2PETLib.scene.comparison import add_comparison
 from MRI2PETLib.scene.files import write_atlas, write_mask, write_pet, write_synthetic, write_t1
 from MRI2PETLib.scene.job import RunEnd, SceneJob, Step
 from MRI2PETLib.scene.nodes import all_or_nothing
+from MRI2PETLib.scene.overwrite import overwrite_result
 from MRI2PETLib.scene.results import ResultNodes, Synthetic, add_result, read_synthetic
-from MRI2PETLib.synthesis.input_checks import Check
+from MRI2PETLib.synthesis.checks import Check
+from MRI2PETLib.synthesis.run_checks import checks_of_comparison, checks_of_refusal, checks_of_synthesis
 from MRI2PETLib.synthesis.settings import CaseInputs, SynthesisSettings
 from MRI2PETLib.templates.regions import Space
 
@@ -27,7 +30,7 @@ _SYNTHESIS, _COMPARISON = "synthesis", "comparison"
 @dataclass(frozen=True)
 class SynthesisRequest:
     """What to run, by node ID. ``synthetic``: compare this synthetic PET instead of making one;
-    ``check_only``: only check the inputs.
+    ``check_only``: only check the inputs; ``output``: the earlier result that is overwritten.
 
     ``mask_segment``: segment of a segmentation, default its first. ``pet`` is the real PET; ``pet_unit``
     overrides what it states, ``window`` the minutes over which its frames are averaged.
@@ -43,6 +46,7 @@ class SynthesisRequest:
     atlas: str | None = None
     atlas_space: Space = "native"
     synthetic: str | None = None
+    output: str | None = None
     check_only: bool = False
 
 
@@ -53,56 +57,61 @@ class SceneRun(SceneJob[SynthesisRequest, ResultNodes]):
 
     partly = "The synthetic PET is there, but the comparison failed."
     _name = ""
+    _lights: Sequence[Check] = ()  # what the results say of the inputs
 
     def _write(self, folder: Path) -> list[Step]:
         """Write the nodes' files and plan the commands."""
         request = self._request
         t1_node = self._node(request.t1, "T1")
         self._name = t1_node.GetName()
-        t1 = write_t1(t1_node, folder / "T1.nrrd")
+        t1 = write_t1(t1_node, self._file("T1.nrrd", t1_node))
         if request.check_only:
             return [self._check_step(folder, t1)]
         steps = []
         if request.synthetic is None:
-            inputs = CaseInputs(mask=self._mask(folder, t1))
+            inputs = CaseInputs(mask=self._mask(t1))
             arguments = ["synthesize", str(folder / "T1.nrrd"), "-o", str(folder / "out")]
             arguments += [*inputs.arguments(), *request.settings.arguments()]
             steps.append(Step(_SYNTHESIS, arguments, folder / "out"))
         else:
-            write_synthetic(self._node(request.synthetic, "synthetic PET"), folder / "synthetic.nii.gz")
+            synthetic = self._node(request.synthetic, "synthetic PET")
+            write_synthetic(synthetic, self._file("synthetic.nii.gz", synthetic))
         if request.pet:
-            self._pet(folder)
-            settings = self._evaluation(folder, t1)
+            self._pet()
+            settings = self._evaluation(t1)
             arguments = ["evaluate", "-o", str(folder / "comparison"), *settings.arguments()]
             steps.append(Step(_COMPARISON, arguments, folder / "comparison"))
         if not steps:
             raise InputError("There is nothing to do.", "Choose a real PET to compare with.")
         return steps
 
-    def _evaluation(self, folder: Path, t1: sitk.Image) -> EvaluationSettings:
+    def _evaluation(self, t1: sitk.Image) -> EvaluationSettings:
         settings = EvaluationSettings(to_synthetic_unit=True, window=self._request.window)
         if not self._request.atlas:
             return settings
-        path, space = folder / "atlas.nrrd", self._request.atlas_space
-        table = write_atlas(self._node(self._request.atlas, "atlas"), space, t1, path)
+        atlas, space = self._node(self._request.atlas, "atlas"), self._request.atlas_space
+        path = self._file("atlas.nrrd", atlas)
+        table = write_atlas(atlas, space, t1, path)
         return replace(settings, atlas=(str(path),), labels=table, atlas_space=space)
 
     def _check_step(self, folder: Path, t1: sitk.Image) -> Step:
-        pet = self._pet(folder) if self._request.pet else None
-        inputs = CaseInputs(mask=self._mask(folder, t1), pet=pet, window=self._request.window)
+        pet = self._pet() if self._request.pet else None
+        inputs = CaseInputs(mask=self._mask(t1), pet=pet, window=self._request.window)
         return Step("check", ["check", str(folder / "T1.nrrd"), *inputs.arguments()], folder)
 
-    def _mask(self, folder: Path, t1: sitk.Image) -> Path | None:
+    def _mask(self, t1: sitk.Image) -> Path | None:
         if not self._request.mask:
             return None
         node = self._node(self._request.mask, "brain mask")
-        write_mask(node, self._request.mask_segment, t1, folder / "mask.nrrd")
-        return folder / "mask.nrrd"
+        path = self._file("mask.nrrd", node)
+        write_mask(node, self._request.mask_segment, t1, path)
+        return path
 
-    def _pet(self, folder: Path) -> Path:
+    def _pet(self) -> Path:
         node = self._node(str(self._request.pet), "real PET")
-        write_pet(node, folder / "PET.nrrd", self._request.pet_unit)
-        return folder / "PET.nrrd"
+        path = self._file("PET.nrrd", node)
+        write_pet(node, path, self._request.pet_unit)
+        return path
 
     def _arguments(self, step: Step) -> list[str]:
         if step.name != _COMPARISON:
@@ -119,18 +128,17 @@ class SceneRun(SceneJob[SynthesisRequest, ResultNodes]):
 
     def _ended(self, outcome: Outcome) -> None:
         if self._request.check_only and outcome.result is not None and outcome.state != "cancelled":
-            checks = tuple(
-                Check(
-                    row["name"],
-                    row["level"],
-                    self._without_folder(row["message"]),
-                    self._without_folder(row["hint"]),
-                )
-                for row in outcome.result["checks"]
-            )
-            self._finish(RunEnd("done", checks=checks), RunState(message="The inputs were checked."))
+            checks = tuple(self._named(Check(**row)) for row in outcome.result["checks"])
+            self._finish(RunEnd("done", checks=checks), RunState(message=self._done("Checked", None, checks)))
             return
         super()._ended(outcome)
+
+    def _checks(self, error: Explained | None = None) -> tuple[Check, ...]:
+        lights = [*self._lights, *(() if error is None else checks_of_refusal(error))]
+        return tuple(map(self._named, lights))
+
+    def _named(self, check: Check) -> Check:
+        return replace(check, message=self._for_user(check.message), hint=self._for_user(check.hint))
 
     def _import(self) -> ResultNodes:
         """Bring the results of the steps that are done into the scene, all or none."""
@@ -143,10 +151,15 @@ class SceneRun(SceneJob[SynthesisRequest, ResultNodes]):
                 pet_id = nodes.pet
             if _COMPARISON in done:
                 assert pet_id is not None
-                nodes = add_comparison(scene, pet_id, read_comparison(self._files(_COMPARISON)))
-        assert nodes is not None
+                comparison = read_comparison(self._files(_COMPARISON))
+                nodes = add_comparison(scene, pet_id, comparison, self._names.get("PET.nrrd", ""))
+                self._lights = [*self._lights, *checks_of_comparison(comparison.verdict.findings)]
+            assert nodes is not None
+            if request.output is not None and _SYNTHESIS in done:
+                nodes = overwrite_result(scene, request.output, nodes)
         return nodes
 
     def _result(self) -> Synthetic:
         result = read_synthetic(self._files(_SYNTHESIS))
+        self._lights = checks_of_synthesis(result.findings, result.provenance["preprocessing"])
         return replace(result, provenance={**result.provenance, "t1_node": self._name})

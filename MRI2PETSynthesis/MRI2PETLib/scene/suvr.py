@@ -95,20 +95,24 @@ class SuvrRun(SceneJob[SuvrRequest, SuvrNodes]):
     def _write(self, folder: Path) -> list[Step]:
         request, settings = self._request, self._request.settings
         node = self._node(request.pet, "PET")
-        write_pet(node, folder / "PET.nrrd", request.pet_unit)
+        write_pet(node, self._file("PET.nrrd", node), request.pet_unit)
         paths = SuvrPaths(folder / "PET.nrrd", window=request.window)
         if request.t1:
-            t1 = write_t1(self._node(request.t1, "T1"), folder / "T1.nrrd")
+            t1_node = self._node(request.t1, "T1")
+            t1 = write_t1(t1_node, self._file("T1.nrrd", t1_node))
             paths = replace(paths, t1=folder / "T1.nrrd")
             if request.mask:
-                write_mask(self._node(request.mask, "brain mask"), None, t1, folder / "mask.nrrd")
+                mask = self._node(request.mask, "brain mask")
+                write_mask(mask, None, t1, self._file("mask.nrrd", mask))
                 paths = replace(paths, mask=folder / "mask.nrrd")
         if request.atlas:
-            path = folder / "atlas.nrrd"
-            table = write_atlas(self._node(request.atlas, "atlas"), "mni", image_of(node), path)
+            atlas = self._node(request.atlas, "atlas")
+            path = self._file("atlas.nrrd", atlas)
+            table = write_atlas(atlas, "mni", image_of(node), path)
             settings = replace(settings, atlas=str(path), labels=table)
         if request.template:
-            write_volume(self._node(request.template, "PET template"), folder / "template.nrrd")
+            template = self._node(request.template, "PET template")
+            write_volume(template, self._file("template.nrrd", template))
             settings = replace(settings, pet_template=(folder / "template.nrrd",))
         output = folder / "suvr"
         arguments = ["suvr", str(paths.pet), "-o", str(output), *paths.arguments(), *settings.arguments()]

@@ -18,8 +18,10 @@ from MRI2PETLib.evaluation.metrics import brain_metrics
 from MRI2PETLib.evaluation.region_table import shown_columns
 from MRI2PETLib.scene.nodes import all_or_nothing
 from MRI2PETLib.scene.results import ResultNodes
+from MRI2PETLib.templates.regions import parcellation_title
 
 Columns = Mapping[str, Sequence[Any]]
+_DIGITS = 4
 CENTRE_COLUMNS = ("R (mm)", "A (mm)", "S (mm)")
 _POINTS, _IDENTITY, _BIAS = (0.0, 0.45, 0.70), (0.35, 0.35, 0.35), (0.84, 0.37, 0.0)
 
@@ -33,13 +35,13 @@ def global_columns(
     :param unit: of both PETs.
     """
     metrics = {name: metric for name, metric in brain_metrics().items() if name in network}
-    columns: dict[str, list[Any]] = {
+    columns: dict[str, Sequence[Any]] = {
         "metric": [metric.label for metric in metrics.values()],
         "unit": [metric.unit_of(unit) for metric in metrics.values()],
         "better": [metric.better for metric in metrics.values()],
     }
     for predictor, values in {NETWORK: network, **baselines}.items():
-        columns[predictor] = [values.get(name) for name in metrics]
+        columns[predictor] = _rounded(predictor, [values.get(name) for name in metrics])
     return columns
 
 
@@ -48,7 +50,16 @@ def region_columns(rows: Sequence[RegionRow], scale: str) -> Columns:
     own_rows = [row for row in rows if row.scale == scale]
     if not any(row.predictor == NETWORK for row in own_rows):
         raise InputError(f"There is no region on the scale {scale}.")
-    return shown_columns(own_rows)
+    columns = shown_columns(own_rows)
+    columns["parcellation"] = [parcellation_title(str(name)) for name in columns["parcellation"]]
+    return {title: _rounded(title, values) for title, values in columns.items()}
+
+
+def _rounded(title: str, values: Sequence[Any]) -> list[Any]:
+    """Numbers to the digits that they have: a tenth of mm and mL, else four digits."""
+    if title.endswith((" (mm)", " (mL)")):
+        return [round(v, 1) if isinstance(v, float) else v for v in values]
+    return [float(f"{v:.{_DIGITS}g}") if isinstance(v, float) else v for v in values]
 
 
 def add_table(scene: slicer.vtkMRMLScene, name: str, columns: Columns, note: str = "") -> Any:

@@ -135,7 +135,8 @@ class BatchRun:
         try:
             prepared = prepare(t1.image, bundle, settings, mask=brain, progress=part_of(report, 0.04, 0.65))
         except QualityError as error:  # what was odd about the file may be why
-            raise QualityError(" ".join((error.message, *t1.verdict.reasons("warn"))), error.hint) from error
+            message = " ".join((error.message, *t1.verdict.reasons("warn")))
+            raise QualityError(message, error.hint, (*t1.verdict.findings, *error.findings)) from error
         return Ready(t1, prepared, origin)
 
     def make(self, case: Case, request: Request, ready: Ready, progress: ProgressCallback) -> dict[str, Any]:

@@ -7,16 +7,13 @@ every message comes from the check that the computation itself makes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal
 
 import numpy as np
 import SimpleITK as sitk
 
-from MRI2PETLib.core.errors import InputError, MRI2PETError, QualityError
-from MRI2PETLib.core.findings import Finding, Verdict
+from MRI2PETLib.core.findings import Finding
 from MRI2PETLib.core.progress import ProgressCallback, no_progress, part_of
 from MRI2PETLib.images import image_checks
 from MRI2PETLib.images.grid import size_text
@@ -26,34 +23,28 @@ from MRI2PETLib.preprocessing.fit_quality import judge_field_of_view
 from MRI2PETLib.preprocessing.pet import PetImage, check_unit, check_uptake, read_pet
 from MRI2PETLib.preprocessing.pet_alignment import align_pet_to_t1
 from MRI2PETLib.preprocessing.pet_units import parse_unit
+from MRI2PETLib.synthesis.checks import (
+    BRAIN,
+    CONTRAST,
+    FIELD,
+    OVERLAP,
+    PET_IMAGE,
+    STRIPPED,
+    SYNTHETIC,
+    T1,
+    UNIT,
+    Check,
+    Checks,
+)
 from MRI2PETLib.synthesis.settings import CaseInputs
 
-CheckLevel = Literal["ok", "warn", "refuse", "not checked"]
-T1, CONTRAST, FIELD, BRAIN, STRIPPED = "T1 image", "T1 contrast", "field of view", "brain", "skull"
-PET_IMAGE, UNIT, OVERLAP, SYNTHETIC = "PET image", "PET unit", "overlap of T1 and PET", "synthetic input"
-CHECK_NAMES = (T1, SYNTHETIC, FIELD, CONTRAST, BRAIN, STRIPPED, PET_IMAGE, UNIT, OVERLAP)
-# Findings about the T1 by the check they belong to; those that are not named here are about the brain.
-_CHECK_OF = {"inverted-contrast": CONTRAST, "slab": FIELD, "coverage": FIELD}
-_QUALITY = (CONTRAST, FIELD, BRAIN)
 _NO_PET = "No PET was chosen."
+_MEASURED = "Not made by a model, as far as is stated."
 _LATER = "Known once the brain has been found."
 # Of the smaller field of view, the share inside the other one; below it the headers may not belong together.
 _MIN_SHARED = 0.5
 _LATTICE = 16  # points on each axis to measure that share
 _UNIT_VOXELS = 64  # on each axis: a unit is recognised on a coarse copy
-
-
-@dataclass(frozen=True)
-class Check:
-    """One light. ``message`` says what was found, naming the value; ``hint`` the remedy."""
-
-    name: str
-    level: CheckLevel
-    message: str = ""
-    hint: str = ""
-
-    def to_dict(self) -> dict[str, str]:
-        return asdict(self)
 
 
 def quick_checks(
@@ -73,8 +64,8 @@ def quick_checks(
     :param pet_unit: unit of the PET as it is stated somewhere (SUV, SUVR, Bq/mL, normalised), if it is.
     :return: one check for each of :data:`CHECK_NAMES`, in that order.
     """
-    checks = _Checks()
-    checks.add(SYNTHETIC, _synthetic(t1_synthetic, pet_synthetic), "None.")
+    checks = Checks()
+    checks.add(SYNTHETIC, _synthetic(t1_synthetic, pet_synthetic), _MEASURED)
     raw = _raw(t1, t1_name)
     checks.run(T1, lambda: _values(raw, "t1"), f"{size_text(t1)}.")
     checks.run(FIELD, lambda: _field_of_view(raw, t1), "")
@@ -107,7 +98,7 @@ def full_checks(
     from MRI2PETLib.synthesis.case_files import is_synthetic
     from MRI2PETLib.synthesis.dicom_case import dicom_origin
 
-    checks = _Checks()
+    checks = Checks()
     progress(0, 1, "reading")
     own = inputs or CaseInputs()
     mask, pet = own.mask, own.pet
@@ -117,7 +108,7 @@ def full_checks(
     real = checks.read(PET_IMAGE, lambda: _real_pet(pet, own)) if pet is not None else None
     synthetic = (is_synthetic(t1), pet is not None and is_synthetic(pet))
     if image is None:
-        checks.add(SYNTHETIC, _synthetic(*synthetic), "None.")
+        checks.add(SYNTHETIC, _synthetic(*synthetic), _MEASURED)
         return checks.in_order("Not checked, because the T1 cannot be used.")
     if own.dicom_study is not None:
         checks.read(T1, lambda: dicom_origin(image, own.dicom_study))
@@ -147,21 +138,6 @@ def _real_pet(path: Path, inputs: CaseInputs) -> PetImage:
     pet = read_pet(path, unit=inputs.pet_unit, window_min=inputs.window, realign_frames=inputs.realign_frames)
     check_uptake(pet)
     return pet
-
-
-def worst_level(checks: Sequence[Check]) -> CheckLevel:
-    """The light of all checks together; *not checked* counts as ok."""
-    levels = {check.level for check in checks}
-    return "refuse" if "refuse" in levels else "warn" if "warn" in levels else "ok"
-
-
-def refusal(checks: Sequence[Check]) -> MRI2PETError | None:
-    """The error of the first check that refuses, ``None`` when all may go on."""
-    refused = next((check for check in checks if check.level == "refuse"), None)
-    if refused is None:
-        return None
-    kind = QualityError if refused.name in _QUALITY else InputError
-    return kind(refused.message, refused.hint)
 
 
 def shared_field_of_view(a: sitk.Image, b: sitk.Image) -> float:
@@ -235,7 +211,7 @@ def _overlap(share: float) -> list[Finding]:
 
 
 def _check_brain(
-    checks: _Checks,
+    checks: Checks,
     t1: sitk.Image,
     mask: sitk.Image | None,
     pet: PetImage | None,
@@ -249,20 +225,7 @@ def _check_brain(
     extraction = checks.read(BRAIN, lambda: extract_brain(t1, mask=mask, progress=part_of(progress, 0, end)))
     if extraction is None:
         return
-    by_check: dict[str, list[Finding]] = {CONTRAST: [], FIELD: [], BRAIN: []}
-    for finding in extraction.verdict.findings:
-        by_check[_CHECK_OF.get(finding.code, BRAIN)].append(finding)
-    correlation = extraction.measures.get("template_correlation")
-    if correlation is not None and not any(f.level == "refuse" for f in by_check[BRAIN]):
-        checks.add(CONTRAST, by_check[CONTRAST], f"T1-weighted (r = {correlation:.2f} with a T1 template).")
-    elif by_check[CONTRAST]:
-        checks.add(CONTRAST, by_check[CONTRAST])
-    checks.merge(FIELD, by_check[FIELD])
-    checks.add(BRAIN, by_check[BRAIN], f"{extraction.measures['volume_ml']:.0f} mL ({extraction.method}).")
-    stripped = extraction.method == "stripped"
-    checks.set(STRIPPED, "ok", "Already stripped: its own outline is used." if stripped else "Whole head.")
-    if extraction.method == "given":
-        checks.set(STRIPPED, "not checked", "A brain mask was given.")
+    checks.set_brain(extraction.verdict.findings, extraction.measures, extraction.method)
     if pet is not None and extraction.verdict.level != "refuse":
         aligned = checks.read(
             OVERLAP,
@@ -272,59 +235,3 @@ def _check_brain(
         )
         if aligned is not None:
             checks.add(OVERLAP, aligned.verdict.findings, measure=aligned.summary())
-
-
-class _Checks:
-    """The lights while they are being set."""
-
-    def __init__(self) -> None:
-        self._by_name: dict[str, Check] = {}
-
-    def set(self, name: str, level: CheckLevel, message: str = "", hint: str = "") -> None:
-        self._by_name[name] = Check(name, level, message, hint)
-
-    def level(self, name: str) -> CheckLevel:
-        return self._by_name[name].level if name in self._by_name else "not checked"
-
-    def add(self, name: str, findings: Iterable[Finding], message: str = "", *, measure: str = "") -> None:
-        """The light of a check that ran; ``message`` when nothing was found, ``measure`` always."""
-        verdict = Verdict(tuple(findings))
-        worst = [f for f in verdict.findings if f.level == verdict.level]
-        text = " ".join(f.message for f in worst) or message
-        self.set(
-            name,
-            verdict.level,
-            f"{measure} {text}".strip(),
-            " ".join(dict.fromkeys(f.hint for f in worst if f.hint)),
-        )
-
-    def merge(self, name: str, findings: Iterable[Finding]) -> None:
-        """More findings of a check that ran: they count when they are worse than what is known."""
-        order = ("not checked", "ok", "warn", "refuse")
-        level = Verdict(tuple(findings)).level
-        if order.index(level) > order.index(self.level(name)):
-            self.add(name, findings)
-
-    def run(self, name: str, check: Any, message: str) -> None:
-        """Run a check that returns findings or raises."""
-        results = self.read(name, lambda: tuple(check()))
-        if results is not None:
-            self.add(name, results, message)
-
-    def read(self, name: str, action: Any) -> Any:
-        """The result of an action, or ``None`` with the light on *refuse* when it says that it cannot."""
-        try:
-            return action()
-        except (InputError, QualityError) as error:
-            self.set(name, "refuse", error.message, error.hint)
-            return None
-
-    def take(self, checks: Sequence[Check]) -> None:
-        """Checks from elsewhere; what refuses already stays."""
-        for check in checks:
-            if self.level(check.name) != "refuse":
-                self._by_name[check.name] = check
-
-    def in_order(self, otherwise: str = "") -> list[Check]:
-        """One check for each name."""
-        return [self._by_name.get(name, Check(name, "not checked", otherwise)) for name in CHECK_NAMES]

@@ -160,7 +160,8 @@ def prepare(
                 t1, mask=mask, extractor=settings.brain_extractor, progress=part_of(progress, 0, 0.9)
             )
     if extraction.verdict.level == "refuse":
-        raise QualityError(" ".join(extraction.verdict.reasons("refuse")))
+        verdict = extraction.verdict
+        raise QualityError(" ".join(verdict.reasons("refuse")), findings=verdict.findings)
     progress(0.9, 1, ENCODING)
     with _timed(seconds, "encode"):
         encoded = encode(t1, extraction.mask, extraction.axes, bundle.space)

@@ -48,6 +48,11 @@ class Parcellation:
     findings: tuple[Finding, ...] = ()
 
 
+def parcellation_title(name: str) -> str:
+    """What a person reads for a parcellation."""
+    return {"paper21": "21 coordinate regions"}.get(name, name)
+
+
 @dataclass(frozen=True)
 class RegionVoxels:
     """One region of one person.

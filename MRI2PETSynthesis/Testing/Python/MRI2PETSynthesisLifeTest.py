@@ -28,7 +28,7 @@ class MRI2PETSynthesisLifeTest(WindowTestCase):
             self.assertFalse(is_alive(pid))
         self.assertIsNone(self.ui.t1Selector.currentNode())
         self.assertEqual(self.ui.applyButton.text, "Apply")
-        self.assertEqual(self.ui.statusLabel.text, "Cancelled.")
+        self.assertEqual(self.ui.statusLabel.text, "Choose a T1.")
 
     def test_deleting_the_t1_keeps_the_result(self):
         self.start()
@@ -68,7 +68,7 @@ class MRI2PETSynthesisLifeTest(WindowTestCase):
         self.assertEqual(composite.GetBackgroundVolumeID(), self.t1.GetID())
 
     def test_inputs_that_cannot_be_used(self):
-        """The light says it before, the run after; the scene stays as it was."""
+        """The light says it, and Apply, with its reason; the scene stays as it was."""
         shear = np.eye(4)
         shear[0, 1] = 0.5
         sheared = slicer.vtkSlicerVolumesLogic.CloneVolume(slicer.mrmlScene, self.t1, "sheared")
@@ -78,15 +78,32 @@ class MRI2PETSynthesisLifeTest(WindowTestCase):
         empty = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "empty")
         flat = slicer.util.addVolumeFromArray(np.zeros((60, 60, 60), np.float32), name="flat")
         before = slicer.mrmlScene.GetNumberOfNodes()
-        for node, reason in ((sheared, "sheared"), (empty, "no voxels"), (flat, "T1.nrrd covers only 60 mm")):
+        for node, reason in ((sheared, "sheared"), (empty, "no voxels"), (flat, "covers only 60 mm")):
             self.ui.t1Selector.setCurrentNode(node)
-            self.assertIn("&#10007;", self.ui.checksLabel.text, node.GetName())
-            self.errors.reset_mock()
-            self.ui.applyButton.click()
-            self.wait(lambda: self.errors.called, 600)
-            self.assertIn(reason, self.errors.call_args[0][0])
+            self.assertTrue(
+                self.ui.checksLabel.text.startswith('<span style="color:#B3261E">'), node.GetName()
+            )
+            self.assertFalse(self.ui.applyButton.enabled)
+            self.assertIn(reason, self.ui.applyButton.toolTip)
             self.assertIn(reason, self.ui.statusLabel.text)
             self.assertEqual(slicer.mrmlScene.GetNumberOfNodes(), before)
+
+    def test_a_refusal_stays_on_the_lights_until_the_input_changes(self):
+        noise = np.random.default_rng(0).normal(100, 20, (60, 60, 60)).astype(np.float32)
+        volume = slicer.util.addVolumeFromArray(noise, name="noise")
+        volume.SetSpacing(3, 3, 3)
+        self.ui.maskSelector.setCurrentNode(None)
+        self.ui.t1Selector.setCurrentNode(volume)
+        self.ui.applyButton.click()
+        self.wait(lambda: self.errors.called, 600)
+        self.settle()
+        self.assertTrue(self.ui.checksLabel.text.startswith('<span style="color:#B3261E">'))
+        self.assertFalse(self.ui.applyButton.enabled)
+        self.assertIn("brain", self.ui.applyButton.toolTip)
+        self.ui.t1Selector.setCurrentNode(self.t1)
+        self.ui.maskSelector.setCurrentNode(self.mask)
+        self.assertTrue(self.ui.applyButton.enabled)
+        self.assertEqual(self.ui.statusLabel.text, "")
 
     def test_a_mask_from_elsewhere_is_refused(self):
         far = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode")

@@ -1,0 +1,80 @@
+"""The lights of the inputs: checked when one is chosen or changes; what a run finds out replaces them."""
+
+import qt
+import slicer
+from slicer.util import VTKObservationMixin
+
+from MRI2PETLib.scene.inputs import checks_of_nodes, lights_html
+from MRI2PETLib.synthesis.checks import MODEL, refusal
+from MRI2PETLib.synthesis.run_checks import checks_after, checks_of_new_inputs
+
+_QUIET_MS = 300  # a transform that is dragged changes its volume many times a second
+_EVENTS = (
+    slicer.vtkMRMLVolumeNode.ImageDataModifiedEvent,
+    slicer.vtkMRMLTransformableNode.TransformModifiedEvent,
+)
+
+
+class InputLights(VTKObservationMixin):
+    """Shown in ``label``."""
+
+    def __init__(self, label, onInputChanged) -> None:
+        """
+        :param onInputChanged: called when the voxels or the place of an input have changed.
+        """
+        super().__init__()
+        self._label = label
+        self._checks = []
+        self._t1Inputs = self._petInputs = None
+        self._timer = qt.QTimer()
+        self._timer.setSingleShot(True)
+        self._timer.setInterval(_QUIET_MS)
+        self._timer.connect("timeout()", onInputChanged)
+
+    def refusal(self) -> str:
+        """Why a run would be refused; empty where no light is red."""
+        return str(refusal(self._checks) or "")
+
+    def show(self, t1, mask, pet, unit) -> bool:
+        """Check the inputs if they are others than before; whether they are.
+
+        :param unit: of the PET; ``None``: as it states.
+        """
+        t1Inputs, petInputs = (_id(t1), _id(mask)), (_id(pet), unit)
+        if (t1Inputs, petInputs) == (self._t1Inputs, self._petInputs):
+            return False
+        quick = checks_of_nodes(t1, pet, unit)
+        self._show(checks_of_new_inputs(self._checks, quick, t1_changed=t1Inputs != self._t1Inputs))
+        self._t1Inputs, self._petInputs = t1Inputs, petInputs
+        self.removeObservers()
+        for node in {_id(n): n for n in (t1, mask, pet) if n is not None}.values():
+            for event in _EVENTS:
+                self.addObserver(node, event, self._onModified)
+        return True
+
+    def add(self, checks) -> None:
+        """A run has found out more."""
+        self._show(checks_after(self._checks, checks))
+
+    def modelChanged(self) -> None:
+        """What a run said of the former model is no longer of interest."""
+        self._show([check for check in self._checks if check.name != MODEL])
+
+    def forget(self) -> None:
+        """The inputs are no longer there, or no longer what they were."""
+        self._t1Inputs = self._petInputs = None
+        self._timer.stop()
+        self.removeObservers()
+
+    def _show(self, checks) -> None:
+        self._checks = checks
+        self._label.text = lights_html(checks, brief=True)
+        self._label.toolTip = lights_html(checks)
+
+    def _onModified(self, _caller, _event) -> None:
+        self.forget()
+        self._timer.start()
+
+
+def _id(node):
+    return node.GetID() if node is not None else None
