@@ -89,17 +89,27 @@ class DisplayPanel:
 
     def _readWindow(self, nodes) -> None:
         top, below = pet_window(slicer.mrmlScene.GetNodeByID(nodes.pet))
-        for slider, value in ((self._ui.maximumSlider, top), (self._ui.thresholdSlider, below)):
+        maximum, threshold = self._ui.maximumSlider, self._ui.thresholdSlider
+        for slider in (maximum, threshold):
             slider.blockSignals(True)
-            slider.maximum = max(2 * top, slider.maximum)
-            slider.value = value
+        maximum.maximum = max(2 * top, maximum.maximum)
+        maximum.value = top
+        self._limitThreshold()
+        threshold.value = below
+        for slider in (maximum, threshold):
             slider.blockSignals(False)
+
+    def _limitThreshold(self) -> None:
+        """What is transparent ends below the maximum."""
+        maximum = self._ui.maximumSlider
+        self._ui.thresholdSlider.maximum = max(0.0, maximum.value - maximum.singleStep)
 
     def _onOpacity(self, value: float) -> None:
         if self._pet_id is not None:
             set_opacity(slicer.mrmlScene, value)
 
     def _onWindow(self, _value: float) -> None:
+        self._limitThreshold()
         nodes = result_nodes(slicer.mrmlScene, self._pet_id)
         top, below = self._ui.maximumSlider.value, self._ui.thresholdSlider.value
         if nodes is not None and top > below:

@@ -5,7 +5,7 @@ import slicer
 from slicer.util import VTKObservationMixin
 
 from MRI2PETLib.scene.inputs import checks_of_nodes, lights_html
-from MRI2PETLib.synthesis.checks import MODEL, refusal
+from MRI2PETLib.synthesis.checks import MODEL_CHECK, refusal
 from MRI2PETLib.synthesis.run_checks import checks_after, checks_of_new_inputs
 
 _QUIET_MS = 300  # a transform that is dragged changes its volume many times a second
@@ -58,7 +58,7 @@ class InputLights(VTKObservationMixin):
 
     def modelChanged(self) -> None:
         """What a run said of the former model is no longer of interest."""
-        self._show([check for check in self._checks if check.name != MODEL])
+        self._show([check for check in self._checks if check.name != MODEL_CHECK])
 
     def forget(self) -> None:
         """The inputs are no longer there, or no longer what they were."""

@@ -17,7 +17,7 @@ from MRI2PETLib.scene.tables import add_bland_altman, add_scatter, add_table, gl
 from MRI2PETLib.templates.regions import parcellation_title
 
 LABELS = PREFIX + "labels"
-SOURCE = PREFIX + "Source"  # of a real PET: the name of the volume that it was made of
+REAL_SOURCE = PREFIX + "Source"  # of a real PET: the name of the volume that it was made of
 _REPLACED = ("real", "normdiff", "metrics", "regions", "scatter", "bland_altman", "report")
 # Bland-Altman over fewer regions than this says nothing.
 _MIN_REGIONS = 3
@@ -44,7 +44,7 @@ def add_comparison(
     with all_or_nothing(scene):
         try:
             _add(scene, pet, t1, comparison)
-            pet.GetNodeReference(PREFIX + "real").SetAttribute(SOURCE, source or None)
+            pet.GetNodeReference(PREFIX + "real").SetAttribute(REAL_SOURCE, source or None)
         except BaseException:
             for role in _REPLACED:
                 link(pet, role, getattr(before, role))

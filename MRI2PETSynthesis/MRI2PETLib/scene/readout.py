@@ -19,7 +19,7 @@ from MRI2PETLib.evaluation.local import RoiReadout, roi_readout
 from MRI2PETLib.evaluation.measure import Measure
 from MRI2PETLib.evaluation.metrics import region_metrics
 from MRI2PETLib.evaluation.region_table import region_heading
-from MRI2PETLib.scene.comparison import LABELS, SOURCE
+from MRI2PETLib.scene.comparison import LABELS, REAL_SOURCE
 from MRI2PETLib.scene.display import NO_VALUE
 from MRI2PETLib.scene.images import image_of, mask_of_segment
 from MRI2PETLib.scene.nodes import PREFIX
@@ -32,7 +32,8 @@ def compared_title(scene: slicer.vtkMRMLScene, pet_id: str | None) -> str:
     real = scene.GetNodeByID(nodes.real) if nodes is not None and nodes.real else None
     if nodes is None or real is None:
         return ""
-    return f"{scene.GetNodeByID(nodes.pet).GetName()}, against {real.GetAttribute(SOURCE) or real.GetName()}"
+    name = real.GetAttribute(REAL_SOURCE) or real.GetName()
+    return f"{scene.GetNodeByID(nodes.pet).GetName()}, against {name}"
 
 
 def jump_to(scene: slicer.vtkMRMLScene, point_ras: Sequence[float]) -> None:

@@ -16,7 +16,7 @@ from MRI2PETLib.core.findings import Finding, Verdict
 CheckLevel = Literal["ok", "warn", "refuse", "not checked"]
 T1, CONTRAST, FIELD, BRAIN, STRIPPED = "T1 image", "T1 contrast", "field of view", "brain", "skull"
 PET_IMAGE, UNIT, OVERLAP, SYNTHETIC = "PET image", "PET unit", "overlap of T1 and PET", "origin"
-MODEL = "model"  # a light of runs only
+MODEL_CHECK = "model"  # a light of runs only
 CHECK_NAMES = (T1, SYNTHETIC, FIELD, CONTRAST, BRAIN, STRIPPED, PET_IMAGE, UNIT, OVERLAP)
 _QUALITY = (CONTRAST, FIELD, BRAIN)
 _CODES = {
@@ -29,7 +29,7 @@ _CODES = {
         *("injection-times-differ", "injection-hour-only"),
     ),
     OVERLAP: ("pet-apart", "pet-t1-overlap", "pet-position", "pet-mirrored"),
-    MODEL: ("wide-grid", "not-predicted", "no-error-map", "out-of-memory", "device-failed"),
+    MODEL_CHECK: ("wide-grid", "not-predicted", "no-error-map", "out-of-memory", "device-failed"),
 }
 # What is said of how a brain was found; of an extractor, its name.
 _METHODS = {"template": "found with a template", "stripped": "outline of the image", "given": "mask given"}
@@ -149,7 +149,7 @@ class Checks:
 
     def lights(self) -> list[Check]:
         """Those that were set, in their order, the light of the model last."""
-        return [self._by_name[name] for name in (*CHECK_NAMES, MODEL) if name in self._by_name]
+        return [self._by_name[name] for name in (*CHECK_NAMES, MODEL_CHECK) if name in self._by_name]
 
     def in_order(self, otherwise: str = "") -> list[Check]:
         """One check for each name."""
