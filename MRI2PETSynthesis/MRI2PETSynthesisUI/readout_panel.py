@@ -142,9 +142,10 @@ class ReadoutPanel:
         if not folder or nodes is None:
             return
         with slicer.util.tryWithErrorDisplay(_("The DICOM series cannot be written."), waitCursor=True):
-            study = None
-            if not is_from_dicom(slicer.mrmlScene, nodes):
+            study, find = None, None
+            if is_from_dicom(slicer.mrmlScene, nodes):
+                find = slicer.dicomDatabase.fileForInstance  # a Slicer without DICOM has no such T1
+            else:
                 study = qt.QFileDialog.getExistingDirectory(None, _("DICOM folder of this person's study"))
-            find = slicer.dicomDatabase.fileForInstance
             path = export_series(slicer.mrmlScene, nodes, Path(folder), find, Path(study) if study else None)
             slicer.util.showStatusMessage(_("DICOM series: {path}").format(path=path), 5000)

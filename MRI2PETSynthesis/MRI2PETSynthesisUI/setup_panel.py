@@ -14,7 +14,7 @@ from MRI2PETSynthesisUI.slicer_installer import SlicerInstaller
 
 _PUMP_MS = 100
 _SETTING = "MRI2PET/WheelFolder"
-_SIZE_COLUMN = 4
+_SIZE_COLUMN = 3
 
 
 class SetupPanel:
@@ -41,7 +41,9 @@ class SetupPanel:
             python = str(error)
         self.setup = Setup(SlicerInstaller(python), python, self._show, self._more)
         table = self._ui.setupTable
-        table.horizontalHeader().setStretchLastSection(True)
+        table.horizontalHeader().setSectionResizeMode(qt.QHeaderView.ResizeToContents)
+        table.horizontalHeader().setSectionResizeMode(_SIZE_COLUMN + 1, qt.QHeaderView.Stretch)
+        table.verticalHeader().setSectionResizeMode(qt.QHeaderView.ResizeToContents)  # its text wraps
         table.verticalHeader().setVisible(False)
         table.horizontalHeaderItem(_SIZE_COLUMN).setToolTip(SIZES_NOTE)
         self._ui.setupInstallButton.connect("clicked()", self._onInstall)
@@ -162,10 +164,11 @@ class SetupPanel:
                 package.name,
                 package.version_range,
                 words.get(package.state) or _("{version} (too old)").format(version=package.installed),
-                package.purpose,
                 f"{package.megabytes:g}" if package.megabytes else "",
-                package.source,
+                package.purpose,
             )
+            about = _("{purpose}; comes from {source}").format(purpose=package.purpose, source=package.source)
             for column, text in enumerate(cells):
-                table.setItem(row, column, qt.QTableWidgetItem(text))
-        table.resizeColumnsToContents()
+                item = qt.QTableWidgetItem(text)
+                item.setToolTip(about)
+                table.setItem(row, column, item)

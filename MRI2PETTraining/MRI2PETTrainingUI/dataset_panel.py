@@ -8,6 +8,7 @@ from slicer.i18n import tr as _
 
 from MRI2PETLib.models.store import list_bundles
 from MRI2PETLib.scene.tables import node_text
+from MRI2PETTrainingLib.measured_times import time_text
 from MRI2PETTrainingLib.presets import preset_names, read_preset
 from MRI2PETTrainingLib.run_folder import summary
 from MRI2PETTrainingLib.scene.training import write_edited
@@ -60,10 +61,7 @@ class DatasetPanel:
     def setPreset(self, preset: str) -> None:
         """Choose a preset by name or path; one that is not listed is added to the list."""
         self._choose(self._ui.presetComboBox, preset)
-        try:
-            self._ui.presetSummaryLabel.text = read_preset(preset).description + "."
-        except Exception as error:  # noqa: BLE001  a file of the user's: whatever is wrong is shown
-            self._ui.presetSummaryLabel.text = str(error)
+        self._describe()
 
     def setStartFrom(self, model: str) -> None:
         self._choose(self._ui.startFromComboBox, model)
@@ -92,6 +90,18 @@ class DatasetPanel:
         self._ui.datasetSummaryLabel.text = text
         for button in (self._ui.editedButton, self._ui.casesCopyButton):
             button.enabled = table is not None
+        self._describe()
+
+    def _describe(self) -> None:
+        """What the preset is, and how long it takes for the chosen cases where that is known."""
+        ui, view = self._ui, self._session and self._session.view
+        cases = sum(not row.get("exclude") for row in view.cases) if view is not None else 0
+        try:
+            preset = read_preset(self._current(ui.presetComboBox), epochs=ui.epochsSpinBox.value or None)
+            text = f"{preset.description}. {time_text(preset, cases, ui.foldsSpinBox.value)}".strip()
+        except Exception as error:  # noqa: BLE001  a file of the user's: whatever is wrong is shown
+            text = str(error)
+        ui.presetSummaryLabel.text = text
 
     @staticmethod
     def _current(combo) -> str:

@@ -25,7 +25,7 @@ _CHARTS = {
     # view: column, title, axis, legend (it lies at the upper right: where curves fall)
     "MRI2PETTrainingLoss": ("train_loss", "Training loss", "loss", True),
     "MRI2PETTrainingError": ("val_nmse", "Validation error", "1 - R² (the mean has 1)", True),
-    "MRI2PETTrainingR": ("val_r", "Validation correlation", "r", False),
+    "MRI2PETTrainingR": ("val_r", "Validation r", "r", False),
 }
 _FONT = 14
 # Marks our nodes. After the scene was closed, an id of before may be that of another's node.
