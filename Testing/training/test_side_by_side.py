@@ -53,13 +53,14 @@ def prepare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: str = "") -> t
     child.chmod(0o755)
     monkeypatch.setattr(side_by_side, "child_python", lambda: str(child))
     monkeypatch.setattr(side_by_side, "cores", lambda: 4)
-    settings = TrainingSettings("ds", str(tmp_path / "run"), preset="smoke", folds_at_once=2)
+    settings = TrainingSettings("ds", str(tmp_path / "run"), preset="smoke", device="cpu", folds_at_once=2)
     return Plan(settings, read_preset("smoke")), log
 
 
 def test_two_at_a_time_share_the_cores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plan, log = prepare(tmp_path, monkeypatch)
     messages = Messages()
+    side_by_side.train_side_by_side(plan, [], messages)  # all are finished
     side_by_side.train_side_by_side(plan, [0, 1, 2, 4], messages)
     lines = log.read_text().splitlines()
     assert sorted(line for line in lines if "begins" in line) == [f"{k} begins with 2" for k in (0, 1, 2, 4)]
