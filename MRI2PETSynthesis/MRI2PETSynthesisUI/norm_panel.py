@@ -44,6 +44,7 @@ class NormPanel(RunningPanel):
         :param node: the parameter node; ``notReady``: why nothing can run, from the set-up.
         """
         self._node, self._notReady, self._otherIsBusy = node, notReady, otherIsBusy
+        self._onInputs(*(n.GetID() if n is not None else None for n in (node.t1, node.pet)), node.window)
         ui = self._ui
         missing = notReady or missing_for_norm(self._path(), node.t1, node.pet)
         window = window_state(self._state, missing)
@@ -54,6 +55,8 @@ class NormPanel(RunningPanel):
             widget.enabled = window.inputs_enabled
         showProgress(ui.normProgressBar, window)
         nodes = self._nodes()
+        if nodes is None:
+            ui.normTable.setMRMLTableNode(None)
         hasResult = nodes is not None and not self._state.is_busy
         for widget in (ui.normMapComboBox, ui.normTableComboBox, ui.normPeakButton, ui.normReportButton):
             widget.enabled = hasResult
@@ -105,6 +108,8 @@ class NormPanel(RunningPanel):
             show_norm_result(slicer.mrmlScene, nodes, conditional=conditional)
             table = getattr(nodes, _TABLES[max(0, self._ui.normTableComboBox.currentIndex)])
             show_table_and_plot(slicer.mrmlScene, table, None)
+            self._ui.normTable.setMRMLTableNode(slicer.mrmlScene.GetNodeByID(table) if table else None)
+            self._ui.normTable.resizeColumnsToContents()
 
     def _onReport(self) -> None:
         node = slicer.mrmlScene.GetNodeByID(self._nodes().report)

@@ -93,7 +93,5 @@ class RunningPanel:
     def _onFinished(self, finished) -> None:
         keepCourses(self._logic)
         if finished.state == "failed":  # shown later: a run may fail while it is being started
-            qt.QTimer.singleShot(0, self._showFailure)
-
-    def _showFailure(self) -> None:
-        slicer.util.errorDisplay(self._state.message, detailedText="\n".join(self._log))
+            message, details = self._state.message, "\n".join(self._log)
+            qt.QTimer.singleShot(0, lambda: slicer.util.errorDisplay(message, detailedText=details))

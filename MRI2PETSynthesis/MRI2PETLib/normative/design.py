@@ -109,13 +109,15 @@ def parse_covariates(
         name, sign, value = text.partition("=")
         name = name.strip().lower()
         if not sign or not value.strip() or name in entries:
-            raise InputError(f"--covariate {text} cannot be used.", "Write each once, as age=67.")
+            raise InputError(f"The covariate {text!r} cannot be used.", "Write each once, as age=67.")
         entries[name] = value.strip()
     wanting = [c.about() for c in covariates if c.name not in entries]
     if wanting:
         raise InputError(
             f"The norm allows for {', '.join(wanting)}.",
-            "State the person's: " + " ".join(f"--covariate {c.name}=..." for c in covariates),
+            "State the person's: "
+            + ", ".join(f"{c.name}=..." for c in covariates)
+            + " (--covariate NAME=VALUE, once each; in Slicer beside Of this person).",
         )
     unknown = sorted(set(entries) - {c.name for c in covariates})
     if unknown:
