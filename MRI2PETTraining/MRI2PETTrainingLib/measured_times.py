@@ -13,13 +13,14 @@ _FILE = Path(__file__).resolve().parent / "presets" / "measured_times.csv"
 
 
 class MeasuredTime(NamedTuple):
-    """A row of ``presets/measured_times.csv``: wall time with nothing else at work.
+    """A row of ``presets/measured_times.csv``: what ``machine`` takes with nothing else at work.
 
-    ``prepare_s``: seconds a case before the training; ``epoch_s``: seconds a case and epoch.
+    ``case_s``: seconds a case for everything but the epochs (preparing, predicting, evaluating);
+    ``epoch_s``: seconds a case and epoch, training and validation cases alike.
     """
 
     preset: str
-    prepare_s: float
+    case_s: float
     epoch_s: float
     machine: str
 
@@ -35,5 +36,6 @@ def time_text(preset: Preset, cases: int, folds: int) -> str:
     text = f"Measured on {row.machine}: {row.epoch_s:.2g} s a case and epoch"
     if not cases:
         return f"{text}."
-    seconds = cases * (row.prepare_s + folds * preset.epochs * row.epoch_s)
+    # A case trains or validates in every fold but the one that tests it.
+    seconds = cases * (row.case_s + (folds - 1) * preset.epochs * row.epoch_s)
     return f"{text}; {cases} cases in {folds} folds take about {duration(seconds)} there."
