@@ -257,11 +257,11 @@ class MRI2PETSynthesisWidget(ScriptedLoadableModuleWidget, ParameterNodeMixin):
         compare.enabled = window.may_start and not why
         compare.toolTip = why or _("Compare the result with the real PET, without synthesising again.")
         self.ui.outputSelector.enabled = window.inputs_enabled
-        self.ui.checkButton.enabled = not (notReady or self._state.is_busy)
         for widget in (self.ui.inputsButton, self.ui.advancedButton, self.ui.setupButton):
             for child in widget.children():
                 if hasattr(child, "enabled") and child != self.ui.checksLabel:
                     child.enabled = window.inputs_enabled and not self.suvr.isBusy
+        self.ui.checkButton.enabled = not (notReady or self._state.is_busy)
         notReady = self.setupPanel.missingMessage()
         self.suvr.update(self._parameterNode, notReady, self._state.is_busy)
         otherIsBusy = self._state.is_busy or self.suvr.isBusy

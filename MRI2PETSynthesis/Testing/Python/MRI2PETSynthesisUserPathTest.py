@@ -15,7 +15,7 @@ class MRI2PETSynthesisUserPathTest(WindowTestCase):
         from MRI2PETSynthesisUI.sample_data import loadPhantom
 
         slicer.util.mainWindow().resize(WIDTH, HEIGHT)
-        self.assertFalse(self.ui.applyButton.enabled)
+        self.assertFalse(self.ui.applyButton.enabled or self.ui.checkButton.enabled)
         self.assertIn("Choose a T1.", self.ui.applyButton.toolTip)
         t1, pet = loadPhantom()
         self.ui.t1Selector.setCurrentNode(t1)
