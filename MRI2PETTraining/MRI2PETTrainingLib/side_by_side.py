@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from MRI2PETLib.core import cancellation
 from MRI2PETLib.core.progress import Reporter
@@ -21,7 +22,7 @@ _POLL_S = 0.1
 class _FoldJob:
     """The process of one fold. What it says before it trains, its parent has said already."""
 
-    def __init__(self, plan: Plan, number: int, share: Mapping[str, int], reporter: Reporter) -> None:
+    def __init__(self, plan: Plan, number: int, share: Mapping[str, Any], reporter: Reporter) -> None:
         """:param share: settings by which folds at the same time share the cores."""
         self.stage, self.fraction = f"fold {number}", 0.0
         self._name, self._reporter, self._trains = f"fold {number}", reporter, False
@@ -73,7 +74,7 @@ def train_side_by_side(plan: Plan, numbers: Sequence[int], reporter: Reporter) -
             time.sleep(_POLL_S)
 
 
-def _share(settings: TrainingSettings, at_once: int) -> dict[str, int]:
+def _share(settings: TrainingSettings, at_once: int) -> dict[str, Any]:
     """The cores of one of the folds; what the settings state themselves stays."""
     from MRI2PETTrainingLib.hardware import enough_loaders
 
