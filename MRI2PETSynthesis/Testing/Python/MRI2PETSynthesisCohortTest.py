@@ -30,7 +30,8 @@ class MRI2PETSynthesisCohortTest(WindowTestCase):
     def test_what_is_chosen_is_asked_for(self):
         self.choose("/data/run")
         panel = self.widget.cohort
-        self.assertEqual(panel._request().settings.arguments(), [])
+        settings = panel._request().settings
+        self.assertEqual((settings.reference_region, settings.mni), (None, False))
         self.ui.cohortReferenceComboBox.setCurrentText("cerebellum")
         self.ui.cohortMniCheckBox.checked = True
         settings = panel._request().settings

@@ -196,6 +196,34 @@ class MRI2PETTrainingUserPathTest(WindowDriver, unittest.TestCase):
         )
         self.shot("unit-missing")
 
+    def test_another_dataset_beside_a_run_gets_a_folder_of_its_own(self):
+        from MRI2PETTrainingLib.presets import read_preset
+        from MRI2PETTrainingLib.settings import TrainingSettings
+
+        ui = self.ui
+        dataset = Path(self.choose(people=4))
+        run = Path(self.folder, "begun")
+        (run / "fold_0").mkdir(parents=True)
+        settings = TrainingSettings(str(dataset), str(run), preset="smoke", folds=3)
+        record = {"settings": settings.to_dict(), "content": {"preset": read_preset("smoke").to_dict()}}
+        (run / "run.json").write_text(json.dumps(record))
+        ui.runEdit.text = str(run)
+        self.wait(lambda: ui.startButton.text == "Resume", 20)
+        self.assertEqual(ui.foldsSpinBox.value, 3)
+        self.assertFalse(ui.presetComboBox.enabled or ui.windowEdit.enabled)
+        self.assertIn("Choose another run folder", ui.presetComboBox.toolTip)
+        self.assertTrue(
+            ui.datasetEdit.enabled and ui.workersSpinBox.enabled and ui.foldsAtOnceSpinBox.enabled
+        )
+        self.assertIn("Measured on", ui.presetSummaryLabel.text)
+        other = Path(shutil.copytree(dataset, Path(self.folder, "other")))
+        ui.datasetEdit.text = str(other)
+        self.wait(lambda: ui.startButton.text == "Start", 20)
+        self.assertEqual(ui.runEdit.text, f"{other}-training")
+        self.assertTrue(ui.presetComboBox.enabled and ui.startButton.enabled)
+        self.assertNotIn("Choose another", ui.presetComboBox.toolTip)
+        self.shot("another-dataset")
+
     def test_edited_cases_are_what_is_trained(self):
         from MRI2PETTrainingUI import dataset_panel
 
