@@ -13,7 +13,7 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet $(PIP_AR
 WORKERS := -n 2 --dist loadfile --no-loadscope-reorder
 COVERAGE := --cov --cov-report=term:skip-covered --cov-fail-under=90
 
-.PHONY: demo test test-all test-torch22 lint docs dist benchmark fuzz kills slurm clean
+.PHONY: demo test test-all test-oldest-torch lint docs dist benchmark fuzz kills slurm clean
 
 demo: $(VENV)/.base
 	$(BIN)/mri2pet demo -o demo
@@ -31,7 +31,7 @@ test-all: $(VENV)/.dev lint
 # Training needs 2.4: one of the tests is of its gradients.
 TORCH22 := build/torch22
 TORCH22_PYTHON := $(TORCH22)/$(notdir $(BIN))/python
-test-torch22:
+test-oldest-torch:
 	$(PYTHON) -m venv $(TORCH22)
 	$(TORCH22_PYTHON) -m pip install --disable-pip-version-check --quiet $(PIP_ARGS) . "torch==2.2.2" "numpy<2" pytest
 	$(TORCH22_PYTHON) -m pytest -m "not slow" -k "not gradients_under_autocast" \
