@@ -184,7 +184,7 @@ class ScoreAnalysis(PetAnalysis):
     settings: ScoreSettings
     with_synthetic: bool
     table: ClassVar[StatusTable] = SCORE_TABLE
-    process_gb: ClassVar[float] = 2.4
+    process_gb: ClassVar[float] = 2.0
 
     def cases_of(self, cases: Sequence[Case], tracer: str, warn: Callable[[str], None]) -> list[PetCase]:
         """With the synthetic PET of the norm's tracer, where that is asked for."""
