@@ -54,9 +54,9 @@ def test_every_file_that_a_page_names_exists() -> None:
 
 def test_make_targets_that_pages_name_exist() -> None:
     makefile = (REPOSITORY / "Makefile").read_text(encoding="utf-8")
-    targets = set(re.findall(r"^([a-z-]+):", makefile, re.M))
+    targets = set(re.findall(r"^([a-z0-9-]+):", makefile, re.M))
     for page in pages():
-        for target in re.findall(r"(?:`|^)make ([a-z-]+)", page.read_text(encoding="utf-8"), re.M):
+        for target in re.findall(r"(?:`|^)make ([a-z0-9-]+)", page.read_text(encoding="utf-8"), re.M):
             assert target in targets, f"{page}: make {target}"
 
 
