@@ -242,8 +242,8 @@ class MRI2PETSynthesisWidget(ScriptedLoadableModuleWidget, ParameterNodeMixin):
         """Everything follows from the state of the run and from what is missing."""
         if self._parameterNode is None:
             return
-        notReady = self.setupPanel.missingMessage() or self.logic.missing(self._parameterNode)
-        missing = notReady or self.lights.refusal()
+        node, notReady = self._parameterNode, self.setupPanel.missingMessage()
+        missing = notReady or self.logic.missing(node) or self.lights.refusal()
         window = window_state(self._state, missing)
         apply, compare = self.ui.applyButton, self.ui.compareButton
         apply.text = _("Cancel") if self._state.is_busy else _("Apply")
@@ -253,16 +253,15 @@ class MRI2PETSynthesisWidget(ScriptedLoadableModuleWidget, ParameterNodeMixin):
             if self._state.is_busy
             else _("Make the synthetic PET.")
         )
-        why = missing or self.logic.missing(self._parameterNode, compareOnly=True)
-        compare.enabled = window.may_start and not why
+        why = notReady or self.logic.missing(node, compareOnly=True) or self.lights.refusal()
+        compare.enabled = not (why or self._state.is_busy)
         compare.toolTip = why or _("Compare the result with the real PET, without synthesising again.")
         self.ui.outputSelector.enabled = window.inputs_enabled
         for widget in (self.ui.inputsButton, self.ui.advancedButton, self.ui.setupButton):
             for child in widget.children():
                 if hasattr(child, "enabled") and child != self.ui.checksLabel:
                     child.enabled = window.inputs_enabled and not self.suvr.isBusy
-        self.ui.checkButton.enabled = not (notReady or self._state.is_busy)
-        notReady = self.setupPanel.missingMessage()
+        self.ui.checkButton.enabled = not (notReady or self.logic.missing(node) or self._state.is_busy)
         self.suvr.update(self._parameterNode, notReady, self._state.is_busy)
         otherIsBusy = self._state.is_busy or self.suvr.isBusy
         self.norm.update(self._parameterNode, notReady, otherIsBusy or self.cohort.isBusy)

@@ -28,6 +28,7 @@ class MRI2PETSynthesisLifeTest(WindowTestCase):
             self.assertFalse(is_alive(pid))
         self.assertIsNone(self.ui.t1Selector.currentNode())
         self.assertEqual(self.ui.applyButton.text, "Apply")
+        self.assertFalse(self.ui.checkButton.enabled)
         self.assertEqual(self.ui.statusLabel.text, "Choose a T1.")
 
     def test_deleting_the_t1_keeps_the_result(self):
@@ -78,7 +79,7 @@ class MRI2PETSynthesisLifeTest(WindowTestCase):
         empty = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "empty")
         flat = slicer.util.addVolumeFromArray(np.zeros((60, 60, 60), np.float32), name="flat")
         before = slicer.mrmlScene.GetNumberOfNodes()
-        for node, reason in ((sheared, "sheared"), (empty, "no voxels"), (flat, "covers only 60 mm")):
+        for node, reason in ((sheared, "sheared"), (empty, "no voxels"), (flat, "single value")):
             self.ui.t1Selector.setCurrentNode(node)
             self.assertTrue(
                 self.ui.checksLabel.text.startswith('<span style="color:#B3261E">'), node.GetName()
