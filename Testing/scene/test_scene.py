@@ -311,6 +311,7 @@ def test_a_result_that_is_overwritten_keeps_its_node_and_nothing_of_its_content(
     pet = scene.GetNodeByID(nodes.pet)
     assert nodes.pet == earlier.pet and scene.GetNodeByID(new.pet) is None
     assert pet.GetName() == "mine" and pet.GetDescription() == "Another note."
+    assert scene.GetNodeByID(nodes.real).GetName() == "real PBR28 PET (SUVR) of anna"
     assert slicer.util.arrayFromVolume(pet).max() == 2
     assert (nodes.real, nodes.normdiff, nodes.mask, nodes.sd) == (new.real, new.normdiff, new.mask, None)
     assert pet_window(pet) == pet_window(scene.GetNodeByID(nodes.real))

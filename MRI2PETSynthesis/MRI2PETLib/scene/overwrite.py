@@ -29,8 +29,14 @@ def overwrite_result(scene: slicer.vtkMRMLScene, earlier_id: str, new: ResultNod
         return new
     earlier, pet = scene.GetNodeByID(earlier_id), scene.GetNodeByID(new.pet)
     gone = [getattr(before, role) for role in _IMAGES] + comparison_ids(scene, earlier)
+    names = {}
     if earlier.GetAttribute(PREFIX + "T1Name") != pet.GetAttribute(PREFIX + "T1Name"):
         earlier.SetName(pet.GetName())
+    else:
+        ids = {
+            role: node_id for role, node_id in vars(before).items() if node_id and role not in ("pet", "t1")
+        }
+        names = {role: scene.GetNodeByID(node_id).GetName() for role, node_id in ids.items()}
     _take_voxels(earlier, pet)
     _take_statements(earlier, pet)
     top, below = pet_window(pet)
@@ -42,6 +48,10 @@ def overwrite_result(scene: slicer.vtkMRMLScene, earlier_id: str, new: ResultNod
     join_study(scene, earlier, t1)
     after = result_nodes(scene, earlier_id)
     assert after is not None
+    for role, name in names.items():  # while the earlier nodes were there, theirs were taken
+        node = scene.GetNodeByID(getattr(after, role) or "")
+        if node is not None:
+            node.SetName(name)
     return after
 
 
