@@ -62,7 +62,7 @@ def quick_checks(
     :param t1: scalar image of any voxel type (LPS mm). ``pet``: real PET, 3-D.
     :param t1_synthetic: its sidecar says that a model made it; likewise ``pet_synthetic``.
     :param pet_unit: unit of the PET as it is stated somewhere (SUV, SUVR, Bq/mL, normalised), if it is.
-    :return: one check for each of :data:`CHECK_NAMES`, in that order.
+    :return: one check for each of :data:`.checks.CHECK_NAMES`, in that order.
     """
     checks = Checks()
     checks.add(SYNTHETIC, _synthetic(t1_synthetic, pet_synthetic), _MEASURED)
