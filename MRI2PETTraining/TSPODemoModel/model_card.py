@@ -132,8 +132,8 @@ about genotype. Its figures cannot be compared with the paper's.
 
 ## Input and output
 A T1-weighted volume of a head or a stripped brain. The output is SUVR with the brain mask as reference region
-(so its mean is about 1 by definition), predicted on {space.grid_text} and brought back to the grid of the T1.
-It holds no detail finer than that.{_members(training["members"])}
+(so its mean is about 1 by definition), predicted on {space.grid_text}
+and brought back to the grid of the T1. It holds no detail finer than that.{_members(training["members"])}
 
 ## Measured on held-out people
 {len(measured.people)} people whose T1s chose nothing: not trained with, not used to decide how long to train.
@@ -321,8 +321,9 @@ def _ablation(ablation: dict[str, Any] | None) -> str:
         return "Not measured."
     return f"""The published target (`minmax`: scaled to its own maximum) and loss (masked, mean over the
 whole volume) against those of this model (`suvr-half`, mean over the brain), in all four combinations: 6 mm,
-{ablation["epochs"]} epochs each, the same seed, people and test pairs. `minmax` levels are drawn to have the
-published mean in the brain (.14 +- .04), because the simulation has none of the hot vessels that set them.
+{ablation["epochs"]} epochs each, the same seed and people, measured on the validation people.
+`minmax` levels are drawn to have the published mean in the brain (.14 +- .04), because the simulation has
+none of the hot vessels that set them.
 Scale-free MSE compares within a target only. Mask: as above, at 6 mm.
 
 {render_ablation(ablation)}

@@ -250,7 +250,7 @@ def test_shipped_model_beats_its_baselines_on_held_out_people() -> None:
     """As measured when it was built (real anatomies, simulated PET)."""
     table = store.find_bundle("tspo-demo").metadata["baselines"]["table"]
     network, oracle = table.pop("network"), table.pop("anatomy oracle")
-    assert {"constant", "population mean, unregistered", "cubic of T1"} <= set(table)
+    assert {"constant", "population mean, unregistered", "cubic of T1 at the PET's resolution"} <= set(table)
     for row in table.values():
         assert oracle["scale_free_mse"] <= network["scale_free_mse"] < row["scale_free_mse"]
         assert network["r"] > row["r"]
