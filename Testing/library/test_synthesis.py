@@ -27,6 +27,7 @@ from MRI2PETLib.core.errors import (
 from MRI2PETLib.images.grid import Grid
 from MRI2PETLib.images.io import same_grid, write_image
 from MRI2PETLib.models.bundle import Bundle
+from MRI2PETLib.models.model_space import ModelSpace
 from MRI2PETLib.simulation import SimulatedSubject, simulate_subject
 from MRI2PETLib.synthesis.batch import SYNTHESIS
 from MRI2PETLib.synthesis.pipeline import synthesize
@@ -257,7 +258,16 @@ def test_a_batch_goes_on_past_bad_files_and_retries_only_those(
     assert not [name for name in files_in(output) if ".mri2pet" in name]
 
 
-def test_real_pet_beside_it(person: SimulatedSubject, bundle: Bundle, t1_path: Path, tmp_path: Path) -> None:
+def test_real_pet_beside_it(
+    person: SimulatedSubject,
+    bundle: Bundle,
+    t1_path: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    end = property(lambda self: 1.2)  # the scale of a model that this PET goes beyond
+    monkeypatch.setattr(ModelSpace, "largest_suvr", end)
     moved = sitk.Resample(
         person.pet,
         [80, 100, 80],
@@ -289,6 +299,7 @@ def test_real_pet_beside_it(person: SimulatedSubject, bundle: Bundle, t1_path: P
     inside = sitk.GetArrayFromImage(person.brain_mask) > 0
     a, b = (sitk.GetArrayFromImage(i)[inside] for i in (real, person.pet))
     assert np.corrcoef(a, b)[0, 1] > 0.9, "the shift of 5 mm was undone"
+    assert "The real PET reaches SUVR 1.2 in " in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

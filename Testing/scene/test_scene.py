@@ -25,6 +25,7 @@ from MRI2PETLib.core.files import write_json  # noqa: E402
 from MRI2PETLib.evaluation.case import RegionRow  # noqa: E402
 from MRI2PETLib.images.grid import Grid  # noqa: E402
 from MRI2PETLib.images.io import read_image, same_grid, write_image  # noqa: E402
+from MRI2PETLib.models.model_space import ModelSpace  # noqa: E402
 from MRI2PETLib.reports.colors import NORMDIFF_LIMIT, PET_IN_SLICER  # noqa: E402
 from MRI2PETLib.scene.display import (  # noqa: E402
     NO_VALUE,
@@ -265,13 +266,14 @@ def t1_on(scene: Any, grid: Grid) -> Any:
 def test_a_suvr_by_a_named_region_says_so_on_its_nodes(scene: Any, tmp_path: Path) -> None:
     grid = GRIDS["LAS"]
     about = {**PROVENANCE, "reference_region": "cerebellum", "unit_meaning": "ratio to ..."}
+    about |= {"preprocessing": {"model_space": ModelSpace().by_region("cerebellum").to_dict()}}
     nodes = add_result(scene, result_on(grid, provenance=about), t1_on(scene, grid))
     for node_id in (nodes.pet, nodes.real):
         quantity = scene.GetNodeByID(node_id).GetVoxelValueQuantity()
         assert quantity.GetCodeMeaning().endswith("to the mean in the cerebellum")
     write_synthetic(scene.GetNodeByID(nodes.pet), tmp_path / "pet.nii.gz")
     sidecar = json.loads((tmp_path / "pet.json").read_text())
-    assert sidecar["ReferenceRegion"] == "cerebellum"
+    assert (sidecar["ReferenceRegion"], sidecar["LargestSUVR"]) == ("cerebellum", 4)
 
 
 def test_result_nodes_say_what_they_are(scene: Any) -> None:

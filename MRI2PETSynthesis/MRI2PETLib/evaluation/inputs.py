@@ -11,7 +11,7 @@ import SimpleITK as sitk
 
 from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.core.files import read_object
-from MRI2PETLib.core.findings import Finding, Verdict
+from MRI2PETLib.core.findings import Verdict
 from MRI2PETLib.core.progress import ProgressCallback, no_progress, part_of
 from MRI2PETLib.evaluation.cubic import normalised_source
 from MRI2PETLib.evaluation.direction import Direction
@@ -29,7 +29,7 @@ from MRI2PETLib.images.formats import sidecar_path
 from MRI2PETLib.images.grid import Grid, affine_transform, size_text
 from MRI2PETLib.images.io import LoadedImage, on_grid_of, read_image, read_mask, same_grid
 from MRI2PETLib.images.orientation import NiftiForms
-from MRI2PETLib.models.scale_end import SCALE_END_KEY, at_scale_end
+from MRI2PETLib.models.scale_end import real_at_scale_end
 from MRI2PETLib.preprocessing.pet import PetImage, of_frames, read_pet
 from MRI2PETLib.preprocessing.pet_alignment import AlignedPet, align_pet_to_t1
 from MRI2PETLib.preprocessing.tracers import check_tracer
@@ -138,7 +138,7 @@ def load_case(
         target, provenance["rescaling"], rescaled = rescale(aligned, mask, real.unit, synthetic.unit)
         verdict += rescaled
     if settings.to_synthetic_unit or real.unit == synthetic.unit:
-        verdict += _at_scale_end(sidecar, target, mask)
+        verdict += real_at_scale_end(sidecar, target, mask)
     synthetic_image = grid
     if settings.reference_region is not None:
         region = reference_mask(settings.reference_region, brain, to_template)
@@ -193,15 +193,6 @@ def _sources(
         pet: {"path": str(paths.pet), "sha256": real.sha256, **of_frames(real), "unit": real.unit},
         "t1": None if t1 is None else {"path": str(paths.t1), "sha256": t1.sha256},
     }
-
-
-def _at_scale_end(sidecar: dict[str, Any], real: sitk.Image, mask: sitk.Image) -> tuple[Finding, ...]:
-    """What to say of a real PET, in the unit of the synthetic one, where the model's scale ends."""
-    end = sidecar.get(SCALE_END_KEY)
-    if isinstance(end, bool) or not isinstance(end, (int, float)) or not 0 < end < np.inf:
-        return ()
-    inside = sitk.GetArrayViewFromImage(mask) != 0
-    return at_scale_end(sitk.GetArrayViewFromImage(real)[inside] / end, float(end), "The real PET")
 
 
 def warp_beside(synthetic: Path) -> Path:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
+import SimpleITK as sitk
 
 from MRI2PETLib.core.findings import Finding
 
@@ -28,3 +32,15 @@ def at_scale_end(relative: np.ndarray, largest_suvr: float | None, what: str) ->
     if largest_suvr == BRAIN_END:
         hint += " The scale of a model trained with --reference-region cerebellum reaches 4."
     return (Finding("warn", "scale-end", message, hint),)
+
+
+def real_at_scale_end(about: Mapping[str, Any], real: sitk.Image, mask: sitk.Image) -> tuple[Finding, ...]:
+    """The same of a real PET that is compared with a prediction, in its unit.
+
+    :param about: the prediction's sidecar, which says where the model's scale ends, or does not.
+    """
+    end = about.get(SCALE_END_KEY)
+    if isinstance(end, bool) or not isinstance(end, (int, float)) or not 0 < end < np.inf:
+        return ()
+    inside = sitk.GetArrayViewFromImage(mask) != 0
+    return at_scale_end(sitk.GetArrayViewFromImage(real)[inside] / end, float(end), "The real PET")

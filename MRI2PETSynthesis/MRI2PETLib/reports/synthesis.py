@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from MRI2PETLib.core.progress import Reporter
 from MRI2PETLib.models.bundle import Bundle
-from MRI2PETLib.synthesis.case_files import bundle_note, is_simulated, reference_of
+from MRI2PETLib.synthesis.case_files import bundle_note, is_simulated, reference_of, scale_of
 
 if TYPE_CHECKING:
     import SimpleITK as sitk
@@ -89,9 +89,11 @@ class CaseReport:
         import SimpleITK as sitk
 
         from MRI2PETLib.core.files import write_json
+        from MRI2PETLib.core.findings import Verdict
         from MRI2PETLib.evaluation.reference_region import in_unit_of
         from MRI2PETLib.images.formats import GENERATED_BY
         from MRI2PETLib.images.io import write_image
+        from MRI2PETLib.models.scale_end import real_at_scale_end
         from MRI2PETLib.preprocessing.pet_alignment import align_pet_to_t1, mark_unmeasured
         from MRI2PETLib.preprocessing.tracers import check_tracer
 
@@ -103,6 +105,7 @@ class CaseReport:
         if self._bundle.space.named_reference:
             to_template = warp_of(result, t1.image, files.warp)
         real = in_unit_of(self._bundle.space, aligned.image, result.mask, region, to_template)
+        self._reporter.tell(Verdict(real_at_scale_end(scale_of(self._bundle.space), real, region)), case.name)
         about: dict[str, Any] = {
             **GENERATED_BY,
             "Sources": [case.address(path)],

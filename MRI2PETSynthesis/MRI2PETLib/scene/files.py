@@ -17,10 +17,11 @@ from MRI2PETLib.core.files import write_json
 from MRI2PETLib.core.tables import write_table
 from MRI2PETLib.images.bids import read_sidecar
 from MRI2PETLib.images.io import write_image
+from MRI2PETLib.models.model_space import ModelSpace
 from MRI2PETLib.preprocessing.pet_units import StatedUnit, parse_unit
 from MRI2PETLib.scene.images import image_of, mask_of_segment
 from MRI2PETLib.scene.nodes import PREFIX
-from MRI2PETLib.synthesis.case_files import REFERENCE_KEY
+from MRI2PETLib.synthesis.case_files import REFERENCE_KEY, scale_of
 from MRI2PETLib.templates.icbm152 import load_template
 from MRI2PETLib.templates.regions import Space
 
@@ -200,4 +201,7 @@ def write_synthetic(node: Any, path: Path) -> None:
     }
     if provenance.get("reference_region"):
         about[REFERENCE_KEY] = provenance["reference_region"]
+    space = provenance.get("preprocessing", {}).get("model_space")
+    if space:
+        about |= scale_of(ModelSpace.from_dict(space))
     write_image(image_of(node), path, about)
