@@ -424,6 +424,8 @@ def test_which_covariates_a_norm_has() -> None:
     assert [note.split(".")[0] for note in partly_stated(some, ())] == [
         "The norm does not allow for age: 4 of 12 controls have none"
     ]
+    some = cases(12, age=["50", "", "70"], sex=["F", "M"])  # sex is not lost by what the hint says
+    assert "--covariates sex --covariates age allows for it" in partly_stated(some, ())[0]
 
 
 def test_another_reference_region_is_refused(norm: Norm, tmp_path: Path) -> None:

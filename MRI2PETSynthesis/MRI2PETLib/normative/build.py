@@ -120,13 +120,15 @@ def norm_covariates(cases: Sequence[CohortCase], names: Sequence[str]) -> list[C
 def partly_stated(cases: Sequence[CohortCase], names: Sequence[str]) -> list[str]:
     """What to tell of usual covariates that :func:`norm_covariates` leaves out: not everybody has one."""
     people, notes = {case.subject for case in cases}, []
+    others = [] if names else [covariate.name for covariate in norm_covariates(cases, ())]
     for name in () if names else USUAL_COVARIATES:
         known_of = {case.subject for case in cases if case.entry(name)}
         if known_of and known_of != people:
             without = len(people) - len(known_of)
             notes.append(
                 f"The norm does not allow for {name}: {without} of {len(people)} controls have none. "
-                f"--covariates {name} allows for it and leaves them out."
+                f"{' '.join(f'--covariates {column}' for column in (*others, name))} allows for it and "
+                "leaves them out."
             )
     return notes
 
