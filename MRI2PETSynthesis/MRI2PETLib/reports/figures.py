@@ -18,6 +18,7 @@ from MRI2PETLib.reports.colors import PET_IN_REPORTS, normdiff_colors
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.colorbar import Colorbar
     from matplotlib.figure import Figure
 
 PET_OPACITY = 0.8
@@ -79,6 +80,7 @@ def comparison_figure(
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     path = Path(path)
     make_folder(path.parent)
@@ -125,7 +127,8 @@ def comparison_figure(
     targets = 1 if real is None else 2
     _color_bar(figure, artists[targets], axes[:, 1 : 1 + targets], layers[0].bar, 0.6, 40)
     for column, layer in enumerate(layers[targets:], start=1 + targets):
-        _color_bar(figure, artists[column], axes[:, column], layer.bar, 0.9, 24)
+        bar = _color_bar(figure, artists[column], axes[:, column], layer.bar, 0.9, 24)
+        bar.locator = MaxNLocator(6, steps=[1, 1.5, 2, 2.5, 5, 10])  # labels of three decimals nearly touch
     write_words(figure, title, note)
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=100)
@@ -188,9 +191,10 @@ def _error_layer(error_sd: sitk.Image, mask: sitk.Image, unit: str) -> _Layer:
     return _Layer(title, error_sd, mask, "cividis", 0, top, PET_OPACITY, bar)
 
 
-def _color_bar(figure: Figure, artist: Any, axes: Any, label: str, shrink: float, aspect: float) -> None:
+def _color_bar(figure: Figure, artist: Any, axes: Any, label: str, shrink: float, aspect: float) -> Colorbar:
     bar = figure.colorbar(artist, ax=axes, orientation="horizontal", shrink=shrink, aspect=aspect, pad=0.01)
     bar.set_label(label, fontsize=11)
+    return bar
 
 
 def mask_centre_mm(mask: sitk.Image) -> tuple[float, float, float]:
