@@ -116,6 +116,7 @@ def card(content: Mapping[str, Any], measured: Measurements, looks: Sequence[str
     space = ModelSpace.from_dict(content["model_space"])
     people, training = content["split"]["people"], content["training"]
     failed = failed_gates(measured.gates, measured.unseen)
+    before = looks_before(looks, content.get("weights_sha256", ""))
     seeds = [name.removeprefix("seed-") for name in training["members"]]
     return f"""# tspo-demo
 
@@ -137,7 +138,7 @@ and brought back to the grid of the T1. It holds no detail finer than that.{_mem
 
 ## Measured on held-out people
 {len(measured.people)} people whose T1s chose nothing: not trained with, not used to decide how long to train.
-Each as recorded (no deformation), with three simulated PETs. {failed}{_looks(looks)}
+Each as recorded (no deformation), with three simulated PETs. {failed}{before}
 
 {gates.render_gates(measured.table, measured.gates)}
 
@@ -217,10 +218,15 @@ def _members(members: Mapping[str, Any]) -> str:
     )
 
 
-def _looks(looks: Sequence[str]) -> str:
+def looks_before(looks: Sequence[str], own: str) -> str:
+    """Which models were measured on the test people, if several; ``own``: checksum of this one."""
     if len(looks) < 2:
         return ""
-    return f"\nModels that were measured on these people, in order: {', '.join(looks)}."
+    names = (f"{look}, this one" if own and look[:12] == own[:12] else look for look in looks)
+    return (
+        "\nModels that were measured on these people from this folder of the recipe, in order: "
+        f"{'; '.join(names)}."
+    )
 
 
 def _stages(members: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:

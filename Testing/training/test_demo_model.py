@@ -570,6 +570,13 @@ def test_a_failed_region_stands_beside_what_the_simulation_itself_reaches() -> N
     )
 
 
+def test_the_card_marks_its_own_model_among_those_that_were_measured() -> None:
+    looks = ["ab12ab12ab12 (then)", "cd34cd34cd34 (later)"]
+    words = model_card.looks_before(looks, "cd34cd34cd34ffff")
+    assert words.endswith("in order: ab12ab12ab12 (then); cd34cd34cd34 (later), this one.")
+    assert model_card.looks_before(looks[:1], "ab12ab12ab12ffff") == ""
+
+
 def test_fine_models_meet_stricter_limits() -> None:
     assert gates.limits_of(ModelSpace()) == gates.FINE
     assert gates.limits_of(with_grid(ModelSpace(), 48, 4.0)) == gates.COARSE
