@@ -18,7 +18,7 @@ from scipy import ndimage
 
 from MRI2PETLib.core.checksums import sha256_of, sha256_of_value
 from MRI2PETLib.core.errors import InputError
-from MRI2PETLib.core.progress import no_progress
+from MRI2PETLib.core.progress import Reporter, no_progress
 from MRI2PETLib.evaluation.cohort_cases import CohortCase
 from MRI2PETLib.evaluation.spaces import mni_grid
 from MRI2PETLib.normative import run as run_of_norm
@@ -28,6 +28,7 @@ from MRI2PETLib.normative.build import (
     choose_controls,
     fit_norm,
     norm_covariates,
+    notes_on_repeated,
     partly_stated,
     regions_on,
     source_of_run,
@@ -262,6 +263,8 @@ OF_A_STRANGER: dict[str, Callable[[dict[str, Any]], object]] = {
     "escape": lambda c: c.update(notes=["\x1b[2J"]),
     "long text": lambda c: c.update(group="x" * 10**6),
     "covariates": lambda c: c.update(covariates=[c_age := {"name": "age", "names": [], "centre": []}, c_age]),
+    "nothing explained": lambda c: c["explained"].pop(ALL_VOXELS),
+    "no calibration": lambda c: c["calibration"].pop(CONDITIONAL),
     "no dictionary": lambda c: c.update(models=[]),
     "label": lambda c: c["parcellations"][0].__setitem__(1, {"nan": "x"}),
     "another file": lambda c: c["files"].update({"../x": "0"}),
@@ -419,6 +422,8 @@ def test_which_covariates_a_norm_has() -> None:
     assert norm_covariates(own, ("none",)) == []
     with pytest.raises(InputError, match="same sex"):
         norm_covariates(own, ("sex",))
+    with pytest.raises(InputError, match="dose has numbers beyond 1e\\+06"):  # a norm of it could not be read
+        norm_covariates(cases(12, dose=["1.8e8", "1.9e8"]), ("dose",))
     some = cases(12, age=["50", "", "70"], sex=["F"], genotype=[""])
     assert norm_covariates(some, ()) == [] and partly_stated(some, ("age",)) == []
     assert [note.split(".")[0] for note in partly_stated(some, ())] == [
@@ -426,6 +431,29 @@ def test_which_covariates_a_norm_has() -> None:
     ]
     some = cases(12, age=["50", "", "70"], sex=["F", "M"])  # sex is not lost by what the hint says
     assert "--covariates sex --covariates age allows for it" in partly_stated(some, ())[0]
+
+
+def test_controls_of_two_reference_regions_are_refused(tmp_path: Path) -> None:
+    """They have no common mean; a region by name brings them together."""
+    own = [replace(case, synthetic=tmp_path / f"{case.case}.nii.gz") for case in cases(12)]
+    for number, case in enumerate(own):
+        region = ("cerebellum", "whole brain")[number % 2]
+        case.synthetic.with_name(f"{case.case}.json").write_text(json.dumps({"ReferenceRegion": region}))
+
+    def build(settings: NormSettings) -> None:
+        run_of_norm.build_norm(tmp_path, own, settings, (), tmp_path / "norm", Reporter())
+
+    with pytest.raises(InputError, match="different regions: brain mask, cerebellum"):
+        build(NormSettings())
+    assert not (tmp_path / "norm").exists()
+    with pytest.raises(InputError) as error:  # of the images, which are not there
+        build(NormSettings(reference_region="cerebellum"))
+    assert "different regions" not in str(error.value)
+
+
+def test_a_norm_says_that_a_mean_of_scans_varies_less_than_one() -> None:
+    assert notes_on_repeated(20, 20) == []
+    assert "31 scans of 20 controls" in notes_on_repeated(20, 31)[0]
 
 
 def test_another_reference_region_is_refused(norm: Norm, tmp_path: Path) -> None:

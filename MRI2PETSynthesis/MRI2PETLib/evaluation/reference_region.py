@@ -61,16 +61,21 @@ def check_one_reference(synthetic: Sequence[Path], settings: EvaluationSettings)
     """
     if settings.reference_region is not None or settings.scale_free:
         return
-    regions = set()
-    for pet in synthetic:
-        with suppress(InputError):  # the case itself will fail
-            regions.add(_plain(stated_reference(pet)))
-    if len(regions) > 1:
-        names = sorted(BRAIN_MASK if name == WHOLE_BRAIN else name for name in regions)
+    names = references_of(synthetic)
+    if len(names) > 1:
         raise InputError(
             f"The synthetic PETs are SUVR by different regions: {', '.join(names)}.",
             "Bring all to one region (--reference-region NAME), or compare patterns only (--scale-free).",
         )
+
+
+def references_of(synthetic: Sequence[Path]) -> list[str]:
+    """The different regions that synthetic PETs are SUVR by; what is not stated is the brain mask."""
+    regions = set()
+    for pet in synthetic:
+        with suppress(InputError):  # the case itself will fail
+            regions.add(_plain(stated_reference(pet)))
+    return sorted(BRAIN_MASK if name == WHOLE_BRAIN else name for name in regions)
 
 
 def _plain(reference: str) -> str:

@@ -37,6 +37,7 @@ from MRI2PETLib.normative.person import (
 )
 from MRI2PETLib.normative.settings import (
     ENOUGH_PEOPLE,
+    LARGEST_NUMBER,
     LEAST_PEOPLE,
     NO_COVARIATES,
     USUAL_COVARIATES,
@@ -99,7 +100,7 @@ def norm_covariates(cases: Sequence[CohortCase], names: Sequence[str]) -> list[C
 
     Without ``names`` those of :data:`.USUAL_COVARIATES` that everybody has and that differ among people.
 
-    :raises InputError: see :func:`.read_covariate`; if one is the same for all controls.
+    :raises InputError: see :func:`.read_covariate`; if one is the same for all controls, or too large.
     """
     if NO_COVARIATES in names:
         return []
@@ -110,6 +111,9 @@ def norm_covariates(cases: Sequence[CohortCase], names: Sequence[str]) -> list[C
         if not names and len({s for s, text in scans if text}) < len(people):
             continue
         covariate = read_covariate(name.strip().lower(), scans)
+        own = [v for v in covariate.values.values() if isinstance(v, float)]
+        if max(map(abs, own), default=0) > LARGEST_NUMBER:
+            raise InputError(f"{name} has numbers beyond {LARGEST_NUMBER:g}.", "Write it in a larger unit.")
         if len({v for v in covariate.values.values() if v is not None}) > 1:
             covariates.append(covariate)
         elif names:
@@ -325,6 +329,16 @@ def notes_on(people: int, settings: NormSettings) -> list[str]:
     if people < ENOUGH_PEOPLE:
         return [f"{people} controls are few: {ENOUGH_PEOPLE} or more are advised."]
     return []
+
+
+def notes_on_repeated(people: int, scans: int) -> list[str]:
+    """What every use of a norm says where some controls were scanned more than once."""
+    if scans <= people:
+        return []
+    return [
+        f"{scans} scans of {people} controls: repeated scans are averaged, and a mean varies less than one "
+        "scan. The z of a single scan tend to be too large."
+    ]
 
 
 def source_of_run(run: Path) -> str:

@@ -13,15 +13,15 @@ from typing import Any
 import numpy as np
 
 from MRI2PETLib.core.names import printable
+from MRI2PETLib.normative.build import ALL_VOXELS
 from MRI2PETLib.normative.controls import ControlModel
 from MRI2PETLib.normative.norm import FAMILIES, Norm, NormAbout
 from MRI2PETLib.normative.person import KINDS
-from MRI2PETLib.normative.settings import LEAST_PEOPLE, NormSettings
+from MRI2PETLib.normative.settings import LARGEST_NUMBER, LEAST_PEOPLE, NormSettings
 
 MOST_PEOPLE, MOST_COLUMNS, MOST_VOXELS, MOST_FILES = 100_000, 100, 20_000_000, 1000
 _MOST_NUMBERS = 200_000_000  # in all maps of a kind together
 _LONGEST_TEXT = 1000
-_LARGEST = 1e6  # SDs from 0, percent, mL: far beyond what a PET can have
 _FILE = re.compile(
     r"card\.md|regions\.csv|labels/\d{1,3}\.(nii\.gz|json)"
     r"|maps/(count|(real|residual)_(mean|sd|covariate\d{1,2}))\.(nii\.gz|json)"
@@ -38,7 +38,7 @@ def check_norm_files(names: Iterable[Any]) -> None:
         raise ValueError(f"it lists {odd[0]!r:.80}" if odd else f"it lists {len(listed)} files")
 
 
-def norm_number(value: Any, low: float = -_LARGEST, high: float = _LARGEST) -> float:
+def norm_number(value: Any, low: float = -LARGEST_NUMBER, high: float = LARGEST_NUMBER) -> float:
     """A finite JSON number between two others; neither a text such as ``nan`` nor a truth value."""
     if type(value) not in (int, float) or not low <= value <= high:
         raise ValueError(f"{value!r:.80} is no number from {low:g} to {high:g}")
@@ -83,6 +83,8 @@ def check_norm_about(about: NormAbout) -> None:
             raise ValueError(f"the covariate {covariate.name!r} contradicts itself")
         if len(covariate.centre) != len(covariate.columns):
             raise ValueError(f"the covariate {covariate.name!r} has {len(covariate.centre)} centres")
+    if ALL_VOXELS not in about.explained or not set(KINDS) <= set(about.calibration):
+        raise ValueError("it does not say what the T1 explains, or how far left-out controls lie")
     for family in FAMILIES:
         for kind in KINDS:
             if len(about.maxima[family][kind]) > about.n_people:

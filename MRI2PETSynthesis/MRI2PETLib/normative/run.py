@@ -17,7 +17,7 @@ from MRI2PETLib.core.progress import Reporter, part_of
 from MRI2PETLib.core.requests import Request, Source
 from MRI2PETLib.evaluation.cohort_cases import CohortCase
 from MRI2PETLib.evaluation.covariates import Covariate
-from MRI2PETLib.evaluation.reference_region import named_reference
+from MRI2PETLib.evaluation.reference_region import named_reference, references_of
 from MRI2PETLib.evaluation.spaces import mni_grid
 from MRI2PETLib.images.sources import optional_source, source_of
 from MRI2PETLib.models.bundle import METADATA, Bundle, read_bundle
@@ -29,6 +29,7 @@ from MRI2PETLib.normative.build import (
     fit_norm,
     norm_covariates,
     notes_on,
+    notes_on_repeated,
     partly_stated,
     regions_on,
     source_of_run,
@@ -60,6 +61,7 @@ def build_norm(
     """
     group, controls = choose_controls(cases, settings)
     if settings.reference_region is None:
+        _check_one_reference(controls)
         settings = replace(settings, reference_region=_reference_of(controls))
     covariates = norm_covariates(controls, settings.covariates)
     bundle = _ensemble(run)
@@ -76,9 +78,10 @@ def build_norm(
     inner = _Part(reporter, 0.9)
     readouts = KeptReadouts(run / READOUTS, partial(_request_of_readout, settings=settings, atlases=atlases))
     data, own, shared, notes = collect(controls, covariates, parcellations, settings, readouts, inner)
-    for note in notes:
-        reporter.warning(note)
     people = len(data.people)
+    repeated = notes_on_repeated(people, shared["n_scans"])
+    for note in (*notes, *repeated):
+        reporter.warning(note)
     about: dict[str, Any] = {
         "unit": shared["unit"],
         "reference_region": settings.reference_region
@@ -93,7 +96,7 @@ def build_norm(
         "threshold": settings.threshold,
         "covariates": own,
         "predicted_by": shared["model"],
-        "notes": tuple(notes_on(people, settings)),
+        "notes": (*notes_on(people, settings), *repeated),
         "source": source_of_run(run),
         "request": request.checksum,
     }
@@ -110,6 +113,16 @@ def build_norm(
             shutil.rmtree(staging / f".{MODEL}")
     readouts.remove(controls)
     return read_norm(output)
+
+
+def _check_one_reference(controls: Sequence[CohortCase]) -> None:
+    """:raises InputError: if predictions are SUVR by different regions: they have no common mean."""
+    names = references_of([case.synthetic for case in controls])
+    if len(names) > 1:
+        raise InputError(
+            f"The predictions of the controls are SUVR by different regions: {', '.join(names)}.",
+            "Bring all to one region (--reference-region NAME).",
+        )
 
 
 def _reference_of(controls: Sequence[CohortCase]) -> str | None:

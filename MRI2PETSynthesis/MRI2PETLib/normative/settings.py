@@ -9,6 +9,7 @@ from MRI2PETLib.core import options
 from MRI2PETLib.core.settings import Settings, option
 
 LEAST_PEOPLE, ENOUGH_PEOPLE = 10, 20
+LARGEST_NUMBER = 1e6  # in a norm: SDs from 0, percent, mL, covariates
 NO_COVARIATES = "none"
 USUAL_COVARIATES = ("genotype", "age", "sex")
 
