@@ -126,6 +126,16 @@ class Browser:
         for kind in ("keyDown", "keyUp"):
             self._call("Input.dispatchKeyEvent", type=kind, key=name, code=name)
 
+    def widest_table(self, width: int, medium: str = "screen") -> int:
+        """CSS pixels, with all that is folded open, in a window or on paper of ``width``."""
+        self.emulate(medium)
+        self.resize(width, 1000)
+        self.evaluate("document.querySelectorAll('details').forEach(d => { d.open = true })")
+        tables = "[...document.querySelectorAll('table')].map(t => t.scrollWidth)"
+        widest = int(self.evaluate(f"Math.max(0, ...{tables})"))
+        self.emulate("screen")
+        return widest
+
     def screenshot(self, path: Path, *, whole: bool = False) -> Path:
         content = self._call("Page.captureScreenshot", captureBeyondViewport=whole, format="png")
         path.write_bytes(base64.b64decode(content["data"]))
@@ -175,3 +185,13 @@ class Browser:
             address = content["request"]["url"]
             if not address.startswith(("data:", "blob:")):
                 self.requests.append(address)
+
+
+def widths_of_tables(page: Path, profile: Path) -> tuple[int, int]:
+    """The widest table of a report in a window of 1,200 pixels, and on paper.
+
+    A4 lies on its side, with margins of 10 mm 1047 pixels wide.
+    """
+    with Browser(profile, 1200, 1000) as browser:
+        browser.open(page)
+        return browser.widest_table(1200), browser.widest_table(1047, "print")

@@ -148,7 +148,7 @@ def test_no_case_at_all(tmp_path: Path) -> None:
 def test_nobody_has_begun_yet(tmp_path: Path) -> None:
     """A page without a link to a table that is not there."""
     files = write_group(tmp_path / "new", [Case("sub-1", Path("/data/sub-1"))], Reporter())
-    assert list(files) == ["page"] and "1 cases: 1 missing" in files["page"].read_text()
+    assert list(files) == ["page"] and "1 case: 1 missing" in files["page"].read_text()
     assert SYNTHESIS.file not in files["page"].read_text()
 
 

@@ -11,6 +11,7 @@ import pytest
 import SimpleITK as sitk
 from scipy import ndimage
 
+from browser import widths_of_tables
 from bundles import tiny_bundle
 from evaluation_cases import like, predicted, real_suvr, sidecar, write_table
 from MRI2PETLib.cli import main
@@ -86,6 +87,14 @@ def test_a_norm_holds_nobody(run: Path, norm: Path, capsys: pytest.CaptureFixtur
     other = str(norm.parent / "other")
     assert main(["normative", "build", str(run), "-o", other, "--allow-few"]) == 3
     assert "holds no norm (notes.txt is there)" in capsys.readouterr().err
+
+
+def test_no_table_of_a_score_is_wider_than_the_window_or_the_printed_page(
+    run: Path, norm: Path, tmp_path: Path
+) -> None:
+    assert score(run, norm, run / CASES[1] / "real.nii.gz", "own") == 0
+    on_screen, on_paper = widths_of_tables(run.parent / "own" / "report.html", tmp_path)
+    assert 0 < on_screen <= 1200 and 0 < on_paper <= 1047
 
 
 def test_a_build_that_was_stopped_goes_on(run: Path, norm: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -340,14 +340,9 @@ def test_no_table_is_wider_than_the_window_or_the_printed_page(
     browser: Browser, reports: dict[str, Path], name: str
 ) -> None:
     """Folded ones included. A4 lies on its side, with margins of 10 mm 1047 pixels wide."""
-    widest = "Math.max(...[...document.querySelectorAll('table')].map(t => t.scrollWidth))"
     browser.open(reports[name])
-    browser.evaluate("document.querySelectorAll('details').forEach(d => { d.open = true })")
-    assert browser.evaluate(widest) <= 1200
-    browser.emulate("print")
-    browser.resize(1047, 1000)
-    assert browser.evaluate(widest) <= 1047
-    browser.emulate("screen")
+    assert browser.widest_table(1200) <= 1200
+    assert browser.widest_table(1047, "print") <= 1047
     browser.resize(1200, 1000)
 
 

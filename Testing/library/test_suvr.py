@@ -13,6 +13,7 @@ import pytest
 import SimpleITK as sitk
 from scipy import stats
 
+from browser import widths_of_tables
 from MRI2PETLib import cli
 from MRI2PETLib.core.errors import BundleError, InputError
 from MRI2PETLib.core.files import make_folder
@@ -303,6 +304,11 @@ def test_the_reports_hold_every_table_and_say_what_failed(tmp_path: Path) -> Non
         own = [row(method, value + n / 10) for n, method in enumerate(methods)]
         return own + [row(method, 1.0, REFERENCE, "cerebellum") for method in methods]
 
+    names = ", ".join(
+        f"{side} cerebellar {part}" for side in ("left", "right") for part in ("cortex", "nuclei")
+    )
+    why = "the PET measured 43.2 % of this region only: it was cut at the edge of the scanner, no number"
+    wide = [row(method, 1.0, REGION, names)._replace(reason=why) for method in (REAL_MR, PET_TEMPLATE)]
     (tmp_path / "suvr.png").write_bytes(b"picture")
     content: dict[str, Any] = {
         "Quality": {"level": "warn", "findings": [{"message": "It is <odd>.", "hint": "Look."}]},
@@ -319,7 +325,7 @@ def test_the_reports_hold_every_table_and_say_what_failed(tmp_path: Path) -> Non
     pet = sitk.Image(4, 4, 4, sitk.sitkFloat32) + 1.0
     layers = [Layer("PET", pet, "SUVR", np.eye(3), (0.0, 1.0), "PET")]
     viewer = Viewer(layers, sitk.Cast(pet, sitk.sitkUInt8), (0.0, 0.0, 0.0), {})
-    page = write_suvr_report(tmp_path, "title", content, tables(1.2), viewer).read_text()
+    page = write_suvr_report(tmp_path, "title", content, [*tables(1.2), *wide], viewer).read_text()
     assert 'id="viewer-data"' in page
     for words in ("SIMULATED", "It is &lt;odd&gt;. Look.", "synthetic MR could not be used: no model", "1.2"):
         assert words in page, words
@@ -345,9 +351,12 @@ def test_the_reports_hold_every_table_and_say_what_failed(tmp_path: Path) -> Non
     )
     assert agreement[0].bias == pytest.approx(0.1) and agreement[0].n_people == 3
     page = (tmp_path / "all" / "report.html").read_text()
-    for words in ("1 PETs could not be measured", "broken: no image", "Bland-Altman agreement", "image/png"):
+    for words in ("1 PET could not be measured", "broken: no image", "Bland-Altman agreement", "image/png"):
         assert words in page, words
     assert "b: its composite SUVR is the median" in page and "3 PETs of 3 people, 1 could not" in page
+    for report in (tmp_path / "report.html", tmp_path / "all" / "report.html"):
+        on_screen, on_paper = widths_of_tables(report, tmp_path / "profile")
+        assert 0 < on_screen <= 1200 and 0 < on_paper <= 1047
     data = json.loads(page.partition('id="viewer-data">')[2].partition("</script>")[0])
     assert [layer["name"] for layer in data["layers"]] == [REAL_MR, "PET"]
     assert data["regions"][0]["names"][1:] == list(LEVELS)

@@ -44,7 +44,7 @@ def test_a_run_is_evaluated_into_its_folder_and_the_scene_stays_as_it_is(scene: 
     assert finished.state == "done", finished.error
     assert finished.nodes is not None and finished.nodes.report == cohort_report(run)
     assert (finished.nodes.people, finished.nodes.scans, finished.nodes.failed) == (1, 2, 1)
-    assert "1 cases could not be evaluated" in job.state.message
+    assert "1 case could not be evaluated" in job.state.message
     assert (run / "cohort" / "region_statistics.csv").is_file()
     assert scene.GetNumberOfNodes() == before and "Maps" not in job.state.message
     again = CohortRun(scene, CohortRequest(run)).start()

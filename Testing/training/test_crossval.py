@@ -13,6 +13,7 @@ import pytest
 import SimpleITK as sitk
 from scipy import stats
 
+from browser import widths_of_tables
 from MRI2PETLib.cli import main
 from MRI2PETLib.core.checksums import sha256_of_voxels
 from MRI2PETLib.images.formats import is_output
@@ -107,6 +108,13 @@ def test_a_run_leaves_everything(run: Path) -> None:
         "viewer-data",
     ):
         assert words in page
+
+
+@pytest.mark.parametrize("name", ["report.html", "evaluation/report.html"])
+def test_no_table_is_wider_than_the_window_or_the_printed_page(run: Path, name: str, tmp_path: Path) -> None:
+    """The evaluation has four baselines side by side, by region."""
+    on_screen, on_paper = widths_of_tables(run / name, tmp_path)
+    assert 0 < on_screen <= 1200 and 0 < on_paper <= 1047
 
 
 def test_report_and_card_set_the_network_beside_the_baselines(run: Path) -> None:

@@ -69,6 +69,7 @@ def _cohort(args: argparse.Namespace, setup: SuvrSetup, reporter: Reporter) -> i
     from MRI2PETLib.core.case_loop import exit_code
     from MRI2PETLib.core.requests import Request
     from MRI2PETLib.reports.case_report import REPORT_FILE
+    from MRI2PETLib.reports.page import how_many
     from MRI2PETLib.reports.suvr_files import write_suvr
     from MRI2PETLib.reports.suvr_report import write_suvr_cohort
     from MRI2PETLib.suvr import files
@@ -85,7 +86,7 @@ def _cohort(args: argparse.Namespace, setup: SuvrSetup, reporter: Reporter) -> i
     for row in composite:
         reporter.say(
             f"{row.method}: composite MAE {row.mae:.3f}, bias {row.bias:+.3f} against the real MR, "
-            f"{row.n_people} people"
+            f"{how_many(row.n_people, 'person')}"
         )
     reporter.say(f"Report: {args.output / REPORT_FILE}")
     code = exit_code(list(failed.values()), len(cases))

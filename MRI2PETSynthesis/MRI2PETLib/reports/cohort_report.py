@@ -31,7 +31,7 @@ from MRI2PETLib.reports.case_report import ERRORS_FILE, PICTURE_FILE, REPORT_FIL
 from MRI2PETLib.reports.case_viewer import case_viewer
 from MRI2PETLib.reports.error_figure import SCALES, ErrorImages, error_figure
 from MRI2PETLib.reports.figures import comparison_figure
-from MRI2PETLib.reports.page import Picture, number_text, render
+from MRI2PETLib.reports.page import Picture, how_many, number_text, render
 from MRI2PETLib.reports.summary import cohort_summary
 from MRI2PETLib.reports.viewer import Viewer
 from MRI2PETLib.templates.icbm152 import load_template
@@ -270,11 +270,12 @@ def _draw(path: Path, cohort: Cohort, scan: Scan, note: str) -> TypicalCase:
 def summary_lines(cohort: Cohort) -> list[str]:
     """The outcome for the command line, with the time a case."""
     seconds = _seconds_per_case(cohort)
-    lines = [f"{len(cohort.scans)} scans of {cohort.n_people} people, {seconds:.1f} s a case."]
+    who = f"{how_many(len(cohort.scans), 'scan')} of {how_many(cohort.n_people, 'person')}"
+    lines = [f"{who}, {seconds:.1f} s a case."]
     if cohort.failed:
         names = [failure.case.case for failure in cohort.failed]
         cut = ", ".join(names[:_NAMED]) + (", ..." if len(names) > _NAMED else "")
-        lines.append(f"{len(names)} cases could not be evaluated: {cut}.")
+        lines.append(f"{how_many(len(names), 'case')} could not be evaluated: {cut}.")
     if cohort.direction.to_pet and len({scan.case.group for scan in cohort.scans} - {""}) > 1:
         lines.append(texts.GROUP_CAUTION)
     return lines

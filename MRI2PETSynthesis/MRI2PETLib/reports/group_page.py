@@ -25,7 +25,7 @@ from MRI2PETLib.core.files import (
 )
 from MRI2PETLib.core.ownership import check_replaceable, not_ours
 from MRI2PETLib.core.progress import Reporter
-from MRI2PETLib.reports.page import TEMPLATES, content_policy, page_environment, source_hash
+from MRI2PETLib.reports.page import TEMPLATES, content_policy, how_many, page_environment, source_hash
 from MRI2PETLib.reports.thumbnail import SIZE
 from MRI2PETLib.reports.viewer import script_text
 from MRI2PETLib.synthesis.batch import SYNTHESIS
@@ -180,7 +180,7 @@ def _page(title: str, entries: Sequence[Mapping[str, Any]], table: StatusTable, 
             style=Markup(style),
             script=Markup(script),
             data=Markup(data),
-            counts=f"{len(entries)} cases: {counts}",
+            counts=f"{how_many(len(entries), 'case')}: {counts}",
             table=table.file if has_table else "",
             thumbnails=any("sprite" in entry for entry in entries),
             verdicts=_VERDICTS,

@@ -78,6 +78,7 @@ def render(
         "min_group": MIN_GROUP,
         "mni_spacing_mm": f"{spaces.MNI_SPACING_MM:g}",
     }
+    environment.filters["how_many"] = how_many
     environment.filters["cell"] = lambda value: number_text(value) if isinstance(value, float) else str(value)
     style = (TEMPLATES / "style.css").read_text(encoding="utf-8")
     scripts = None if viewer is None else _scripts()
@@ -102,6 +103,12 @@ def _scripts() -> dict[str, Any]:
         "place_of_data": Markup(_PLACE_OF_DATA),
         "own": Markup((TEMPLATES / "viewer.js").read_text(encoding="utf-8")),
     }
+
+
+def how_many(number: int, thing: str) -> str:
+    """``1 case``, ``2 cases``, ``3 people``."""
+    several = "people" if thing == "person" else f"{thing}s"
+    return f"{number} {thing if number == 1 else several}"
 
 
 def page_environment(*folders: Path) -> Environment:

@@ -9,7 +9,7 @@ from MRI2PETLib.evaluation.baselines import NETWORK
 from MRI2PETLib.evaluation.headings import people_better
 from MRI2PETLib.evaluation.metrics import METRICS, Metric
 from MRI2PETLib.evaluation.paired import MIN_PEOPLE, PairedRow
-from MRI2PETLib.reports.page import Cell, ReportTable, interval, metric_cell
+from MRI2PETLib.reports.page import Cell, ReportTable, how_many, interval, metric_cell
 
 HEADLINES = ("pearson_r", "mse", "ssim")
 
@@ -60,7 +60,8 @@ def cohort_summary(rows: Sequence[PairedRow], scale: str, unit: str) -> Summary:
         people_better("the network"),
     ]
     people = next(row.n_people for row in rows)
-    table = ReportTable(header, lines, f"In the brain, {unit}, mean over {people} people", lead=())
+    caption = f"In the brain, {unit}, mean over {how_many(people, 'person')}"
+    table = ReportTable(header, lines, caption, lead=())
     return Summary(*_cohort_verdict(better, worse, unclear, people), table)
 
 
@@ -107,7 +108,8 @@ def _cohort_verdict(
     better: Sequence[str], worse: Sequence[str], unclear: Sequence[str], people: int
 ) -> tuple[str, str]:
     if people < MIN_PEOPLE:
-        return f"{people} people are too few for an interval ({MIN_PEOPLE} are needed): no verdict.", ""
+        few = f"{how_many(people, 'person')} {'is' if people == 1 else 'are'} too few for an interval"
+        return f"{few} ({MIN_PEOPLE} are needed): no verdict.", ""
     if not worse and not unclear:
         return f"The network is better than the best baseline in {_and(better)}.", "ok"
     words = [f"worse than the best baseline in {_and(worse)}"] if worse else []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from MRI2PETLib.reports.page import Cell, ReportTable, interval, number_text, percent, spread
+from MRI2PETLib.reports.page import Cell, ReportTable, how_many, interval, number_text, percent, spread
 from MRI2PETLib.reports.summary import Summary
 from MRI2PETLib.suvr.agreement import AgreementRow
 from MRI2PETLib.suvr.normalisation import REAL_MR
@@ -57,7 +57,8 @@ def summary_of_suvr_cohort(agreement: Sequence[AgreementRow]) -> Summary:
     verdict = f"Closest to the {REAL_MR}: {best.method}, bias {lines[own.index(best)][3]}."
     low, high = best.bias_low, best.bias_high
     if low is None or high is None:
-        verdict += f" {best.n_people} people are too few for an interval: no verdict."
+        verb = "is" if best.n_people == 1 else "are"
+        verdict += f" {how_many(best.n_people, 'person')} {verb} too few for an interval: no verdict."
         kind = ""
     elif low <= 0 <= high:
         verdict += " A bias of 0 lies in the interval; single people differ by the limits of agreement."

@@ -9,6 +9,7 @@ from MRI2PETLib.evaluation.cohort_cases import PREDICTIONS
 from MRI2PETLib.evaluation.cohort_maps import COHORT_MAPS
 from MRI2PETLib.evaluation.settings import EvaluationSettings
 from MRI2PETLib.reports.case_report import REPORT_FILE
+from MRI2PETLib.reports.page import how_many
 from MRI2PETLib.scene.job import SceneJob, Step
 
 _FOLDER = "cohort"
@@ -72,7 +73,7 @@ class CohortRun(SceneJob[CohortRequest, CohortResult]):
     def _remark(self, nodes: CohortResult) -> str:
         remarks = []
         if nodes.failed:
-            remarks.append(f"{nodes.failed} cases could not be evaluated: see the report.")
+            remarks.append(f"{how_many(nodes.failed, 'case')} could not be evaluated: see the report.")
         if self._request.settings.mni:
             remarks.append(f"Maps: {nodes.report.parent / COHORT_MAPS}.")
         return " ".join(remarks)
