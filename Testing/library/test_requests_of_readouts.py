@@ -184,7 +184,7 @@ def measure_table(root: Path, folder: str, table: str = "cases.csv", **changes: 
         ]
         content = {"Table": rows, "Composite": {REAL_MR: mean}, "PetCoverage": {REAL_MR: 1.0}}
         (staging / files.SIDECAR).write_text(json.dumps(content))
-        for name in (files.TABLE, files.SUVR_PICTURE, files.SUVR_REPORT, files.SUVR):
+        for name in (files.TABLE, files.SUVR_PICTURE, files.SUVR_REPORT):
             (staging / name).write_text(str(mean))
 
     with pytest.MonkeyPatch.context() as patch:

@@ -83,7 +83,9 @@ def test_what_a_child_is_asked(scene: Any, nodes: tuple[Any, Any], tmp_path: Pat
     t1, pet = nodes
     settings = ScoreSettings(covariate=covariates_of("age=67, sex=F"))
     request = NormRequest(t1.GetID(), pet.GetID(), tmp_path / "norm", settings, pet_unit="SUV")
-    (step,) = NormRun(scene, request)._write(tmp_path)
+    run = NormRun(scene, request)
+    run._folder = tmp_path
+    (step,) = run._write(tmp_path)
     args = build_parser().parse_args([*step.arguments, "--progress", "json"])
     assert (args.action, args.pet, args.covariate) == ("score", tmp_path / "PET.nrrd", ["age=67", "sex=F"])
     assert (args.norm, args.progress) == (tmp_path / "norm", "json")

@@ -17,6 +17,7 @@ from browser import widths_of_tables
 from MRI2PETLib.cli import main
 from MRI2PETLib.core.checksums import sha256_of_voxels
 from MRI2PETLib.images.formats import is_output
+from MRI2PETLib.images.grid import Grid, resample
 from MRI2PETLib.images.io import read_image
 from MRI2PETLib.models.bundle import read_bundle
 from MRI2PETLib.synthesis.pipeline import synthesize
@@ -284,6 +285,13 @@ def test_genotypes_are_adjusted_on_training_people_only(common: list[object], tm
             sides.append(np.mean(list(people.values()), axis=0))
         return float(np.abs(sides[0] - sides[1]).mean())
 
+    def target_over_pet(entry: PreparedCase) -> float:
+        grid = Grid(**{key: tuple(value) for key, value in entry.about["model_grid"].items()})
+        pet, measured = (sitk.GetArrayFromImage(resample(image, grid)) for image in entry.real())
+        _, target, mask = np.array(entry.arrays(), dtype=float)
+        inside = (mask > 0) & (measured > 0.99)
+        return float(target[inside].mean() / pet[inside].mean())
+
     assert group_gap(a) < group_gap(train_cases)
     # The test people's PETs decide nothing: without them the training cases are the same.
     b, _, _ = adjust(tmp_path / "b", train_cases, [], [])
@@ -291,6 +299,9 @@ def test_genotypes_are_adjusted_on_training_people_only(common: list[object], tm
         np.testing.assert_array_equal(x.arrays(), y.arrays())
     assert not np.array_equal(tested[0].arrays(), test_cases[0].arrays())
 
+    # The network's target and the PET beside it are scaled again alike: their ratio stays what it was.
+    for x, y in zip([*train_cases, *test_cases], [*a, *tested]):
+        assert target_over_pet(y) == pytest.approx(target_over_pet(x), rel=2e-3)
     # The baselines are of the adjusted target, too: the cubic's sums by hand, at the width 0.
     before, after = (entries[0].about["cubic"]["0"] for entries in (train_cases, a))
     t1 = sitk.GetArrayFromImage(read_image(a[0].case.t1, kind="t1").image).astype(float)

@@ -4,8 +4,8 @@ TSPO tracers bind differently in HAB and MAB. The targets are ratios to the brai
 which removes a global factor already; what is left is a difference of pattern. It is fitted voxelwise in MNI
 space on the people of the training split: y = b0 + b1 g with g = 1 for HAB, so that b1 is the difference of
 the two group means. Every case, whatever its split, becomes y - b1 (g - mean training g): the mean over the
-training people stays. A ratio is divided by its reference region again, so that its mean there is 1. The
-published work regressed all cases together, test cases included.
+training people stays. A PET is brought to its unit again (a ratio is divided by its reference region), and the
+network's target with it. The published work regressed all cases together, test cases included.
 """
 
 from __future__ import annotations
@@ -94,15 +94,14 @@ def _adjusted(folder: Path, entry: PreparedCase, difference: sitk.Image, share: 
     t1.CopyInformation(brain)
     warp = person_warp(t1, whole, _transform(entry), entry.folder / WARP)
     real = real - resample(difference, Grid.of(real), to_mni) * weight
-    real = sitk.Clamp(real, sitk.sitkFloat32, 0.0)
+    adjusted = sitk.Clamp(real, sitk.sitkFloat32, 0.0)
     reference = entry.about["reference_region"]
     if reference in ("", BRAIN_MASK):
-        real = to_unit(real, brain, entry.about["model_unit"])
+        real = to_unit(adjusted, brain, entry.about["model_unit"])
     else:
-        (real,), divisor, _ = divide_by_region(
-            [real], reference, reference_mask(reference, whole, warp), brain
-        )
-        target /= divisor["means"][0]
+        (real,), _, _ = divide_by_region([adjusted], reference, reference_mask(reference, whole, warp), brain)
+    slope, level = _line(adjusted, real, brain)
+    target = slope * target + level * entry.about["target_factor"]
     about = read_object(sidecar_path(entry.folder / REAL))
     about["GenotypeAdjusted"] = {"genotype": entry.case.genotype, "share_of_HAB": share}
     out = make_folder(folder / entry.folder.name)
@@ -115,6 +114,14 @@ def _adjusted(folder: Path, entry: PreparedCase, difference: sitk.Image, share: 
         np.save(staging / MNI, target_in_mni(real, brain, invert_warp(warp)))
     # The baselines are fitted to the same target as the network, and compared with it.
     return PreparedCase(entry.case, out, {**entry.about, "cubic": cubic_sums(t1, real, brain)})
+
+
+def _line(before: sitk.Image, after: sitk.Image, mask: sitk.Image) -> tuple[float, float]:
+    """Slope and level with which ``after`` was made from ``before``, from the voxels of the mask."""
+    inside = sitk.GetArrayViewFromImage(mask) > 0
+    x, y = (sitk.GetArrayViewFromImage(image)[inside].astype(float) for image in (before, after))
+    slope, level = np.polyfit(x, y, 1)
+    return float(slope), float(level)
 
 
 def _transform(entry: PreparedCase) -> sitk.Transform:
