@@ -4,8 +4,8 @@ TSPO tracers bind differently in HAB and MAB. The targets are ratios to the brai
 which removes a global factor already; what is left is a difference of pattern. It is fitted voxelwise in MNI
 space on the people of the training split: y = b0 + b1 g with g = 1 for HAB, so that b1 is the difference of
 the two group means. Every case, whatever its split, becomes y - b1 (g - mean training g): the mean over the
-training people stays. A PET is brought to its unit again (a ratio is divided by its reference region), and the
-network's target with it. The published work regressed all cases together, test cases included.
+training people stays. A PET is brought to its unit again (a ratio is divided by its reference region), and
+the network's target with it. The published work regressed all cases together, test cases included.
 """
 
 from __future__ import annotations
