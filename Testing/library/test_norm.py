@@ -34,7 +34,7 @@ from MRI2PETLib.normative.build import (
     source_of_run,
 )
 from MRI2PETLib.normative.card import KIND_NAMES, what_the_t1_adds, write_norm_card, write_norm_regions
-from MRI2PETLib.normative.case import check_reference
+from MRI2PETLib.normative.case import check_model, check_reference
 from MRI2PETLib.normative.design import NormCovariate, design_row, parse_covariates
 from MRI2PETLib.normative.norm import Norm
 from MRI2PETLib.normative.norm_folder import CARD_FILE, NORM_FILE, read_norm, write_norm
@@ -119,6 +119,15 @@ def test_the_t1_explains_what_it_explains(norm: Norm) -> None:
     assert what_the_t1_adds(share).endswith("it adds.")
     assert "not shown to add" in what_the_t1_adds(share._replace(low=-0.1))
     assert "noise" in what_the_t1_adds(share._replace(low=-0.3, high=-0.1))
+
+
+def test_a_prediction_of_another_model_is_told() -> None:
+    assert check_model({"id": "lab-ensemble"}, {"id": "lab-fold3"}) == ()
+    assert check_model({}, {"id": "lab-fold3"}) == check_model({"id": "lab"}, {}) == ()
+    (finding,) = check_model({"id": "tspo-demo"}, {"id": "lab-fold3"})
+    assert (
+        finding.code == "norm-other-model" and "tspo-demo" in finding.message and "by lab." in finding.message
+    )
 
 
 def test_a_planted_residual_of_two_sd_reads_two(norm: Norm, template: np.ndarray) -> None:

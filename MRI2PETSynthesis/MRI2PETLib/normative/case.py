@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import SimpleITK as sitk
 
@@ -57,7 +60,21 @@ def load_person(
             "Give the PET and a prediction in the unit of the norm, or build a norm in theirs.",
         )
     findings += check_tracer(case.direction.tracer, norm.about.tracer, "the norm")
+    findings += check_model(case.model, norm.about.predicted_by)
     return case, case.verdict + findings
+
+
+def check_model(prediction: Mapping[str, Any], controls: Mapping[str, Any]) -> tuple[Finding, ...]:
+    """A warning if a prediction states another model than that of the run which the norm is about: z would
+    hold the difference between the two. The folds and the ensemble of a run count as one model.
+    """
+    names = [
+        re.sub(r"-(fold\d+|ensemble)$", "", str(model.get("id") or "")) for model in (prediction, controls)
+    ]
+    if not all(names) or names[0] == names[1]:
+        return ()
+    message = f"The prediction is by the model {names[0]}, those of the controls were by {names[1]}."
+    return (Finding("warn", "norm-other-model", message, "Give a prediction by a model of the norm's run."),)
 
 
 def check_reference(pet: Path, norm: Norm) -> None:
