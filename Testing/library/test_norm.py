@@ -472,6 +472,10 @@ def test_another_reference_region_is_refused(norm: Norm, tmp_path: Path) -> None
         check_reference(pet, norm)
     (tmp_path / "pet.json").write_text('{"Units": "SUVR", "ReferenceRegion": "Brain mask"}')
     check_reference(pet, norm)
+    for region in ("pons", ""):
+        unmeasured = replace(norm, about=replace(norm.about, reference_region=region))
+        with pytest.raises(InputError, match="cannot be measured here"):
+            check_reference(pet, unmeasured)
 
 
 def test_a_map_lies_on_the_t1_as_it_lies_in_mni_space(norm: Norm) -> None:

@@ -19,6 +19,7 @@ from MRI2PETLib.evaluation.reference_region import stated_reference
 from MRI2PETLib.evaluation.settings import CasePaths, EvaluationSettings
 from MRI2PETLib.images.io import read_image
 from MRI2PETLib.models.bundle import IMAGES
+from MRI2PETLib.models.model_space import BRAIN_MASK
 from MRI2PETLib.normative.norm import Norm
 from MRI2PETLib.normative.settings import ScorePaths, ScoreSettings
 from MRI2PETLib.preprocessing.tracers import check_tracer
@@ -78,10 +79,17 @@ def check_model(prediction: Mapping[str, Any], controls: Mapping[str, Any]) -> t
 
 
 def check_reference(pet: Path, norm: Norm) -> None:
-    """Refuse a SUVR whose file states another reference region than that of the norm.
+    """Refuse a SUVR whose file states another reference region than that of the norm, and a norm whose region
+    cannot be measured here.
 
-    :raises InputError: naming both.
+    :raises InputError: naming the regions.
     """
+    own = norm.about.reference_region
+    if norm.about.unit == "SUVR" and own not in (BRAIN_MASK, *REFERENCE_REGIONS):
+        raise InputError(
+            f"The norm is of SUVR by {own or 'no region that it names'}, which cannot be measured here.",
+            f"Use a norm by one of: {', '.join((BRAIN_MASK, *REFERENCE_REGIONS))}.",
+        )
     text = stated_reference(pet)
     if text and norm.about.reference_region and text.lower() != norm.about.reference_region.lower():
         raise InputError(
