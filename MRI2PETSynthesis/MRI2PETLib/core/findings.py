@@ -28,7 +28,7 @@ class Finding:
 
     @classmethod
     def of(cls, content: Mapping[str, Any]) -> Finding:
-        """A finding from what :meth:`to_dict` gave."""
+        """A finding from what ``to_dict`` gave."""
         level = content["level"]
         if level not in _ORDER:
             raise ValueError(f"no level: {level!r}")

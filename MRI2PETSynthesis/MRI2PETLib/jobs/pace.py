@@ -33,7 +33,7 @@ class Course:
 
     @classmethod
     def of(cls, content: Any) -> Course:
-        """A course from what :meth:`to_list` gave.
+        """A course from what ``to_list`` gave.
 
         :raises ValueError: if it is none; also TypeError.
         """
