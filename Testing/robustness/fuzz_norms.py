@@ -44,8 +44,8 @@ def small_norm(**changes: Any) -> Norm:
     ages = np.linspace(40, 80, PEOPLE)
     design = np.array([design_row([age], {"age": value}) for value in ages])
     about: dict[str, Any] = {
-        "unit": "SUVR", "reference_region": "brain mask", "tracer": "PBR28", "group": "control", "n_people": PEOPLE,
-        "n_scans": PEOPLE, "simulated": True, "demonstration": False, "fwhm_mm": 0.0, "threshold": 3.0,
+        "unit": "SUVR", "reference_region": "brain mask", "tracer": "PBR28", "group": "control",
+        "n_people": PEOPLE, "n_scans": PEOPLE, "simulated": True, "demonstration": False, "fwhm_mm": 0.0, "threshold": 3.0,
         "covariates": (age,), "predicted_by": {}, "notes": ("few",), "source": "x", "request": "y",
         **changes,
     }  # fmt: skip
