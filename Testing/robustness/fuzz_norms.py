@@ -45,9 +45,9 @@ def small_norm(**changes: Any) -> Norm:
     design = np.array([design_row([age], {"age": value}) for value in ages])
     about: dict[str, Any] = {
         "unit": "SUVR", "reference_region": "brain mask", "tracer": "PBR28", "group": "control",
-        "n_people": PEOPLE, "n_scans": PEOPLE, "simulated": True, "demonstration": False, "fwhm_mm": 0.0, "threshold": 3.0,
-        "covariates": (age,), "predicted_by": {}, "notes": ("few",), "source": "x", "request": "y",
-        **changes,
+        "n_people": PEOPLE, "n_scans": PEOPLE, "simulated": True, "demonstration": False, "fwhm_mm": 0.0,
+        "threshold": 3.0, "covariates": (age,), "predicted_by": {}, "notes": ("few",), "source": "x",
+        "request": "y", **changes,
     }  # fmt: skip
     data = assemble(scans, design, template, regions)
     norm = fit_norm(data, parcellations, about, NormSettings(fwhm_mm=0.0), no_progress)
