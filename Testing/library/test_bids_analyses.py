@@ -23,6 +23,7 @@ from MRI2PETLib.evaluation.settings import EvaluationSettings
 from MRI2PETLib.evaluation.spaces import mni_grid
 from MRI2PETLib.images.formats import sidecar_path
 from MRI2PETLib.images.io import write_image
+from MRI2PETLib.models.bundle import DEMONSTRATION_NOTE
 from MRI2PETLib.normative.build import assemble, fit_norm
 from MRI2PETLib.normative.design import NormCovariate, design_row
 from MRI2PETLib.normative.person import RegionSet
@@ -173,6 +174,7 @@ def test_the_group_has_the_tables_and_the_page_of_all(dataset: Path, measured: P
     assert {row["method"] for row in table} == {"real MR", "PET template"}
     assert {row["group"] for row in rows(measured / "group_suvr_levels.csv")} == {"control"}
     text = (measured / "group_suvr.html").read_text(encoding="utf-8")
+    assert "DEMONSTRATION" not in text, "no model was used"
     content = json.loads(re.findall(r'id="data">(.*?)</script>', text, re.DOTALL)[0])
     assert [(c["case"], c["verdict"]) for c in content["cases"]][0] == ("sub-01_ses-b", "failed")
     good = content["cases"][1]
@@ -217,6 +219,7 @@ def test_evaluation_of_what_was_synthesised(
     own = content["scales"]["scale-free"]["network"]
     assert float(row["pearson_r"]) == pytest.approx(own["pearson_r"], rel=1e-3)
     assert bids(dataset, "group", "--analysis=evaluate") == 0
+    assert DEMONSTRATION_NOTE in (synthesised / "group_evaluation.html").read_text(encoding="utf-8")
     table = rows(synthesised / "group_evaluation.csv")
     network = next(line for line in table if line["predictor"] == "network")
     assert float(network["mae"]) == own["mae"]
@@ -244,6 +247,17 @@ def test_score_by_a_norm_with_the_age_that_the_dataset_states(dataset: Path, syn
     assert bids(dataset, "group", "--analysis=score") == 0
     regions = rows(synthesised / "group_score.csv")
     assert {line["case"] for line in regions} == {"sub-01_ses-a"} and any(line["z"] for line in regions)
+    report = next(synthesised.rglob("*_desc-score_report/report.html")).read_text(encoding="utf-8")
+    for page in (report, (synthesised / "group_score.html").read_text(encoding="utf-8")):
+        assert "DEMONSTRATION NORM." in page and DEMONSTRATION_NOTE in page, "of norm and prediction"
+
+
+def test_the_page_of_all_cases_says_that_the_model_is_a_demonstration(
+    dataset: Path, synthesised: Path
+) -> None:
+    assert bids(dataset, "group") == 0
+    assert DEMONSTRATION_NOTE in (synthesised / "group.html").read_text(encoding="utf-8")
+    assert DEMONSTRATION_NOTE in rows(synthesised / "synthesis_status.csv")[0]["note"]
 
 
 def test_the_read_outs_are_bids_derivatives(validator: str, measured: Path, synthesised: Path) -> None:

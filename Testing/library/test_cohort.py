@@ -15,7 +15,7 @@ from MRI2PETLib.cli import main
 from MRI2PETLib.core.errors import EXIT_PARTIAL, InputError
 from MRI2PETLib.core.progress import Reporter
 from MRI2PETLib.evaluation import cohort_groups, cohort_tables, fid, published_tables, statistics
-from MRI2PETLib.evaluation.cohort import Cohort, Scan, region_numbers
+from MRI2PETLib.evaluation.cohort import Cohort, Scan, model_of_all, region_numbers
 from MRI2PETLib.evaluation.cohort_cases import CohortCase, read_pairs, read_run_scans
 from MRI2PETLib.evaluation.cohort_run import evaluate_cohort
 from MRI2PETLib.evaluation.inputs import CaseImages, load_case
@@ -23,6 +23,7 @@ from MRI2PETLib.evaluation.metrics import brain_metrics
 from MRI2PETLib.evaluation.settings import CasePaths, EvaluationSettings
 from MRI2PETLib.evaluation.specificity import VectorStore, common_voxels, distances, specificity
 from MRI2PETLib.images.io import write_image
+from MRI2PETLib.models.bundle import DEMONSTRATION
 from MRI2PETLib.simulation import simulate_subject
 from MRI2PETLib.templates.icbm152 import load_template
 from MRI2PETLib.templates.uptake import population_uptake
@@ -123,6 +124,12 @@ def test_people_are_the_unit_and_repeated_scans_are_averaged_first() -> None:
         assert (
             r.r is not None and r.r > 0.8 and r.r_fdr is not None and r.r_p is not None and r.r_fdr >= r.r_p
         )
+
+
+def test_one_scan_by_a_demonstration_model_is_told_of_the_whole_cohort() -> None:
+    real, demonstration = {"id": "a", "intended_use": "research"}, {"id": "b", "intended_use": DEMONSTRATION}
+    assert model_of_all([real, demonstration, real]) == demonstration
+    assert model_of_all([real, {**real, "id": "c"}])["id"] == "c"
 
 
 def test_the_order_of_the_cases_does_not_matter() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import csv
 import hashlib
 import json
 import re
@@ -20,9 +21,11 @@ from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.core.leftovers import hidden_name
 from MRI2PETLib.core.progress import Reporter
 from MRI2PETLib.core.requests import Request, Result, Source
+from MRI2PETLib.models.bundle import DEMONSTRATION_NOTE
 from MRI2PETLib.reports.bids_analysis_kinds import SCORE_TABLE
 from MRI2PETLib.reports.bids_groups import write_analysis_group
 from MRI2PETLib.reports.group_page import GROUP_PAGE, SPRITES, write_group
+from MRI2PETLib.reports.texts import notes_of_cases
 from MRI2PETLib.reports.thumbnail import SIZE, write_thumbnail
 from MRI2PETLib.synthesis.batch import SYNTHESIS
 from MRI2PETLib.synthesis.cases import Case
@@ -50,7 +53,10 @@ def output(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("output")
     for number in range(103):
         color = (number, 0, 200)
-        add_case(folder, f"sub-{number:03d}", color=color, brain_ml=str(1000 + number), template_r="0.61")
+        note = {"note": DEMONSTRATION_NOTE} if number else {"note": HOSTILE}
+        add_case(
+            folder, f"sub-{number:03d}", color=color, brain_ml=str(1000 + number), template_r="0.61", **note
+        )
     add_case(folder, "sub-w", color=(0, 250, 0), quality="warn", message=HOSTILE, seconds="2.5")
     add_case(folder, "sub-f", message="There is no brain.", hint="Look at it.")
     cases = [Case("sub-new", Path("/data/sub-new")), Case("sub-000", Path("/data/sub-000"))]
@@ -77,6 +83,22 @@ def test_failed_and_warned_cases_come_first(output: Path) -> None:
     assert good["picture"] == "./sub-001/a%20b%23.png"
     assert "106 cases: 1 failed, 1 missing, 1 warn, 103 ok" in (output / GROUP_PAGE).read_text()
     assert (output / SYNTHESIS.file).read_text().count("\n") == 106  # a head, and who has a status
+
+
+def test_the_page_and_the_table_say_which_cases_are_of_a_demonstration_model(output: Path) -> None:
+    text = (output / GROUP_PAGE).read_text(encoding="utf-8")
+    assert f'role="note"><p>102 of 104 cases: {DEMONSTRATION_NOTE}</p>' in text
+    assert text.index(DEMONSTRATION_NOTE) < text.index("<table")
+    with (output / SYNTHESIS.file).open(newline="", encoding="utf-8") as stream:
+        notes = {row["case"]: row["note"] for row in csv.DictReader(stream)}
+    assert (notes["sub-000"], notes["sub-001"], notes["sub-f"]) == (HOSTILE, DEMONSTRATION_NOTE, "")
+
+
+def test_a_note_of_all_cases_stands_alone() -> None:
+    assert notes_of_cases(["A.", "", "A."]) == ["2 of 3 cases: A."]
+    assert notes_of_cases(["A.", "A."]) == ["A."]
+    assert notes_of_cases(["B.", "A.", "A."], "PET") == ["1 of 3 PETs: B.", "2 of 3 PETs: A."]
+    assert notes_of_cases(["", ""]) == notes_of_cases([]) == []
 
 
 def test_each_thumbnail_is_where_the_page_looks_for_it(output: Path) -> None:

@@ -19,6 +19,7 @@ from MRI2PETLib.core.errors import Cancelled
 from MRI2PETLib.evaluation.inputs import load_case, warp_beside
 from MRI2PETLib.evaluation.settings import CasePaths
 from MRI2PETLib.images.io import write_image
+from MRI2PETLib.models.bundle import DEMONSTRATION_NOTE
 from MRI2PETLib.normative import build
 from MRI2PETLib.normative.norm_folder import read_norm
 from MRI2PETLib.simulation import simulate_subject
@@ -77,7 +78,8 @@ def test_a_norm_holds_nobody(run: Path, norm: Path, capsys: pytest.CaptureFixtur
     assert (about.n_people, about.demonstration, about.unit_text) == (4, True, "SUVR (brain mask)")
     texts = "".join(path.read_text() for path in (norm / "norm.json", norm / "card.md", norm / "regions.csv"))
     assert not any(name in texts for name in (*CASES, str(run)))
-    assert "DEMONSTRATION" in (norm / "card.md").read_text()
+    card = (norm / "card.md").read_text()
+    assert "DEMONSTRATION" in card and f"Controls were predicted by a {DEMONSTRATION_NOTE}" in card
     before = (norm / "norm.json").stat().st_mtime_ns
     assert main(["normative", "build", str(run), "-o", str(norm), "--allow-few", "-v"]) == 0
     assert "already there, kept" in capsys.readouterr().err

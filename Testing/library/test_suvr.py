@@ -342,6 +342,7 @@ def test_the_reports_hold_every_table_and_say_what_failed(tmp_path: Path) -> Non
         about = {
             **content,
             "Composite": {REAL_MR: 1.5 - n / 5},
+            "Simulated": s == "b",
             "Normalisation": {REAL_MR: {"pet_to_t1": moved}},
         }
         one = CaseMeasurement(Request({}), tables(1 + n / 5), about, images if s == "b" else {})
@@ -353,6 +354,7 @@ def test_the_reports_hold_every_table_and_say_what_failed(tmp_path: Path) -> Non
     page = (tmp_path / "all" / "report.html").read_text()
     for words in ("1 PET could not be measured", "broken: no image", "Bland-Altman agreement", "image/png"):
         assert words in page, words
+    assert "1 of 3 PETs: The person is SIMULATED" in page
     assert "b: its composite SUVR is the median" in page and "3 PETs of 3 people, 1 could not" in page
     for report in (tmp_path / "report.html", tmp_path / "all" / "report.html"):
         on_screen, on_paper = widths_of_tables(report, tmp_path / "profile")

@@ -16,6 +16,7 @@ from MRI2PETLib.core.tables import write_table
 
 _Case = TypeVar("_Case")
 _COLUMNS = ("case", "status", "quality", "message", "hint", "seconds", "t1", "pet")
+_NOTE = "note"
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,8 @@ class Status:
     """A case. ``status`` is done, kept (was there already) or failed; ``pet`` the image that was made of it,
     or that was measured.
 
-    ``figures`` are the other columns of its table; ``files`` those of the case by role.
+    ``figures`` are the other columns of its table; ``note`` is what its pictures say of themselves
+    (synthetic, by a demonstration model, ...); ``files`` those of the case by role.
     """
 
     case: str
@@ -35,11 +37,12 @@ class Status:
     t1: str
     pet: str
     figures: Mapping[str, str] = field(default_factory=dict)
+    note: str = ""
     files: Mapping[str, Any] = field(default_factory=dict)
 
     def row(self) -> dict[str, str]:
         """The line of the table."""
-        return {**{name: getattr(self, name) for name in _COLUMNS}, **self.figures}
+        return {**{name: getattr(self, name) for name in _COLUMNS}, **self.figures, _NOTE: self.note}
 
     def to_dict(self) -> dict[str, Any]:
         """For a result event."""
@@ -80,7 +83,7 @@ class StatusTable:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        return (*_COLUMNS, *(figure.column for figure in self.figures))
+        return (*_COLUMNS, *(figure.column for figure in self.figures), _NOTE)
 
     def status(self, folder: Path, about: Mapping[str, Any]) -> Status:
         """A case from what its record in ``folder`` says."""
@@ -88,7 +91,7 @@ class StatusTable:
         texts = {name: str(about.get(name, "")) for name in _COLUMNS}
         figures = {figure.column: str(about.get(figure.column, "")) for figure in self.figures}
         own = {"pet": str(files["pet"])} if "pet" in files else {}
-        return Status(**{**texts, **own}, figures=figures, files=files)
+        return Status(**{**texts, **own}, figures=figures, note=str(about.get(_NOTE, "")), files=files)
 
     def check(self, output: Path) -> None:
         """Refuse to replace somebody's table; a damaged one among status files is ours.

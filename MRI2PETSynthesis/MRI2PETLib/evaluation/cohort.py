@@ -19,6 +19,7 @@ from MRI2PETLib.evaluation.specificity import (
     OtherDifference,
     Specificity,
 )
+from MRI2PETLib.models.bundle import DEMONSTRATION
 from MRI2PETLib.templates.regions import Parcellation
 
 MEANS = ("mean_real", "mean_real_smoothed", "mean_predicted", "mean_t1")
@@ -60,6 +61,13 @@ class Failure:
     @property
     def reason(self) -> str:
         return f"{self.message} {self.hint}".strip()
+
+
+def model_of_all(models: Sequence[dict]) -> dict:
+    """What a cohort says of its model, from the provenance of the model of each scan: where any was a
+    demonstration, that one.
+    """
+    return next((m for m in models if m.get("intended_use") == DEMONSTRATION), models[-1])
 
 
 @dataclass(frozen=True)

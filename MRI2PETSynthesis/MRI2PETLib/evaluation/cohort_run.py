@@ -17,7 +17,7 @@ from MRI2PETLib.core.progress import ProgressCallback, Reporter
 from MRI2PETLib.core.tables import open_table
 from MRI2PETLib.evaluation.baselines import NETWORK, cubic_of_bundle
 from MRI2PETLib.evaluation.case import SCALE_FREE, STATED_UNIT, CaseResult, evaluate_case
-from MRI2PETLib.evaluation.cohort import Cohort, Failure, Scan, region_numbers
+from MRI2PETLib.evaluation.cohort import Cohort, Failure, Scan, model_of_all, region_numbers
 from MRI2PETLib.evaluation.cohort_cases import CohortCase
 from MRI2PETLib.evaluation.cohort_maps import CohortMaps
 from MRI2PETLib.evaluation.covariates import read_covariate
@@ -68,7 +68,7 @@ def evaluate_cohort(
     scans: list[Scan] = []
     failed: list[Failure] = []
     frame: _Frame | None = None
-    model: dict = {}
+    models: list[dict] = []
     simulated = False
     columns = ("case", "subject", "fold", *record_fields())
     with (
@@ -90,7 +90,8 @@ def evaluate_cohort(
             if done.error is not None:
                 failed.append(Failure(case, done.error.message, done.error.hint))
             if done.result is not None:
-                result, frame, model, is_simulated = done.result
+                result, frame, own_model, is_simulated = done.result
+                models.append(own_model)
                 add_rows(
                     (case.case, case.subject, case.fold, *row.record().values()) for row in result.regions
                 )
@@ -115,7 +116,7 @@ def evaluate_cohort(
         others=others,
         settings=settings,
         atlases=atlases,
-        model=model,
+        model=model_of_all(models),
         simulated=simulated,
         covariates=covariates,
         mean_maps=collection.maps.mean(),

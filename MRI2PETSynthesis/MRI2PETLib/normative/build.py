@@ -20,6 +20,7 @@ from MRI2PETLib.evaluation.inputs import CaseImages, load_case
 from MRI2PETLib.evaluation.settings import EvaluationSettings
 from MRI2PETLib.evaluation.spaces import mni_grid
 from MRI2PETLib.images.grid import Grid
+from MRI2PETLib.models.bundle import DEMONSTRATION, DEMONSTRATION_NOTE
 from MRI2PETLib.normative.calibration import calibration_row, explained_variance
 from MRI2PETLib.normative.clusters import find_clusters, largest_volume_ml
 from MRI2PETLib.normative.controls import fit_controls, left_out_scores
@@ -188,7 +189,8 @@ def collect(
             continue
         readout, facts = done.result
         shared = shared or facts
-        shared["simulated"] = shared["simulated"] or facts["simulated"]
+        for name in ("simulated", "demonstration"):
+            shared[name] = shared[name] or facts[name]
         scans.setdefault(done.case.subject, []).append(readout)
     check_enough(len(scans), settings)
     own_covariates = tuple(NormCovariate.of(c, tuple(scans)) for c in covariates)
@@ -244,6 +246,7 @@ def _facts(case: CaseImages) -> dict[str, Any]:
         "to_pet": case.direction.to_pet,
         "tracer": case.direction.tracer,
         "simulated": bool(case.provenance.get("simulated")),
+        "demonstration": case.model.get("intended_use") == DEMONSTRATION,
         "model": {key: case.model.get(key) for key in ("id", "name", "family")},
     }
 
@@ -339,6 +342,11 @@ def notes_on_repeated(people: int, scans: int) -> list[str]:
         f"{scans} scans of {people} controls: repeated scans are averaged, and a mean varies less than one "
         "scan. The z of a single scan tend to be too large."
     ]
+
+
+def notes_on_model(is_demonstration: bool) -> list[str]:
+    """What every use of a norm says where a demonstration model predicted any of its controls."""
+    return [f"Controls were predicted by a {DEMONSTRATION_NOTE}"] if is_demonstration else []
 
 
 def source_of_run(run: Path) -> str:

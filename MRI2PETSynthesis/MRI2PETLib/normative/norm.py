@@ -27,7 +27,7 @@ class NormAbout:
     """What a norm says of itself.
 
     :ivar unit: of the PETs; ``reference_region``: of a SUVR, else empty.
-    :ivar demonstration: it is of too few people to be used.
+    :ivar demonstration: it is of too few people to be used, or of predictions by a demonstration model.
     :ivar threshold: |z| of a voxel that belongs to a cluster.
     :ivar maxima: by family and kind, the largest |z| (or cluster) of each control by the others, sorted.
     :ivar explained: by region, then ``voxels``: what the prediction adds.

@@ -29,6 +29,7 @@ from MRI2PETLib.normative.build import (
     fit_norm,
     norm_covariates,
     notes_on,
+    notes_on_model,
     notes_on_repeated,
     partly_stated,
     regions_on,
@@ -79,8 +80,8 @@ def build_norm(
     readouts = KeptReadouts(run / READOUTS, partial(_request_of_readout, settings=settings, atlases=atlases))
     data, own, shared, notes = collect(controls, covariates, parcellations, settings, readouts, inner)
     people = len(data.people)
-    repeated = notes_on_repeated(people, shared["n_scans"])
-    for note in (*notes, *repeated):
+    more = notes_on_repeated(people, shared["n_scans"]) + notes_on_model(shared["demonstration"])
+    for note in (*notes, *more):
         reporter.warning(note)
     about: dict[str, Any] = {
         "unit": shared["unit"],
@@ -91,12 +92,12 @@ def build_norm(
         "n_people": people,
         "n_scans": shared["n_scans"],
         "simulated": shared["simulated"],
-        "demonstration": people < LEAST_PEOPLE,
+        "demonstration": people < LEAST_PEOPLE or shared["demonstration"],
         "fwhm_mm": settings.fwhm_mm,
         "threshold": settings.threshold,
         "covariates": own,
         "predicted_by": shared["model"],
-        "notes": (*notes_on(people, settings), *repeated),
+        "notes": (*notes_on(people, settings), *more),
         "source": source_of_run(run),
         "request": request.checksum,
     }

@@ -128,8 +128,8 @@ class PetAnalysis(ABC):
     ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
         """Write what the command alone writes.
 
-        :returns: the figures of the table, what was noticed (a :class:`.Verdict` as JSON has it), the files
-            by role.
+        :returns: the figures of the table and the ``note`` of the pictures, what was noticed (a
+            :class:`.Verdict` as JSON has it), the files by role.
         """
 
 

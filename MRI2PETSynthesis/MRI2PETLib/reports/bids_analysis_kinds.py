@@ -27,6 +27,7 @@ from MRI2PETLib.reports.case_report import METRICS_FILE
 from MRI2PETLib.reports.evaluation import evaluate_pair, request_of_pair
 from MRI2PETLib.reports.normative import SCORE_FILE, score_into, score_request
 from MRI2PETLib.reports.suvr_files import write_suvr
+from MRI2PETLib.reports.suvr_report import note_of
 from MRI2PETLib.suvr import files as suvr_files
 from MRI2PETLib.suvr.case import SuvrSetup
 from MRI2PETLib.suvr.run import measure_case, title_of
@@ -103,6 +104,7 @@ class SuvrAnalysis(PetAnalysis):
             "method": method,
             "composite": _digits(content["Composite"][method], 4),
             "pet_coverage": content["PetCoverage"][method],
+            "note": note_of(content),
         }
         return figures, content["Quality"], measured.files
 
@@ -154,7 +156,7 @@ class EvaluationAnalysis(PetAnalysis):
         self, case: PetCase, folder: Path, reporter: Reporter
     ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
         result = evaluate_pair(self._paths(case), self.settings, self.atlases, folder, reporter)
-        scales = result["scales"]
+        scales, content = result["scales"], read_object(folder / METRICS_FILE)
         scale = scales[STATED_UNIT if STATED_UNIT in scales else SCALE_FREE]
         names = ("pearson_r", "mae", "normdiff_median")
         figures = {
@@ -162,8 +164,9 @@ class EvaluationAnalysis(PetAnalysis):
             "unit": scale["unit"],
             **{name: _digits(scale["network"].get(name), 4) for name in names},
             "pet_coverage": result["pet_coverage"],
+            "note": content["description"],
         }
-        return figures, read_object(folder / METRICS_FILE)["quality"], result["files"]
+        return figures, content["quality"], result["files"]
 
     def _paths(self, case: PetCase) -> CasePaths:
         if case.synthetic is None:
@@ -211,6 +214,7 @@ class ScoreAnalysis(PetAnalysis):
             "p_peak": _digits(largest.get("p_peak"), 3),
             "peak_region": largest.get("region"),
             "clusters": sum(cluster["kind"] == largest.get("kind") for cluster in content["clusters"]),
+            "note": content["description"],
         }
         return figures, content["quality"], result["files"]
 

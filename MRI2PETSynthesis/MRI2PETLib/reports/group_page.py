@@ -26,6 +26,7 @@ from MRI2PETLib.core.files import (
 from MRI2PETLib.core.ownership import check_replaceable, not_ours
 from MRI2PETLib.core.progress import Reporter
 from MRI2PETLib.reports.page import TEMPLATES, content_policy, how_many, page_environment, source_hash
+from MRI2PETLib.reports.texts import notes_of_cases
 from MRI2PETLib.reports.thumbnail import SIZE
 from MRI2PETLib.reports.viewer import script_text
 from MRI2PETLib.synthesis.batch import SYNTHESIS
@@ -69,7 +70,8 @@ def write_group(
             _add_thumbnails(rows, entries, staging, reporter)
             replace_folder(staging, output / SPRITES)
     title = f"{table.title} of {output.resolve().name}"
-    files = {"page": write_text(output / page, _page(title, entries, table, has_table=bool(there)))}
+    notes = notes_of_cases([row.note for row in rows if row.status not in ("failed", "missing")])
+    files = {"page": write_text(output / page, _page(title, notes, entries, table, has_table=bool(there)))}
     return {**files, "table": output / table.file} if there else files
 
 
@@ -152,7 +154,14 @@ def _write_sprite(rows: Sequence[Status], path: Path) -> dict[int, tuple[int, in
     return places
 
 
-def _page(title: str, entries: Sequence[Mapping[str, Any]], table: StatusTable, *, has_table: bool) -> str:
+def _page(
+    title: str,
+    notes: Sequence[str],
+    entries: Sequence[Mapping[str, Any]],
+    table: StatusTable,
+    *,
+    has_table: bool,
+) -> str:
     """All that comes from cases is data, never part of a script or of the page's own text."""
     from markupsafe import Markup
 
@@ -180,6 +189,7 @@ def _page(title: str, entries: Sequence[Mapping[str, Any]], table: StatusTable, 
             style=Markup(style),
             script=Markup(script),
             data=Markup(data),
+            notes=notes,
             counts=f"{how_many(len(entries), 'case')}: {counts}",
             table=table.file if has_table else "",
             thumbnails=any("sprite" in entry for entry in entries),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from MRI2PETLib.images.formats import GENERATED_BY
 from MRI2PETLib.images.grid import Grid
 from MRI2PETLib.images.io import write_image
 from MRI2PETLib.images.sources import optional_source, source_of
+from MRI2PETLib.models.bundle import DEMONSTRATION, DEMONSTRATION_NOTE
 from MRI2PETLib.normative.build import ALL_VOXELS
 from MRI2PETLib.normative.card import KIND_NAMES, what_the_t1_adds
 from MRI2PETLib.normative.case import load_person
@@ -34,8 +35,9 @@ from MRI2PETLib.reports.case_report import PICTURE_FILE, REPORT_FILE, provenance
 from MRI2PETLib.reports.norm_figure import ScoredImages, norm_figure, norm_viewer
 from MRI2PETLib.reports.norm_summary import summary_of_score
 from MRI2PETLib.reports.page import Picture, render
-from MRI2PETLib.reports.texts import SIMULATED_PERSON, coverage_sentence
+from MRI2PETLib.reports.texts import coverage_sentence
 from MRI2PETLib.reports.viewer import Viewer
+from MRI2PETLib.synthesis.case_files import SIMULATED_PERSON
 
 SCORE_RECORD, SCORE_FILE = "norm_status.json", "score.json"
 MAP_NAMES = {"residual": "z", "real": "z_unconditional"}
@@ -99,7 +101,7 @@ def _write(
     """All files of a comparison; returns what the record keeps of it."""
     assert case.warp is not None and case.t1 is not None  # or it has been refused
     simulated = bool(case.provenance.get("simulated"))
-    note = _note(norm, simulated)
+    note = _note(norm, case.model, simulated)
     about = {**GENERATED_BY, "Description": note, "Norm": norm.checksum}
     z_native = {kind: z_on_t1(norm, scores.z[kind], case.mask, case.warp) for kind in KINDS}
     in_unit = {**about, "Units": norm.about.unit}
@@ -156,8 +158,10 @@ def _write(
     }
 
 
-def _note(norm: Norm, simulated: bool) -> str:
-    words = "DEMONSTRATION NORM, of too few people. " if norm.about.demonstration else ""
+def _note(norm: Norm, model: Mapping[str, Any], simulated: bool) -> str:
+    """:param model: provenance of the model that predicted this person's PET, empty where it is not known."""
+    words = "DEMONSTRATION NORM. " if norm.about.demonstration else ""
+    words += f"{DEMONSTRATION_NOTE} " if model.get("intended_use") == DEMONSTRATION else ""
     words += "The norm is of SIMULATED people. " if norm.about.simulated else ""
     words += f"{SIMULATED_PERSON} " if simulated else ""
     return f"{words}How rare the PET of a person is among {norm.about.n_people} controls: no diagnosis."

@@ -18,7 +18,7 @@ from MRI2PETLib.reports.page import Cell, Picture, ReportTable, render, spread
 from MRI2PETLib.reports.suvr_figure import read_suvr_images
 from MRI2PETLib.reports.suvr_summary import summary_of_suvr, summary_of_suvr_cohort
 from MRI2PETLib.reports.suvr_viewer import suvr_viewer
-from MRI2PETLib.reports.texts import SIMULATED_PERSON, least_coverage_sentence
+from MRI2PETLib.reports.texts import least_coverage_sentence, notes_of_cases
 from MRI2PETLib.reports.viewer import Viewer
 from MRI2PETLib.suvr import files
 from MRI2PETLib.suvr.agreement import (
@@ -36,6 +36,7 @@ from MRI2PETLib.suvr.normalisation import METHODS, REAL_MR
 from MRI2PETLib.suvr.regional import COMPOSITE, RegionPlan, SuvrRow
 from MRI2PETLib.suvr.run import CaseMeasurement, SuvrCase
 from MRI2PETLib.suvr.tables import suvr_columns
+from MRI2PETLib.synthesis.case_files import SIMULATED_PERSON
 
 
 def write_suvr_report(
@@ -51,7 +52,7 @@ def write_suvr_report(
         "suvr.html",
         title,
         viewer=viewer,
-        about=_about(content),
+        about=[note_of(content)] if note_of(content) else [],
         summary=summary_of_suvr(content["Composite"]),
         suvr=side_by_side(list(table.items()), "SUVR by region and method" + corrected_words(rows)),
         regions=regions,
@@ -78,7 +79,11 @@ def _template_names(setup: SuvrSetup) -> str:
     return names if len(setup.templates) == 1 else f"for each PET the one that fits best of: {names}"
 
 
-def _about(content: Mapping[str, Any]) -> str:
+def note_of(content: Mapping[str, Any]) -> str:
+    """What the report of a measurement says first.
+
+    :param content: of ``suvr.json``.
+    """
     text = SIMULATED_PERSON if content.get("Simulated") else ""
     return f"{text} {content.get('Description', '')}".strip()
 
@@ -128,7 +133,7 @@ def write_suvr_cohort(
         "suvr_cohort.html",
         title,
         viewer=viewer,
-        about=_about(measured[0][1].content),
+        about=notes_of_cases([note_of(one.content) for _, one in measured], "PET"),
         summary=summary_of_suvr_cohort(agreement),
         n_people=content["n_people"],
         n_scans=len(measured),
@@ -171,7 +176,7 @@ def _typical(
     images = read_suvr_images(one.files, case.paths.t1, one.content, plan)
     text = f"{case.case}: PET with outlines of the composite and the reference region."
     picture = Picture(one.files["picture"], alt=text, caption=f"{text} Its own report says more.")
-    return case.case, suvr_viewer(images, plan, _about(one.content)), picture
+    return case.case, suvr_viewer(images, plan, note_of(one.content)), picture
 
 
 def _request_of_cohort(

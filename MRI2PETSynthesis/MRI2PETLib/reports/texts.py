@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from MRI2PETLib.evaluation.direction import Direction
 from MRI2PETLib.models.bundle import Bundle
-from MRI2PETLib.synthesis.case_files import synthetic_note
+from MRI2PETLib.reports.page import how_many
+from MRI2PETLib.synthesis.case_files import SIMULATED_PERSON, synthetic_note
 
 CANNOT_SAY = (
     "A synthetic PET is computed from the T1. It is no measurement of the tracer, and a change of the PET "
@@ -49,7 +51,6 @@ UNFIT_FOR_MRI = {
     "groups": "Left out: each T1 is scaled by itself, so levels of groups do not compare.",
     "paper": "Left out: the published table is of PET.",
 }
-SIMULATED_PERSON = "The person is SIMULATED: nobody was scanned."
 GROUP_CAUTION = (
     "Caution: groups are compared on synthetic PET. A difference between groups that only the synthetic PET "
     "shows comes from the anatomy or from the model, not from the tracer; published data hold such a case. "
@@ -102,3 +103,16 @@ def case_note(model: dict[str, Any], simulated: bool, direction: Direction) -> s
     """
     note = synthetic_note(str(model.get("intended_use", "")), direction.source, direction.target)
     return f"{note} {SIMULATED_PERSON}" if simulated else note
+
+
+def notes_of_cases(notes: Sequence[str], thing: str = "case") -> list[str]:
+    """What a page of many cases says first: the note of each, once; of how many, where not of all.
+
+    >>> notes_of_cases(["A.", "B.", "A."])
+    ['2 of 3 cases: A.', '1 of 3 cases: B.']
+    """
+    counts = Counter(filter(None, notes))
+    return [
+        note if count == len(notes) else f"{count} of {how_many(len(notes), thing)}: {note}"
+        for note, count in counts.items()
+    ]

@@ -28,7 +28,7 @@ from MRI2PETLib.images.sources import optional_source, source_of
 from MRI2PETLib.models.bundle import Bundle
 from MRI2PETLib.models.inference import LoadedModel
 from MRI2PETLib.preprocessing.template_registration import ALIGNING
-from MRI2PETLib.synthesis.case_files import STATUS, CaseFiles, case_files, write_case
+from MRI2PETLib.synthesis.case_files import STATUS, CaseFiles, case_files, note_of_synthesis, write_case
 from MRI2PETLib.synthesis.cases import Case
 from MRI2PETLib.synthesis.dataset_description import describe_dataset
 from MRI2PETLib.synthesis.dicom_case import check_dicom_out, dicom_origin, study_source, write_dicom
@@ -157,6 +157,7 @@ class BatchRun:
             "message": " ".join(verdict.reasons("warn")),
             "hint": "",
             **_figures(result.extraction.measures),
+            "note": note_of_synthesis(bundle, case.t1),
         }
         with files.result().make(request, about) as staging:
             staged = replace(files, folder=staging)

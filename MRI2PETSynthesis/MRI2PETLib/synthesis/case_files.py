@@ -22,6 +22,7 @@ from MRI2PETLib.synthesis.pipeline import SynthesisResult
 
 STATUS = "_desc-synthetic_status.json"
 REFERENCE_KEY = "ReferenceRegion"
+SIMULATED_PERSON = "The person is SIMULATED: nobody was scanned."
 _UNPREDICTED = {"Type": "NotPredicted", "Description": "Brain outside of the model's field of view."}
 _BIDS = {"MR": "T1w", "PET": "pet"}
 
@@ -190,6 +191,11 @@ def bundle_note(bundle: Bundle) -> str:
     """:func:`synthetic_note` of an image that this model made."""
     space = bundle.space
     return synthetic_note(bundle.metadata["intended_use"], space.source_modality, space.target_modality)
+
+
+def note_of_synthesis(bundle: Bundle, t1: Path) -> str:
+    """:func:`bundle_note`, and whether the person of the T1 was simulated."""
+    return f"{bundle_note(bundle)} {SIMULATED_PERSON}" if is_simulated(t1) else bundle_note(bundle)
 
 
 def write_case(

@@ -37,7 +37,9 @@ Computed from T1-weighted MRIs by {software} {version}. A synthetic image is not
 only.
 
 `pet/*_desc-synthetic_pet` are the synthetic images, their sidecars name the model, its training data and what
-was noticed about each T1; `anat/*_desc-brain_mask` are the brain masks. `*_status.json` proves that a result
+was noticed about each T1. `IntendedUse: demonstration` there, DEMONSTRATION on the pictures and in the column
+`note` of the tables: the model was not trained on real T1/PET pairs, its images say nothing about anybody.
+`anat/*_desc-brain_mask` are the brain masks. `*_status.json` proves that a result
 is that of its inputs, `synthesis_status.csv` lists all cases. `pet/*_report/` are read-outs of real PETs,
 each with its `report.html`. BIDS has no `acq-` of a PET: that of its T1 is in `rec-`.
 """
