@@ -72,13 +72,14 @@ class Unseen:
     """The out-of-sample model against donors that it never saw, from the T1 of the template and of people.
 
     :ivar simulated: region over cortex as ``people.ratios``, of the simulated uptake of the same people.
-    :ivar stage: the last one of its training.
+    :ivar stage: the last one of its training, of so many ``epochs``.
     """
 
     template: RealCheck
     people: RealCheck
     simulated: dict[str, float]
     stage: str
+    epochs: int
     donors: list[str]
 
 
@@ -271,6 +272,7 @@ def unseen_donors(work: WorkFolder, held_out: Sequence[str]) -> Unseen | None:
         real_donors.check_real(*predicted, unseen, training),
         real_donors.region_ratios(simulated),
         stage.preset.name,
+        stage.preset.epochs,
         [donor.name for donor in unseen],
     )
 

@@ -13,7 +13,7 @@ from MRI2PETLib.synthesis.pipeline import software_versions
 from TSPODemoModel import gates, real_donors
 from TSPODemoModel.gates import Gate, Measurements, Unseen
 from TSPODemoModel.simulated_pairs import MEAN_PSF_MM
-from TSPODemoModel.training import Trained
+from TSPODemoModel.training import Trained, stages_to
 from TSPODemoModel.work_folder import WorkFolder
 
 T1_SOURCE = "OpenNeuro ds002748 v1.0.5 (doi:10.18112/openneuro.ds002748.v1.0.5), CC0"
@@ -192,8 +192,7 @@ The split by person and by donor stands in `configs/metadata.json`. Build it aga
 
 ```
 python -m TSPODemoModel prepare WORK --t1 T1S --pbr28 MAPS
-python -m TSPODemoModel train WORK --seed {seeds[0]}         # each of: {", ".join(seeds)}
-python -m TSPODemoModel train WORK --hold-out-donors --to 4mm
+{_train_commands(training["members"], measured.unseen)}
 python -m TSPODemoModel bundle WORK -o BUNDLE --seeds {" ".join(seeds)}
 python -m TSPODemoModel gates WORK BUNDLE --people test
 ```
@@ -227,6 +226,26 @@ def looks_before(looks: Sequence[str], own: str) -> str:
         "\nModels that were measured on these people from this folder of the recipe, in order: "
         f"{'; '.join(names)}."
     )
+
+
+def _train_commands(members: Mapping[str, Sequence[Mapping[str, Any]]], unseen: Unseen | None) -> str:
+    """The lines that train the members and the out-of-sample model again."""
+
+    def line(what: str, stage: str, epochs: int) -> str:
+        usual = stages_to(stage)[-1].preset.epochs
+        return f"{what} --to {stage}{'' if epochs == usual else f' --epochs {epochs}'}"
+
+    train, trained = (
+        "python -m TSPODemoModel train WORK",
+        {n: stages[-1]["preset"] for n, stages in members.items()},
+    )
+    lines = [
+        line(f"{train} --seed {name.removeprefix('seed-')}", preset["name"], preset["epochs"])
+        for name, preset in trained.items()
+    ]
+    if unseen is not None:
+        lines.append(line(f"{train} --hold-out-donors", unseen.stage, unseen.epochs))
+    return "\n".join(lines)
 
 
 def _stages(members: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:

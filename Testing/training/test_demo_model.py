@@ -533,7 +533,7 @@ def _real(share: float, error: float, of_people: float | None = None) -> gates.U
         real_donors.RealCheck(0.85, 0.8, 0.9, share, 0.8, 0.7, 0.9, 0.8, {"a": 1 + e}, {"a": 1.0})
         for e in (error, error if of_people is None else of_people)
     )
-    return gates.Unseen(template, people, {"a": 1.2}, "4mm", ["c"])
+    return gates.Unseen(template, people, {"a": 1.2}, "4mm", 16, ["c"])
 
 
 def test_gates_by_hand() -> None:
@@ -646,6 +646,9 @@ def test_a_model_is_not_measured_on_people_it_has_seen(
     assert len(work_folder.note_look(work.folder, other)) == 2
 
 
+TRAIN = "python -m TSPODemoModel train WORK"
+
+
 @pytest.mark.slow
 def test_from_the_data_to_a_measured_bundle(
     work: WorkFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -653,8 +656,7 @@ def test_from_the_data_to_a_measured_bundle(
     """An ensemble of two seeds through all commands; the figures go into the card, the weights stay."""
     stages = {name: replace(small_stage(name, 24, epochs=1), averages=1) for name in ("4mm", "3mm")}
     monkeypatch.setattr(training, "STAGES", stages)
-    monkeypatch.setattr(training, "_MOST_CYCLES", 0)
-    for arguments in (["--seed", 1], ["--seed", 2], ["--hold-out-donors"]):
+    for arguments in (["--seed", 1], ["--seed", 2, "--epochs", 2], ["--hold-out-donors"]):
         assert run_command("train", work.folder, "--to", "4mm", *arguments) == 0
     out = tmp_path / "bundle"
     assert run_command("bundle", work.folder, "-o", out, "--to", "4mm", "--seeds", 1, 3) == 3
@@ -669,6 +671,8 @@ def test_from_the_data_to_a_measured_bundle(
     assert after.metadata["baselines"]["people"] == len(work.split.test)
     assert "| G8 | share of a cavity's missing uptake |" in after.card()
     assert "within one SD of the prediction" in after.card() and "| seed-2 | 4mm |" in after.card()
+    assert f"{TRAIN} --seed 1 --to 4mm\n{TRAIN} --seed 2 --to 4mm --epochs 2\n" in after.card()
+    assert f"{TRAIN} --hold-out-donors --to 4mm\n" in after.card()
 
 
 def test_real_donors_are_predicted_without_them(shared_data: Path) -> None:
