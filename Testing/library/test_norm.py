@@ -200,6 +200,34 @@ def test_what_is_written_is_what_is_read(norm: Norm, template: np.ndarray, tmp_p
     assert "person" not in (folder / NORM_FILE).read_text().lower().replace("people", "")
 
 
+def test_a_norm_of_another_version_says_so(norm_folder: Path) -> None:
+    with pytest.raises(InputError, match="'mri2pet-norm-1', this version reads") as error:
+        read_norm(resigned(norm_folder, lambda c: c.update(format="mri2pet-norm-1")))
+    assert "Build the norm again" in error.value.hint
+
+
+def test_a_region_that_some_controls_do_not_cover_says_on_how_many_it_rests(
+    norm: Norm, template: np.ndarray, tmp_path: Path
+) -> None:
+    """Of 24 controls, 3 and 6 are cut off in two regions: 20 are needed."""
+    regions = norm.regions
+    scans = readouts(template, range(24))
+    few, none = (regions.keys.index(("paper21", f"{side} putamen")) for side in ("left", "right"))
+    for number, (scan,) in enumerate(scans.values()):
+        for region, cut in ((few, 3), (none, 6)):
+            for kind in KINDS:
+                scan.regions[kind][region] *= np.nan if number < cut else 1
+    data = assemble(scans, np.ones((24, 1)), template, regions)
+    uneven = fit_norm(data, norm.parcellations, about(), NormSettings(fwhm_mm=FWHM_MM), no_progress)
+    again = read_norm(written(uneven, tmp_path / "norm"))
+    rows = score_person(again, person(template, 60), ROW).regions
+    assert [(rows[n].controls, rows[n].z is None) for n in (few, none)] == [(21, False), (18, True)]
+    assert rows[few].remark == "it rests on 21 of 24 controls"
+    assert rows[none].remark == "it was measured in 18 of 24 controls only; 20 are needed"
+    card = (tmp_path / "norm" / CARD_FILE).read_text()
+    assert "regions: paper21 / left putamen (21). Without a z: paper21 / right putamen (18)." in card
+
+
 @pytest.mark.parametrize("damage", ["map", "value", "missing", "link", "format"])
 def test_an_altered_norm_is_refused(damage: str, norm: Norm, tmp_path: Path) -> None:
     folder = written(norm, tmp_path / "norm")
@@ -261,9 +289,9 @@ OF_A_STRANGER: dict[str, Callable[[dict[str, Any]], object]] = {
     "count of too many": regional("count", 10**6),
     "count missing": regional("count", None),
     "inverse": lambda c: c["models"]["regions"]["residual"].update(inverse=[[-1.0]]),
-    "inverse 0": lambda c: c["models"]["voxels"]["real"].update(inverse=[[0.0]]),
+    "inverse below 0": lambda c: c["models"]["regions"]["residual"]["inverse"][0].__setitem__(0, -1.0),
+    "inverse missing": lambda c: c["models"]["regions"]["residual"]["inverse"][0].__setitem__(0, None),
     "prior": lambda c: c["models"]["voxels"]["real"].update(prior=["nan", 1.0]),
-    "people of a model": lambda c: c["models"]["voxels"]["real"].update(n_people=7),
     "maxima nan": lambda c: c["maxima"]["voxels"]["real"].__setitem__(0, "nan"),
     "maxima below 0": lambda c: c["maxima"]["voxels"]["real"].__setitem__(0, -1),
     "maxima of too many": lambda c: c["maxima"]["voxels"].update(real=[1.0] * 99),
@@ -289,7 +317,7 @@ def test_a_norm_of_a_stranger_makes_sense_or_is_refused(name: str, norm_folder: 
 
 
 @pytest.mark.parametrize("value", [0.0, -1.0, np.nan, np.inf])
-@pytest.mark.parametrize("name", ["residual_sd", "real_mean"])
+@pytest.mark.parametrize("name", ["residual_sd", "real_mean", "inverse0"])
 def test_maps_of_a_stranger_are_numbers(name: str, value: float, norm_folder: Path, norm: Norm) -> None:
     """An SD of 0 stands for none in an image: no score there, not a score without limit."""
     import nibabel as nib
@@ -301,7 +329,7 @@ def test_maps_of_a_stranger_are_numbers(name: str, value: float, norm_folder: Pa
     values[tuple(inside)] = value
     nib.save(nib.Nifti1Image(values, image.affine, image.header), path)
     resigned(norm_folder, lambda c: None)
-    if value == 0 or (value < 0 and name == "real_mean"):
+    if (value == 0 and name != "inverse0") or (value < 0 and name == "real_mean"):
         again = read_norm(norm_folder)
         sd = again.models["voxels"][CONDITIONAL].prediction_sd(ROW)
         assert np.count_nonzero(~np.isfinite(sd)) == (name == "residual_sd")

@@ -68,13 +68,49 @@ def test_covariates_are_those_of_numpys_least_squares() -> None:
     assert np.allclose(model.variance, shrunk_variance(sums / 22, 22.0, model.prior))
 
 
-def test_left_out_controls_score_as_if_the_model_were_fitted_anew() -> None:
-    values, design = people(11, 40, columns=2)
+@pytest.mark.parametrize("cut", [0, 1, 2])
+def test_left_out_controls_score_as_if_the_model_were_fitted_anew(cut: int) -> None:
+    """With and without fields of view that cut off other people in every unit."""
+    values, design = people(20, 40, columns=3)
+    for unit in range(40):
+        values[[(3 * unit + n) % 20 for n in range(cut)], unit] = np.nan
     scores = left_out_scores(values, design)
-    for person in range(11):
-        others = np.arange(11) != person
+    for person in range(20):
+        others = np.arange(20) != person
         model = fit_controls(values[others], design[others])
-        assert np.allclose(scores[person], model.z(values[person], design[person]), atol=2e-4)
+        expected = model.z(values[person], design[person])
+        np.testing.assert_allclose(scores[person], expected, rtol=2e-5, atol=2e-6)
+    assert np.isfinite(scores).sum() == 40 * (20 - cut)
+
+
+def test_the_leverage_is_that_of_the_controls_who_were_measured() -> None:
+    """4 of 8 women are cut off: the SD of the prediction by numpy from the 16 others; new women have SD 1."""
+    rng = np.random.default_rng(3)
+    women = np.repeat([0.0, 1.0], (12, 8)) - 0.4
+    design = np.column_stack([np.ones(20), women])
+    row, scores = design[-1], []
+    for _ in range(300):
+        values = rng.standard_normal((20, 60))
+        values[12:16, 10:] = np.nan
+        model = fit_controls(values, design)
+        scores.append(model.z(rng.standard_normal(60), row)[10:])
+    own = design[[*range(12), *range(16, 20)]]
+    leverage = row @ np.linalg.solve(own.T @ own, row)
+    assert leverage == pytest.approx(1 / 4)  # of the mean of 4 women
+    expected = np.sqrt(model.variance[10:] * (1 + leverage))
+    np.testing.assert_allclose(model.prediction_sd(row)[10:], expected, rtol=1e-12)
+    assert np.std(scores) == pytest.approx(1, abs=0.02)
+
+
+def test_a_unit_needs_four_fifths_of_the_controls() -> None:
+    """16 of 20; and they must tell the covariates apart."""
+    values, _ = people(20, 3)
+    values[:4, 0], values[:5, 1], values[16:, 2] = np.nan, np.nan, np.nan
+    design = np.column_stack([np.ones(20), np.repeat([0.0, 1.0], (16, 4)) - 0.2])
+    model = fit_controls(values, design)
+    assert model.count.tolist() == [16, 15, 16]
+    assert np.isfinite(model.z(np.zeros(3), design[0])).tolist() == [True, False, False]
+    assert np.isfinite(left_out_scores(values, design)).any(axis=0).tolist() == [True, False, False]
 
 
 @pytest.mark.parametrize("n", [10, 40])
@@ -109,11 +145,11 @@ def test_a_planted_residual_of_two_sd_reads_two() -> None:
 
 def test_units_rest_on_those_who_were_measured_there() -> None:
     values, _ = people(14, 5)
-    values[:4, 2] = np.nan
+    values[:2, 2] = np.nan
     values[:, 4] = np.nan
     model = fit_controls(values, np.ones((14, 1)))
-    assert model.count.tolist() == [14, 14, 10, 14, 0]
-    assert model.coefficients[0, 2] == pytest.approx(values[4:, 2].mean())
+    assert model.count.tolist() == [14, 14, 12, 14, 0]
+    assert model.coefficients[0, 2] == pytest.approx(values[2:, 2].mean())
     z = model.z(np.zeros(5), np.ones(1))
     assert np.isfinite(z[:4]).all()
     assert np.isnan(z[4])

@@ -23,7 +23,7 @@ from MRI2PETLib.images.grid import Grid
 from MRI2PETLib.models.bundle import DEMONSTRATION, DEMONSTRATION_NOTE
 from MRI2PETLib.normative.calibration import calibration_row, explained_variance
 from MRI2PETLib.normative.clusters import find_clusters, largest_volume_ml
-from MRI2PETLib.normative.controls import fit_controls, left_out_scores
+from MRI2PETLib.normative.controls import fit_controls, least_controls, left_out_scores
 from MRI2PETLib.normative.design import NormCovariate, design_row
 from MRI2PETLib.normative.kept_readouts import KeptReadouts
 from MRI2PETLib.normative.norm import FAMILIES, PARTS, Norm, NormAbout
@@ -40,14 +40,14 @@ from MRI2PETLib.normative.settings import (
     ENOUGH_PEOPLE,
     LARGEST_NUMBER,
     LEAST_PEOPLE,
+    MOST_COLUMNS,
     NO_COVARIATES,
     USUAL_COVARIATES,
     NormSettings,
 )
 from MRI2PETLib.templates.regions import Parcellation, built_in_parcellations
 
-_LEAST_EVER = 4  # even of a demonstration: a variance of left-out people needs three
-_LEAST_SHARE = 0.8  # of the controls who must be measured in a voxel
+_LEAST_EVER = least_controls(0)  # even of a demonstration
 _LEAST_FREEDOM = 5  # people beyond the columns of the design
 ALL_VOXELS = "all voxels"
 BRAIN_REFERENCE = "brain mask"
@@ -218,7 +218,7 @@ def assemble(
             people = [[getattr(scan, name)[kind] for scan in own] for own in scans.values()]
             values[part][kind] = np.array([np.mean(own, axis=0) for own in people])
     there = np.isfinite(values["voxels"][KINDS[0]]).sum(axis=0)
-    enough = there >= max(_LEAST_EVER, np.ceil(_LEAST_SHARE * len(scans)))
+    enough = there >= least_controls(len(scans))
     inside = np.zeros_like(template)
     inside[template] = enough
     values["voxels"] = {kind: values["voxels"][kind][:, enough] for kind in KINDS}
@@ -229,6 +229,11 @@ def check_design(design: np.ndarray, covariates: Sequence[NormCovariate]) -> Non
     """:raises InputError: if the covariates cannot be told apart, or leave too few people."""
     people, columns = design.shape
     names = ", ".join(c.name for c in covariates)
+    if columns > MOST_COLUMNS:
+        raise InputError(
+            f"The covariates {names} need {columns} columns; a norm has {MOST_COLUMNS} at most.",
+            "Leave some out (--covariates), or write names that mean the same alike.",
+        )
     if np.linalg.matrix_rank(design) < columns:
         raise InputError(f"The covariates {names} cannot be told apart.", "Leave one out (--covariates).")
     if covariates and people - columns < _LEAST_FREEDOM:

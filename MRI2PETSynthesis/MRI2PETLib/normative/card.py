@@ -11,6 +11,7 @@ from MRI2PETLib.core.files import write_text
 from MRI2PETLib.core.tables import write_table
 from MRI2PETLib.normative.build import ALL_VOXELS
 from MRI2PETLib.normative.calibration import CalibrationRow, ExplainedShare, family_threshold
+from MRI2PETLib.normative.controls import least_controls
 from MRI2PETLib.normative.norm import Norm
 from MRI2PETLib.normative.norm_folder import CARD_FILE, REGIONS_OF_NORM
 from MRI2PETLib.normative.person import CONDITIONAL, KINDS, pair_label, region_label
@@ -59,6 +60,7 @@ def write_norm_card(folder: Path, norm: Norm) -> None:
         f"worth {norm.models['voxels'][CONDITIONAL].prior.freedom:.1f} people.",
         "- Family-wise threshold (5 %) by the controls' own maxima: "
         + ("too few controls (19 are needed)." if limit is None else f"|z| > {limit:.2f}."),
+        f"- {_coverage(norm)}",
         "",
         "## Can the z be believed?",
         "Each control scored by the others, all voxels; nominal shares are 5 % and 0.27 %, mean 0, SD 1.",
@@ -74,6 +76,30 @@ def write_norm_card(folder: Path, norm: Norm) -> None:
         "",
     ]
     write_text(folder / CARD_FILE, "\n".join(lines))
+
+
+def _coverage(norm: Norm) -> str:
+    """Which regions rest on fewer than all controls, and which on too few."""
+    people = norm.about.n_people
+    least, few, none = least_controls(people), [], []
+    for (_, _, label), count in zip(_region_names(norm), norm.models["regions"][CONDITIONAL].count):
+        named = f"{label} ({int(count)})"
+        if count < least:
+            none.append(named)
+        elif count < people:
+            few.append(named)
+    voxels = norm.models["voxels"][CONDITIONAL].count
+    share = 100 * float(np.mean(voxels < people)) if voxels.size else 0.0
+    secret = (
+        " Where counts differ by one, the covariates of an unnamed control can be computed."
+        if norm.about.covariates and share
+        else ""
+    )
+    return (
+        f"A voxel, region or pair of regions needs {least} of the {people} controls. "
+        f"{share:.0f} % of the voxels rest on fewer than all (maps/count.nii.gz); "
+        f"regions: {', '.join(few) or 'none'}. Without a z: {', '.join(none) or 'none'}.{secret}"
+    )
 
 
 def _calibration_cells(row: CalibrationRow) -> str:

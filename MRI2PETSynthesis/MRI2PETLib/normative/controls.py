@@ -1,21 +1,26 @@
 """Mean and SD of controls by unit (voxel or region) with covariates, and the z of somebody who is not in it.
 
 Units are columns, people are rows; NaN: the person was not measured there. The z allows for what few controls
-leave unknown: with x the person's covariates (1 first), h = x' (X'X)^-1 x and s^2 the shrunk variance,
+leave unknown: with x the person's covariates (1 first), X those of the controls who were measured in this
+unit, h = x' (X'X)^-1 x and s^2 the shrunk variance,
 
     t = (value - x' beta) / (s sqrt(1 + h)),    z: the normal score of t with d + d0 degrees of freedom,
 
-so that the z of a new control has mean 0 and SD 1 whatever the number of controls.
+so that the z of a new control has mean 0 and SD 1 whatever the number of controls. A unit in which fewer than
+:data:`LEAST_COVERING` of the controls were measured has no z.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 
 from MRI2PETLib.normative.shrinkage import VariancePrior, fit_prior, shrunk_variance
 
+LEAST_COVERING = 0.8  # of the controls who must be measured in a unit
+_LEAST_PEOPLE = 4  # in a unit: a variance of left-out people needs three
 _LEAST_FREEDOM = 2  # a variance of less is none
 _BLOCK = 20_000  # units at a time
 _LEAST_P = 1e-300  # z is finite: 37 at most
@@ -28,9 +33,7 @@ class ControlModel:
     :ivar coefficients: [column, unit], the first is the mean at the centre of the covariates.
     :ivar variance: [unit], shrunk; NaN where too few controls were measured.
     :ivar count: [unit], controls who were measured.
-    :ivar inverse: [column, column], (X'X)^-1 over all controls. Where ``count`` is lower it counts
-        n / count times.
-    :ivar n_people: n.
+    :ivar inverse: [pair of columns, unit], (X'X)^-1 over those controls: its upper triangle, line by line.
     """
 
     coefficients: np.ndarray
@@ -38,7 +41,6 @@ class ControlModel:
     count: np.ndarray
     inverse: np.ndarray
     prior: VariancePrior
-    n_people: int
 
     def expected(self, row: np.ndarray) -> np.ndarray:
         """The mean of controls with these covariates, [unit]."""
@@ -46,9 +48,9 @@ class ControlModel:
 
     def prediction_sd(self, row: np.ndarray) -> np.ndarray:
         """SD of a new control around :meth:`expected`, [unit]."""
-        with np.errstate(divide="ignore", invalid="ignore"):
-            leverage = float(row @ self.inverse @ row) * self.n_people / self.count
-            return np.asarray(np.sqrt(self.variance * (1 + leverage)))
+        first, second = pairs_of_columns(len(row))
+        leverage = (row[first] * row[second] * np.where(first == second, 1, 2)) @ self.inverse
+        return np.asarray(np.sqrt(self.variance * (1 + leverage)))
 
     def z(self, values: np.ndarray, row: np.ndarray) -> np.ndarray:
         """Scores of a person, [unit]; NaN where there is no value or no model.
@@ -59,6 +61,20 @@ class ControlModel:
             t = (values - self.expected(row)) / self.prediction_sd(row)
         freedom = self.count - len(self.coefficients) + self.prior.freedom
         return normal_score(t, freedom)
+
+
+def pairs_of_columns(columns: int) -> tuple[np.ndarray, np.ndarray]:
+    """Line and column of each entry of :attr:`ControlModel.inverse` in the whole matrix."""
+    return np.triu_indices(columns)
+
+
+def least_controls(people: int) -> int:
+    """How many of the controls must be measured in a unit for a z.
+
+    >>> least_controls(4), least_controls(21)
+    (4, 17)
+    """
+    return max(_LEAST_PEOPLE, math.ceil(LEAST_COVERING * people))
 
 
 def fit_controls(values: np.ndarray, design: np.ndarray) -> ControlModel:
@@ -72,9 +88,8 @@ def fit_controls(values: np.ndarray, design: np.ndarray) -> ControlModel:
         coefficients=fit.coefficients,
         variance=shrunk_variance(fit.variance, np.maximum(fit.freedom, 0), prior),
         count=fit.count,
-        inverse=np.linalg.inv(design.T @ design),
+        inverse=fit.inverse,
         prior=prior,
-        n_people=len(design),
     )
 
 
@@ -83,14 +98,16 @@ def left_out_scores(values: np.ndarray, design: np.ndarray) -> np.ndarray:
 
     With e the residual and h the leverage of a person, the variance of the others is
     (RSS - e^2 / (1 - h)) / (d - 1), and the error of their prediction e / (1 - h) has 1 / (1 - h) times it.
+    Where the person was not measured the model of the others is that of all.
     """
     fit = _least_squares(values, design)
     result = np.full(values.shape, np.nan)
     for person in range(len(values)):
+        own = np.isfinite(values[person])
         rest = 1 - fit.leverage[person]
         with np.errstate(divide="ignore", invalid="ignore"):
-            freedom = fit.freedom - 1
-            error = np.where(rest > 1e-9, fit.residual[person] ** 2 / rest, np.nan)
+            freedom = fit.freedom - own
+            error = np.where(own, np.where(rest > 1e-6, fit.residual[person] ** 2 / rest, np.nan), 0)
             variance = np.maximum(fit.freedom * fit.variance - error, 0) / freedom
             variance[freedom < _LEAST_FREEDOM] = np.nan
             prior = fit_prior(variance, freedom)
@@ -110,11 +127,12 @@ def normal_score(t: np.ndarray, freedom: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class _Fit:
-    """``coefficients`` [column, unit]; ``variance``, ``freedom``, ``count`` [unit]; the others [person, unit]
-    in float32.
+    """``coefficients`` [column, unit]; ``inverse`` [pair of columns, unit]; ``variance``, ``freedom``,
+    ``count`` [unit]; ``residual`` and ``leverage`` [person, unit], float32.
     """
 
     coefficients: np.ndarray
+    inverse: np.ndarray
     variance: np.ndarray
     freedom: np.ndarray
     count: np.ndarray
@@ -125,8 +143,10 @@ class _Fit:
 def _least_squares(values: np.ndarray, design: np.ndarray) -> _Fit:
     people, columns = design.shape
     units = values.shape[1]
+    first_of, second_of = pairs_of_columns(columns)
     fit = _Fit(
         coefficients=np.full((columns, units), np.nan),
+        inverse=np.full((len(first_of), units), np.nan),
         variance=np.full(units, np.nan),
         freedom=np.zeros(units),
         count=np.zeros(units),
@@ -146,9 +166,10 @@ def _least_squares(values: np.ndarray, design: np.ndarray) -> _Fit:
         residual = np.where(there, own - design @ coefficients, np.nan)
         count = there.sum(axis=0)
         freedom = count - rank
-        usable = (freedom >= _LEAST_FREEDOM) & (rank == columns)
+        usable = (freedom >= _LEAST_FREEDOM) & (rank == columns) & (count >= least_controls(people))
         sums = np.nansum(residual**2, axis=0)
         fit.coefficients[:, part] = np.where(usable, coefficients, np.nan)
+        fit.inverse[:, part] = np.where(usable, inverse[:, first_of, second_of].T, np.nan)
         fit.variance[part] = np.where(usable, sums / np.maximum(freedom, 1), np.nan)
         fit.freedom[part], fit.count[part] = freedom, count
         fit.residual[:, part] = residual

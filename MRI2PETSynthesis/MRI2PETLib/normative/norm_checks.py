@@ -14,17 +14,18 @@ import numpy as np
 
 from MRI2PETLib.core.names import printable
 from MRI2PETLib.normative.build import ALL_VOXELS
-from MRI2PETLib.normative.controls import ControlModel
+from MRI2PETLib.normative.controls import ControlModel, pairs_of_columns
 from MRI2PETLib.normative.norm import FAMILIES, Norm, NormAbout
 from MRI2PETLib.normative.person import KINDS
-from MRI2PETLib.normative.settings import LARGEST_NUMBER, LEAST_PEOPLE, NormSettings
+from MRI2PETLib.normative.settings import LARGEST_NUMBER, LEAST_PEOPLE, MOST_COLUMNS, NormSettings
 
-MOST_PEOPLE, MOST_COLUMNS, MOST_VOXELS, MOST_FILES = 100_000, 100, 20_000_000, 1000
+MOST_PEOPLE, MOST_VOXELS, MOST_FILES = 100_000, 20_000_000, 1000
 _MOST_NUMBERS = 200_000_000  # in all maps of a kind together
 _LONGEST_TEXT = 1000
+_ROUNDING = 1e-5  # of maps in float32
 _FILE = re.compile(
     r"card\.md|regions\.csv|labels/\d{1,3}\.(nii\.gz|json)"
-    r"|maps/(count|(real|residual)_(mean|sd|covariate\d{1,2}))\.(nii\.gz|json)"
+    r"|maps/(count|inverse\d{1,3}|(real|residual)_(mean|sd|covariate\d{1,2}))\.(nii\.gz|json)"
     r"|model/(LICENSE|configs/metadata\.json|docs/README\.md|models/[A-Za-z0-9][A-Za-z0-9._-]*\.safetensors)"
 )
 _TRACER = re.compile(r"[A-Za-z0-9 \[\]().^_/-]{0,64}")
@@ -92,27 +93,33 @@ def check_norm_about(about: NormAbout) -> None:
 
 
 def check_control_model(model: ControlModel, about: NormAbout, columns: int) -> None:
-    """Shapes that fit, SDs above 0 or none, counts of people, a matrix that can be an inverse of X'X."""
+    """Shapes that fit, SDs above 0 or none, counts of people, matrices that can be inverses of X'X."""
     units = model.variance.shape
     shapes = (model.coefficients.shape, model.count.shape, model.inverse.shape)
-    if shapes != ((columns, *units), units, (columns, columns)):
+    first, second = pairs_of_columns(columns)
+    if shapes != ((columns, *units), units, (len(first), *units)):
         raise ValueError(f"shapes {shapes}")
     rests = np.isfinite(model.variance)
     if not (model.variance[rests] > 0).all():
         raise ValueError("an SD is not above 0")
     if not np.isfinite(model.coefficients[:, rests]).all():
         raise ValueError("a mean is missing where there is an SD")
-    if not ((model.count >= 0) & (model.count <= about.n_people)).all() or model.n_people != about.n_people:
+    if not ((model.count >= 0) & (model.count <= about.n_people)).all():
         raise ValueError("it counts people who are not there")
-    finite = np.isfinite(model.inverse).all()
-    if not finite or np.abs(model.inverse - model.inverse.T).max() > 1e-6 * np.abs(model.inverse).max():
+    entries = np.unique(model.inverse[:, rests].T, axis=0)
+    diagonal = entries[:, first == second]
+    if not (np.isfinite(entries).all() and (diagonal > 0).all()):
         raise ValueError("the matrix of the covariates is none")
-    if np.linalg.eigvalsh(model.inverse).min() <= 0:
+    scaled = np.zeros((len(entries), columns, columns))
+    entries = entries / np.sqrt(diagonal[:, first] * diagonal[:, second])
+    scaled[:, first, second] = scaled[:, second, first] = entries
+    if len(scaled) and np.linalg.eigvalsh(scaled).min() < -_ROUNDING:
         raise ValueError("the matrix of the covariates is none")
 
 
 def check_norm_size(n_voxels: int, columns: int) -> None:
-    if n_voxels > MOST_VOXELS or columns > MOST_COLUMNS or n_voxels * columns > _MOST_NUMBERS:
+    numbers = n_voxels * columns * (columns + 3) // 2  # means and slopes, and (X'X)^-1
+    if n_voxels > MOST_VOXELS or columns > MOST_COLUMNS or numbers > _MOST_NUMBERS:
         raise ValueError(f"{n_voxels} voxels and {columns} columns are too many")
 
 

@@ -5,7 +5,8 @@
     NORM/norm.json          unit, people, covariates, models of regions, maxima of controls, checksums
     NORM/card.md            what it is, for a reader
     NORM/regions.csv        mean, SD and calibration by region and pair of regions
-    NORM/maps/              MNI space: count, and of both kinds mean, SD and the slope of each covariate
+    NORM/maps/              MNI space: count, (X'X)^-1, and of both kinds mean, SD and the slope of each
+                            covariate
     NORM/labels/            the regions
     NORM/model/             the model whose predictions it is about, if there is one
 
@@ -41,9 +42,10 @@ from MRI2PETLib.normative.person import KINDS
 from MRI2PETLib.normative.shrinkage import MOST_FREEDOM, VariancePrior
 from MRI2PETLib.templates.regions import Parcellation
 
-FORMAT_OF_NORM = "mri2pet-norm-1"
+FORMAT_OF_NORM = "mri2pet-norm-2"
 NORM_FILE, CARD_FILE, REGIONS_OF_NORM = "norm.json", "card.md", "regions.csv"
 MAPS, REGION_LABELS, MODEL = "maps", "labels", "model"
+_ARRAYS = ("coefficients", "variance", "count", "inverse")
 _LARGEST_JSON = 50_000_000
 _HINT = "Get the norm again from where it came from, or build it again."
 NORM_BY = {"GeneratedBy": [{"Name": "SlicerMRI2PET normative", "Version": __version__}]}
@@ -58,9 +60,12 @@ def write_norm(folder: Path, norm: Norm) -> None:
         images |= {f"covariate{n}": slope for n, slope in enumerate(model.coefficients[1:], 1)}
         for name, values in images.items():
             write_image(norm.image(values), folder / MAPS / f"{kind}_{name}.nii.gz", about)
-    count = norm.image(norm.models["voxels"][KINDS[0]].count)
+    model = norm.models["voxels"][KINDS[0]]  # both kinds rest on the same people
     counted = {**about, "Description": "Controls that a voxel rests on", "Units": "people"}
-    write_image(count, folder / MAPS / "count.nii.gz", counted)
+    write_image(norm.image(model.count), folder / MAPS / "count.nii.gz", counted)
+    inverted = {**about, "Description": "Entry of (X'X)^-1 of these controls", "Units": ""}
+    for number, values in enumerate(model.inverse):
+        write_image(norm.image(values), folder / MAPS / f"inverse{number}.nii.gz", inverted)
     make_folder(folder / REGION_LABELS)
     sets = []
     for number, parcellation in enumerate(norm.parcellations):
@@ -96,7 +101,10 @@ def read_norm(folder: Path) -> Norm:
     try:
         checksum = content.pop("checksum")
         if content["format"] != FORMAT_OF_NORM:
-            raise InputError(f"{path} has the format {content['format']!r}.", f"Known is {FORMAT_OF_NORM}.")
+            raise InputError(
+                f"{path} has the format {content['format']!r:.80}, this version reads {FORMAT_OF_NORM}.",
+                "Build the norm again (mri2pet normative build), or use the version that made it.",
+            )
         if checksum != sha256_of_value(content):
             raise InputError(f"{path} was altered.", _HINT)
         _check_files(folder, content["files"])
@@ -154,6 +162,8 @@ def _norm_of(folder: Path, content: Mapping[str, Any], checksum: str) -> Norm:
             raise ValueError(f"{name} is on another grid")
         return sitk.GetArrayFromImage(image)[inside].astype(np.float64)
 
+    pairs = range(columns * (columns + 1) // 2)
+    inverse = np.array([voxels(f"inverse{n}") for n in pairs])
     models: dict[str, dict[str, ControlModel]] = {part: {} for part in PARTS}
     for part in PARTS:
         for kind in KINDS:
@@ -165,11 +175,9 @@ def _norm_of(folder: Path, content: Mapping[str, Any], checksum: str) -> Norm:
                 if (sd < 0).any():
                     raise ValueError("an SD is below 0")
                 sd[sd == 0] = np.nan  # images have no NaN: too few controls were measured there
-                arrays = [maps, sd**2, sitk.GetArrayFromImage(count)[inside]]
+                arrays = [maps, sd**2, sitk.GetArrayFromImage(count)[inside], inverse]
             else:
-                arrays = [
-                    norm_checks.norm_numbers(entry[name]) for name in ("coefficients", "variance", "count")
-                ]
+                arrays = [norm_checks.norm_numbers(entry[name]) for name in _ARRAYS]
             models[part][kind] = _model(arrays, entry)
             norm_checks.check_control_model(models[part][kind], about, columns)
     text = norm_checks.norm_text
@@ -200,16 +208,15 @@ def _norm_of(folder: Path, content: Mapping[str, Any], checksum: str) -> Norm:
 
 
 def _model(arrays: Sequence[np.ndarray], entry: Mapping[str, Any]) -> ControlModel:
-    coefficients, variance, count = arrays
     freedom, typical = entry["prior"]
-    number, inverse = norm_checks.norm_number, norm_checks.norm_numbers(entry["inverse"])
+    number = norm_checks.norm_number
     prior = VariancePrior(number(freedom, 0, MOST_FREEDOM), number(typical, 0, 1e12))
-    return ControlModel(coefficients, variance, count, inverse, prior, int(entry["n_people"]))
+    return ControlModel(**dict(zip(_ARRAYS, arrays)), prior=prior)
 
 
 def _model_to_json(model: ControlModel, part: str) -> dict[str, Any]:
-    own = {} if part == "voxels" else {n: getattr(model, n) for n in ("coefficients", "variance", "count")}
-    return {**own, "inverse": model.inverse, "prior": list(model.prior), "n_people": model.n_people}
+    own = {} if part == "voxels" else {name: getattr(model, name) for name in _ARRAYS}
+    return {**own, "prior": list(model.prior)}
 
 
 def _about_to_json(about: NormAbout) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import SimpleITK as sitk
 from MRI2PETLib.images.grid import Grid
 from MRI2PETLib.normative.calibration import family_p, family_threshold
 from MRI2PETLib.normative.clusters import Cluster, find_clusters
+from MRI2PETLib.normative.controls import least_controls
 from MRI2PETLib.normative.norm import Norm
 from MRI2PETLib.normative.person import (
     CONDITIONAL,
@@ -55,6 +56,7 @@ class AsymmetryScore(NamedTuple):
 
     parcellation: str
     region: str
+    controls: int
     real_percent: float | None
     predicted_percent: float | None
     z: float | None
@@ -158,7 +160,7 @@ def _regions(norm: Norm, readout: Readout, row: np.ndarray) -> list[RegionScore]
         share = norm.about.explained.get(region_label(parcellation, region))
         controls = int(models[CONDITIONAL].count[n])
         by_kind = {kind: _number(z[kind][n]) for kind in KINDS}
-        remark = "" if by_kind[CONDITIONAL] is not None else _why_not(controls, real[n])
+        remark = _remark(by_kind[CONDITIONAL], controls, norm.about.n_people, real[n])
         rows.append(
             RegionScore(
                 parcellation=parcellation,
@@ -182,10 +184,15 @@ def _regions(norm: Norm, readout: Readout, row: np.ndarray) -> list[RegionScore]
     return rows
 
 
-def _why_not(controls: int, real: float) -> str:
+def _remark(z: float | None, controls: int, people: int, real: float) -> str:
+    """Why a region has no z, or on how few it rests."""
     if not np.isfinite(real):
         return "the PET measured too little of it"
-    return f"it was measured in {controls} controls only"
+    if controls < least_controls(people):
+        return f"it was measured in {controls} of {people} controls only; {least_controls(people)} are needed"
+    if z is None:
+        return f"the {controls} controls who were measured there do not tell the covariates apart"
+    return "" if controls == people else f"it rests on {controls} of {people} controls"
 
 
 def _asymmetry(norm: Norm, readout: Readout, row: np.ndarray) -> list[AsymmetryScore]:
@@ -200,6 +207,7 @@ def _asymmetry(norm: Norm, readout: Readout, row: np.ndarray) -> list[AsymmetryS
             AsymmetryScore(
                 parcellation=side.parcellation,
                 region=side.region,
+                controls=int(models[CONDITIONAL].count[n]),
                 real_percent=_number(real[n]),
                 predicted_percent=_number(predicted[n]),
                 z=own,

@@ -10,6 +10,7 @@ from MRI2PETLib.core.settings import Settings, option
 
 LEAST_PEOPLE, ENOUGH_PEOPLE = 10, 20
 LARGEST_NUMBER = 1e6  # in a norm: SDs from 0, percent, mL, covariates
+MOST_COLUMNS = 15  # of the linear model of a norm
 NO_COVARIATES = "none"
 USUAL_COVARIATES = ("genotype", "age", "sex")
 
