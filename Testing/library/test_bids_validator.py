@@ -79,11 +79,17 @@ def test_no_error_and_no_warning(
 def test_a_subject_folder_and_a_file_keep_their_place(
     validator: str, person: SimulatedSubject, tmp_path: Path
 ) -> None:
-    """With the files that belong to a real PET."""
+    """With the files that belong to a real PET, and to a model that states its error."""
     names = LAYOUTS["acquisitions"]
     write_dataset(tmp_path / "raw", names, person, License="CC0", Authors=["A. Author"])
     write_image(person.pet, tmp_path / "pet.nii.gz", {"Units": "SUV"})
-    bundle = tiny_bundle(tmp_path / "model")
+    error = {
+        "what": "Error in two people",
+        "unit": "SUVR",
+        "parcellation": "paper21",
+        "sd": {"elsewhere": 0.1},
+    }
+    bundle = tiny_bundle(tmp_path / "model", uncertainty=error)
     more = [f"--model={bundle.folder}", "--device=cpu", "--progress=none", "-o", str(tmp_path / "out")]
     pet = [f"--pet={tmp_path / 'pet.nii.gz'}", "--register=header"]
     assert main(["synthesize", str(tmp_path / "raw/sub-01"), *pet, *more]) == 0
@@ -92,9 +98,11 @@ def test_a_subject_folder_and_a_file_keep_their_place(
     made = {p.relative_to(tmp_path / "out").as_posix() for p in (tmp_path / "out").rglob("*.nii.gz")}
     assert made == {
         f"{first}synthetic_pet.nii.gz",
+        f"{first}syntheticErrorSD_pet.nii.gz",
         f"{first}real_pet.nii.gz",
         "sub-01/ses-1/anat/sub-01_ses-1_acq-hires_rec-norm_run-1_space-T1w_desc-brain_mask.nii.gz",
         "sub-02/pet/sub-02_trc-PBR28_rec-acqfastcenone_space-T1w_desc-synthetic_pet.nii.gz",
+        "sub-02/pet/sub-02_trc-PBR28_rec-acqfastcenone_space-T1w_desc-syntheticErrorSD_pet.nii.gz",
         "sub-02/anat/sub-02_acq-fast_ce-none_space-T1w_desc-brain_mask.nii.gz",
     }
     sidecar = json.loads((tmp_path / "out" / f"{first}synthetic_pet.json").read_text())

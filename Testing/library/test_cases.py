@@ -123,6 +123,8 @@ def test_derivatives_keep_their_space_and_give_one_of_each_entity(tmp_path: Path
         "sub-01_trc-PBR28_space-T1w_desc-synthetic_pet.nii.gz",
         "sub-02_trc-PBR28_rec-acqx_space-MNI152NLin2009cAsym_desc-synthetic_pet.nii.gz",
     ]
+    folders = {p.parent.name for c in cases for p in case_files(c, bundle, tmp_path).by_role().values()}
+    assert folders == {"pet", "anat"}, "of BIDS"
     assert names(tmp_path / "sub-01/anat/sub-01_desc-preproc_T1w.nii.gz") == ["sub-01"]
     (plain,) = touch(tmp_path, "phantom_space-age_T1w.nii")
     assert names(plain) == ["phantom_space-age"]  # no BIDS name

@@ -67,7 +67,7 @@ class CaseFiles:
 
     @property
     def error_sd(self) -> Path:
-        return self.folder / f"{self.traced}_desc-syntheticErrorSD_{self.suffix}.nii.gz"
+        return self._synthetic_folder / f"{self.traced}_desc-syntheticErrorSD_{self.suffix}.nii.gz"
 
     @property
     def mask(self) -> Path:
