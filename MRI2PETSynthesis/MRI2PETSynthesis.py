@@ -17,7 +17,7 @@ from MRI2PETLib.jobs.run_state import RunState, window_state
 from MRI2PETLib.scene.job import RunEnd
 from MRI2PETLib.scene.memory import release_images
 from MRI2PETLib.scene.run import SynthesisRequest
-from MRI2PETSynthesisUI.logic import MRI2PETSynthesisLogic, MRI2PETSynthesisParameterNode
+from MRI2PETSynthesisUI.logic import SUVR_TASK, MRI2PETSynthesisLogic, MRI2PETSynthesisParameterNode
 from MRI2PETSynthesisUI.parameters import ParameterNodeMixin
 from MRI2PETSynthesisUI.running import keepCourses, readCourses, showProgress
 
@@ -119,6 +119,7 @@ class MRI2PETSynthesisWidget(ScriptedLoadableModuleWidget, ParameterNodeMixin):
         self.lights.forget()
         self.setupPanel.cleanup()
         self.readouts.watchCrosshair(False)
+        self.display.watchView(False)
         self.marks.show(False)
         self.setParameterNode(None)
         self.removeObservers()
@@ -127,16 +128,19 @@ class MRI2PETSynthesisWidget(ScriptedLoadableModuleWidget, ParameterNodeMixin):
         self.initializeParameterNode()
         self.inputs.refreshModels()
         self.readouts.watchCrosshair(True)
+        self.display.watchView(True)
         self.marks.show(True)
 
     def exit(self) -> None:
         self.readouts.watchCrosshair(False)
+        self.display.watchView(False)
         self.marks.show(False)
         self.setParameterNode(None)
 
     def onSceneStartClose(self, _caller, _event) -> None:
         self.display.endSwipe()
         self.readouts.watchCrosshair(False)
+        self.display.watchView(False)
         self.setParameterNode(None)
         self._shownResult = None  # another scene may use the same IDs
         self.lights.forget()
@@ -209,7 +213,7 @@ class MRI2PETSynthesisWidget(ScriptedLoadableModuleWidget, ParameterNodeMixin):
         if finished.nodes is not None:
             node = self._parameterNode or self.logic.getParameterNode()  # another module may be shown now
             if finished.nodes.real is not None and node.layout == "overlay":
-                node.layout = "compare"
+                node.layout = "side by side"
             self._shownResult = None  # the same result may have got a comparison
             node.result = slicer.mrmlScene.GetNodeByID(finished.nodes.pet)
             self.onParametersModified()
@@ -227,11 +231,17 @@ class MRI2PETSynthesisWidget(ScriptedLoadableModuleWidget, ParameterNodeMixin):
         node = self._parameterNode
         if node is None:
             return
-        result = (node.result.GetID() if node.result else None, node.layout, node.plane)
-        if result != self._shownResult:
-            self._shownResult = result
-            self.display.showResult(*result)
-            self.readouts.showResult(result[0])
+        content = None  # the other task shows its own
+        if node.task != SUVR_TASK:
+            content = (node.result.GetID() if node.result else None, node.layout, node.plane)
+        if content != self._shownResult:
+            self._shownResult = content
+            if content is None:
+                self.display.endSwipe()
+            else:
+                self.suvr.leaveViews(node.t1)
+                self.display.showResult(*content)
+                self.readouts.showResult(content[0])
         if not self._state.is_busy and self.lights.show(*self.logic.inputs(node)):
             self._state = RunState()  # what it said was about the former inputs
         self.updateGUI()
@@ -259,7 +269,7 @@ class MRI2PETSynthesisWidget(ScriptedLoadableModuleWidget, ParameterNodeMixin):
         self.ui.outputSelector.enabled = window.inputs_enabled
         for widget in (self.ui.inputsButton, self.ui.advancedButton, self.ui.setupButton):
             for child in widget.children():
-                if hasattr(child, "enabled") and child != self.ui.checksLabel:
+                if hasattr(child, "enabled"):
                     child.enabled = window.inputs_enabled and not self.suvr.isBusy
         self.ui.checkButton.enabled = not (notReady or self.logic.missing(node) or self._state.is_busy)
         self.suvr.update(self._parameterNode, notReady, self._state.is_busy)

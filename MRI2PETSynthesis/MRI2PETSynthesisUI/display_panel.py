@@ -2,16 +2,19 @@
 
 import qt
 import slicer
+import vtk
 
 from MRI2PETLib.scene.display import composites, pet_window, set_pet_window
+from MRI2PETLib.scene.fit import corners_ras, fit_to_corners
 from MRI2PETLib.scene.layout import (
     COMPARED,
     OVERLAYS,
     SLICE_PLANES,
-    set_foreground,
+    overlay_of,
     set_layout,
     set_opacity,
     show_crosshair,
+    show_over_t1,
     show_result,
 )
 from MRI2PETLib.scene.results import result_nodes
@@ -24,7 +27,10 @@ class DisplayPanel:
     def __init__(self, ui) -> None:
         self._ui = ui
         self._pet_id = None
+        self._overlay = "pet"  # that was chosen; what is shown may be something else
+        self._isOverlay = True
         self._swipe = None
+        self._view = self._observer = None
         ui.opacitySlider.connect("valueChanged(double)", self._onOpacity)
         ui.maximumSlider.connect("valueChanged(double)", self._onWindow)
         ui.thresholdSlider.connect("valueChanged(double)", self._onWindow)
@@ -38,22 +44,23 @@ class DisplayPanel:
         self._pet_id = petId
         nodes = result_nodes(slicer.mrmlScene, petId)
         hasReal = nodes is not None and nodes.real is not None
-        isOverlay = layout == "overlay"
+        self._isOverlay = isOverlay = layout == "overlay"
         self._ui.swipeCheckBox.enabled = hasReal and isOverlay
         self._ui.planeComboBox.enabled = not isOverlay
         self._fillOverlays(nodes)
         for widget in (self._ui.overlayComboBox, self._ui.opacitySlider):
             widget.enabled = nodes is not None and isOverlay
-        for slider in (self._ui.maximumSlider, self._ui.thresholdSlider):
-            slider.enabled = nodes is not None
         if nodes is None:
+            self._onView()
             return
-        set_layout(slicer.mrmlScene, layout, plane)
+        set_layout(slicer.mrmlScene, layout, plane, plot=nodes.scatter is not None)
         before = _backgrounds()
         opacity = self._ui.opacitySlider.value
-        show_result(slicer.mrmlScene, nodes, opacity, plane=plane, overlay=self._overlay())
+        show_result(slicer.mrmlScene, nodes, opacity, plane=plane, overlay=self._overlay)
+        self._onView()
         new = [view for view, background in _backgrounds().items() if before.get(view) != background]
-        qt.QTimer.singleShot(0, lambda: _fit(new))  # at once, a new view would return to 0 mm
+        corners = corners_ras(slicer.mrmlScene, nodes.mask)
+        qt.QTimer.singleShot(0, lambda: _fit(new, corners))  # at once, a new view would return to 0 mm
         show_crosshair(slicer.mrmlScene)
         self._readWindow(nodes)
 
@@ -64,28 +71,48 @@ class DisplayPanel:
         if self._ui.swipeCheckBox.checked:
             self._ui.swipeCheckBox.checked = False
         if swipe is not None:
-            self._onOverlay()
+            self._showOverlay()
             swipe.remove()
 
     def _fillOverlays(self, nodes) -> None:
         """List what this result has; what was chosen for another one stays chosen where it can."""
-        combo, before = self._ui.overlayComboBox, self._overlay()
+        combo = self._ui.overlayComboBox
         combo.clear()
         for role, name in OVERLAYS.items():
             if nodes is not None and getattr(nodes, role) is not None:
                 combo.addItem(name, role)
-        combo.setCurrentIndex(max(0, combo.findData(before)))
+        if combo.findData(self._overlay) < 0:
+            self._overlay = "pet"
 
-    def _overlay(self) -> str:
-        combo = self._ui.overlayComboBox
-        return str(combo.itemData(combo.currentIndex) or "pet")
+    def _onOverlay(self, index: int) -> None:
+        self._overlay = str(self._ui.overlayComboBox.itemData(index))
+        self.endSwipe()
+        self._showOverlay()
 
-    def _onOverlay(self, _index=0) -> None:
+    def _showOverlay(self) -> None:
         nodes = result_nodes(slicer.mrmlScene, self._pet_id)
         if nodes is not None:
-            if self._swipe is not None:
-                self.endSwipe()
-            set_foreground(slicer.mrmlScene, getattr(nodes, self._overlay()))
+            show_over_t1(slicer.mrmlScene, nodes, self._overlay)
+
+    def watchView(self, on: bool) -> None:
+        """Follow what the overlay's axial view shows, or stop following it."""
+        if self._view is not None:
+            self._view.RemoveObserver(self._observer)
+        views = {c.GetLayoutName(): c for c in composites(slicer.mrmlScene)} if on else {}
+        self._view = views.get("Red")
+        if self._view is not None:
+            self._observer = self._view.AddObserver(vtk.vtkCommand.ModifiedEvent, self._onView)
+            self._onView()
+
+    def _onView(self, *_) -> None:
+        """What is named is what lies over the T1, and the window of the PETs can be set where one is seen."""
+        nodes = result_nodes(slicer.mrmlScene, self._pet_id)
+        overlay = overlay_of(slicer.mrmlScene, nodes)
+        combo = self._ui.overlayComboBox
+        combo.setCurrentIndex(-1 if overlay is None else combo.findData(overlay))
+        hasPet = not self._isOverlay or self._swipe is not None or overlay in ("pet", "real")
+        for slider in (self._ui.maximumSlider, self._ui.thresholdSlider):
+            slider.enabled = nodes is not None and hasPet
 
     def _readWindow(self, nodes) -> None:
         top, below = pet_window(slicer.mrmlScene.GetNodeByID(nodes.pet))
@@ -120,6 +147,7 @@ class DisplayPanel:
         if not on:
             self.endSwipe()
             return
+        self._showOverlay()  # a swipe keeps the T1 that is shown
         self._swipe = Swipe(slicer.mrmlScene, slicer.mrmlScene.GetNodeByID(self._pet_id))
         self._swipe.show()
         self._ui.swipeSlider.enabled = True
@@ -135,9 +163,11 @@ def _backgrounds() -> dict:
     return {c.GetLayoutName(): c.GetBackgroundVolumeID() for c in composites(slicer.mrmlScene)}
 
 
-def _fit(new) -> None:
-    """Show whole slices in all views. Those with a new background show the middle, compared ones the slice of
-    the overlay's own view; the others keep their slice.
+def _fit(new, corners) -> None:
+    """Show the whole brain in all views. Those with a new background show its middle, compared ones the slice
+    of the overlay's own view; the others keep their slice.
+
+    :param corners: of a box around the brain; ``None``: the whole image.
     """
     manager = slicer.app.layoutManager()
     for view in manager.sliceViewNames():
@@ -147,6 +177,8 @@ def _fit(new) -> None:
         source = SLICE_PLANES[COMPARED[view][1]][1] if view in new and view in COMPARED else view
         offset = None if source in new else _offset(manager.sliceWidget(source))
         widget.sliceLogic().FitSliceToAll()
+        if corners is not None:
+            fit_to_corners(widget.mrmlSliceNode(), corners)
         if offset is not None:
             widget.sliceLogic().SetSliceOffset(offset)
 

@@ -59,7 +59,7 @@ class MRI2PETSynthesisParameterNode:
     model: str = _DEFAULTS.model
     output: slicer.vtkMRMLScalarVolumeNode
     result: slicer.vtkMRMLScalarVolumeNode
-    layout: Annotated[str, Choice(["overlay", "compare", "readouts"])] = "overlay"
+    layout: Annotated[str, Choice(["overlay", "side by side", "readouts"])] = "overlay"
     plane: Annotated[str, Choice([*SLICE_PLANES, ALL_PLANES])] = "axial"
     opacity: Annotated[float, WithinRange(0, 1), Default(0.5)]
     roi: RegionNode

@@ -105,7 +105,7 @@ class NormPanel(RunningPanel):
         if nodes is not None:
             self._node.layout = "overlay"
             conditional = self._ui.normMapComboBox.currentIndex == 0
-            show_norm_result(slicer.mrmlScene, nodes, conditional=conditional)
+            show_norm_result(slicer.mrmlScene, nodes, conditional=conditional, opacity=self._node.opacity)
             table = getattr(nodes, _TABLES[max(0, self._ui.normTableComboBox.currentIndex)])
             show_table_and_plot(slicer.mrmlScene, table, None)
             self._ui.normTable.setMRMLTableNode(slicer.mrmlScene.GetNodeByID(table) if table else None)

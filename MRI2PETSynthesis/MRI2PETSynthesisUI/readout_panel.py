@@ -1,4 +1,4 @@
-"""The panel *Compare*: tables, plots, the region under the crosshair, an own region, the report."""
+"""The panel *Tables and report*: tables, plots, the region under the crosshair, an own region, the report."""
 
 from pathlib import Path
 

@@ -7,15 +7,14 @@ from slicer.i18n import tr as _
 
 from MRI2PETLib.jobs.run_state import window_state
 from MRI2PETLib.models.store import find_bundle, list_bundles
-from MRI2PETLib.scene.layout import set_layout, show_table_and_plot
-from MRI2PETLib.scene.suvr import show_suvr, suvr_nodes, suvr_summary
+from MRI2PETLib.scene.layout import show_table_and_plot
+from MRI2PETLib.scene.suvr import hide_suvr, plots_of, show_suvr, suvr_nodes, suvr_summary
 from MRI2PETLib.scene.tables import report_html
 from MRI2PETSynthesisUI.exports import copyTable, openReport, saveReport, saveTable
 from MRI2PETSynthesisUI.logic import SUVR_TASK
 from MRI2PETSynthesisUI.running import RunningPanel, chooseModelFolder, showProgress
 
 _TABLES = ("regions", "methods")
-_PLOTS = ("chart_synthetic_mr", "chart_pet_template")
 
 
 class SuvrPanel(RunningPanel):
@@ -134,9 +133,21 @@ class SuvrPanel(RunningPanel):
         nodes = self._nodes()
         self._ui.suvrSummaryLabel.text = "" if nodes is None else suvr_summary(slicer.mrmlScene, nodes)
         if nodes is not None:
-            set_layout(slicer.mrmlScene, "suvr")
             show_suvr(slicer.mrmlScene, nodes)
+        plots = {} if nodes is None else plots_of(nodes)
+        combo = self._ui.suvrPlotComboBox
+        combo.clear()
+        for method, chart in plots.items():
+            combo.addItem(method, chart)
+        combo.enabled = bool(plots)
         self._showTable()
+
+    def leaveViews(self, t1) -> None:
+        """Show a T1 (its node, or ``None``) where a measurement is shown."""
+        nodes, self._result = self._nodes(), None
+        if nodes is not None:
+            hide_suvr(slicer.mrmlScene, nodes, t1.GetID() if t1 is not None else None)
+            self._showResult()
 
     def _table(self):
         nodes = self._nodes()
@@ -151,7 +162,7 @@ class SuvrPanel(RunningPanel):
         ui.suvrTable.setMRMLTableNode(table)
         if table is not None:
             ui.suvrTable.resizeColumnsToContents()
-            chartId = getattr(nodes, _PLOTS[ui.suvrPlotComboBox.currentIndex])
+            chartId = ui.suvrPlotComboBox.itemData(ui.suvrPlotComboBox.currentIndex)
             show_table_and_plot(slicer.mrmlScene, table.GetID(), chartId)
         for button in (ui.suvrCopyButton, ui.suvrCsvButton):
             button.enabled = table is not None

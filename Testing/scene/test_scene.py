@@ -643,6 +643,8 @@ def test_tables_show_baselines_beside_the_network_and_never_nan(scene: Any) -> N
     rows = [row("a", "network", 0.1), row("b", "network", None), row("a", "anatomy null", 0.2)]
     rows += [row("b", "anatomy null", 0.3), row("a", "network", 0.9, scale="scale-free")]
     node = add_table(scene, "regions", region_columns(rows, "stated"))
+    titles = [node.GetColumnName(n) for n in range(node.GetNumberOfColumns())]
+    assert titles[0] == "region" and titles.index("parcellation") > titles.index("NormDiff, median, network")
     assert cells(node, "region") == ["a", "b"] and cells(node, "volume (mL)") == [0.5, 0.5]
     assert cells(node, "NormDiff, median, network") == ["0.1", ""]
     assert cells(node, "NormDiff, median, anatomy null") == [0.2, 0.3]

@@ -32,6 +32,16 @@ def test_every_level_has_its_own_sign_and_markup_in_a_message_is_shown_as_it_is(
     assert brief[:2] == lines[:2] and brief[2].endswith("<b>T1 image, brain</b>") and len(brief) == 3
 
 
+def test_a_warning_is_short_beside_the_inputs_and_whole_in_the_tooltip() -> None:
+    checks = [Check("brain", "warn", "0.66 times the size. 465 mL.", "A child?")]
+    checks.append(Check("origin", "warn", "B."))
+    checks.append(Check("PET image", "refuse", "It is empty. No voxel.", "Use another."))
+    lines = lights_html(checks, brief=True).split("<br>")
+    refused, *warned = (line.split("</b>: ")[1] for line in lines)
+    assert (refused, warned) == ("It is empty. No voxel. Use another.", ["0.66 times the size. ...", "B."])
+    assert "0.66 times the size. 465 mL. A child?" in lights_html(checks)
+
+
 def test_what_was_not_checked_for_one_reason_shares_a_line() -> None:
     checks = [Check("skull", "not checked", "Later."), Check("brain", "not checked", "Later.")]
     checks.append(Check("PET unit", "not checked", "No PET."))

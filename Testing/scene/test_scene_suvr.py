@@ -23,7 +23,7 @@ from MRI2PETLib.models.bundle import save_bundle  # noqa: E402
 from MRI2PETLib.models.model_space import ModelSpace  # noqa: E402
 from MRI2PETLib.scene.comparison import LABELS  # noqa: E402
 from MRI2PETLib.scene.images import add_volume, image_of  # noqa: E402
-from MRI2PETLib.scene.suvr import SuvrRequest, SuvrRun, show_suvr, suvr_nodes  # noqa: E402
+from MRI2PETLib.scene.suvr import SuvrRequest, SuvrRun, hide_suvr, plots_of, show_suvr, suvr_nodes  # noqa: E402
 from MRI2PETLib.scene.tables import node_text  # noqa: E402
 from MRI2PETLib.simulation import simulate_subject  # noqa: E402
 from MRI2PETLib.suvr.regional import plan_regions, pull_atlas, regional_suvr  # noqa: E402
@@ -178,6 +178,12 @@ def test_all_methods(
     composite = application.slices["Red"].GetSliceCompositeNode()
     assert (composite.GetBackgroundVolumeID(), composite.GetForegroundVolumeID()) == (nodes.mr, nodes.suvr)
     assert composite.GetLabelVolumeID() and application.slices["Red"].GetSliceNode().GetUseLabelOutline()
+    hide_suvr(scene, nodes, pet.GetID())
+    assert (composite.GetBackgroundVolumeID(), composite.GetForegroundVolumeID()) == (pet.GetID(), None)
+    assert composite.GetLabelVolumeID() is None
+    assert not application.slices["Red"].GetSliceNode().GetUseLabelOutline()
+    assert plots_of(nodes)["PET template"] == nodes.chart_pet_template
+    assert plots_of(replace(nodes, chart_synthetic_mr=None, chart_pet_template=None)) == {}
 
 
 @pytest.mark.slow

@@ -19,13 +19,15 @@ from bootstrap import Application, bootstrap  # noqa: E402
 from MRI2PETLib.images.grid import RAS_AXES, Grid  # noqa: E402
 from MRI2PETLib.reports.colors import PET_IN_SLICER  # noqa: E402
 from MRI2PETLib.scene.display import set_views, slice_node  # noqa: E402
+from MRI2PETLib.scene.fit import corners_ras, fit_to_corners  # noqa: E402
 from MRI2PETLib.scene.images import add_volume  # noqa: E402
 from MRI2PETLib.scene.layout import (  # noqa: E402
     ALL_PLANES,
     SLICE_PLANES,
     layout_description,
-    set_foreground,
+    overlay_of,
     set_layout,
+    show_over_t1,
     show_result,
 )
 from MRI2PETLib.scene.results import ResultNodes, Synthetic, add_result  # noqa: E402
@@ -66,7 +68,7 @@ def tags(description: str) -> list[str]:
 
 def test_compared_views_are_of_one_plane_or_of_all_three(application: Application) -> None:
     images = ("T1", "Real", "Synthetic", "NormDiff")
-    for name in ("compare", "readouts"):
+    for name in ("side by side", "readouts"):
         for plane, (orientation, _) in SLICE_PLANES.items():
             assert tags(layout_description(name, plane)) == [f"MRI2PET{i}{orientation}" for i in images]
         in_rows = [f"MRI2PET{i}{plane}" for plane in ("Axial", "Coronal", "Sagittal") for i in images]
@@ -75,11 +77,41 @@ def test_compared_views_are_of_one_plane_or_of_all_three(application: Applicatio
     assert tags(overlay) == ["Red", "Green", "Yellow"] and "vtkMRMLViewNode" not in overlay
     layout = application.scene.AddNewNodeByClass("vtkMRMLLayoutNode")
     numbers = set()
-    for name in ("overlay", "compare", "readouts", "suvr"):
-        for plane in (*SLICE_PLANES, ALL_PLANES) if name in ("compare", "readouts") else ("axial",):
+    for name in ("overlay", "side by side", "readouts", "suvr"):
+        for plane in (*SLICE_PLANES, ALL_PLANES) if name in ("side by side", "readouts") else ("axial",):
             set_layout(application.scene, name, plane)
             numbers.add(layout.GetViewArrangement())
-    assert len(numbers) == 10 and min(numbers) > 100
+            if name in ("readouts", "suvr"):
+                set_layout(application.scene, name, plane, plot=False)
+                numbers.add(layout.GetViewArrangement())
+    assert len(numbers) == 15 and min(numbers) > 100
+    assert "vtkMRMLPlotViewNode" in layout_description("suvr")
+    assert "vtkMRMLPlotViewNode" not in layout_description("suvr", plot=False)
+
+
+def test_a_view_shows_the_whole_brain_as_large_as_it_can(application: Application) -> None:
+    """A box of 6 x 3 x 9 voxels of 3 mm, in a turned image and in views of other shapes."""
+    inside = np.zeros(SHAPE, np.uint8)
+    inside[2:5, 4:10, 20:29] = 1  # [k, j, i]: 9, 18, 27 mm
+    turned = (0, 0, 1.0, -1.0, 0, 0, 0, -1.0, 0)
+    for direction, sides in ((LEFT_TO_RIGHT, (27, 18, 9)), (turned, (9, 27, 18))):
+        grid = Grid(SHAPE[::-1], (SPACING_MM,) * 3, (10.0, 20.0, -5.0), direction)
+        mask = add_volume(application.scene, grid.image(inside), "mask", labels=True)
+        corners = corners_ras(application.scene, mask.GetID())
+        assert corners is not None and np.ptp(corners, axis=0) == pytest.approx(sides)
+        for name, axes in (("Red", (0, 1)), ("Green", (0, 2)), ("Yellow", (1, 2))):
+            for size in ((400, 100), (90, 300)):
+                view = slice_node(application.scene, name)
+                view.SetDimensions(*size, 1)
+                fit_to_corners(view, corners)
+                shares = [sides[axis] / view.GetFieldOfView()[n] for n, axis in enumerate(axes)]
+                assert 0.6 < max(shares) < 0.8
+                assert view.GetFieldOfView()[0] / view.GetFieldOfView()[1] == pytest.approx(size[0] / size[1])
+                middle = [view.GetSliceToRAS().GetElement(row, 3) for row in range(3)]
+                assert middle == pytest.approx(corners.mean(axis=0))
+    assert corners_ras(application.scene, None) is None
+    empty = add_volume(application.scene, grid.image(0 * inside), "empty", labels=True)
+    assert corners_ras(application.scene, empty.GetID()) is None
 
 
 def test_the_sides_of_the_person_are_at_the_edges_of_a_view(application: Application) -> None:
@@ -124,9 +156,13 @@ def test_what_lies_over_the_t1_can_be_chosen_and_legends_learn_of_it(application
     notified: list[int] = []
     for number, legend in enumerate(legends):
         legend.AddObserver("ModifiedEvent", lambda *_, number=number: notified.append(number))
-    set_foreground(scene, nodes.normdiff)
+    show_over_t1(scene, nodes, "normdiff")
+    assert overlay_of(scene, nodes) == "normdiff"
     assert set(notified) == {0, 1, 2, 3}
     show_result(scene, nodes)
+    assert overlay_of(scene, nodes) == "pet" and overlay_of(scene, None) is None
+    set_views(scene, lambda _view, now: (now[0], nodes.t1, now[2]))  # such as z
+    assert overlay_of(scene, nodes) is None
     assert scene.GetNumberOfNodesByClass("vtkMRMLColorLegendDisplayNode") == 4
 
 

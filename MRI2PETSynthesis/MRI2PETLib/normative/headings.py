@@ -4,16 +4,16 @@ from __future__ import annotations
 
 REGION_HEADINGS = {
     "region": "region",
-    "parcellation": "parcellation",
-    "real": "real ({unit})",
-    "predicted": "predicted ({unit})",
-    "expected": "expected ({unit})",
     "z": "z",
     "percentile": "percentile",
     "p_family": "p",
     "z_unconditional": "unconditional z",
     "percentile_unconditional": "its percentile",
     "p_family_unconditional": "its p",
+    "real": "real ({unit})",
+    "predicted": "predicted ({unit})",
+    "expected": "expected ({unit})",
+    "parcellation": "parcellation",
 }
 CLUSTER_HEADINGS = {
     "kind": "of",

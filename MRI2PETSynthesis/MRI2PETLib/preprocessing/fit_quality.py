@@ -32,6 +32,7 @@ SCALES_WARN, SCALES_REFUSE = (0.75, 1.35), (0.55, 1.60)
 VOLUME_WARN_ML, VOLUME_REFUSE_ML = (900.0, 2100.0), (400.0, 3000.0)
 COVERAGE_WARN, COVERAGE_REFUSE = 0.97, 0.85
 TILT_WARN_DEG = 60.0  # a scanned head is tilted by less
+_SMALL_OR_LARGE = "A child, or a wrong voxel size or mask? Look at the mask."
 # What is said where the pose of a head was not found but the run goes on.
 HEADER_AXES = "The head is taken to lie as the header states."
 HEADER_AXES_HINT = "Check in a viewer that the head is upright."
@@ -93,7 +94,7 @@ def judge_fit(fit: TemplateFit, source: MaskSource) -> tuple[Finding, ...]:
         findings.append(Finding(bad, "size", message, "Check the voxel size (mm?) and the image."))
     elif low < SCALES_WARN[0] or high > SCALES_WARN[1]:
         message = f"The brain is {described} times the size of an average adult's."
-        findings.append(Finding("warn", "size", message, "A child, or a wrong voxel size? Look at the mask."))
+        findings.append(Finding("warn", "size", message, _SMALL_OR_LARGE))
     return (*findings, *judge_coverage(fit, bad))
 
 
@@ -138,8 +139,8 @@ def judge_mask(mask: sitk.Image) -> tuple[Finding, ...]:
     if not VOLUME_REFUSE_ML[0] <= volume_ml <= VOLUME_REFUSE_ML[1]:
         return (Finding("refuse", "volume", f"{message}: not a brain.", "Look at the mask, or give one."),)
     if not low <= volume_ml <= high:
-        hint = "A child, or a wrong mask? Look at the mask."
-        return (Finding("warn", "volume", f"{message}; adults have {low:.0f} to {high:.0f}.", hint),)
+        message = f"{message}; adults have {low:.0f} to {high:.0f}."
+        return (Finding("warn", "volume", message, _SMALL_OR_LARGE),)
     return ()
 
 

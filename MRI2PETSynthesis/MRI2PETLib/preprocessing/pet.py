@@ -216,8 +216,8 @@ def check_unit(image: sitk.Image, unit: Unit) -> tuple[Finding, ...]:
         looks = "neither SUV nor Bq/mL"
     if unit == "unknown":
         message = (
-            f"The unit of the PET is not stated as one that this program knows; a median of {median:.4g} in "
-            f"the head looks like {looks}."
+            f"The PET states no unit that this program knows. A median of {median:.4g} in the head looks "
+            f"like {looks}."
         )
         return (
             Finding("warn", UNIT_NOT_STATED, message, "State the unit (SUV, SUVR, Bq/mL or normalised)."),

@@ -55,16 +55,16 @@ def region_table_of_scores(scores: Scores) -> ReportTable:
 def _region_line(row: RegionScore) -> list[Cell]:
     return [
         row.region,
-        row.parcellation,
-        row.real,
-        row.predicted,
-        spread(row.expected, row.sd),
         _z(row.z),
         percent(row.percentile),
         p_value(row.p_family),
         _z(row.z_unconditional),
         percent(row.percentile_unconditional),
         p_value(row.p_family_unconditional),
+        row.real,
+        row.predicted,
+        spread(row.expected, row.sd),
+        row.parcellation,
     ]
 
 

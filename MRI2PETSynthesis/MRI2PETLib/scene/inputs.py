@@ -43,7 +43,8 @@ def lights_html(checks: Sequence[Check], *, brief: bool = False) -> str:
     """Checks as lines of HTML, one a check, the worst first; those that were not made share a line for each
     reason.
 
-    :param brief: those that are ok share a line, too, without what was measured.
+    :param brief: those that are ok share a line, too, without what was measured; a warning is its first
+        sentence, and dots where there is more.
     """
     lines, fine = [], []
     waiting: dict[str, list[str]] = {}
@@ -53,15 +54,21 @@ def lights_html(checks: Sequence[Check], *, brief: bool = False) -> str:
         elif brief and check.level == "ok":
             fine.append(check.name)
         else:
-            lines.append(
-                _light(check.level, check.name, f"{check.message} {check.hint}".strip() or check.level)
-            )
+            text = f"{check.message} {check.hint}".strip() or check.level
+            if brief and check.level == "warn":
+                text = _first_sentence(text)
+            lines.append(_light(check.level, check.name, text))
     if fine:
         lines.append(_light("ok", ", ".join(fine)))
     for reason, names in waiting.items():
         text = escape(f"{', '.join(names)}: {reason}")
         lines.append(f'<span style="color:#808080">&#8211; {text}</span>')
     return "<br>".join(lines)
+
+
+def _first_sentence(text: str) -> str:
+    first, stop, rest = text.partition(". ")
+    return f"{first}. ..." if rest else first + stop
 
 
 def _light(level: str, names: str, text: str = "") -> str:

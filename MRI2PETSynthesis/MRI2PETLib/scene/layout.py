@@ -1,7 +1,8 @@
 """What is seen where: overlay, side by side, with tables and plots. Layouts are MRML, so no Qt is needed.
 
-In the layouts *compare* and *readouts* slice views of one view group show T1, real PET, synthetic PET and
-NormDiff of the same plane, or of all three planes, a row each; they are panned, zoomed and scrolled together.
+In the layouts *side by side* and *readouts* slice views of one view group show T1, real PET, synthetic PET
+and NormDiff of the same plane, or of all three planes, a row each; they are panned, zoomed and scrolled
+together.
 """
 
 from __future__ import annotations
@@ -11,11 +12,11 @@ from typing import Any, Literal
 
 import slicer
 
-from MRI2PETLib.scene.display import set_views, slice_node_id
+from MRI2PETLib.scene.display import composites, set_views, slice_node_id
 from MRI2PETLib.scene.nodes import PREFIX
 from MRI2PETLib.scene.results import ResultNodes
 
-LayoutName = Literal["overlay", "compare", "readouts", "suvr"]
+LayoutName = Literal["overlay", "side by side", "readouts", "suvr"]
 VIEW_GROUP = 7  # of the compared views; Slicer's own are in group 0
 # Orientation and the one of Slicer's own views that has it.
 SLICE_PLANES = {
@@ -49,7 +50,8 @@ OVERLAYS = {
 _LEGEND_SIZE = (0.1, 0.3)
 TABLE_VIEW, PLOT_VIEW = "MRI2PETTable", "MRI2PETPlot"
 # Slicer keeps numbers below 100 for itself and asks extensions for larger ones; planes are counted on.
-_NUMBERS: dict[str, int] = {"suvr": 26203, "overlay": 26204, "compare": 26210, "readouts": 26220}
+_NUMBERS: dict[str, int] = {"suvr": 26203, "overlay": 26204, "side by side": 26210, "readouts": 26220}
+_WITHOUT_PLOT = 5  # is added to the number of the same layout with a plot
 
 
 def planes_of(plane: str) -> tuple[str, ...]:
@@ -57,15 +59,18 @@ def planes_of(plane: str) -> tuple[str, ...]:
     return tuple(SLICE_PLANES) if plane == ALL_PLANES else (plane,)
 
 
-def set_layout(scene: slicer.vtkMRMLScene, name: LayoutName, plane: str = "axial") -> None:
+def set_layout(
+    scene: slicer.vtkMRMLScene, name: LayoutName, plane: str = "axial", *, plot: bool = True
+) -> None:
     """Arrange the views. Without an application (no layout node in the scene) nothing happens.
 
     :param plane: of the compared views, one of :data:`SLICE_PLANES` or :data:`ALL_PLANES`.
+    :param plot: whether there is a plot to show; an empty view of one is black.
     """
-    number = _NUMBERS[name]
-    if name in ("compare", "readouts"):
+    number = _NUMBERS[name] + (0 if plot else _WITHOUT_PLOT)
+    if name in ("side by side", "readouts"):
         number += [*SLICE_PLANES, ALL_PLANES].index(plane)
-    arrange(scene, number, layout_description(name, plane))
+    arrange(scene, number, layout_description(name, plane, plot=plot))
 
 
 def arrange(scene: slicer.vtkMRMLScene, number: int, description: str) -> None:
@@ -80,19 +85,21 @@ def arrange(scene: slicer.vtkMRMLScene, number: int, description: str) -> None:
     layout.SetViewArrangement(number)
 
 
-def layout_description(name: LayoutName, plane: str = "axial") -> str:
-    """XML of a layout, as Slicer reads it."""
-    table, plot = table_view(TABLE_VIEW, "Table"), plot_view(PLOT_VIEW, "Plot")
+def layout_description(name: LayoutName, plane: str = "axial", *, plot: bool = True) -> str:
+    """XML of a layout, as Slicer reads it; parameters as of :func:`set_layout`."""
+    figures = table_view(TABLE_VIEW, "Table")
+    if plot:
+        figures = split("vertical", plot_view(PLOT_VIEW, "Plot"), figures)
     axial, coronal, sagittal = (_own_view(plane) for plane in SLICE_PLANES)
     if name == "overlay":
         return split("horizontal", axial, split("vertical", coronal, sagittal), sizes=(600, 400))
     if name == "suvr":
         planes = split("vertical", axial, coronal, sagittal)
-        return split("horizontal", planes, split("vertical", plot, table), sizes=(500, 500))
+        return split("horizontal", planes, figures, sizes=(500, 500))
     views = _compared_views(plane)
-    if name == "compare":
+    if name == "side by side":
         return views
-    return split("horizontal", views, split("vertical", plot, table), sizes=(600, 400))
+    return split("horizontal", views, figures, sizes=(600, 400))
 
 
 def show_result(
@@ -127,9 +134,16 @@ def set_opacity(scene: slicer.vtkMRMLScene, opacity: float) -> None:
     set_views(scene, lambda view, now: now if view in COMPARED else (*now[:2], opacity))
 
 
-def set_foreground(scene: slicer.vtkMRMLScene, node_id: str | None) -> None:
-    """What lies over the T1 in the overlay's views."""
-    set_views(scene, lambda view, now: now if view in COMPARED else (now[0], node_id, now[2]))
+def show_over_t1(scene: slicer.vtkMRMLScene, nodes: ResultNodes, overlay: str) -> None:
+    """Show one of :data:`OVERLAYS` over the T1 of a result in the overlay's views."""
+    volume = getattr(nodes, overlay)
+    set_views(scene, lambda view, now: now if view in COMPARED else (nodes.t1, volume, now[2]))
+
+
+def overlay_of(scene: slicer.vtkMRMLScene, nodes: ResultNodes | None) -> str | None:
+    """Which of :data:`OVERLAYS` lies over the T1 in the overlay's views; ``None`` for anything else."""
+    uppermost = {c.GetForegroundVolumeID() for c in composites(scene) if c.GetLayoutName() == "Red"} - {None}
+    return next((role for role in OVERLAYS if nodes is not None and getattr(nodes, role) in uppermost), None)
 
 
 def show_table_and_plot(scene: slicer.vtkMRMLScene, table_id: str | None, chart_id: str | None) -> None:

@@ -31,12 +31,11 @@ from MRI2PETLib.scene.layout import COMPARED, set_layout, show_legend
 from MRI2PETLib.scene.nodes import PREFIX, all_or_nothing, join_study, link, linked
 from MRI2PETLib.scene.readout import jump_to
 from MRI2PETLib.scene.results import named
-from MRI2PETLib.scene.tables import add_table, table_cells
+from MRI2PETLib.scene.tables import add_table, rounded, table_cells
 
 _RESULT, _SCORING, _BUILDING = PREFIX + "Norm", "comparison with the norm", "norm"
 _NORM_FOLDER, _RECORD_OF_NORM = "norm", "norm.json"
 _COLOR_TABLE, _LEAST_LIMIT, _MOST_LIMIT = "MRI2PET z", 4.0, 8.0
-_Z_OPACITY = 0.65
 
 
 @dataclass(frozen=True)
@@ -183,11 +182,13 @@ def show_z(scene: slicer.vtkMRMLScene, volume: Any, limit: float) -> None:
     show_symmetric(volume, colors, limit)
 
 
-def show_norm_result(scene: slicer.vtkMRMLScene, nodes: NormNodes, *, conditional: bool = True) -> None:
+def show_norm_result(
+    scene: slicer.vtkMRMLScene, nodes: NormNodes, *, conditional: bool = True, opacity: float = 0.5
+) -> None:
     """Show z, by the T1 or without it, over the T1 with its legend, in the layout *overlay*."""
     volume = nodes.z if conditional else nodes.z_unconditional
     set_layout(scene, "overlay")
-    set_views(scene, lambda view, now: now if view in COMPARED else (nodes.t1, volume, _Z_OPACITY))
+    set_views(scene, lambda view, now: now if view in COMPARED else (nodes.t1, volume, opacity))
     if volume:
         show_legend(scene.GetNodeByID(volume), _MAPS["z" if conditional else "z_unconditional"], ("Red",))
 
@@ -218,7 +219,8 @@ def norm_summary(scene: slicer.vtkMRMLScene, nodes: NormNodes) -> str:
 def _columns(rows: Sequence[Mapping[str, Any]], titles: Mapping[str, str], unit: str) -> dict[str, list[Any]]:
     if "z" in titles:
         rows = sorted((r for r in rows if r["z"] is not None), key=lambda r: -abs(r["z"]))
-    return {title.format(unit=unit): [row[name] for row in rows] for name, title in titles.items()}
+    columns = {title.format(unit=unit): [row[name] for row in rows] for name, title in titles.items()}
+    return {title: rounded(title, values) for title, values in columns.items()}
 
 
 def _limit(images: Sequence[sitk.Image]) -> float:

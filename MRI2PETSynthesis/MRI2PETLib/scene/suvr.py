@@ -20,7 +20,7 @@ from MRI2PETLib.scene.display import Layers, composites, set_pet_window, set_vie
 from MRI2PETLib.scene.files import write_atlas, write_mask, write_pet, write_t1, write_volume
 from MRI2PETLib.scene.images import add_volume, image_of
 from MRI2PETLib.scene.job import SceneJob, Step
-from MRI2PETLib.scene.layout import show_legend
+from MRI2PETLib.scene.layout import set_layout, show_legend
 from MRI2PETLib.scene.nodes import PREFIX, all_or_nothing, join_study, link, linked, set_provenance, set_unit
 from MRI2PETLib.scene.results import named
 from MRI2PETLib.scene.tables import add_bland_altman, add_table, table_cells
@@ -78,6 +78,12 @@ class SuvrNodes:
 
 
 _CHARTS = {SYNTHETIC_MR: "chart_synthetic_mr", PET_TEMPLATE: "chart_pet_template"}
+
+
+def plots_of(nodes: SuvrNodes) -> dict[str, str]:
+    """IDs of the charts that a measurement has, by the method that they compare with the real MR."""
+    charts = {method: getattr(nodes, role) for method, role in _CHARTS.items()}
+    return {method: chart for method, chart in charts.items() if chart}
 
 
 def suvr_nodes(scene: slicer.vtkMRMLScene, table_id: str | None) -> SuvrNodes | None:
@@ -180,8 +186,9 @@ def suvr_summary(scene: slicer.vtkMRMLScene, nodes: SuvrNodes) -> str:
 
 def show_suvr(scene: slicer.vtkMRMLScene, nodes: SuvrNodes) -> None:
     """Show the PET with the outlines of the regions that the first method found, over the synthetic MRI
-    where there is one.
+    where there is one, with a plot where there is one.
     """
+    set_layout(scene, "suvr", plot=bool(plots_of(nodes)))
     table = scene.GetNodeByID(nodes.regions)
     labels = table.GetNodeReferenceID(LABELS)
     layers: Layers = (nodes.mr, nodes.suvr, 0.5) if nodes.mr else (nodes.suvr, None, 0.0)
@@ -197,6 +204,22 @@ def show_suvr(scene: slicer.vtkMRMLScene, nodes: SuvrNodes) -> None:
         composite.SetLinkedControl(True)
     if nodes.suvr:
         show_legend(scene.GetNodeByID(nodes.suvr), "SUVR", ("Red",))
+
+
+def hide_suvr(scene: slicer.vtkMRMLScene, nodes: SuvrNodes, t1: str | None) -> None:
+    """Take a measurement out of the views: another T1, or nothing, without outlines.
+
+    :param t1: ID of its node.
+    """
+    labels = scene.GetNodeByID(nodes.regions).GetNodeReferenceID(LABELS)
+    set_layout(scene, "overlay")
+    set_views(scene, lambda _view, now: (t1, None, now[2]))
+    for composite in composites(scene):
+        if composite.GetLabelVolumeID() == labels:
+            composite.SetLabelVolumeID(None)
+            view = slice_node(scene, composite.GetLayoutName())
+            if view is not None:
+                view.SetUseLabelOutline(False)
 
 
 def _charts(

@@ -22,6 +22,7 @@ from MRI2PETLib.templates.regions import parcellation_title
 
 Columns = Mapping[str, Sequence[Any]]
 _DIGITS = 4
+_DECIMALS = {" (mm)": 1, " (mL)": 1, "percentile": 1, "z": 2}  # by the end of a column's title
 CENTRE_COLUMNS = ("R (mm)", "A (mm)", "S (mm)")
 _POINTS, _IDENTITY, _BIAS = (0.0, 0.45, 0.70), (0.35, 0.35, 0.35), (0.84, 0.37, 0.0)
 
@@ -41,24 +42,31 @@ def global_columns(
         "better": [metric.better for metric in metrics.values()],
     }
     for predictor, values in {NETWORK: network, **baselines}.items():
-        columns[predictor] = _rounded(predictor, [values.get(name) for name in metrics])
+        columns[predictor] = rounded(predictor, [values.get(name) for name in metrics])
     return columns
 
 
 def region_columns(rows: Sequence[RegionRow], scale: str) -> Columns:
-    """One row a region on one scale, the baselines beside the network, and where the region lies."""
+    """One row a region on one scale, the baselines beside the network, and last what and where it is: in a
+    narrow table the figures are seen first.
+    """
     own_rows = [row for row in rows if row.scale == scale]
     if not any(row.predictor == NETWORK for row in own_rows):
         raise InputError(f"There is no region on the scale {scale}.")
     columns = shown_columns(own_rows)
     columns["parcellation"] = [parcellation_title(str(name)) for name in columns["parcellation"]]
-    return {title: _rounded(title, values) for title, values in columns.items()}
+    last = [title for title in columns if title == "parcellation" or title.endswith((" (mm)", " (mL)"))]
+    order = [title for title in columns if title not in last] + last
+    return {title: rounded(title, columns[title]) for title in order}
 
 
-def _rounded(title: str, values: Sequence[Any]) -> list[Any]:
-    """Numbers to the digits that they have: a tenth of mm and mL, else four digits."""
-    if title.endswith((" (mm)", " (mL)")):
-        return [round(v, 1) if isinstance(v, float) else v for v in values]
+def rounded(title: str, values: Sequence[Any]) -> list[Any]:
+    """Numbers of the column of this title to the digits that they have: a tenth of mm, mL and percentiles,
+    a hundredth of z, else four digits.
+    """
+    decimals = next((places for end, places in _DECIMALS.items() if title.endswith(end)), None)
+    if decimals is not None:
+        return [round(v, decimals) if isinstance(v, float) else v for v in values]
     return [float(f"{v:.{_DIGITS}g}") if isinstance(v, float) else v for v in values]
 
 

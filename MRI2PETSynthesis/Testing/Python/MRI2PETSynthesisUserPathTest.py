@@ -56,7 +56,7 @@ class MRI2PETSynthesisUserPathTest(WindowTestCase):
 
         nodes = result_nodes(slicer.mrmlScene, result.GetID())
         self.assertIsNotNone(nodes.normdiff)
-        self.assertEqual(self.ui.layoutComboBox.currentText, "compare")
+        self.assertEqual(self.ui.layoutComboBox.currentText, "side by side")
         view = slicer.app.layoutManager().sliceWidget("MRI2PETNormDiffAxial").mrmlSliceCompositeNode()
         self.assertEqual(view.GetForegroundVolumeID(), nodes.normdiff)
         self.shot("compare")
@@ -103,8 +103,8 @@ class MRI2PETSynthesisUserPathTest(WindowTestCase):
         self.shot("swipe")
         self.ui.swipeCheckBox.checked = False
         self.assertEqual(composite.GetForegroundVolumeID(), nodes.pet)
-        self.ui.overlayComboBox.setCurrentIndex(self.ui.overlayComboBox.findData("normdiff"))
-        self.widget.display._onOverlay()
+        self.widget.display._onOverlay(self.ui.overlayComboBox.findData("normdiff"))
+        self.assertEqual(self.ui.overlayComboBox.currentText, "NormDiff")
         self.assertEqual(composite.GetForegroundVolumeID(), nodes.normdiff)
         self.shot("normdiff")
 
