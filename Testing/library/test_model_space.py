@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -307,9 +308,28 @@ def test_brain_outside_the_field_of_view_is_marked() -> None:
     mask = grid.image(values)
     t1 = grid.image(np.random.default_rng(0).uniform(1, 2, values.shape).astype(np.float32))
     encoded = encode(t1, mask, RAS_AXES, SPACES["reference"])
-    marked = sitk.GetArrayFromImage(not_predicted(encoded, mask))
+    missing = not_predicted(encoded, mask)
+    assert missing is not None
+    marked = sitk.GetArrayFromImage(missing)
     assert marked[50, 50, 10] == 1 and marked[50, 50, 50] == 0
     assert np.all(marked <= values)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_nothing_is_marked_where_the_model_sees_the_whole_brain(seed: int) -> None:
+    """The box of an oblique mask's indices leaves the field of view, its voxels do not."""
+    native = random_grid(seed)
+    mask = ball(native)
+    t1 = native.image(np.random.default_rng(0).uniform(1, 2, native.shape).astype(np.float32))
+    encoded = encode(t1, mask, random_axes(seed), ModelSpace())
+    assert not_predicted(encoded, mask) is None
+    points = encoded.grid.index(Grid.of(mask).points(sitk.GetArrayViewFromImage(mask) != 0))
+    cut = int(points[2].max()) - 1  # one plane too few
+    short = replace(encoded.grid, size=(cut, *encoded.grid.size[1:]))
+    missing = not_predicted(replace(encoded, grid=short, mask=encoded.mask[:, :, :cut]), mask)
+    assert missing is not None
+    beyond = np.count_nonzero(points[2] > cut - 0.5)
+    assert 0 < beyond == pytest.approx(np.count_nonzero(sitk.GetArrayViewFromImage(missing)), abs=2)
 
 
 def test_space_round_trips_through_json_and_refuses_nonsense() -> None:

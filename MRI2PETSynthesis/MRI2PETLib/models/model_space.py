@@ -12,7 +12,6 @@ and one PET.
 
 from __future__ import annotations
 
-import itertools
 import math
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
@@ -388,25 +387,22 @@ def decode(prediction: np.ndarray, encoded: Encoded, native: sitk.Image) -> sitk
     return grid.image(out)
 
 
-def not_predicted(encoded: Encoded, native_mask: sitk.Image) -> sitk.Image:
-    """Where the brain mask lies outside the model's field of view: uint8, 1: not predicted."""
-    inside = sitk.Cast(native_mask != 0, sitk.sitkUInt8)
-    if _holds(encoded.grid, crop_to(inside, inside, 0.0)):
-        return inside != inside
+def not_predicted(encoded: Encoded, native_mask: sitk.Image) -> sitk.Image | None:
+    """Where the brain mask lies outside the model's field of view: uint8, 1: not predicted; ``None``: nowhere."""
+    if _holds(encoded.grid, native_mask):
+        return None
     covered = resample(encoded.grid.image(np.ones(encoded.mask.shape, np.float32)), Grid.of(native_mask))
-    return sitk.And(inside, sitk.Cast(covered < 0.5, sitk.sitkUInt8))
+    missing = sitk.And(native_mask != 0, covered < 0.5)
+    return missing if np.any(sitk.GetArrayViewFromImage(missing)) else None
 
 
-def _holds(grid: Grid, image: sitk.Image) -> bool:
-    """Whether all voxel centres of an image lie in the grid's voxels."""
-    around = sitk.Image(grid.size, sitk.sitkUInt8)
-    around.SetSpacing(grid.spacing_mm)
-    around.SetOrigin(grid.origin)
-    around.SetDirection(grid.direction)
-    corners = itertools.product(*[(0, n - 1) for n in image.GetSize()])
-    points = [image.TransformIndexToPhysicalPoint(c) for c in corners]
-    index = np.array([around.TransformPhysicalPointToContinuousIndex(p) for p in points])
-    return bool((index > -0.5).all() and (index < np.array(grid.size) - 0.5).all())
+def _holds(grid: Grid, mask: sitk.Image) -> bool:
+    """Whether all voxels of a mask lie in the grid's voxels."""
+    low, high = extent_along(mask, grid.direction)
+    first = np.reshape(grid.direction, (3, 3)).T @ grid.origin
+    spacing_mm = np.array(grid.spacing_mm)
+    begin, end = first - spacing_mm / 2, first + (np.array(grid.size) - 0.5) * spacing_mm
+    return bool((low >= begin).all() and (high <= end).all())
 
 
 def with_grid(space: ModelSpace, size: int, spacing_mm: float) -> ModelSpace:

@@ -209,9 +209,8 @@ def complete(
         findings += at_scale_end(predicted, encoded.space.largest_suvr, "The synthetic PET")
     if error is not None and error_sd is None:
         findings.append(_no_regions(error))
-    missing = int(np.count_nonzero(sitk.GetArrayViewFromImage(unpredicted)))
-    if missing:
-        findings.append(_field_of_view(missing, extraction.mask))
+    if unpredicted is not None:
+        findings.append(_field_of_view(unpredicted, extraction.mask))
     seconds["total"] = round(sum(seconds.values()), 3)
     progress(1, 1, "done")
     return SynthesisResult(
@@ -220,7 +219,7 @@ def complete(
         mask=extraction.mask,
         sd=None if prediction.sd is None else decode(prediction.sd, encoded, extraction.mask),
         error_sd=error_sd,
-        unpredicted=unpredicted if missing else None,
+        unpredicted=unpredicted,
         extraction=extraction,
         verdict=extraction.verdict + findings,
         provenance={
@@ -244,9 +243,10 @@ def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
     seconds[stage] = round(time.perf_counter() - begin, 3)
 
 
-def _field_of_view(missing: int, mask: sitk.Image) -> Finding:
+def _field_of_view(unpredicted: sitk.Image, mask: sitk.Image) -> Finding:
     """What to say when part of the brain was not predicted."""
-    share = 100.0 * missing / int(np.count_nonzero(sitk.GetArrayViewFromImage(mask)))
+    missing, brain = (np.count_nonzero(sitk.GetArrayViewFromImage(i)) for i in (unpredicted, mask))
+    share = 100.0 * missing / brain
     message = f"{share:.1f} % of the brain mask lies outside the model's field of view and was not predicted."
     return Finding("warn", "not-predicted", message)
 
