@@ -56,7 +56,7 @@ STAGES = {
     "network": ("MRI2PETLib.synthesis.pipeline", "predict_encoded"),
     "back to the T1's grid": ("MRI2PETLib.synthesis.pipeline", "decode"),
     "write images": ("MRI2PETLib.synthesis.batch", "write_case"),
-    "picture": ("MRI2PETLib.reports.figures", "comparison_figure"),
+    "picture": ("MRI2PETLib.reports.comparison_figure", "comparison_figure"),
 }
 
 

@@ -9,14 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from matplotlib.figure import Figure
 
 from bundles import tiny_bundle
 from MRI2PETLib.cli import main
 from MRI2PETLib.core.errors import BundleError
 from MRI2PETLib.images.io import write_image
 from MRI2PETLib.models.bundle import read_bundle
-from MRI2PETLib.reports.figures import comparison_figure
 from MRI2PETLib.simulation import SimulatedSubject, simulate_subject
 from MRI2PETLib.synthesis.pipeline import synthesize
 from MRI2PETLib.templates.regions import built_in_parcellations, pull_labels
@@ -72,30 +70,6 @@ def test_the_command_writes_the_map_and_what_it_is(person: SimulatedSubject, tmp
     about = json.loads(image.with_name(image.name.replace(".nii.gz", ".json")).read_text())
     assert about["Units"] == "SUVR" and about["Description"].startswith("Error in three people. ")
     assert sitk.GetArrayFromImage(sitk.ReadImage(str(image))).max() == pytest.approx(0.3)
-
-
-def test_figures_of_the_scale_stand_apart(
-    person: SimulatedSubject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    drawn: list[Figure] = []
-    save = Figure.savefig
-
-    def save_and_keep(figure: Figure, *arguments: Any, **options: Any) -> None:
-        save(figure, *arguments, **options)
-        drawn.append(figure)
-
-    monkeypatch.setattr(Figure, "savefig", save_and_keep)
-    error = sitk.Cast(person.brain_mask, sitk.sitkFloat32) * 0.167
-    images = (person.t1, person.pet, person.pet, person.brain_mask)
-    comparison_figure(*images, tmp_path / "a.png", title="a", unit="SUVR", error_sd=error)
-    drawn[0].canvas.draw()
-    scales = [a for a in drawn[0].axes if a.get_xlabel()]
-    assert [a.get_xlabel() for a in scales][-1] == "by region, SUVR"
-    for scale in scales:
-        low, high = scale.get_xlim()
-        ticks = zip(scale.get_xticks(), scale.get_xticklabels())
-        boxes = [label.get_window_extent() for value, label in ticks if low <= value <= high]
-        assert len(boxes) >= 3 and all(a.x1 + 10 < b.x0 for a, b in zip(boxes, boxes[1:]))
 
 
 @pytest.mark.parametrize(

@@ -388,7 +388,7 @@ def decode(prediction: np.ndarray, encoded: Encoded, native: sitk.Image) -> sitk
 
 
 def not_predicted(encoded: Encoded, native_mask: sitk.Image) -> sitk.Image | None:
-    """Where the brain mask lies outside the model's field of view: uint8, 1: not predicted; ``None``: nowhere."""
+    """Where the brain mask lies outside the model's field of view: 1 (uint8); ``None``: nowhere."""
     if _holds(encoded.grid, native_mask):
         return None
     covered = resample(encoded.grid.image(np.ones(encoded.mask.shape, np.float32)), Grid.of(native_mask))

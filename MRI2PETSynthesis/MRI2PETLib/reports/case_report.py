@@ -27,8 +27,8 @@ from MRI2PETLib.reports import space_sections, texts
 from MRI2PETLib.reports.case_files import RegionName
 from MRI2PETLib.reports.case_plots import case_plots
 from MRI2PETLib.reports.case_viewer import case_viewer
+from MRI2PETLib.reports.comparison_figure import comparison_figure
 from MRI2PETLib.reports.error_figure import SCALES, ErrorImages, error_figure
-from MRI2PETLib.reports.figures import comparison_figure
 from MRI2PETLib.reports.page import Cell, Picture, ReportTable, metric_cell, number_text, percent, render
 from MRI2PETLib.reports.summary import case_summary
 from MRI2PETLib.templates.regions import Parcellation

@@ -29,8 +29,8 @@ from MRI2PETLib.models.store import bundle_of
 from MRI2PETLib.reports import cohort_sections, group_sections, paired_sections, space_sections, texts
 from MRI2PETLib.reports.case_report import ERRORS_FILE, PICTURE_FILE, REPORT_FILE, provenance_lines
 from MRI2PETLib.reports.case_viewer import case_viewer
+from MRI2PETLib.reports.comparison_figure import comparison_figure
 from MRI2PETLib.reports.error_figure import SCALES, ErrorImages, error_figure
-from MRI2PETLib.reports.figures import comparison_figure
 from MRI2PETLib.reports.page import Picture, how_many, number_text, render
 from MRI2PETLib.reports.summary import cohort_summary
 from MRI2PETLib.reports.viewer import Viewer

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
+
+from MRI2PETLib.core.resources import resources_dir
+from MRI2PETLib.core.tables import read_table
 
 # Safe for the common colour vision deficiencies.
 PET_IN_REPORTS = "inferno"  # matplotlib
@@ -12,6 +17,7 @@ PET_IN_SLICER = "vtkMRMLPETProceduralColorNodePET-HotMetalBlue"
 SD_IN_SLICER = "vtkMRMLColorTableNodeOcean"
 # (s - r) / (s + r) of this size means that one PET is twice the other: there Slicer's colours end.
 NORMDIFF_LIMIT = 1 / 3
+_SD = ((0.0, 0.14, 0.31), (0.48, 0.48, 0.47), (1.0, 0.91, 0.27))
 _SYNTHETIC_LOWER, _EQUAL, _SYNTHETIC_HIGHER = (0.05, 0.20, 0.65), (0.97, 0.97, 0.97), (0.70, 0.05, 0.10)
 
 
@@ -27,11 +33,20 @@ def normdiff_colors(count: int = 255) -> np.ndarray:
     )
 
 
+@cache
 def pet_colors() -> np.ndarray:
-    """The colours of a PET in reports from the lower to the upper end of its window, float [256, 3]."""
-    from matplotlib import colormaps
+    """The colours of a PET in reports from the lower to the upper end of its window, float [256, 3].
 
-    return np.asarray(colormaps[PET_IN_REPORTS](np.linspace(0, 1, 256)))[:, :3]
+    They are :data:`PET_IN_REPORTS` (van der Walt and Smith, CC0), without the import of matplotlib.
+    """
+    rows = read_table(resources_dir() / "PET" / "colors.csv").rows
+    return np.array([[int(row[name]) for name in ("red", "green", "blue")] for row in rows]) / 255
+
+
+def sd_colors(count: int = 256) -> np.ndarray:
+    """From dark blue over grey to yellow, for all colour visions: float [count, 3]."""
+    position = np.linspace(0, 1, count)
+    return np.transpose([np.interp(position, (0, 0.5, 1), ends) for ends in zip(*_SD)])
 
 
 def gray_colors() -> np.ndarray:

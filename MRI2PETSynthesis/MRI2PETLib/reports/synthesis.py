@@ -199,7 +199,7 @@ def _draw(
     real_name: str = "",
     point_mm: tuple[float, float, float] | None = None,
 ) -> None:
-    from MRI2PETLib.reports.figures import comparison_figure
+    from MRI2PETLib.reports.comparison_figure import comparison_figure
     from MRI2PETLib.reports.thumbnail import write_thumbnail
 
     comparison_figure(

@@ -9,7 +9,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from MRI2PETLib.core.files import atomic_path
-from MRI2PETLib.reports.colors import PET_IN_REPORTS
+from MRI2PETLib.reports.colors import gray_colors, pet_colors
 from MRI2PETLib.reports.figures import PLANES, cut_plane, mask_centre_mm, world_bounds
 
 if TYPE_CHECKING:
@@ -29,7 +29,6 @@ def write_thumbnail(
 
     :param is_pet: whether the synthetic image is a PET, and not an MRI.
     """
-    from matplotlib import colormaps
     from PIL import Image
 
     plane, middle = PLANES[0], np.array(mask_centre_mm(mask))
@@ -40,10 +39,10 @@ def write_thumbnail(
 
     inside = cut(mask, nearest=True) > 0
     grey, values = cut(t1), np.where(inside, cut(synthetic, nearest=True), 0)
-    colours = colormaps[PET_IN_REPORTS if is_pet else "gray"]
+    colors = pet_colors() if is_pet else gray_colors()
     tiles = [
         _with_rim(_levels(grey, inside), inside),
-        (colours(_levels(values, inside) / 255.0)[..., :3] * 255).astype(np.uint8),
+        np.rint(255 * colors[_levels(values, inside)]).astype(np.uint8),
     ]
     picture = Image.new("RGB", SIZE)
     for number, tile in enumerate(tiles):
