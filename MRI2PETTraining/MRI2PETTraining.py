@@ -236,8 +236,9 @@ class MRI2PETTrainingWidget(ScriptedLoadableModuleWidget, ParameterNodeMixin):
         ui.reportButton.enabled = view.has_report
         ui.useButton.enabled = view.may_use
         self.norm.update(self.session.view and self.session.view.run, view.may_use)
-        showProgress(ui.progressBar, view.common)
-        ui.statusLabel.text = view.common.status
+        common = (None if self.session.is_active else self.norm.window) or view.common
+        showProgress(ui.progressBar, common)
+        ui.statusLabel.text = common.status
         self.dataset.show(self.session)
         self.results.show(self.session)
 

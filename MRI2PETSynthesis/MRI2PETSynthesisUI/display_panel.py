@@ -60,7 +60,7 @@ class DisplayPanel:
         self._onView()
         new = [view for view, background in _backgrounds().items() if before.get(view) != background]
         corners = corners_ras(slicer.mrmlScene, nodes.mask)
-        qt.QTimer.singleShot(0, lambda: _fit(new, corners))  # at once, a new view would return to 0 mm
+        qt.QTimer.singleShot(0, lambda: fitViews(new, corners))  # at once, a new view would return to 0 mm
         show_crosshair(slicer.mrmlScene)
         self._readWindow(nodes)
 
@@ -163,7 +163,7 @@ def _backgrounds() -> dict:
     return {c.GetLayoutName(): c.GetBackgroundVolumeID() for c in composites(slicer.mrmlScene)}
 
 
-def _fit(new, corners) -> None:
+def fitViews(new, corners) -> None:
     """Show the whole brain in all views. Those with a new background show its middle, compared ones the slice
     of the overlay's own view; the others keep their slice.
 

@@ -2,14 +2,17 @@
 
 from pathlib import Path
 
+import qt
 import slicer
 from slicer.i18n import tr as _
 
 from MRI2PETLib.jobs.run_state import window_state
 from MRI2PETLib.models.store import find_bundle, list_bundles
-from MRI2PETLib.scene.layout import show_table_and_plot
-from MRI2PETLib.scene.suvr import hide_suvr, plots_of, show_suvr, suvr_nodes, suvr_summary
+from MRI2PETLib.scene.fit import corners_ras
+from MRI2PETLib.scene.layout import SLICE_PLANES, show_table_and_plot
+from MRI2PETLib.scene.suvr import hide_suvr, labels_of, plots_of, show_suvr, suvr_nodes, suvr_summary
 from MRI2PETLib.scene.tables import report_html
+from MRI2PETSynthesisUI.display_panel import fitViews
 from MRI2PETSynthesisUI.exports import copyTable, openReport, saveReport, saveTable
 from MRI2PETSynthesisUI.logic import SUVR_TASK
 from MRI2PETSynthesisUI.running import RunningPanel, chooseModelFolder, showProgress
@@ -134,6 +137,8 @@ class SuvrPanel(RunningPanel):
         self._ui.suvrSummaryLabel.text = "" if nodes is None else suvr_summary(slicer.mrmlScene, nodes)
         if nodes is not None:
             show_suvr(slicer.mrmlScene, nodes)
+            corners = corners_ras(slicer.mrmlScene, labels_of(slicer.mrmlScene, nodes))
+            qt.QTimer.singleShot(0, lambda: fitViews([view for _, view in SLICE_PLANES.values()], corners))
         plots = {} if nodes is None else plots_of(nodes)
         combo = self._ui.suvrPlotComboBox
         combo.clear()

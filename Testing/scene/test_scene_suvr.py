@@ -153,9 +153,9 @@ def test_all_methods(
     for number, method in enumerate(methods["method"][1:], start=1):
         own = np.array([float(v) for v in regions[f"SUVR, {method}"]])
         difference = [float(v) for v in regions[f"{method} \N{MINUS SIGN} real MR"]]
-        assert difference == pytest.approx(own - gold, abs=1e-5)
+        assert difference == pytest.approx(own - gold, abs=1.5e-3)  # each rounded
         others = [n for n, name in enumerate(regions["region"]) if n > 1 and "cerebellum" not in name.lower()]
-        assert float(methods["MAE"][number]) == pytest.approx(np.abs(own - gold)[others].mean(), abs=1e-5)
+        assert float(methods["MAE"][number]) == pytest.approx(np.abs(own - gold)[others].mean(), abs=1.5e-3)
         assert methods["regions"][number] == str(len(others))
     chart = scene.GetNodeByID(nodes.chart_pet_template)
     assert chart.GetYAxisTitle() == "PET template \N{MINUS SIGN} real MR (SUVR)"

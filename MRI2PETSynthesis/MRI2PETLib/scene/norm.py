@@ -219,8 +219,7 @@ def norm_summary(scene: slicer.vtkMRMLScene, nodes: NormNodes) -> str:
 def _columns(rows: Sequence[Mapping[str, Any]], titles: Mapping[str, str], unit: str) -> dict[str, list[Any]]:
     if "z" in titles:
         rows = sorted((r for r in rows if r["z"] is not None), key=lambda r: -abs(r["z"]))
-    columns = {title.format(unit=unit): [row[name] for row in rows] for name, title in titles.items()}
-    return {title: rounded(title, values) for title, values in columns.items()}
+    return rounded({title.format(unit=unit): [row[name] for row in rows] for name, title in titles.items()})
 
 
 def _limit(images: Sequence[sitk.Image]) -> float:

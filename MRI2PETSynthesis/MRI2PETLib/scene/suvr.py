@@ -23,7 +23,7 @@ from MRI2PETLib.scene.job import SceneJob, Step
 from MRI2PETLib.scene.layout import set_layout, show_legend
 from MRI2PETLib.scene.nodes import PREFIX, all_or_nothing, join_study, link, linked, set_provenance, set_unit
 from MRI2PETLib.scene.results import named
-from MRI2PETLib.scene.tables import add_bland_altman, add_table, table_cells
+from MRI2PETLib.scene.tables import add_bland_altman, add_table, rounded, table_cells
 from MRI2PETLib.suvr.files import suvr_rows
 from MRI2PETLib.suvr.normalisation import PET_TEMPLATE, REAL_MR, SYNTHETIC_MR
 from MRI2PETLib.suvr.regional import SuvrRow
@@ -146,9 +146,9 @@ def add_suvr(scene: slicer.vtkMRMLScene, files: Mapping[str, Any], pet: Any = No
     reference = content["Regions"]["reference"]
     note = f"{content['Description']} SUVR: over the mean of {', '.join(reference)}.".strip()
     with all_or_nothing(scene):
-        regions = add_table(scene, named("SUVR by region", whose), suvr_columns(rows), note)
+        regions = add_table(scene, named("SUVR by region", whose), rounded(suvr_columns(rows)), note)
         regions.SetAttribute(_RESULT, "true")
-        columns = method_columns(rows, content["Failed"], reference)
+        columns = rounded(method_columns(rows, content["Failed"], reference))
         nodes = {"methods": add_table(scene, named("SUVR by method", whose), columns, note)}
         nodes |= _charts(scene, whose, rows, reference)
         nodes |= _volumes(scene, files, whose, content, note)
@@ -184,13 +184,17 @@ def suvr_summary(scene: slicer.vtkMRMLScene, nodes: SuvrNodes) -> str:
     return "\n".join(lines)
 
 
+def labels_of(scene: slicer.vtkMRMLScene, nodes: SuvrNodes) -> str | None:
+    """ID of the label map of the first method: where it found the regions."""
+    return scene.GetNodeByID(nodes.regions).GetNodeReferenceID(LABELS) or None
+
+
 def show_suvr(scene: slicer.vtkMRMLScene, nodes: SuvrNodes) -> None:
     """Show the PET with the outlines of the regions that the first method found, over the synthetic MRI
     where there is one, with a plot where there is one.
     """
     set_layout(scene, "suvr", plot=bool(plots_of(nodes)))
-    table = scene.GetNodeByID(nodes.regions)
-    labels = table.GetNodeReferenceID(LABELS)
+    labels = labels_of(scene, nodes)
     layers: Layers = (nodes.mr, nodes.suvr, 0.5) if nodes.mr else (nodes.suvr, None, 0.0)
     set_views(scene, lambda _view, _now: layers)
     for composite in composites(scene):
@@ -211,7 +215,7 @@ def hide_suvr(scene: slicer.vtkMRMLScene, nodes: SuvrNodes, t1: str | None) -> N
 
     :param t1: ID of its node.
     """
-    labels = scene.GetNodeByID(nodes.regions).GetNodeReferenceID(LABELS)
+    labels = labels_of(scene, nodes)
     set_layout(scene, "overlay")
     set_views(scene, lambda _view, now: (t1, None, now[2]))
     for composite in composites(scene):

@@ -42,8 +42,8 @@ def global_columns(
         "better": [metric.better for metric in metrics.values()],
     }
     for predictor, values in {NETWORK: network, **baselines}.items():
-        columns[predictor] = rounded(predictor, [values.get(name) for name in metrics])
-    return columns
+        columns[predictor] = [values.get(name) for name in metrics]
+    return rounded(columns)
 
 
 def region_columns(rows: Sequence[RegionRow], scale: str) -> Columns:
@@ -57,13 +57,17 @@ def region_columns(rows: Sequence[RegionRow], scale: str) -> Columns:
     columns["parcellation"] = [parcellation_title(str(name)) for name in columns["parcellation"]]
     last = [title for title in columns if title == "parcellation" or title.endswith((" (mm)", " (mL)"))]
     order = [title for title in columns if title not in last] + last
-    return {title: rounded(title, columns[title]) for title in order}
+    return rounded({title: columns[title] for title in order})
 
 
-def rounded(title: str, values: Sequence[Any]) -> list[Any]:
-    """Numbers of the column of this title to the digits that they have: a tenth of mm, mL and percentiles,
+def rounded(columns: Columns) -> dict[str, list[Any]]:
+    """Columns by their titles, with numbers to the digits that they have: a tenth of mm, mL and percentiles,
     a hundredth of z, else four digits.
     """
+    return {title: _rounded(title, values) for title, values in columns.items()}
+
+
+def _rounded(title: str, values: Sequence[Any]) -> list[Any]:
     decimals = next((places for end, places in _DECIMALS.items() if title.endswith(end)), None)
     if decimals is not None:
         return [round(v, decimals) if isinstance(v, float) else v for v in values]

@@ -41,6 +41,14 @@ class MRI2PETSynthesisSuvrTest(WindowTestCase):
         self.assertEqual(self.ui.suvrResultSelector.currentNode().GetName(), "SUVR by region of anna PET")
         self.assertTrue(self.ui.suvrReportButton.enabled and self.ui.suvrPetSelector.enabled)
         self.shot("suvr")
+        composite = slicer.app.layoutManager().sliceWidget("Red").mrmlSliceCompositeNode()
+        self.assertIsNotNone(composite.GetLabelVolumeID())
+        self.assertFalse(self.ui.suvrPlotComboBox.enabled)  # without an MRI, nothing to compare with
+        self.ui.taskComboBox.setCurrentIndex(0)
+        self.settle()
+        self.assertIsNone(composite.GetLabelVolumeID())
+        self.assertIsNone(composite.GetForegroundVolumeID())
+        self.shot("back")
 
     def test_cancel_and_refusal_leave_the_scene_as_it_was(self):
         self.ui.suvrPetSelector.setCurrentNode(self.pet)
