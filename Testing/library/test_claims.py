@@ -137,3 +137,20 @@ def test_a_folder_that_cannot_be_written_to(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with Claims() as claims, pytest.raises(OutputError, match="Cannot write.*file"):
         claims.take(tmp_path / "file" / "status.json")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no limit of the size of files")
+def test_a_claim_that_does_not_fit_on_the_disk_leaves_nothing(tmp_path: Path) -> None:
+    """An empty one would be nobody's, and waited for."""
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with Claims() as claims:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+        try:
+            with pytest.raises(OutputError, match="Cannot write"):
+                claims.take(tmp_path / "status.json")
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        assert list(tmp_path.iterdir()) == []
+        assert claims.take(tmp_path / "status.json")

@@ -101,6 +101,18 @@ def test_a_note_of_all_cases_stands_alone() -> None:
     assert notes_of_cases(["", ""]) == notes_of_cases([]) == []
 
 
+@pytest.mark.parametrize("models", [("one", "one"), ("one", "two")])
+def test_cases_of_two_models_are_told_of(models: tuple[str, str], tmp_path: Path) -> None:
+    """A run with another model was stopped, or two were given one folder."""
+    for number, model in enumerate(models):
+        result = Result(tmp_path / f"sub-{number}", "x_desc-synthetic_status.json")
+        about = {"case": f"sub-{number}", "t1": str(number), "status": "done", "quality": "ok"}
+        with result.make(Request({"t1": Source(str(number), "1")}, {}, {"model": model}), about):
+            pass
+    page = write_group(tmp_path, [], Reporter())["page"].read_text(encoding="utf-8")
+    assert ("are of 2 different models" in page) == (models[0] != models[1])
+
+
 def test_each_thumbnail_is_where_the_page_looks_for_it(output: Path) -> None:
     cases, sprites = content(output)["cases"], {}
     for case in cases[3:]:

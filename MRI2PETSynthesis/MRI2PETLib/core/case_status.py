@@ -25,7 +25,8 @@ class Status:
     or that was measured.
 
     ``figures`` are the other columns of its table; ``note`` is what its pictures say of themselves
-    (synthetic, by a demonstration model, ...); ``files`` those of the case by role.
+    (synthetic, by a demonstration model, ...); ``files`` those of the case by role; ``by`` is the checksum of
+    the norm or model that it was made by, if any.
     """
 
     case: str
@@ -39,6 +40,7 @@ class Status:
     figures: Mapping[str, str] = field(default_factory=dict)
     note: str = ""
     files: Mapping[str, Any] = field(default_factory=dict)
+    by: str = ""
 
     def row(self) -> dict[str, str]:
         """The line of the table."""
@@ -85,13 +87,16 @@ class StatusTable:
     def columns(self) -> tuple[str, ...]:
         return (*_COLUMNS, *(figure.column for figure in self.figures), _NOTE)
 
-    def status(self, folder: Path, about: Mapping[str, Any]) -> Status:
-        """A case from what its record in ``folder`` says."""
+    def status(
+        self, folder: Path, about: Mapping[str, Any], settings: Mapping[str, Any] | None = None
+    ) -> Status:
+        """A case from what its record in ``folder`` says, and the settings that it was made with."""
+        by = str((settings or {}).get("norm") or (settings or {}).get("model") or "")
         files = located(folder, about.get("files", {}))
         texts = {name: str(about.get(name, "")) for name in _COLUMNS}
         figures = {figure.column: str(about.get(figure.column, "")) for figure in self.figures}
         own = {"pet": str(files["pet"])} if "pet" in files else {}
-        return Status(**{**texts, **own}, figures=figures, note=str(about.get(_NOTE, "")), files=files)
+        return Status(**{**texts, **own}, figures=figures, note=str(about.get(_NOTE, "")), files=files, by=by)
 
     def check(self, output: Path) -> None:
         """Refuse to replace somebody's table; a damaged one among status files is ours.
@@ -108,8 +113,11 @@ class StatusTable:
         """What the status files say, sorted by case."""
         paths = [path for folder in self.folders for path in output.glob(f"{folder}*{self.suffix}")]
         records = [(path.parent, read_record(path)) for path in paths]
-        about = [(folder, record["about"]) for folder, record in records if record is not None]
-        rows = [self.status(folder, own) for folder, own in about if own]  # else files are just being moved
+        rows = [
+            self.status(folder, record["about"], record["settings"])
+            for folder, record in records
+            if record is not None and record["about"]  # else files are just being moved
+        ]
         return sorted(rows, key=lambda row: (row.case, row.t1))
 
     def write(self, output: Path, own: Sequence[Status] = ()) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from MRI2PETLib.core.errors import InputError, OutputError
-from MRI2PETLib.core.files import make_folder, read_json
+from MRI2PETLib.core.files import make_folder, output_error, read_json
 from MRI2PETLib.core.leftovers import hidden_name, is_there, machine, started_at
 from MRI2PETLib.core.progress import ProgressCallback, no_progress
 
@@ -66,10 +66,16 @@ class Claims:
                 raise OutputError(message, "Remove it.") from None
             return False
         except OSError as error:
-            raise OutputError(f"Cannot write {path}: {error.strerror}.", "Choose another folder.") from error
-        with self._lock, os.fdopen(number, "w", encoding="utf-8") as stream:
-            stream.write(text)
+            raise output_error(path, error) from error
+        with self._lock:
             self._own[record] = text
+            try:
+                with os.fdopen(number, "w", encoding="utf-8") as stream:
+                    stream.write(text)
+            except OSError as error:  # a full disk: nobody could tell whose claim it is
+                del self._own[record]
+                path.unlink(missing_ok=True)
+                raise output_error(path, error) from error
         return True
 
     def wait(self, record: Path, progress: ProgressCallback = no_progress) -> None:

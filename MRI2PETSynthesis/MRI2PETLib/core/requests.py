@@ -34,7 +34,8 @@ from MRI2PETLib.core.files import read_json, staged_folder, write_json
 from MRI2PETLib.core.ownership import is_ours, not_ours
 
 STATUS_SUFFIX = "_status.json"  # of records in folders where users, too, may keep files
-_PARTS = {"status": str, "request": str, "whose": dict, "inputs": dict, "outputs": dict, "about": dict}
+_PARTS: dict[str, type] = {"status": str, "request": str}
+_PARTS |= dict.fromkeys(("whose", "inputs", "settings", "outputs", "about"), dict)
 
 
 @dataclass(frozen=True)
@@ -128,6 +129,15 @@ class Result:
             if self.path.stat().st_mtime >= since:
                 return dict(record["about"])
         return None
+
+    def other_settings(self, request: Request) -> list[str]:
+        """Names of the settings by which the finished result that is there was made otherwise."""
+        record = read_record(self.path)
+        if record is None or record["status"] != "done":
+            return []
+        before, now = record["settings"], request.settings
+        names = sorted({*before, *now})
+        return [n for n in names if sha256_of_value(before.get(n)) != sha256_of_value(now.get(n))]
 
     def check_owner(self, request: Request, tell: Callable[[str], None] = lambda message: None) -> None:
         """Refuse to replace the result of another input, or what this program did not make.

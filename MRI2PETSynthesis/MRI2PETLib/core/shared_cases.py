@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
 from MRI2PETLib.core.case_loop import each_case
 from MRI2PETLib.core.claims import Claims, remove_lost
-from MRI2PETLib.core.errors import InputError, MRI2PETError, QualityError
+from MRI2PETLib.core.errors import InputError, MRI2PETError, OutputError, QualityError
 from MRI2PETLib.core.prefetch import OneAhead
 from MRI2PETLib.core.progress import ProgressCallback, Reporter
 from MRI2PETLib.core.requests import Request, Result
@@ -81,7 +81,8 @@ def each_shared_case(
     """Do the cases that nobody else does and yield what became of each, see :func:`.each_case`.
 
     :param since: when the work on the cases began (seconds of the epoch), here or in another process.
-    :raises OutputError: if a result cannot be written: the next one could not be either.
+    :raises OutputError: if a result cannot be written: the next one could not be either; if another run with
+        other settings works on them.
     :raises Cancelled: when the user cancels; finished cases are kept.
     """
     with Claims() as claims:
@@ -110,6 +111,7 @@ class _Sharing(Generic[_Case, _Ready]):
     reporter: Reporter
     since: float
     is_only: bool
+    told: list[str] = field(default_factory=list)
 
     def each(self, cases: Sequence[_Case], *, wait: bool) -> Iterator[tuple[_Case, CaseEnd[_Case] | None]]:
         """What becomes of each; ``None`` of one that another process works on, unless it is waited for."""
@@ -152,8 +154,28 @@ class _Sharing(Generic[_Case, _Ready]):
         if (about := result.failure(request, self.since)) is not None:
             return about
         name = self._name(case)
+        self._check_only_run(name, result, request)
         result.check_owner(request, lambda message: self.reporter.warning(f"{name}: {message}"))
         return _Claimed(request, self.work.read(case, request, progress))
+
+    def _check_only_run(self, name: str, result: Result, request: Request) -> None:
+        """Tell, once, that results of other settings are made again.
+
+        :raises OutputError: if another run of other settings works there: each would replace what the other
+            has made.
+        """
+        if not (other := result.other_settings(request)):
+            return
+        words = ", ".join(other)
+        if result.path.stat().st_mtime >= self.since:
+            raise OutputError(
+                f"Another run, with other settings ({words}), works on the same folder: it has just made "
+                f"{result.path}.",
+                "Name another output folder, or run again when the other has ended.",
+            )
+        if not self.told:
+            self.reporter.warning(f"Results of other settings ({words}) are made again, {name} first.")
+            self.told.append(name)
 
     def _earlier(self, case: _Case, result: Result, request: Request) -> dict[str, Any] | None:
         about = result.finished(request)

@@ -37,6 +37,7 @@ _LAST = {"seconds": "Seconds", "reasons": "Reasons and remedies"}
 _ACROSS, _DOWN = 10, 10
 _VERDICTS = ("failed", "missing", "warn", "ok")
 _QUALITY = 85  # of JPEG
+_AGAIN = "run participant again with one of them, or an output folder for each."
 
 
 def write_group(
@@ -70,7 +71,10 @@ def write_group(
             _add_thumbnails(rows, entries, staging, reporter)
             replace_folder(staging, output / SPRITES)
     title = f"{table.title} of {output.resolve().name}"
-    notes = notes_of_cases([row.note for row in rows if row.status not in ("failed", "missing")])
+    done = [row for row in rows if row.status not in ("failed", "missing")]
+    notes = notes_of_cases([row.note for row in done])
+    if len(models := {row.by for row in done}) > 1:
+        notes.append(f"The cases are of {len(models)} different models or norms and do not compare: {_AGAIN}")
     files = {"page": write_text(output / page, _page(title, notes, entries, table, has_table=bool(there)))}
     return {**files, "table": output / table.file} if there else files
 
