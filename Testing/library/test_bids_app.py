@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import importlib.util
-import json
 import re
 import sys
 from pathlib import Path
@@ -245,13 +243,3 @@ def test_processes_side_by_side_make_what_one_makes(tmp_path: Path) -> None:
     rows = SYNTHESIS.read(tmp_path / "many")
     assert [row.status for row in rows] == ["done", "done", "done", "failed"]
     assert not list((tmp_path / "many").rglob(".*claim"))
-
-
-def test_the_boutiques_descriptor_lists_the_options_as_they_are() -> None:
-    path = Path(__file__).resolve().parents[2] / "Cluster" / "boutiques.py"
-    spec = importlib.util.spec_from_file_location("boutiques_of_bids", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    written = json.loads(module.DESCRIPTOR.read_text(encoding="utf-8"))
-    assert written == json.loads(json.dumps(module.descriptor())), "run python Cluster/boutiques.py"

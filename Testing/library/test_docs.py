@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import ast
 import re
+import shlex
 import subprocess
 import sys
 from importlib import import_module
 from pathlib import Path
 
 import pytest
+
+from MRI2PETLib.cli import build_parser
+from MRI2PETLib.commands.bids import ANALYSES
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -58,6 +62,25 @@ def test_make_targets_that_pages_name_exist() -> None:
     for page in pages():
         for target in re.findall(r"(?:`|^)make ([a-z0-9-]+)", page.read_text(encoding="utf-8"), re.M):
             assert target in targets, f"{page}: make {target}"
+
+
+def test_every_command_that_a_page_shows_is_one() -> None:
+    """Lines of pages and of the files for clusters that begin with the command: its options are there, and
+    `bids` has them together.
+    """
+    parser, lines = build_parser(), []
+    for page in (*pages(), *sorted((REPOSITORY / "Cluster").iterdir())):
+        text = page.read_text(encoding="utf-8").replace("\\\n", " ")
+        for line in re.findall(r"^(?:#\s+)?(?:\S+/)?(mri2pet \w+ .*)$", text, re.M):
+            lines.append((page.name, shlex.split(re.sub(r"[\[\]]", "", line), comments=True)))
+    assert len(lines) > 30
+    for page_name, words in lines:
+        try:
+            args = parser.parse_args(words[1:])
+        except SystemExit:
+            pytest.fail(f"{page_name}: {shlex.join(words)}")
+        if words[1] == "bids" and args.level == "participant":
+            ANALYSES.of(args)
 
 
 REFERENCE = re.compile(r":(?:func|class|data|mod|meth|attr|exc):`[~]?([^`]+)`")
