@@ -111,7 +111,7 @@ class _Sharing(Generic[_Case, _Ready]):
     reporter: Reporter
     since: float
     is_only: bool
-    told: list[str] = field(default_factory=list)
+    remade: list[str] = field(default_factory=list)
 
     def each(self, cases: Sequence[_Case], *, wait: bool) -> Iterator[tuple[_Case, CaseEnd[_Case] | None]]:
         """What becomes of each; ``None`` of one that another process works on, unless it is waited for."""
@@ -173,9 +173,9 @@ class _Sharing(Generic[_Case, _Ready]):
                 f"{result.path}.",
                 "Name another output folder, or run again when the other has ended.",
             )
-        if not self.told:
+        if not self.remade:
             self.reporter.warning(f"Results of other settings ({words}) are made again, {name} first.")
-            self.told.append(name)
+            self.remade.append(name)
 
     def _earlier(self, case: _Case, result: Result, request: Request) -> dict[str, Any] | None:
         about = result.finished(request)
