@@ -159,6 +159,41 @@ def test_any_names_read_back_or_are_refused(
     assert len({file_name(row.case).casefold() for row in table.rows}) == len(table.rows)
 
 
+def test_what_is_said_of_people_has_one_spelling(tmp_path: Path) -> None:
+    """Groups in another case, codes for what is missing, ages of nobody; what is odd is told once."""
+    rows = {
+        "a": "Control,hab,34,F",
+        "b": "control,HAB,-9,female",
+        "c": "CONTROL,Mab,999,f",
+        "d": "patient,unknown,0,unknown",
+        "e": "Patient,-9,067Y,M",
+        "f": "patient,n/a,,male",
+        "g": "patient,HAB,-9,1",
+        "h": "patient,HAB,62.5,-9",
+    }
+    text = "".join(f"{case},{case},{case},{cells}\n" for case, cells in rows.items())
+    table = read(tmp_path, "case,subject,pet,group,genotype,age,sex\n" + text)
+    about = [(row.group, row.genotype, row.age, row.sex) for row in table.rows]
+    assert about == [
+        ("CONTROL", "HAB", "34", "F"),
+        ("CONTROL", "HAB", "", "F"),
+        ("CONTROL", "MAB", "", "F"),
+        ("Patient", "", "", ""),
+        ("Patient", "", "67", "M"),
+        ("Patient", "", "", "M"),
+        ("Patient", "HAB", "", "1"),
+        ("Patient", "HAB", "62.5", ""),
+    ]
+    assert [f"{f.message} {f.hint}" for f in table.findings] == [
+        "The age -9 is no person's: it counts as missing. In b and 1 more.",
+        "The age 999 is no person's: it counts as missing. In c.",
+        "The age 0 is no person's: it counts as missing. In d.",
+        "The genotype -9 counts as missing. In e.",
+        "The sex 1 is none of F, M, O: it is a name of its own. In g.",
+        "The sex -9 counts as missing. In h.",
+    ]
+
+
 # -- participants.tsv ----------------------------------------------------------------------------------------
 
 

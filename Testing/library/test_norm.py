@@ -413,8 +413,13 @@ def test_age_and_sex_are_allowed_for(template: np.ndarray) -> None:
     [
         (["age=60"], "allows for sex"),
         (["age=60", "sex=X"], "No control"),
+        (["age=60", "sex=unknown"], "says nothing"),
+        (["age=999", "sex=F"], "no person's"),
+        (["age=-9", "sex=F"], "no person's"),
+        (["age=1e9", "sex=F"], "no person's"),
+        (["age=inf", "sex=F"], "no person's"),
         (["age=old", "sex=F"], "no number"),
-        (["age=nan", "sex=F"], "no number"),
+        (["age=nan", "sex=F"], "says nothing"),
         (["age=60", "sex=F", "site=A"], "does not allow for site"),
         (["age", "sex=F"], "cannot be used"),
         (["age=60", "age=61", "sex=F"], "cannot be used"),
@@ -424,6 +429,12 @@ def test_what_a_norm_allows_for_must_be_stated(texts: list[str], words: str) -> 
     age, sex = NormCovariate("age", (), (50.0,), 20.0, 80.0), NormCovariate("sex", ("F", "M"), (0.5,))
     with pytest.raises(InputError, match=words):
         parse_covariates((age, sex), texts)
+
+
+def test_a_person_is_described_in_any_spelling() -> None:
+    age, sex = NormCovariate("age", (), (50.0,), 20.0, 80.0), NormCovariate("sex", ("F", "M"), (0.5,))
+    for text in ("F", "f", "Female"):
+        assert parse_covariates((age, sex), ["age=60 years", f"sex={text}"])[0] == {"age": 60.0, "sex": "F"}
 
 
 def cases(n: int, **columns: Sequence[str]) -> list[CohortCase]:
@@ -441,6 +452,7 @@ def test_who_the_controls_are() -> None:
     mixed = cases(24, group=["Control", "patient"])
     group, controls = choose_controls(mixed, NormSettings())
     assert (group, len(controls)) == ("Control", 12)
+    assert choose_controls(mixed, NormSettings(group="PATIENT"))[0] == "patient"
     assert choose_controls(cases(10), NormSettings())[0] == ""
     with pytest.raises(InputError, match="9 controls; a norm needs 10"):
         choose_controls(cases(9), NormSettings())
@@ -461,6 +473,10 @@ def test_which_covariates_a_norm_has() -> None:
         norm_covariates(own, ("sex",))
     with pytest.raises(InputError, match="dose has numbers beyond 1e\\+06"):  # a norm of it could not be read
         norm_covariates(cases(12, dose=["1.8e8", "1.9e8"]), ("dose",))
+    with pytest.raises(InputError, match="dose has 999 beside 290 to 310: a code for what is missing"):
+        norm_covariates(cases(12, dose=["290", "310", "999"]), ("dose",))
+    (coded,) = norm_covariates(cases(12, sex=["0", "1"]), ("sex",))  # names, not numbers
+    assert set(coded.values.values()) == {"0", "1"}
     some = cases(12, age=["50", "", "70"], sex=["F"], genotype=[""])
     assert norm_covariates(some, ()) == [] and partly_stated(some, ("age",)) == []
     assert [note.split(".")[0] for note in partly_stated(some, ())] == [

@@ -13,6 +13,9 @@ from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.evaluation.cohort_cases import STRATA
 from MRI2PETLib.evaluation.statistics import CONFIDENCE, MIN_GROUP
 
+_NAMES = (*STRATA, "sex")  # numbers there are names
+_CODES = {-9.0, -99.0, -999.0, -9999.0, 99.0, 999.0, 9999.0}  # of what is missing
+
 
 @dataclass(frozen=True)
 class Covariate:
@@ -79,7 +82,7 @@ def read_covariate(name: str, scans: Sequence[tuple[str, str]]) -> Covariate:
     :param scans: whose scan, and what its line says; empty for nothing. Numbers of repeated scans (age) are
         averaged.
     :raises InputError: nothing is stated about anybody; names that contradict each other within a person;
-        a few names among numbers.
+        a few names, or a code for what is missing, among numbers.
     """
     texts_of: dict[str, list[str]] = {}
     for subject, text in scans:
@@ -90,11 +93,12 @@ def read_covariate(name: str, scans: Sequence[tuple[str, str]]) -> Covariate:
             f"Add a column {name} to it, or leave out --covariates {name}.",
         )
     try:
-        if name in STRATA:
+        if name in _NAMES:
             raise ValueError
         numbers = {subject: [float(text) for text in texts] for subject, texts in texts_of.items()}
         if not all(np.isfinite(values).all() for values in numbers.values()):
             raise ValueError
+        _check_codes(name, sorted({value for values in numbers.values() for value in values}))
         return Covariate(name, {s: float(np.mean(v)) if v else None for s, v in numbers.items()})
     except ValueError:
         _check_names(name, sorted({text for texts in texts_of.values() for text in texts}))
@@ -107,9 +111,20 @@ def read_covariate(name: str, scans: Sequence[tuple[str, str]]) -> Covariate:
     return Covariate(name, {subject: texts[0] if texts else None for subject, texts in texts_of.items()})
 
 
+def _check_codes(name: str, numbers: Sequence[float]) -> None:
+    """Refuse a code for what is missing (-9, 999): farther from all others than they are from each other."""
+    others = [value for value in numbers if value not in _CODES]
+    for code in sorted(set(numbers) & _CODES) if len(others) > 1 else ():
+        if max(others[0] - code, code - others[-1]) > others[-1] - others[0]:
+            raise InputError(
+                f"{name} has {code:g} beside {others[0]:g} to {others[-1]:g}: a code for what is missing?",
+                f"Write n/a where nothing is known, or leave out --covariates {name}.",
+            )
+
+
 def _check_names(name: str, texts: Sequence[str]) -> None:
     """Refuse a column of numbers in which some are none (``62,5``): as names they would be another model."""
-    if name in STRATA:
+    if name in _NAMES:
         return
     names = [text for text in texts if re.fullmatch(r"[-+]?[\d.]+(?:e[-+]?\d+)?", text, re.I) is None]
     if 0 < len(names) <= len(texts) / 2:

@@ -14,8 +14,8 @@ Every command that takes a table takes this one, and a column means the same to 
 ``group``       diagnosis or study arm: folds balance it, statistics are by it
 ``genotype``    HAB, MAB or LAB (rs6971)
 ``site``        where it was scanned
-``age``         of the person, in years
-``sex``         of the person, such as F or M
+``age``         of the person, in years; what no person's can be (-9, 0, 999) counts as missing and is told
+``sex``         of the person: F, M or O; ``female`` and ``f`` are F, ``unknown`` is an empty cell
 ``donor``       person who must not be on another side of a split, such as whose anatomy a simulation used;
                 who is a ``subject`` too is the same person
 ``fold``        number of the fold of a cross-validation that left the case out
@@ -40,6 +40,7 @@ from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.core.findings import Finding
 from MRI2PETLib.core.names import file_name
 from MRI2PETLib.core.tables import EMPTY_CELLS, Table, read_table
+from MRI2PETLib.images.person_values import person_value
 from MRI2PETLib.images.similar_subjects import similar_subjects
 from MRI2PETLib.images.subjects import joined_by_name, one_spelling, subject_keys
 
@@ -199,17 +200,32 @@ def read_case_table(
     keys = subject_keys([row.case for row in rows], subject_pattern, subjects)
     if subject_pattern is None:
         findings += joined_by_name(keys, subjects)
-    rows = with_one_spelling([replace(row, subject=keys[row.case]) for row in rows])
+    rows, odd = with_one_spelling(replace(row, subject=keys[row.case]) for row in rows)
     return CaseTable(
-        table.path, tuple(rows), (*table.findings, *findings), names_people="subject" in table.columns
+        table.path, tuple(rows), (*table.findings, *findings, *odd), names_people="subject" in table.columns
     )
 
 
-def with_one_spelling(cases: Iterable[_Case]) -> list[_Case]:
-    """Cases whose sites and donors are spelt alike: ``Oslo`` and ``oslo`` are one site."""
+def with_one_spelling(cases: Iterable[_Case]) -> tuple[list[_Case], list[Finding]]:
+    """Cases whose groups, sites, donors, genotypes, ages and sexes are spelt alike, and which values are odd.
+
+    ``Oslo`` and ``oslo`` are one site, ``f`` and ``female`` one sex, see :func:`.person_value`.
+    """
     cases = list(cases)
-    sites, donors = (one_spelling(getattr(case, name) for case in cases) for name in ("site", "donor"))
-    return [replace(case, site=sites[case.site], donor=donors[case.donor]) for case in cases]
+    spelt = {name: one_spelling(getattr(c, name) for c in cases) for name in ("group", "site", "donor")}
+    result: list[_Case] = []
+    odd: dict[str, list[str]] = {}
+    for case in cases:
+        values: dict[str, Any] = {name: names[getattr(case, name)] for name, names in spelt.items()}
+        for name in ("genotype", "age", "sex"):
+            values[name], remark = person_value(name, getattr(case, name))
+            if remark:
+                odd.setdefault(remark, []).append(case.case)
+        result.append(replace(case, **values))
+    more = {remark: f" and {len(own) - 1} more" * (len(own) > 1) for remark, own in odd.items()}
+    return result, [
+        Finding("warn", "person-value", remark, f"In {own[0]}{more[remark]}.") for remark, own in odd.items()
+    ]
 
 
 def check_people(cases: Sequence[CaseColumns]) -> None:

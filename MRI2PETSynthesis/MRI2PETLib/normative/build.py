@@ -20,6 +20,7 @@ from MRI2PETLib.evaluation.inputs import CaseImages, load_case
 from MRI2PETLib.evaluation.settings import EvaluationSettings
 from MRI2PETLib.evaluation.spaces import mni_grid
 from MRI2PETLib.images.grid import Grid
+from MRI2PETLib.images.subjects import plain_name
 from MRI2PETLib.models.bundle import DEMONSTRATION, DEMONSTRATION_NOTE
 from MRI2PETLib.normative.calibration import calibration_row, explained_variance
 from MRI2PETLib.normative.clusters import find_clusters, largest_volume_ml
@@ -78,8 +79,13 @@ def choose_controls(cases: Sequence[CohortCase], settings: NormSettings) -> tupl
                 f"The run has the groups {', '.join(groups)}, none of them called control.",
                 "Say which are the controls: --group NAME.",
             )
-    if group and group not in groups:
-        raise InputError(f"The run has no group {group!r}.", f"Its groups: {', '.join(groups) or 'none'}.")
+    if group:
+        alike = [name for name in groups if plain_name(name) == plain_name(group)]
+        if not alike:
+            raise InputError(
+                f"The run has no group {group!r}.", f"Its groups: {', '.join(groups) or 'none'}."
+            )
+        group = group if group in alike else alike[0]
     controls = [case for case in cases if not group or case.group == group]
     check_enough(len({case.subject for case in controls}), settings)
     return group, controls

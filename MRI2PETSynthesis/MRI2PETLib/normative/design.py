@@ -11,6 +11,7 @@ import numpy as np
 from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.core.findings import Finding
 from MRI2PETLib.evaluation.covariates import Covariate
+from MRI2PETLib.images.person_values import person_value
 
 INTERCEPT = "mean"
 
@@ -57,6 +58,10 @@ class NormCovariate:
 
         :raises InputError: for no number, or a name that no control has.
         """
+        value, remark = person_value(self.name, text)
+        if not value:
+            raise InputError(remark or f"The {self.name} {text!r} says nothing.", f"State the {self.name}.")
+        text = value
         if self.names:
             if text not in self.names:
                 raise InputError(

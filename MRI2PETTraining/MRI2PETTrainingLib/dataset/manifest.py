@@ -109,8 +109,8 @@ def read_dataset(
     subjects = {case.case: case.subject for case in manifest.cases if case.subject} | dict(overrides or {})
     keys = subject_keys(names, subject_pattern, subjects)
     joined = joined_by_name(keys, subjects) if subject_pattern is None else ()
-    cases = with_one_spelling(replace(case, subject=keys[case.case]) for case in manifest.cases)
-    return replace(manifest, cases=_sorted(cases), about=(*manifest.about, *joined))
+    cases, odd = with_one_spelling(replace(case, subject=keys[case.case]) for case in manifest.cases)
+    return replace(manifest, cases=_sorted(cases), about=(*manifest.about, *joined, *odd))
 
 
 def _sorted(cases: Sequence[TrainingCase]) -> tuple[TrainingCase, ...]:
