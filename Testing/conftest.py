@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from quick_registration import look_less_far, warp_less
+
 
 @pytest.fixture(autouse=True, scope="session")
 def _coarse_mni_space() -> None:
@@ -30,11 +32,8 @@ def shared_data() -> Path:
 @pytest.fixture(scope="module")
 def quick_warp() -> Iterator[None]:
     """A warp that looks less far, of the same code: 3 s a case less. See :func:`quick_registration`."""
-    from MRI2PETLib.preprocessing import template_warp
-
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(template_warp, "WARP_LEVELS", ((4, 10),))
-        patch.setattr(template_warp, "INVERSE_SHRINK", 4)
+        warp_less(patch.setattr)
         yield
 
 
@@ -44,13 +43,6 @@ def quick_registration(quick_warp: None) -> Iterator[None]:
 
     For modules that state no fact about them: ``pytestmark = pytest.mark.usefixtures("quick_registration")``.
     """
-    from MRI2PETLib.preprocessing import pet_pose, pose_search, template_pose
-
     with pytest.MonkeyPatch.context() as patch:
-        rotations = pose_search.all_rotations()[::6]
-        patch.setattr(pet_pose, "all_rotations", lambda: rotations)
-        for name, number in {"_IMPROVED": 4, "_FINISHED": 1, "_LOOKS": 30, "_LAST_LOOKS": 60}.items():
-            patch.setattr(pet_pose, name, number)
-        for name, value in {"_USUAL": (2, 1), "_LOOKS": 30, "_LAST_LOOKS": 60}.items():
-            patch.setattr(template_pose, name, value)
+        look_less_far(patch.setattr)
         yield

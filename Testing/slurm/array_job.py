@@ -1,9 +1,10 @@
 """An array of Slurm jobs on one dataset, disturbed on its way: killed, drained, requeued.
 
 Simulated T1s, a small model with random weights and ``Cluster/synthesis.sbatch`` in the cluster of
-:mod:`one_node`. One task is killed, the node is drained and resumed, then the killed task and at last the
-whole array are requeued. At the end every case must have been made once, every image must equal that of a
-serial run byte for byte, and the page of all cases must count them.
+:mod:`one_node`; registrations look less far than those of the command. One task is killed, the node is
+drained and resumed, then the killed task and at last the whole array are requeued. At the end every case must
+have been made once, every image must equal that of a serial run byte for byte, and the page of all cases must
+count them.
 
     python Testing/slurm/array_job.py -o build/slurm --cases 60 --tasks 15
     python Testing/slurm/array_job.py -o build/slurm --cases 4 --tasks 2 --analysis suvr   # real PETs
@@ -28,6 +29,7 @@ from one_node import Cluster, one_node
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(REPOSITORY / "Testing" / "library"))
+COMMAND = Path(__file__).with_name("quick_mri2pet.py")
 PAGES = {"synthesize": "group.html", "suvr": "group_suvr.html"}
 
 
@@ -70,7 +72,7 @@ def arguments(folder: Path, analysis: str) -> list[str]:
 
 def bids(folder: Path, output: str, level: str, *more: str) -> None:
     """The command in this cluster's place: serially, on this computer."""
-    line = [sys.executable, "-m", "MRI2PETLib", "bids", str(folder / "bids"), str(folder / output), level]
+    line = [sys.executable, str(COMMAND), "bids", str(folder / "bids"), str(folder / output), level]
     subprocess.run(
         [*line, *more, "--progress=none"], env=environment(), check=True, stdout=subprocess.DEVNULL
     )
@@ -82,7 +84,7 @@ def disturbed_array(cluster: Cluster, folder: Path, tasks: int, analysis: str) -
         **environment(),
         "BIDS": str(folder / "bids"),
         "OUT": str(folder / "array"),
-        "MRI2PET": f"{sys.executable} -m MRI2PETLib",
+        "MRI2PET": f"{sys.executable} {COMMAND}",
         "ARGUMENTS": " ".join(arguments(folder, analysis)),
     }
     logs = ["--output", f"{folder}/task_%a.log", "--mem=0"]
