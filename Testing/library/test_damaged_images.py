@@ -15,6 +15,7 @@ from fuzz_images import SIZE, write
 
 from dicom_series import MPRAGE, volume, write_series
 from MRI2PETLib.cli import main
+from MRI2PETLib.core import memory
 from MRI2PETLib.core.checksums import sha256_of
 from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.images import raw
@@ -267,6 +268,28 @@ def test_the_limit_of_a_process_counts(tmp_path: Path) -> None:
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert 150_000_000 < int(out) <= 200_000_000
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_the_memory_of_a_job_counts(version: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One of Slurm has 16 MB, 5 are taken, and 3 of these are a cache of files; its step has no limit."""
+    root = tmp_path if version == 2 else tmp_path / "memory"
+    job, own = root / "slurm/job_7", tmp_path / "cgroup"
+    (job / "step_0").mkdir(parents=True)
+    names = ("memory.max", "memory.current", "inactive_file")
+    if version == 1:
+        names = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+    for folder, limit in ((job, "16000000"), (job / "step_0", "max" if version == 2 else str(2**63 - 4096))):
+        for name, text in zip(names[:2], (limit, "5000000")):
+            (folder / name).write_text(f"{text}\n")
+        (folder / "memory.stat").write_text(f"anon 2000000\n{names[2]} 3000000\n")
+    line = "0::" if version == 2 else "4:memory:"
+    own.write_text(f"9:name=systemd:/x\n{line}/slurm/job_7/step_0\n")
+    monkeypatch.setattr(memory, "_CGROUPS", tmp_path)
+    monkeypatch.setattr(memory, "_OWN", own)
+    assert memory.free_memory() == 14_000_000
+    (job / names[1]).write_text("30000000\n")
+    assert memory.free_memory() == 0
 
 
 def test_size_is_as_written(sound: Path) -> None:
