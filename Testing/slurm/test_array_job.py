@@ -23,6 +23,37 @@ def test_an_array_that_is_disturbed_makes_every_case_once(
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no bash")
+def test_a_task_does_its_part_with_the_threads_of_its_job(tmp_path: Path) -> None:
+    """Inside of a container that lets only variables through which are meant for it, too."""
+    own = {"SLURM_ARRAY_TASK_ID": "3", "SLURM_ARRAY_TASK_COUNT": "7", "SLURM_CPUS_PER_TASK": "4"}
+    program = tmp_path / "program"
+    program.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\nenv | grep THREADS | sort\n')
+    program.chmod(0o755)
+    stated = {"BIDS": "a b", "OUT": "o", "MRI2PET": f"{program} x", "ARGUMENTS": "--reference *"}
+    script = str(array_job.REPOSITORY / "Cluster" / "synthesis.sbatch")
+    env = {"PATH": "/usr/bin:/bin", **own, **stated}
+    ended = subprocess.run(
+        ["bash", script], env=env, capture_output=True, text=True, cwd=tmp_path, check=True
+    )
+    words = [
+        "x",
+        "bids",
+        "a b",
+        "o",
+        "participant",
+        "--part",
+        "3/7",
+        "--progress",
+        "none",
+        "--reference",
+        "*",
+    ]
+    names = ("ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS=4", "OMP_NUM_THREADS=4")
+    variables = [*(f"APPTAINERENV_{name}" for name in names), *names]
+    assert ended.stdout.splitlines() == [*words, *variables]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no bash")
 @pytest.mark.parametrize("name", ["synthesis.sbatch", "training.sbatch"])
 def test_the_scripts_are_sound(name: str) -> None:
     script = array_job.REPOSITORY / "Cluster" / name
