@@ -90,6 +90,20 @@ def test_what_is_not_there(dataset: Path, options: list[str], message: str) -> N
     assert re.search(message, f"{caught.value.message} {caught.value.hint}")
 
 
+def test_people_who_were_named_and_have_no_t1_are_told_of(tmp_path: Path) -> None:
+    (tmp_path / "raw/sub-09/pet").mkdir(parents=True)
+    (tmp_path / "raw/sub-09/pet/sub-09_pet.nii.gz").touch()
+    with pytest.raises(InputError, match=r"sub-09 of .*raw: no T1"):
+        select_cases(tmp_path / "raw", BidsSelection(participant_label=("09",)))
+    (tmp_path / "raw/sub-01/anat").mkdir(parents=True)
+    (tmp_path / "raw/sub-01/anat/sub-01_T1w.nii.gz").touch()
+    warnings: list[str] = []
+    selection = BidsSelection(participant_label=("09", "01"))
+    cases = select_cases(tmp_path / "raw", selection, warn=warnings.append)
+    assert [case.name for case in cases] == ["sub-01"]
+    assert warnings == ["No T1 (anat/*_T1w), left out: sub-09."]
+
+
 def test_the_pet_of_a_session_is_that_of_the_model_s_tracer(tmp_path: Path) -> None:
     for name in (
         "sub-1/ses-a/anat/sub-1_ses-a_T1w",

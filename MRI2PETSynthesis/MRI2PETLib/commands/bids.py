@@ -122,7 +122,8 @@ def _synthesis(
     assert isinstance(settings, SynthesisSettings) and isinstance(pets, BidsPets)
     bundle = find_bundle(settings.model)
     remarks: list[str] = []
-    cases = add_pets(select_cases(args.bids_dir, selection), pets, bundle.tracer, remarks.append)
+    cases = select_cases(args.bids_dir, selection, warn=remarks.append)
+    cases = add_pets(cases, pets, bundle.tracer, remarks.append)
     if bundle.is_demonstration:
         remarks.append(bundle.demonstration_warning)
 
@@ -150,7 +151,7 @@ def _read_out(
 
     remarks: list[str] = []
     analysis, tracer = _analysis(args, made, reporter, remarks.append)
-    cases = select_cases(args.bids_dir, selection, has_pet)
+    cases = select_cases(args.bids_dir, selection, has_pet, remarks.append)
     if not cases:
         raise InputError(
             f"No session of {args.bids_dir} that was chosen has a T1 and a PET (pet/*_pet).",

@@ -132,11 +132,15 @@ def sessions_without_t1(dataset: Path, selection: BidsSelection) -> list[str]:
 
 
 def select_cases(
-    dataset: Path, selection: BidsSelection, usable: Callable[[Case], bool] = lambda case: True
+    dataset: Path,
+    selection: BidsSelection,
+    usable: Callable[[Case], bool] = lambda case: True,
+    warn: Callable[[str], None] = lambda message: None,
 ) -> list[Case]:
     """The T1s of a dataset that were chosen, in the order of their names.
 
     :param usable: which of them can be worked on; there need not be any.
+    :param warn: is told of people who were named and have no T1.
     :raises InputError: if there is none; for a person or session that is not there; for a wrong part.
     """
     people = [_label(label, "sub-") for label in selection.participant_label]
@@ -144,6 +148,13 @@ def select_cases(
     if missing:
         raise InputError(f"{dataset} has no {', '.join(missing)}.", "Check --participant-label.")
     cases = [c for c in find_cases([dataset / name for name in people] or [dataset]) if c.dataset is not None]
+    without = [name for name in people if name not in {case.folder.parts[0] for case in cases}]
+    if without and not cases:
+        raise InputError(
+            f"{', '.join(without)} of {dataset}: no T1 (anat/*_T1w).", "Check --participant-label."
+        )
+    if without:
+        warn(f"No T1 (anat/*_T1w), left out: {', '.join(without)}.")
     if not cases:
         raise InputError(
             f"{dataset} holds no sub-*/[ses-*/]anat/*_T1w image.", "Name the root of a BIDS dataset."
