@@ -29,9 +29,9 @@ def test_a_task_does_its_part_with_the_threads_of_its_job(tmp_path: Path) -> Non
     program = tmp_path / "program"
     program.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\nenv | grep THREADS | sort\n')
     program.chmod(0o755)
-    stated = {"BIDS": "a b", "OUT": "o", "MRI2PET": f"{program} x", "ARGUMENTS": "--reference *"}
+    variables = {"BIDS": "a b", "OUT": "o", "MRI2PET": f"{program} x", "ARGUMENTS": "--reference *"}
     script = str(array_job.REPOSITORY / "Cluster" / "synthesis.sbatch")
-    env = {"PATH": "/usr/bin:/bin", **own, **stated}
+    env = {"PATH": "/usr/bin:/bin", **own, **variables}
     ended = subprocess.run(
         ["bash", script], env=env, capture_output=True, text=True, cwd=tmp_path, check=True
     )
@@ -49,8 +49,8 @@ def test_a_task_does_its_part_with_the_threads_of_its_job(tmp_path: Path) -> Non
         "*",
     ]
     names = ("ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS=4", "OMP_NUM_THREADS=4")
-    variables = [*(f"APPTAINERENV_{name}" for name in names), *names]
-    assert ended.stdout.splitlines() == [*words, *variables]
+    threads = [*(f"APPTAINERENV_{name}" for name in names), *names]
+    assert ended.stdout.splitlines() == [*words, *threads]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no bash")
