@@ -134,7 +134,8 @@ def build(root: Path, norm: Norm) -> Iterator[Callable[..., Norm]]:
         cases = [replace(case, pet_unit=changes.pop("case_unit", None))]
         run = root / changes.pop("run", "run")
         settings = NormSettings(allow_few=True, **changes)
-        shared = {"unit": "SUVR", "tracer": "PBR28", "n_scans": PEOPLE, "simulated": True, "model": {}}
+        shared = {"unit": "SUVR", "tracer": "PBR28", "n_scans": PEOPLE, "model": {}}
+        shared |= {"simulated": True, "demonstration": False}
         words = f"{total(pet, t1, synthetic, mask)} {settings.to_dict()} {cases[0].pet_unit}"
 
         def fit(data: Any, parcellations: Any, about: dict[str, Any], *_: Any) -> Norm:
