@@ -11,6 +11,7 @@ from MRI2PETLib.normative.norm import Norm, NormAbout
 from MRI2PETLib.normative.person import CONDITIONAL, KINDS
 from MRI2PETLib.normative.score import RegionScore, Scores
 from MRI2PETLib.reports.page import Cell, ReportTable, interval, p_value, percent, spread
+from MRI2PETLib.templates.regions import parcellation_title
 
 _MOST_CLUSTERS = 20
 
@@ -64,7 +65,7 @@ def _region_line(row: RegionScore) -> list[Cell]:
         row.real,
         row.predicted,
         spread(row.expected, row.sd),
-        row.parcellation,
+        parcellation_title(row.parcellation),
     ]
 
 
@@ -77,7 +78,7 @@ def asymmetry_table_of_scores(scores: Scores) -> ReportTable | None:
     lines: list[list[Cell]] = [
         [
             row.region,
-            row.parcellation,
+            parcellation_title(row.parcellation),
             percent(row.real_percent),
             percent(row.predicted_percent),
             _z(row.z),

@@ -32,6 +32,7 @@ from MRI2PETLib.scene.nodes import PREFIX, all_or_nothing, join_study, link, lin
 from MRI2PETLib.scene.readout import jump_to
 from MRI2PETLib.scene.results import named
 from MRI2PETLib.scene.tables import add_table, rounded, table_cells
+from MRI2PETLib.templates.regions import parcellation_title
 
 _RESULT, _SCORING, _BUILDING = PREFIX + "Norm", "comparison with the norm", "norm"
 _NORM_FOLDER, _RECORD_OF_NORM = "norm", "norm.json"
@@ -219,6 +220,8 @@ def norm_summary(scene: slicer.vtkMRMLScene, nodes: NormNodes) -> str:
 def _columns(rows: Sequence[Mapping[str, Any]], titles: Mapping[str, str], unit: str) -> dict[str, list[Any]]:
     if "z" in titles:
         rows = sorted((r for r in rows if r["z"] is not None), key=lambda r: -abs(r["z"]))
+    if "parcellation" in titles:
+        rows = [{**row, "parcellation": parcellation_title(row["parcellation"])} for row in rows]
     return rounded({title.format(unit=unit): [row[name] for row in rows] for name, title in titles.items()})
 
 
