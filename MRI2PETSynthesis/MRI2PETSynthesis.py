@@ -29,7 +29,6 @@ _SYNTHESIS_WIDGETS = (
     "outputSelector",
     "applyButton",
     "compareButton",
-    "statusLabel",
     "displayButton",
     "readoutsButton",
 )
@@ -281,6 +280,7 @@ class MRI2PETSynthesisWidget(ScriptedLoadableModuleWidget, ParameterNodeMixin):
         showProgress(self.ui.progressBar, window)
         self.ui.progressBar.visible = window.bar_visible and not self.suvr.isChosen
         self.ui.statusLabel.text = window.status
+        self.ui.statusLabel.visible = bool(window.status) and not self.suvr.isChosen
 
 
 class MRI2PETSynthesisTest(ScriptedLoadableModuleTest):
