@@ -1,7 +1,5 @@
 """``python -m MRI2PETLib`` is ``mri2pet``."""
 
-import sys
+from MRI2PETLib.cli import entry_point
 
-from MRI2PETLib.cli import main
-
-sys.exit(main())
+entry_point()

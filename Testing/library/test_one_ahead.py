@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import subprocess
 import sys
 import threading
 import time
@@ -39,6 +40,19 @@ def test_importing_early_tolerates_what_is_missing_and_leaves_the_collector_as_i
             thread.join(WAIT_S)
     assert "wave" in sys.modules and gc.isenabled() and gc.get_freeze_count() > 0
     gc.unfreeze()
+
+
+@pytest.mark.parametrize(("end", "code"), [("3", 3), ("0", 0), ("sys.exit(2)", 2), ("1 / 0", 1)])
+def test_a_program_ends_with_its_code_and_after_what_others_do_at_the_end(end: str, code: int) -> None:
+    program = (
+        "import atexit, sys; import MRI2PETLib.cli as cli\n"
+        "def main():\n  atexit.register(print, 'late'); print('early'); return END\n"
+        "cli.main = main; cli.entry_point()"
+    )
+    line = [sys.executable, "-c", program.replace("END", end)]
+    ended = subprocess.run(line, capture_output=True, text=True)
+    assert (ended.returncode, ended.stdout.split()) == (code, ["early", "late"])
+    assert ("ZeroDivisionError" in ended.stderr) == ("/" in end)
 
 
 def test_never_more_than_one_ahead_and_errors_in_their_place() -> None:

@@ -40,10 +40,10 @@ class CaseReport:
 
         :raises InputError: if it cannot be used, or if the model makes no PET.
         """
-        from MRI2PETLib.core.errors import InputError
-        from MRI2PETLib.preprocessing.pet import check_uptake, read_pet
-
         if case.inputs.pet is not None:
+            from MRI2PETLib.core.errors import InputError
+            from MRI2PETLib.preprocessing.pet import check_uptake, read_pet
+
             if self._bundle.space.target_modality != "PET":
                 raise InputError(
                     f"{self._bundle.id} makes an MRI, which no PET can be compared with.", "Leave out --pet."

@@ -122,7 +122,7 @@ class BatchRun:
 
         def report(done: float, total: float, stage: str) -> None:
             if stage in (ALIGNING, ENCODING):
-                import_early("torch", "matplotlib.figure", "matplotlib.backends.backend_agg")
+                import_early("torch", "safetensors.torch", "PIL.ImageDraw", "PIL.ImageFont")
             progress(done, total, stage)
 
         inputs, bundle, settings = case.inputs, self.bundle, self.settings
