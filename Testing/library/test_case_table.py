@@ -168,7 +168,8 @@ def test_what_is_said_of_people_has_one_spelling(tmp_path: Path) -> None:
         "d": "patient,unknown,0,unknown",
         "e": "Patient,-9,067Y,M",
         "f": "patient,n/a,,male",
-        "g": "patient,HAB,-9,1",
+        "g": "patient +,HAB,-9,1",
+        "i": "patient -,LAB,1.5,F",
         "h": "patient,HAB,62.5,-9",
     }
     text = "".join(f"{case},{case},{case},{cells}\n" for case, cells in rows.items())
@@ -181,7 +182,8 @@ def test_what_is_said_of_people_has_one_spelling(tmp_path: Path) -> None:
         ("Patient", "", "", ""),
         ("Patient", "", "67", "M"),
         ("Patient", "", "", "M"),
-        ("Patient", "HAB", "", "1"),
+        ("patient +", "HAB", "", "1"),
+        ("patient -", "LAB", "1.5", "F"),
         ("Patient", "HAB", "62.5", ""),
     ]
     assert [f"{f.message} {f.hint}" for f in table.findings] == [

@@ -433,6 +433,9 @@ def test_what_a_norm_allows_for_must_be_stated(texts: list[str], words: str) -> 
 
 def test_a_person_is_described_in_any_spelling() -> None:
     age, sex = NormCovariate("age", (), (50.0,), 20.0, 80.0), NormCovariate("sex", ("F", "M"), (0.5,))
+    (status,) = norm_covariates(cases(12, amyloid=["A+", "a+", "A-"]), ("amyloid",))
+    covariate = NormCovariate.of(status, list(status.values))
+    assert covariate.names == ("A+", "A-") and covariate.read("a-")[0] == "A-"
     for text in ("F", "f", "Female"):
         assert parse_covariates((age, sex), ["age=60 years", f"sex={text}"])[0] == {"age": 60.0, "sex": "F"}
 

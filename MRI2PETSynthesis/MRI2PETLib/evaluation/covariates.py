@@ -12,6 +12,7 @@ import numpy as np
 from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.evaluation.cohort_cases import STRATA
 from MRI2PETLib.evaluation.statistics import CONFIDENCE, MIN_GROUP
+from MRI2PETLib.images.subjects import one_spelling, word_key
 
 _NAMES = (*STRATA, "sex")  # numbers there are names
 _CODES = {-9.0, -99.0, -999.0, -9999.0, 99.0, 999.0, 9999.0}  # of what is missing
@@ -81,6 +82,7 @@ def read_covariate(name: str, scans: Sequence[tuple[str, str]]) -> Covariate:
 
     :param scans: whose scan, and what its line says; empty for nothing. Numbers of repeated scans (age) are
         averaged.
+        Names that differ in case or spaces are one.
     :raises InputError: nothing is stated about anybody; names that contradict each other within a person;
         a few names, or a code for what is missing, among numbers.
     """
@@ -102,6 +104,8 @@ def read_covariate(name: str, scans: Sequence[tuple[str, str]]) -> Covariate:
         return Covariate(name, {s: float(np.mean(v)) if v else None for s, v in numbers.items()})
     except ValueError:
         _check_names(name, sorted({text for texts in texts_of.values() for text in texts}))
+    spelt = one_spelling((text for texts in texts_of.values() for text in texts), word_key)
+    texts_of = {subject: [spelt[text] for text in texts] for subject, texts in texts_of.items()}
     for subject, texts in texts_of.items():
         if len(set(texts)) > 1:
             raise InputError(

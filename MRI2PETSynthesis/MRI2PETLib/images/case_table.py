@@ -42,7 +42,7 @@ from MRI2PETLib.core.names import file_name
 from MRI2PETLib.core.tables import EMPTY_CELLS, Table, read_table
 from MRI2PETLib.images.person_values import person_value
 from MRI2PETLib.images.similar_subjects import similar_subjects
-from MRI2PETLib.images.subjects import joined_by_name, one_spelling, subject_keys
+from MRI2PETLib.images.subjects import joined_by_name, one_spelling, subject_keys, word_key
 
 _PATHS = ("t1", "pet", "mask", "synthetic")
 # What cannot differ between two scans of one person.
@@ -212,7 +212,8 @@ def with_one_spelling(cases: Iterable[_Case]) -> tuple[list[_Case], list[Finding
     ``Oslo`` and ``oslo`` are one site, ``f`` and ``female`` one sex, see :func:`.person_value`.
     """
     cases = list(cases)
-    spelt = {name: one_spelling(getattr(c, name) for c in cases) for name in ("group", "site", "donor")}
+    spelt = {name: one_spelling(getattr(c, name) for c in cases) for name in ("site", "donor")}
+    spelt["group"] = one_spelling((case.group for case in cases), word_key)
     result: list[_Case] = []
     odd: dict[str, list[str]] = {}
     for case in cases:

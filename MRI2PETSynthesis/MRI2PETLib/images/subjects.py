@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from MRI2PETLib.core.errors import InputError
@@ -131,14 +131,25 @@ def read_overrides(path: Path) -> dict[str, str]:
     return subjects
 
 
-def one_spelling(names: Iterable[str]) -> dict[str, str]:
+def one_spelling(names: Iterable[str], key: Callable[[str], str] | None = None) -> dict[str, str]:
     """What each name becomes when those that differ in case, separators or leading zeros are one.
+
+    :param key: what is equal for names that are one, in place of :func:`plain_name`.
 
     >>> one_spelling(["d1", "D01", "Oslo", " oslo", ""])
     {'': '', ' oslo': ' oslo', 'D01': 'D01', 'Oslo': ' oslo', 'd1': 'D01'}
     """
     first: dict[str, str] = {}
-    return {name: first.setdefault(plain_name(name), name) for name in sorted(set(names))}
+    return {name: first.setdefault((key or plain_name)(name), name) for name in sorted(set(names))}
+
+
+def word_key(word: str) -> str:
+    """For comparing groups and the like, whose signs have a meaning: case and spaces have none.
+
+    >>> word_key(" Mild  AD") == word_key("mild ad"), word_key("AD+") == word_key("AD-")
+    (True, False)
+    """
+    return " ".join(unicodedata.normalize("NFKC", word).casefold().split())
 
 
 def person_key(name: str) -> str:

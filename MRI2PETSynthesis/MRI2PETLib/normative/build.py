@@ -20,7 +20,7 @@ from MRI2PETLib.evaluation.inputs import CaseImages, load_case
 from MRI2PETLib.evaluation.settings import EvaluationSettings
 from MRI2PETLib.evaluation.spaces import mni_grid
 from MRI2PETLib.images.grid import Grid
-from MRI2PETLib.images.subjects import plain_name
+from MRI2PETLib.images.subjects import word_key
 from MRI2PETLib.models.bundle import DEMONSTRATION, DEMONSTRATION_NOTE
 from MRI2PETLib.normative.calibration import calibration_row, explained_variance
 from MRI2PETLib.normative.clusters import find_clusters, largest_volume_ml
@@ -80,7 +80,7 @@ def choose_controls(cases: Sequence[CohortCase], settings: NormSettings) -> tupl
                 "Say which are the controls: --group NAME.",
             )
     if group:
-        alike = [name for name in groups if plain_name(name) == plain_name(group)]
+        alike = [name for name in groups if word_key(name) == word_key(group)]
         if not alike:
             raise InputError(
                 f"The run has no group {group!r}.", f"Its groups: {', '.join(groups) or 'none'}."

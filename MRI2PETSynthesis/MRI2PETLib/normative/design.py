@@ -12,6 +12,7 @@ from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.core.findings import Finding
 from MRI2PETLib.evaluation.covariates import Covariate
 from MRI2PETLib.images.person_values import person_value
+from MRI2PETLib.images.subjects import word_key
 
 INTERCEPT = "mean"
 
@@ -63,12 +64,13 @@ class NormCovariate:
             raise InputError(remark or f"The {self.name} {text!r} says nothing.", f"State the {self.name}.")
         text = value
         if self.names:
-            if text not in self.names:
+            alike = [name for name in self.names if word_key(name) == word_key(text)]
+            if not alike:
                 raise InputError(
                     f"No control of the norm has the {self.name} {text!r}.",
                     f"The norm knows {', '.join(self.names)}.",
                 )
-            return text, ()
+            return alike[0], ()
         try:
             number = float(text)
         except ValueError:
