@@ -47,6 +47,7 @@ from MRI2PETLib.scene.tables import (  # noqa: E402
     add_table,
     global_columns,
     region_columns,
+    rounded,
 )
 from MRI2PETLib.simulation import simulate_subject  # noqa: E402
 from MRI2PETLib.synthesis.pipeline import synthesize  # noqa: E402
@@ -652,6 +653,17 @@ def test_tables_show_baselines_beside_the_network_and_never_nan(scene: Any) -> N
         add_table(scene, "x", {"a": [1], "b": []})
     with pytest.raises(InputError, match="no region"):
         region_columns(rows, "other")
+
+
+def test_numbers_have_the_digits_of_their_column() -> None:
+    columns = {
+        "volume (mL)": [702.628, 0.008, 0.0],
+        "peak z": [-3.114, 0.0, 2.0],
+        "SUVR, real MR": [0.813416],
+    }
+    columns["SUVR, real MR"] = [0.813416]
+    digits = {"volume (mL)": [702.6, 0.008, 0.0], "peak z": [-3.11, 0.0, 2.0], "SUVR, real MR": [0.8134]}
+    assert rounded(columns) == digits
 
 
 def test_bland_altman_and_scatter_hold_the_numbers(scene: Any) -> None:

@@ -70,8 +70,13 @@ def rounded(columns: Columns) -> dict[str, list[Any]]:
 def _rounded(title: str, values: Sequence[Any]) -> list[Any]:
     decimals = next((places for end, places in _DECIMALS.items() if title.endswith(end)), None)
     if decimals is not None:
-        return [round(v, decimals) if isinstance(v, float) else v for v in values]
+        return [_decimal(v, decimals) if isinstance(v, float) else v for v in values]
     return [float(f"{v:.{_DIGITS}g}") if isinstance(v, float) else v for v in values]
+
+
+def _decimal(value: float, decimals: int) -> float:
+    """A number with so many decimals; a digit where none of them would be left of it."""
+    return round(value, decimals) or float(f"{value:.1g}")
 
 
 def add_table(scene: slicer.vtkMRMLScene, name: str, columns: Columns, note: str = "") -> Any:
