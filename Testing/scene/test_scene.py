@@ -661,7 +661,6 @@ def test_numbers_have_the_digits_of_their_column() -> None:
         "peak z": [-3.114, 0.0, 2.0],
         "SUVR, real MR": [0.813416],
     }
-    columns["SUVR, real MR"] = [0.813416]
     digits = {"volume (mL)": [702.6, 0.008, 0.0], "peak z": [-3.11, 0.0, 2.0], "SUVR, real MR": [0.8134]}
     assert rounded(columns) == digits
 

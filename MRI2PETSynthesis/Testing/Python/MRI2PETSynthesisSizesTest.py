@@ -27,6 +27,9 @@ class MRI2PETSynthesisSizesTest(WindowTestCase):
         pet = slicer.util.addVolumeFromArray(voxels, name="PET of " + LONG)
         self.ui.t1Selector.setCurrentNode(t1)
         self.ui.petSelector.setCurrentNode(pet)  # without a unit: a warning of several lines
+        self.ui.suvrPetSelector.setCurrentNode(pet)
+        self.ui.suvrT1Selector.setCurrentNode(t1)
+        self.addCleanup(lambda: self.ui.taskComboBox.setCurrentIndex(0))
         for section in self.sections():
             section.collapsed = False
 
@@ -45,11 +48,13 @@ class MRI2PETSynthesisSizesTest(WindowTestCase):
                 qt.QApplication.setFont(font)
                 for width, height in WINDOWS:
                     main.resize(width, height)
-                    self.settle(0.3)
-                    case = f"{style}, letters {letters}, {width} x {height}"
-                    faults += [f"{case}: {fault}" for fault in self.faults()]
-                    if (letters, width) == (1.5, 1280):
-                        self.shot(f"{style.split()[0]}-large")
+                    for task in (0, 1):
+                        self.ui.taskComboBox.setCurrentIndex(task)
+                        self.settle(0.3)
+                        case = f"task {task}, {style}, letters {letters}, {width} x {height}"
+                        faults += [f"{case}: {fault}" for fault in self.faults()]
+                        if (letters, width) == (1.5, 1280):
+                            self.shot(f"{style.split()[0]}-large-{task}")
         self.assertEqual(faults, [])
 
     def faults(self):

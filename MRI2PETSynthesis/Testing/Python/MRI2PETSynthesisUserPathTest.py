@@ -21,6 +21,8 @@ class MRI2PETSynthesisUserPathTest(WindowTestCase):
         self.ui.t1Selector.setCurrentNode(t1)
         self.wait(lambda: self.ui.applyButton.enabled, 10)
         self.assertIn("T1 image", self.ui.checksLabel.text)
+        button = self.ui.applyButton  # is seen without scrolling
+        self.assertEqual(button.visibleRegion().boundingRect().height(), button.height)
         self.shot("inputs")
 
         # Apply, Cancel: the scene is as it was
