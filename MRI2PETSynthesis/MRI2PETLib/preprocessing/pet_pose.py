@@ -18,7 +18,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 import SimpleITK as sitk
 from scipy import ndimage
-from scipy.spatial.transform import Rotation
 
 from MRI2PETLib.core.progress import ProgressCallback, no_progress, part_of
 from MRI2PETLib.images.grid import Grid, resample
@@ -31,6 +30,7 @@ from MRI2PETLib.preprocessing.pose_search import (
     distinct,
     far_from,
     mutual_information,
+    rotation_about,
 )
 
 _log = logging.getLogger(__name__)
@@ -221,11 +221,8 @@ class _LookUp:
             np.clip(index, 0.0, self._last, out=index)
             pairs = row + self._bins.take((self._strides @ index).astype(np.intp))
             joint = np.bincount(pairs, minlength=BINS * (BINS + 1)).reshape(BINS, BINS + 1)[:, :BINS]
-            count = joint.sum()
-            share = float(count) / len(row)
-            if share < _LEAST_SEEN:
-                return 0.0
-            return share * mutual_information(joint / count)
+            share = int(joint.sum()) / len(row)
+            return share * mutual_information(joint) if share >= _LEAST_SEEN else 0.0
 
         return information
 
@@ -334,7 +331,7 @@ def _improve(information: PoseScore, start: PetPose, looks: int) -> PetPose:
     """Small rotations (about the middle of the brain) and shifts."""
 
     def moved(change: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return Rotation.from_rotvec(change[:3]).as_matrix() @ start.rotation, start.position + change[3:]
+        return rotation_about(change[:3]) @ start.rotation, start.position + change[3:]
 
     change, reached = climb(lambda c: information(*moved(c)), _STEPS, looks, step=0.02, gain=1e-5)
     return PetPose(*moved(change), reached)

@@ -10,7 +10,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from MRI2PETLib.core.progress import ProgressCallback, no_progress, part_of
-from MRI2PETLib.images.grid import Grid, resample
+from MRI2PETLib.images.grid import Grid, crop_to, resample
 from MRI2PETLib.preprocessing.morphology import erode
 from MRI2PETLib.preprocessing.template_pose import (
     HISTOGRAM_BINS,
@@ -19,13 +19,20 @@ from MRI2PETLib.preprocessing.template_pose import (
     points_below_top,
     search_all_poses,
     search_upright_pose,
+    smooth_template,
+    smoothed,
 )
 from MRI2PETLib.templates.icbm152 import load_template
 
 ALIGNING = "aligning with the template"  # stage of the progress during which ITK works, and Python rests
 _log = logging.getLogger(__name__)
 
-AFFINE_LEVELS = ((2, 3.0), (1, 0.0))  # shrink factor and smoothing sigma in mm, coarse to fine
+# Of the smooth image on every other voxel of the template, then of the image itself: the first and the last
+# step (mm). With .05 mm as the very last, a head whose header turns it came out up to .9 degrees from the
+# upright one.
+SMOOTH_STEPS_MM, FINE_STEPS_MM = (2.0, 0.05), (0.5, 0.01)
+METRIC_BOX_MARGIN_MM = 4.0  # around the metric's mask
+SAMPLED, ITERATIONS = 0.15, 200  # share of the template's voxels, and steps at most
 INNER_MARGIN_MM = 4.0  # of the correlation's region inside the template's brain
 SAMPLING_SEED = 20250101
 # What the registration looks at: no brain reaches further down, even with the chin raised.
@@ -83,7 +90,7 @@ def register_to_template(
     fit = _register_near(image, foreground, np.eye(3), fixed, measured, part_of(progress, 0, 0.8))
     if fit is None or fit.correlation < CONVINCING_CORRELATION:
         _log.debug("not convincing: %s; all rotations are looked at", fit)
-        for pose in search_all_poses(image, foreground, measured=measured)[:_OTHER_POSES]:
+        for pose in search_all_poses(smoothed(image), foreground, measured=measured)[:_OTHER_POSES]:
             part = part_of(progress, 0.8, 0.8)
             other = _register_near(image, foreground, pose.rotation, fixed, measured, part)
             if other is not None and (fit is None or other.mutual_information > fit.mutual_information):
@@ -108,9 +115,10 @@ def _register_near(
     head = crop_to_head(darken_fat(image, centre) if fixed is None else image, foreground, up)
     try:
         part = part_of(progress, 0, 0.3)
-        pose = search_upright_pose(head, centre, turn, measured=measured, progress=part)
+        smooth = smoothed(head)
+        pose = search_upright_pose(smooth, centre, turn, measured=measured, progress=part)
         progress(0.3, 1, ALIGNING)
-        affine = refine_affine(head, pose.transform(), fixed=fixed, measured=measured)
+        affine = refine_affine(head, smooth, pose.transform(), fixed=fixed, measured=measured)
         return measure_fit(image, affine, fixed=fixed, measured=measured)
     except RuntimeError as error:
         _log.debug("registration failed: %s", error)
@@ -119,6 +127,7 @@ def _register_near(
 
 def refine_affine(
     head: sitk.Image,
+    smooth: sitk.Image,
     pose: sitk.Similarity3DTransform,
     *,
     fixed: sitk.Image | None = None,
@@ -126,14 +135,23 @@ def refine_affine(
 ) -> sitk.AffineTransform:
     """The affine transform (template to image) that maximises MI with the template, from a pose.
 
+    :param smooth: the head, :func:`.template_pose.smoothed`.
     :param fixed: image on the grid of the template to use instead of its T1.
     """
-    fixed = load_template().t1 if fixed is None else fixed
     affine = sitk.AffineTransform(3)
     affine.SetCenter(pose.GetCenter())
     affine.SetMatrix(pose.GetMatrix())
     affine.SetTranslation(pose.GetTranslation())
-    return _optimise(head, affine, fixed, measured, fraction=0.15, iterations=200)
+    smooth_fixed = smooth_template() if fixed is None else smoothed(fixed)
+    fixed = load_template().t1 if fixed is None else fixed
+    _climb(_around_brain(smooth_fixed), smooth, affine, measured, SMOOTH_STEPS_MM, every=2)
+    _climb(_around_brain(fixed), head, affine, measured, FINE_STEPS_MM, every=1)
+    return affine
+
+
+def _around_brain(image: sitk.Image) -> sitk.Image:
+    """What the metric looks at of an image on the template's grid: elsewhere it would look in vain."""
+    return crop_to(image, metric_mask(), METRIC_BOX_MARGIN_MM)
 
 
 def crop_to_head(t1: sitk.Image, foreground: sitk.Image, up: np.ndarray) -> sitk.Image:
@@ -193,7 +211,7 @@ def _correlation(a: np.ndarray, b: np.ndarray, trend: np.ndarray) -> float:
 def _metric(fraction: float, measured: sitk.Image | None) -> sitk.ImageRegistrationMethod:
     method = sitk.ImageRegistrationMethod()
     method.SetMetricAsMattesMutualInformation(HISTOGRAM_BINS)
-    method.SetMetricFixedMask(metric_mask())
+    method.SetMetricFixedMask(_around_brain(metric_mask()))
     if measured is not None:
         method.SetMetricMovingMask(measured)
     method.SetInterpolator(sitk.sitkLinear)
@@ -206,25 +224,28 @@ def _metric(fraction: float, measured: sitk.Image | None) -> sitk.ImageRegistrat
     return method
 
 
-def _optimise(
+def _climb(
+    fixed: sitk.Image,
     image: sitk.Image,
     transform: sitk.AffineTransform,
-    fixed: sitk.Image,
     measured: sitk.Image | None,
+    steps_mm: tuple[float, float],
     *,
-    fraction: float,
-    iterations: int,
-) -> sitk.AffineTransform:
-    """Maximise MI with ``fixed`` over the parameters of ``transform`` by gradient ascent, until the steps are
-    below 0.01 mm: at 0.05 mm a head whose header turns it came out up to 0.9 degrees from the upright one.
+    every: int,
+) -> None:
+    """Maximise MI with ``fixed`` over the parameters of ``transform`` by gradient ascent, in place.
+
     Steps that shrink faster, by .6, end too early: the template came out .4 mm from itself, not .01.
+
+    :param steps_mm: the first step, and the one at which it ends. ``every``: voxels of ``fixed`` from one
+        that may be looked at to the next.
     """
-    method = _metric(fraction, measured)
-    method.SetShrinkFactorsPerLevel([f for f, _ in AFFINE_LEVELS])
-    method.SetSmoothingSigmasPerLevel([s for _, s in AFFINE_LEVELS])
-    method.SmoothingSigmasAreSpecifiedInPhysicalUnitsOn()
+    method = _metric(SAMPLED, measured)
+    method.SetShrinkFactorsPerLevel([every])
+    method.SetSmoothingSigmasPerLevel([0.0])
+    first, last = steps_mm
     method.SetOptimizerAsRegularStepGradientDescent(
-        learningRate=2.0, minStep=0.01, numberOfIterations=iterations, relaxationFactor=0.8
+        learningRate=first, minStep=last, numberOfIterations=ITERATIONS, relaxationFactor=0.8
     )
     method.SetOptimizerScalesFromPhysicalShift()
     method.SetInitialTransform(transform, inPlace=True)
@@ -232,7 +253,6 @@ def _optimise(
     _log.debug(
         "%d iterations, %s", method.GetOptimizerIteration(), method.GetOptimizerStopConditionDescription()
     )
-    return transform
 
 
 def measure_fit(
@@ -250,7 +270,7 @@ def measure_fit(
     fixed = template.t1 if fixed is None else fixed
     metric = _metric(1.0, measured)
     metric.SetInitialTransform(transform, inPlace=True)
-    mutual_information = -metric.MetricEvaluate(fixed, image)
+    mutual_information = -metric.MetricEvaluate(_around_brain(fixed), image)
     # Both in one grid; a value below all of the image's marks what lies outside its field of view.
     lowest = float(sitk.GetArrayViewFromImage(image).min())
     warped = sitk.GetArrayFromImage(resample(image, Grid.of(fixed), transform, outside=lowest - 1.0))
