@@ -42,6 +42,18 @@ def test_importing_early_tolerates_what_is_missing_and_leaves_the_collector_as_i
     gc.unfreeze()
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="libraries are loaded early on Linux only")
+def test_libraries_of_pytorch_are_loaded_before_its_import() -> None:
+    program = (
+        "import sys, threading; from MRI2PETLib.core.prefetch import load_torch_early\n"
+        "load_torch_early(); [t.join() for t in threading.enumerate() if t.name == 'load-torch']\n"
+        "assert 'libtorch_python.so' in open('/proc/self/maps').read() and 'torch' not in sys.modules\n"
+        "import torch; print(torch.nn.Linear(2, 1)(torch.ones(2)).shape)"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert ended.stdout == "torch.Size([1])\n", ended.stderr
+
+
 @pytest.mark.parametrize(("end", "code"), [("3", 3), ("0", 0), ("sys.exit(2)", 2), ("1 / 0", 1)])
 def test_a_program_ends_with_its_code_and_after_what_others_do_at_the_end(end: str, code: int) -> None:
     program = (

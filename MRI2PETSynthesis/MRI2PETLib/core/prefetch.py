@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
+import os
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from functools import cache
 from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Generic, TypeVar
 
 from MRI2PETLib.core.errors import Cancelled
@@ -91,3 +96,24 @@ def import_early(*names: str) -> None:
             gc.enable()
 
     threading.Thread(target=run, name="import-early").start()
+
+
+@cache
+def load_torch_early() -> None:
+    """Load PyTorch's libraries in a thread, once, as its import does (Linux; elsewhere nothing happens).
+
+    A fifth of that import is the work of the system's loader, during which Python would hold its lock. A
+    foreign function is called without: this runs beside what reads images, and the import takes as much less.
+    """
+
+    def run() -> None:
+        with suppress(Exception):  # its import says what is wrong
+            spec = find_spec("torch")
+            folder = Path(str(spec and spec.origin)).parent / "lib"
+            load = ctypes.CDLL(None).dlopen
+            load.argtypes, load.restype = (ctypes.c_char_p, ctypes.c_int), ctypes.c_void_p
+            for name, visible in (("global_deps", os.RTLD_GLOBAL), ("python", os.RTLD_LOCAL)):
+                load(os.fsencode(folder / f"libtorch_{name}.so"), os.RTLD_LAZY | visible)
+
+    if sys.platform == "linux":
+        threading.Thread(target=run, name="load-torch").start()

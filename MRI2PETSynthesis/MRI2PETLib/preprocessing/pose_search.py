@@ -55,7 +55,7 @@ def all_rotations() -> np.ndarray:
     return Rotation.from_quat(np.stack(quaternions, axis=1)).as_matrix()
 
 
-def rotation_about(axis: Sequence[float]) -> np.ndarray:
+def rotation_about(axis: Sequence[float] | np.ndarray) -> np.ndarray:
     """The rotation (3 x 3) about an axis by its length in rad: Rodrigues' formula.
 
     A search makes thousands, one at a time: SciPy's ``Rotation`` takes ten times as long for one.

@@ -18,7 +18,7 @@ from MRI2PETLib.core.case_status import Figure, Status, StatusTable, status_of_s
 from MRI2PETLib.core.errors import QualityError
 from MRI2PETLib.core.files import output_folder
 from MRI2PETLib.core.leftovers import sweep
-from MRI2PETLib.core.prefetch import import_early
+from MRI2PETLib.core.prefetch import import_early, load_torch_early
 from MRI2PETLib.core.progress import ProgressCallback, Reporter, part_of
 from MRI2PETLib.core.requests import Request, Result
 from MRI2PETLib.images.dicom_study import DicomOrigin
@@ -125,6 +125,7 @@ class BatchRun:
                 import_early("torch", "safetensors.torch", "PIL.ImageDraw", "PIL.ImageFont")
             progress(done, total, stage)
 
+        load_torch_early()
         inputs, bundle, settings = case.inputs, self.bundle, self.settings
         if self.addition is not None:
             self.addition.read(case)
