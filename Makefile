@@ -84,7 +84,7 @@ fuzz: $(VENV)/.dev
 kills: $(VENV)/.dev
 	$(BIN)/python Testing/robustness/kills.py -o build/kills $(KILLS_ARGS)
 
-# Needs Debian's slurmctld slurmd slurm-client munge: an array of jobs, disturbed on its way (ten minutes on two cores).
+# Needs Debian's slurmctld slurmd slurm-client munge: an array of jobs, disturbed on its way (60 T1s: four minutes of one core).
 slurm: $(VENV)/.dev
 	$(BIN)/python Testing/slurm/array_job.py -o build/slurm $(SLURM_ARGS)
 
