@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import SimpleITK as sitk
 
+from MRI2PETLib.images.grid import Grid, bounding_box, crop_to
 from MRI2PETLib.models.bundle import ErrorSD
 from MRI2PETLib.models.bundle_checks import ELSEWHERE
 from MRI2PETLib.preprocessing.brain_mask import BrainExtraction
@@ -23,15 +24,17 @@ def error_image(error: ErrorSD, extraction: BrainExtraction) -> sitk.Image | Non
     parcellation = next((p for p in built_in_parcellations() if p.name == error.parcellation), None)
     if parcellation is None:
         return None
-    brain = sitk.GetArrayViewFromImage(extraction.mask) != 0
-    elsewhere = error.sd[ELSEWHERE]
-    values = np.where(brain, np.float32(elsewhere), np.float32(0))
+    inside = sitk.GetArrayViewFromImage(extraction.mask) != 0
+    first, last = bounding_box(inside)
+    box = tuple(slice(a, b + 1) for a, b in zip(first, last))
+    brain, elsewhere = inside[box], error.sd[ELSEWHERE]
+    values = np.zeros(inside.shape, np.float32)
+    values[box][brain] = elsewhere
     if extraction.template_to_native is not None:
         table = np.full(max(parcellation.names) + 1, elsewhere, np.float32)
         for label, name in parcellation.names.items():
             table[label] = error.sd.get(name, elsewhere)
-        labels = pull_labels(parcellation, extraction.mask, extraction.template_to_native)
-        values = np.where(brain, table[labels], values)
-    image = sitk.GetImageFromArray(values)
-    image.CopyInformation(extraction.mask)
-    return image
+        around = crop_to(extraction.mask, extraction.mask, 0.0)
+        labels = pull_labels(parcellation, around, extraction.template_to_native)
+        values[box][brain] = table[labels[brain]]
+    return Grid.of(extraction.mask).image(values)
