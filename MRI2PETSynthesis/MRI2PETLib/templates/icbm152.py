@@ -2,45 +2,52 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 
 import SimpleITK as sitk
 
 from MRI2PETLib.core.resources import resources_dir
 
 
-@dataclass(frozen=True)
 class Template:
     """ICBM 152 nonlinear symmetric 2009a, skull-stripped, on one 2 mm grid padded by 24 mm around the brain.
 
     ``t1`` is float32 in 0..255, ``mask`` uint8, ``gm``, ``wm`` and ``csf`` float32 probabilities in 0..1
-    that sum to 1 inside the mask. World coordinates are MNI (LPS in SimpleITK). Source: Fonov et al. 2011,
-    as distributed with nilearn; ``Resources/Templates/make_templates.py`` makes the files.
+    that sum to 1 inside the mask. World coordinates are MNI (LPS in SimpleITK). Each is read when it is
+    first asked for. Source: Fonov et al. 2011, as distributed with nilearn;
+    ``Resources/Templates/make_templates.py`` makes the files.
     """
 
-    t1: sitk.Image
-    mask: sitk.Image
-    gm: sitk.Image
-    wm: sitk.Image
-    csf: sitk.Image
+    @cached_property
+    def t1(self) -> sitk.Image:
+        return sitk.Cast(_read("T1"), sitk.sitkFloat32)
+
+    @cached_property
+    def mask(self) -> sitk.Image:
+        return _read("mask")
+
+    @cached_property
+    def gm(self) -> sitk.Image:
+        return _probability("gm")
+
+    @cached_property
+    def wm(self) -> sitk.Image:
+        return _probability("wm")
+
+    @cached_property
+    def csf(self) -> sitk.Image:
+        return _probability("csf")
 
 
 @cache
 def load_template() -> Template:
-    """Read the template. The images are shared between callers: do not change them in place."""
-    folder = resources_dir() / "Templates"
+    """The template. The images are shared between callers: do not change them in place."""
+    return Template()
 
-    def read(name: str) -> sitk.Image:
-        return sitk.ReadImage(str(folder / f"icbm152_2009a_{name}.nii.gz"))
 
-    def probability(name: str) -> sitk.Image:
-        return sitk.Cast(read(name), sitk.sitkFloat32) / 255.0
+def _read(name: str) -> sitk.Image:
+    return sitk.ReadImage(str(resources_dir() / "Templates" / f"icbm152_2009a_{name}.nii.gz"))
 
-    return Template(
-        t1=sitk.Cast(read("T1"), sitk.sitkFloat32),
-        mask=read("mask"),
-        gm=probability("gm"),
-        wm=probability("wm"),
-        csf=probability("csf"),
-    )
+
+def _probability(name: str) -> sitk.Image:
+    return sitk.Cast(_read(name), sitk.sitkFloat32) / 255.0
