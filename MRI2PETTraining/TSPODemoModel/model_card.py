@@ -42,7 +42,7 @@ def metadata(
     return {
         "id": "tspo-demo",
         "name": f"TSPO demonstration ({space.spacings_mm[0]:g} mm{several}, simulated PET)",
-        "version": "2.0.0",
+        "version": "2.1.0",
         "description": "T1 to [11C]PBR28-like SUVR: real anatomy, average real pattern, simulated scanner. "
         "Shows the software only.",
         "family": "unet",
