@@ -112,46 +112,26 @@ def climb(
     step: float,
     gain: float,
 ) -> tuple[np.ndarray, float]:
-    """Nelder-Mead (1965, doi:10.1093/comjnl/7.4.308) from no change at all.
-
-    SciPy's ends at the same point, but importing it takes half as long as the whole search for a head.
+    """Nelder-Mead from no change at all.
 
     :param information: of a change of the start, an array like ``units``.
     :param units: size of the first step along each parameter.
-    :param looks: calls of ``information``, at most a few more.
+    :param looks: calls of ``information`` at most.
     :param step: smallest step, in units, and ``gain``: smallest gain worth going on for.
     :returns: the best change, and the information there.
     """
+    from scipy.optimize import minimize
+
     n, scale = len(units), np.array(units, dtype=float)
-    corners = np.vstack([np.zeros(n), np.eye(n)])
-    values = np.array([information(corner * scale) for corner in corners])
-    looked = n + 1
-
-    def look(point: np.ndarray) -> float:
-        nonlocal looked
-        looked += 1
-        return information(point * scale)
-
-    while looked < looks:
-        order = np.argsort(-values, kind="stable")
-        corners, values = corners[order], values[order]
-        if np.abs(corners[1:] - corners[0]).max() <= step and values[0] - values[-1] <= gain:
-            break
-        middle, worst = corners[:-1].mean(axis=0), corners[-1]
-        point = 2 * middle - worst
-        value = look(point)
-        if value > values[0]:
-            further = 3 * middle - 2 * worst
-            if (value_there := look(further)) > value:
-                point, value = further, value_there
-        elif value <= values[-2]:  # no better than the second worst: half as far, on the better side
-            least = max(value, values[-1])
-            point = (middle + (point if value >= values[-1] else worst)) / 2
-            value = look(point)
-            if value < least:
-                corners[1:] = (corners[0] + corners[1:]) / 2
-                values[1:] = [look(corner) for corner in corners[1:]]
-                continue
-        corners[-1], values[-1] = point, value
-    best = int(np.argmax(values))
-    return corners[best] * scale, float(values[best])
+    best = minimize(
+        lambda parameters: -information(parameters * scale),
+        np.zeros(n),
+        method="Nelder-Mead",
+        options={
+            "initial_simplex": np.vstack([np.zeros(n), np.eye(n)]),
+            "maxfev": looks,
+            "xatol": step,
+            "fatol": gain,
+        },
+    )
+    return best.x * scale, -float(best.fun)
