@@ -170,7 +170,7 @@ def test_what_is_said_of_people_has_one_spelling(tmp_path: Path) -> None:
         "f": "patient,n/a,,male",
         "g": "patient +,HAB,-9,1",
         "i": "patient -,LAB,1.5,F",
-        "h": "patient,HAB,62.5,-9",
+        "h": 'patient,HAB,"62,5",-9',
     }
     text = "".join(f"{case},{case},{case},{cells}\n" for case, cells in rows.items())
     table = read(tmp_path, "case,subject,pet,group,genotype,age,sex\n" + text)

@@ -42,6 +42,7 @@ from MRI2PETLib.normative.person import CONDITIONAL, KINDS, UNCONDITIONAL, MniPe
 from MRI2PETLib.normative.score import score_person, z_on_t1
 from MRI2PETLib.normative.settings import NormSettings
 from MRI2PETLib.reports.norm_summary import summary_of_score
+from MRI2PETLib.reports.norm_tables import cluster_tables
 from MRI2PETLib.reports.page import number_text
 
 FWHM_MM = 8.0
@@ -177,6 +178,20 @@ def test_a_focus_is_where_it_was_planted(norm: Norm, template: np.ndarray) -> No
     assert "right" in first.region
     assert abs(first.peak_z) > scores.thresholds[CONDITIONAL]
     assert max([abs(c.peak_z) for c in scores.clusters if c.kind == UNCONDITIONAL], default=0) < first.peak_z
+
+
+def test_nineteen_controls_are_enough_for_a_verdict(norm: Norm, template: np.ndarray) -> None:
+    """Farther than all 19 is a p of 1 / 20, and beyond the threshold of 5 % that the report states."""
+    maxima = {family: {k: v[-19:] for k, v in own.items()} for family, own in norm.about.maxima.items()}
+    few = replace(norm, about=replace(norm.about, n_people=19, n_scans=19, maxima=maxima))
+    scores = score_person(few, person(template, 77, 0.5), ROW)
+    first = scores.clusters[0]
+    limit = scores.thresholds[CONDITIONAL]
+    assert limit is not None and abs(first.peak_z) > limit and first.p_peak == 1 / 20
+    summary = summary_of_score(few, scores)
+    assert summary.kind == "refuse" and cluster_tables(scores)[0][0].lead
+    fewer = replace(few, about=replace(few.about, n_people=18, n_scans=18))
+    assert "19 are needed" in summary_of_score(fewer, scores).verdict
 
 
 def written(norm: Norm, folder: Path) -> Path:
@@ -438,6 +453,7 @@ def test_a_person_is_described_in_any_spelling() -> None:
     assert covariate.names == ("A+", "A-") and covariate.read("a-")[0] == "A-"
     for text in ("F", "f", "Female"):
         assert parse_covariates((age, sex), ["age=60 years", f"sex={text}"])[0] == {"age": 60.0, "sex": "F"}
+    assert parse_covariates((age, sex), ["age=62,5", "sex=F"])[0]["age"] == 62.5
 
 
 def cases(n: int, **columns: Sequence[str]) -> list[CohortCase]:

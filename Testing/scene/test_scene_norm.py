@@ -90,6 +90,9 @@ def test_what_a_child_is_asked(scene: Any, nodes: tuple[Any, Any], tmp_path: Pat
     assert (args.action, args.pet, args.covariate) == ("score", tmp_path / "PET.nrrd", ["age=67", "sex=F"])
     assert (args.norm, args.progress) == (tmp_path / "norm", "json")
     assert json.loads((tmp_path / "PET.json").read_text())["Units"] == "SUV"
+    for text in ("age = 67,5; status=mild AD", "age=67,5 status=mild AD, "):
+        assert [entry.replace(" = ", "=") for entry in covariates_of(text)] == ["age=67,5", "status=mild AD"]
+    assert covariates_of(" ") == ()
     build = NormBuild(scene, NormBuildRequest(tmp_path, NormSettings(group="HC")))
     args = build_parser().parse_args(build._write(tmp_path)[0].arguments)
     assert (args.action, args.run_folder, args.group, args.output) == (

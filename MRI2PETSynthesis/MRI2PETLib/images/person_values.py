@@ -11,6 +11,7 @@ _NOTHING = EMPTY_CELLS | {"unknown", "unk", "missing", "not available", "not sta
 _SEXES = {"F": ("f", "female", "woman"), "M": ("m", "male", "man"), "O": ("o", "other", "intersex")}
 _GENOTYPES = {name: (name.lower(),) for name in ("HAB", "MAB", "LAB")}
 _YEARS = re.compile(r"\s*(?:y|yrs?|years?)$", re.IGNORECASE)
+_COMMA = re.compile(r"(?<=\d),(?=\d+$)")  # of decimals, as many countries write them
 _CODE = re.compile(r"-\d+|9+(\.0)?|8{2,}|7{2,}")  # of what is missing, where nothing else is a number
 
 
@@ -21,8 +22,8 @@ def person_value(column: str, text: str) -> tuple[str, str]:
 
     >>> person_value("sex", "female"), person_value("genotype", "hab"), person_value("age", "067Y")
     (('F', ''), ('HAB', ''), ('67', ''))
-    >>> person_value("age", "999"), person_value("sex", "unknown")
-    (('', "The age 999 is no person's: it counts as missing."), ('', ''))
+    >>> person_value("age", "999"), person_value("age", "62,5")
+    (('', "The age 999 is no person's: it counts as missing."), ('62.5', ''))
     """
     if column not in ("age", "sex", "genotype"):
         return text, ""
@@ -40,7 +41,7 @@ def person_value(column: str, text: str) -> tuple[str, str]:
 
 
 def _age(text: str) -> tuple[str, str]:
-    bare = _YEARS.sub("", text.strip())
+    bare = _COMMA.sub(".", _YEARS.sub("", text.strip()))
     try:
         years = float(bare)
     except ValueError:

@@ -11,7 +11,7 @@ import numpy as np
 from MRI2PETLib.evaluation.statistics import TAILS
 
 LIMITS = (1.96, 3.0)  # |z| beyond which controls are counted
-FAMILY_LEVEL = 0.05  # of the threshold that the controls' own maxima give
+FAMILY_LEVEL = 0.05  # the largest p by the controls' own maxima that is beyond their threshold
 _SAMPLES = 2000
 _LEAST_VARIANCE = 1e-12  # of the squared level: rounding
 

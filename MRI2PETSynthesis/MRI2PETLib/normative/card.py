@@ -40,6 +40,7 @@ def write_norm_card(folder: Path, norm: Norm) -> None:
     rows = {kind: about.calibration[kind][0] for kind in KINDS if about.calibration[kind]}
     thresholds = {kind: family_threshold(about.maxima["voxels"][kind]) for kind in KINDS}
     limit = thresholds[CONDITIONAL]
+    numbers = [covariate.name for covariate in about.covariates if not covariate.names]
     lines = [
         "# Norm of controls" + (": DEMONSTRATION" if about.demonstration else ""),
         "",
@@ -47,8 +48,9 @@ def write_norm_card(folder: Path, norm: Norm) -> None:
         f"What real PETs of {about.n_people} controls ({about.n_scans} scans"
         + (f", group {about.group!r}" if about.group else "")
         + (", SIMULATED people" if about.simulated else "")
-        + ") show beyond what a model that had never seen them predicted from their T1s. Nothing in this "
-        "folder is of a single person.",
+        + ") show beyond what a model that had never seen them predicted from their T1s. This folder "
+        "holds no image, name or place of a person; of single controls it has, unnamed, the largest |z| and "
+        "cluster of each" + "".join(f", the lowest and highest {name}" for name in numbers) + ".",
         "",
         f"- Unit: {about.unit_text}. Tracer: {about.tracer or 'not stated'}.",
         f"- Maps: MNI space, {norm.grid.GetSpacing()[0]:g} mm, by the non-linear registration of the T1, "

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from MRI2PETLib.normative.build import ALL_VOXELS
+from MRI2PETLib.normative.calibration import FAMILY_LEVEL
 from MRI2PETLib.normative.card import KIND_NAMES, what_the_t1_adds
 from MRI2PETLib.normative.norm import Norm
 from MRI2PETLib.normative.person import CONDITIONAL, KINDS
 from MRI2PETLib.normative.score import Scores
 from MRI2PETLib.reports.page import Cell, ReportTable, interval, p_value
 from MRI2PETLib.reports.summary import Summary
-
-_ALPHA = 0.05
 
 
 def summary_of_score(norm: Norm, scores: Scores) -> Summary:
@@ -27,12 +26,12 @@ def summary_of_score(norm: Norm, scores: Scores) -> Summary:
         "farthest peak",
         "where (MNI, RAS mm)",
         "p over the brain",
-        "regions with p < .05",
+        "regions with p of .05 or less",
         "left-out controls beyond 1.96 (%)",
     ]
     table = ReportTable(header, lines, f"Against {norm.about.n_people} controls", lead=())
-    if norm.about.n_people + 1 < 1 / _ALPHA:
-        verdict, kind = "Too few controls for a p below .05: no verdict.", ""
+    if 1 / (norm.about.n_people + 1) > FAMILY_LEVEL:
+        verdict, kind = "Too few controls for a p of .05 (19 are needed): no verdict.", ""
     elif beyond:
         verdict = f"Farther from the controls than 95 % of them are from each other: {' and '.join(beyond)}."
         kind = "refuse"
@@ -46,7 +45,7 @@ def _line(norm: Norm, scores: Scores, kind: str) -> tuple[Sequence[Cell], bool]:
     peak = next((c for c in scores.clusters if c.kind == kind), None)
     name = "p_family" if kind == CONDITIONAL else "p_family_unconditional"
     values = [getattr(row, name) for row in scores.regions]
-    few = [p for p in values if p is not None and p < _ALPHA]
+    few = [p for p in values if p is not None and p <= FAMILY_LEVEL]
     calibration = norm.about.calibration[kind][0]
     shares = (calibration.beyond_196, calibration.low, calibration.high)
     where = "no voxel beyond the threshold"
@@ -63,4 +62,4 @@ def _line(norm: Norm, scores: Scores, kind: str) -> tuple[Sequence[Cell], bool]:
         interval(*(None if v is None else 100 * v for v in shares)),
     ]
     clusters = [c for c in scores.clusters if c.kind == kind]
-    return line, bool(few) or any(min(c.p_peak, c.p_size) < _ALPHA for c in clusters)
+    return line, bool(few) or any(min(c.p_peak, c.p_size) <= FAMILY_LEVEL for c in clusters)

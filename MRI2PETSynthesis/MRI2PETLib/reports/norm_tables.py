@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from MRI2PETLib.normative.build import ALL_VOXELS
+from MRI2PETLib.normative.calibration import FAMILY_LEVEL
 from MRI2PETLib.normative.card import KIND_NAMES
 from MRI2PETLib.normative.headings import CLUSTER_HEADINGS, REGION_HEADINGS
 from MRI2PETLib.normative.norm import Norm, NormAbout
@@ -38,7 +39,7 @@ def cluster_tables(scores: Scores) -> tuple[list[ReportTable], list[str]]:
             for c in own[:_MOST_CLUSTERS]
         ]
         more = f", the first {_MOST_CLUSTERS} of {len(own)}" if len(own) > _MOST_CLUSTERS else ""
-        lead = [n for n, c in enumerate(own[:_MOST_CLUSTERS]) if min(c.p_peak, c.p_size) < 0.05]
+        lead = [n for n, c in enumerate(own[:_MOST_CLUSTERS]) if min(c.p_peak, c.p_size) <= FAMILY_LEVEL]
         tables.append(ReportTable(header, rows, f"Clusters, {KIND_NAMES[kind]}{more}", lead))
     return tables, sentences
 
@@ -49,7 +50,7 @@ def region_table_of_scores(scores: Scores) -> ReportTable:
     unit = scores.regions[0].unit
     header = [title.format(unit=unit) for title in REGION_HEADINGS.values()]
     lines = [_region_line(row) for row in rows]
-    lead = [n for n, row in enumerate(rows) if row.p_family is not None and row.p_family < 0.05]
+    lead = [n for n, row in enumerate(rows) if row.p_family is not None and row.p_family <= FAMILY_LEVEL]
     return ReportTable(header, lines, "Regions against the norm", lead)
 
 
@@ -88,7 +89,7 @@ def asymmetry_table_of_scores(scores: Scores) -> ReportTable | None:
         ]
         for row in rows
     ]
-    lead = [n for n, row in enumerate(rows) if row.p_family is not None and row.p_family < 0.05]
+    lead = [n for n, row in enumerate(rows) if row.p_family is not None and row.p_family <= FAMILY_LEVEL]
     return ReportTable(header, lines, "Asymmetry against the norm", lead) if rows else None
 
 

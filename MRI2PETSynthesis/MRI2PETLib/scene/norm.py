@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -78,8 +79,9 @@ def missing_for_norm(norm: Path | None, t1: Any, pet: Any) -> str:
 
 
 def covariates_of(text: str) -> tuple[str, ...]:
-    """What a user wrote, ``age=67, sex=F``, as the settings have it."""
-    return tuple(word for word in text.replace(",", " ").split() if word)
+    """What a user wrote, ``age=67, sex=F``, as the settings have it: values may hold spaces and commas."""
+    entries = re.split(r"[\s,;]+(?=[^\s,;=]+\s*=)", text.strip(" ,;"))
+    return tuple(entry for entry in entries if entry)
 
 
 class NormRun(SceneJob[NormRequest, NormNodes]):
