@@ -57,7 +57,8 @@ def fit_fold(
 ) -> Fitted:
     """:func:`fit` with prepared cases.
 
-    :param initial: bundle whose weights to start from (same family and network).
+    :param initial: bundle whose weights to start from (same family and network); of an ensemble the first
+        member.
     :raises BundleError: if it is of another network.
     """
     return fit(
@@ -225,7 +226,7 @@ def _initial_state(initial: Bundle | None, preset: Preset) -> dict[str, torch.Te
     if initial is None:
         return None
     required = get_family(preset.family).build(dict(preset.network)).state_dict()
-    state = initial.network().state_dict()
+    state = initial.networks()[0].state_dict()
     differs = [k for k in required if k not in state or state[k].shape != required[k].shape]
     if initial.family != preset.family or differs or len(state) != len(required):
         raise BundleError(

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from bundles import tiny_bundle
+from bundles import tiny_bundle, tiny_metadata
 from MRI2PETLib.cli import main
 from MRI2PETLib.core.errors import (
     EXIT_PARTIAL,
@@ -26,7 +26,8 @@ from MRI2PETLib.core.errors import (
 )
 from MRI2PETLib.images.grid import Grid
 from MRI2PETLib.images.io import same_grid, write_image
-from MRI2PETLib.models.bundle import Bundle
+from MRI2PETLib.models import unet
+from MRI2PETLib.models.bundle import Bundle, save_bundle
 from MRI2PETLib.models.model_space import ModelSpace
 from MRI2PETLib.simulation import SimulatedSubject, simulate_subject
 from MRI2PETLib.synthesis.batch import SYNTHESIS
@@ -229,6 +230,20 @@ def test_command_line_writes_whole_results_and_keeps_them(
     assert status(output)[0]["status"] == "done" and "anna: kept" in capsys.readouterr().out
     assert main([*command, "--seed", "1"]) == 0
     assert (output / ("anna" + PET)).stat().st_mtime_ns != before
+
+
+def test_an_ensemble_says_what_its_sd_is_and_that_samples_change_nothing(
+    t1_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    networks = {f"seed-{number}": unet.build(tiny_metadata()["network"]) for number in (1, 2)}
+    model = save_bundle(tmp_path / "two", networks, tiny_metadata(id="two"), "# two\n")
+    out = tmp_path / "out"
+    command = ["synthesize", t1_path, "--model", model.folder, "-o", out, "--samples=3"]
+    assert main([*map(str, command)]) == 0
+    assert "two is deterministic: more than one sample changes nothing." in capsys.readouterr().err
+    about = json.loads(next(out.glob("*_desc-syntheticSD_pet.json")).read_text(encoding="utf-8"))
+    assert about["Description"].startswith("SD between the networks of an ensemble. DEMONSTRATION MODEL")
+    assert about["Units"] == "SUVR"
 
 
 def test_a_batch_goes_on_past_bad_files_and_retries_only_those(

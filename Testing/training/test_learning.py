@@ -221,6 +221,21 @@ def test_warm_start_takes_the_weights_of_a_bundle_of_the_same_network(tmp_path: 
         fit_fold(tmp_path / "y", pairs[:1], pairs[1:], other, seed=5, hardware=CPU, initial=bundle)
 
 
+def test_a_training_starts_from_the_first_member_of_an_ensemble(tmp_path: Path) -> None:
+    from bundles import tiny_metadata
+    from MRI2PETLib.models import unet
+    from MRI2PETLib.models.bundle import save_bundle
+
+    metadata = tiny_metadata(id="two")
+    networks = {f"seed-{number}": unet.build(metadata["network"]) for number in (1, 2)}
+    bundle = save_bundle(tmp_path / "two", networks, metadata, "# two\n")
+    pairs = prepared_cases(tmp_path / "cache", ["a", "b"])
+    preset = tiny_preset(epochs=1, learning_rate=1e-12, ema_decay=0.0)
+    fitted = fit_fold(tmp_path / "x", pairs[:1], pairs[1:], preset, seed=5, hardware=CPU, initial=bundle)
+    for name, tensor in networks["seed-1"].state_dict().items():
+        torch.testing.assert_close(fitted.network.state_dict()[name], tensor, atol=1e-6, rtol=0)
+
+
 def test_bf16_learns_on_a_cpu(tmp_path: Path) -> None:
     """On a GPU it was not run: there is none here."""
     pairs = prepared_cases(tmp_path / "cache", ["a", "b"])

@@ -101,7 +101,7 @@ def _problem(package: Any) -> str:
 
 
 def _devices(device: str, model: str) -> dict[str, Any]:
-    """The devices, the one that computes, and the seconds that the model's network takes on it."""
+    """The devices, the one that computes, and the seconds that the model's networks take on it."""
     import torch
 
     from MRI2PETLib.core.devices import available_devices, describe_device, pick_device
@@ -111,16 +111,17 @@ def _devices(device: str, model: str) -> dict[str, Any]:
 
     torch_device = pick_device(device)
     bundle = find_bundle(model)
-    network = bundle.networks()[0].to(torch_device)
+    networks = [network.to(torch_device) for network in bundle.networks()]
     source = torch.rand(1, 1, *bundle.space.size[::-1], device=torch_device)
     predict = get_family(bundle.family).predict
     seconds = 0.0
     for _ in range(2):  # the first run warms up
         begin = time.perf_counter()
-        predict(network, source, samples=1, steps=0, seed=0, progress=no_progress)[0].cpu()
+        for network in networks:
+            predict(network, source, samples=1, steps=0, seed=0, progress=no_progress)[0].cpu()
         seconds = time.perf_counter() - begin
     cores = (
         f", {os.cpu_count()} cores, {torch.get_num_threads()} threads" if torch_device.type == "cpu" else ""
     )
-    speed = f"{describe_device(torch_device)}{cores}: the network of {model} takes {seconds:.2f} s"
+    speed = f"{describe_device(torch_device)}{cores}: {model} takes {seconds:.2f} s"
     return {"devices": available_devices(), "device": str(torch_device), "seconds": seconds, "speed": speed}

@@ -152,7 +152,8 @@ def add_result(scene: slicer.vtkMRMLScene, result: Synthetic, t1: Any = None) ->
         described = [pet]
         if result.sd is not None:
             name = named(f"SD of {title} ({result.unit})", whose)
-            described.append(put(scene, pet, "sd", result.sd, name, f"Voxelwise SD. {result.note}", t1))
+            note = f"SD between the model's networks or the samples that it drew, by voxel. {result.note}"
+            described.append(put(scene, pet, "sd", result.sd, name, note, t1))
         if result.error_sd is not None:
             name = named(f"SD of the error of {title} ({result.unit})", whose)
             note = f"SD of the model's error by region, the same for everybody. {result.note}"

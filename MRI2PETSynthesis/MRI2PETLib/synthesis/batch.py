@@ -25,6 +25,7 @@ from MRI2PETLib.images.dicom_study import DicomOrigin
 from MRI2PETLib.images.image_checks import ImageKind
 from MRI2PETLib.images.io import LoadedImage, read_mask
 from MRI2PETLib.images.sources import optional_source, source_of
+from MRI2PETLib.models import get_family
 from MRI2PETLib.models.bundle import Bundle
 from MRI2PETLib.models.inference import LoadedModel
 from MRI2PETLib.preprocessing.template_registration import ALIGNING
@@ -148,7 +149,7 @@ class BatchRun:
         verdict = t1.verdict + result.verdict
         for reason in verdict.reasons("warn"):
             reporter.warning(f"{case.name}: {reason}")
-        if self.settings.samples > 1 and result.sd is None:
+        if self.settings.samples > 1 and not get_family(bundle.family).STOCHASTIC:
             reporter.warning(f"{bundle.id} is deterministic: more than one sample changes nothing.")
         progress(0.96, 1, "writing")
         about: dict[str, Any] = {

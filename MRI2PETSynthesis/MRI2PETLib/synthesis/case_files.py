@@ -187,6 +187,12 @@ def synthetic_note(intended_use: str, source: str = "MR", target: str = "PET") -
     return f"{DEMONSTRATION_NOTE} {note}" if intended_use == DEMONSTRATION else note
 
 
+def _sd_of(bundle: Bundle) -> str:
+    if len(bundle.weights) == 1:
+        return "SD between the samples that were drawn"
+    return "SD between the networks of an ensemble"
+
+
 def bundle_note(bundle: Bundle) -> str:
     """:func:`synthetic_note` of an image that this model made."""
     space = bundle.space
@@ -214,7 +220,8 @@ def write_case(
     about_mask = {**derived, "Type": "Brain", "Description": "Brain mask of the T1."}
     write(result.mask, files.mask, about_mask)
     if result.sd is not None:
-        write(result.sd, files.sd, {**common, "Units": result.unit})
+        about = {"Description": f"{_sd_of(bundle)}. {common['Description']}", "Units": result.unit}
+        write(result.sd, files.sd, {**common, **about})
     if result.error_sd is not None and bundle.error_sd is not None:
         about = {"Description": f"{bundle.error_sd.what}. {common['Description']}", "Units": result.unit}
         write(result.error_sd, files.error_sd, {**common, **about})
