@@ -11,6 +11,7 @@ import SimpleITK as sitk
 
 from evaluation_cases import like, predicted, sidecar, write_subject
 from MRI2PETLib.cli import main
+from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.core.findings import Verdict
 from MRI2PETLib.evaluation.baselines import ANATOMY_NULL, NETWORK, Person, predictors
 from MRI2PETLib.evaluation.case import RegionRow, evaluate_case
@@ -19,7 +20,7 @@ from MRI2PETLib.evaluation.direction import Direction
 from MRI2PETLib.evaluation.inputs import CaseImages, load_case
 from MRI2PETLib.evaluation.region_table import read_region_rows
 from MRI2PETLib.evaluation.settings import CasePaths, EvaluationSettings
-from MRI2PETLib.images.formats import sidecar_path
+from MRI2PETLib.images.formats import STATES_SD, sidecar_path
 from MRI2PETLib.images.io import same_grid, write_image
 from MRI2PETLib.preprocessing.pet_registration import register_pet_to_t1
 from MRI2PETLib.simulation import SimulatedSubject, simulate_subject
@@ -55,6 +56,24 @@ def refused(out: Path, capsys: pytest.CaptureFixture[str], message: str, *argume
     assert code not in (0, 1), error
     assert message in error and "hint:" in error and "Traceback" not in error, error
     assert not out.exists() or not list(out.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("name", "about"),
+    [
+        ("person_desc-syntheticSD_pet.nii.gz", {}),
+        ("person_desc-syntheticErrorSD_pet.nii.gz", {}),
+        ("person.nii.gz", STATES_SD),
+    ],
+)
+def test_a_map_of_sds_is_no_synthetic_pet(
+    name: str, about: dict[str, str], files: dict[str, Path], tmp_path: Path
+) -> None:
+    """It lies beside the synthetic PET, states its unit, and is the first of ``*_pet.nii.gz``."""
+    image = sitk.ReadImage(str(files["synthetic"]))
+    write_image(image * 0.05, tmp_path / name, {"Synthetic": True, "Units": "SUVR", **about})
+    with pytest.raises(InputError, match="map of SDs"):
+        load_case(CasePaths(tmp_path / name, files["real"], files["T1"]), BY_HEADER)
 
 
 def mni_case(synthetic: np.ndarray, real: np.ndarray) -> CaseImages:

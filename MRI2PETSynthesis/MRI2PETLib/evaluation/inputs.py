@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from MRI2PETLib.evaluation.reference_region import (
 )
 from MRI2PETLib.evaluation.settings import CasePaths, EvaluationSettings
 from MRI2PETLib.evaluation.units import rescale, shared_unit
-from MRI2PETLib.images.formats import sidecar_path
+from MRI2PETLib.images.formats import STATES_SD, sidecar_path
 from MRI2PETLib.images.grid import Grid, affine_transform, size_text
 from MRI2PETLib.images.io import LoadedImage, on_grid_of, read_image, read_mask, same_grid
 from MRI2PETLib.images.orientation import NiftiForms
@@ -34,6 +35,8 @@ from MRI2PETLib.preprocessing.pet import PetImage, of_frames, read_pet
 from MRI2PETLib.preprocessing.pet_alignment import AlignedPet, align_pet_to_t1
 from MRI2PETLib.preprocessing.tracers import check_tracer
 from MRI2PETLib.preprocessing.warp_file import person_warp
+
+_NAME_OF_SD = re.compile(r"_desc-synthetic(Error)?SD_")
 
 
 @dataclass(frozen=True)
@@ -95,6 +98,7 @@ def load_case(
         realign_frames=settings.realign_frames,
     )
     sidecar = _sidecar(paths.synthetic)
+    _check_no_sd(paths.synthetic, sidecar)
     direction = Direction.of_sidecar(sidecar)
     unit = shared_unit(synthetic, real, paths, settings, to_pet=direction.to_pet)
     own_reference = named_reference(paths.synthetic)
@@ -212,6 +216,14 @@ def scaled_mri(image: sitk.Image, mask: sitk.Image) -> sitk.Image:
 def _sidecar(path: Path) -> dict[str, Any]:
     beside = sidecar_path(path)
     return read_object(beside, nan=lambda name: None) if beside.exists() else {}
+
+
+def _check_no_sd(path: Path, sidecar: dict[str, Any]) -> None:
+    """Refuse a map of SDs, which lies beside the synthetic image and comes first by its name."""
+    if STATES_SD.items() <= sidecar.items() or _NAME_OF_SD.search(path.name):
+        raise InputError(
+            f"{path} is a map of SDs, no synthetic image.", "Give the image beside it: desc-synthetic."
+        )
 
 
 def _provenance(sidecar: dict[str, Any], *keys: str) -> Any:

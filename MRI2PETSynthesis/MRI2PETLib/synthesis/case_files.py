@@ -12,7 +12,7 @@ from MRI2PETLib.core.files import read_object, write_json
 from MRI2PETLib.core.names import LONGEST_NAME
 from MRI2PETLib.core.requests import Result
 from MRI2PETLib.images.bids_names import name_of_pet
-from MRI2PETLib.images.formats import GENERATED_BY, sidecar_path
+from MRI2PETLib.images.formats import GENERATED_BY, STATES_SD, sidecar_path
 from MRI2PETLib.images.io import LoadedImage, write_image
 from MRI2PETLib.models.bundle import DEMONSTRATION, DEMONSTRATION_NOTE, Bundle
 from MRI2PETLib.models.model_space import ModelSpace
@@ -221,10 +221,10 @@ def write_case(
     write(result.mask, files.mask, about_mask)
     if result.sd is not None:
         about = {"Description": f"{_sd_of(bundle)}. {common['Description']}", "Units": result.unit}
-        write(result.sd, files.sd, {**common, **about})
+        write(result.sd, files.sd, {**common, **about, **STATES_SD})
     if result.error_sd is not None and bundle.error_sd is not None:
         about = {"Description": f"{bundle.error_sd.what}. {common['Description']}", "Units": result.unit}
-        write(result.error_sd, files.error_sd, {**common, **about})
+        write(result.error_sd, files.error_sd, {**common, **about, **STATES_SD})
     if result.unpredicted is not None:
         write(result.unpredicted, files.unpredicted, {**derived, **_UNPREDICTED})
     write(result.pet, files.pet)
