@@ -213,7 +213,8 @@ def _members(members: Mapping[str, Any]) -> str:
     if len(members) == 1:
         return ""
     return (
-        f" It is the mean of {len(members)} networks\ntrained from other random starts; their SD comes along."
+        f" It is the mean of {len(members)} networks\ntrained from other random starts; "
+        "their SD comes along,\nwhich is no measure of the error."
     )
 
 

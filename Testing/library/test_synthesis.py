@@ -242,7 +242,8 @@ def test_an_ensemble_says_what_its_sd_is_and_that_samples_change_nothing(
     assert main([*map(str, command)]) == 0
     assert "two is deterministic: more than one sample changes nothing." in capsys.readouterr().err
     about = json.loads(next(out.glob("*_desc-syntheticSD_pet.json")).read_text(encoding="utf-8"))
-    assert about["Description"].startswith("SD between the networks of an ensemble. DEMONSTRATION MODEL")
+    what = "SD between the networks of an ensemble, which is not that of the error. "
+    assert about["Description"].startswith(what)
     assert about["Units"] == "SUVR"
 
 

@@ -190,7 +190,7 @@ def synthetic_note(intended_use: str, source: str = "MR", target: str = "PET") -
 def _sd_of(bundle: Bundle) -> str:
     if len(bundle.weights) == 1:
         return "SD between the samples that were drawn"
-    return "SD between the networks of an ensemble"
+    return "SD between the networks of an ensemble, which is not that of the error"
 
 
 def bundle_note(bundle: Bundle) -> str:
