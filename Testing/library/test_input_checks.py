@@ -99,7 +99,7 @@ def test_a_header_in_metres_is_recognised() -> None:
 
 def test_a_unit_is_asked_for_and_a_doubtful_one_questioned() -> None:
     assert by_name(quick_checks(box(), box()))["PET unit"].level == "warn"
-    assert "not stated" in by_name(quick_checks(box(), box()))["PET unit"].message
+    assert "states no unit" in by_name(quick_checks(box(), box()))["PET unit"].message
     loud = by_name(quick_checks(box(), box() * 1e4, pet_unit="SUV"))["PET unit"]
     assert loud.level == "warn" and "looks like Bq/mL" in loud.message
 
