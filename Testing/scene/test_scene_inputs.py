@@ -11,9 +11,9 @@ import SimpleITK as sitk
 slicer = pytest.importorskip("slicer", reason="needs slicer-core: pip install -e .[slicer]")
 
 from bootstrap import bootstrap  # noqa: E402
-from MRI2PETLib.core.files import write_json  # noqa: E402
+from MRI2PETLib.core.files import read_object, write_json  # noqa: E402
 from MRI2PETLib.images.io import write_image  # noqa: E402
-from MRI2PETLib.scene.files import is_synthetic_node, unit_of  # noqa: E402
+from MRI2PETLib.scene.files import is_synthetic_node, unit_of, write_pet  # noqa: E402
 from MRI2PETLib.scene.inputs import checks_of_nodes, lights_html  # noqa: E402
 from MRI2PETLib.synthesis.checks import Check  # noqa: E402
 
@@ -64,6 +64,32 @@ def test_the_unit_beside_a_file_is_read_while_the_volume_is_what_the_file_holds(
     assert "kBq/mL" in unit.message or "Bq/mL" in unit.message
     slicer.util.arrayFromVolume(node)[:] *= 2
     slicer.util.arrayFromVolumeModified(node)
-    assert unit_of(node) is None and not is_synthetic_node(node)
+    assert unit_of(node) is None and is_synthetic_node(node)  # an edit does not make it a measured one
     (tmp_path / "pet.json").unlink()
     assert storage.ReadData(node) and unit_of(node) is None
+
+
+def test_what_a_file_says_of_its_pet_reaches_the_computation(tmp_path: Path) -> None:
+    """Tracer, times and corrections, also after an edit; the unit only of unedited values."""
+    scene = bootstrap(tmp_path).scene
+    path = write_image(sitk.GetImageFromArray(np.ones((8, 8, 8), np.float32)), tmp_path / "fdg.nii.gz")
+    about = {
+        "TracerName": "FDG",
+        "AttenuationCorrection": "none",
+        "FrameTimesStart": [0],
+        "FrameDuration": [300],
+    }
+    write_json(tmp_path / "fdg.json", {**about, "Units": "SUVR", "Simulated": True})
+    node = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "fdg")
+    storage = scene.AddNewNodeByClass("vtkMRMLVolumeArchetypeStorageNode")
+    storage.SetFileName(str(path))
+    node.SetAndObserveStorageNodeID(storage.GetID())
+    assert storage.ReadData(node)
+    write_pet(node, tmp_path / "PET.nrrd", None)
+    own = {"Modality": "PET", "Simulated": True}
+    assert read_object(tmp_path / "PET.json") == {**about, **own, "Units": "SUVR"}
+    slicer.util.arrayFromVolumeModified(node)
+    write_pet(node, tmp_path / "PET.nrrd", None)
+    assert read_object(tmp_path / "PET.json") == {**about, **own}
+    write_pet(node, tmp_path / "PET.nrrd", "SUV")
+    assert read_object(tmp_path / "PET.json") == {**about, **own, "Units": "SUV"}

@@ -42,7 +42,7 @@ def unit_of(node: Any) -> str | None:
     entry = node.GetVoxelValueUnits()
     if entry is not None and entry.GetCodeValue() in _UNITS:
         return _UNITS[entry.GetCodeValue()]
-    own = node.GetAttribute(PREFIX + "Unit") or str(_beside(node).get("Units") or "")
+    own = node.GetAttribute(PREFIX + "Unit") or str(_about(node).get("Units") or "")
     try:
         return own if own and parse_unit(own) != StatedUnit("unknown") else None
     except InputError:  # what reads the PET says why it cannot be used
@@ -50,7 +50,9 @@ def unit_of(node: Any) -> str | None:
 
 
 def is_synthetic_node(node: Any) -> bool:
-    """Whether a model made a volume, as the volume or the sidecar beside its file says."""
+    """Whether a model made a volume, as the volume or the sidecar beside its file says,
+    also of one that was edited since.
+    """
     return bool(node.GetAttribute(PREFIX + "Synthetic") == "true" or _beside(node).get("Synthetic"))
 
 
@@ -60,17 +62,20 @@ def is_simulated_node(node: Any) -> bool:
 
 
 def _beside(node: Any) -> dict[str, Any]:
-    """What the sidecars beside the file of a loaded volume say; empty without any, or where the volume is no
-    longer what the file holds.
-    """
+    """What the sidecars beside the file of a loaded volume say; empty without any."""
     storage = node.GetStorageNode() if node.IsA("vtkMRMLStorableNode") else None
-    is_file = storage is not None and storage.GetFileName() and not storage.GetURI()
-    if storage is None or not is_file or node.GetModifiedSinceRead():
+    if storage is None or not storage.GetFileName() or storage.GetURI():
         return {}
     try:
         return read_sidecar(Path(storage.GetFileName()))
     except (InputError, OSError):  # what they say is not known then
         return {}
+
+
+def _about(node: Any) -> dict[str, Any]:
+    """What still holds of them: edited values may have another unit, but not another tracer or origin."""
+    beside = _beside(node)
+    return {k: v for k, v in beside.items() if k != "Units"} if node.GetModifiedSinceRead() else beside
 
 
 def write_t1(node: Any, path: Path) -> sitk.Image:
@@ -87,7 +92,7 @@ def write_t1(node: Any, path: Path) -> sitk.Image:
 
 
 def write_pet(node: Any, path: Path, unit: str | None) -> None:
-    """Write a real PET with its unit in a sidecar.
+    """Write a real PET with what its own sidecar says of it (tracer, times, corrections) and its unit.
 
     :param unit: overrides what the node states.
     :raises InputError: if it is one of our synthetic images: that would compare the model with itself.
@@ -96,11 +101,10 @@ def write_pet(node: Any, path: Path, unit: str | None) -> None:
         raise InputError(f"{node.GetName()} is a synthetic PET.", "Choose a measured PET.")
     _write(image_of(node), path)
     unit_to_write = unit or unit_of(node)
-    about = {
-        "Modality": "PET",
-        "Simulated": is_simulated_node(node),
-        **({"Units": unit_to_write} if unit_to_write else {}),
-    }
+    about = {key: value for key, value in _about(node).items() if key != "Units"}
+    about |= {"Modality": "PET", "Simulated": is_simulated_node(node)}
+    if unit_to_write:
+        about["Units"] = unit_to_write
     write_json(path.with_suffix(".json"), about)
 
 
