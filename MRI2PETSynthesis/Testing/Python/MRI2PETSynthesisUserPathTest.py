@@ -4,17 +4,15 @@ import tempfile
 import time
 from pathlib import Path
 
-from MRI2PETSynthesisWindow import WindowTestCase, slicer
+from MRI2PETSynthesisWindow import WIDTH, WindowTestCase, slicer
 
 PLANES = ("Axial", "Coronal", "Sagittal")
-WIDTH, HEIGHT = 1280, 800
 
 
 class MRI2PETSynthesisUserPathTest(WindowTestCase):
     def test_path(self):
         from MRI2PETSynthesisUI.sample_data import loadPhantom
 
-        slicer.util.mainWindow().resize(WIDTH, HEIGHT)
         self.assertFalse(self.ui.applyButton.enabled or self.ui.checkButton.enabled)
         self.assertIn("Choose a T1.", self.ui.applyButton.toolTip)
         t1, pet = loadPhantom()

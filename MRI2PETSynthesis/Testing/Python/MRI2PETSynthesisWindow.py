@@ -12,6 +12,7 @@ except ImportError:  # plain Python without slicer-core
     slicer = None
 
 HAS_WINDOW = hasattr(slicer, "app") and hasattr(slicer, "util") and slicer.app is not None
+WIDTH, HEIGHT = 1280, 800
 
 
 class WindowDriver:
@@ -52,6 +53,7 @@ class WindowTestCase(WindowDriver, unittest.TestCase):
         patch = mock.patch.object(slicer.util, "errorDisplay")  # it would wait for a click
         self.errors = patch.start()
         self.addCleanup(patch.stop)
+        slicer.util.mainWindow().resize(WIDTH, HEIGHT)
         slicer.mrmlScene.Clear()
         slicer.util.selectModule("MRI2PETSynthesis")
         self.open()
