@@ -52,13 +52,14 @@ class MRI2PETSynthesis(ScriptedLoadableModule):
             "Choi & Lee 2018, diffusion Theodorou et al. 2025. Template: ICBM 152 "
             "2009a, Fonov et al. 2011. Cite these works and SlicerMRI2PET (CITATION.cff)."
         )
-        slicer.app.connect("startupCompleted()", _registerSampleData)
+        slicer.app.connect("startupCompleted()", self._onStartupCompleted)
 
+    def _onStartupCompleted(self) -> None:
+        from MRI2PETLib.scene.origin import OriginWatch
+        from MRI2PETSynthesisUI.sample_data import registerSampleData
 
-def _registerSampleData() -> None:
-    from MRI2PETSynthesisUI.sample_data import registerSampleData
-
-    registerSampleData()
+        registerSampleData()
+        self.originWatch = OriginWatch(slicer.mrmlScene)  # also of what is loaded before the module is opened
 
 
 class MRI2PETSynthesisWidget(ScriptedLoadableModuleWidget, ParameterNodeMixin):

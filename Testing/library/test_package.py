@@ -181,7 +181,7 @@ def test_a_public_name_means_one_thing() -> None:
 
 def test_json_from_outside_is_read_in_one_place() -> None:
     """``core.files.read_json`` knows pipes, encodings, depth and what JSON has not; elsewhere are lines of a
-    child process and two settings of Slicer.
+    child process, attributes of nodes and two settings of Slicer.
     """
     paths = {
         p for folder in ("MRI2PETSynthesis", "MRI2PETTraining") for p in (REPOSITORY / folder).rglob("*.py")
@@ -189,7 +189,8 @@ def test_json_from_outside_is_read_in_one_place() -> None:
     readers = {
         p.name for p in paths if "Testing" not in p.parts and "json.load" in p.read_text(encoding="utf-8")
     }
-    assert readers == {"files.py", "messages.py", "detached.py", "device_choice.py", "running.py"}
+    own = {"messages.py", "detached.py", "origin.py", "device_choice.py", "running.py"}
+    assert readers == {"files.py", *own}
 
 
 def test_resources_are_found_and_licensed() -> None:

@@ -13,8 +13,9 @@ slicer = pytest.importorskip("slicer", reason="needs slicer-core: pip install -e
 from bootstrap import bootstrap  # noqa: E402
 from MRI2PETLib.core.files import read_object, write_json  # noqa: E402
 from MRI2PETLib.images.io import write_image  # noqa: E402
-from MRI2PETLib.scene.files import is_synthetic_node, unit_of, write_pet  # noqa: E402
+from MRI2PETLib.scene.files import unit_of, write_pet  # noqa: E402
 from MRI2PETLib.scene.inputs import checks_of_nodes, lights_html  # noqa: E402
+from MRI2PETLib.scene.origin import is_synthetic_node  # noqa: E402
 from MRI2PETLib.synthesis.checks import Check  # noqa: E402
 
 

@@ -16,8 +16,9 @@ from MRI2PETLib.cli import build_parser, main  # noqa: E402
 from MRI2PETLib.core.errors import InputError  # noqa: E402
 from MRI2PETLib.images.io import read_image, same_grid  # noqa: E402
 from MRI2PETLib.reports.colors import PET_IN_SLICER  # noqa: E402
-from MRI2PETLib.scene.files import is_simulated_node, unit_of  # noqa: E402
+from MRI2PETLib.scene.files import unit_of  # noqa: E402
 from MRI2PETLib.scene.images import image_of  # noqa: E402
+from MRI2PETLib.scene.origin import is_simulated_node  # noqa: E402
 from MRI2PETLib.scene.sample_data import add_phantom, phantom_arguments, phantom_files  # noqa: E402
 
 

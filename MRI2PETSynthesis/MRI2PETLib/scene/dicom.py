@@ -16,9 +16,9 @@ from MRI2PETLib.core.files import new_folder
 from MRI2PETLib.core.names import file_name
 from MRI2PETLib.images.dicom_series_out import write_series
 from MRI2PETLib.images.dicom_study import DicomOrigin, origin_of_series, origin_of_study
-from MRI2PETLib.scene.files import provenance_of
 from MRI2PETLib.scene.images import image_of
 from MRI2PETLib.scene.nodes import PREFIX
+from MRI2PETLib.scene.origin import provenance_of
 from MRI2PETLib.scene.results import ResultNodes
 from MRI2PETLib.synthesis.dicom_case import check_pydicom, series_labels
 

@@ -5,7 +5,6 @@ Files are NRRD: the geometry is written in double precision, and nothing is comp
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -15,24 +14,22 @@ import SimpleITK as sitk
 from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.core.files import write_json
 from MRI2PETLib.core.tables import write_table
-from MRI2PETLib.images.bids import read_sidecar
 from MRI2PETLib.images.io import write_image
-from MRI2PETLib.models.model_space import ModelSpace
 from MRI2PETLib.preprocessing.pet_units import StatedUnit, parse_unit
 from MRI2PETLib.scene.images import image_of, mask_of_segment
 from MRI2PETLib.scene.nodes import PREFIX
-from MRI2PETLib.synthesis.case_files import REFERENCE_KEY, scale_of
+from MRI2PETLib.scene.origin import (
+    is_simulated_node,
+    is_synthetic_node,
+    provenance_of,
+    sidecar_for,
+    sidecar_of,
+)
 from MRI2PETLib.templates.icbm152 import load_template
 from MRI2PETLib.templates.regions import Space
 
 # What SUV extensions and ours state as coded units of a volume, and the names of our own library.
 _UNITS = {"{SUVbw}g/ml": "SUV", "{SUVR}": "SUVR", "Bq/ml": "Bq/mL", "1": "normalised"}
-
-
-def provenance_of(node: Any) -> dict[str, Any]:
-    """What made a synthetic image, as its sidecar says it; empty for any other node."""
-    content: dict[str, Any] = json.loads(node.GetAttribute(PREFIX + "Provenance") or "{}")
-    return content
 
 
 def unit_of(node: Any) -> str | None:
@@ -42,40 +39,11 @@ def unit_of(node: Any) -> str | None:
     entry = node.GetVoxelValueUnits()
     if entry is not None and entry.GetCodeValue() in _UNITS:
         return _UNITS[entry.GetCodeValue()]
-    own = node.GetAttribute(PREFIX + "Unit") or str(_about(node).get("Units") or "")
+    own = node.GetAttribute(PREFIX + "Unit") or str(sidecar_of(node).get("Units") or "")
     try:
         return own if own and parse_unit(own) != StatedUnit("unknown") else None
     except InputError:  # what reads the PET says why it cannot be used
         return own
-
-
-def is_synthetic_node(node: Any) -> bool:
-    """Whether a model made a volume, as the volume or the sidecar beside its file says,
-    also of one that was edited since.
-    """
-    return bool(node.GetAttribute(PREFIX + "Synthetic") == "true" or _beside(node).get("Synthetic"))
-
-
-def is_simulated_node(node: Any) -> bool:
-    """Whether a volume was simulated, as it or the sidecar beside its file says."""
-    return bool(node.GetAttribute(PREFIX + "Simulated") == "true" or _beside(node).get("Simulated"))
-
-
-def _beside(node: Any) -> dict[str, Any]:
-    """What the sidecars beside the file of a loaded volume say; empty without any."""
-    storage = node.GetStorageNode() if node.IsA("vtkMRMLStorableNode") else None
-    if storage is None or not storage.GetFileName() or storage.GetURI():
-        return {}
-    try:
-        return read_sidecar(Path(storage.GetFileName()))
-    except (InputError, OSError):  # what they say is not known then
-        return {}
-
-
-def _about(node: Any) -> dict[str, Any]:
-    """What still holds of them: edited values may have another unit, but not another tracer or origin."""
-    beside = _beside(node)
-    return {k: v for k, v in beside.items() if k != "Units"} if node.GetModifiedSinceRead() else beside
 
 
 def write_t1(node: Any, path: Path) -> sitk.Image:
@@ -101,7 +69,7 @@ def write_pet(node: Any, path: Path, unit: str | None) -> None:
         raise InputError(f"{node.GetName()} is a synthetic PET.", "Choose a measured PET.")
     _write(image_of(node), path)
     unit_to_write = unit or unit_of(node)
-    about = {key: value for key, value in _about(node).items() if key != "Units"}
+    about = {key: value for key, value in sidecar_of(node).items() if key != "Units"}
     about |= {"Modality": "PET", "Simulated": is_simulated_node(node)}
     if unit_to_write:
         about["Units"] = unit_to_write
@@ -194,18 +162,4 @@ def write_synthetic(node: Any, path: Path) -> None:
     provenance = provenance_of(node)
     if not is_synthetic_node(node) or not provenance:
         raise InputError(f"{node.GetName()} was not synthesised here.", "Choose a synthetic PET.")
-    about = {
-        "Synthetic": True,
-        "Modality": "PET",
-        "Description": node.GetDescription(),
-        "Units": node.GetAttribute(PREFIX + "Unit"),
-        "TracerName": node.GetAttribute(PREFIX + "Result"),
-        "Simulated": is_simulated_node(node),
-        "Provenance": provenance,
-    }
-    if provenance.get("reference_region"):
-        about[REFERENCE_KEY] = provenance["reference_region"]
-    space = provenance.get("preprocessing", {}).get("model_space")
-    if space:
-        about |= scale_of(ModelSpace.from_dict(space))
-    write_image(image_of(node), path, about)
+    write_image(image_of(node), path, sidecar_for(node))

@@ -7,8 +7,9 @@ from html import escape
 from typing import Any
 
 from MRI2PETLib.core.errors import MRI2PETError
-from MRI2PETLib.scene.files import is_synthetic_node, unit_of
+from MRI2PETLib.scene.files import unit_of
 from MRI2PETLib.scene.images import image_of
+from MRI2PETLib.scene.origin import is_synthetic_node
 from MRI2PETLib.synthesis.checks import CHECK_NAMES, T1, Check, worst_first
 from MRI2PETLib.synthesis.input_checks import quick_checks
 

@@ -23,9 +23,9 @@ from MRI2PETLib.evaluation.normdiff import normdiff_map
 from MRI2PETLib.images.io import read_image, same_grid
 from MRI2PETLib.models.bundle import Bundle
 from MRI2PETLib.scene.display import NO_VALUE, set_pet_window, show_normdiff, show_sd, signed_voxels
-from MRI2PETLib.scene.files import provenance_of
 from MRI2PETLib.scene.images import add_volume
 from MRI2PETLib.scene.nodes import PREFIX, all_or_nothing, join_study, link, linked, set_provenance, set_unit
+from MRI2PETLib.scene.origin import SIMULATED, STATISTIC, is_simulated_node, provenance_of
 from MRI2PETLib.synthesis.case_files import bundle_note
 from MRI2PETLib.synthesis.pipeline import SynthesisResult
 
@@ -142,6 +142,7 @@ def add_result(scene: slicer.vtkMRMLScene, result: Synthetic, t1: Any = None) ->
             raise InputError("The images of this result are not on one grid.", "Run the synthesis again.")
     whose = t1.GetName() if t1 is not None else str(result.provenance.get("t1_node") or "")
     title = f"synthetic {result.tracer} PET".replace("  ", " ")
+    simulated = "true" if t1 is not None and is_simulated_node(t1) else None
     with all_or_nothing(scene):
         pet = add_volume(scene, result.pet, named(f"{title} ({result.unit})", whose))
         pet.SetDescription(result.note)
@@ -165,10 +166,12 @@ def add_result(scene: slicer.vtkMRMLScene, result: Synthetic, t1: Any = None) ->
         for node in described:
             set_unit(node, result.unit, _meaning(result.provenance))
             set_provenance(node, result.unit, result.provenance, Verdict(tuple(result.findings)).reasons())
+            node.SetAttribute(PREFIX + SIMULATED, simulated)
         link(pet, "t1", t1.GetID() if t1 is not None else None)
         if result.real is not None:
             add_real(scene, pet, result.real, t1=t1)
         for node in described[1:]:
+            node.SetAttribute(PREFIX + STATISTIC, "SD")
             show_sd(node)
         show_pets_alike(scene, pet)
     nodes = result_nodes(scene, pet.GetID())
@@ -195,6 +198,7 @@ def add_real(
     node = put(scene, pet, "real", real, title, f"{name.capitalize()} PET, on the grid of the T1.", t1)
     set_unit(node, unit, _meaning(provenance_of(pet)))
     node.SetAttribute(PREFIX + "Unit", unit)
+    node.SetAttribute(PREFIX + SIMULATED, "true" if name == "simulated" else None)
     note = f"(synthetic - {name}) / (synthetic + {name}), no unit; {NO_VALUE:g} where there is none. "
     note += pet.GetDescription()
     synthetic, measured = (slicer.util.arrayFromVolume(n) for n in (pet, node))

@@ -1,0 +1,173 @@
+"""What is known of a volume besides its voxels: what JSON files beside its file say. Needs ``slicer``, no Qt.
+
+Slicer reads and writes no such files, so a synthetic PET that is loaded, saved in another place and loaded
+again would be a measured one. What they say of a volume is therefore kept as an attribute of its node, which
+stays through edits and in saved scenes, and is written beside each file that the volume is saved to. Only the
+unit is not kept: Slicer may have changed the values.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import slicer
+import vtk
+
+from MRI2PETLib.core.errors import InputError, MRI2PETError
+from MRI2PETLib.core.files import write_json
+from MRI2PETLib.images.bids import read_sidecar
+from MRI2PETLib.images.formats import STATES_SD, sidecar_path
+from MRI2PETLib.models.model_space import ModelSpace
+from MRI2PETLib.scene.nodes import PREFIX
+from MRI2PETLib.synthesis.case_files import REFERENCE_KEY, scale_of
+
+_SYNTHETIC, SIMULATED, STATISTIC = "Synthetic", "Simulated", "Statistic"
+_SIDECAR, _EDITED = PREFIX + "Sidecar", PREFIX + "Edited"
+
+
+def provenance_of(node: Any) -> dict[str, Any]:
+    """What made a synthetic image, as its sidecar says it; empty for any other node."""
+    return _attribute(node, PREFIX + "Provenance")
+
+
+def is_synthetic_node(node: Any) -> bool:
+    """Whether a model made a volume, also one that was edited or saved elsewhere since."""
+    return _is(node, _SYNTHETIC)
+
+
+def is_simulated_node(node: Any) -> bool:
+    """Whether a volume was simulated, also one that was edited or saved elsewhere since."""
+    return _is(node, SIMULATED)
+
+
+def _attribute(node: Any, name: str) -> dict[str, Any]:
+    """An attribute that holds a JSON object; empty for one that does not, in a scene of somebody."""
+    try:
+        content = json.loads(node.GetAttribute(name) or "{}")
+    except (ValueError, RecursionError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _is(node: Any, what: str) -> bool:
+    return node.GetAttribute(PREFIX + what) == "true" or bool(sidecar_of(node).get(what))
+
+
+def sidecar_of(node: Any) -> dict[str, Any]:
+    """What the sidecars beside the file of a loaded volume say, else what they said when it was loaded.
+
+    ``Units`` only of values that are those of the file: edited ones may have another unit, but not another
+    tracer or origin.
+    """
+    earlier = _attribute(node, _SIDECAR)
+    about = earlier | _beside(node)
+    about |= {what: True for what in (_SYNTHETIC, SIMULATED) if earlier.get(what)}
+    if node.GetModifiedSinceRead() or node.GetAttribute(_EDITED):
+        about.pop("Units", None)
+    return about
+
+
+def _beside(node: Any) -> dict[str, Any]:
+    """What the sidecars beside the file of a volume say now; empty without any."""
+    storage = node.GetStorageNode()
+    if storage is None or not storage.GetFileName() or storage.GetURI():
+        return {}
+    try:
+        return read_sidecar(Path(storage.GetFileName()))
+    except (InputError, OSError):  # what they say is not known then
+        return {}
+
+
+def remember_origin(node: Any) -> None:
+    """Keep what the sidecars of a loaded volume say, but for the unit, as an attribute of its node."""
+    about = {key: value for key, value in sidecar_of(node).items() if key != "Units"}
+    text = json.dumps(about, ensure_ascii=False, sort_keys=True)
+    if about and not provenance_of(node) and text != node.GetAttribute(_SIDECAR):
+        node.SetAttribute(_SIDECAR, text)
+
+
+def sidecar_for(node: Any) -> dict[str, Any]:
+    """What a sidecar of a file with the voxels of a volume has to say; empty if nothing is known of it."""
+    about = {key: value for key, value in sidecar_of(node).items() if key != "Units"}
+    about |= {what: True for what in (_SYNTHETIC, SIMULATED) if _is(node, what)}
+    unit, tracer = node.GetAttribute(PREFIX + "Unit"), node.GetAttribute(PREFIX + "Result")
+    provenance = provenance_of(node)
+    if unit:
+        about |= {"Description": node.GetDescription(), "Units": unit}
+    if provenance:
+        about |= {"Provenance": provenance}
+    if node.GetAttribute(PREFIX + STATISTIC):
+        about |= STATES_SD
+    if tracer:
+        about |= {"Modality": "PET", "TracerName": tracer, SIMULATED: is_simulated_node(node)}
+        if provenance.get("reference_region"):
+            about[REFERENCE_KEY] = provenance["reference_region"]
+        space = provenance.get("preprocessing", {}).get("model_space")
+        about |= scale_of(ModelSpace.from_dict(space)) if space else {}
+    return about
+
+
+class OriginWatch:
+    """Remembers the origin of every volume of a scene when it is loaded, and writes a sidecar when Slicer
+    saves one of known origin. Keep it as long as the scene.
+    """
+
+    def __init__(self, scene: slicer.vtkMRMLScene) -> None:
+        self._files: dict[str, tuple[str, int | None]] = {}  # file and time of change, by storage node
+
+        def added(_scene: Any, _event: str, node: Any) -> None:
+            self._watch(node)
+
+        added.CallDataType = vtk.VTK_OBJECT  # type: ignore[attr-defined]
+        self._observers = [
+            scene.AddObserver(scene.NodeAddedEvent, added),
+            scene.AddObserver(scene.EndCloseEvent, lambda *_: self._files.clear()),
+        ]
+        for n in range(scene.GetNumberOfNodes()):
+            self._watch(scene.GetNthNode(n))
+
+    def _watch(self, node: Any) -> None:
+        if node.IsA("vtkMRMLScalarVolumeNode") and not node.IsA("vtkMRMLLabelMapVolumeNode"):
+            node.AddObserver(vtk.vtkCommand.ModifiedEvent, self._on_volume)
+            self._on_volume(node)
+
+    def _on_volume(self, node: Any, _event: str = "") -> None:
+        """A volume gets its storage node after it has entered the scene, and is then modified."""
+        storage = node.GetStorageNode()
+        if storage is not None and storage.GetID() not in self._files:
+            self._files[storage.GetID()] = _state_of_file(storage)
+            storage.AddObserver(vtk.vtkCommand.ModifiedEvent, self._on_storage)
+            remember_origin(node)
+
+    def _on_storage(self, storage: Any, _event: str) -> None:
+        """A file was written if its time has changed, and not its name, which is set before."""
+        before, now = self._files.get(storage.GetID(), ("", None)), _state_of_file(storage)
+        self._files[storage.GetID()] = now
+        is_written = now[0] == before[0] and now[1] not in (None, before[1])
+        node = storage.GetStorableNode()
+        if node is not None and is_written and storage.GetWriteState() == storage.TransferDone:
+            _saved(node, sidecar_path(Path(now[0])))
+
+
+def _saved(node: Any, path: Path) -> None:
+    """Write what is known of a volume beside the file that it was saved to, if nothing stands there."""
+    if node.GetModifiedSinceRead():
+        node.SetAttribute(_EDITED, "true")
+    about = sidecar_for(node)
+    if not about or path.exists():
+        return
+    try:
+        write_json(path, about)
+    except (MRI2PETError, OSError) as error:
+        logging.warning(f"{path} could not be written: what is known of {node.GetName()} is lost: {error}")
+
+
+def _state_of_file(storage: Any) -> tuple[str, int | None]:
+    path = Path(storage.GetFileName() or "")
+    try:
+        return str(path), path.stat().st_mtime_ns
+    except OSError:
+        return str(path), None

@@ -1,0 +1,124 @@
+"""What is known of a volume stays with it when Slicer edits, saves and loads it again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+slicer = pytest.importorskip("slicer", reason="needs slicer-core: pip install -e .[slicer]")
+import slicer.util  # noqa: E402, F811
+
+from bootstrap import bootstrap  # noqa: E402
+from MRI2PETLib.core.errors import InputError  # noqa: E402
+from MRI2PETLib.core.files import read_object, write_json  # noqa: E402
+from MRI2PETLib.images.io import write_image  # noqa: E402
+from MRI2PETLib.scene.files import unit_of, write_pet  # noqa: E402
+from MRI2PETLib.scene.images import add_volume  # noqa: E402
+from MRI2PETLib.scene.origin import OriginWatch, is_simulated_node, is_synthetic_node  # noqa: E402
+from MRI2PETLib.scene.results import Synthetic, add_result  # noqa: E402
+
+ABOUT = {"TracerName": "PBR28", "FrameTimesStart": [3600], "FrameDuration": [1800]}
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Any:
+    application = bootstrap(tmp_path / "cache")
+    watch = OriginWatch(application.scene)
+    yield application.scene
+    del watch
+
+
+def image_on_disk(path: Path, about: dict[str, Any]) -> Path:
+    path.parent.mkdir(exist_ok=True)
+    write_image(sitk.GetImageFromArray(np.random.default_rng(0).random((8, 8, 8), np.float32)), path)
+    write_json(path.with_name(path.name.replace(".nii.gz", ".json")), about)
+    return path
+
+
+def load(scene: Any, path: Path) -> Any:
+    """As Slicer does: the storage node comes after the volume has entered the scene."""
+    node = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "pet")
+    storage = scene.AddNewNodeByClass("vtkMRMLVolumeArchetypeStorageNode")
+    storage.SetFileName(str(path))
+    assert storage.ReadData(node)
+    node.SetAndObserveStorageNodeID(storage.GetID())
+    node.Modified()
+    return node
+
+
+def save(node: Any, path: Path) -> Path:
+    path.parent.mkdir(exist_ok=True)
+    node.GetStorageNode().SetFileName(str(path))
+    assert node.GetStorageNode().WriteData(node)
+    return path
+
+
+@pytest.mark.parametrize("origin", ["Synthetic", "Simulated"])
+def test_a_volume_that_is_saved_elsewhere_keeps_its_origin(scene: Any, tmp_path: Path, origin: str) -> None:
+    about = {**ABOUT, origin: True}
+    node = load(scene, image_on_disk(tmp_path / "a" / "pet.nii.gz", {**about, "Units": "SUVR"}))
+    assert unit_of(node) == "SUVR"
+    path = save(node, tmp_path / "b" / "other.nrrd")
+    again = load(scene, path)
+    for volume in (node, again):
+        assert (is_synthetic_node(volume), is_simulated_node(volume)) == (
+            origin == "Synthetic",
+            origin == "Simulated",
+        )
+        assert unit_of(volume) is None  # has to be chosen: Slicer may have changed the values
+    assert read_object(tmp_path / "b" / "other.json") == about
+    (tmp_path / "b" / "other.json").unlink()
+    if origin == "Synthetic":
+        with pytest.raises(InputError, match="synthetic"):
+            write_pet(again, tmp_path / "PET.nrrd", "SUVR")
+    else:
+        write_pet(again, tmp_path / "PET.nrrd", None)
+        assert read_object(tmp_path / "PET.json") == {"Modality": "PET", **about}
+
+
+def test_a_scene_keeps_the_origin_of_its_volumes_without_their_sidecars(scene: Any, tmp_path: Path) -> None:
+    load(scene, image_on_disk(tmp_path / "a" / "pet.nii.gz", {**ABOUT, "Synthetic": True}))
+    assert scene.WriteToMRB(str(tmp_path / "scene.mrb"), None)
+    scene.Clear(0)
+    assert scene.ReadFromMRB(str(tmp_path / "scene.mrb"), False)
+    node = scene.GetFirstNodeByName("pet")
+    assert not Path(node.GetStorageNode().GetFileName()).exists()  # unpacked, read and deleted
+    assert is_synthetic_node(node) and not is_simulated_node(node)
+
+
+def test_edited_values_that_are_saved_over_their_file_have_no_unit(scene: Any, tmp_path: Path) -> None:
+    path = image_on_disk(tmp_path / "a" / "pet.nii.gz", {**ABOUT, "Units": "SUVR"})
+    node = load(scene, path)
+    slicer.util.arrayFromVolume(node)[:] *= 2
+    slicer.util.arrayFromVolumeModified(node)
+    save(node, path)
+    assert not node.GetModifiedSinceRead() and unit_of(node) is None
+    assert read_object(tmp_path / "a" / "pet.json")["Units"] == "SUVR"  # the user's file is left alone
+
+
+def test_a_result_that_is_saved_by_itself_says_what_it_is(scene: Any, tmp_path: Path) -> None:
+    """Of a simulated person: image, SD and NormDiff are synthetic and simulated, also in another scene."""
+    image = sitk.GetImageFromArray(np.ones((8, 8, 8), np.float32))
+    mask = sitk.Cast(image, sitk.sitkUInt8)
+    t1 = add_volume(scene, image, "anna")
+    t1.SetAttribute("MRI2PET.Simulated", "true")
+    provenance = {"model": {"id": "m"}, "version": "1"}
+    result = Synthetic(
+        image, mask, "SUVR", "Synthetic.", "PBR28", sd=image, real=image, provenance=provenance
+    )
+    nodes = add_result(scene, result, t1)
+    for role in ("pet", "sd", "normdiff", "real"):
+        node = scene.GetNodeByID(getattr(nodes, role))
+        node.AddDefaultStorageNode()
+        again = load(scene, save(node, tmp_path / "saved" / f"{role}.nii.gz"))
+        assert is_synthetic_node(again) == (role != "real"), role
+        assert is_simulated_node(again) == (role != "real"), role  # the real PET is not said to be simulated
+        about = read_object(tmp_path / "saved" / f"{role}.json")
+        assert about["Units"] == ("none" if role == "normdiff" else "SUVR")
+        assert (about.get("Statistic") == "SD") == (role == "sd")
+        assert (about.get("Provenance") == provenance) == (role != "real")
+    assert unit_of(load(scene, tmp_path / "saved" / "pet.nii.gz")) == "SUVR"
