@@ -15,7 +15,7 @@ from slicer.ScriptedLoadableModule import (
 
 from MRI2PETLib.jobs.run_state import RunState, window_state
 from MRI2PETLib.scene.job import RunEnd
-from MRI2PETLib.scene.memory import release_images
+from MRI2PETLib.scene.memory import give_back_memory, release_images
 from MRI2PETLib.scene.run import SynthesisRequest
 from MRI2PETSynthesisUI.logic import SUVR_TASK, MRI2PETSynthesisLogic, MRI2PETSynthesisParameterNode
 from MRI2PETSynthesisUI.parameters import ParameterNodeMixin
@@ -147,10 +147,13 @@ class MRI2PETSynthesisWidget(ScriptedLoadableModuleWidget, ParameterNodeMixin):
 
     def onSceneEndClose(self, _caller, _event) -> None:
         self._state = RunState()  # of a run of the former scene
-        # The views learn a little later that their volumes are gone.
-        qt.QTimer.singleShot(0, lambda: release_images(slicer.app.applicationLogic()))
+        qt.QTimer.singleShot(0, self._releaseMemory)  # the views learn a little later that volumes are gone
         if self.parent.isEntered:
             self.enter()
+
+    def _releaseMemory(self) -> None:
+        release_images(slicer.app.applicationLogic())
+        give_back_memory()
 
     def initializeParameterNode(self) -> None:
         self.setParameterNode(self.logic.getParameterNode())

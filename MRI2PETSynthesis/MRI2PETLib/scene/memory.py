@@ -2,9 +2,23 @@
 
 from __future__ import annotations
 
+import ctypes
+import sys
 from typing import Any
 
 import slicer
+
+
+def give_back_memory() -> None:
+    """Let the C library give memory that is free back to the system.
+
+    GNU's keeps what lies below the last block in use, after a scene is closed about 100 MB. Others give it
+    back themselves.
+    """
+    if sys.platform == "linux":
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+        if trim is not None:
+            trim(0)
 
 
 def release_images(application_logic: slicer.vtkMRMLApplicationLogic) -> None:

@@ -60,10 +60,13 @@ def linked(node: Any, role: str) -> str | None:
 
 
 def own_ids(node: Any) -> list[str]:
-    """IDs of display and storage nodes of a node: the scene would keep them."""
+    """IDs of display and storage nodes of a node: the scene would keep them.
+
+    The last display first: a colour legend cannot be drawn without the display that it explains.
+    """
     ids = []
     if node.IsA("vtkMRMLDisplayableNode"):
-        ids += [node.GetNthDisplayNodeID(n) for n in range(node.GetNumberOfDisplayNodes())]
+        ids += [node.GetNthDisplayNodeID(n) for n in reversed(range(node.GetNumberOfDisplayNodes()))]
     if node.IsA("vtkMRMLStorableNode"):
         ids += [node.GetNthStorageNodeID(n) for n in range(node.GetNumberOfStorageNodes())]
     return [i for i in ids if i]

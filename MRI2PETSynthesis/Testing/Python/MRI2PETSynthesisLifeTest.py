@@ -1,5 +1,6 @@
 """What may happen to the window while something runs, and what it does with inputs that cannot be used."""
 
+import gc
 import os
 
 import numpy as np
@@ -30,6 +31,20 @@ class MRI2PETSynthesisLifeTest(WindowTestCase):
         self.assertEqual(self.ui.applyButton.text, "Apply")
         self.assertFalse(self.ui.checkButton.enabled)
         self.assertEqual(self.ui.statusLabel.text, "Choose a T1.")
+
+    def test_closing_the_scene_gives_its_images_back(self):
+        self.start()
+        self.finish()
+        deleted = []
+        volumes = slicer.util.getNodesByClass("vtkMRMLVolumeNode")
+        for volume in volumes:
+            volume.GetImageData().AddObserver("DeleteEvent", lambda *_: deleted.append(1))
+        count = len(volumes)
+        self.t1 = self.mask = volume = volumes = None
+        slicer.mrmlScene.Clear()
+        self.settle()
+        gc.collect()
+        self.assertEqual((count > 3, len(deleted)), (True, count))
 
     def test_deleting_the_t1_keeps_the_result(self):
         self.start()
