@@ -22,7 +22,9 @@ from MRI2PETLib.images.io import read_image, write_image
 from MRI2PETLib.models.bundle import DEMONSTRATION, Bundle, read_bundle, save_bundle
 from MRI2PETLib.models.model_space import ModelSpace
 from MRI2PETLib.preprocessing.brain_mask import BrainExtraction
+from MRI2PETLib.preprocessing.frame_window import window_text
 from MRI2PETLib.preprocessing.pet_alignment import mark_unmeasured
+from MRI2PETLib.preprocessing.pet_frames import frame_times_to_bids
 from MRI2PETLib.preprocessing.tracers import tracer_label
 from MRI2PETLib.synthesis.case_files import case_files, write_case
 from MRI2PETLib.synthesis.cases import Case
@@ -30,7 +32,6 @@ from MRI2PETLib.synthesis.pipeline import synthesize
 from MRI2PETLib.templates.icbm152 import load_template
 from MRI2PETTrainingLib.baseline_table import baseline_rows, card_section, scale_words
 from MRI2PETTrainingLib.dataset.cache import MASK, REAL, SOURCE, WARP, PreparedCase
-from MRI2PETTrainingLib.dataset.manifest import TrainingCase
 from MRI2PETTrainingLib.fit import Fitted
 from MRI2PETTrainingLib.presets import Preset
 from MRI2PETTrainingLib.run_folder import BUNDLE, FoldResult, fold_folder
@@ -178,6 +179,7 @@ def predict_cases(
         else:
             pet, name = mark_unmeasured(*entry.real()), REAL
         about = read_json(sidecar_path(entry.folder / name)) | {"TracerName": entry.about["tracer"]}
+        about |= {} if entry.minutes is None else frame_times_to_bids(*entry.minutes)
         write_image(pet, files.real, {**about, **GENERATED_BY}, forms=t1.forms)
         if (entry.folder / WARP).is_file():
             shutil.copyfile(entry.folder / WARP, files.warp)
@@ -193,12 +195,12 @@ def prediction_rows(
 ) -> list[dict[str, str]]:
     """The rows of ``predictions.csv`` of the test people of a fold, with paths relative to ``run``."""
     return [
-        _row(run, result.fold.number, prepared[name].case, files)
-        for name, files in result.predictions.items()
+        _row(run, result.fold.number, prepared[name], files) for name, files in result.predictions.items()
     ]
 
 
-def _row(run: Path, fold: int, case: TrainingCase, files: Mapping[str, str]) -> dict[str, str]:
+def _row(run: Path, fold: int, entry: PreparedCase, files: Mapping[str, str]) -> dict[str, str]:
+    case = entry.case
     t1, own = case.t1.resolve(), fold_folder(run, fold).relative_to(run)
     inside = t1.is_relative_to(run.resolve())
     return {
@@ -212,6 +214,7 @@ def _row(run: Path, fold: int, case: TrainingCase, files: Mapping[str, str]) -> 
         "site": case.site,
         "age": case.age,
         "sex": case.sex,
+        "window_min": window_text(entry.minutes),
     }
 
 

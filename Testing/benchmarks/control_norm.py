@@ -21,7 +21,7 @@ from MRI2PETLib.core.progress import no_progress
 from MRI2PETLib.evaluation.spaces import mni_grid
 from MRI2PETLib.images.grid import Grid, resample
 from MRI2PETLib.normative.build import ALL_VOXELS, assemble, fit_norm, regions_on
-from MRI2PETLib.normative.norm import Norm
+from MRI2PETLib.normative.norm import Norm, PredictedBy
 from MRI2PETLib.normative.person import MniPerson, RegionSet, read_out
 from MRI2PETLib.normative.score import score_person
 from MRI2PETLib.normative.settings import NormSettings
@@ -55,7 +55,7 @@ def norm_of(people: dict[str, MniPerson]) -> Norm:
     about: dict[str, Any] = {"unit": "SUVR", "reference_region": "brain mask", **dict.fromkeys(names, "")}
     about |= {"n_people": len(people), "n_scans": len(people), "demonstration": True, "simulated": False}
     about |= {"fwhm_mm": settings.fwhm_mm, "threshold": settings.threshold, "covariates": ()}
-    about |= {"predicted_by": {}, "notes": ()}
+    about |= {"predicted_by": PredictedBy(), "notes": ()}
     design = np.ones((len(people), 1))
     return fit_norm(assemble(scans, design, template, regions), parcellations, about, settings, no_progress)
 

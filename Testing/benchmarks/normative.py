@@ -29,7 +29,7 @@ from MRI2PETLib.images.axes import head_axes
 from MRI2PETLib.images.grid import FWHM_PER_SIGMA
 from MRI2PETLib.models.model_space import Encoded, ModelSpace, decode, encode_pair
 from MRI2PETLib.normative.build import assemble, fit_norm, regions_on
-from MRI2PETLib.normative.norm import Norm
+from MRI2PETLib.normative.norm import Norm, PredictedBy
 from MRI2PETLib.normative.person import KINDS, MniPerson, RegionSet, read_out
 from MRI2PETLib.normative.score import Scores, score_person
 from MRI2PETLib.normative.settings import NormSettings
@@ -169,7 +169,7 @@ def build(work: Path, controls: int, nets: Sequence[torch.nn.Module]) -> Norm:
     names = ("reference_region", "tracer", "group", "source", "request")
     about: dict[str, Any] = {"unit": "SUVR", **dict.fromkeys(names, ""), "simulated": True}
     about |= {"n_people": controls, "n_scans": controls, "demonstration": False, "fwhm_mm": FWHM_MM}
-    about |= {"threshold": 3.0, "covariates": (), "predicted_by": {}, "notes": ()}
+    about |= {"threshold": 3.0, "covariates": (), "predicted_by": PredictedBy(), "notes": ()}
     return fit_norm(data, parcellations, about, NormSettings(), no_progress)
 
 

@@ -31,12 +31,13 @@ from MRI2PETLib.normative.build import (
     notes_on_repeated,
     partly_stated,
     regions_on,
+    shared_window,
     source_of_run,
 )
 from MRI2PETLib.normative.card import KIND_NAMES, what_the_t1_adds, write_norm_card, write_norm_regions
-from MRI2PETLib.normative.case import check_model, check_reference
+from MRI2PETLib.normative.case import check_model, check_reference, check_window
 from MRI2PETLib.normative.design import NormCovariate, design_row, parse_covariates
-from MRI2PETLib.normative.norm import Norm
+from MRI2PETLib.normative.norm import Norm, PredictedBy
 from MRI2PETLib.normative.norm_folder import CARD_FILE, NORM_FILE, read_norm, write_norm
 from MRI2PETLib.normative.person import CONDITIONAL, KINDS, UNCONDITIONAL, MniPerson, RegionSet, read_out
 from MRI2PETLib.normative.score import score_person, z_on_t1
@@ -76,7 +77,8 @@ def about(covariates: Sequence[NormCovariate] = (), **more: Any) -> dict[str, An
         "fwhm_mm": FWHM_MM,
         "threshold": 3.0,
         "covariates": tuple(covariates),
-        "predicted_by": {"id": "none"},
+        "predicted_by": PredictedBy("lab-fold0", "lab", "1", ("a" * 64, "b" * 64)),
+        "window_min": (60.0, 90.0),
         "notes": (),
         "source": "",
         "request": "",
@@ -123,12 +125,34 @@ def test_the_t1_explains_what_it_explains(norm: Norm) -> None:
 
 
 def test_a_prediction_of_another_model_is_told() -> None:
-    assert check_model({"id": "lab-ensemble"}, {"id": "lab-fold3"}) == ()
-    assert check_model({}, {"id": "lab-fold3"}) == check_model({"id": "lab"}, {}) == ()
-    (finding,) = check_model({"id": "tspo-demo"}, {"id": "lab-fold3"})
+    """By the checksum of the weights where both have one, else by names and versions."""
+    lab = PredictedBy("lab-fold3", "lab", "2.1.0")
+    assert check_model({"id": "lab-ensemble", "version": "2.1.0"}, lab) == ()
+    assert check_model({}, lab) == check_model({"id": "lab"}, PredictedBy()) == ()
+    (finding,) = check_model({"id": "tspo-demo"}, lab)
+    assert finding.code == "norm-other-model" and "model tspo-demo, those" in finding.message
+    (finding,) = check_model({"id": "lab-fold3", "version": "2.0.0"}, lab)
+    assert "by the model lab 2.0.0, those of the controls were by lab 2.1.0." in finding.message
+    weights = replace(lab, checksums=("a" * 64, "b" * 64))
+    own = {"id": "lab-ensemble", "version": "2.1.0"}
+    assert check_model({**own, "sha256": "b" * 64}, weights) == ()
+    assert check_model({"id": "renamed", "sha256": "b" * 64}, weights) == ()
+    (finding,) = check_model({**own, "sha256": "c" * 64}, weights)
+    assert "lab 2.1.0 with other weights (cccccccccccc), those" in finding.message
+
+
+def test_pets_of_other_minutes_than_those_of_the_controls_are_told() -> None:
+    """Scans of one protocol differ by a few minutes; what nobody states is not compared."""
+    norm = (60.0, 90.0)
     assert (
-        finding.code == "norm-other-model" and "tspo-demo" in finding.message and "by lab." in finding.message
+        check_window(None, norm) == check_window((40.0, 60.0), None) == check_window((58.0, 91.0), norm) == ()
     )
+    (finding,) = check_window((40.0, 60.0), norm)
+    assert finding.code == "norm-other-window" and "40 to 60 min" in finding.message
+    assert shared_window({"a": [60, 90], "b": (61, 91)}) == ((60, 90), [])
+    assert shared_window({"a": (60, 90), "b": None}) == shared_window({}) == (None, [])
+    window, (note,) = shared_window({"a": (60, 90), "b": (40, 60), "c": (60, 90), "d": None})
+    assert window is None and note.endswith("different minutes: 2 of 60 to 90 min, 1 of 40 to 60 min.")
 
 
 def test_a_planted_residual_of_two_sd_reads_two(norm: Norm, template: np.ndarray) -> None:
@@ -286,6 +310,10 @@ OF_A_STRANGER: dict[str, Callable[[dict[str, Any]], object]] = {
     "threshold nan": lambda c: c.update(threshold="nan"),
     "threshold 0": lambda c: c.update(threshold=0.0),
     "no threshold": lambda c: c.update(threshold=None),
+    "window of no length": lambda c: c.update(window_min=[90, 60]),
+    "window nan": lambda c: c.update(window_min=["nan", 60]),
+    "model": lambda c: c["predicted_by"].update(id={"x": 1}),
+    "checksums of a model": lambda c: c["predicted_by"].update(checksums=[1]),
     "fwhm inf": lambda c: c.update(fwhm_mm="inf"),
     "fwhm": lambda c: c.update(fwhm_mm=1e9),
     "tracer of a shell": lambda c: c.update(tracer="$(x)"),
@@ -478,6 +506,10 @@ def test_who_the_controls_are() -> None:
     assert len(choose_controls(cases(9), NormSettings(allow_few=True))[1]) == 9
     with pytest.raises(InputError, match="3 controls; a norm needs 4"):
         choose_controls(cases(3), NormSettings(allow_few=True))
+    for name in ("HC", "healthy controls", "CN"):
+        assert choose_controls(cases(24, group=["AD", name]), NormSettings())[0] == name
+    with pytest.raises(InputError, match="groups HC, control, several of them called control"):
+        choose_controls(cases(24, group=["control", "HC"]), NormSettings())
     with pytest.raises(InputError, match="none of them called control"):
         choose_controls(cases(24, group=["a", "b"]), NormSettings())
     with pytest.raises(InputError, match="no group 'c'"):

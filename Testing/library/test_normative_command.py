@@ -19,9 +19,10 @@ from MRI2PETLib.core.errors import Cancelled
 from MRI2PETLib.evaluation.inputs import load_case, warp_beside
 from MRI2PETLib.evaluation.settings import CasePaths
 from MRI2PETLib.images.io import write_image
-from MRI2PETLib.models.bundle import DEMONSTRATION_NOTE
+from MRI2PETLib.models.bundle import DEMONSTRATION_NOTE, read_bundle
 from MRI2PETLib.normative import build
 from MRI2PETLib.normative.norm_folder import read_norm
+from MRI2PETLib.preprocessing.pet_frames import frame_times_to_bids
 from MRI2PETLib.simulation import simulate_subject
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("quick_registration")]
@@ -42,7 +43,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         real = real * (1 + 0.3 * noise[tuple(slice(n) for n in real.shape)])
         write_image(subject.t1, folder / "T1.nii.gz")
         write_image(like(predicted(subject), subject.t1), folder / "synthetic.nii.gz", sidecar(subject))
-        about = {"Units": "SUVR", "Simulated": True}
+        about = {"Units": "SUVR", "Simulated": True, **frame_times_to_bids(60, 90)}
         write_image(like(real.astype(np.float32), subject.t1), folder / "real.nii.gz", about)
         if number:
             first = warp_beside(run / CASES[0] / "synthetic.nii.gz")
@@ -76,6 +77,9 @@ def test_a_norm_holds_nobody(run: Path, norm: Path, capsys: pytest.CaptureFixtur
     """Neither image nor name nor place of a person is in it, and it is called a demonstration."""
     about = read_norm(norm).about
     assert (about.n_people, about.demonstration, about.unit_text) == (4, True, "SUVR (brain mask)")
+    assert about.window_min == (60, 90) and set(read_bundle(run / "ensemble").weights.values()) <= set(
+        about.predicted_by.checksums
+    )
     texts = "".join(path.read_text() for path in (norm / "norm.json", norm / "card.md", norm / "regions.csv"))
     assert not any(name in texts for name in (*CASES, str(run)))
     card = (norm / "card.md").read_text()
@@ -148,6 +152,22 @@ def test_a_person_is_scored_by_the_norms_own_model(
     assert score(run, norm, pet, "own") == 0
     assert "already there, kept" in capsys.readouterr().out
     assert (folder / "report.html").stat().st_mtime_ns == before
+
+
+def test_a_pet_of_other_minutes_and_another_model_are_told(
+    run: Path, norm: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its weights are none of the norm's run, and the PET was measured at 40 to 60 min."""
+    pet, synthetic = run.parent / "early.nii.gz", run.parent / "other_prediction.nii.gz"
+    image = sitk.ReadImage(str(run / CASES[1] / "real.nii.gz"))
+    write_image(image, pet, {"Units": "SUVR", **frame_times_to_bids(40, 60)})
+    about = json.loads((run / CASES[1] / "synthetic.json").read_text())
+    about["Provenance"]["model"] |= {"sha256": "c" * 64}
+    write_image(sitk.ReadImage(str(run / CASES[1] / "synthetic.nii.gz")), synthetic, about)
+    assert score(run, norm, pet, "early", f"--synthetic={synthetic}") == 0
+    output = capsys.readouterr().out
+    assert "covers only 0.0 of the 30 min from 60 to 90 min" in output
+    assert "those of the controls were by" in output
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,7 @@ def small_norm(**changes: Any) -> Norm:
     from MRI2PETLib.images.grid import Grid, resample
     from MRI2PETLib.normative.build import assemble, fit_norm, regions_on
     from MRI2PETLib.normative.design import NormCovariate, design_row
+    from MRI2PETLib.normative.norm import PredictedBy
     from MRI2PETLib.normative.person import RegionSet, read_out
     from MRI2PETLib.normative.settings import NormSettings
 
@@ -46,8 +47,8 @@ def small_norm(**changes: Any) -> Norm:
     about: dict[str, Any] = {
         "unit": "SUVR", "reference_region": "brain mask", "tracer": "PBR28", "group": "control",
         "n_people": PEOPLE, "n_scans": PEOPLE, "simulated": True, "demonstration": False, "fwhm_mm": 0.0,
-        "threshold": 3.0, "covariates": (age,), "predicted_by": {}, "notes": ("few",), "source": "x",
-        "request": "y", **changes,
+        "threshold": 3.0, "covariates": (age,), "predicted_by": PredictedBy("lab"), "notes": ("few",),
+        "source": "x", "request": "y", **changes,
     }  # fmt: skip
     data = assemble(scans, design, template, regions)
     norm = fit_norm(data, parcellations, about, NormSettings(fwhm_mm=0.0), no_progress)

@@ -235,7 +235,7 @@ def test_window_of_the_manifest_and_of_the_run(tmp_path: Path) -> None:
     first, second = made.values()
     assert first["s1"].about["window_min"] == [70, 90] and first["s2"].about["window_min"] == [50, 70]
     assert first["s1"].folder == second["s1"].folder and first["s2"].folder != second["s2"].folder
-    assert any("different minutes after the injection: 1 70 to 90 min" in w for w in heard[0])
+    assert any("different minutes after the injection: 1 of 70 to 90 min" in w for w in heard[0])
     assert not any("different minutes" in w for w in heard[1])
     early, late = (np.array(m["s2"].arrays())[1] for m in (first, second))
     assert np.abs(early - late).max() > 0.05

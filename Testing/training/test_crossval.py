@@ -20,6 +20,7 @@ from MRI2PETLib.images.formats import is_output
 from MRI2PETLib.images.grid import Grid, resample
 from MRI2PETLib.images.io import read_image
 from MRI2PETLib.models.bundle import read_bundle
+from MRI2PETLib.preprocessing.pet import read_pet
 from MRI2PETLib.synthesis.pipeline import synthesize
 from MRI2PETTrainingLib import command
 from MRI2PETTrainingLib.folds import read_folds
@@ -46,6 +47,10 @@ def preset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = write_dataset(tmp_path_factory.mktemp("Mes données été"), NAMES)
+    for name in NAMES:
+        sidecar = root / name / "PET.json"
+        times = {"FrameTimesStart": [3600], "FrameDuration": [1800]}
+        sidecar.write_text(json.dumps(json.loads(sidecar.read_text()) | times))
     rows = rows_of(root)
     for row, genotype in zip(rows, ["HAB", "HAB", "MAB", "HAB", "MAB", "HAB", "MAB"]):
         row["subject"] = str(row["case"])[:2]
@@ -88,6 +93,8 @@ def test_a_run_leaves_everything(run: Path) -> None:
     for row in rows:
         assert row["case"] in folds.folds[int(row["fold"])].test
         assert all((run / row[k]).is_file() for k in ("synthetic", "pet", "t1", "mask"))
+        assert row["window_min"] == "60-90"  # of the PET, and in the file of what was compared
+        assert read_pet(run / row["pet"]).minutes == (60, 90)
     for k in range(3):
         bundle = read_bundle(run / f"fold_{k}" / "bundle")
         assert bundle.metadata["training"]["fold"] == k and bundle.id == f"premier-essai-fold{k}"

@@ -3,7 +3,7 @@
 Layout of a run::
 
     RUN/predictions.csv             case, subject, fold, synthetic, pet, t1, mask, group, genotype, site,
-                                    age, sex
+                                    age, sex, window_min
     RUN/baselines.json              optional, the cubic of the source of each fold, see :mod:`.cubic`:
                                     {"folds": {"0": {"cubic_of_t1": {"coefficients": [...], "fwhm_mm": 6}}}}
     RUN/fold_<k>/mean_pet.nii.gz    optional: mean PET of the training scans of fold k in MNI space, any scale

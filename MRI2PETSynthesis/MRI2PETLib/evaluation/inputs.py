@@ -53,6 +53,7 @@ class CaseImages:
     PET's sidecar says about its model. ``to_synthetic_unit``: the real PET was scaled by values of its own to
     the unit of the synthetic one, so that their levels say nothing. ``pet_coverage``: share (0..1) of the
     brain that the real PET measured. ``forms``: both orientations of the synthetic PET's file.
+    ``minutes``: after the injection, that the measured PET shows, where that is known.
     """
 
     synthetic: sitk.Image
@@ -71,6 +72,7 @@ class CaseImages:
     warp: sitk.Transform | None = None
     brain: sitk.Image | None = None
     pet_coverage: float = 1.0
+    minutes: tuple[float, float] | None = None
 
     @property
     def whole_brain(self) -> sitk.Image:
@@ -168,6 +170,7 @@ def load_case(
         direction=direction,
         source=source,
         warp=warp,
+        minutes=real.minutes,
     )
 
 

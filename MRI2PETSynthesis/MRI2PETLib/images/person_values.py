@@ -1,4 +1,4 @@
-"""Age, sex and genotype of a person in one spelling, whichever table or command says them."""
+"""Age, sex, genotype and group of a person, whichever table or command says them and how."""
 
 from __future__ import annotations
 
@@ -10,6 +10,10 @@ OLDEST_YEARS = 120
 _NOTHING = EMPTY_CELLS | {"unknown", "unk", "missing", "not available", "not stated", "none", "?", "-", "."}
 _SEXES = {"F": ("f", "female", "woman"), "M": ("m", "male", "man"), "O": ("o", "other", "intersex")}
 _GENOTYPES = {name: (name.lower(),) for name in ("HAB", "MAB", "LAB")}
+_CONTROLS = frozenset(
+    "control ctrl ctl hc hv nc cn healthy normal healthycontrol normalcontrol healthysubject "
+    "healthyvolunteer volunteer cognitivelynormal".split()
+)
 _YEARS = re.compile(r"\s*(?:y|yrs?|years?)$", re.IGNORECASE)
 _COMMA = re.compile(r"(?<=\d),(?=\d+$)")  # of decimals, as many countries write them
 _CODE = re.compile(r"-\d+|9+(\.0)?|8{2,}|7{2,}")  # of what is missing, where nothing else is a number
@@ -38,6 +42,16 @@ def person_value(column: str, text: str) -> tuple[str, str]:
     if _CODE.fullmatch(text.strip()):
         return "", f"The {column} {text} counts as missing."
     return text, f"The {column} {text} is none of {', '.join(spellings)}: it is a name of its own."
+
+
+def is_control_group(group: str) -> bool:
+    """Whether a name of a group is one of those that studies call their controls by.
+
+    >>> [is_control_group(name) for name in ("HC", "Healthy Controls", "cognitively-normal", "CN-", "AD", "")]
+    [True, True, True, False, False, False]
+    """
+    word = re.sub(r"(?<=\w)[\s_-]+(?=\w)", "", group.strip().lower())
+    return bool({word, word.removesuffix("s")} & _CONTROLS)
 
 
 def _age(text: str) -> tuple[str, str]:

@@ -20,6 +20,7 @@ from MRI2PETLib.evaluation.inputs import CaseImages, load_case
 from MRI2PETLib.evaluation.settings import EvaluationSettings
 from MRI2PETLib.evaluation.spaces import mni_grid
 from MRI2PETLib.images.grid import Grid
+from MRI2PETLib.images.person_values import is_control_group
 from MRI2PETLib.images.subjects import word_key
 from MRI2PETLib.models.bundle import DEMONSTRATION, DEMONSTRATION_NOTE
 from MRI2PETLib.normative.calibration import calibration_row, explained_variance
@@ -46,6 +47,7 @@ from MRI2PETLib.normative.settings import (
     USUAL_COVARIATES,
     NormSettings,
 )
+from MRI2PETLib.preprocessing.frame_window import are_one_window, windows_text
 from MRI2PETLib.templates.regions import Parcellation, built_in_parcellations
 
 _LEAST_EVER = least_controls(0)  # even of a demonstration
@@ -73,12 +75,14 @@ def choose_controls(cases: Sequence[CohortCase], settings: NormSettings) -> tupl
     groups = sorted({case.group for case in cases} - {""})
     group = settings.group or ""
     if settings.group is None and groups:
-        group = next((name for name in groups if name.lower() == "control"), "")
-        if not group:
+        called = [name for name in groups if is_control_group(name)]
+        if len(called) != 1:
+            which = "several of them" if called else "none of them"
             raise InputError(
-                f"The run has the groups {', '.join(groups)}, none of them called control.",
+                f"The run has the groups {', '.join(groups)}, {which} called control or the like.",
                 "Say which are the controls: --group NAME.",
             )
+        group = called[0]
     if group:
         alike = [name for name in groups if word_key(name) == word_key(group)]
         if not alike:
@@ -169,6 +173,8 @@ def collect(
         notes.append(f"{len(cases) - len(usable)} scans are left out: no {', '.join(incomplete)} is stated.")
     scans: dict[str, list[Readout]] = {}
     shared: dict[str, Any] = {}
+    checksums: set[str] = set()
+    minutes: dict[str, tuple[float, float] | None] = {}
 
     def work(case: CohortCase, progress: ProgressCallback) -> tuple[Readout, dict[str, Any]]:
         own = EvaluationSettings(
@@ -197,6 +203,8 @@ def collect(
         shared = shared or facts
         for name in ("simulated", "demonstration"):
             shared[name] = shared[name] or facts[name]
+        checksums.add(facts["model"]["sha256"])
+        minutes[done.case.case] = facts["minutes"]
         scans.setdefault(done.case.subject, []).append(readout)
     check_enough(len(scans), settings)
     own_covariates = tuple(NormCovariate.of(c, tuple(scans)) for c in covariates)
@@ -207,7 +215,19 @@ def collect(
     data = assemble(scans, np.array([rows[person] for person in scans]), template, regions)
     check_design(data.design, own_covariates)
     shared["n_scans"] = sum(map(len, scans.values()))
-    return data, own_covariates, shared, notes
+    shared["checksums"] = checksums - {""}
+    shared["minutes"], more = shared_window(minutes)
+    return data, own_covariates, shared, notes + more
+
+
+def shared_window(
+    minutes: Mapping[str, Sequence[float] | None],
+) -> tuple[tuple[float, float] | None, list[str]]:
+    """The minutes that all scans show, ``None`` if some do not say or they differ, and what to tell of it."""
+    windows = [(start, end) for start, end in filter(None, minutes.values())]
+    if not are_one_window(windows):
+        return None, [f"The PETs of the controls show different minutes: {windows_text(windows)}."]
+    return (windows[0] if len(windows) == len(minutes) > 0 else None), []
 
 
 def assemble(
@@ -258,7 +278,8 @@ def _facts(case: CaseImages) -> dict[str, Any]:
         "tracer": case.direction.tracer,
         "simulated": bool(case.provenance.get("simulated")),
         "demonstration": case.model.get("intended_use") == DEMONSTRATION,
-        "model": {key: case.model.get(key) for key in ("id", "name", "family")},
+        "model": {key: str(case.model.get(key) or "") for key in ("id", "name", "version", "sha256")},
+        "minutes": case.minutes,
     }
 
 

@@ -15,6 +15,7 @@ from MRI2PETLib.normative.controls import least_controls
 from MRI2PETLib.normative.norm import Norm
 from MRI2PETLib.normative.norm_folder import CARD_FILE, REGIONS_OF_NORM
 from MRI2PETLib.normative.person import CONDITIONAL, KINDS, pair_label, region_label
+from MRI2PETLib.preprocessing.frame_window import windows_text
 
 KIND_NAMES = {"residual": "z (real - predicted)", "real": "unconditional z (real PET, no T1)"}
 
@@ -52,11 +53,12 @@ def write_norm_card(folder: Path, norm: Norm) -> None:
         "holds no image, name or place of a person; of single controls it has, unnamed, the largest |z| and "
         "cluster of each" + "".join(f", the lowest and highest {name}" for name in numbers) + ".",
         "",
-        f"- Unit: {about.unit_text}. Tracer: {about.tracer or 'not stated'}.",
+        f"- Unit: {about.unit_text}. Tracer: {about.tracer or 'not stated'}. Minutes after the "
+        f"injection: {windows_text([about.window_min]) if about.window_min else 'not stated by all alike'}.",
         f"- Maps: MNI space, {norm.grid.GetSpacing()[0]:g} mm, by the non-linear registration of the T1, "
         f"smoothed by {about.fwhm_mm:g} mm (FWHM).",
         f"- Allowed for: {', '.join(c.about() for c in about.covariates) or 'nothing'}.",
-        f"- Predicted by: {about.predicted_by.get('name') or about.predicted_by.get('id') or 'not stated'}.",
+        f"- Predicted by: {about.predicted_by.name or about.predicted_by.id or 'not stated'}.",
         f"- {what_the_t1_adds(about.explained[ALL_VOXELS])}",
         f"- SD by voxel and region: shrunk towards what variances over the brain are like (Smyth 2004); "
         f"worth {norm.models['voxels'][CONDITIONAL].prior.freedom:.1f} people.",

@@ -20,8 +20,9 @@ from MRI2PETLib.evaluation.settings import CasePaths, EvaluationSettings
 from MRI2PETLib.images.io import read_image
 from MRI2PETLib.models.bundle import IMAGES
 from MRI2PETLib.models.model_space import BRAIN_MASK
-from MRI2PETLib.normative.norm import Norm
+from MRI2PETLib.normative.norm import Norm, PredictedBy
 from MRI2PETLib.normative.settings import ScorePaths, ScoreSettings
+from MRI2PETLib.preprocessing.frame_window import are_one_window, windows_text
 from MRI2PETLib.preprocessing.tracers import check_tracer
 from MRI2PETLib.synthesis.case_files import case_files, write_case
 from MRI2PETLib.synthesis.cases import Case
@@ -41,6 +42,7 @@ def load_person(
     :raises InputError: another unit or reference region than that of the norm, or a person of its run.
     """
     check_reference(paths.pet, norm)
+    other_window = check_window(settings.window, norm.about.window_min)
     synthetic, findings = _prediction(paths, settings, norm, folder, part_of(progress, 0, 0.4))
     reference = norm.about.reference_region
     named = reference if reference in REFERENCE_REGIONS else None
@@ -48,7 +50,7 @@ def load_person(
     own = EvaluationSettings(
         register=settings.register,
         pet_unit=settings.pet_unit,
-        window=settings.window,
+        window=settings.window or norm.about.window_min,
         realign_frames=settings.realign_frames,
         to_synthetic_unit=ratio,
         reference_region=named,
@@ -60,22 +62,53 @@ def load_person(
             f"The PET is compared in {case.unit}, the norm is in {norm.about.unit}.",
             "Give the PET and a prediction in the unit of the norm, or build a norm in theirs.",
         )
-    findings += check_tracer(case.direction.tracer, norm.about.tracer, "the norm")
+    findings += other_window + check_tracer(case.direction.tracer, norm.about.tracer, "the norm")
     findings += check_model(case.model, norm.about.predicted_by)
     return case, case.verdict + findings
 
 
-def check_model(prediction: Mapping[str, Any], controls: Mapping[str, Any]) -> tuple[Finding, ...]:
+def check_model(prediction: Mapping[str, Any], controls: PredictedBy) -> tuple[Finding, ...]:
     """A warning if a prediction states another model than that of the run which the norm is about: z would
-    hold the difference between the two. The folds and the ensemble of a run count as one model.
+    hold the difference between the two. The folds and the ensemble of a run count as one model. Checksums of
+    weights decide where both sides state them, else names with versions.
+
+    :param prediction: what its sidecar says of its model.
     """
-    names = [
-        re.sub(r"-(fold\d+|ensemble)$", "", str(model.get("id") or "")) for model in (prediction, controls)
-    ]
-    if not all(names) or names[0] == names[1]:
+    own, checksum = _model_text(prediction.get("id"), prediction.get("version")), prediction.get("sha256")
+    theirs = _model_text(controls.id, controls.version)
+    if checksum and controls.checksums:
+        is_other = checksum not in controls.checksums
+    else:
+        is_other = bool(own and theirs) and own != theirs
+    if not is_other:
         return ()
-    message = f"The prediction is by the model {names[0]}, those of the controls were by {names[1]}."
+    weights = f" with other weights ({str(checksum)[:12]})" if own == theirs else ""
+    message = (
+        f"The prediction is by the model {own or 'of no name'}{weights}, those of the controls were by "
+        f"{theirs or 'another one'}."
+    )
     return (Finding("warn", "norm-other-model", message, "Give a prediction by a model of the norm's run."),)
+
+
+def _model_text(name: object, version: object) -> str:
+    """A model's id and version in words, of a fold those of its run; empty for no id."""
+    run = re.sub(r"-(fold\d+|ensemble)$", "", str(name or ""))
+    return f"{run} {version or ''}".strip() if run else ""
+
+
+def check_window(
+    window: tuple[float, float] | None, controls: tuple[float, float] | None
+) -> tuple[Finding, ...]:
+    """A warning if the frames that are to be averaged (``--window``) are not those of the norm's controls.
+
+    Without ``--window`` those of the controls are averaged, or a PET of one frame is compared with them.
+    """
+    if window is None or controls is None or are_one_window([window, controls]):
+        return ()
+    own, theirs = windows_text([window]), windows_text([controls])
+    message = f"The minutes of the PET are {own}, those of the controls {theirs}: uptake changes with time."
+    hint = "Leave out the window: that of the norm is taken."
+    return (Finding("warn", "norm-other-window", message, hint),)
 
 
 def check_reference(pet: Path, norm: Norm) -> None:

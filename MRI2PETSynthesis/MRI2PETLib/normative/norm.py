@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
@@ -23,6 +22,19 @@ FAMILIES = ("voxels", "clusters_ml", "regions", "asymmetry")
 
 
 @dataclass(frozen=True)
+class PredictedBy:
+    """Which model predicted the controls, as far as their files say it.
+
+    :ivar checksums: of the weights of its folds, and of their ensemble.
+    """
+
+    id: str = ""
+    name: str = ""
+    version: str = ""
+    checksums: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class NormAbout:
     """What a norm says of itself.
 
@@ -32,6 +44,8 @@ class NormAbout:
     :ivar maxima: by family and kind, the largest |z| (or cluster) of each control by the others, sorted.
     :ivar explained: by region, then ``voxels``: what the prediction adds.
     :ivar source: checksum of the name of the run. ``request``: of all that decides it.
+    :ivar window_min: minutes after the injection that the PETs of all controls show; ``None``: not stated, or
+        not the same ones.
     """
 
     unit: str
@@ -48,10 +62,11 @@ class NormAbout:
     maxima: Mapping[str, Mapping[str, list[float]]]
     explained: Mapping[str, ExplainedShare]
     calibration: Mapping[str, tuple[CalibrationRow, ...]]
-    predicted_by: Mapping[str, Any]
+    predicted_by: PredictedBy
     notes: tuple[str, ...]
     source: str
     request: str
+    window_min: tuple[float, float] | None = None
 
     @property
     def unit_text(self) -> str:

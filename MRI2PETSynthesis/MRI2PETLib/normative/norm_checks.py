@@ -60,6 +60,16 @@ def norm_numbers(values: Any) -> np.ndarray:
     return result
 
 
+def norm_window(value: Any) -> tuple[float, float] | None:
+    """Minutes after the injection, from a start to a later end; ``None`` where the norm has none."""
+    if value is None:
+        return None
+    start, end = (norm_number(minute, 0) for minute in value)
+    if not start < end:
+        raise ValueError(f"the minutes {start:g} to {end:g} have no length")
+    return start, end
+
+
 def norm_text(value: Any) -> str:
     """A text of no control characters and no excessive length."""
     if not isinstance(value, str) or len(value) > _LONGEST_TEXT or printable(value) != value:

@@ -37,12 +37,12 @@ from MRI2PETLib.normative import norm_checks
 from MRI2PETLib.normative.calibration import CalibrationRow, ExplainedShare
 from MRI2PETLib.normative.controls import ControlModel
 from MRI2PETLib.normative.design import NormCovariate, design_columns
-from MRI2PETLib.normative.norm import FAMILIES, PARTS, Norm, NormAbout
+from MRI2PETLib.normative.norm import FAMILIES, PARTS, Norm, NormAbout, PredictedBy
 from MRI2PETLib.normative.person import KINDS
 from MRI2PETLib.normative.shrinkage import MOST_FREEDOM, VariancePrior
 from MRI2PETLib.templates.regions import Parcellation
 
-FORMAT_OF_NORM = "mri2pet-norm-2"
+FORMAT_OF_NORM = "mri2pet-norm-3"
 NORM_FILE, CARD_FILE, REGIONS_OF_NORM = "norm.json", "card.md", "regions.csv"
 MAPS, REGION_LABELS, MODEL = "maps", "labels", "model"
 _ARRAYS = ("coefficients", "variance", "count", "inverse")
@@ -221,6 +221,7 @@ def _model_to_json(model: ControlModel, part: str) -> dict[str, Any]:
 
 def _about_to_json(about: NormAbout) -> dict[str, Any]:
     content = dict(vars(about))
+    content["predicted_by"] = vars(about.predicted_by)
     content["covariates"] = [covariate.to_dict() for covariate in about.covariates]
     content["explained"] = {name: list(value) for name, value in about.explained.items()}
     content["calibration"] = {k: [list(row) for row in rows] for k, rows in about.calibration.items()}
@@ -256,11 +257,18 @@ def _about_from_json(content: Mapping[str, Any]) -> NormAbout:
         calibration={
             text(k): tuple(_calibration(*row) for row in rows) for k, rows in content["calibration"].items()
         },
-        predicted_by=dict(content["predicted_by"]),
+        predicted_by=_predicted_by(content["predicted_by"]),
+        window_min=norm_checks.norm_window(content["window_min"]),
         notes=tuple(map(text, content["notes"])),
     )
     norm_checks.check_norm_about(about)
     return about
+
+
+def _predicted_by(content: Mapping[str, Any]) -> PredictedBy:
+    text = norm_checks.norm_text
+    names = {name: text(content[name]) for name in ("id", "name", "version")}
+    return PredictedBy(**names, checksums=tuple(map(text, content["checksums"])))
 
 
 def _numbers_of(covariate: Mapping[str, Any]) -> tuple[tuple[float, ...], float, float]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -37,7 +37,7 @@ from MRI2PETLib.normative.build import (
 )
 from MRI2PETLib.normative.card import write_norm_card, write_norm_regions
 from MRI2PETLib.normative.kept_readouts import KeptReadouts
-from MRI2PETLib.normative.norm import Norm
+from MRI2PETLib.normative.norm import Norm, PredictedBy
 from MRI2PETLib.normative.norm_folder import MODEL, NORM_FILE, norm_source, read_norm, write_norm
 from MRI2PETLib.normative.settings import LEAST_PEOPLE, NormSettings
 from MRI2PETLib.templates.atlases import atlas_checksum
@@ -96,7 +96,8 @@ def build_norm(
         "fwhm_mm": settings.fwhm_mm,
         "threshold": settings.threshold,
         "covariates": own,
-        "predicted_by": shared["model"],
+        "predicted_by": _predicted_by(shared, bundle),
+        "window_min": shared["minutes"],
         "notes": (*notes_on(people, settings), *more),
         "source": source_of_run(run),
         "request": request.checksum,
@@ -146,6 +147,13 @@ class _Part(Reporter):
 
     def warning(self, message: str) -> None:
         self._reporter.warning(message)
+
+
+def _predicted_by(shared: Mapping[str, Any], bundle: Bundle | None) -> PredictedBy:
+    """The models of the folds that predicted the controls, and the ensemble that has them all."""
+    own = set() if bundle is None else {bundle.sha256, *bundle.weights.values()}
+    names = {name: shared["model"][name] for name in ("id", "name", "version")}
+    return PredictedBy(**names, checksums=tuple(sorted(shared["checksums"] | own)))
 
 
 def _ensemble(run: Path) -> Bundle | None:

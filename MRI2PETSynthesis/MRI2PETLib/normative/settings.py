@@ -20,7 +20,8 @@ class NormSettings(Settings):
     """How a norm is made from the people that a cross-validation left out."""
 
     group: str | None = option(
-        "group of the controls; without it: control, or everybody where the run has no groups",
+        "group of the controls; without it the one called control, HC, healthy or the like, or everybody "
+        "where the run has no groups",
         None,
         metavar="NAME",
     )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from MRI2PETLib.core.errors import InputError
@@ -11,6 +13,8 @@ from MRI2PETLib.preprocessing.tracers import find_tracer, stated_tracer
 
 # Where neither the user nor the tracer says it: that of the shipped TSPO model.
 DEFAULT_WINDOW_MIN = (60.0, 90.0)
+_MOST_NAMED = 5
+_SAME_WINDOW_MIN = 5.0  # scans of one protocol start and end this close to each other
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,23 @@ def frame_window(window_min: tuple[float, float] | None, tracer: str = "") -> Fr
         who = f"the tracer '{name}'" if name else "the tracer"
         why = f"{who} is not known, so that of the TSPO protocol"
     return FrameWindow(*DEFAULT_WINDOW_MIN, why=why)
+
+
+def are_one_window(windows: Sequence[tuple[float, float]]) -> bool:
+    """Whether scans of these minutes can be of one protocol."""
+    return all(max(ends) - min(ends) <= _SAME_WINDOW_MIN for ends in zip(*windows))
+
+
+def windows_text(windows: Iterable[tuple[float, float]]) -> str:
+    """Windows in words, with their counts where there are several: ``12 of 60 to 90 min, 3 of 40 to 60 min``.
+
+    >>> windows_text([(60, 90)]), windows_text([(60, 90), (60, 90), (40, 60)])
+    ('60 to 90 min', '2 of 60 to 90 min, 1 of 40 to 60 min')
+    """
+    counts = Counter(f"{start:.0f} to {end:.0f} min" for start, end in windows)
+    if len(counts) == 1:
+        return next(iter(counts))
+    return ", ".join(f"{n} of {window}" for window, n in counts.most_common(_MOST_NAMED))
 
 
 def window_text(window_min: tuple[float, float] | None) -> str:

@@ -61,6 +61,12 @@ class PetImage:
     measured: sitk.Image | None = None
     about_unit: tuple[Finding, ...] = ()
 
+    @property
+    def minutes(self) -> tuple[float, float] | None:
+        """The minutes after the injection that it shows, ``None`` where nothing says it."""
+        window = self.metadata.get("window_min") or self.metadata.get("frame_min")
+        return None if window is None else (float(window[0]), float(window[1]))
+
 
 class _Description(NamedTuple):
     """What the files of a PET say beside its voxels. ``tracer`` is a text that names one;

@@ -62,6 +62,11 @@ def frame_times_from_bids(sidecar: dict[str, Any], n_frames: int) -> FrameTimes:
     return FrameTimes(tuple(starts.tolist()), tuple(durations.tolist()))
 
 
+def frame_times_to_bids(start_min: float, end_min: float) -> dict[str, list[float]]:
+    """The fields of a sidecar for one frame of these minutes after the injection."""
+    return {"FrameTimesStart": [60.0 * start_min], "FrameDuration": [60.0 * (end_min - start_min)]}
+
+
 def _injection_s(sidecar: dict[str, Any]) -> float:
     value = sidecar.get("InjectionStart") or 0.0
     return float(value[0] if isinstance(value, list) and len(value) == 1 else value)

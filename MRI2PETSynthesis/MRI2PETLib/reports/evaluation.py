@@ -26,6 +26,7 @@ from MRI2PETLib.evaluation.paired import PairedRow
 from MRI2PETLib.evaluation.reference_region import check_one_reference
 from MRI2PETLib.evaluation.settings import CasePaths, EvaluationSettings
 from MRI2PETLib.images.bids import read_sidecar
+from MRI2PETLib.images.person_values import is_control_group
 from MRI2PETLib.images.sources import optional_source, source_of
 from MRI2PETLib.models.store import bundle_of
 from MRI2PETLib.normative.controls import fit_controls
@@ -179,7 +180,7 @@ def request_of_pair(
 def _write_scores(maps: CohortMaps) -> None:
     """z of every scan: its residual against those of other people, of the controls where there are any."""
     residuals, row = maps.residuals(), np.ones(1)
-    controls = [n for n, case in enumerate(maps.cases) if case.group.lower() == "control"]
+    controls = [n for n, case in enumerate(maps.cases) if is_control_group(case.group)]
     of_person: dict[str, list[int]] = {}
     for n in controls or range(len(maps.cases)):
         of_person.setdefault(maps.cases[n].subject, []).append(n)

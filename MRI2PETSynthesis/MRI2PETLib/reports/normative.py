@@ -29,6 +29,7 @@ from MRI2PETLib.normative.norm_folder import read_norm
 from MRI2PETLib.normative.person import CONDITIONAL, KINDS, person_in_mni
 from MRI2PETLib.normative.score import ClusterScore, Scores, score_person, z_on_t1
 from MRI2PETLib.normative.settings import ScorePaths, ScoreSettings
+from MRI2PETLib.preprocessing.frame_window import windows_text
 from MRI2PETLib.preprocessing.template_warp import invert_warp
 from MRI2PETLib.reports import norm_tables
 from MRI2PETLib.reports.case_report import PICTURE_FILE, REPORT_FILE, provenance_lines
@@ -220,6 +221,7 @@ def _page(
     about = norm.about
     facts = {
         "Norm": f"{about.n_people} controls, {about.unit_text}, {about.fwhm_mm:g} mm FWHM",
+        "Minutes of the controls": windows_text([about.window_min]) if about.window_min else "not stated",
         "Checksum of the norm": norm.checksum,
         "Allowed for": ", ".join(c.about() for c in about.covariates) or "nothing",
     }

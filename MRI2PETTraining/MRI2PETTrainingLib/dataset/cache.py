@@ -117,6 +117,12 @@ class PreparedCase:
         return tuple(Finding(**f) for f in self.about["findings"])
 
     @property
+    def minutes(self) -> tuple[float, float] | None:
+        """The minutes after the injection that the PET shows, ``None`` where nothing says it."""
+        window = self.about.get("window_min") or self.about.get("frame_min")
+        return None if window is None else (window[0], window[1])
+
+    @property
     def template_to_t1(self) -> sitk.Transform | None:
         """Maps MNI points to points of the T1 (LPS mm), or ``None`` when the T1 was not fitted."""
         matrix = self.about["template_to_t1_lps"]

@@ -15,6 +15,7 @@ from MRI2PETLib.core.progress import Reporter, part_of
 from MRI2PETLib.images.similar_subjects import LAST_PART, TWO_SPELLINGS
 from MRI2PETLib.images.subjects import read_overrides
 from MRI2PETLib.models.model_space import ModelSpace
+from MRI2PETLib.preprocessing.frame_window import are_one_window, windows_text
 from MRI2PETLib.preprocessing.tracers import tracer_label
 from MRI2PETTrainingLib.dataset.cache import Preparation, PreparedCase, disk_use, prepare_cases
 from MRI2PETTrainingLib.dataset.checks import check_manifest
@@ -24,7 +25,6 @@ from MRI2PETTrainingLib.settings import TrainingSettings
 
 GENOTYPES = ("HAB", "MAB", "LAB")
 _VOLUME_TOLERANCE = 0.15  # of two brains of one person
-_SAME_WINDOW_MIN = 5.0  # scans of one protocol start and end this close to each other
 _MOST_LINES = 5  # of one kind of warning
 
 
@@ -236,16 +236,10 @@ def _tell_tracers(prepared: Sequence[PreparedCase], reporter: Reporter) -> None:
 
 def _tell_windows(prepared: Sequence[PreparedCase], reporter: Reporter) -> None:
     """Warn when the PETs show different minutes after the injection."""
-    window_of = {
-        entry.case.case: entry.about.get("window_min") or entry.about.get("frame_min") for entry in prepared
-    }
-    windows = {name: window for name, window in window_of.items() if window}
-    apart = [max(ends) - min(ends) for ends in zip(*windows.values())]
-    if not apart or max(apart) <= _SAME_WINDOW_MIN:
+    windows = [entry.minutes for entry in prepared if entry.minutes]
+    if are_one_window(windows):
         return
-    counts = Counter(f"{start:.0f} to {end:.0f} min" for start, end in windows.values())
-    text = ", ".join(f"{n} {window}" for window, n in counts.most_common(_MOST_LINES))
     reporter.warning(
-        f"The PETs show different minutes after the injection: {text}. Give one window (--window, or the "
-        "column window_min), or train on each of them alone."
+        f"The PETs show different minutes after the injection: {windows_text(windows)}. Give one window "
+        "(--window, or the column window_min), or train on each of them alone."
     )
