@@ -28,7 +28,7 @@ from MRI2PETLib.scene.display import (
 from MRI2PETLib.scene.files import write_mask, write_pet, write_t1
 from MRI2PETLib.scene.images import add_volume
 from MRI2PETLib.scene.job import SceneJob, Step
-from MRI2PETLib.scene.layout import COMPARED, set_layout, show_legend
+from MRI2PETLib.scene.layout import COMPARED, set_layout, show_crosshair, show_legend
 from MRI2PETLib.scene.nodes import PREFIX, all_or_nothing, join_study, link, linked
 from MRI2PETLib.scene.readout import jump_to
 from MRI2PETLib.scene.results import named
@@ -188,10 +188,11 @@ def show_z(scene: slicer.vtkMRMLScene, volume: Any, limit: float) -> None:
 def show_norm_result(
     scene: slicer.vtkMRMLScene, nodes: NormNodes, *, conditional: bool = True, opacity: float = 0.5
 ) -> None:
-    """Show z, by the T1 or without it, over the T1 with its legend, in the layout *overlay*."""
+    """Show z, by the T1 or without it, over the T1 with legend and crosshair, in the layout *overlay*."""
     volume = nodes.z if conditional else nodes.z_unconditional
     set_layout(scene, "overlay")
     set_views(scene, lambda view, now: now if view in COMPARED else (nodes.t1, volume, opacity))
+    show_crosshair(scene)
     if volume:
         show_legend(scene.GetNodeByID(volume), _MAPS["z" if conditional else "z_unconditional"], ("Red",))
 

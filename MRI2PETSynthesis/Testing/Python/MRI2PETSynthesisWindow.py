@@ -62,6 +62,13 @@ class WindowTestCase(WindowDriver, unittest.TestCase):
         self.widget = slicer.util.getModuleWidget("MRI2PETSynthesis")
         self.ui = self.widget.ui
 
+    def reveal(self, widget):
+        """Scroll the panel until a widget of it is seen."""
+        panel = slicer.util.findChild(slicer.util.mainWindow(), "PanelDockWidget")
+        self.settle(0.2)
+        for area in slicer.util.findChildren(panel, className="QScrollArea"):
+            area.ensureWidgetVisible(widget)
+
     def finish(self, seconds=900):
         self.wait(lambda: self.widget.run is not None and not self.widget.run.is_active, seconds)
         self.settle()

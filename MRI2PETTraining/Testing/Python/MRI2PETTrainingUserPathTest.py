@@ -13,6 +13,12 @@ import tempfile
 import unittest
 from pathlib import Path
 from types import SimpleNamespace
+from unittest import mock
+
+try:
+    import qt
+except ImportError:  # plain Python
+    qt = None
 
 sys.path.append(str(Path(__file__).resolve().parents[3] / "MRI2PETSynthesis" / "Testing" / "Python"))
 from MRI2PETSynthesisWindow import HAS_WINDOW, WindowDriver, slicer  # noqa: E402
@@ -255,6 +261,43 @@ class MRI2PETTrainingUserPathTest(WindowDriver, unittest.TestCase):
         self.assertTrue(all(len(side) in (0, 2) for side in sides), tested)
         self.assertNotIn("subject_001", [name for names in tested for name in names])
         self.shot("edited")
+
+    def test_what_is_chosen_reaches_the_training(self):
+        """Pre-training, frames and reference region, as the command line has them."""
+        from MRI2PETTrainingUI import dataset_panel
+
+        ui, node = self.ui, self.widget._parameterNode
+        dataset = self.choose(people=4)
+        settings = self.widget.logic.settings(node)
+        names = ("start_from", "unpaired", "vgg19", "window", "reference_region", "epochs", "batch_size")
+        self.assertEqual([getattr(settings, name) for name in names], [None] * len(names))
+        answers = [f"{self.folder}/mris", f"{self.folder}/vgg19.pth", f"{self.folder}/before"]
+        dialogs = SimpleNamespace(
+            getExistingDirectory=lambda *_arguments: answers.pop(0),
+            getOpenFileName=lambda *_arguments: answers.pop(0),
+        )
+        stand_in = SimpleNamespace(QFileDialog=dialogs, QSettings=dataset_panel.qt.QSettings, Qt=qt.Qt)
+        with mock.patch.object(dataset_panel, "qt", stand_in):
+            for button in (ui.unpairedButton, ui.vgg19Button, ui.startFromButton):
+                button.click()
+        ui.windowEdit.text = "60 90"
+        ui.referenceRegionComboBox.setCurrentText("cerebellum")
+        ui.epochsSpinBox.value, ui.batchSizeSpinBox.value = 12, 3
+        self.settle()
+        settings = self.widget.logic.settings(node)
+        self.assertEqual(
+            (settings.unpaired, settings.vgg19), (Path(self.folder, "mris"), Path(self.folder, "vgg19.pth"))
+        )
+        self.assertEqual(settings.start_from, f"{self.folder}/before")
+        self.assertEqual((settings.window, settings.reference_region), ((60.0, 90.0), "cerebellum"))
+        self.assertEqual((settings.epochs, settings.batch_size), (12, 3))
+        self.assertEqual((settings.dataset, ui.startFromComboBox.currentText), (dataset, "before"))
+        ui.advancedButton.collapsed = False
+        self.shot("settings")
+        ui.windowEdit.text = "90 60"
+        self.settle()
+        self.assertFalse(ui.startButton.enabled)
+        self.assertIn("90", ui.startButton.toolTip)
 
     # -- helpers ---------------------------------------------------------------------
 
