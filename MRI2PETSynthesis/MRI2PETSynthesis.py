@@ -17,6 +17,7 @@ from MRI2PETLib.jobs.run_state import RunState, window_state
 from MRI2PETLib.scene.job import RunEnd
 from MRI2PETLib.scene.memory import give_back_memory, release_images
 from MRI2PETLib.scene.run import SynthesisRequest
+from MRI2PETLib.scene.verdict import verdict_in_words
 from MRI2PETSynthesisUI.logic import SUVR_TASK, MRI2PETSynthesisLogic, MRI2PETSynthesisParameterNode
 from MRI2PETSynthesisUI.parameters import ParameterNodeMixin
 from MRI2PETSynthesisUI.running import keepCourses, readCourses, showProgress
@@ -212,7 +213,7 @@ class MRI2PETSynthesisWidget(ScriptedLoadableModuleWidget, ParameterNodeMixin):
 
     def onFinished(self, finished: RunEnd) -> None:
         keepCourses(self.logic)
-        self.lights.add(finished.checks)
+        state = self._state
         if finished.nodes is not None:
             node = self._parameterNode or self.logic.getParameterNode()  # another module may be shown now
             if finished.nodes.real is not None and node.layout == "overlay":
@@ -222,6 +223,8 @@ class MRI2PETSynthesisWidget(ScriptedLoadableModuleWidget, ParameterNodeMixin):
             self.onParametersModified()
             self.ui.displayButton.collapsed = False
             self.ui.readoutsButton.collapsed = finished.nodes.real is None
+        self._state = state  # it says more than the result
+        self.lights.add(finished.checks)
         if finished.state == "failed":  # shown later: a run may fail while it is being started
             message = self._state.message
             qt.QTimer.singleShot(0, lambda: self.showFailure(message))
@@ -245,8 +248,10 @@ class MRI2PETSynthesisWidget(ScriptedLoadableModuleWidget, ParameterNodeMixin):
                 self.suvr.leaveViews(node.t1)
                 self.display.showResult(*content)
                 self.readouts.showResult(content[0])
-        if not self._state.is_busy and self.lights.show(*self.logic.inputs(node)):
-            self._state = RunState()  # what it said was about the former inputs
+        if not self._state.is_busy and self.lights.show(*self.logic.inputs(node), node.result):
+            # What it said was about the former inputs, or about another result.
+            resultId = node.result.GetID() if node.result else None
+            self._state = RunState(message=verdict_in_words(slicer.mrmlScene, resultId))
         self.updateGUI()
 
     # -- what the window shows -----------------------------------------------------------------------------

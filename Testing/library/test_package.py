@@ -189,7 +189,7 @@ def test_json_from_outside_is_read_in_one_place() -> None:
     readers = {
         p.name for p in paths if "Testing" not in p.parts and "json.load" in p.read_text(encoding="utf-8")
     }
-    own = {"messages.py", "detached.py", "origin.py", "device_choice.py", "running.py"}
+    own = {"messages.py", "detached.py", "nodes.py", "device_choice.py", "running.py"}
     assert readers == {"files.py", *own}
 
 

@@ -9,12 +9,19 @@ import pytest
 import SimpleITK as sitk
 
 slicer = pytest.importorskip("slicer", reason="needs slicer-core: pip install -e .[slicer]")
+import slicer.util  # noqa: E402, F811
 
 from bootstrap import bootstrap  # noqa: E402
 from MRI2PETLib.core.files import read_object, write_json  # noqa: E402
 from MRI2PETLib.images.io import write_image  # noqa: E402
 from MRI2PETLib.scene.files import unit_of, write_pet  # noqa: E402
-from MRI2PETLib.scene.inputs import checks_of_nodes, lights_html  # noqa: E402
+from MRI2PETLib.scene.images import add_volume  # noqa: E402
+from MRI2PETLib.scene.inputs import (  # noqa: E402
+    checks_of_nodes,
+    content_events,
+    content_state,
+    lights_html,
+)
 from MRI2PETLib.scene.origin import is_synthetic_node  # noqa: E402
 from MRI2PETLib.synthesis.checks import Check  # noqa: E402
 
@@ -94,3 +101,43 @@ def test_what_a_file_says_of_its_pet_reaches_the_computation(tmp_path: Path) -> 
     assert read_object(tmp_path / "PET.json") == {**about, **own}
     write_pet(node, tmp_path / "PET.nrrd", "SUV")
     assert read_object(tmp_path / "PET.json") == {**about, **own, "Units": "SUV"}
+
+
+def test_every_edit_of_an_input_is_noticed_and_a_new_name_is_not(tmp_path: Path) -> None:
+    """Of a segmentation: drawn, another segment, one less; of a volume: voxels in place, and its origin."""
+    scene, events = bootstrap(tmp_path).scene, []
+    image = sitk.GetImageFromArray(np.eye(4, dtype=np.uint8)[None].repeat(4, axis=0))
+    label = add_volume(scene, image, "label", labels=True)
+    segmentation = scene.AddNewNodeByClass("vtkMRMLSegmentationNode")
+    logic = slicer.vtkSlicerSegmentationsModuleLogic
+    logic.ImportLabelmapToSegmentationNode(label, segmentation)
+    for event in content_events(segmentation):
+        segmentation.AddObserver(event, lambda *_: events.append(True))
+    segment = segmentation.GetSegmentation().GetNthSegmentID(0)
+    drawn = slicer.vtkOrientedImageData()
+    drawn.SetDimensions(4, 4, 4)
+    drawn.AllocateScalars(3, 1)  # unsigned char
+    drawn.GetPointData().GetScalars().Fill(1)
+    edits = (
+        lambda: logic.SetBinaryLabelmapToSegment(drawn, segmentation, segment),
+        lambda: logic.ImportLabelmapToSegmentationNode(label, segmentation),
+        lambda: segmentation.GetSegmentation().RemoveSegment(segment),
+    )
+    for edit in edits:
+        events.clear()
+        edit()
+        assert events
+    events.clear()
+    segmentation.SetName("mine")
+    assert not events
+    volume = add_volume(scene, image, "volume")
+    assert set(content_events(volume)) >= {33, volume.ImageDataModifiedEvent, volume.TransformModifiedEvent}
+    before = content_state(volume)
+    volume.SetName("mine")
+    volume.SetAttribute("mine", "yes")
+    assert content_state(volume) == before
+    slicer.util.arrayFromVolume(volume)[:] = 1
+    slicer.util.arrayFromVolumeModified(volume)
+    edited = content_state(volume)
+    volume.SetOrigin(1, 2, 3)
+    assert len({before, edited, content_state(volume)}) == 3

@@ -26,7 +26,9 @@ from MRI2PETLib.scene.results import result_nodes  # noqa: E402
 from MRI2PETLib.scene.run import SceneRun, SynthesisRequest  # noqa: E402
 from MRI2PETLib.scene.swipe import Swipe  # noqa: E402
 from MRI2PETLib.scene.tables import node_text, region_point_ras, report_html  # noqa: E402
+from MRI2PETLib.scene.verdict import verdict_in_words, verdict_of, verdict_on  # noqa: E402
 from MRI2PETLib.simulation import simulate_subject  # noqa: E402
+from MRI2PETLib.synthesis.run_checks import in_words  # noqa: E402
 from MRI2PETLib.synthesis.settings import SynthesisSettings  # noqa: E402
 
 TURNED = np.array([[-0.0, -0.9563, 0.2924], [-1.0, 0.0, 0.0], [0.0, 0.2924, 0.9563]])
@@ -106,6 +108,13 @@ def test_synthesis_comparison_and_everything_that_follows(
     assert compared_title(scene, nodes.pet) == f"{pet.GetName()}, against anna PET"
     assert {c.name: c.level for c in finished.checks}["brain"] in ("ok", "warn")
     assert result_nodes(scene, nodes.pet) == nodes
+    assert verdict_of(scene, nodes.pet) == list(finished.checks)
+    assert verdict_on(scene, nodes.pet, inputs["t1"], inputs["pet"]) == list(finished.checks)
+    of_t1 = verdict_on(scene, nodes.pet, inputs["t1"], None)  # without the PET: nothing of unit and overlap
+    assert {"brain", "T1 contrast"} <= {check.name for check in of_t1} < {c.name for c in finished.checks}
+    assert verdict_on(scene, nodes.pet, inputs["pet"], inputs["pet"]) == []  # another T1
+    words = in_words(finished.checks)
+    assert verdict_in_words(scene, nodes.pet) == (f"{pet.GetName()}: {words}." if words else "")
 
     regions, metrics = scene.GetNodeByID(nodes.regions), scene.GetNodeByID(nodes.metrics)
     assert regions.GetNumberOfRows() > 20 and metrics.GetNumberOfRows() > 8

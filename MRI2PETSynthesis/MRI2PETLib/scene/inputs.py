@@ -6,6 +6,9 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any
 
+import slicer
+import vtk
+
 from MRI2PETLib.core.errors import MRI2PETError
 from MRI2PETLib.scene.files import unit_of
 from MRI2PETLib.scene.images import image_of
@@ -34,6 +37,25 @@ def checks_of_nodes(t1: Any, pet: Any = None, pet_unit: str | None = None) -> li
     except MRI2PETError as error:  # a node that is no image at all: empty, sheared, several values a voxel
         rest = [Check(name, "not checked") for name in CHECK_NAMES if name != T1]
         return [Check(T1, "refuse", error.message, error.hint), *rest]
+
+
+def content_events(node: Any) -> list[int]:
+    """Events after which the voxels, segments or place of a node may be others."""
+    events = node.GetContentModifiedEvents()
+    own = {events.GetValue(n) for n in range(events.GetNumberOfValues())}
+    if node.IsA("vtkMRMLVolumeNode"):  # its geometry, and arrays edited in place, have no event of their own
+        own.add(vtk.vtkCommand.ModifiedEvent)
+    else:
+        own.discard(vtk.vtkCommand.ModifiedEvent)
+    return sorted({*own, slicer.vtkMRMLTransformableNode.TransformModifiedEvent})
+
+
+def content_state(node: Any) -> tuple[Any, ...]:
+    """What differs once the voxels or the geometry of a volume have changed, and not after a new name."""
+    matrix = vtk.vtkMatrix4x4()
+    node.GetIJKToRASMatrix(matrix)
+    image = node.GetImageData()
+    return (image and image.GetMTime(), *(matrix.GetElement(i, j) for i in range(3) for j in range(4)))
 
 
 # Sign and colour: neither alone reaches everybody.

@@ -59,6 +59,21 @@ def linked(node: Any, role: str) -> str | None:
     return node.GetNodeReferenceID(PREFIX + role) if node.GetNodeReference(PREFIX + role) else None
 
 
+def set_content(node: Any, name: str, content: Any) -> None:
+    """Keep what JSON can say as an attribute of ours; the scene saves it."""
+    node.SetAttribute(PREFIX + name, json.dumps(content, ensure_ascii=False, sort_keys=True))
+
+
+def content_of(node: Any, name: str) -> Any:
+    """What :func:`set_content` kept; ``None`` if there is nothing, or nothing that can be read: a scene may
+    come from anybody.
+    """
+    try:
+        return json.loads(node.GetAttribute(PREFIX + name) or "null")
+    except (ValueError, RecursionError):
+        return None
+
+
 def own_ids(node: Any) -> list[str]:
     """IDs of display and storage nodes of a node: the scene would keep them.
 
@@ -107,8 +122,8 @@ def set_provenance(node: Any, unit: str, provenance: Mapping[str, Any], notes: S
         "Device": provenance.get("device"),
         "Seconds": (provenance.get("seconds") or {}).get("total"),
         "Notes": "\n".join(notes) or None,
-        "Provenance": json.dumps(provenance, ensure_ascii=False),
     }
+    set_content(node, "Provenance", provenance)
     for name, value in short.items():
         if value is not None:
             node.SetAttribute(PREFIX + name, str(value))

@@ -8,7 +8,6 @@ unit is not kept: Slicer may have changed the values.
 
 from __future__ import annotations
 
-import json
 import logging
 from pathlib import Path
 from typing import Any
@@ -21,16 +20,16 @@ from MRI2PETLib.core.files import write_json
 from MRI2PETLib.images.bids import read_sidecar
 from MRI2PETLib.images.formats import STATES_SD, sidecar_path
 from MRI2PETLib.models.model_space import ModelSpace
-from MRI2PETLib.scene.nodes import PREFIX
+from MRI2PETLib.scene.nodes import PREFIX, content_of, set_content
 from MRI2PETLib.synthesis.case_files import REFERENCE_KEY, scale_of
 
 _SYNTHETIC, SIMULATED, STATISTIC = "Synthetic", "Simulated", "Statistic"
-_SIDECAR, _EDITED = PREFIX + "Sidecar", PREFIX + "Edited"
+_SIDECAR, _EDITED = "Sidecar", PREFIX + "Edited"
 
 
 def provenance_of(node: Any) -> dict[str, Any]:
     """What made a synthetic image, as its sidecar says it; empty for any other node."""
-    return _attribute(node, PREFIX + "Provenance")
+    return _content(node, "Provenance")
 
 
 def is_synthetic_node(node: Any) -> bool:
@@ -43,12 +42,8 @@ def is_simulated_node(node: Any) -> bool:
     return _is(node, SIMULATED)
 
 
-def _attribute(node: Any, name: str) -> dict[str, Any]:
-    """An attribute that holds a JSON object; empty for one that does not, in a scene of somebody."""
-    try:
-        content = json.loads(node.GetAttribute(name) or "{}")
-    except (ValueError, RecursionError):
-        return {}
+def _content(node: Any, name: str) -> dict[str, Any]:
+    content = content_of(node, name)
     return content if isinstance(content, dict) else {}
 
 
@@ -62,7 +57,7 @@ def sidecar_of(node: Any) -> dict[str, Any]:
     ``Units`` only of values that are those of the file: edited ones may have another unit, but not another
     tracer or origin.
     """
-    earlier = _attribute(node, _SIDECAR)
+    earlier = _content(node, _SIDECAR)
     about = earlier | _beside(node)
     about |= {what: True for what in (_SYNTHETIC, SIMULATED) if earlier.get(what)}
     if node.GetModifiedSinceRead() or node.GetAttribute(_EDITED):
@@ -84,9 +79,8 @@ def _beside(node: Any) -> dict[str, Any]:
 def remember_origin(node: Any) -> None:
     """Keep what the sidecars of a loaded volume say, but for the unit, as an attribute of its node."""
     about = {key: value for key, value in sidecar_of(node).items() if key != "Units"}
-    text = json.dumps(about, ensure_ascii=False, sort_keys=True)
-    if about and not provenance_of(node) and text != node.GetAttribute(_SIDECAR):
-        node.SetAttribute(_SIDECAR, text)
+    if about and not provenance_of(node) and about != content_of(node, _SIDECAR):
+        set_content(node, _SIDECAR, about)
 
 
 def sidecar_for(node: Any) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from MRI2PETLib.scene.job import RunEnd, SceneJob, Step
 from MRI2PETLib.scene.nodes import all_or_nothing
 from MRI2PETLib.scene.overwrite import overwrite_result
 from MRI2PETLib.scene.results import ResultNodes, Synthetic, add_result, read_synthetic
+from MRI2PETLib.scene.verdict import keep_verdict
 from MRI2PETLib.synthesis.checks import Check
 from MRI2PETLib.synthesis.run_checks import checks_of_comparison, checks_of_refusal, checks_of_synthesis
 from MRI2PETLib.synthesis.settings import CaseInputs, SynthesisSettings
@@ -57,7 +58,9 @@ class SceneRun(SceneJob[SynthesisRequest, ResultNodes]):
 
     partly = "The synthetic PET is there, but the comparison failed."
     _name = ""
-    _lights: Sequence[Check] = ()  # what the results say of the inputs
+    # What the results say of the inputs.
+    _of_synthesis: tuple[Check, ...] = ()
+    _of_comparison: tuple[Check, ...] = ()
 
     def _write(self, folder: Path) -> list[Step]:
         """Write the nodes' files and plan the commands."""
@@ -128,17 +131,18 @@ class SceneRun(SceneJob[SynthesisRequest, ResultNodes]):
 
     def _ended(self, outcome: Outcome) -> None:
         if self._request.check_only and outcome.result is not None and outcome.state != "cancelled":
-            checks = tuple(self._named(Check(**row)) for row in outcome.result["checks"])
+            checks = self._named(Check(**row) for row in outcome.result["checks"])
             self._finish(RunEnd("done", checks=checks), RunState(message=self._done("Checked", None, checks)))
             return
         super()._ended(outcome)
 
     def _checks(self, error: Explained | None = None) -> tuple[Check, ...]:
-        lights = [*self._lights, *(() if error is None else checks_of_refusal(error))]
-        return tuple(map(self._named, lights))
+        refused = () if error is None else self._named(checks_of_refusal(error))
+        return self._of_synthesis + self._of_comparison + refused
 
-    def _named(self, check: Check) -> Check:
-        return replace(check, message=self._for_user(check.message), hint=self._for_user(check.hint))
+    def _named(self, checks: Iterable[Check]) -> tuple[Check, ...]:
+        say = self._for_user
+        return tuple(replace(check, message=say(check.message), hint=say(check.hint)) for check in checks)
 
     def _import(self) -> ResultNodes:
         """Bring the results of the steps that are done into the scene, all or none."""
@@ -153,13 +157,17 @@ class SceneRun(SceneJob[SynthesisRequest, ResultNodes]):
                 assert pet_id is not None
                 comparison = read_comparison(self._files(_COMPARISON))
                 nodes = add_comparison(scene, pet_id, comparison, self._names.get("PET.nrrd", ""))
-                self._lights = [*self._lights, *checks_of_comparison(comparison.verdict.findings)]
+                self._of_comparison = self._named(checks_of_comparison(comparison.verdict.findings))
             assert nodes is not None
             if request.output is not None and _SYNTHESIS in done:
                 nodes = overwrite_result(scene, request.output, nodes)
+            of_synthesis = self._of_synthesis if _SYNTHESIS in done else None
+            of_comparison = self._of_comparison if _COMPARISON in done else None
+            keep_verdict(scene, nodes, synthesis=of_synthesis, comparison=of_comparison, source=request.pet)
         return nodes
 
     def _result(self) -> Synthetic:
         result = read_synthetic(self._files(_SYNTHESIS))
-        self._lights = checks_of_synthesis(result.findings, result.provenance["preprocessing"])
+        checks = checks_of_synthesis(result.findings, result.provenance["preprocessing"])
+        self._of_synthesis = self._named(checks)
         return replace(result, provenance={**result.provenance, "t1_node": self._name})

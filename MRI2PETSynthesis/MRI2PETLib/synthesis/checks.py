@@ -14,6 +14,7 @@ from MRI2PETLib.core.errors import InputError, MRI2PETError, QualityError
 from MRI2PETLib.core.findings import Finding, Verdict
 
 CheckLevel = Literal["ok", "warn", "refuse", "not checked"]
+LIGHT_LEVELS = ("not checked", "ok", "warn", "refuse")
 T1, CONTRAST, FIELD, BRAIN, STRIPPED = "T1 image", "T1 contrast", "field of view", "brain", "skull"
 PET_IMAGE, UNIT, OVERLAP, SYNTHETIC = "PET image", "PET unit", "overlap of T1 and PET", "origin"
 MODEL_CHECK = "model"  # a light of runs only
@@ -122,9 +123,8 @@ class Checks:
 
     def merge(self, name: str, findings: Iterable[Finding]) -> None:
         """More findings of a check that ran: they count when they are worse than what is known."""
-        order = ("not checked", "ok", "warn", "refuse")
         verdict = Verdict(tuple(findings))
-        if verdict.findings and order.index(verdict.level) > order.index(self.level(name)):
+        if verdict.findings and LIGHT_LEVELS.index(verdict.level) > LIGHT_LEVELS.index(self.level(name)):
             self.add(name, verdict.findings)
 
     def run(self, name: str, check: Any, message: str) -> None:
