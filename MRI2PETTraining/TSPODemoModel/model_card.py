@@ -214,7 +214,7 @@ def _members(members: Mapping[str, Any]) -> str:
         return ""
     return (
         f" It is the mean of {len(members)} networks\ntrained from other random starts; "
-        "their SD comes along,\nwhich is no measure of the error."
+        "`--member-sd` writes their SD,\nwhich is no measure of the error."
     )
 
 

@@ -240,6 +240,8 @@ def test_an_ensemble_says_what_its_sd_is_and_that_samples_change_nothing(
     out = tmp_path / "out"
     command = ["synthesize", t1_path, "--model", model.folder, "-o", out, "--samples=3"]
     assert main([*map(str, command)]) == 0
+    assert not list(out.glob("*SD_pet*"))
+    assert main([*map(str, command), "--member-sd"]) == 0
     assert "two is deterministic: more than one sample changes nothing." in capsys.readouterr().err
     about = json.loads(next(out.glob("*_desc-syntheticSD_pet.json")).read_text(encoding="utf-8"))
     what = "SD between the networks of an ensemble, which is not that of the error. "

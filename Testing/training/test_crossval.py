@@ -197,11 +197,13 @@ def test_a_prediction_is_what_the_fold_s_bundle_synthesises(run: Path) -> None:
     np.testing.assert_allclose(sitk.GetArrayFromImage(result.pet), prediction, atol=1e-5)
 
 
-def test_the_ensemble_synthesises_with_an_sd_map(run: Path, dataset: Path, tmp_path: Path) -> None:
+def test_the_ensemble_has_an_sd_map_where_it_was_asked_for(run: Path, dataset: Path, tmp_path: Path) -> None:
     case = dataset / NAMES[0]
     arguments = ["synthesize", str(case / "T1.nii.gz"), "--mask", str(case / "brain_mask.nii.gz")]
     arguments += ["--model", str(run / "ensemble"), "-o", str(tmp_path), "--device", "cpu"]
     assert main([*arguments, "--progress", "none"]) == 0
+    assert not list(tmp_path.glob("*SD_pet*"))
+    assert main([*arguments, "--progress", "none", "--member-sd"]) == 0
     (sd,) = tmp_path.glob("*_desc-syntheticSD_pet.nii.gz")
     values = sitk.GetArrayFromImage(sitk.ReadImage(str(sd)))
     assert values.max() > 0 and np.isfinite(values).all()

@@ -25,6 +25,7 @@ from MRI2PETLib.core.settings import keywords_of
 from MRI2PETLib.images.grid import Grid, affine_matrix
 from MRI2PETLib.images.io import LoadedImage, read_image, read_mask
 from MRI2PETLib.images.spline import INTERPOLATION
+from MRI2PETLib.models import get_family
 from MRI2PETLib.models.bundle import Bundle, ErrorSD
 from MRI2PETLib.models.inference import LoadedModel, load_model, predict_encoded
 from MRI2PETLib.models.model_space import Encoded, decode, encode, not_predicted
@@ -44,8 +45,8 @@ class SynthesisResult:
     """What a synthesis gives. All images lie on the grid of the T1.
 
     ``pet`` is float32 in ``unit``, 0 outside the brain; ``sd`` its voxelwise SD over samples, for models
-    that draw some, and over the members of an ensemble; ``error_sd`` the SD of the error that the model
-    states, see :mod:`.error_map`; ``unpredicted`` is 1 where the brain lies outside
+    that draw some, and over the members of an ensemble where it was asked for; ``error_sd`` the SD of the
+    error that the model states, see :mod:`.error_map`; ``unpredicted`` is 1 where the brain lies outside
     the model's field of view (``None``: nowhere).
     """
 
@@ -200,6 +201,7 @@ def complete(
     progress(0.85, 1, "back to the T1 grid")
     with _timed(seconds, "decode"):
         pet = decode(prediction.mean, encoded, extraction.mask)
+        sd = _sd_to_write(prediction.sd, model.bundle, settings)
         unpredicted = not_predicted(encoded, extraction.mask)
         error = model.bundle.error_sd
         error_sd = None if error is None else error_image(error, extraction)
@@ -217,7 +219,7 @@ def complete(
         pet=pet,
         unit=encoded.space.output_unit,
         mask=extraction.mask,
-        sd=None if prediction.sd is None else decode(prediction.sd, encoded, extraction.mask),
+        sd=None if sd is None else decode(sd, encoded, extraction.mask),
         error_sd=error_sd,
         unpredicted=unpredicted,
         extraction=extraction,
@@ -234,6 +236,11 @@ def complete(
             "preprocessing": _preprocessing(extraction, encoded),
         },
     )
+
+
+def _sd_to_write(sd: np.ndarray | None, bundle: Bundle, settings: SynthesisSettings) -> np.ndarray | None:
+    """The SD of samples; of an ensemble of networks that draw none only where it was asked for."""
+    return sd if settings.member_sd or get_family(bundle.family).STOCHASTIC else None
 
 
 @contextmanager

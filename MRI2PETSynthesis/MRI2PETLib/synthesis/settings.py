@@ -30,6 +30,9 @@ class SynthesisSettings(Settings):
         "sampling steps of a diffusion model; 0: as the model states", 0, least=0, metavar="N"
     )
     seed: int = options.seed("a stochastic model")
+    member_sd: bool = option(
+        "write the SD between the networks of an ensemble, too: it is no measure of the error", False
+    )
     dicom: bool = option(
         "write the PET as a DICOM series, too, in patient and study of a T1 that is DICOM",
         False,
