@@ -117,7 +117,7 @@ class MRI2PETSynthesisWidget(ScriptedLoadableModuleWidget, ParameterNodeMixin):
     def cleanup(self) -> None:
         """The module is destroyed: end what runs."""
         self.logic.cleanup()
-        self.lights.forget()
+        self.lights.cleanup()
         self.setupPanel.cleanup()
         self.readouts.watchCrosshair(False)
         self.display.watchView(False)

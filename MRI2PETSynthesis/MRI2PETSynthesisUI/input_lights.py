@@ -30,6 +30,7 @@ class InputLights(VTKObservationMixin):
         self._timer.setSingleShot(True)
         self._timer.setInterval(_QUIET_MS)
         self._timer.connect("timeout()", onInputChanged)
+        slicer.app.connect("paletteChanged(QPalette)", self._write)
 
     def refusal(self) -> str:
         """Why a run would be refused; empty where no light is red."""
@@ -80,10 +81,23 @@ class InputLights(VTKObservationMixin):
         self._timer.stop()
         self.removeObservers()
 
+    def cleanup(self) -> None:
+        """The module is destroyed."""
+        self.forget()
+        slicer.app.disconnect("paletteChanged(QPalette)", self._write)
+
     def _show(self, checks) -> None:
         self._checks = checks
-        self._label.text = lights_html(checks, brief=True)
-        self._label.toolTip = lights_html(checks)
+        self._write()
+
+    def _write(self, *_) -> None:
+        """In colours for Slicer's present style."""
+        onDark, tipOnDark = (
+            slicer.app.palette().color(role).lightness() < 128
+            for role in (qt.QPalette.Window, qt.QPalette.ToolTipBase)
+        )
+        self._label.text = lights_html(self._checks, brief=True, on_dark=onDark)
+        self._label.toolTip = lights_html(self._checks, on_dark=tipOnDark)
 
     def _onModified(self, caller, event) -> None:
         if event == "ModifiedEvent" and content_state(caller) == self._states.get(caller.GetID()):

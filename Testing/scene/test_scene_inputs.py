@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +39,28 @@ def test_every_level_has_its_own_sign_and_markup_in_a_message_is_shown_as_it_is(
     assert "<b>PET unit</b>: a &lt; b Say it." in lines[1]
     brief = lights_html([*checks, Check("brain", "ok", "1500 mL.")], brief=True).split("<br>")
     assert brief[:2] == lines[:2] and brief[2].endswith("<b>T1 image, brain</b>") and len(brief) == 3
+
+
+@pytest.mark.parametrize("on_dark, ground", [(False, "#FFFFFF"), (False, "#FFFFDC"), (True, "#323232")])
+def test_lights_are_read_on_the_grounds_of_both_styles_of_slicer(on_dark: bool, ground: str) -> None:
+    """WCAG 2.1 asks for a contrast of 4.5 (success criterion 1.4.3)."""
+    html = lights_html([Check("brain", level, "") for level in ("ok", "warn", "refuse")], on_dark=on_dark)
+    colors = re.findall("color:(#[0-9A-F]{6})", html)
+    assert len(set(colors)) == 3
+    assert min(contrast(color, ground) for color in colors) >= 4.5
+    assert contrast("#000000", "#FFFFFF") == pytest.approx(21)
+
+
+def contrast(color: str, other: str) -> float:
+    """Ratio of the relative luminances of two sRGB colours, as WCAG 2.1 defines them."""
+
+    def luminance(text: str) -> float:
+        channels = np.array([int(text[n : n + 2], 16) for n in (1, 3, 5)]) / 255
+        linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
+        return float(linear @ (0.2126, 0.7152, 0.0722))
+
+    dark, light = sorted((luminance(color), luminance(other)))
+    return (light + 0.05) / (dark + 0.05)
 
 
 def test_a_warning_is_short_beside_the_inputs_and_whole_in_the_tooltip() -> None:

@@ -58,16 +58,21 @@ def content_state(node: Any) -> tuple[Any, ...]:
     return (image and image.GetMTime(), *(matrix.GetElement(i, j) for i in range(3) for j in range(4)))
 
 
-# Sign and colour: neither alone reaches everybody.
-_LIGHTS = {"ok": ("&#10003;", "#2E7D32"), "warn": ("&#9650;", "#B26A00"), "refuse": ("&#10007;", "#B3261E")}
+# Sign and colour, on a light and on a dark ground: neither sign nor colour alone reaches everybody.
+_LIGHTS = {
+    "ok": ("&#10003;", "#2E7D32", "#81C784"),
+    "warn": ("&#9650;", "#8A5100", "#FFB74D"),
+    "refuse": ("&#10007;", "#B3261E", "#FF8A80"),
+}
 
 
-def lights_html(checks: Sequence[Check], *, brief: bool = False) -> str:
+def lights_html(checks: Sequence[Check], *, brief: bool = False, on_dark: bool = False) -> str:
     """Checks as lines of HTML, one a check, the worst first; those that were not made share a line for each
     reason.
 
     :param brief: those that are ok share a line, too, without what was measured; a warning is its first
         sentence, and dots where there is more.
+    :param on_dark: the ground is dark.
     """
     lines, fine = [], []
     waiting: dict[str, list[str]] = {}
@@ -80,12 +85,11 @@ def lights_html(checks: Sequence[Check], *, brief: bool = False) -> str:
             text = f"{check.message} {check.hint}".strip() or check.level
             if brief and check.level == "warn":
                 text = _first_sentence(text)
-            lines.append(_light(check.level, check.name, text))
+            lines.append(_light(check.level, on_dark, check.name, text))
     if fine:
-        lines.append(_light("ok", ", ".join(fine)))
+        lines.append(_light("ok", on_dark, ", ".join(fine)))
     for reason, names in waiting.items():
-        text = escape(f"{', '.join(names)}: {reason}")
-        lines.append(f'<span style="color:#808080">&#8211; {text}</span>')
+        lines.append("&#8211; " + escape(f"{', '.join(names)}: {reason}"))
     return "<br>".join(lines)
 
 
@@ -94,7 +98,7 @@ def _first_sentence(text: str) -> str:
     return f"{first}. ..." if rest else first + stop
 
 
-def _light(level: str, names: str, text: str = "") -> str:
-    sign, color = _LIGHTS[level]
+def _light(level: str, on_dark: bool, names: str, text: str = "") -> str:
+    sign, *colors = _LIGHTS[level]
     after = f": {escape(text)}" if text else ""
-    return f'<span style="color:{color}">{sign}</span> <b>{escape(names)}</b>{after}'
+    return f'<span style="color:{colors[on_dark]}">{sign}</span> <b>{escape(names)}</b>{after}'

@@ -25,12 +25,13 @@ SLICE_PLANES = {
     "sagittal": ("Sagittal", "Yellow"),
 }
 ALL_PLANES = "all three"
-# Label, which has to fit a narrow view (the whole name is written into the view), and colour.
+# Label, which has to fit a narrow view (the whole name is written into the view), and colour of the bar, on
+# which Slicer writes in black.
 _IMAGES = {
-    "T1": ("T1", "#808080"),
-    "Real": ("Real", "#3A7D44"),
-    "Synthetic": ("Syn", "#B5541C"),
-    "NormDiff": ("Diff", "#6A4C93"),
+    "T1": ("T1", "#A0A0A0"),
+    "Real": ("Real", "#6DB37A"),
+    "Synthetic": ("Syn", "#E08A4F"),
+    "NormDiff": ("Diff", "#A98FD0"),
 }
 # Image and plane of each compared view, by its tag.
 COMPARED = {
