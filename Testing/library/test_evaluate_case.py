@@ -22,8 +22,10 @@ from MRI2PETLib.evaluation.region_table import read_region_rows
 from MRI2PETLib.evaluation.settings import CasePaths, EvaluationSettings
 from MRI2PETLib.images.formats import STATES_SD, sidecar_path
 from MRI2PETLib.images.io import same_grid, write_image
+from MRI2PETLib.images.values import value_moments
 from MRI2PETLib.preprocessing.pet_registration import register_pet_to_t1
 from MRI2PETLib.simulation import SimulatedSubject, simulate_subject
+from MRI2PETLib.synthesis.run_checks import checks_of_comparison
 from MRI2PETLib.templates.atlases import read_parcellation
 from MRI2PETLib.templates.icbm152 import load_template
 from MRI2PETLib.templates.regions import built_in_parcellations
@@ -346,6 +348,32 @@ def test_a_real_pet_beyond_the_scale_of_the_model_is_told(
     assert messages[0] == messages[2] == messages[3] == []
     share = 100 * np.mean(real[sitk.GetArrayViewFromImage(case.mask) > 0] >= end)
     assert f"The real PET reaches SUVR {end:g} in {share:.1f} % of the brain" in messages[1][0]
+
+
+def test_a_prediction_for_another_t1_of_the_same_grid_is_told(
+    subject: SimulatedSubject, files: dict[str, Path], tmp_path: Path
+) -> None:
+    """Checksums of files would also tell a T1 from itself in another format."""
+    about = json.loads(sidecar_path(files["synthetic"]).read_text())
+    about["Provenance"]["source_values"] = value_moments(subject.t1)
+    about["Source"] = {"path": "anna.nii.gz", "sha256": "1"}
+    synthetic = write_image(sitk.ReadImage(str(files["synthetic"])), tmp_path / "synthetic.nii.gz", about)
+    same = write_image(sitk.Cast(subject.t1, sitk.sitkFloat64), tmp_path / "same.nrrd")
+    values = sitk.GetArrayFromImage(simulate_subject(12, spacing_mm=4.0).t1)
+    shape = sitk.GetArrayViewFromImage(subject.t1).shape
+    own = np.zeros(shape, np.float32)
+    cut = tuple(slice(min(n)) for n in zip(shape, values.shape, strict=True))
+    own[cut] = values[cut]
+    other = write_image(like(own, subject.t1), tmp_path / "other.nii.gz")
+    messages = []
+    for t1 in (same, other):
+        case = load_case(CasePaths(synthetic, files["real"], t1, files["mask"]), BY_HEADER)
+        messages.append([f.message for f in case.verdict.findings if f.code == "other-t1"])
+    assert messages[0] == []
+    start = f"The synthetic PET {synthetic} was computed from another image than the T1 {other}"
+    assert messages[1] == [f"{start}: from anna.nii.gz."]
+    lights = {check.name: check for check in checks_of_comparison(case.verdict.findings)}
+    assert (lights["origin"].level, lights["origin"].message) == ("warn", messages[1][0])
 
 
 def test_units_are_never_mixed_unless_only_patterns_are_compared(

@@ -26,6 +26,7 @@ from MRI2PETLib.core.errors import (
 )
 from MRI2PETLib.images.grid import Grid
 from MRI2PETLib.images.io import same_grid, write_image
+from MRI2PETLib.images.values import value_moments
 from MRI2PETLib.models import unet
 from MRI2PETLib.models.bundle import Bundle, save_bundle
 from MRI2PETLib.models.model_space import ModelSpace
@@ -86,6 +87,7 @@ def test_output_lies_on_the_input_grid_and_is_finite(person: SimulatedSubject, b
     assert np.all(values[sitk.GetArrayFromImage(result.mask) == 0] == 0)
     assert result.unit == "SUVR" and result.sd is None and result.unpredicted is None
     assert result.provenance["model"]["sha256"] == bundle.sha256
+    assert result.provenance["source_values"] == value_moments(person.t1)
     json.dumps(result.provenance)
 
 

@@ -12,7 +12,7 @@ import SimpleITK as sitk
 
 from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.core.files import read_object
-from MRI2PETLib.core.findings import Verdict
+from MRI2PETLib.core.findings import Finding, Verdict
 from MRI2PETLib.core.progress import ProgressCallback, no_progress, part_of
 from MRI2PETLib.evaluation.cubic import normalised_source
 from MRI2PETLib.evaluation.direction import Direction
@@ -30,6 +30,7 @@ from MRI2PETLib.images.formats import STATES_SD, sidecar_path
 from MRI2PETLib.images.grid import Grid, affine_transform, size_text
 from MRI2PETLib.images.io import LoadedImage, on_grid_of, read_image, read_mask, same_grid
 from MRI2PETLib.images.orientation import NiftiForms
+from MRI2PETLib.images.values import differ, value_moments
 from MRI2PETLib.models.scale_end import real_at_scale_end
 from MRI2PETLib.preprocessing.pet import PetImage, of_frames, read_pet
 from MRI2PETLib.preprocessing.pet_alignment import AlignedPet, align_pet_to_t1
@@ -111,6 +112,8 @@ def load_case(
     grid = synthetic.image
     t1 = None if paths.t1 is None else _read_t1(paths.t1, paths.synthetic, grid, direction)
     verdict = synthetic.verdict + real.verdict + (t1.verdict if t1 else Verdict())
+    if t1 is not None and direction.to_pet:
+        verdict += _check_source(paths, t1.image, sidecar)
     progress(0.1, 1, "finding the brain")
     mask, transform, findings = _brain(paths, grid, synthetic.forms, t1, sidecar)
     warp = None
@@ -186,6 +189,19 @@ def _read_t1(path: Path, synthetic: Path, grid: sitk.Image, direction: Direction
             else "Resample the T1 to the grid of the synthetic MRI, on which it has to lie.",
         )
     return replace(t1, image=on_grid_of(t1.image, grid))
+
+
+def _check_source(paths: CasePaths, t1: sitk.Image, sidecar: dict[str, Any]) -> tuple[Finding, ...]:
+    """A warning if the synthetic PET was computed from other values than those of the T1: people who were
+    brought into one space share a grid. Checksums of files would tell a T1 from itself saved again.
+    """
+    if not differ(_provenance(sidecar, "source_values") or {}, value_moments(t1)):
+        return ()
+    source = sidecar.get("Source")
+    name = source.get("path") if isinstance(source, dict) else _provenance(sidecar, "t1_node")
+    message = f"The synthetic PET {paths.synthetic} was computed from another image than the T1 {paths.t1}"
+    message += f": from {name}." if name else "."
+    return (Finding("warn", "other-t1", message, "Check that both are of one person and scan."),)
 
 
 def _sources(

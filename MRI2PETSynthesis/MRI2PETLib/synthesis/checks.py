@@ -30,6 +30,7 @@ _CODES = {
         *("injection-times-differ", "injection-hour-only"),
     ),
     OVERLAP: ("pet-apart", "pet-t1-overlap", "pet-position", "pet-mirrored"),
+    SYNTHETIC: ("other-t1",),
     MODEL_CHECK: ("wide-grid", "not-predicted", "no-error-map", "out-of-memory", "device-failed"),
 }
 # What is said of how a brain was found; of an extractor, its name.

@@ -8,7 +8,7 @@ import platform
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from MRI2PETLib.core.settings import keywords_of
 from MRI2PETLib.images.grid import Grid, affine_matrix
 from MRI2PETLib.images.io import LoadedImage, read_image, read_mask
 from MRI2PETLib.images.spline import INTERPOLATION
+from MRI2PETLib.images.values import value_moments
 from MRI2PETLib.models import get_family
 from MRI2PETLib.models.bundle import Bundle, ErrorSD
 from MRI2PETLib.models.inference import LoadedModel, load_model, predict_encoded
@@ -63,11 +64,14 @@ class SynthesisResult:
 
 @dataclass(frozen=True)
 class PreparedImage:
-    """An image ready for a network: its brain, itself in model space, and the seconds that each took."""
+    """An image ready for a network: its brain, itself in model space, and the seconds that each took;
+    ``moments``: what tells it from other images (:func:`.values.value_moments`).
+    """
 
     extraction: BrainExtraction
     encoded: Encoded
     seconds: dict[str, float]
+    moments: dict[str, float] = field(default_factory=dict)
 
 
 @keywords_of(SynthesisSettings)
@@ -167,7 +171,7 @@ def prepare(
     with _timed(seconds, "encode"):
         encoded = encode(t1, extraction.mask, extraction.axes, bundle.space)
     progress(1, 1, "ready for the network")
-    return PreparedImage(extraction, encoded, seconds)
+    return PreparedImage(extraction, encoded, seconds, value_moments(t1))
 
 
 def complete(
@@ -233,6 +237,7 @@ def complete(
             "device": prediction.device,
             "precision": prediction.precision,
             "seconds": seconds,
+            "source_values": prepared.moments,
             "preprocessing": _preprocessing(extraction, encoded),
         },
     )

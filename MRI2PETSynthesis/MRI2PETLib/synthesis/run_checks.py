@@ -38,9 +38,9 @@ def checks_of_synthesis(findings: Iterable[Finding], preprocessing: Mapping[str,
 
 
 def checks_of_comparison(findings: Iterable[Finding]) -> list[Check]:
-    """What a comparison says of the real PET: unit, overlap, image."""
+    """What a comparison says of the real PET (unit, overlap, image), and of what the synthetic one is of."""
     by_check = _by_check(findings, PET_IMAGE)
-    own = {name: by_check[name] for name in (PET_IMAGE, UNIT, OVERLAP) if name in by_check}
+    own = {name: by_check[name] for name in _OF_PET if name in by_check}
     return _merged(Checks(), own)
 
 
