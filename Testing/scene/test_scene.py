@@ -47,7 +47,7 @@ from MRI2PETLib.scene.tables import (  # noqa: E402
     add_table,
     global_columns,
     region_columns,
-    rounded,
+    with_decimals,
 )
 from MRI2PETLib.simulation import simulate_subject  # noqa: E402
 from MRI2PETLib.synthesis.pipeline import synthesize  # noqa: E402
@@ -639,16 +639,16 @@ def test_tables_show_baselines_beside_the_network_and_never_nan(scene: Any) -> N
     baselines = {"constant": {"uses": "x", "mse": 0.25}, "training mean": {"not_available": {"all": "none"}}}
     node = add_table(scene, "global", global_columns(network, baselines, "SUVR"), "note")
     assert cells(node, "metric") == ["r", "MSE"] and cells(node, "unit") == ["", "SUVR²"]
-    assert cells(node, "better") == ["higher", "lower"] and cells(node, "network") == ["", "0.5"]
-    assert cells(node, "constant") == ["", "0.25"] and cells(node, "training mean") == ["", ""]
+    assert cells(node, "better") == ["higher", "lower"] and cells(node, "network") == ["", "0.5000"]
+    assert cells(node, "constant") == ["", "0.2500"] and cells(node, "training mean") == ["", ""]
     rows = [row("a", "network", 0.1), row("b", "network", None), row("a", "anatomy null", 0.2)]
     rows += [row("b", "anatomy null", 0.3), row("a", "network", 0.9, scale="scale-free")]
     node = add_table(scene, "regions", region_columns(rows, "stated"))
     titles = [node.GetColumnName(n) for n in range(node.GetNumberOfColumns())]
     assert titles[0] == "region" and titles.index("parcellation") > titles.index("NormDiff, median, network")
-    assert cells(node, "region") == ["a", "b"] and cells(node, "volume (mL)") == [0.5, 0.5]
-    assert cells(node, "NormDiff, median, network") == ["0.1", ""]
-    assert cells(node, "NormDiff, median, anatomy null") == [0.2, 0.3]
+    assert cells(node, "region") == ["a", "b"] and cells(node, "volume (mL)") == ["0.5", "0.5"]
+    assert cells(node, "NormDiff, median, network") == ["0.1000", ""]
+    assert cells(node, "NormDiff, median, anatomy null") == ["0.2000", "0.3000"]
     with pytest.raises(InputError, match="length"):
         add_table(scene, "x", {"a": [1], "b": []})
     with pytest.raises(InputError, match="no region"):
@@ -658,11 +658,18 @@ def test_tables_show_baselines_beside_the_network_and_never_nan(scene: Any) -> N
 def test_numbers_have_the_digits_of_their_column() -> None:
     columns = {
         "volume (mL)": [702.628, 0.008, 0.0],
-        "peak z": [-3.114, 0.0, 2.0],
-        "SUVR, real MR": [0.813416],
+        "peak z": [-3.114, -0.0, 2.0],
+        "SUVR, real MR": [1.0, None, 1.058416, 0.9, -0.00004],
+        "counts": [12345.6, 7.0],
+        "regions": [21, 4],
     }
-    digits = {"volume (mL)": [702.6, 0.008, 0.0], "peak z": [-3.11, 0.0, 2.0], "SUVR, real MR": [0.8134]}
-    assert rounded(columns) == digits
+    assert with_decimals(columns) == {
+        "volume (mL)": ["702.6", "0.008", "0.0"],
+        "peak z": ["-3.11", "0.00", "2.00"],
+        "SUVR, real MR": ["1.000", None, "1.058", "0.900", "-4e-05"],
+        "counts": ["12346", "7"],
+        "regions": [21, 4],
+    }
 
 
 def test_bland_altman_and_scatter_hold_the_numbers(scene: Any) -> None:

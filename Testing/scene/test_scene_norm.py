@@ -111,7 +111,7 @@ def test_a_comparison_becomes_nodes(scene: Any, nodes: tuple[Any, Any], files: d
     assert z.GetDisplayNode().GetWindowLevelMin() == -5.0 == -z.GetDisplayNode().GetWindowLevelMax()
     assert np.unique(sitk.GetArrayFromImage(image_of(z))).tolist() == [NO_VALUE, -5.0]
     titles, rows = table_cells(scene.GetNodeByID(own.regions))
-    assert titles[:3] == ["region", "z", "percentile"] and rows[0][1] == "-5"
+    assert titles[:3] == ["region", "z", "percentile"] and rows[0][1] == "-5.00"
     assert rows[0][-1] == "21 coordinate regions"
     assert [row[0] for row in rows] == [
         "left putamen",

@@ -32,7 +32,7 @@ from MRI2PETLib.scene.layout import COMPARED, set_layout, show_crosshair, show_l
 from MRI2PETLib.scene.nodes import PREFIX, all_or_nothing, join_study, link, linked
 from MRI2PETLib.scene.readout import jump_to
 from MRI2PETLib.scene.results import named
-from MRI2PETLib.scene.tables import add_table, rounded, table_cells
+from MRI2PETLib.scene.tables import add_table, table_cells, with_decimals
 from MRI2PETLib.templates.regions import parcellation_title
 
 _RESULT, _SCORING, _BUILDING = PREFIX + "Norm", "comparison with the norm", "norm"
@@ -225,7 +225,9 @@ def _columns(rows: Sequence[Mapping[str, Any]], titles: Mapping[str, str], unit:
         rows = sorted((r for r in rows if r["z"] is not None), key=lambda r: -abs(r["z"]))
     if "parcellation" in titles:
         rows = [{**row, "parcellation": parcellation_title(row["parcellation"])} for row in rows]
-    return rounded({title.format(unit=unit): [row[name] for row in rows] for name, title in titles.items()})
+    return with_decimals(
+        {title.format(unit=unit): [row[name] for row in rows] for name, title in titles.items()}
+    )
 
 
 def _limit(images: Sequence[sitk.Image]) -> float:

@@ -23,7 +23,7 @@ from MRI2PETLib.scene.job import SceneJob, Step
 from MRI2PETLib.scene.layout import set_layout, show_legend
 from MRI2PETLib.scene.nodes import PREFIX, all_or_nothing, join_study, link, linked, set_provenance, set_unit
 from MRI2PETLib.scene.results import named
-from MRI2PETLib.scene.tables import add_bland_altman, add_table, rounded, table_cells
+from MRI2PETLib.scene.tables import add_bland_altman, add_table, table_cells, with_decimals
 from MRI2PETLib.suvr.files import suvr_rows
 from MRI2PETLib.suvr.normalisation import PET_TEMPLATE, REAL_MR, SYNTHETIC_MR
 from MRI2PETLib.suvr.regional import SuvrRow
@@ -146,9 +146,9 @@ def add_suvr(scene: slicer.vtkMRMLScene, files: Mapping[str, Any], pet: Any = No
     reference = content["Regions"]["reference"]
     note = f"{content['Description']} SUVR: over the mean of {', '.join(reference)}.".strip()
     with all_or_nothing(scene):
-        regions = add_table(scene, named("SUVR by region", whose), rounded(suvr_columns(rows)), note)
+        regions = add_table(scene, named("SUVR by region", whose), with_decimals(suvr_columns(rows)), note)
         regions.SetAttribute(_RESULT, "true")
-        columns = rounded(method_columns(rows, content["Failed"], reference))
+        columns = with_decimals(method_columns(rows, content["Failed"], reference))
         nodes = {"methods": add_table(scene, named("SUVR by method", whose), columns, note)}
         nodes |= _charts(scene, whose, rows, reference)
         nodes |= _volumes(scene, files, whose, content, note)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -41,9 +42,10 @@ def global_columns(
         "unit": [metric.unit_of(unit) for metric in metrics.values()],
         "better": [metric.better for metric in metrics.values()],
     }
-    for predictor, values in {NETWORK: network, **baselines}.items():
-        columns[predictor] = [values.get(name) for name in metrics]
-    return rounded(columns)
+    predictors = {NETWORK: network, **baselines}
+    rows = [[values.get(name) for values in predictors.values()] for name in metrics]
+    rows = [_alike(row, _decimals_of(row)) for row in rows]
+    return columns | {name: [row[n] for row in rows] for n, name in enumerate(predictors)}
 
 
 def region_columns(rows: Sequence[RegionRow], scale: str) -> Columns:
@@ -57,26 +59,39 @@ def region_columns(rows: Sequence[RegionRow], scale: str) -> Columns:
     columns["parcellation"] = [parcellation_title(str(name)) for name in columns["parcellation"]]
     last = [title for title in columns if title == "parcellation" or title.endswith((" (mm)", " (mL)"))]
     order = [title for title in columns if title not in last] + last
-    return rounded({title: columns[title] for title in order})
+    return with_decimals({title: columns[title] for title in order})
 
 
-def rounded(columns: Columns) -> dict[str, list[Any]]:
-    """Columns by their titles, with numbers to the digits that they have: a tenth of mm, mL and percentiles,
-    a hundredth of z, else four digits.
+def with_decimals(columns: Columns) -> dict[str, list[Any]]:
+    """Columns by their titles, numbers as text with one number of decimals in a column: a tenth of mm, mL and
+    percentiles, a hundredth of z, else four digits of the largest number.
     """
-    return {title: _rounded(title, values) for title, values in columns.items()}
+    return {title: _alike(values, _decimals(title, values)) for title, values in columns.items()}
 
 
-def _rounded(title: str, values: Sequence[Any]) -> list[Any]:
-    decimals = next((places for end, places in _DECIMALS.items() if title.endswith(end)), None)
-    if decimals is not None:
-        return [_decimal(v, decimals) if isinstance(v, float) else v for v in values]
-    return [float(f"{v:.{_DIGITS}g}") if isinstance(v, float) else v for v in values]
+def _decimals(title: str, values: Sequence[Any]) -> int:
+    own = next((places for end, places in _DECIMALS.items() if title.endswith(end)), None)
+    return _decimals_of(values) if own is None else own
 
 
-def _decimal(value: float, decimals: int) -> float:
+def _decimals_of(values: Sequence[Any]) -> int:
+    """As many as give the largest number four digits."""
+    largest = max((abs(v) for v in values if _is_number(v)), default=0.0)
+    return max(0, _DIGITS - 1 - math.floor(math.log10(largest))) if largest > 0 else 0
+
+
+def _alike(values: Sequence[Any], decimals: int) -> list[Any]:
+    return [_decimal(v, decimals) if _is_number(v) else v for v in values]
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, float) and math.isfinite(value)
+
+
+def _decimal(value: float, decimals: int) -> str:
     """A number with so many decimals; a digit where none of them would be left of it."""
-    return round(value, decimals) or float(f"{value:.1g}")
+    left = round(value, decimals)
+    return f"{left or 0:.{decimals}f}" if left or not value else f"{value:.1g}"
 
 
 def add_table(scene: slicer.vtkMRMLScene, name: str, columns: Columns, note: str = "") -> Any:
