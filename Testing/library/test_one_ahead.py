@@ -42,6 +42,18 @@ def test_importing_early_tolerates_what_is_missing_and_leaves_the_collector_as_i
     gc.unfreeze()
 
 
+def test_reading_an_image_does_not_import_pydicom_and_leaves_it_importable(tmp_path: Path) -> None:
+    path = write_image(simulate_subject(1, spacing_mm=6.0).t1, tmp_path / "T1.nii.gz")
+    program = (
+        "import gc, sys; from MRI2PETLib.images.io import open_image\n"
+        f"open_image({str(path)!r}, kind='t1')\n"
+        "assert 'nibabel' in sys.modules and 'pydicom' not in sys.modules and gc.isenabled()\n"
+        "import pydicom; print(pydicom.Dataset.__name__)"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert ended.stdout == "Dataset\n", ended.stderr
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="libraries are loaded early on Linux only")
 def test_libraries_of_pytorch_are_loaded_before_its_import() -> None:
     program = (

@@ -9,6 +9,7 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
+from MRI2PETLib.core.prefetch import imported_objects_stay
 from MRI2PETLib.core.progress import Reporter
 from MRI2PETLib.core.settings import flag
 from MRI2PETLib.core.threads import keep_memory
@@ -27,12 +28,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, reporter: Reporter) -> int:
-    from MRI2PETLib.core.case_loop import exit_code
-    from MRI2PETLib.core.errors import InputError
-    from MRI2PETLib.models.store import find_bundle
-    from MRI2PETLib.reports.synthesis import CaseReport
-    from MRI2PETLib.synthesis.batch import run_batch
-    from MRI2PETLib.synthesis.cases import find_cases
+    with imported_objects_stay():
+        from MRI2PETLib.core.case_loop import exit_code
+        from MRI2PETLib.core.errors import InputError
+        from MRI2PETLib.models.store import find_bundle
+        from MRI2PETLib.reports.synthesis import CaseReport
+        from MRI2PETLib.synthesis.batch import run_batch
+        from MRI2PETLib.synthesis.cases import find_cases
 
     keep_memory()
     settings, inputs = SynthesisSettings.of(args), CaseInputs.of(args)

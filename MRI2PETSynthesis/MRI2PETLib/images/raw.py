@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import numpy as np
 from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.core.findings import Finding
 from MRI2PETLib.core.memory import free_memory
+from MRI2PETLib.core.prefetch import as_if_not_installed, imported_objects_stay
 from MRI2PETLib.images.orientation import NiftiForms
 from MRI2PETLib.images.shear import MAX_VOXELS
 
@@ -57,27 +59,28 @@ class RawImage:
 @contextmanager
 def unreadable_as_input_error(path: Path) -> Iterator[None]:
     """Turn the errors of the readers into a :class:`~MRI2PETLib.core.errors.InputError` that names it."""
-    from nibabel.filebasedimages import ImageFileError
-    from nibabel.spatialimages import HeaderDataError
-
+    errors = _errors_of_readers()
     try:
         yield
     except MemoryError as error:
         raise InputError(f"{path} does not fit into memory.", "Resample it to about 1 mm.") from error
-    except (
-        OSError,
-        EOFError,
-        zlib.error,
-        ValueError,
-        RuntimeError,
-        ImageFileError,
-        HeaderDataError,
-    ) as error:
+    except errors as error:
         reason = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
         raise InputError(
             f"{path} cannot be read: it is damaged, cut short or not what its name says ({reason}).",
             "Copy or export the file again.",
         ) from error
+
+
+@cache
+def _errors_of_readers() -> tuple[type[Exception], ...]:
+    # nibabel would import pydicom with all that it can decode and download, for DICOM data within a NIfTI
+    # header: two thirds of its time.
+    with imported_objects_stay(), as_if_not_installed("pydicom"):
+        from nibabel.filebasedimages import ImageFileError
+        from nibabel.spatialimages import HeaderDataError
+
+    return OSError, EOFError, zlib.error, ValueError, RuntimeError, ImageFileError, HeaderDataError
 
 
 def split_size(path: Path, shape: tuple[int, ...]) -> tuple[tuple[int, int, int], int]:

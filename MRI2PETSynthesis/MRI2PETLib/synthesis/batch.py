@@ -126,11 +126,11 @@ class BatchRun:
                 import_early("torch", "safetensors.torch", "PIL.ImageDraw", "PIL.ImageFont")
             progress(done, total, stage)
 
-        load_torch_early()
         inputs, bundle, settings = case.inputs, self.bundle, self.settings
         if self.addition is not None:
             self.addition.read(case)
         t1 = read_source(case.t1, bundle, inputs.series)
+        load_torch_early()  # not before: other libraries, which reading loads, would wait for it
         wants_dicom = settings.dicom or inputs.dicom_study is not None
         origin = dicom_origin(t1, inputs.dicom_study) if wants_dicom else None
         brain = None if inputs.mask is None else read_mask(inputs.mask, t1.forms)
