@@ -10,8 +10,6 @@ kept in WORK.
 
 from __future__ import annotations
 
-import argparse
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,14 +18,15 @@ from typing import Any, NamedTuple
 import numpy as np
 import SimpleITK as sitk
 import torch
+from norm_study import PET_FWHM_MM, SPACE, SPACING_MM, run_study, small_preset
 from scipy import ndimage, stats
 
-from MRI2PETLib.core.files import make_folder, write_json
+from MRI2PETLib.core.files import make_folder
 from MRI2PETLib.core.progress import no_progress
 from MRI2PETLib.evaluation import spaces
 from MRI2PETLib.images.axes import head_axes
 from MRI2PETLib.images.grid import FWHM_PER_SIGMA
-from MRI2PETLib.models.model_space import Encoded, ModelSpace, decode, encode_pair
+from MRI2PETLib.models.model_space import Encoded, decode, encode_pair
 from MRI2PETLib.normative.build import assemble, fit_norm, regions_on
 from MRI2PETLib.normative.norm import Norm, PredictedBy
 from MRI2PETLib.normative.person import KINDS, MniPerson, RegionSet, read_out
@@ -38,11 +37,9 @@ from MRI2PETLib.simulation import SimulatedSubject, simulate_subject
 from MRI2PETTrainingLib.dataset.cache import ARRAYS, PreparedCase
 from MRI2PETTrainingLib.dataset.manifest import TrainingCase
 from MRI2PETTrainingLib.fit import fit_fold
-from MRI2PETTrainingLib.presets import Augmentation, Preset, read_preset
 
-SPACING_MM, MAPS_MM, PET_FWHM_MM, FWHM_MM = 6.0, 4.0, 6.0, 6.0
-SPACE = ModelSpace(size=(24, 24, 24), spacing_mm=8.0)
-FOLDS, EPOCHS, FIRST_SEED = 2, 10, 1900
+FWHM_MM = 6.0
+FOLDS, FIRST_SEED = 2, 1900
 CONTRASTS = (0.1, 0.2, 0.4)
 
 
@@ -111,28 +108,15 @@ def prepared_case(work: Path, number: int) -> PreparedCase:
     return PreparedCase(case, folder, {"findings": [], "template_to_t1_lps": None})
 
 
-def small_preset() -> Preset:
-    return replace(
-        read_preset("tspo-unet"),
-        network={"n_channels": 8, "n_levels": 2},
-        space=SPACE,
-        epochs=EPOCHS,
-        batch_size=2,
-        learning_rate=0.01,
-        patience=0,
-        ema_decay=0.9,
-        augmentation=Augmentation(flip=0.5),
-    )
-
-
 def networks(work: Path, controls: int) -> list[torch.nn.Module]:
     """One a fold, each trained without every :data:`FOLDS`-th control."""
     cases = [prepared_case(work, n) for n in range(controls)]
+    preset = small_preset(epochs=10, batch_size=2, ema_decay=0.9)
     result = []
     for fold in range(FOLDS):
         others = [case for n, case in enumerate(cases) if n % FOLDS != fold]
         validation, train = others[:4], others[4:]
-        fitted = fit_fold(work / f"fold_{fold}", train, validation, small_preset(), seed=fold)
+        fitted = fit_fold(work / f"fold_{fold}", train, validation, preset, seed=fold)
         result.append(fitted.network.eval())
         print(f"fold {fold}: validation r {fitted.history[-1]['val_r']:.3f}", flush=True)
     return result
@@ -234,19 +218,5 @@ def study(work: Path, controls: int, others: int) -> dict[str, Any]:
     }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0], allow_abbrev=False)
-    parser.add_argument("work", type=Path)
-    parser.add_argument("--controls", type=int, default=40)
-    parser.add_argument("--people", type=int, default=20)
-    args = parser.parse_args()
-    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
-    torch.set_num_threads(1)
-    spaces.MNI_SPACING_MM = MAPS_MM
-    results = study(make_folder(args.work), args.controls, args.people)
-    write_json(args.work / "results.json", results)
-    print(json.dumps(results, indent=1))
-
-
 if __name__ == "__main__":
-    main()
+    run_study(__doc__, study)

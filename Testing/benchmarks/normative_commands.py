@@ -10,19 +10,17 @@ they would (as in the tests), maps have 4 mm. What is finished is kept in WORK, 
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
-import torch
+from norm_study import MAPS_MM, PET_FWHM_MM, SPACING_MM, run_study, small_preset
 from scipy import ndimage, stats
 
 from MRI2PETLib.cli import main as mri2pet
 from MRI2PETLib.core.files import make_folder, read_object, write_json
 from MRI2PETLib.core.tables import read_table, write_table
-from MRI2PETLib.evaluation import spaces
 from MRI2PETLib.images.grid import FWHM_PER_SIGMA, Grid
 from MRI2PETLib.images.io import write_image
 from MRI2PETLib.normative.norm_folder import read_norm
@@ -31,37 +29,12 @@ from MRI2PETLib.simulation.deformation import random_deformation
 from MRI2PETLib.templates.icbm152 import load_template
 from MRI2PETLib.templates.regions import built_in_parcellations
 
-SPACING_MM, MAPS_MM, PET_FWHM_MM = 6.0, 4.0, 6.0
 PATTERN_SIGMA_MM, T1_SD, PET_SD = 12.0, 0.12, 0.25  # of the logarithm of the signal and of the uptake
 REGIONS = ("right thalamus", "right putamen", "left hippocampus")
 SPHERE, SPHERE_RAS_MM, SPHERE_RADIUS_MM = "frontal sphere, 14 mm", (30.0, 40.0, 20.0), 14.0
 INCREASES = (20, 40, 10)  # percent
 FOLDS = 3
 KINDS = ("z", "z_unconditional")
-PRESET = {
-    "description": "of the study",
-    "family": "unet",
-    "network": {"n_channels": 8, "n_levels": 2},
-    "model_space": {
-        "size": [24, 24, 24],
-        "spacing_mm": 8.0,
-        "placement": "head",
-        "source": "mask-p1-p99",
-        "target": "suvr-half",
-    },
-    "loss": {"loss_region": "brain"},
-    "learning_rate": 0.01,
-    "schedule": "cosine",
-    "epochs": 14,
-    "batch_size": 1,
-    "gradient_clip": 1.0,
-    "ema_decay": 0.95,
-    "patience": 0,
-    "select": "best",
-    "precision": "fp32",
-    "gradient_checkpointing": False,
-    "augmentation": {"flip": 0.5},
-}
 
 
 def look_less_far() -> None:
@@ -142,7 +115,8 @@ def score(work: Path, name: str, percent: int) -> None:
     run("normative", "score", changed, *common, "--synthetic", prediction)
 
 
-def study(work: Path, controls: int, people: int) -> None:
+def study(work: Path, controls: int, people: int) -> dict[str, Any]:
+    look_less_far()
     names = [f"subject_{n + 1:03d}" for n in range(controls + people)]
     simulated = ["-n", len(names), "-o", work / "simulated", "--spacing-mm", SPACING_MM, "--lesion-share", 0]
     run("simulate", *simulated)
@@ -153,7 +127,8 @@ def study(work: Path, controls: int, people: int) -> None:
         paths = {column: f"{name}/{file}.nii.gz" for column, file in files.items()}
         rows.append({"case": name, "subject": name, **paths})
     write_table(work / "people" / "manifest.csv", list(rows[0]), rows[:controls])
-    write_json(work / "preset.json", PRESET)
+    preset = small_preset(epochs=14, ema_decay=0.95)
+    write_json(work / "preset.json", preset.to_dict())
     training = ["--preset", work / "preset.json", "--folds", FOLDS, "--workers", 1, "--device", "cpu"]
     training += ["--cache", work / "cache", "--register", "header"]
     resume = ["--resume"] * (work / "run").is_dir()
@@ -162,8 +137,7 @@ def study(work: Path, controls: int, people: int) -> None:
     for percent in (0, *INCREASES):
         for name in names[controls:]:
             score(work, name, percent)
-        write_json(work / "results.json", summary(work, names[controls:]))
-    print((work / "results.json").read_text())
+    return summary(work, names[controls:])
 
 
 def scores_of(folder: Path) -> dict[str, dict[str, float]]:
@@ -225,18 +199,5 @@ def summary(work: Path, names: list[str]) -> dict[str, Any]:
     }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0], allow_abbrev=False)
-    parser.add_argument("work", type=Path)
-    parser.add_argument("--controls", type=int, default=40)
-    parser.add_argument("--people", type=int, default=20)
-    args = parser.parse_args()
-    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
-    torch.set_num_threads(1)
-    spaces.MNI_SPACING_MM = MAPS_MM
-    look_less_far()
-    study(make_folder(args.work), args.controls, args.people)
-
-
 if __name__ == "__main__":
-    main()
+    run_study(__doc__, study)
