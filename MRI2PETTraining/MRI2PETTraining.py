@@ -70,7 +70,7 @@ class MRI2PETTrainingWidget(ScriptedLoadableModuleWidget, ParameterNodeMixin):
         )
         self.dataset = DatasetPanel(self.ui, self.onPreset, self.onStartFrom)
         self.results = ResultsPanel(self.ui)
-        self.norm = NormButton(self.ui.normButton, self.updateGUI)
+        self.norm = NormButton(self.ui.normButton, self.ui.normGroupComboBox, self.updateGUI)
         self.setupPanel = SetupPanel(
             self.ui.setupButton.layout(), onChanged=self.onSetupChanged, more=("training",)
         )

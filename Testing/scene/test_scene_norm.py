@@ -26,8 +26,10 @@ from MRI2PETLib.scene.norm import (  # noqa: E402
     NormBuildRequest,
     NormRequest,
     NormRun,
+    RunGroups,
     add_norm_result,
     covariates_of,
+    groups_of_run,
     jump_to_peak,
     missing_for_build,
     missing_for_norm,
@@ -166,3 +168,18 @@ def test_what_is_missing_is_said(scene: Any, nodes: tuple[Any, Any], tmp_path: P
     (tmp_path / "norm").mkdir()
     (tmp_path / "norm" / "norm.json").write_text("{}")
     assert missing_for_build(tmp_path) == "" and norm_of_run(tmp_path) == tmp_path / "norm"
+
+
+def test_of_whom_a_norm_of_a_run_can_be(tmp_path: Path) -> None:
+    """People, not scans; a group is one in any case."""
+    assert groups_of_run(None) == groups_of_run(tmp_path) == RunGroups({})
+    table = tmp_path / "predictions.csv"
+    table.write_text("case,subject,group\na1,a,hc\na2,a,HC\nb,b,HC\nc,c,AD\n")
+    groups = groups_of_run(tmp_path)
+    assert sorted(groups.people.values()) == [1, 2] and groups.controls.lower() == "hc"
+    table.write_text("case,subject,group\na,a,\n")
+    assert groups_of_run(tmp_path) == RunGroups({}, "")
+    table.write_text("case,subject,group\na,a,MCI\nb,b,AD\n")
+    assert groups_of_run(tmp_path) == RunGroups({"AD": 1, "MCI": 1}, None)
+    table.write_text("nothing")
+    assert groups_of_run(tmp_path) == RunGroups({})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 from MRI2PETLib.core.tables import EMPTY_CELLS
 
@@ -52,6 +53,20 @@ def is_control_group(group: str) -> bool:
     """
     word = re.sub(r"(?<=\w)[\s_-]+(?=\w)", "", group.strip().lower())
     return bool({word, word.removesuffix("s")} & _CONTROLS)
+
+
+def group_of_controls(groups: Iterable[str]) -> str | None:
+    """The one of some groups that :func:`is_control_group`, empty where there is no group at all; ``None``:
+    it is not clear which one it is.
+
+    >>> group_of_controls(["AD", "HC"]), group_of_controls([""]), group_of_controls(["AD", "MCI"])
+    ('HC', '', None)
+    """
+    names = set(groups) - {""}
+    called = [name for name in names if is_control_group(name)]
+    if not names:
+        return ""
+    return called[0] if len(called) == 1 else None
 
 
 def _age(text: str) -> tuple[str, str]:

@@ -20,7 +20,7 @@ from MRI2PETLib.evaluation.inputs import CaseImages, load_case
 from MRI2PETLib.evaluation.settings import EvaluationSettings
 from MRI2PETLib.evaluation.spaces import mni_grid
 from MRI2PETLib.images.grid import Grid
-from MRI2PETLib.images.person_values import is_control_group
+from MRI2PETLib.images.person_values import group_of_controls
 from MRI2PETLib.images.subjects import word_key
 from MRI2PETLib.models.bundle import DEMONSTRATION, DEMONSTRATION_NOTE
 from MRI2PETLib.normative.calibration import calibration_row, explained_variance
@@ -73,16 +73,12 @@ def choose_controls(cases: Sequence[CohortCase], settings: NormSettings) -> tupl
     :raises InputError: if it is not clear who they are, or there are too few.
     """
     groups = sorted({case.group for case in cases} - {""})
-    group = settings.group or ""
-    if settings.group is None and groups:
-        called = [name for name in groups if is_control_group(name)]
-        if len(called) != 1:
-            which = "several of them" if called else "none of them"
-            raise InputError(
-                f"The run has the groups {', '.join(groups)}, {which} called control or the like.",
-                "Say which are the controls: --group NAME.",
-            )
-        group = called[0]
+    group = group_of_controls(groups) if settings.group is None else settings.group
+    if group is None:
+        raise InputError(
+            f"The run has the groups {', '.join(groups)}, not one of them called control or the like.",
+            "Say which are the controls: --group NAME.",
+        )
     if group:
         alike = [name for name in groups if word_key(name) == word_key(group)]
         if not alike:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,8 @@ import slicer
 from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.core.files import read_object
 from MRI2PETLib.evaluation.cohort_cases import PREDICTIONS
+from MRI2PETLib.images.case_table import read_case_table
+from MRI2PETLib.images.person_values import group_of_controls
 from MRI2PETLib.normative.headings import CLUSTER_HEADINGS, REGION_HEADINGS
 from MRI2PETLib.normative.settings import NormSettings, ScorePaths, ScoreSettings
 from MRI2PETLib.scene.comparison import add_report
@@ -261,6 +265,37 @@ def norm_of_run(run: Path | None) -> Path | None:
     """The norm that was built of a run here, if there is one."""
     folder = None if run is None else run / _NORM_FOLDER
     return folder if folder is not None and (folder / _RECORD_OF_NORM).is_file() else None
+
+
+@dataclass(frozen=True)
+class RunGroups:
+    """The groups of a run with the number of people in each, by name; ``controls``: the name of theirs, empty
+    without groups, ``None`` where it is not clear.
+    """
+
+    people: dict[str, int]
+    controls: str | None = ""
+
+
+def groups_of_run(run: Path | None) -> RunGroups:
+    """Of whom a norm of the run can be; nobody for a run whose table is not there or cannot be read."""
+    if missing_for_build(run):
+        return RunGroups({})
+    assert run is not None
+    table = run / PREDICTIONS
+    return _groups_in(table, table.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=1)
+def _groups_in(table: Path, _changed_ns: int) -> RunGroups:
+    """The window asks again and again."""
+    try:
+        rows = read_case_table(table, ("case",)).used
+    except InputError:  # Build norm says why
+        return RunGroups({})
+    group_of = {row.subject: row.group for row in rows}
+    people = Counter(group for group in group_of.values() if group)
+    return RunGroups(dict(sorted(people.items())), group_of_controls(people))
 
 
 def missing_for_build(run: Path | None) -> str:

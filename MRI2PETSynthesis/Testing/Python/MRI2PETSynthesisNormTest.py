@@ -110,6 +110,8 @@ class MRI2PETSynthesisNormTest(WindowTestCase):
         self.assertFalse(button.enabled)
         training.ui.datasetEdit.text, training.ui.runEdit.text = str(people), str(run)
         self.wait(lambda: button.enabled, 30)
+        self.assertEqual(training.ui.normGroupComboBox.currentText, f"control ({CONTROLS} people)")
+        self.assertTrue(training.ui.normGroupComboBox.enabled)
         button.click()
         self.wait(lambda: training.norm.isBusy and training.ui.progressBar.value > 0, 100)
         self.assertEqual(button.text, "Cancel the norm")
