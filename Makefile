@@ -13,7 +13,7 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet $(PIP_AR
 WORKERS := -n 2 --dist loadfile --no-loadscope-reorder
 COVERAGE := --cov --cov-report=term:skip-covered --cov-fail-under=90
 
-.PHONY: demo test test-all test-oldest-torch lint docs dist benchmark fuzz kills slurm clean
+.PHONY: demo test test-slow test-oldest-torch lint docs dist benchmark fuzz kills slurm clean
 
 demo: $(VENV)/.base
 	$(BIN)/mri2pet demo -o demo
@@ -22,9 +22,9 @@ demo: $(VENV)/.base
 test: $(VENV)/.dev lint
 	$(BIN)/python -m pytest $(WORKERS) -m "not slow" $(COVERAGE) $(PYTEST_ARGS)
 
-# The slow ones too: several minutes more.
-test-all: $(VENV)/.dev lint
-	$(BIN)/python -m pytest $(WORKERS) $(PYTEST_ARGS)
+# The slow ones, which `make test` leaves out: trainings, whole commands, kills, real images. A quarter of an hour and more.
+test-slow: $(VENV)/.dev
+	$(BIN)/python -m pytest $(WORKERS) -m slow $(PYTEST_ARGS)
 
 # Synthesis on torch 2.2.2, the newest for Intel Macs, whose build Slicer on a Mac is: the installed package in an
 # environment of its own from the package index, its tests of networks and images, the demo. Python 3.10 to 3.12.
