@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from MRI2PETLib.core.errors import InputError
+from MRI2PETLib.core.errors import InputError, reason_of
 from MRI2PETLib.core.files import read_object, write_json
 from MRI2PETLib.images.subjects import person_key, plain_name
 from MRI2PETTrainingLib.dataset.manifest import TrainingCase
@@ -258,7 +258,9 @@ def read_folds(path: Path) -> Folds:
             raise ValueError(f"unknown columns {columns}")
         return Folds(str(content["method"]), int(content["seed"]), columns, folds, sites)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{path} cannot be used: {error!r}.", "Remove it to make new folds.") from error
+        raise InputError(
+            f"{path} cannot be used: {reason_of(error)}.", "Remove it to make new folds."
+        ) from error
 
 
 def _names(content: Mapping[str, Any], key: str) -> tuple[str, ...]:

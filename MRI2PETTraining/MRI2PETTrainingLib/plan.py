@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from MRI2PETLib import __version__
-from MRI2PETLib.core.errors import InputError, MRI2PETError
+from MRI2PETLib.core.errors import InputError, MRI2PETError, reason_of
 from MRI2PETLib.core.files import plain, read_json, write_json
 from MRI2PETLib.core.installed import version_of
 from MRI2PETLib.images.subjects import read_overrides
@@ -134,7 +134,9 @@ def claim(plan: Plan) -> None:
     try:
         changed = sorted(_differences(deciding(read_json(path)), deciding(record)))
     except (MRI2PETError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path} cannot be read: {error!r}.", "Choose another folder (-o).") from error
+        raise InputError(
+            f"{path} cannot be read: {reason_of(error)}.", "Choose another folder (-o)."
+        ) from error
     if not has_begun(plan.run) and not plan.task.fold:
         if changed:
             (plan.run / FOLDS).unlink(missing_ok=True)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from MRI2PETLib.core.errors import InputError, MRI2PETError
+from MRI2PETLib.core.errors import InputError, MRI2PETError, reason_of
 from MRI2PETLib.core.files import plain, read_object, write_json
 from MRI2PETLib.core.tables import read_table
 from MRI2PETTrainingLib.folds import SIDES, Fold, Folds, read_folds
@@ -250,7 +250,7 @@ def settings_of_run(view: RunView) -> TrainingSettings:
         preset = dict(view.record["content"]["preset"])
     except (MRI2PETError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(
-            f"{view.run} does not say how it was trained ({error!r}).", "Choose another folder."
+            f"{view.run} does not say how it was trained: {reason_of(error)}.", "Choose another folder."
         ) from error
     settings = replace(settings, output=str(view.run))
     with suppress(InputError):

@@ -33,6 +33,32 @@ def test_the_first_run_says_only_what_it_knows() -> None:
     assert pace.share_of_run(STEPS, 1, 0.5) == 0.75
 
 
+def test_what_was_there_already_is_no_speed_and_no_guide() -> None:
+    """A norm whose 20 people were read before: 90 % at once, then a tenth in 100 s."""
+    pace = Pace({})
+    pace.start()
+    pace.at(0.0, 3.0)
+    for person in range(20):
+        pace.at(0.045 * (person + 1), 5.0 + 0.05 * person)
+    assert pace.left_s(["build"], 0, 0.9, 30.0) is None
+    pace.at(0.95, 55.95)
+    assert pace.left_s(["build"], 0, 0.95, 55.95) == pytest.approx(50)
+    pace.end("build", 106.0)
+    assert pace.courses == {}
+    pace.courses["build"] = Course((0.0, 0.9, 1.0), (0.0, 900.0, 1000.0))
+    assert pace.left_s(["build"], 0, 0.9, 8.0) == pytest.approx(100)  # as long as last time
+    assert pace.left_s(["build"], 0, 0.95, 105.95) == pytest.approx(100)  # half as fast
+
+
+def test_a_short_step_is_a_guide_however_fast_it_begins() -> None:
+    pace = Pace({})
+    pace.start()
+    for tenth in range(1, 10):
+        pace.at(tenth / 10, 0.4 * tenth)
+    pace.end("check", 4.0)
+    assert pace.courses["check"].total_s == 4
+
+
 def test_a_step_that_ends_is_remembered() -> None:
     pace = Pace({})
     pace.start()

@@ -294,7 +294,7 @@ def test_a_leak_written_into_the_file_is_refused(tmp_path: Path) -> None:
         (lambda f: f[1]["train"].append(f[1]["train"][0]), "Fold 1 lists the case 'p._0' twice"),
         (lambda f: f[1]["train"].append(f[1]["test"][0]), "Fold 1 lists the case 'p._0' twice"),
         (lambda f: f[1]["train"].append("nobody"), "Fold 1 and the dataset differ in the case 'nobody'"),
-        (lambda f: f[1].pop("validation"), "cannot be used: KeyError"),
+        (lambda f: f[1].pop("validation"), "cannot be used: validation is missing"),
         (lambda f: f[1].update(validation="p1_0"), "validation is not a list of names"),
         (lambda f: f[1].update(number=7), "Fold 7 is in the place of fold 1"),
         (lambda f: f.pop(), "do not hold the same cases"),

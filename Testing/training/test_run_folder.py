@@ -113,6 +113,23 @@ def test_an_edited_record_says_nothing(tmp_path: Path, content: object) -> None:
         settings_of_run(view)
 
 
+def test_a_record_of_another_version(tmp_path: Path) -> None:
+    """What decides no result may be missing; what does is named, with the remedy."""
+    write_run(tmp_path / "run")
+    path = tmp_path / "run" / "run.json"
+    content = json.loads(path.read_text())
+    del content["settings"]["folds_at_once"], content["settings"]["workers"]
+    path.write_text(json.dumps(content))
+    assert settings_of_run(read_run(tmp_path / "run")).folds_at_once == 1
+    del content["settings"]["seed"]
+    path.write_text(json.dumps(content))
+    with pytest.raises(InputError, match=r"trained: Settings \(--seed\) are missing: .* another version"):
+        settings_of_run(read_run(tmp_path / "run"))
+    path.write_text(json.dumps({"content": content["content"]}))
+    with pytest.raises(InputError, match="trained: settings is missing"):
+        settings_of_run(read_run(tmp_path / "run"))
+
+
 def test_going_on_takes_the_same_preset(tmp_path: Path) -> None:
     write_run(tmp_path / "run")
     assert settings_of_run(read_run(tmp_path / "run")).preset == "smoke"

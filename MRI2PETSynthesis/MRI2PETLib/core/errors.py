@@ -92,6 +92,15 @@ class Cancelled(Explained):
     code = "cancelled"
 
 
+def reason_of(error: Exception) -> str:
+    """What is wrong with content that was read, to be put into a sentence: no name of a Python class."""
+    if isinstance(error, MRI2PETError):
+        return error.message.rstrip(".")
+    if isinstance(error, KeyError):
+        return f"{error.args[0] if error.args else 'something'} is missing"
+    return str(error) or "something is missing"
+
+
 # Some of several cases failed, the others are done: see case_loop.exit_code.
 EXIT_PARTIAL = 10
 

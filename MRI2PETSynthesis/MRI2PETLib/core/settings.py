@@ -175,11 +175,19 @@ class Settings:
 
     @classmethod
     def of_dict(cls, content: Mapping[str, Any]) -> Self:
-        """The settings that ``to_dict`` gave.
+        """The settings that ``to_dict`` gave; a missing one that decides nothing has its default.
 
-        :raises KeyError: if a setting is missing.
+        :raises InputError: if one that decides the result is missing, as in the record of another version.
         """
-        return cls(**{name: kind.read(content[name]) for name, kind in cls.kinds().items()})
+        missing = [n for n, about in cls.options().items() if about.decides and n not in content]
+        if missing:
+            raise InputError(
+                f"Settings ({', '.join(map(flag, missing))}) are missing: the record is of another version.",
+                "Start again in another folder, or use the version that wrote it.",
+            )
+        return cls(
+            **{name: kind.read(content[name]) for name, kind in cls.kinds().items() if name in content}
+        )
 
 
 def flag(name: str) -> str:

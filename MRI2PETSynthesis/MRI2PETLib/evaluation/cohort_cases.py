@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from MRI2PETLib.core.errors import InputError
+from MRI2PETLib.core.errors import InputError, reason_of
 from MRI2PETLib.core.files import read_object
 from MRI2PETLib.core.progress import Reporter
 from MRI2PETLib.evaluation.cubic import Cubic
@@ -133,4 +133,6 @@ def _cubic_by_fold(run: Path | None) -> dict[str, Cubic]:
         cubics = {str(fold): Cubic.of(content.get("cubic_of_t1")) for fold, content in folds.items()}
         return {fold: cubic for fold, cubic in cubics.items() if cubic is not None}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{path} cannot be used: {error!r}.", "Remove it, or train again.") from error
+        raise InputError(
+            f"{path} cannot be used: {reason_of(error)}.", "Remove it, or train again."
+        ) from error

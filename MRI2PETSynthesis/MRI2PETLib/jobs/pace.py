@@ -11,6 +11,9 @@ import numpy as np
 _MARKS = 24  # of a course: a mark for every 4 % of the work
 _SURE_S = 2.0  # before that a step's own speed says little
 _PACES = (0.1, 20.0)
+_LEAST = 1e-3  # a share that says something of the speed
+# A resumed step passes at once what is there already: more than this share, ten times as fast as all.
+_RESUMED, _AT_ONCE = 0.1, 0.1
 
 
 @dataclass(frozen=True)
@@ -51,19 +54,28 @@ class Pace:
 
     def __init__(self, courses: MutableMapping[str, Course]) -> None:
         self.courses = courses
-        self._marks: list[tuple[float, float]] = []
+        self.start()
 
     def start(self) -> None:
         """A step begins."""
         self._marks = [(0.0, 0.0)]
+        self._first_s: float | None = None  # when anything of it was done
+        self._from = (0.0, 0.0)  # share and seconds from which on its speed counts
 
     def at(self, share: float, seconds: float) -> None:
         """The step is so far after so many seconds."""
+        if share > 0 and self._first_s is None:
+            self._first_s = seconds
+        if self._first_s is not None and seconds <= self._first_s + _SURE_S:
+            self._from = share, seconds
         if share - self._marks[-1][0] >= 1 / _MARKS and seconds >= self._marks[-1][1]:
             self._marks.append((share, seconds))
 
     def end(self, step: str, seconds: float) -> None:
-        """The step is done."""
+        """The step is done. What it took is no guide if a part of it was there already."""
+        share, reached = self._from
+        if share > _RESUMED and reached - (self._first_s or 0.0) < _AT_ONCE * share * seconds:
+            return
         done = [mark for mark in self._marks if mark[0] < 1 and mark[1] <= seconds]
         shares, times = zip(*done, (1.0, seconds))
         self.courses[step] = Course(shares, times)
@@ -81,13 +93,16 @@ class Pace:
         """
         course = self.courses.get(steps[place])
         pace, left = 1.0, None
+        share_before, seconds_before = self._from
+        own_s = seconds - seconds_before
+        is_sure = own_s > _SURE_S and share - share_before > _LEAST
         if course is not None:
-            before = course.at(share)
-            if before > 0 and seconds > _SURE_S:
-                pace = float(np.clip(seconds / before, *_PACES))
-            left = pace * (course.total_s - before)
-        elif share > 0 and seconds > _SURE_S:
-            left = seconds * (1 - share) / share
+            usual_s = course.at(share) - course.at(share_before)
+            if is_sure and usual_s > 0:
+                pace = float(np.clip(own_s / usual_s, *_PACES))
+            left = pace * (course.total_s - course.at(share))
+        elif is_sure:
+            left = own_s * (1 - share) / (share - share_before)
         later = [self.courses.get(step) for step in steps[place + 1 :]]
         if left is None or None in later:
             return None

@@ -124,7 +124,7 @@ def parse_covariates(
             f"The norm allows for {', '.join(wanting)}.",
             "State the person's: "
             + ", ".join(f"{c.name}=..." for c in covariates)
-            + " (--covariate NAME=VALUE, once each; in Slicer beside Of this person).",
+            + " (--covariate NAME=VALUE, once each; in Slicer in the field Age, sex, ...).",
         )
     unknown = sorted(set(entries) - {c.name for c in covariates})
     if unknown:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import SimpleITK as sitk
 
-from MRI2PETLib.core.errors import InputError
+from MRI2PETLib.core.errors import InputError, reason_of
 from MRI2PETLib.core.files import read_object
 from MRI2PETLib.core.findings import Finding, Verdict
 from MRI2PETLib.core.tables import read_rows
@@ -68,7 +68,9 @@ def read_comparison(files: Mapping[str, Any]) -> Comparison:
             verdict=Verdict(tuple(Finding.of(one) for one in about["quality"]["findings"])),
         )
     except (InputError, OSError, ValueError, KeyError, TypeError, StopIteration) as error:
-        raise InputError(f"These are not the files of an evaluation: {error!r}.", "Compare again.") from error
+        raise InputError(
+            f"These are not the files of an evaluation: {reason_of(error)}.", "Compare again."
+        ) from error
 
 
 def _labels(files: Mapping[str, Any]) -> tuple[sitk.Image, dict[int, str]]:

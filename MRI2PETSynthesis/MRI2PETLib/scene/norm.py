@@ -14,7 +14,7 @@ import numpy as np
 import SimpleITK as sitk
 import slicer
 
-from MRI2PETLib.core.errors import InputError
+from MRI2PETLib.core.errors import InputError, reason_of
 from MRI2PETLib.core.files import read_object
 from MRI2PETLib.evaluation.cohort_cases import PREDICTIONS
 from MRI2PETLib.images.case_table import read_case_table
@@ -135,7 +135,9 @@ def add_norm_result(
         regions, clusters, note = content["regions"], content["clusters"], str(content["description"])
         peak = [float(v) for v in content["peak_lps_mm"]]
     except (InputError, OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
-        raise InputError(f"These are not the files of a comparison: {error!r}.", "Compare again.") from error
+        raise InputError(
+            f"These are not the files of a comparison: {reason_of(error)}.", "Compare again."
+        ) from error
     whose = pet.GetName() if pet is not None else None
     with all_or_nothing(scene):
         volumes = {

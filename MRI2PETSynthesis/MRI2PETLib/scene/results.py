@@ -16,7 +16,7 @@ import SimpleITK as sitk
 import slicer
 import slicer.util
 
-from MRI2PETLib.core.errors import InputError
+from MRI2PETLib.core.errors import InputError, reason_of
 from MRI2PETLib.core.files import read_object
 from MRI2PETLib.core.findings import Finding, Verdict
 from MRI2PETLib.evaluation.normdiff import normdiff_map
@@ -80,7 +80,7 @@ def read_synthetic(files: Mapping[str, Any]) -> Synthetic:
         pet, mask = files["pet"], files["mask"]
     except (InputError, OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
-            f"These are not the files of a synthesis: {error!r}.", "Synthesise again."
+            f"These are not the files of a synthesis: {reason_of(error)}.", "Synthesise again."
         ) from error
 
     def optional(role: str, kind: Any) -> sitk.Image | None:

@@ -11,7 +11,7 @@ import numpy as np
 import SimpleITK as sitk
 import slicer
 
-from MRI2PETLib.core.errors import InputError
+from MRI2PETLib.core.errors import InputError, reason_of
 from MRI2PETLib.core.files import read_object
 from MRI2PETLib.evaluation.statistics import MIN_GROUP
 from MRI2PETLib.images.io import read_image
@@ -141,7 +141,9 @@ def add_suvr(scene: slicer.vtkMRMLScene, files: Mapping[str, Any], pet: Any = No
         rows = suvr_rows(content)
         report = Path(files["report"]).read_text(encoding="utf-8")
     except (InputError, OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"These are not the files of a measurement: {error!r}.", "Measure again.") from error
+        raise InputError(
+            f"These are not the files of a measurement: {reason_of(error)}.", "Measure again."
+        ) from error
     whose = pet.GetName() if pet is not None else None
     reference = content["Regions"]["reference"]
     note = f"{content['Description']} SUVR: over the mean of {', '.join(reference)}.".strip()
