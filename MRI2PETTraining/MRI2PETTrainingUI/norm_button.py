@@ -61,7 +61,8 @@ class NormButton(RunningPanel):
         if groups.controls is None:
             box.addItem(_("Controls: choose"), "")
         for name, people in groups.people.items():
-            box.addItem(_("{name} ({people} people)").format(name=name, people=people), name)
+            text = _("Controls: {name} ({people})").format(name=name, people=people)
+            box.addItem(text, name)
         box.setCurrentIndex(max(0, box.findData(groups.controls or "")))
 
     def _onClick(self) -> None:

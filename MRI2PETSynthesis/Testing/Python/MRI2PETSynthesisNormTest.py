@@ -110,7 +110,7 @@ class MRI2PETSynthesisNormTest(WindowTestCase):
         self.assertFalse(button.enabled)
         training.ui.datasetEdit.text, training.ui.runEdit.text = str(people), str(run)
         self.wait(lambda: button.enabled, 30)
-        self.assertEqual(training.ui.normGroupComboBox.currentText, f"control ({CONTROLS} people)")
+        self.assertEqual(training.ui.normGroupComboBox.currentText, f"Controls: control ({CONTROLS})")
         self.assertTrue(training.ui.normGroupComboBox.enabled)
         button.click()
         self.wait(lambda: training.norm.isBusy and training.ui.progressBar.value > 0, 100)
