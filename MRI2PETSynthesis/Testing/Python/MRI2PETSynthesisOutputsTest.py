@@ -116,6 +116,19 @@ class MRI2PETSynthesisOutputsTest(WindowTestCase):
         display = scene.GetNodeByID(nodes.error_sd).GetDisplayNode()
         self.assertEqual(display.GetColorNodeID(), SD_IN_SLICER)
 
+        # That between the networks, asked for in the console, is a layer of its result
+        logic = slicer.util.getModuleLogic("MRI2PETSynthesis")
+        more = logic.synthesize(anna.t1, maskNode=anna.mask, device="cpu", member_sd=True)
+        ui.resultSelector.setCurrentNode(scene.GetNodeByID(more.pet))
+        self.settle(0.2)
+        names = [OVERLAYS[role] for role in ("pet", "sd", "error_sd")]
+        self.assertEqual([combo.itemText(n) for n in range(combo.count)], names)
+        combo.activated.emit(1)
+        self.assertEqual(composite.GetForegroundVolumeID(), more.sd)
+        self.shot("sd")
+        ui.resultSelector.setCurrentNode(scene.GetNodeByID(nodes.pet))
+        self.settle(0.2)
+
         opened = []
         with mock.patch.object(exports.qt.QDesktopServices, "openUrl", opened.append, create=True):
             ui.reportButton.click()

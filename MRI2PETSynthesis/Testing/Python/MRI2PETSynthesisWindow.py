@@ -43,6 +43,13 @@ class WindowDriver:
             Path(self.shots).mkdir(parents=True, exist_ok=True)
             slicer.util.mainWindow().grab().save(f"{self.shots}/{self.number:02d}-{name}.png")
 
+    def reveal(self, widget):
+        """Scroll the panel until a widget of it is seen."""
+        panel = slicer.util.findChild(slicer.util.mainWindow(), "PanelDockWidget")
+        self.settle(0.2)
+        for area in slicer.util.findChildren(panel, className="QScrollArea"):
+            area.ensureWidgetVisible(widget)
+
 
 class WindowTestCase(WindowDriver, unittest.TestCase):
     """A test that drives the window of MRI2PETSynthesis in Slicer's application; skipped elsewhere."""
@@ -61,13 +68,6 @@ class WindowTestCase(WindowDriver, unittest.TestCase):
     def open(self):
         self.widget = slicer.util.getModuleWidget("MRI2PETSynthesis")
         self.ui = self.widget.ui
-
-    def reveal(self, widget):
-        """Scroll the panel until a widget of it is seen."""
-        panel = slicer.util.findChild(slicer.util.mainWindow(), "PanelDockWidget")
-        self.settle(0.2)
-        for area in slicer.util.findChildren(panel, className="QScrollArea"):
-            area.ensureWidgetVisible(widget)
 
     def finish(self, seconds=900):
         self.wait(lambda: self.widget.run is not None and not self.widget.run.is_active, seconds)

@@ -21,7 +21,7 @@ except ImportError:  # plain Python
     qt = None
 
 sys.path.append(str(Path(__file__).resolve().parents[3] / "MRI2PETSynthesis" / "Testing" / "Python"))
-from MRI2PETSynthesisWindow import HAS_WINDOW, WindowDriver, slicer  # noqa: E402
+from MRI2PETSynthesisWindow import HAS_WINDOW, HEIGHT, WIDTH, WindowDriver, slicer  # noqa: E402
 
 FOUR_UP = 3  # vtkMRMLLayoutNode.SlicerLayoutFourUpView
 
@@ -29,6 +29,7 @@ FOUR_UP = 3  # vtkMRMLLayoutNode.SlicerLayoutFourUpView
 @unittest.skipUnless(HAS_WINDOW, "needs Slicer's application")
 class MRI2PETTrainingUserPathTest(WindowDriver, unittest.TestCase):
     def setUp(self):
+        slicer.util.mainWindow().resize(WIDTH, HEIGHT)
         slicer.mrmlScene.Clear()
         slicer.app.layoutManager().setLayout(FOUR_UP)
         self.errors = []
@@ -293,6 +294,7 @@ class MRI2PETTrainingUserPathTest(WindowDriver, unittest.TestCase):
         self.assertEqual((settings.epochs, settings.batch_size), (12, 3))
         self.assertEqual((settings.dataset, ui.startFromComboBox.currentText), (dataset, "before"))
         ui.advancedButton.collapsed = False
+        self.reveal(ui.windowEdit)
         self.shot("settings")
         ui.windowEdit.text = "90 60"
         self.settle()
