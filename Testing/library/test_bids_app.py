@@ -81,7 +81,6 @@ def test_people_sessions_and_parts(dataset: Path) -> None:
         (["--part", "0/3"], "from 1 to N"),
         (["--part", "4/3"], "from 1 to N"),
         (["--part", "half"], "from 1 to N"),
-        (["--part", "5/9"], "is empty: there are 4 cases"),
     ],
 )
 def test_what_is_not_there(dataset: Path, options: list[str], message: str) -> None:
@@ -151,10 +150,30 @@ def test_sessions_with_a_pet_and_no_t1(tmp_path: Path) -> None:
 
 def test_blocks_are_all_cases_once_and_of_equal_size() -> None:
     for count in (1, 2, 7, 60, 61):
-        for number in range(1, count + 1):
+        for number in (*range(1, count + 1), count + 3):
             blocks = [block_of(list(range(count)), f"{n + 1}/{number}") for n in range(number)]
             assert sum(blocks, []) == list(range(count))
             assert max(map(len, blocks)) - min(map(len, blocks)) <= 1
+
+
+@pytest.mark.parametrize("analysis", ["synthesize", "suvr"])
+def test_an_empty_block_is_no_failure_and_writes_nothing(
+    analysis: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    raw, output = tmp_path / "raw", tmp_path / "out"
+    for kind, name in (("anat", "sub-01_T1w"), ("pet", "sub-01_pet")):
+        (raw / "sub-01" / kind).mkdir(parents=True)
+        (raw / "sub-01" / kind / f"{name}.nii.gz").touch()
+    more = {
+        "synthesize": [f"--model={tiny_bundle(tmp_path / 'model').folder}"],
+        "suvr": ["--atlas=cortical-spheres", "--reference=*cerebellum*"],
+    }
+    line = ["bids", str(raw), str(output), "participant", f"--analysis={analysis}", *more[analysis]]
+    assert main([*line, "--part=2/2", "--nprocs=2", "--progress=none"]) == 0
+    streams = capsys.readouterr()
+    assert streams.out == "Nothing to do in block 2/2: there are fewer cases than blocks.\n"
+    assert not streams.err
+    assert not output.exists()
 
 
 def test_no_dataset(tmp_path: Path) -> None:

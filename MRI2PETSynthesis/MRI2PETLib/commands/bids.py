@@ -85,6 +85,11 @@ def _participant(args: argparse.Namespace, reporter: Reporter) -> int:
     since = time.time()
     is_synthesis = ANALYSES.work_of(args) == SYNTHESIZE
     work = (_synthesis if is_synthesis else _read_out)(args, settings, selection, reporter)
+    if not work.n_cases:  # an array of more tasks than cases is no failure
+        reporter.close()
+        reporter.say(f"Nothing to do in block {selection.part}: there are fewer cases than blocks.")
+        reporter.result({"output": args.output_dir, "cases": []})
+        return 0
     use_work_folder(selection.work)
     workers = number_of_workers(
         selection.nprocs, work.n_cases, work.process_gb, selection.mem_gb, reporter.warning
@@ -147,11 +152,11 @@ def _read_out(
 ) -> _Work:
     """An analysis of the real PETs."""
     from MRI2PETLib.reports.bids_analysis_base import run_analysis
-    from MRI2PETLib.synthesis.bids_selection import has_pet, select_cases, sessions_without_t1
+    from MRI2PETLib.synthesis.bids_selection import block_of, has_pet, select_cases, sessions_without_t1
 
     remarks: list[str] = []
     analysis, tracer = _analysis(args, made, reporter, remarks.append)
-    cases = select_cases(args.bids_dir, selection, has_pet, remarks.append)
+    cases = select_cases(args.bids_dir, replace(selection, part=""), has_pet, remarks.append)
     if not cases:
         raise InputError(
             f"No session of {args.bids_dir} that was chosen has a T1 and a PET (pet/*_pet).",
@@ -159,7 +164,7 @@ def _read_out(
         )
     if without := sessions_without_t1(args.bids_dir, selection):
         remarks.append(f"{len(without)} sessions with a PET have no T1 and are left out, {without[0]} first.")
-    pets = analysis.cases_of(cases, tracer, remarks.append)
+    pets = analysis.cases_of(block_of(cases, selection.part), tracer, remarks.append)
     run = partial(run_analysis, pets, analysis, table=not selection.part)
     return _Work(len(pets), analysis.process_gb, remarks, run)
 

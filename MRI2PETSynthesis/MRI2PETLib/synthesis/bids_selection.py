@@ -139,7 +139,7 @@ def select_cases(
 ) -> list[Case]:
     """The T1s of a dataset that were chosen, in the order of their names.
 
-    :param usable: which of them can be worked on; there need not be any.
+    :param usable: which of them can be worked on; there need not be any. Nor need there in a block of them.
     :param warn: is told of people who were named and have no T1.
     :raises InputError: if there is none; for a person or session that is not there; for a wrong part.
     """
@@ -171,12 +171,13 @@ def select_cases(
 
 
 def block_of(cases: list[Case], part: str) -> list[Case]:
-    """The block ``I/N`` of the cases; the sizes of blocks differ by one at most.
+    """The block ``I/N`` of the cases; the sizes of blocks differ by one at most, so the last ones are empty where
+    there are fewer cases than blocks.
 
     >>> block_of(list("abcde"), "2/2")
     ['d', 'e']
 
-    :raises InputError: if it is not I/N with I from 1 to N; if there are fewer cases than blocks.
+    :raises InputError: if it is not I/N with I from 1 to N.
     """
     if not part:
         return cases
@@ -186,10 +187,7 @@ def block_of(cases: list[Case], part: str) -> list[Case]:
         raise InputError(f"--part {part} cannot be used.", "Give I/N, for example 3/20, with I from 1 to N.")
     size, more = divmod(len(cases), number)
     start = (index - 1) * size + min(index - 1, more)
-    block = cases[start : start + size + (index <= more)]
-    if not block:
-        raise InputError(f"--part {part} is empty: there are {len(cases)} cases.", "Use fewer parts.")
-    return block
+    return cases[start : start + size + (index <= more)]
 
 
 def use_work_folder(folder: Path | None) -> None:
