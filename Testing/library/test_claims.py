@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import secrets
 import subprocess
 import sys
 import threading
@@ -14,6 +16,7 @@ from typing import Any
 import pytest
 
 from MRI2PETLib.core import claims as module
+from MRI2PETLib.core import leftovers
 from MRI2PETLib.core.claims import LOST_S, Claims, claim_path, holder
 from MRI2PETLib.core.errors import OutputError
 from MRI2PETLib.core.leftovers import machine, started_at
@@ -74,6 +77,42 @@ def test_of_another_computer_only_its_silence_is_known(tmp_path: Path) -> None:
         assert not claims.take(record)
         write_claim(record, age_s=LOST_S + 60, **elsewhere)
         assert claims.take(record)
+
+
+@pytest.mark.parametrize("system", ["Linux", "macOS, Windows"])
+def test_two_computers_of_one_name_do_not_take_each_other_s_claims_for_dead(
+    system: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nodes of a cluster may be images of one disk: one host name, each its own boot and network card."""
+    boot, record = tmp_path / "boot_id", tmp_path / "status.json"
+    monkeypatch.setattr(leftovers.socket, "gethostname", lambda: "node.cluster.org")
+    monkeypatch.setattr(leftovers.os, "readlink", lambda path: "pid:[4026531836]")
+    monkeypatch.setattr(leftovers, "_BOOT_ID", boot)
+
+    def name_on(node: int, host: str = "node.cluster.org") -> str:
+        monkeypatch.setattr(leftovers.socket, "gethostname", lambda: host)
+        if system == "Linux":
+            boot.write_text(f"19882042-9892-4d65-afcb-62753646{node:04x}\n")
+        monkeypatch.setattr(leftovers.uuid, "getnode", lambda: 0x0242AC110000 + node)
+        return leftovers.machine.__wrapped__()
+
+    one, two = name_on(1), name_on(2)
+    assert one != two and one == name_on(1) and one != name_on(1, "node.elsewhere.org")
+    assert re.fullmatch(r"node-[0-9a-f]{12}", one)
+    monkeypatch.setattr(module, "machine", lambda: two)
+    write_claim(record, machine=one, pid=2**30)  # no process of the second node
+    with Claims() as claims:
+        assert not claims.take(record)
+        monkeypatch.setattr(module, "machine", lambda: one)
+        assert claims.take(record)
+
+
+def test_without_a_network_card_processes_of_one_computer_agree_on_its_name(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(leftovers, "_BOOT_ID", tmp_path / "none")
+    monkeypatch.setattr(leftovers.uuid, "getnode", lambda: secrets.randbits(48) | 1 << 40)  # as RFC 4122 says
+    assert leftovers.machine.__wrapped__() == leftovers.machine.__wrapped__()
 
 
 def test_what_is_no_claim_is_named_and_what_nobody_can_read_ends(tmp_path: Path) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import secrets
 import shutil
 import socket
 import time
+import uuid
 from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
@@ -16,6 +18,8 @@ from pathlib import Path
 # Set by the parent of a child process (jobs.child_process): names the job in every temporary file of it.
 JOB_VARIABLE = "MRI2PET_JOB"
 _NAME = re.compile(r"\.mri2pet\+(?P<job>[\w-]*)\+(?P<machine>[\w-]+)\+(?P<pid>\d+)\+[0-9a-f]+")
+# Another one after each start; in a container that of the host.
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 # Of another machine or container nobody here can say whether its process lives.
 _FORGOTTEN_S = 7 * 24 * 3600.0
 
@@ -89,8 +93,18 @@ def started_at(pid: int) -> float | None:
 
 @cache
 def machine() -> str:
-    """Name of this computer; in a container of Linux with the number of its process name space."""
-    name = re.sub(r"[^A-Za-z0-9-]", "", socket.gethostname().split(".")[0])[:40] or "computer"
+    """Name of this computer, which no other one has.
+
+    The start of its host name, and a digest of that name and of what tells apart computers of one name: the
+    boot of Linux and the name space of processes (of a container), elsewhere the number of a network card.
+    """
+    host = socket.gethostname()
+    name = re.sub(r"[^A-Za-z0-9-]", "", host.split(".")[0])[:40] or "computer"
+    return f"{name}-{hashlib.sha256(repr((host, *_identity())).encode()).hexdigest()[:12]}"
+
+
+def _identity() -> list[str]:
     with suppress(OSError):
-        name += "-" + re.sub(r"\D", "", os.readlink("/proc/self/ns/pid"))
-    return name
+        return [_BOOT_ID.read_text(encoding="ascii").strip(), os.readlink("/proc/self/ns/pid")]
+    card = uuid.getnode()
+    return [] if card >> 40 & 1 else [f"{card:x}"]  # without a card each process is given another number

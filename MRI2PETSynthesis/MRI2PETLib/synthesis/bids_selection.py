@@ -171,8 +171,9 @@ def select_cases(
 
 
 def block_of(cases: list[Case], part: str) -> list[Case]:
-    """The block ``I/N`` of the cases; the sizes of blocks differ by one at most, so the last ones are empty where
-    there are fewer cases than blocks.
+    """The block ``I/N`` of the cases; the sizes of blocks differ by one at most.
+
+    The last ones are empty where there are fewer cases than blocks.
 
     >>> block_of(list("abcde"), "2/2")
     ['d', 'e']
