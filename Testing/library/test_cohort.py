@@ -15,7 +15,7 @@ from MRI2PETLib.cli import main
 from MRI2PETLib.core.errors import EXIT_PARTIAL, InputError
 from MRI2PETLib.core.progress import Reporter
 from MRI2PETLib.evaluation import cohort_groups, cohort_tables, fid, published_tables, statistics
-from MRI2PETLib.evaluation.cohort import Cohort, Scan, model_of_all, region_numbers
+from MRI2PETLib.evaluation.cohort import Cohort, Scan, model_of_all, notes_on_models, region_numbers
 from MRI2PETLib.evaluation.cohort_cases import CohortCase, read_pairs, read_run_scans
 from MRI2PETLib.evaluation.cohort_run import evaluate_cohort
 from MRI2PETLib.evaluation.inputs import CaseImages, load_case
@@ -130,6 +130,13 @@ def test_one_scan_by_a_demonstration_model_is_told_of_the_whole_cohort() -> None
     real, demonstration = {"id": "a", "intended_use": "research"}, {"id": "b", "intended_use": DEMONSTRATION}
     assert model_of_all([real, demonstration, real]) == demonstration
     assert model_of_all([real, {**real, "id": "c"}])["id"] == "c"
+
+
+def test_predictions_of_several_models_or_versions_are_told() -> None:
+    folds = [{"id": f"lab-fold{n}", "version": "1", "sha256": str(n)} for n in range(3)]
+    assert notes_on_models([*folds, {}]) == ()
+    (note,) = notes_on_models([{"id": "lab-ensemble", "version": "2"}, *folds])
+    assert note.endswith("do not compare: 3 by lab 1, 1 by lab 2.")
 
 
 def test_the_order_of_the_cases_does_not_matter() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -20,8 +21,10 @@ from MRI2PETLib.evaluation.specificity import (
     Specificity,
 )
 from MRI2PETLib.models.bundle import DEMONSTRATION
+from MRI2PETLib.models.store import model_text
 from MRI2PETLib.templates.regions import Parcellation
 
+_MOST_NAMED = 4
 MEANS = ("mean_real", "mean_real_smoothed", "mean_predicted", "mean_t1")
 
 
@@ -70,6 +73,17 @@ def model_of_all(models: Sequence[dict]) -> dict:
     return next((m for m in models if m.get("intended_use") == DEMONSTRATION), models[-1])
 
 
+def notes_on_models(models: Sequence[dict]) -> tuple[str, ...]:
+    """What to tell of a cohort whose predictions are by several models, or versions of one; the folds of a
+    run are one model.
+    """
+    counts = Counter(filter(None, map(model_text, models)))
+    if len(counts) < 2:
+        return ()
+    text = ", ".join(f"{n} by {name}" for name, n in counts.most_common(_MOST_NAMED))
+    return (f"The predictions are by different models and do not compare: {text}.",)
+
+
 @dataclass(frozen=True)
 class Cohort:
     """All scans of a cohort. Region statistics are in ``unit`` (that of ``scale``); ``regions`` are
@@ -88,6 +102,7 @@ class Cohort:
     settings: EvaluationSettings
     atlases: Sequence[Parcellation] = ()
     model: dict = field(default_factory=dict)
+    notes: Sequence[str] = ()
     simulated: bool = False
     covariates: Sequence[Covariate] = ()
     mean_maps: MeanMaps | None = None

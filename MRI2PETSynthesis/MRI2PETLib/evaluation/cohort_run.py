@@ -17,7 +17,14 @@ from MRI2PETLib.core.progress import ProgressCallback, Reporter
 from MRI2PETLib.core.tables import open_table
 from MRI2PETLib.evaluation.baselines import NETWORK, cubic_of_bundle
 from MRI2PETLib.evaluation.case import SCALE_FREE, STATED_UNIT, CaseResult, evaluate_case
-from MRI2PETLib.evaluation.cohort import Cohort, Failure, Scan, model_of_all, region_numbers
+from MRI2PETLib.evaluation.cohort import (
+    Cohort,
+    Failure,
+    Scan,
+    model_of_all,
+    notes_on_models,
+    region_numbers,
+)
 from MRI2PETLib.evaluation.cohort_cases import CohortCase
 from MRI2PETLib.evaluation.cohort_maps import CohortMaps
 from MRI2PETLib.evaluation.covariates import read_covariate
@@ -104,6 +111,9 @@ def evaluate_cohort(
         own = specificity(collection.store, subjects, frame.predictors) if frame.direction.to_pet else []
         others = other_differences(collection.store, subjects) if frame.direction.to_pet else []
         collection.store.close()
+    notes = notes_on_models(models)
+    for note in notes:
+        reporter.warning(note)
     return Cohort(
         scans=scans,
         failed=failed,
@@ -117,6 +127,7 @@ def evaluate_cohort(
         settings=settings,
         atlases=atlases,
         model=model_of_all(models),
+        notes=notes,
         simulated=simulated,
         covariates=covariates,
         mean_maps=collection.maps.mean(),

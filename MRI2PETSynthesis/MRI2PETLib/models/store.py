@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 import zipfile
 import zlib
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
@@ -269,3 +271,13 @@ def bundle_of(model: dict[str, Any]) -> Bundle | None:
     except BundleError:
         return None
     return bundle if bundle.sha256 == model["sha256"] else None
+
+
+def model_text(model: Mapping[str, Any]) -> str:
+    """Id and version of the model that a sidecar names, of a fold or ensemble those of its run; else empty.
+
+    >>> model_text({"id": "lab-fold3", "version": "1"}), model_text({})
+    ('lab 1', '')
+    """
+    run = re.sub(r"-(fold\d+|ensemble)$", "", str(model.get("id") or ""))
+    return f"{run} {model.get('version') or ''}".strip() if run else ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from MRI2PETLib.evaluation.settings import CasePaths, EvaluationSettings
 from MRI2PETLib.images.io import read_image
 from MRI2PETLib.models.bundle import IMAGES
 from MRI2PETLib.models.model_space import BRAIN_MASK
+from MRI2PETLib.models.store import model_text
 from MRI2PETLib.normative.norm import Norm, PredictedBy
 from MRI2PETLib.normative.settings import ScorePaths, ScoreSettings
 from MRI2PETLib.preprocessing.frame_window import are_one_window, windows_text
@@ -74,8 +74,8 @@ def check_model(prediction: Mapping[str, Any], controls: PredictedBy) -> tuple[F
 
     :param prediction: what its sidecar says of its model.
     """
-    own, checksum = _model_text(prediction.get("id"), prediction.get("version")), prediction.get("sha256")
-    theirs = _model_text(controls.id, controls.version)
+    own, checksum = model_text(prediction), prediction.get("sha256")
+    theirs = model_text({"id": controls.id, "version": controls.version})
     if checksum and controls.checksums:
         is_other = checksum not in controls.checksums
     else:
@@ -88,12 +88,6 @@ def check_model(prediction: Mapping[str, Any], controls: PredictedBy) -> tuple[F
         f"{theirs or 'another one'}."
     )
     return (Finding("warn", "norm-other-model", message, "Give a prediction by a model of the norm's run."),)
-
-
-def _model_text(name: object, version: object) -> str:
-    """A model's id and version in words, of a fold those of its run; empty for no id."""
-    run = re.sub(r"-(fold\d+|ensemble)$", "", str(name or ""))
-    return f"{run} {version or ''}".strip() if run else ""
 
 
 def check_window(

@@ -91,7 +91,7 @@ def _content(title: str, note: str, cohort: Cohort, tables: CohortTables) -> dic
         "metrics": metric_facts(),
         "predictors": cohort.uses,
         "settings": cohort.settings.to_dict(),
-        "cautions": [texts.GROUP_CAUTION] if tables.groups else [],
+        "cautions": [*cohort.notes, *([texts.GROUP_CAUTION] if tables.groups else [])],
         "direction": asdict(cohort.direction),
         "cannot_say": texts.cannot_say(cohort.direction),
         "model": cohort.model,
