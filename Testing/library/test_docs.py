@@ -104,6 +104,13 @@ def definitions(body: list[ast.stmt]) -> set[str]:
     return names
 
 
+def test_the_guide_of_training_has_a_column_for_every_preset() -> None:
+    page = (REPOSITORY / "Docs" / "how_to" / "training.md").read_text(encoding="utf-8")
+    heads = {name for line in page.splitlines() if line.startswith("| | `") for name in line.split("`")[1::2]}
+    presets = REPOSITORY / "MRI2PETTraining" / "MRI2PETTrainingLib" / "presets"
+    assert heads >= {path.stem for path in presets.glob("*.json")} != set()
+
+
 def test_every_reference_in_a_docstring_leads_somewhere() -> None:
     """To a dotted name, to the end of one (``.module.name``), or to a name of the same module or class."""
     trees: dict[str, ast.Module] = {}
