@@ -282,7 +282,7 @@ def failed_gates(judged: Sequence[Gate], unseen: Unseen | None) -> str:
         return "Every gate that was measured is passed."
     reasons = [f"**Not passed: {', '.join(failed)}.**"]
     if {"G1b", "G4"} & set(failed):
-        reasons.append("Look at the warped population map, which the program shows as the anatomy null.")
+        reasons.append("Look at the warped population map, which the program shows as the warped average.")
     if "G6c" in failed and unseen is not None:
         check, simulated = unseen.people, unseen.simulated
         worst = max(check.ratios, key=lambda name: abs(check.ratios[name] - check.real_ratios[name]))

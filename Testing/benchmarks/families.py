@@ -27,7 +27,7 @@ import torch
 
 from MRI2PETLib.core.files import write_json, write_text
 from MRI2PETLib.core.progress import no_progress
-from MRI2PETLib.evaluation.baselines import ANATOMY_NULL, Person, predictors
+from MRI2PETLib.evaluation.baselines import WARPED_AVERAGE, Person, predictors
 from MRI2PETLib.evaluation.compare import measure
 from MRI2PETLib.evaluation.direction import Direction
 from MRI2PETLib.evaluation.measure import correlation
@@ -190,7 +190,7 @@ def uncertainty(
     return float(np.mean(rows)) if rows else None  # type: ignore[arg-type]
 
 
-def anatomy_null(case: PreparedCase) -> np.ndarray:
+def warped_average(case: PreparedCase) -> np.ndarray:
     """The population's activity map warped to a person, in model space; kept on disk."""
     path = case.folder / "null.npy"
     if not path.is_file():
@@ -201,7 +201,7 @@ def anatomy_null(case: PreparedCase) -> np.ndarray:
         warp = None if fit is None else person_warp(subject.t1, subject.brain_mask, fit)
         person = Person(subject.brain_mask, subject.t1, Direction(tracer="PBR28"), fit, warp)
         rows = predictors(values, person)
-        null = next(row.values for row in rows if row.name == ANATOMY_NULL)
+        null = next(row.values for row in rows if row.name == WARPED_AVERAGE)
         image = sitk.GetImageFromArray(null)
         image.CopyInformation(subject.t1)
         np.save(path, encode_pair(subject.t1, image, subject.brain_mask, brain.axes, SPACE)[1])
@@ -217,7 +217,7 @@ def baselines(train: Sequence[PreparedCase], test: Sequence[PreparedCase]) -> di
     predicted = {
         "mean PET of the training people": [mean for _ in test],
         "cubic of T1": [np.polynomial.polynomial.polyval(volumes(c)[0], cubic) for c in test],
-        f"{ANATOMY_NULL}: population map, warped": [anatomy_null(c) for c in test],
+        f"{WARPED_AVERAGE}: population map, warped": [warped_average(c) for c in test],
         "ceiling: the PET without its noise": [np.load(c.folder / "clean.npy") for c in test],
     }
     return {name: closeness(images, test) for name, images in predicted.items()}

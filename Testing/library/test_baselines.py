@@ -1,4 +1,4 @@
-"""Baselines as good as they can be: cubic at the PET's resolution, warped anatomy null, directions."""
+"""Baselines as good as they can be: cubic at the PET's resolution, warped average, directions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import SimpleITK as sitk
 from scipy import ndimage
 
 from MRI2PETLib.core.names import is_label
-from MRI2PETLib.evaluation.baselines import ANATOMY_NULL, TRAINING_MEAN, Person, predictors
+from MRI2PETLib.evaluation.baselines import TRAINING_MEAN, WARPED_AVERAGE, Person, predictors
 from MRI2PETLib.evaluation.cubic import WIDTHS_MM, Cubic, cubic_sums, fit_cubic
 from MRI2PETLib.evaluation.direction import Direction
 from MRI2PETLib.preprocessing import warp_file
@@ -106,7 +106,7 @@ def test_the_null_is_warped_and_the_warp_is_kept(
     synthetic = np.where(mask, 1.0, 0).astype(np.float32)
     by_affine = predictors(synthetic, Person(subject.brain_mask, subject.t1, PBR28, affine))[-1]
     warped = predictors(synthetic, Person(subject.brain_mask, subject.t1, PBR28, affine, warp))[-1]
-    assert warped.name == ANATOMY_NULL and "non-linear" in warped.uses and "affine" in by_affine.uses
+    assert warped.name == WARPED_AVERAGE and "non-linear" in warped.uses and "affine" in by_affine.uses
     truth = subject.pet_true
     assert correlation(warped.values, truth, mask) > correlation(by_affine.values, truth, mask) + 0.02
 
@@ -159,9 +159,9 @@ def test_a_tracer_without_a_map_has_the_training_mean_as_its_null(
     rows = {row.name: row for row in predictors(synthetic, person, training_mean=mean)}
     assert "no map of florbetapir" in rows[TRAINING_MEAN].reason and rows[TRAINING_MEAN].values is None
     expected = sitk.Resample(mean, subject.t1, affine.GetInverse(), sitk.sitkLinear, 0.0)
-    assert correlation(rows[ANATOMY_NULL].values, expected, mask) > 0.9999
+    assert correlation(rows[WARPED_AVERAGE].values, expected, mask) > 0.9999
     without = {row.name: row for row in predictors(synthetic, person)}
-    assert without[ANATOMY_NULL].values is None and "florbetapir" in without[ANATOMY_NULL].reason
+    assert without[WARPED_AVERAGE].values is None and "florbetapir" in without[WARPED_AVERAGE].reason
     unknown = predictors(synthetic, replace(person, direction=Direction()))[-1]
     assert unknown.values is None and "not stated" in unknown.reason
 
@@ -172,7 +172,13 @@ def test_an_mri_has_baselines_of_its_own(subject: SimulatedSubject, affine: sitk
     t1 = array(subject.t1)
     person = Person(subject.brain_mask, subject.pet, Direction("PET", "MR"), affine)
     rows = predictors(t1, person, cubic=Cubic((0.0, 1.0, 0.0, 0.0), 0.0))
-    assert [row.name for row in rows] == ["network", "constant", "cubic of PET", TRAINING_MEAN, ANATOMY_NULL]
+    assert [row.name for row in rows] == [
+        "network",
+        "constant",
+        "cubic of PET",
+        TRAINING_MEAN,
+        WARPED_AVERAGE,
+    ]
     assert rows[0].uses.startswith("the PET") and "T1 template" in rows[-1].uses and "affine" in rows[-1].uses
     assert correlation(rows[-1].values, subject.t1, mask) > 0.5
     assert correlation(rows[2].values, subject.pet, mask) > 0.95

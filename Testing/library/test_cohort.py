@@ -213,7 +213,7 @@ def store_of(folder: Path, synthetic: list[np.ndarray], real: list[np.ndarray]) 
         store.add("network", i, s, template.mask, identity)
         store.add("real", i, r, template.mask, identity)
         store.add(
-            "anatomy null", i, sitk.GetArrayFromImage(population_uptake("PBR28")), template.mask, identity
+            "warped average", i, sitk.GetArrayFromImage(population_uptake("PBR28")), template.mask, identity
         )
     return store
 
@@ -226,11 +226,11 @@ def smooth_noise(seed: int) -> np.ndarray:
     return 1 + 0.2 * noise / noise.std()
 
 
-def test_own_pets_are_recognised_and_the_gain_is_over_the_anatomy_null(tmp_path: Path) -> None:
+def test_own_pets_are_recognised_and_the_gain_is_over_the_warped_average(tmp_path: Path) -> None:
     real = [smooth_noise(i) for i in range(4)]
     synthetic = [1 + 0.5 * (r - 1) for r in real]
     result = specificity(
-        store_of(tmp_path, synthetic, real), list("abcd"), ["network", "cubic of T1", "anatomy null"]
+        store_of(tmp_path, synthetic, real), list("abcd"), ["network", "cubic of T1", "warped average"]
     )
     network, cubic, null = result
     assert network.top1 == 1 and network.auc == 1 and network.rank == 1 and network.n_ranked == 4

@@ -13,7 +13,7 @@ from evaluation_cases import like, predicted, sidecar, write_subject
 from MRI2PETLib.cli import main
 from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.core.findings import Verdict
-from MRI2PETLib.evaluation.baselines import ANATOMY_NULL, NETWORK, Person, predictors
+from MRI2PETLib.evaluation.baselines import NETWORK, WARPED_AVERAGE, Person, predictors
 from MRI2PETLib.evaluation.case import RegionRow, evaluate_case
 from MRI2PETLib.evaluation.cubic import Cubic
 from MRI2PETLib.evaluation.direction import Direction
@@ -109,14 +109,14 @@ def test_a_case_writes_everything_with_the_baselines_beside_the_network(
     content = json.loads((out / "metrics.json").read_text(), parse_constant=pytest.fail)  # NaN would call it
     for scale in ("stated", "scale-free"):
         network, baselines = (content["scales"][scale][k] for k in ("network", "baselines"))
-        assert network["pearson_r"] > baselines[ANATOMY_NULL]["pearson_r"] > 0.3
+        assert network["pearson_r"] > baselines[WARPED_AVERAGE]["pearson_r"] > 0.3
         assert network["mse"] < baselines["constant"]["mse"]
         assert "coefficients" in baselines["cubic of T1"]["not_available"]["all"]
     spaces = content["spaces"]
     assert list(spaces) == ["native", "MNI, affine", "MNI, non-linear"]
     assert spaces["native"]["network"]["mse"] == content["scales"]["stated"]["network"]["mse"]
     for name in list(spaces)[1:]:
-        assert spaces[name]["network"]["pearson_r"] > spaces[name][ANATOMY_NULL]["pearson_r"] > 0.3
+        assert spaces[name]["network"]["pearson_r"] > spaces[name][WARPED_AVERAGE]["pearson_r"] > 0.3
     for name in ("regions", "asymmetry"):
         assert "nan" not in (out / f"{name}.csv").read_text().lower().replace("anatomy", "")
     assert content["provenance"]["simulated"] and "SIMULATED" in content["description"]
@@ -259,7 +259,7 @@ def test_baselines_have_the_level_of_the_network_and_say_what_they_use(subject: 
     person = Person(subject.brain_mask, subject.t1, PBR28, subject.template_to_native)
     cubic = Cubic((0.2, 1.0, 0.5, -0.9), 0.0)
     rows = predictors(synthetic, person, cubic=cubic, training_mean=population_uptake("PBR28"))
-    assert [r.name for r in rows] == ["network", "constant", "cubic of T1", "training mean", "anatomy null"]
+    assert [r.name for r in rows] == ["network", "constant", "cubic of T1", "training mean", "warped average"]
     for row in rows:
         assert row.values is not None and row.uses
         assert row.values[inside].mean() == pytest.approx(synthetic[inside].mean(), rel=1e-5)
@@ -271,7 +271,7 @@ def test_baselines_have_the_level_of_the_network_and_say_what_they_use(subject: 
     assert np.allclose(cubic / cubic.mean(), expected / expected.mean(), rtol=1e-4)
 
 
-def test_the_anatomy_null_follows_the_anatomy(subject: SimulatedSubject) -> None:
+def test_the_warped_average_follows_the_anatomy(subject: SimulatedSubject) -> None:
     """With the true (non-linear) transform it explains most of the noise-free PET; without one it says so."""
     synthetic = predicted(subject)
     inside = sitk.GetArrayViewFromImage(subject.brain_mask) > 0
@@ -493,4 +493,4 @@ def test_without_t1_or_mask_a_foreign_image_is_refused_and_with_a_mask_accepted(
     assert evaluate(tmp_path / "out", *pair, "--mask", files["mask"]) == 0
     content = json.loads((tmp_path / "out" / "metrics.json").read_text())
     assert "no-mni-transform" in json.dumps(content["quality"])
-    assert content["scales"]["stated"]["baselines"][ANATOMY_NULL]["not_available"]["all"]
+    assert content["scales"]["stated"]["baselines"][WARPED_AVERAGE]["not_available"]["all"]

@@ -89,7 +89,9 @@ def test_a_new_metric_is_in_every_file_of_a_case(dummy: Metric, evaluated: Path)
     assert f"smoothed_{dummy.name}" in whole
     page = (evaluated / "report.html").read_text(encoding="utf-8")
     assert (
-        f">{dummy.label}</th>" in page and f">{dummy.label}, anatomy null</th>" in page and dummy.note in page
+        f">{dummy.label}</th>" in page
+        and f">{dummy.label}, warped average</th>" in page
+        and dummy.note in page
     )
     read = read_comparison(listed_files(evaluated / EVALUATION_RECORD))
     assert read.regions[0].metrics[dummy.name] == pytest.approx(network[dummy.name])

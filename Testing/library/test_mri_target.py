@@ -68,8 +68,8 @@ def test_one_case(people: Path, tmp_path: Path) -> None:
     for name in ("normdiff_median", "percent_difference", "smoothed_mse"):
         assert network[name] is None and network["not_available"][name]
     names = list(content["scales"]["stated"]["baselines"])
-    assert names == ["constant", "cubic of PET", "training mean", "anatomy null"]
-    null = content["scales"]["stated"]["baselines"]["anatomy null"]
+    assert names == ["constant", "cubic of PET", "training mean", "warped average"]
+    null = content["scales"]["stated"]["baselines"]["warped average"]
     assert 0.4 < null["pearson_r"] < 0.95
     rows = read_region_rows(tmp_path / "out" / "regions.csv")
     assert all(row.mean_t1 is None and row.metrics["normdiff_median"] is None for row in rows)

@@ -20,15 +20,15 @@ def row(metric: str, baseline: str, network: float, other: float, low: float, hi
 def test_better_than_the_best_baseline_in_all() -> None:
     rows = [
         row("pearson_r", "cubic of T1", 0.9, 0.7, 0.1, 0.3),
-        row("pearson_r", "anatomy null", 0.9, 0.8, 0.05, 0.15),
+        row("pearson_r", "warped average", 0.9, 0.8, 0.05, 0.15),
         row("mse", "cubic of T1", 0.01, 0.03, -0.03, -0.01),
-        row("mse", "anatomy null", 0.01, 0.04, -0.05, -0.01),
+        row("mse", "warped average", 0.01, 0.04, -0.05, -0.01),
     ]
     summary = cohort_summary(rows, SCALE, "SUVR")
     assert summary.kind == "ok" and "better than the best baseline in" in summary.verdict
     assert summary.table is not None
     assert [line[2] for line in summary.table.rows] == [
-        "anatomy null",
+        "warped average",
         "cubic of T1",
     ]  # the best, not the first
     assert summary.table.rows[0][4] == "0.100 (0.050 to 0.150)" and summary.table.rows[0][5] == "15 of 20"

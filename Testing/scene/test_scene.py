@@ -641,14 +641,14 @@ def test_tables_show_baselines_beside_the_network_and_never_nan(scene: Any) -> N
     assert cells(node, "metric") == ["r", "MSE"] and cells(node, "unit") == ["", "SUVR²"]
     assert cells(node, "better") == ["higher", "lower"] and cells(node, "network") == ["", "0.5000"]
     assert cells(node, "constant") == ["", "0.2500"] and cells(node, "training mean") == ["", ""]
-    rows = [row("a", "network", 0.1), row("b", "network", None), row("a", "anatomy null", 0.2)]
-    rows += [row("b", "anatomy null", 0.3), row("a", "network", 0.9, scale="scale-free")]
+    rows = [row("a", "network", 0.1), row("b", "network", None), row("a", "warped average", 0.2)]
+    rows += [row("b", "warped average", 0.3), row("a", "network", 0.9, scale="scale-free")]
     node = add_table(scene, "regions", region_columns(rows, "stated"))
     titles = [node.GetColumnName(n) for n in range(node.GetNumberOfColumns())]
     assert titles[0] == "region" and titles.index("parcellation") > titles.index("NormDiff, median, network")
     assert cells(node, "region") == ["a", "b"] and cells(node, "volume (mL)") == ["0.5", "0.5"]
     assert cells(node, "NormDiff, median, network") == ["0.1000", ""]
-    assert cells(node, "NormDiff, median, anatomy null") == ["0.2000", "0.3000"]
+    assert cells(node, "NormDiff, median, warped average") == ["0.2000", "0.3000"]
     with pytest.raises(InputError, match="length"):
         add_table(scene, "x", {"a": [1], "b": []})
     with pytest.raises(InputError, match="no region"):

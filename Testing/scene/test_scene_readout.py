@@ -73,7 +73,7 @@ def pet_id(application: Application) -> str:
     )
     nodes = add_result(application.scene, result)
     rows = [row(1, "left", "network", 0.2), row(2, "right", "network", 0.0)]
-    rows += [row(1, "left", "anatomy null", 0.3), row(2, "right", "anatomy null", None)]
+    rows += [row(1, "left", "warped average", 0.3), row(2, "right", "warped average", None)]
     comparison = Comparison(
         real=image(real),
         unit="SUVR",
@@ -102,8 +102,8 @@ def test_a_point_shows_both_pets_and_its_region_with_the_baselines(
     text = readout_at_point(scene, pet_id, ras(3.3, 5.4, 5.4)).splitlines()
     assert text[0].endswith("mm: synthetic 1.5 SUVR; real 1 SUVR; NormDiff 0.2")
     assert text[1] == (
-        "left (halves): synthetic 1.5 SUVR, real 1 SUVR; NormDiff, median 0.2 (anatomy null 0.3); "
-        "difference (%) 50 (anatomy null 50); ROI CNR bias -0.25"
+        "left (halves): synthetic 1.5 SUVR, real 1 SUVR; NormDiff, median 0.2 (warped average 0.3); "
+        "difference (%) 50 (warped average 50); ROI CNR bias -0.25"
     )
     hot = readout_at_point(scene, pet_id, ras(9, 5, 5))
     assert "real 3 SUVR; NormDiff -0.5" in hot and "NormDiff, median 0; difference" in hot

@@ -108,7 +108,7 @@ def test_a_run_leaves_everything(run: Path) -> None:
     page = (run / "report.html").read_text(encoding="utf-8")
     for words in (
         "training mean",
-        "anatomy null",
+        "warped average",
         "learning_rate",
         "torch",
         "s a step",
@@ -130,7 +130,7 @@ def test_report_and_card_set_the_network_beside_the_baselines(run: Path) -> None
     people = table(run / "subjects.csv")
     model = read_bundle(run / "ensemble")
     rows = {row["predictor"]: row for row in model.metadata["baselines"]["out_of_fold"]}
-    assert list(rows) == ["network", "constant", "cubic of T1", "training mean", "anatomy null"]
+    assert list(rows) == ["network", "constant", "cubic of T1", "training mean", "warped average"]
     network = np.array([float(p["network: mse"]) for p in people])
     page = " ".join((run / "report.html").read_text(encoding="utf-8").split())
     best = min(list(rows)[1:], key=lambda name: rows[name]["means"]["mse"])

@@ -3,7 +3,7 @@
 Each baseline gives a pattern only; its level is the in-brain mean of the synthetic image. So the error of
 the level is the same for all rows, and what differs between them is the pattern.
 
-The **anatomy null** is one average image laid over the person. To a PET: the population's map of the tracer
+The **warped average** is one average image laid over the person. To a PET: the population's map of the tracer
 at 6 mm or, for a tracer without one, the mean PET of the training fold, brought to the person by a non-linear
 warp of the T1 (by the affine alone where no T1 is at hand). To an MRI: the T1 template, by the affine, since
 a warp would need the T1 itself.
@@ -28,7 +28,7 @@ from MRI2PETLib.templates.icbm152 import load_template
 from MRI2PETLib.templates.uptake import TISSUE_UPTAKE, population_uptake
 
 NETWORK = "network"
-ANATOMY_NULL = "anatomy null"
+WARPED_AVERAGE = "warped average"
 TRAINING_MEAN = "training mean"
 # A usual resolution of reconstructed brain PET; the population map itself is as sharp as the template.
 POPULATION_FWHM_MM = 6.0
@@ -128,7 +128,7 @@ def _cubic(person: Person, cubic: Cubic | None) -> Predictor:
 
 
 def _averages(person: Person, training_mean: sitk.Image | None, of_fold: str) -> list[Predictor]:
-    """The training mean and the anatomy null."""
+    """The training mean and the warped average."""
     mean = None if training_mean is None else person.from_mni(training_mean)
     no_mean = "no mean of a training fold comes with this model or run"
     if person.template_to_native is None:
@@ -139,12 +139,12 @@ def _averages(person: Person, training_mean: sitk.Image | None, of_fold: str) ->
     average, what = _population(person.direction)
     if average is None:
         null = Predictor(
-            ANATOMY_NULL, of_training.uses, mean, of_training.reason and f"{what}, and {no_mean}"
+            WARPED_AVERAGE, of_training.uses, mean, of_training.reason and f"{what}, and {no_mean}"
         )
-        return [Predictor(TRAINING_MEAN, of_fold, None, f"it is the anatomy null: {what}"), null]
+        return [Predictor(TRAINING_MEAN, of_fold, None, f"it is the warped average: {what}"), null]
     values = person.from_mni(average)
     reason = "" if values is not None else "no transform between MNI space and this person"
-    return [of_training, Predictor(ANATOMY_NULL, f"{what}, {person.placement}", values, reason)]
+    return [of_training, Predictor(WARPED_AVERAGE, f"{what}, {person.placement}", values, reason)]
 
 
 def _population(direction: Direction) -> tuple[sitk.Image | None, str]:

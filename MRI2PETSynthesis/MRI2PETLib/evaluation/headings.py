@@ -37,7 +37,7 @@ _HEADINGS = {
     "other_mean": "others",
     "other_mse": "others' MSE",
     "other_r": "others' r",
-    "gain_gap": "gain over the anatomy null",
+    "gain_gap": "gain over the warped average",
     "rank": "rank of own",
     "n_ranked": "of",
     "top1": "own is closest",

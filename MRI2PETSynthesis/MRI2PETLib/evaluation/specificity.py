@@ -2,7 +2,7 @@
 
 Compared in MNI space (affine) at 6 mm, so that the shape of the head does not identify anybody. The published
 analysis (Ferrante et al. 2025, Table 5) compares own and other in the same way but has no baseline; a cubic
-of T1 or a warped mean image "identifies" people too, so what counts is the gain over the anatomy null.
+of T1 or a warped mean image "identifies" people too, so what counts is the gain over the warped average.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 import SimpleITK as sitk
 
-from MRI2PETLib.evaluation.baselines import ANATOMY_NULL, NETWORK
+from MRI2PETLib.evaluation.baselines import NETWORK, WARPED_AVERAGE
 from MRI2PETLib.evaluation.metrics import AS_IS, METRICS, SMOOTHED
 from MRI2PETLib.evaluation.pair import Pair
 from MRI2PETLib.evaluation.spaces import resample_inside, template_grid
@@ -34,7 +34,7 @@ class Specificity(NamedTuple):
     """Own and other distances of one predictor, averaged over people.
 
     ``mse`` is scale-free (each image over its mean), ``gap`` = 1 - own / other MSE; 0 is no specificity.
-    ``rank`` 1 is the own PET as the closest of all; ``auc`` .5 is chance. ``gain_*``: over the anatomy null.
+    ``rank`` 1 is the own PET as the closest of all; ``auc`` .5 is chance; ``gain_*`` over the warped average.
     """
 
     predictor: str
@@ -173,7 +173,7 @@ def specificity(store: VectorStore, subjects: Sequence[str], predictors: Sequenc
             results.append(_empty(name, 0, "not available for this cohort"))
         else:
             results.append(_one(name, people, *distances(store, name, usable, common)))
-    null = next((s for s in results if s.predictor == ANATOMY_NULL), None)
+    null = next((s for s in results if s.predictor == WARPED_AVERAGE), None)
     return [_with_gain(s, null) for s in results]
 
 
@@ -232,7 +232,7 @@ def over_people(pairs: Sequence[tuple[str, float]]) -> list[float]:
 
 
 def _with_gain(one: Specificity, null: Specificity | None) -> Specificity:
-    if null is None or one.predictor == ANATOMY_NULL or one.gap is None or null.gap is None:
+    if null is None or one.predictor == WARPED_AVERAGE or one.gap is None or null.gap is None:
         return one
     auc = None if one.auc is None or null.auc is None else one.auc - null.auc
     return one._replace(gain_gap=one.gap - null.gap, gain_auc=auc)

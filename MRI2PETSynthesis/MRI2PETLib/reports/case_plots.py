@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import SimpleITK as sitk
 
-from MRI2PETLib.evaluation.baselines import ANATOMY_NULL, NETWORK
+from MRI2PETLib.evaluation.baselines import NETWORK, WARPED_AVERAGE
 from MRI2PETLib.evaluation.case import CaseResult, RegionRow
 from MRI2PETLib.evaluation.direction import Direction
 from MRI2PETLib.evaluation.inputs import CaseImages
@@ -61,19 +61,19 @@ def _region_plots(
         return [scatter]
     series: dict[str, list[float | None]] = {}
     for row in rows:
-        if row.predictor in (NETWORK, ANATOMY_NULL):
+        if row.predictor in (NETWORK, WARPED_AVERAGE):
             series.setdefault(row.predictor, []).append(row.metrics["percent_difference"])
     bars = charts.region_bars_png(
         [row.region for row in network],
         series,
         label="difference of the region mean (%), predicted against real",
-        title=f"{name}: network and anatomy null",
+        title=f"{name}: network and warped average",
     )
     return [
         scatter,
         Picture(
             bars,
-            alt="Difference of each region's mean in percent, network and anatomy null; as in the table.",
-            caption="Where the network and the anatomy null are off.",
+            alt="Difference of each region's mean in percent, network and warped average; as in the table.",
+            caption="Where the network and the warped average are off.",
         ),
     ]

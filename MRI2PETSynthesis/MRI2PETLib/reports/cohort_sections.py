@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from MRI2PETLib.evaluation import cohort_tables
-from MRI2PETLib.evaluation.baselines import ANATOMY_NULL, NETWORK
+from MRI2PETLib.evaluation.baselines import NETWORK, WARPED_AVERAGE
 from MRI2PETLib.evaluation.case import SCALE_FREE, STATED_UNIT
 from MRI2PETLib.evaluation.cohort import Cohort, region_numbers
 from MRI2PETLib.evaluation.cohort_tables import EVERYONE, GlobalRow, RegionStatistics
@@ -141,7 +141,7 @@ def plots(cohort: Cohort, regions: Sequence[RegionStatistics]) -> list[Picture]:
     ]
     of_last = {
         name: [row for row in rows_of(regions, name) if row.parcellation == last]
-        for name in (NETWORK, ANATOMY_NULL)
+        for name in (NETWORK, WARPED_AVERAGE)
     }
     png = charts.region_bars_png(
         [row.region for row in of_last[NETWORK]],

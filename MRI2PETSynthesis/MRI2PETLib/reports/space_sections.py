@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from MRI2PETLib.evaluation.asymmetry import AsymmetryRow, AsymmetryStatistics
-from MRI2PETLib.evaluation.baselines import ANATOMY_NULL, NETWORK
+from MRI2PETLib.evaluation.baselines import NETWORK, WARPED_AVERAGE
 from MRI2PETLib.evaluation.metrics import brain_metrics
 from MRI2PETLib.evaluation.published_tables import SpaceRow
 from MRI2PETLib.evaluation.spaces import NATIVE, SpaceMetrics
@@ -67,27 +67,27 @@ def missing_spaces(spaces: Sequence[SpaceMetrics]) -> list[str]:
 def asymmetry_of_case(rows: Sequence[AsymmetryRow]) -> ReportTable | None:
     """Left against right of one case."""
     network = [row for row in rows if row.predictor == NETWORK]
-    null = {(r.parcellation, r.region): r for r in rows if r.predictor == ANATOMY_NULL}
+    null = {(r.parcellation, r.region): r for r in rows if r.predictor == WARPED_AVERAGE}
     fields = ("real_percent", "synthetic_percent", "difference_percent")
     content = [_pairs(network), *columns(network, *fields)]
     if null:
         others = [null.get((row.parcellation, row.region)) for row in network]
         percents = [None if other is None else percent(other.synthetic_percent) for other in others]
-        content.append((f"{ANATOMY_NULL} (%)", percents))
+        content.append((f"{WARPED_AVERAGE} (%)", percents))
     content += columns(network, "reason") if any(row.reason for row in network) else []
     return side_by_side(content, "Asymmetry, left minus right over their mean", lead=()) if network else None
 
 
 def cohort_asymmetry(rows: Sequence[AsymmetryStatistics]) -> ReportTable | None:
-    """Agreement of the indices over people, the network beside the anatomy null."""
+    """Agreement of the indices over people, the network beside the warped average."""
     network = [row for row in rows if row.predictor == NETWORK]
-    null = {(r.parcellation, r.region): r.r for r in rows if r.predictor == ANATOMY_NULL}
+    null = {(r.parcellation, r.region): r.r for r in rows if r.predictor == WARPED_AVERAGE}
     in_percent = columns(
         network, "real_mean", "predicted_mean", "bias", "lower_limit", "upper_limit", unit="%"
     )
     content = [_pairs(network), *columns(network, "n_people"), *in_percent]
     content += columns(network, "icc", "r", "r_fdr")
-    content.append((f"r of {ANATOMY_NULL}", [null.get((row.parcellation, row.region)) for row in network]))
+    content.append((f"r of {WARPED_AVERAGE}", [null.get((row.parcellation, row.region)) for row in network]))
     caption = "Asymmetry, left minus right over their mean, over people"
     reasons = dict.fromkeys(row.reason for row in network if row.reason)
     caption += f" (without a value: {'; '.join(reasons)})" if reasons else ""

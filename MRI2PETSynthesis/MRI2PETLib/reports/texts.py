@@ -16,7 +16,7 @@ CANNOT_SAY = (
     "A synthetic PET is computed from the T1. It is no measurement of the tracer, and a change of the PET "
     "that leaves the T1 as it is cannot appear in it.",
     "A small error or a high correlation is no evidence of biology: read every number beside its baselines. "
-    "What the anatomy null reaches needs no tracer at all.",
+    "What the warped average reaches needs no tracer at all.",
     "Correlation depends on the mask (here: the brain, without the background) and on the noise of the real "
     "PET.",
     "MSE and MAE depend on the unit and the scale. They do not compare with numbers from other scalings, "
@@ -31,7 +31,7 @@ CANNOT_SAY_OF_MRI = (
     "A synthetic MRI is computed from the PET. It shows an anatomy that fits the uptake, not the person's: "
     "use it to bring the PET to a template, never to look for disease.",
     "A small error or a high correlation is no evidence: read every number beside its baselines. What the "
-    "anatomy null reaches needs no PET at all.",
+    "warped average reaches needs no PET at all.",
     "Correlation depends on the mask (here: the brain, without the background).",
     "The intensity of a T1 has no unit: each T1 is scaled from its 1st to its 99th percentile in the brain. "
     "What is a ratio to zero (NormDiff, differences in %), smoothing to the noise of a PET, tests of groups "
