@@ -120,5 +120,5 @@ def test_a_new_metric_is_in_the_tables_of_slicer(dummy: Metric, evaluated: Path)
     where = list(columns["metric"]).index(dummy.label)
     assert columns["unit"][where] == "SUVR²" and columns["better"][where] == "lower"
     whole = comparison.scales["stated"]["network"][dummy.name]
-    assert columns["network"][where] == pytest.approx(whole, rel=1e-3)  # rounded for the eye
+    assert float(columns["network"][where]) == pytest.approx(whole, rel=1e-3)  # rounded for the eye
     assert f"{dummy.label}, network" in region_columns(comparison.regions, "stated")

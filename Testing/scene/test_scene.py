@@ -659,15 +659,17 @@ def test_numbers_have_the_digits_of_their_column() -> None:
     columns = {
         "volume (mL)": [702.628, 0.008, 0.0],
         "peak z": [-3.114, -0.0, 2.0],
-        "SUVR, real MR": [1.0, None, 1.058416, 0.9, -0.00004],
+        "SUVR, real MR": [1.0, None, 1.058416, 0.9],
+        "MSE": [0.0012, 1.4, 0.00003],
         "counts": [12345.6, 7.0],
         "regions": [21, 4],
     }
     assert with_decimals(columns) == {
         "volume (mL)": ["702.6", "0.008", "0.0"],
         "peak z": ["-3.11", "0.00", "2.00"],
-        "SUVR, real MR": ["1.000", None, "1.058", "0.900", "-4e-05"],
-        "counts": ["12346", "7"],
+        "SUVR, real MR": ["1.000", None, "1.058", "0.900"],
+        "MSE": ["0.00120", "1.40000", "0.00003"],
+        "counts": ["12345.6", "7.0"],
         "regions": [21, 4],
     }
 

@@ -64,7 +64,7 @@ def region_columns(rows: Sequence[RegionRow], scale: str) -> Columns:
 
 def with_decimals(columns: Columns) -> dict[str, list[Any]]:
     """Columns by their titles, numbers as text with one number of decimals in a column: a tenth of mm, mL and
-    percentiles, a hundredth of z, else four digits of the largest number.
+    percentiles, a hundredth of z, else what the numbers need.
     """
     return {title: _alike(values, _decimals(title, values)) for title, values in columns.items()}
 
@@ -75,9 +75,12 @@ def _decimals(title: str, values: Sequence[Any]) -> int:
 
 
 def _decimals_of(values: Sequence[Any]) -> int:
-    """As many as give the largest number four digits."""
-    largest = max((abs(v) for v in values if _is_number(v)), default=0.0)
-    return max(0, _DIGITS - 1 - math.floor(math.log10(largest))) if largest > 0 else 0
+    """As many as give the largest number four digits, and up to two more for two digits of the smallest."""
+    sizes = [math.floor(math.log10(abs(v))) for v in values if _is_number(v) and v]
+    if not sizes:
+        return 0
+    most = _DIGITS - 1 - max(sizes)
+    return max(0, min(most + 2, max(most, 1 - min(sizes))))
 
 
 def _alike(values: Sequence[Any], decimals: int) -> list[Any]:
