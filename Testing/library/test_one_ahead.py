@@ -16,7 +16,7 @@ import torch
 
 from bundles import tiny_bundle
 from MRI2PETLib.core.errors import Cancelled
-from MRI2PETLib.core.prefetch import OneAhead, import_early
+from MRI2PETLib.core.prefetch import OneAhead, import_and_call
 from MRI2PETLib.core.progress import ProgressCallback, Reporter, no_progress
 from MRI2PETLib.images.io import write_image
 from MRI2PETLib.models import unet
@@ -33,13 +33,12 @@ WAIT_S = 5.0
 
 def test_importing_early_tolerates_what_is_missing_and_leaves_the_collector_as_it_was() -> None:
     assert gc.isenabled()
-    for module in ("wave", "no_such_module_of_mri2pet"):
-        import_early(module)
-    for thread in threading.enumerate():
-        if thread.name == "import-early":
-            thread.join(WAIT_S)
-    assert "wave" in sys.modules and gc.isenabled() and gc.get_freeze_count() > 0
+    modules = ("wave", "no_such_module_of_mri2pet")
+    assert import_and_call(modules, lambda: "wave" in sys.modules).result(WAIT_S)
+    assert gc.isenabled() and gc.get_freeze_count() > 0
     gc.unfreeze()
+    with pytest.raises(ZeroDivisionError):
+        import_and_call((), lambda: 1 / 0).result(WAIT_S)
 
 
 def test_reading_an_image_does_not_import_pydicom_and_leaves_it_importable(tmp_path: Path) -> None:

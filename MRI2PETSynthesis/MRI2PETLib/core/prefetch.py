@@ -107,20 +107,24 @@ def as_if_not_installed(package: str) -> Iterator[None]:
         del sys.modules[package]
 
 
-@cache
-def import_early(*names: str) -> None:
-    """Import modules in a thread, once. Their errors are left to whoever imports them next.
+def import_and_call(modules: Sequence[str], function: Callable[[], _Result]) -> Future[_Result]:
+    """Import modules and call a function, in a thread.
 
-    For a moment at which the work is done outside Python: imports hold Python's lock.
+    For a moment at which the work is done outside Python: imports hold Python's lock. Errors of an import are
+    left to whoever needs the module.
     """
 
-    def run() -> None:
+    def run() -> _Result:
         with imported_objects_stay():
-            for name in names:
+            for name in modules:
                 with suppress(Exception):
                     import_module(name)
+        return function()
 
-    threading.Thread(target=run, name="import-early").start()
+    thread = ThreadPoolExecutor(1, "import-early")
+    result = thread.submit(run)
+    thread.shutdown(wait=False)
+    return result
 
 
 @cache

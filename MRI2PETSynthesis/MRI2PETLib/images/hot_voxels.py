@@ -13,7 +13,7 @@ from MRI2PETLib.core.findings import Finding
 
 # Times the 99.9th percentile of what is not zero, and times the median of the voxel's neighbours. The
 # brightest voxels of 24 public T1s reach 1.0 to 3.5 times that percentile, of 8 smoothed PETs 1.1 to 1.2.
-_FACTOR = 10.0
+_FACTOR, _PERCENTILE = 10.0, 99.9
 _MOST = 1000  # more are no single voxels
 _LARGE = 1_000_000  # voxels: of so many, every eighth tells the percentile
 
@@ -25,13 +25,15 @@ def mend_hot_voxels(values: np.ndarray, name: str) -> tuple[np.ndarray, tuple[Fi
     :param name: of the image, for the finding.
     :returns: the values (the same array where nothing is hot), and what to tell.
     """
-    size = np.abs(values)
-    step = 2 if size.size > _LARGE else 1
-    sample = size[::step, ::step, ::step]
+    step = 2 if values.size > _LARGE else 1
+    sample = np.abs(values[::step, ::step, ::step])
     sample = sample[sample > 0]  # not NaN either
     if not sample.size:
         return values, ()
-    limit = _FACTOR * float(np.percentile(sample, 99.9))
+    largest = max(-float(np.fmin.reduce(values, axis=None)), float(np.fmax.reduce(values, axis=None)))
+    if np.count_nonzero(sample >= largest / _FACTOR) > (1 - _PERCENTILE / 100) * sample.size + 1:
+        return values, ()  # so many are no less than a tenth of it, and the percentile neither
+    size, limit = np.abs(values), _FACTOR * float(np.percentile(sample, _PERCENTILE))
     candidates = np.argwhere(size > limit)
     if not 0 < len(candidates) <= _MOST:
         return values, ()

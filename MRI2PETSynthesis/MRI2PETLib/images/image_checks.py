@@ -130,14 +130,12 @@ def clean_values(array: np.ndarray, raw: RawImage) -> tuple[np.ndarray, tuple[Fi
     return values, (Finding("warn", "non-finite", f"{message}; set to 0."),)
 
 
-def check_t1_values(values: np.ndarray, raw: RawImage) -> tuple[Finding, ...]:
+def check_t1_values(values: np.ndarray, contrast: float, raw: RawImage) -> tuple[Finding, ...]:
     """Recognise by its values what is no T1: a statistical map is refused, noise in the air is a remark.
 
-    :param values: finite, [k, j, i].
+    :param values: finite, [k, j, i]; ``contrast``: theirs, see :func:`check_contrast`.
     :raises InputError: for a map of statistics, or a T1 scaled to a mean of 0 inside the brain.
     """
-    low, high = (float(v) for v in np.percentile(values[::2, ::2, ::2], (1, 99)))
-    contrast = high - low
     hint = "Give the T1-weighted image itself."
     if statistic := raw.metadata.get("statistic"):
         raise InputError(f"{raw.path} is a statistical map: its header says {statistic}.", hint)
@@ -198,9 +196,10 @@ def _reaching_border(mask: np.ndarray) -> np.ndarray:
     return np.asarray(labels == labels[0, 0, 0])[1:-1, 1:-1, 1:-1]
 
 
-def check_contrast(values: np.ndarray, raw: RawImage) -> None:
+def check_contrast(values: np.ndarray, raw: RawImage) -> float:
     """Refuse a volume without contrast (one value, or one value in 98 % of the voxels and more).
 
+    :returns: the contrast, from the 1st to the 99th percentile.
     :raises InputError: naming the value.
     """
     low, high = float(values.min()), float(values.max())
@@ -212,6 +211,7 @@ def check_contrast(values: np.ndarray, raw: RawImage) -> None:
             f"{raw.path} has almost a single value ({p1:g} from the 1st to the 99th percentile).",
             "Choose an image of the whole head; this looks like a mask or a damaged file.",
         )
+    return float(p99) - float(p1)
 
 
 def to_mask(values: np.ndarray, raw: RawImage) -> tuple[np.ndarray, tuple[Finding, ...]]:

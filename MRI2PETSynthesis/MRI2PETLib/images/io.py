@@ -146,9 +146,9 @@ def read_frame_image(raw: RawImage, frame: int, *, kind: ImageKind) -> tuple[sit
     else:
         values, more = mend_hot_voxels(values, raw.path.name)
         findings += more
-        image_checks.check_contrast(values, raw)
+        contrast = image_checks.check_contrast(values, raw)
         if kind == "t1":
-            findings += image_checks.check_t1_values(values, raw)
+            findings += image_checks.check_t1_values(values, contrast, raw)
     image, shear_mm = to_image(values, raw.affine, nearest=kind in ("mask", "labels"))
     if shear_mm > SHEAR_TOLERANCE_MM:
         message = (

@@ -40,15 +40,22 @@ class LoadedModel:
     precision: str
 
 
-def load_model(bundle: Bundle, *, device: str = "auto", precision: str = "fp32") -> LoadedModel:
+def load_model(
+    bundle: Bundle,
+    *,
+    device: str = "auto",
+    precision: str = "fp32",
+    networks: list[torch.nn.Module] | None = None,
+) -> LoadedModel:
     """Load a bundle's networks, and settle what ``auto`` means.
 
     :param device: ``auto``, ``cpu``, ``cuda[:N]`` or ``mps``.
     :param precision: ``fp32``, ``bf16``, or ``auto`` for whichever is faster on the device.
+    :param networks: of the bundle, where they were loaded before.
     :raises BundleError: if the weights are not sound.
     :raises DeviceError: if the device does not exist.
     """
-    networks = bundle.networks()
+    networks = bundle.networks() if networks is None else networks
     if precision == "auto":
         precision = faster_precision(bundle, networks[0], device)
     return LoadedModel(bundle, networks, device, precision)

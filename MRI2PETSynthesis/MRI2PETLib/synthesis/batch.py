@@ -6,11 +6,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import SimpleITK as sitk
 
@@ -18,7 +18,7 @@ from MRI2PETLib.core.case_status import Figure, Status, StatusTable, status_of_s
 from MRI2PETLib.core.errors import QualityError
 from MRI2PETLib.core.files import output_folder
 from MRI2PETLib.core.leftovers import sweep
-from MRI2PETLib.core.prefetch import import_early, load_torch_early
+from MRI2PETLib.core.prefetch import import_and_call, load_torch_early
 from MRI2PETLib.core.progress import ProgressCallback, Reporter, part_of
 from MRI2PETLib.core.requests import Request, Result
 from MRI2PETLib.images.dicom_study import DicomOrigin
@@ -43,6 +43,9 @@ from MRI2PETLib.synthesis.pipeline import (
     read_source,
 )
 from MRI2PETLib.synthesis.settings import SynthesisSettings
+
+if TYPE_CHECKING:
+    import torch
 
 # Measured with a head of 1 mm voxels, two of which are in memory at a time; see Docs/how_to/cluster.md.
 PROCESS_GB = 1.6
@@ -99,8 +102,14 @@ class BatchRun:
     reads_ahead: bool = True
 
     @cached_property
+    def networks(self) -> Future[list[torch.nn.Module]]:
+        """Those of the bundle, loaded in a thread from when they are first asked for."""
+        modules = ("torch", "safetensors.torch", "PIL.ImageDraw", "PIL.ImageFont")
+        return import_and_call(modules, self.bundle.networks)
+
+    @cached_property
     def model(self) -> LoadedModel:
-        return open_model(self.bundle, self.settings)
+        return open_model(self.bundle, self.settings, self.networks.result())
 
     def files(self, case: Case) -> CaseFiles:
         return case_files(case, self.bundle, self.output)
@@ -123,7 +132,7 @@ class BatchRun:
 
         def report(done: float, total: float, stage: str) -> None:
             if stage in (ALIGNING, ENCODING):
-                import_early("torch", "safetensors.torch", "PIL.ImageDraw", "PIL.ImageFont")
+                _ = self.networks
             progress(done, total, stage)
 
         inputs, bundle, settings = case.inputs, self.bundle, self.settings

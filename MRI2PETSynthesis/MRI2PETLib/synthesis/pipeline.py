@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import SimpleITK as sitk
@@ -36,6 +36,9 @@ from MRI2PETLib.preprocessing.brain_mask import BrainExtraction, extract_brain
 from MRI2PETLib.preprocessing.pet_template import brain_of_pet
 from MRI2PETLib.synthesis.error_map import error_image
 from MRI2PETLib.synthesis.settings import DEFAULT_MODEL, SynthesisSettings
+
+if TYPE_CHECKING:
+    import torch
 
 _NEARLY = 0.995  # of the end of a scale: a sigmoid does not reach it
 ENCODING = "into model space"  # a stage of the progress, see :func:`prepare`
@@ -134,9 +137,14 @@ def read_source(path: Path | str, bundle: Bundle, series: str | None = None) -> 
     return read_image(path, kind="pet" if is_pet else "t1", series_uid=series)
 
 
-def open_model(bundle: Bundle, settings: SynthesisSettings) -> LoadedModel:
-    """Load a model for the device and the precision that were chosen."""
-    return load_model(bundle, device=settings.device, precision=settings.precision)
+def open_model(
+    bundle: Bundle, settings: SynthesisSettings, networks: list[torch.nn.Module] | None = None
+) -> LoadedModel:
+    """Load a model for the device and the precision that were chosen.
+
+    :param networks: of the bundle, where they were loaded before.
+    """
+    return load_model(bundle, device=settings.device, precision=settings.precision, networks=networks)
 
 
 def prepare(
