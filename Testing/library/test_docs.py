@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import runpy
 import shlex
 import subprocess
 import sys
@@ -143,8 +144,8 @@ def test_pre_commit_runs_the_versions_of_the_constraints() -> None:
 
 
 EXAMPLES = sorted((REPOSITORY / "Docs" / "examples").glob("0*.py"))
-# Slicer runs the last one; the others take half a minute and more, but for the first.
-RUNS = [pytest.param(p, marks=[] if p.name.startswith("01") else [pytest.mark.slow]) for p in EXAMPLES[:-1]]
+# Slicer runs the last one, five minutes the training; the second and the third take half a minute and more.
+RUNS = [pytest.param(p, marks=[] if p.name.startswith("01") else [pytest.mark.slow]) for p in EXAMPLES[:3]]
 
 
 @pytest.mark.parametrize("script", RUNS, ids=lambda p: p.name)
@@ -152,6 +153,23 @@ def test_an_example_runs_as_it_is(script: Path, tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, str(script)], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0 and "error:" not in done.stderr, done.stderr
     assert any(tmp_path.iterdir())
+
+
+def test_the_example_of_a_training_gives_lines_that_the_commands_know(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A first run, and the second one, which goes on."""
+    lines: list[list[str]] = []
+    monkeypatch.setattr("MRI2PETLib.cli.main", lines.append)
+    monkeypatch.setattr(sys, "argv", ["04_train.py"])
+    monkeypatch.chdir(tmp_path)
+    runpy.run_path(str(EXAMPLES[3]), run_name="__main__")
+    (tmp_path / "example" / "run").mkdir(parents=True)
+    (tmp_path / "example" / "run" / "run.json").touch()
+    runpy.run_path(str(EXAMPLES[3]), run_name="__main__")
+    parsed = [build_parser().parse_args(line) for line in lines]
+    assert [args.command for args in parsed] == ["simulate", "train"] * 2
+    assert [args.resume for args in parsed[1::2]] == [False, True]
 
 
 def test_what_an_example_imports_is_there() -> None:
