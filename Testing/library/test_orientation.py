@@ -345,9 +345,9 @@ def test_every_file_of_a_run_lies_on_its_input(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_outputs_lie_on_real_images_whatever_their_orientations(shared_data: Path, tmp_path: Path) -> None:
-    """A stripped brain (the others of its folder are stored alike) and two heads, as they are and with a qform
-    that is 3 degrees and 3 mm from the sform, under five pairs of codes: the corners of a PET and a mask are
-    those of the T1. Prints the distances (mm).
+    """A stripped brain (its folder is stored alike) and two heads, as they are and with a qform
+    3 degrees and 3 mm from the sform, under five pairs of codes: the corners of a PET and a mask are those of
+    the T1. Prints the distances (mm).
     """
     import nibabel as nib
 
