@@ -15,6 +15,7 @@ from slicer.ScriptedLoadableModule import (
 
 from MRI2PETLib.jobs.run_state import RunState, window_state
 from MRI2PETLib.scene.job import RunEnd
+from MRI2PETLib.scene.layout import leave_results
 from MRI2PETLib.scene.memory import give_back_memory, release_images
 from MRI2PETLib.scene.run import SynthesisRequest
 from MRI2PETLib.scene.verdict import verdict_in_words
@@ -148,11 +149,13 @@ class MRI2PETSynthesisWidget(ScriptedLoadableModuleWidget, ParameterNodeMixin):
 
     def onSceneEndClose(self, _caller, _event) -> None:
         self._state = RunState()  # of a run of the former scene
-        qt.QTimer.singleShot(0, self._releaseMemory)  # the views learn a little later that volumes are gone
+        qt.QTimer.singleShot(0, self._leaveScene)  # views and layout learn a little later what is gone
         if self.parent.isEntered:
             self.enter()
 
-    def _releaseMemory(self) -> None:
+    def _leaveScene(self) -> None:
+        if not slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLVolumeNode"):
+            leave_results(slicer.mrmlScene)
         release_images(slicer.app.applicationLogic())
         give_back_memory()
 

@@ -13,7 +13,7 @@ _PLACES = {
     "left": (0.01, 0.5, "Left", "Centered"),
     "right": (0.99, 0.5, "Right", "Centered"),
     "top": (0.5, 0.99, "Centered", "Top"),
-    "bottom": (0.5, 0.01, "Centered", "Bottom"),
+    "bottom": (0.51, 0.01, "Left", "Bottom"),  # beside the line of a crosshair, which looks like an I
 }
 
 

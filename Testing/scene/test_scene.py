@@ -686,6 +686,8 @@ def test_bland_altman_and_scatter_hold_the_numbers(scene: Any) -> None:
     result = [cells(s.GetTableNode(), s.GetYColumnName())[0] for s in levels]
     assert result == pytest.approx([1, -0.96, 2.96])
     assert levels[0].GetName() == "bias +1"
+    lowest, highest = chart.GetYAxisRange()
+    assert lowest < -0.96 and highest - 2.96 > 0.36 * (highest - lowest)  # the legend has four rows there
     chart = add_scatter(scene, "scatter", real, synthetic, names, "SUVR")
     line = chart.GetNthPlotSeriesNode(1)
     assert cells(line.GetTableNode(), "real") == cells(line.GetTableNode(), "synthetic") == [1, 5]

@@ -25,6 +25,7 @@ from MRI2PETLib.scene.layout import (  # noqa: E402
     ALL_PLANES,
     SLICE_PLANES,
     layout_description,
+    leave_results,
     overlay_of,
     set_layout,
     show_over_t1,
@@ -87,6 +88,22 @@ def test_compared_views_are_of_one_plane_or_of_all_three(application: Applicatio
     assert len(numbers) == 15 and min(numbers) > 100
     assert "vtkMRMLPlotViewNode" in layout_description("suvr")
     assert "vtkMRMLPlotViewNode" not in layout_description("suvr", plot=False)
+
+
+def test_without_a_result_no_view_is_called_after_an_image_of_one(application: Application) -> None:
+    layout = application.scene.AddNewNodeByClass("vtkMRMLLayoutNode")
+    layout.SetViewArrangement(layout.SlicerLayoutFourUpView)
+    leave_results(application.scene)
+    assert layout.GetViewArrangement() == layout.SlicerLayoutFourUpView  # not one of ours
+    set_layout(application.scene, "overlay")
+    overlay = layout.GetViewArrangement()
+    for name in ("side by side", "readouts", "suvr"):
+        for plane in (*SLICE_PLANES, ALL_PLANES):
+            for plot in (True, False):
+                set_layout(application.scene, name, plane, plot=plot)  # type: ignore[arg-type]
+                assert layout.GetViewArrangement() != overlay
+                leave_results(application.scene)
+                assert layout.GetViewArrangement() == overlay
 
 
 def test_a_view_shows_the_whole_brain_as_large_as_it_can(application: Application) -> None:

@@ -8,7 +8,7 @@ together.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import slicer
 
@@ -53,6 +53,7 @@ TABLE_VIEW, PLOT_VIEW = "MRI2PETTable", "MRI2PETPlot"
 # Slicer keeps numbers below 100 for itself and asks extensions for larger ones; planes are counted on.
 _NUMBERS: dict[str, int] = {"suvr": 26203, "overlay": 26204, "side by side": 26210, "readouts": 26220}
 _WITHOUT_PLOT = 5  # is added to the number of the same layout with a plot
+_PLANES = (*SLICE_PLANES, ALL_PLANES)
 
 
 def planes_of(plane: str) -> tuple[str, ...]:
@@ -68,10 +69,30 @@ def set_layout(
     :param plane: of the compared views, one of :data:`SLICE_PLANES` or :data:`ALL_PLANES`.
     :param plot: whether there is a plot to show; an empty view of one is black.
     """
+    arrange(scene, _number(name, plane, plot), layout_description(name, plane, plot=plot))
+
+
+def leave_results(scene: slicer.vtkMRMLScene) -> None:
+    """The views of the overlay instead of those that are called after images of a result, tables and plots:
+    what there is to show is no result.
+    """
+    layout = scene.GetFirstNodeByClass("vtkMRMLLayoutNode")
+    if layout is not None and layout.GetViewArrangement() in _OF_RESULTS:
+        set_layout(scene, "overlay")
+
+
+def _number(name: LayoutName, plane: str, plot: bool) -> int:
     number = _NUMBERS[name] + (0 if plot else _WITHOUT_PLOT)
-    if name in ("side by side", "readouts"):
-        number += [*SLICE_PLANES, ALL_PLANES].index(plane)
-    arrange(scene, number, layout_description(name, plane, plot=plot))
+    return number + _PLANES.index(plane) if name in ("side by side", "readouts") else number
+
+
+_OF_RESULTS = {
+    _number(name, plane, plot)
+    for name in get_args(LayoutName)
+    if name != "overlay"
+    for plane in _PLANES
+    for plot in (True, False)
+}
 
 
 def arrange(scene: slicer.vtkMRMLScene, number: int, description: str) -> None:

@@ -25,6 +25,7 @@ Columns = Mapping[str, Sequence[Any]]
 _DIGITS = 4
 _DECIMALS = {" (mm)": 1, " (mL)": 1, "percentile": 1, "z": 2}  # by the end of a column's title
 CENTRE_COLUMNS = ("R (mm)", "A (mm)", "S (mm)")
+_LEGEND_ROW = 0.09  # height of a row of a legend, as a share of a plot of 250 pixels
 _POINTS, _IDENTITY, _BIAS = (0.0, 0.45, 0.70), (0.35, 0.35, 0.35), (0.84, 0.37, 0.0)
 
 
@@ -180,7 +181,7 @@ def add_scatter(
     with all_or_nothing(scene):
         points = add_table(scene, f"{name} points", {"real": real, "synthetic": synthetic, "region": labels})
         line = add_table(scene, f"{name} identity", {"real": ends, "synthetic": ends})
-        return add_chart(
+        chart = add_chart(
             scene,
             name,
             [
@@ -191,6 +192,8 @@ def add_scatter(
             f"synthetic PET ({unit})",
             title="",
         )
+        _leave_room_for_legend(chart, *ends)
+        return chart
 
 
 def add_bland_altman(
@@ -227,7 +230,18 @@ def add_bland_altman(
             node.SetLineStyle(node.LineStyleSolid if level == "bias" else node.LineStyleDash)
             series.append(node)
         difference = f"{names[0]} \N{MINUS SIGN} {names[1]} ({unit})"
-        return add_chart(scene, name, series, f"average of both ({unit})", difference, title="")
+        chart = add_chart(scene, name, series, f"average of both ({unit})", difference, title="")
+        heights = [*(s - r), *levels.values()]
+        _leave_room_for_legend(chart, min(heights), max(heights))
+        return chart
+
+
+def _leave_room_for_legend(chart: Any, lowest: float, highest: float) -> None:
+    """Let the axis of a chart go on above what it shows: there, in the corner, lies the legend."""
+    margin = 0.05 * (highest - lowest) or 1.0
+    legend = min(0.6, _LEGEND_ROW * (chart.GetNumberOfPlotSeriesNodes() + 0.5))
+    chart.YAxisRangeAutoOff()
+    chart.SetYAxisRange(lowest - margin, lowest - margin + (highest - lowest + 2 * margin) / (1 - legend))
 
 
 def _text(value: Any) -> str:

@@ -6,6 +6,11 @@ import os
 import numpy as np
 from MRI2PETSynthesisWindow import WindowTestCase, slicer
 
+try:
+    from MRI2PETLib.scene.layout import set_layout
+except ImportError:  # plain Python
+    set_layout = None
+
 
 class MRI2PETSynthesisLifeTest(WindowTestCase):
     def setUp(self):
@@ -45,6 +50,16 @@ class MRI2PETSynthesisLifeTest(WindowTestCase):
         self.settle()
         gc.collect()
         self.assertEqual((count > 3, len(deleted)), (True, count))
+
+    def test_closing_the_scene_leaves_views_that_are_called_after_a_result(self):
+        layout = slicer.app.layoutManager().layoutLogic().GetLayoutNode()
+        for name, after in (("readouts", "overlay"), ("overlay", "overlay")):
+            set_layout(slicer.mrmlScene, after)
+            number = layout.GetViewArrangement()
+            set_layout(slicer.mrmlScene, name)
+            slicer.mrmlScene.Clear()
+            self.settle()
+            self.assertEqual(layout.GetViewArrangement(), number)
 
     def test_deleting_the_t1_keeps_the_result(self):
         self.start()
