@@ -31,6 +31,7 @@ from MRI2PETLib.normative.build import (
     notes_on_repeated,
     partly_stated,
     regions_on,
+    shared_tracer,
     shared_window,
     source_of_run,
 )
@@ -153,6 +154,14 @@ def test_pets_of_other_minutes_than_those_of_the_controls_are_told() -> None:
     assert shared_window({"a": (60, 90), "b": None}) == shared_window({}) == (None, [])
     window, (note,) = shared_window({"a": (60, 90), "b": (40, 60), "c": (60, 90), "d": None})
     assert window is None and note.endswith("different minutes: 2 of 60 to 90 min, 1 of 40 to 60 min.")
+
+
+def test_controls_of_several_tracers_are_told() -> None:
+    """Whatever the spelling; those that state none are not counted."""
+    assert shared_tracer(["PBR28", "", "[11C]PBR28"]) == ("[11C]PBR28", [])
+    assert shared_tracer(["", ""]) == ("", [])
+    tracer, (note,) = shared_tracer(["PBR28", "FDG"])
+    assert tracer == "" and note.endswith("different tracers: PBR28, FDG.")
 
 
 def test_a_planted_residual_of_two_sd_reads_two(norm: Norm, template: np.ndarray) -> None:

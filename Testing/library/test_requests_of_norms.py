@@ -135,7 +135,7 @@ def build(root: Path, norm: Norm) -> Iterator[Callable[..., Norm]]:
         run = root / changes.pop("run", "run")
         settings = NormSettings(allow_few=True, **changes)
         shared = {"unit": "SUVR", "tracer": "PBR28", "n_scans": PEOPLE, "minutes": None}
-        shared |= {"simulated": True, "demonstration": False, "checksums": {"0" * 64}}
+        shared |= {"simulated": True, "demonstration": False, "mixed": [], "checksums": {"0" * 64}}
         shared["model"] = {"id": "lab-fold0", "name": "lab", "version": "1"}
         words = f"{total(pet, t1, synthetic, mask)} {settings.to_dict()} {cases[0].pet_unit}"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from MRI2PETLib.core.case_loop import each_case
 from MRI2PETLib.core.checksums import sha256_of_value
 from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.core.progress import ProgressCallback, Reporter, part_of
+from MRI2PETLib.evaluation.cohort import notes_on_models
 from MRI2PETLib.evaluation.cohort_cases import CohortCase
 from MRI2PETLib.evaluation.covariates import Covariate, read_covariate
 from MRI2PETLib.evaluation.inputs import CaseImages, load_case
@@ -48,6 +49,7 @@ from MRI2PETLib.normative.settings import (
     NormSettings,
 )
 from MRI2PETLib.preprocessing.frame_window import are_one_window, windows_text
+from MRI2PETLib.preprocessing.tracers import tracer_name
 from MRI2PETLib.templates.regions import Parcellation, built_in_parcellations
 
 _LEAST_EVER = least_controls(0)  # even of a demonstration
@@ -169,8 +171,9 @@ def collect(
         notes.append(f"{len(cases) - len(usable)} scans are left out: no {', '.join(incomplete)} is stated.")
     scans: dict[str, list[Readout]] = {}
     shared: dict[str, Any] = {}
-    checksums: set[str] = set()
+    models: list[dict[str, str]] = []
     minutes: dict[str, tuple[float, float] | None] = {}
+    tracer_of: dict[str, str] = {}
 
     def work(case: CohortCase, progress: ProgressCallback) -> tuple[Readout, dict[str, Any]]:
         own = EvaluationSettings(
@@ -199,8 +202,8 @@ def collect(
         shared = shared or facts
         for name in ("simulated", "demonstration"):
             shared[name] = shared[name] or facts[name]
-        checksums.add(facts["model"]["sha256"])
-        minutes[done.case.case] = facts["minutes"]
+        models.append(facts["model"])
+        minutes[done.case.case], tracer_of[done.case.case] = facts["minutes"], facts["tracer"]
         scans.setdefault(done.case.subject, []).append(readout)
     check_enough(len(scans), settings)
     own_covariates = tuple(NormCovariate.of(c, tuple(scans)) for c in covariates)
@@ -211,9 +214,11 @@ def collect(
     data = assemble(scans, np.array([rows[person] for person in scans]), template, regions)
     check_design(data.design, own_covariates)
     shared["n_scans"] = sum(map(len, scans.values()))
-    shared["checksums"] = checksums - {""}
-    shared["minutes"], more = shared_window(minutes)
-    return data, own_covariates, shared, notes + more
+    shared["checksums"] = {model["sha256"] for model in models} - {""}
+    shared["minutes"], windows = shared_window(minutes)
+    shared["tracer"], tracers = shared_tracer(tracer_of.values())
+    shared["mixed"] = [*windows, *tracers, *notes_on_models(models)]
+    return data, own_covariates, shared, notes
 
 
 def shared_window(
@@ -224,6 +229,14 @@ def shared_window(
     if not are_one_window(windows):
         return None, [f"The PETs of the controls show different minutes: {windows_text(windows)}."]
     return (windows[0] if len(windows) == len(minutes) > 0 else None), []
+
+
+def shared_tracer(texts: Iterable[str]) -> tuple[str, list[str]]:
+    """The tracer of all scans that state one, empty if they differ, and what to tell of it."""
+    labels = {tracer_name(text): text for text in texts if text}
+    if len(labels) > 1:
+        return "", [f"The PETs of the controls are of different tracers: {', '.join(labels.values())}."]
+    return next(iter(labels.values()), ""), []
 
 
 def assemble(

@@ -81,6 +81,7 @@ def build_norm(
     data, own, shared, notes = collect(controls, covariates, parcellations, settings, readouts, inner)
     people = len(data.people)
     more = notes_on_repeated(people, shared["n_scans"]) + notes_on_model(shared["demonstration"])
+    more += shared["mixed"]
     for note in (*notes, *more):
         reporter.warning(note)
     about: dict[str, Any] = {
