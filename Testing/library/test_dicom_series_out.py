@@ -18,11 +18,15 @@ import dicom_series as dcm
 from bundles import tiny_bundle
 from MRI2PETLib.cli import main
 from MRI2PETLib.core.errors import InputError
+from MRI2PETLib.evaluation.inputs import load_case
+from MRI2PETLib.evaluation.settings import CasePaths, EvaluationSettings
 from MRI2PETLib.images.dicom_series_out import SYNTHETIC_PET, SeriesLabels, write_series
-from MRI2PETLib.images.dicom_study import origin_of_series, origin_of_study
+from MRI2PETLib.images.dicom_study import is_synthetic_file, origin_of_series, origin_of_study
 from MRI2PETLib.images.grid import Grid
 from MRI2PETLib.images.io import read_image, same_grid, write_image
 from MRI2PETLib.simulation import simulate_subject
+from MRI2PETLib.synthesis.input_checks import full_checks
+from MRI2PETLib.synthesis.settings import CaseInputs
 
 LABELS = SeriesLabels(
     "SUVR",
@@ -128,6 +132,21 @@ def test_patient_and_study_are_those_of_the_t1_and_every_label_says_synthetic(tm
     assert not data.AcquisitionDate and not data.RadiopharmaceuticalInformationSequence
     mapping = data.RealWorldValueMappingSequence[0]
     assert mapping.LUTLabel == "SUVR" and mapping.RealWorldValueSlope == float(data.RescaleSlope)
+
+
+def test_a_synthetic_series_is_not_taken_for_a_measured_pet(tmp_path: Path) -> None:
+    """By ``check`` and ``evaluate``; the T1 of the same study is measured."""
+    files = t1_series(tmp_path / "t1")
+    written(tmp_path / "pet", pet(), files)
+    assert not is_synthetic_file(files[0])
+    assert is_synthetic_file(next((tmp_path / "pet").glob("*")))
+    image = write_image(pet(), tmp_path / "synthetic.nii.gz", {"Units": "SUVR", "Synthetic": True})
+    for real in (tmp_path / "pet", image):
+        with pytest.raises(InputError, match="is a synthetic PET"):
+            load_case(CasePaths(image, real), EvaluationSettings(pet_unit="SUVR"))
+    t1 = write_image(simulate_subject(3, spacing_mm=6.0).t1, tmp_path / "T1.nii.gz")
+    checks = {check.name: check for check in full_checks(t1, CaseInputs(pet=tmp_path / "pet"))}
+    assert checks["origin"].level == "refuse" and "The PET was made by a model" in checks["origin"].message
 
 
 def test_uids_follow_from_what_is_written(tmp_path: Path) -> None:

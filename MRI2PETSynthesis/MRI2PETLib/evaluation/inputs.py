@@ -26,6 +26,7 @@ from MRI2PETLib.evaluation.reference_region import (
 )
 from MRI2PETLib.evaluation.settings import CasePaths, EvaluationSettings
 from MRI2PETLib.evaluation.units import rescale, shared_unit
+from MRI2PETLib.images.dicom import is_synthetic_series
 from MRI2PETLib.images.formats import STATES_SD, sidecar_path
 from MRI2PETLib.images.grid import Grid, affine_transform, size_text
 from MRI2PETLib.images.io import LoadedImage, on_grid_of, read_image, read_mask, same_grid
@@ -102,6 +103,7 @@ def load_case(
     )
     sidecar = _sidecar(paths.synthetic)
     _check_no_sd(paths.synthetic, sidecar)
+    _check_measured(paths.pet, real.metadata)
     direction = Direction.of_sidecar(sidecar)
     unit = shared_unit(synthetic, real, paths, settings, to_pet=direction.to_pet)
     own_reference = named_reference(paths.synthetic)
@@ -243,6 +245,13 @@ def _check_no_sd(path: Path, sidecar: dict[str, Any]) -> None:
         raise InputError(
             f"{path} is a map of SDs, no synthetic image.", "Give the image beside it: desc-synthetic."
         )
+
+
+def _check_measured(path: Path, metadata: dict[str, Any]) -> None:
+    """Refuse a synthetic PET as the real one: that would compare a model with itself."""
+    is_synthetic = bool(path.is_file() and _sidecar(path).get("Synthetic"))
+    if is_synthetic or is_synthetic_series(metadata.get("series") or {}):
+        raise InputError(f"{path} is a synthetic PET, as it says itself.", "Give a measured PET.")
 
 
 def _provenance(sidecar: dict[str, Any], *keys: str) -> Any:

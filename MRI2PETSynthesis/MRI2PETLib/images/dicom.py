@@ -276,6 +276,11 @@ def image_component(tags: dict[str, Any]) -> str:
     return str(image_type[2]) if tags.get("Modality") == "MR" and len(image_type) > 2 else ""
 
 
+def is_synthetic_series(tags: dict[str, Any]) -> bool:
+    """Whether the tags of a series say that a model made it, as those that this program writes do."""
+    return "SYNTHETIC" in [str(part).upper() for part in np.atleast_1d(tags.get("ImageType") or [])]
+
+
 def normal(tags: dict[str, Any]) -> np.ndarray:
     """Unit vector (LPS) across the slices."""
     row, column = np.array(tags["ImageOrientationPatient"], dtype=float).reshape(2, 3)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from MRI2PETLib.core.errors import InputError
-from MRI2PETLib.images.dicom import begins_with_element
+from MRI2PETLib.images.dicom import begins_with_element, is_synthetic_series
 from MRI2PETLib.images.dicom_tags import tag_name, text
 
 if TYPE_CHECKING:
@@ -67,6 +67,14 @@ def origin_of_study(path: Path) -> DicomOrigin:
     """
     file = study_file(path)
     return DicomOrigin(_with_study(_read(file), file))
+
+
+def is_synthetic_file(file: Path) -> bool:
+    """Whether a DICOM file says that a model made it.
+
+    :raises InputError: if it is none.
+    """
+    return is_synthetic_series({"ImageType": _read(file, ("ImageType",)).get("ImageType")})
 
 
 def _read(file: Path, tags: Sequence[str] | None = None) -> pydicom.Dataset:

@@ -19,6 +19,7 @@ _SIDECAR_TAGS = (
     "SeriesInstanceUID",
     "SeriesDescription",
     "Modality",
+    "ImageType",
     "ScanningSequence",
     "MRAcquisitionType",
     "RepetitionTime",

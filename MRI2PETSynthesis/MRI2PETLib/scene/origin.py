@@ -18,12 +18,14 @@ import vtk
 from MRI2PETLib.core.errors import InputError, MRI2PETError
 from MRI2PETLib.core.files import write_json
 from MRI2PETLib.images.bids import read_sidecar
+from MRI2PETLib.images.dicom_study import is_synthetic_file
 from MRI2PETLib.images.formats import STATES_SD, sidecar_path
 from MRI2PETLib.models.model_space import ModelSpace
 from MRI2PETLib.scene.nodes import PREFIX, content_of, set_content
 from MRI2PETLib.synthesis.case_files import REFERENCE_KEY, scale_of
 
 _SYNTHETIC, SIMULATED, STATISTIC = "Synthetic", "Simulated", "Statistic"
+_DICOM = ("", ".dcm", ".ima")  # a series has no sidecar
 _SIDECAR, _EDITED = "Sidecar", PREFIX + "Edited"
 
 
@@ -66,12 +68,15 @@ def sidecar_of(node: Any) -> dict[str, Any]:
 
 
 def _beside(node: Any) -> dict[str, Any]:
-    """What the sidecars beside the file of a volume say now; empty without any."""
+    """What the sidecars beside the file of a volume, or its DICOM file, say now; empty without any."""
     storage = node.GetStorageNode()
     if storage is None or not storage.GetFileName() or storage.GetURI():
         return {}
+    path = Path(storage.GetFileName())
     try:
-        return read_sidecar(Path(storage.GetFileName()))
+        if path.suffix.lower() in _DICOM:
+            return {_SYNTHETIC: True} if is_synthetic_file(path) else {}
+        return read_sidecar(path)
     except (InputError, OSError):  # what they say is not known then
         return {}
 

@@ -16,6 +16,7 @@ import SimpleITK as sitk
 from MRI2PETLib.core.findings import Finding
 from MRI2PETLib.core.progress import ProgressCallback, no_progress, part_of
 from MRI2PETLib.images import image_checks
+from MRI2PETLib.images.dicom import is_synthetic_series
 from MRI2PETLib.images.grid import size_text
 from MRI2PETLib.images.image_checks import ImageKind
 from MRI2PETLib.images.raw import RawImage
@@ -106,7 +107,12 @@ def full_checks(
     forms = None if image is None else image.forms
     brain = checks.read(BRAIN, lambda: read_mask(mask, forms)) if mask is not None else None
     real = checks.read(PET_IMAGE, lambda: _real_pet(pet, own)) if pet is not None else None
-    synthetic = (is_synthetic(t1), pet is not None and is_synthetic(pet))
+    synthetic = (
+        is_synthetic(t1) or (image is not None and is_synthetic_series(image.metadata.get("series") or {})),
+        pet is not None and is_synthetic(pet),
+    )
+    if real is not None and is_synthetic_series(real.metadata.get("series") or {}):
+        synthetic = (synthetic[0], True)
     if image is None:
         checks.add(SYNTHETIC, _synthetic(*synthetic), _MEASURED)
         return checks.in_order("Not checked, because the T1 cannot be used.")
@@ -197,7 +203,7 @@ def _synthetic(t1: bool, pet: bool) -> list[Finding]:
     findings = []
     for is_so, what in ((t1, "T1"), (pet, "PET")):
         if is_so:
-            message = f"The {what} was made by a model, as its sidecar says: it is not a measurement."
+            message = f"The {what} was made by a model, as is stated with it: it is not a measurement."
             findings.append(Finding("refuse", "synthetic-input", message, f"Choose a measured {what}."))
     return findings
 
