@@ -22,10 +22,10 @@ from MRI2PETTrainingLib.run_folder import EDITABLE, RunColumns, RunView, case_co
 LAYOUT, TABLES_LAYOUT = 26203, 26204
 CASES_VIEW, FOLDS_VIEW = "MRI2PETTrainingCases", "MRI2PETTrainingFolds"
 _CHARTS = {
-    # view: column, title, axis, legend (it lies at the upper right: where curves fall)
-    "MRI2PETTrainingLoss": ("train_loss", "Training loss", "loss", True),
-    "MRI2PETTrainingError": ("val_nmse", "Validation error", "1 - R² (the mean has 1)", True),
-    "MRI2PETTrainingR": ("val_r", "Validation r", "r", False),
+    # view: column, title, axis, room above the curves (the legend lies at the upper right, where r rises)
+    "MRI2PETTrainingLoss": ("train_loss", "Training loss", "loss", 0.05),
+    "MRI2PETTrainingError": ("val_nmse", "Validation error", "1 - R² (the mean has 1)", 0.05),
+    "MRI2PETTrainingR": ("val_r", "Validation r", "r", 0.5),
 }
 _FONT = 14
 # Marks our nodes. After the scene was closed, an id of before may be that of another's node.
@@ -153,7 +153,7 @@ class TrainingNodes:
 
     def _charts(self, view: RunView) -> None:
         """Charts of the folds that have curves."""
-        for tag, (column, title, axis, legend) in _CHARTS.items():
+        for tag, (column, title, axis, room) in _CHARTS.items():
             tables = [self.node(f"{tag} {status.fold.number}") for status in view.folds]
             series = [one for one in tables if one is not None]
             if not series:
@@ -162,22 +162,26 @@ class TrainingNodes:
             if chart is None:
                 chart = self._keep(tag, add_chart(self._scene, title, [], "epoch", axis))
                 chart.SetTitleVisibility(False)  # the view's own label says it
-                chart.SetLegendVisibility(legend)
                 chart.SetLegendFontSize(_FONT)
                 self.fill_views()
             for one in series:
                 if not chart.HasPlotSeriesNodeID(one.GetID()):
                     chart.AddAndObservePlotSeriesNodeID(one.GetID())
             rows = [row for status in view.folds for row in status.curves if column in row]
-            _set_ranges(chart, rows, column, view.epochs)
+            _set_ranges(chart, rows, column, view.epochs, room)
 
 
-def _set_ranges(chart: Any, rows: Sequence[Mapping[str, float]], column: str, epochs: int) -> None:
-    """Room for all values, and for epochs to come: an automatic range does not follow curves that grow."""
+def _set_ranges(
+    chart: Any, rows: Sequence[Mapping[str, float]], column: str, epochs: int, room: float
+) -> None:
+    """Room for all values, and for epochs to come: an automatic range does not follow curves that grow.
+
+    :param room: above the values, as a share of their range.
+    """
     values = [row[column] for row in rows]
-    margin = 0.05 * (max(values) - min(values)) or 0.05 * abs(max(values)) or 1.0
+    extent = max(values) - min(values) or abs(max(values)) or 20.0
     chart.SetYAxisRangeAuto(False)
-    chart.SetYAxisRange(min(values) - margin, max(values) + margin)
+    chart.SetYAxisRange(min(values) - 0.05 * extent, max(values) + room * extent)
     end = 10
     while end <= max(row["epoch"] for row in rows):
         end *= 2
