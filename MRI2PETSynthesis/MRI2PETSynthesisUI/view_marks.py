@@ -8,7 +8,7 @@ from MRI2PETLib.scene.view_marks import view_marks
 _FONT_SIZE = 15
 # Four views of 335 pixels beside each other, which is what Slicer wants, would widen the whole window.
 _CONTROLLER_WIDTH = 100
-# In a narrower one the slider of the slice leaves no room for its position, and cannot be gripped anyway.
+# In a narrower one the slider, which cannot be gripped there, and a button leave no room for the position.
 _WIDTH_OF_SLIDER = 260
 # Where a text lies (share of the view's width and height), and how it is justified there.
 _PLACES = {
@@ -58,7 +58,10 @@ class _MarkedView:
         label = slicer.util.findChild(controller, "ViewLabel")
         label.setMinimumWidth(label.sizeHint.width())  # else a narrow view cuts its name
         controller.setMinimumWidth(_CONTROLLER_WIDTH)
-        self._slider = slicer.util.findChild(controller.sliceOffsetSlider(), "Slider")
+        self._roomy = [
+            slicer.util.findChild(controller.sliceOffsetSlider(), "Slider"),
+            slicer.util.findChild(controller, "FitToWindowToolButton"),
+        ]
         self._update()
 
     def remove(self) -> None:
@@ -66,14 +69,16 @@ class _MarkedView:
             node.RemoveObserver(observer)
         for actor in self._actors.values():
             self._renderer().RemoveViewProp(actor)
-        self._slider.visible = True
+        for widget in self._roomy:
+            widget.visible = True
         self._view.scheduleRender()
 
     def _renderer(self):
         return self._view.renderWindow().GetRenderers().GetFirstRenderer()
 
     def _update(self, *_) -> None:
-        self._slider.visible = self._view.width >= _WIDTH_OF_SLIDER
+        for widget in self._roomy:
+            widget.visible = self._view.width >= _WIDTH_OF_SLIDER
         texts = view_marks(slicer.mrmlScene, self._composite)._asdict()
         changed = {edge: text for edge, text in texts.items() if self._actors[edge].GetInput() != text}
         for edge, text in changed.items():
