@@ -41,8 +41,9 @@ def overwrite_result(scene: slicer.vtkMRMLScene, earlier_id: str, new: ResultNod
     _take_statements(earlier, pet)
     top, below = pet_window(pet)
     t1 = scene.GetNodeByID(new.t1) if new.t1 else None
-    for node in (pet, *(scene.GetNodeByID(i) for i in gone if i)):
-        if node is not None:
+    for node_id in (pet.GetID(), *gone):
+        node = scene.GetNodeByID(node_id) if node_id else None
+        if node is not None:  # not with the node that it belongs to
             _remove(scene, node)
     set_pet_window(scene, [earlier_id, new.real], top, transparent_below=below)
     join_study(scene, earlier, t1)
