@@ -310,7 +310,16 @@ def test_a_result_that_is_overwritten_keeps_its_node_and_nothing_of_its_content(
     scene.GetNodeByID(earlier.pet).SetName("mine")
     doubled = result_on(grid, pet=grid.image(2 * blob(grid, 16).astype(np.float32)), note="Another note.")
     new = add_result(scene, doubled, t1)
+    homeless = []  # Slicer warns of each node that is removed and belongs to no scene any more
+
+    def note(_scene: Any, _event: str, node: Any) -> None:
+        homeless.append(node.GetID() if node.GetScene() is None else None)
+
+    note.CallDataType = vtk.VTK_OBJECT  # type: ignore[attr-defined]
+    watch = scene.AddObserver(scene.NodeAboutToBeRemovedEvent, note)
     nodes = overwrite_result(scene, earlier.pet, new)
+    scene.RemoveObserver(watch)
+    assert len(homeless) > 5 and set(homeless) == {None}
     pet = scene.GetNodeByID(nodes.pet)
     assert nodes.pet == earlier.pet and scene.GetNodeByID(new.pet) is None
     assert pet.GetName() == "mine" and pet.GetDescription() == "Another note."
