@@ -181,7 +181,8 @@ def _propagated_mask(t1: sitk.Image, log_field: sitk.Image, fit: TemplateFit) ->
     fine = remove_bias(fine, log_field)
     prior = resample(loose, grid, fit.transform.GetInverse(), interpolator=sitk.sitkNearestNeighbor)
     refined = refine_mask(fine, prior)
-    return sitk.Cast(resample(sitk.Cast(refined, sitk.sitkFloat32), Grid.of(t1)) > 0.5, sitk.sitkUInt8)
+    share = resample(sitk.Cast(refined, sitk.sitkFloat32), Grid.of(t1))
+    return Grid.of(t1).image((sitk.GetArrayViewFromImage(share) > 0.5).view(np.uint8))
 
 
 def _fine_grid(t1: sitk.Image, around: sitk.Image) -> Grid:

@@ -14,6 +14,7 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import cache
+from typing import NamedTuple
 
 import numpy as np
 import SimpleITK as sitk
@@ -135,19 +136,25 @@ def search_all_poses(
     return distinct(_search(image, measured, starts, _WIDE), _DISTINCT_DEG, _WIDE[1])
 
 
-def head_centre(foreground: sitk.Image, up: np.ndarray) -> np.ndarray:
-    """Centre of mass (LPS mm) of the top 150 mm of the foreground; ``up`` is a unit vector (LPS)."""
-    index, below_top = points_below_top(foreground, up)
-    centre = index[below_top < HEAD_HEIGHT_MM].mean(axis=0)
-    return np.array(foreground.TransformContinuousIndexToPhysicalPoint(centre.tolist()))
+class HeadPoints(NamedTuple):
+    """Voxels (i, j, k) of a foreground and their height (mm) below its top."""
+
+    voxels: np.ndarray
+    below_top: np.ndarray
 
 
-def points_below_top(foreground: sitk.Image, up: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Index (i, j, k) and height (mm) below the top of every voxel of the foreground."""
+def points_below_top(foreground: sitk.Image, up: np.ndarray) -> HeadPoints:
+    """The points of a head or brain (uint8); ``up`` is a unit vector (LPS)."""
     index = np.argwhere(sitk.GetArrayViewFromImage(foreground))[:, ::-1]
     height = index @ (up @ (np.reshape(foreground.GetDirection(), (3, 3)) * foreground.GetSpacing()))
     # A percentile, because single voxels of noise above the head would count as its top.
-    return index, np.percentile(height, 99.8) - height
+    return HeadPoints(index, np.percentile(height, 99.8) - height)
+
+
+def head_centre(foreground: sitk.Image, points: HeadPoints) -> np.ndarray:
+    """Centre of mass (LPS mm) of the top 150 mm of the foreground."""
+    centre = points.voxels[points.below_top < HEAD_HEIGHT_MM].mean(axis=0)
+    return np.array(foreground.TransformContinuousIndexToPhysicalPoint(centre.tolist()))
 
 
 def _centres(foreground: sitk.Image) -> list[np.ndarray]:
@@ -155,7 +162,7 @@ def _centres(foreground: sitk.Image) -> list[np.ndarray]:
     axes = np.reshape(foreground.GetDirection(), (3, 3)).T
     centres: list[np.ndarray] = []
     for up in (*axes, *-axes):
-        centre = head_centre(foreground, up)
+        centre = head_centre(foreground, points_below_top(foreground, up))
         if far_from(centre, centres, _DISTINCT_CENTRE_MM):
             centres.append(centre)
     return centres
