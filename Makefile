@@ -13,7 +13,7 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet $(PIP_AR
 WORKERS := -n 2 --dist loadfile --no-loadscope-reorder
 COVERAGE := --cov --cov-report=term:skip-covered --cov-fail-under=90
 
-.PHONY: demo test test-slow test-oldest-torch lint docs dist benchmark fuzz kills slurm clean
+.PHONY: demo test test-slow test-oldest-torch lint docs dist benchmark fuzz kills slurm container clean
 
 demo: $(VENV)/.base
 	$(BIN)/mri2pet demo -o demo
@@ -87,6 +87,13 @@ kills: $(VENV)/.dev
 # Needs Debian's slurmctld slurmd slurm-client munge: an array of jobs, disturbed on its way (60 T1s: four minutes of one core).
 slurm: $(VENV)/.dev
 	$(BIN)/python Testing/slurm/array_job.py -o build/slurm $(SLURM_ARGS)
+
+# Builds the image of Cluster/Dockerfile and runs it: no network, not root, a file system that can only be read.
+ENGINE ?= docker
+container: $(VENV)/.dev
+	$(ENGINE) build -f Cluster/Dockerfile -t mri2pet .
+	$(BIN)/python Testing/containers/check_image.py -- $(ENGINE) run --rm --network none --read-only --tmpfs /tmp \
+	  --user 1234:1234 --volume FOLDER:FOLDER mri2pet
 
 clean:
 	rm -rf $(VENV) demo build dist .mypy_cache .ruff_cache .pytest_cache .coverage
