@@ -8,7 +8,7 @@ from slicer.i18n import tr as _
 
 from MRI2PETLib.jobs.run_state import RunState, window_state
 from MRI2PETLib.scene.layout import show_table_and_plot
-from MRI2PETLib.scene.norm import jump_to_peak, missing_for_norm, norm_nodes, norm_summary, show_norm_result
+from MRI2PETLib.scene.norm import jump_to_peak, missing_for_norm, norm_result, norm_summary, show_norm_result
 from MRI2PETSynthesisUI.exports import openReport
 from MRI2PETSynthesisUI.running import RunningPanel, showProgress
 
@@ -28,7 +28,7 @@ class NormPanel(RunningPanel):
         self.widget = slicer.util.loadUI(str(path))
         parentLayout.insertWidget(index, self.widget)
         self._ui = ui = slicer.util.childWidgetVariables(self.widget)
-        self._node, self._notReady, self._otherIsBusy, self._result = None, "", False, None
+        self._node, self._notReady, self._otherIsBusy = None, "", False
         ui.normPathEdit.setText(slicer.util.settingsValue(_SETTING, ""))
         ui.normPathEdit.connect("textChanged(QString)", self._onPath)
         ui.normBrowseButton.connect("clicked()", self._onBrowse)
@@ -55,8 +55,7 @@ class NormPanel(RunningPanel):
             widget.enabled = window.inputs_enabled
         showProgress(ui.normProgressBar, window)
         nodes = self._nodes()
-        if nodes is None:
-            ui.normTable.setMRMLTableNode(None)
+        self._fillTable(nodes)
         hasResult = nodes is not None and not self._state.is_busy
         for widget in (ui.normMapComboBox, ui.normTableComboBox, ui.normPeakButton, ui.normReportButton):
             widget.enabled = hasResult
@@ -69,7 +68,8 @@ class NormPanel(RunningPanel):
         return Path(text) if text else None
 
     def _nodes(self):
-        return norm_nodes(slicer.mrmlScene, self._result)
+        node = self._node
+        return None if node is None else norm_result(slicer.mrmlScene, node.t1, node.pet)
 
     # -- what the user does --------------------------------------------------------------------------------
 
@@ -95,7 +95,6 @@ class NormPanel(RunningPanel):
     def _onFinished(self, finished) -> None:
         super()._onFinished(finished)
         if finished.nodes is not None:
-            self._result = finished.nodes.z
             self._show()
             jump_to_peak(slicer.mrmlScene, finished.nodes)
             self._onChanged()
@@ -106,10 +105,20 @@ class NormPanel(RunningPanel):
             self._node.layout = "overlay"
             conditional = self._ui.normMapComboBox.currentIndex == 0
             show_norm_result(slicer.mrmlScene, nodes, conditional=conditional, opacity=self._node.opacity)
-            table = getattr(nodes, _TABLES[max(0, self._ui.normTableComboBox.currentIndex)])
-            show_table_and_plot(slicer.mrmlScene, table, None)
-            self._ui.normTable.setMRMLTableNode(slicer.mrmlScene.GetNodeByID(table) if table else None)
-            self._ui.normTable.resizeColumnsToContents()
+            show_table_and_plot(slicer.mrmlScene, self._tableId(nodes), None)
+            self._fillTable(nodes)
+
+    def _tableId(self, nodes):
+        return getattr(nodes, _TABLES[max(0, self._ui.normTableComboBox.currentIndex)])
+
+    def _fillTable(self, nodes) -> None:
+        """Show the table that is chosen, of the comparison of what is chosen."""
+        tableId = None if nodes is None else self._tableId(nodes)
+        table = slicer.mrmlScene.GetNodeByID(tableId) if tableId else None
+        view = self._ui.normTable
+        if table is not view.mrmlTableNode():
+            view.setMRMLTableNode(table)
+            view.resizeColumnsToContents()
 
     def _onReport(self) -> None:
         node = slicer.mrmlScene.GetNodeByID(self._nodes().report)

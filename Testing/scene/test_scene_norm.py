@@ -35,6 +35,7 @@ from MRI2PETLib.scene.norm import (  # noqa: E402
     missing_for_norm,
     norm_nodes,
     norm_of_run,
+    norm_result,
     norm_summary,
     show_norm_result,
 )
@@ -124,6 +125,10 @@ def test_a_comparison_becomes_nodes(scene: Any, nodes: tuple[Any, Any], files: d
     assert dict(zip(titles, rows[0]))["regions"] == "left putamen"
     assert scene.GetNodeByID(own.report).GetText() == "<html>report</html>"
     assert own == norm_nodes(scene, own.z) and norm_nodes(scene, t1.GetID()) is None
+    assert norm_result(scene, t1, pet) == own and norm_result(scene, t1, None) is None
+    assert norm_result(scene, pet, pet) is None  # by another T1
+    again = add_norm_result(scene, files, t1, pet)
+    assert norm_result(scene, t1, pet) == again  # the last one
     show_norm_result(scene, own)
     show_norm_result(scene, own, conditional=False)
     assert jump_to_peak(scene, own) == (-36.0, -56.0, -32.0)

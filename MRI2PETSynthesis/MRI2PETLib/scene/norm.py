@@ -69,6 +69,7 @@ class NormNodes:
     clusters: str | None = None
     report: str | None = None
     t1: str | None = None
+    pet: str | None = None
 
 
 def missing_for_norm(norm: Path | None, t1: Any, pet: Any) -> str:
@@ -119,6 +120,19 @@ def norm_nodes(scene: slicer.vtkMRMLScene, z_id: str | None) -> NormNodes | None
     return NormNodes(node.GetID(), **{f.name: linked(node, f.name) for f in fields(NormNodes)[1:]})
 
 
+def norm_result(scene: slicer.vtkMRMLScene, t1: Any, pet: Any) -> NormNodes | None:
+    """The last comparison of this PET, by this T1, with a norm, also in a scene that was loaded; ``None``
+    without one.
+    """
+    if t1 is None or pet is None:
+        return None
+    for n in reversed(range(scene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode"))):
+        nodes = norm_nodes(scene, scene.GetNthNodeByClass(n, "vtkMRMLScalarVolumeNode").GetID())
+        if nodes is not None and nodes.t1 == t1.GetID() and nodes.pet == pet.GetID():
+            return nodes
+    return None
+
+
 def add_norm_result(
     scene: slicer.vtkMRMLScene, files: Mapping[str, Any], t1: Any = None, pet: Any = None
 ) -> NormNodes:
@@ -161,7 +175,8 @@ def add_norm_result(
         nodes["report"] = add_report(scene, named("norm report", whose), report)
         for role, node in nodes.items():
             link(z, role, node.GetID())
-        link(z, "t1", t1.GetID() if t1 is not None else None)
+        for role, source in (("t1", t1), ("pet", pet)):
+            link(z, role, source.GetID() if source is not None else None)
         for node in (z, *nodes.values()):
             join_study(scene, node, t1)
             for name in ("demonstration", "simulated"):
