@@ -26,25 +26,25 @@ import torch
 from timing import Times, exponent, in_child, interleaved, peak_memory_mb
 
 from MRI2PETLib import cli
+from MRI2PETLib.core import shared_cases
 from MRI2PETLib.images.io import write_image
 from MRI2PETLib.models import unet
 from MRI2PETLib.models.bundle import save_bundle
 from MRI2PETLib.models.model_space import ModelSpace
 from MRI2PETLib.simulation import simulate_subject
-from MRI2PETLib.synthesis import batch
 
 IMPORTS = {
     "python": "pass",
     "import MRI2PETLib": "import MRI2PETLib",
     "mri2pet --version": "from MRI2PETLib.cli import build_parser; build_parser()",
-    "all that a synthesis imports": "import MRI2PETLib.synthesis.batch, nibabel, scipy.optimize, "
-    "safetensors.torch, matplotlib.figure, matplotlib.backends.backend_agg",
+    "all that a synthesis imports": "import MRI2PETLib.reports.synthesis, MRI2PETLib.synthesis.batch, nibabel, "
+    "safetensors.torch, PIL.ImageDraw, PIL.ImageFont",
     "import torch": "import torch",
     "import monai (not imported by the U-Net)": "import monai",
 }
 # Where a stage's function is looked up, and what it is called in the table.
 STAGES = {
-    "read and check": ("MRI2PETLib.synthesis.batch", "read_image"),
+    "read and check": ("MRI2PETLib.synthesis.batch", "read_source"),
     "brain: stripped already?": ("MRI2PETLib.preprocessing.brain_mask", "stripped_mask"),
     "brain: N4": ("MRI2PETLib.preprocessing.brain_mask", "log_bias_field"),
     "brain: search of the pose": ("MRI2PETLib.preprocessing.template_registration", "search_upright_pose"),
@@ -52,7 +52,7 @@ STAGES = {
     "brain: quality of the fit": ("MRI2PETLib.preprocessing.template_registration", "measure_fit"),
     "brain: mask from template and tissue": ("MRI2PETLib.preprocessing.brain_mask", "_propagated_mask"),
     "into model space": ("MRI2PETLib.synthesis.pipeline", "encode"),
-    "load the model": ("MRI2PETLib.synthesis.batch", "load_model"),
+    "wait for the model": ("MRI2PETLib.synthesis.batch", "open_model"),
     "network": ("MRI2PETLib.synthesis.pipeline", "predict_encoded"),
     "back to the T1's grid": ("MRI2PETLib.synthesis.pipeline", "decode"),
     "write images": ("MRI2PETLib.synthesis.batch", "write_case"),
@@ -60,7 +60,7 @@ STAGES = {
 }
 
 
-class Inline(batch.OneAhead):
+class Inline(shared_cases.OneAhead):
     """The same interface without a thread: an item begins when it is asked for."""
 
     def __enter__(self) -> Inline:
@@ -244,7 +244,7 @@ def measure_batches(t1: Path, model: Path, folder: Path, counts: list[int], devi
 def main() -> None:
     mode, device, model, output, *images = sys.argv[1:]
     if mode == "inline":
-        batch.OneAhead = Inline  # type: ignore[misc]
+        shared_cases.OneAhead = Inline  # type: ignore[misc]
     seconds = []
     for number, image in enumerate(images):
         began = time.perf_counter()
