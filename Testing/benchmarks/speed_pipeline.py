@@ -37,8 +37,8 @@ IMPORTS = {
     "python": "pass",
     "import MRI2PETLib": "import MRI2PETLib",
     "mri2pet --version": "from MRI2PETLib.cli import build_parser; build_parser()",
-    "all that a synthesis imports": "import MRI2PETLib.reports.synthesis, MRI2PETLib.synthesis.batch, nibabel, "
-    "safetensors.torch, PIL.ImageDraw, PIL.ImageFont",
+    "all that a synthesis imports": "import MRI2PETLib.reports.synthesis, MRI2PETLib.synthesis.batch, "
+    "nibabel, safetensors.torch, PIL.ImageDraw, PIL.ImageFont",
     "import torch": "import torch",
     "import monai (not imported by the U-Net)": "import monai",
 }

@@ -115,6 +115,7 @@ def _register_near(
     points = points_below_top(foreground, up)
     centre = head_centre(foreground, points)
     head = crop_to_head(darken_fat(image, centre) if fixed is None else image, points)
+    del points  # 30 MB
     try:
         part = part_of(progress, 0, 0.3)
         smooth = smoothed(head)
