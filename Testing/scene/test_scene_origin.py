@@ -100,6 +100,28 @@ def test_edited_values_that_are_saved_over_their_file_have_no_unit(scene: Any, t
     assert read_object(tmp_path / "a" / "pet.json")["Units"] == "SUVR"  # the user's file is left alone
 
 
+def test_a_sidecar_of_a_file_that_is_overwritten_by_another_image_goes(scene: Any, tmp_path: Path) -> None:
+    """A synthetic PET in the place of a measured one, another synthetic one in its place, and the first."""
+    synthetic = load(
+        scene, image_on_disk(tmp_path / "a" / "s.nii.gz", {"TracerName": "a", "Synthetic": True})
+    )
+    other = load(scene, image_on_disk(tmp_path / "a" / "o.nii.gz", {"TracerName": "b", "Synthetic": True}))
+    measured = load(scene, image_on_disk(tmp_path / "a" / "m.nii.gz", {"Units": "SUV"}))
+    about = tmp_path / "b" / "pet.json"
+    path = image_on_disk(tmp_path / "b" / "pet.nii.gz", {"Units": "SUV", "PatientWeight": 70})
+    save(measured, path)
+    assert read_object(about) == {"Units": "SUV", "PatientWeight": 70}  # nothing contradicts it
+    save(synthetic, path)
+    assert read_object(about) == {"TracerName": "a", "Synthetic": True}
+    save(other, path)
+    assert read_object(about) == {"TracerName": "b", "Synthetic": True}
+    write_json(about, {**read_object(about), "Units": "SUVR"})
+    save(other, path)
+    assert read_object(about)["Units"] == "SUVR"  # the same image again
+    save(measured, path)
+    assert not read_object(about).get("Synthetic")
+
+
 def test_a_result_that_is_saved_by_itself_says_what_it_is(scene: Any, tmp_path: Path) -> None:
     """Of a simulated person: image, SD and NormDiff are synthetic and simulated, also in another scene."""
     image = sitk.GetImageFromArray(np.ones((8, 8, 8), np.float32))

@@ -9,6 +9,8 @@ unit is not kept: Slicer may have changed the values.
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ import slicer
 import vtk
 
 from MRI2PETLib.core.errors import InputError, MRI2PETError
-from MRI2PETLib.core.files import write_json
+from MRI2PETLib.core.files import read_object, write_json
 from MRI2PETLib.images.bids import read_sidecar
 from MRI2PETLib.images.dicom_study import is_synthetic_file
 from MRI2PETLib.images.formats import STATES_SD, sidecar_path
@@ -89,9 +91,11 @@ def remember_origin(node: Any) -> None:
 
 
 def sidecar_for(node: Any) -> dict[str, Any]:
-    """What a sidecar of a file with the voxels of a volume has to say; empty if nothing is known of it."""
-    about = {key: value for key, value in sidecar_of(node).items() if key != "Units"}
-    about |= {what: True for what in (_SYNTHETIC, SIMULATED) if _is(node, what)}
+    """What the sidecar of a file that a volume is saved to has to say, whatever lies there; empty if nothing
+    is known of the volume.
+    """
+    about = _content(node, _SIDECAR)
+    about |= {what: True for what in (_SYNTHETIC, SIMULATED) if node.GetAttribute(PREFIX + what) == "true"}
     unit, tracer = node.GetAttribute(PREFIX + "Unit"), node.GetAttribute(PREFIX + "Result")
     provenance = provenance_of(node)
     if unit:
@@ -101,7 +105,7 @@ def sidecar_for(node: Any) -> dict[str, Any]:
     if node.GetAttribute(PREFIX + STATISTIC):
         about |= STATES_SD
     if tracer:
-        about |= {"Modality": "PET", "TracerName": tracer, SIMULATED: is_simulated_node(node)}
+        about |= {"Modality": "PET", "TracerName": tracer, SIMULATED: bool(about.get(SIMULATED))}
         if provenance.get("reference_region"):
             about[REFERENCE_KEY] = provenance["reference_region"]
         space = provenance.get("preprocessing", {}).get("model_space")
@@ -152,16 +156,30 @@ class OriginWatch:
 
 
 def _saved(node: Any, path: Path) -> None:
-    """Write what is known of a volume beside the file that it was saved to, if nothing stands there."""
+    """Write what is known of a volume beside the file that it was saved to."""
     if node.GetModifiedSinceRead():
         node.SetAttribute(_EDITED, "true")
     about = sidecar_for(node)
-    if not about or path.exists():
+    if not _is_to_write(about, path):
         return
     try:
         write_json(path, about)
     except (MRI2PETError, OSError) as error:
         logging.warning(f"{path} could not be written: what is known of {node.GetName()} is lost: {error}")
+
+
+def _is_to_write(about: Mapping[str, Any], path: Path) -> bool:
+    """Whether a sidecar is new, or in the place of that of an overwritten image: of another origin, or
+    synthetic. Any other one that is there is the user's.
+    """
+    if not path.exists():
+        return bool(about)
+    there: dict[str, Any] = {}
+    with suppress(InputError):
+        there = read_object(path, nan=lambda name: None)
+    is_other = any(bool(about.get(what)) != bool(there.get(what)) for what in (_SYNTHETIC, SIMULATED))
+    differs = any(there.get(key) != value for key, value in about.items())
+    return is_other or (differs and _SYNTHETIC in there)
 
 
 def _state_of_file(storage: Any) -> tuple[str, int | None]:
