@@ -119,7 +119,7 @@ def test_synthesis_comparison_and_everything_that_follows(
     regions, metrics = scene.GetNodeByID(nodes.regions), scene.GetNodeByID(nodes.metrics)
     assert regions.GetNumberOfRows() > 20 and metrics.GetNumberOfRows() > 8
     titles = node_text(regions, "\t").splitlines()[0].split("\t")
-    assert "NormDiff, median, network" in titles and any("anatomy" in t for t in titles)
+    assert "NormDiff, median, network" in titles and any("warped average" in t for t in titles)
     point = region_point_ras(regions, 3)
     assert point is not None
     index = image_of(inputs["t1"]).TransformPhysicalPointToIndex((-point[0], -point[1], point[2]))
@@ -147,7 +147,12 @@ def test_synthesis_comparison_and_everything_that_follows(
     show_result(scene, nodes, 0.4)
     before = node_names(scene)
     again = request(inputs, model, pet=inputs["pet"].GetID(), synthetic=nodes.pet)
+    voxels = slicer.util.arrayFromVolume(inputs["t1"])
+    voxels[:] = voxels * 1.5  # no longer what the PET was computed from
     second = SceneRun(scene, again, folder=tmp_path).start().wait()
+    origins = [[c for c in run.checks if c.name == "origin"] for run in (finished, second)]
+    assert origins[0] == [] and [c.level for c in origins[1]] == ["warn"]
+    assert f"{pet.GetName()} was computed from another image than the T1 anna" in origins[1][0].message
     assert second.error is None and second.nodes is not None and second.nodes.pet == nodes.pet
     show_result(scene, second.nodes, 0.4)
     assert len(node_names(scene)) == len(before)  # the earlier comparison was replaced
