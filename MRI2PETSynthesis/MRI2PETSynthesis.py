@@ -19,6 +19,7 @@ from MRI2PETLib.scene.layout import leave_results
 from MRI2PETLib.scene.memory import give_back_memory, release_images
 from MRI2PETLib.scene.run import SynthesisRequest
 from MRI2PETLib.scene.verdict import verdict_in_words
+from MRI2PETSynthesisUI.error_display import errorDisplay
 from MRI2PETSynthesisUI.logic import SUVR_TASK, MRI2PETSynthesisLogic, MRI2PETSynthesisParameterNode
 from MRI2PETSynthesisUI.parameters import ParameterNodeMixin
 from MRI2PETSynthesisUI.running import keepCourses, readCourses, showProgress
@@ -202,7 +203,7 @@ class MRI2PETSynthesisWidget(ScriptedLoadableModuleWidget, ParameterNodeMixin):
 
     def _start(self, request: SynthesisRequest) -> None:
         self.ui.logText.clear()
-        with slicer.util.tryWithErrorDisplay(_("The run could not be started."), waitCursor=True):
+        with errorDisplay(_("The run could not be started."), waitCursor=True):
             self.run = self.logic.start(
                 request,
                 onState=self.onState,

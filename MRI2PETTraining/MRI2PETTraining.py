@@ -14,6 +14,7 @@ from slicer.ScriptedLoadableModule import (
 )
 
 from MRI2PETLib.core.errors import InputError
+from MRI2PETSynthesisUI.error_display import errorDisplay
 from MRI2PETSynthesisUI.parameters import ParameterNodeMixin
 from MRI2PETSynthesisUI.running import showProgress
 from MRI2PETTrainingLib.settings import TrainingSettings
@@ -199,7 +200,7 @@ class MRI2PETTrainingWidget(ScriptedLoadableModuleWidget, ParameterNodeMixin):
             slicer.util.errorDisplay(self.session.problem)
             return
         self.ui.logText.clear()
-        with slicer.util.tryWithErrorDisplay(_("The training could not be started."), waitCursor=True):
+        with errorDisplay(_("The training could not be started."), waitCursor=True):
             self.logic.start(self._parameterNode, check)
             self.showViews()
         self.updateGUI()

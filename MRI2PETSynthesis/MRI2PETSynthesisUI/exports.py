@@ -6,6 +6,7 @@ from slicer.i18n import tr as _
 
 from MRI2PETLib.core.files import write_text
 from MRI2PETLib.scene.tables import node_text
+from MRI2PETSynthesisUI.error_display import errorDisplay
 
 
 def copyTable(table) -> None:
@@ -20,13 +21,13 @@ def saveTable(table) -> None:
         None, _("Save the table"), f"{table.GetName()}.csv", _("Comma-separated values (*.csv)")
     )
     if path:
-        with slicer.util.tryWithErrorDisplay(_("The table cannot be saved.")):
+        with errorDisplay(_("The table cannot be saved.")):
             write_text(path, node_text(table, ","))
 
 
 def openReport(html: str) -> None:
     """Show a report in the browser."""
-    with slicer.util.tryWithErrorDisplay(_("The report cannot be opened.")):
+    with errorDisplay(_("The report cannot be opened.")):
         path = f"{slicer.app.temporaryPath}/MRI2PET-report.html"
         write_text(path, html)
         qt.QDesktopServices.openUrl(qt.QUrl.fromLocalFile(path))
@@ -36,5 +37,5 @@ def saveReport(html: str) -> None:
     """Ask for a file and write a report."""
     path = qt.QFileDialog.getSaveFileName(None, _("Save the report"), "report.html", "HTML (*.html)")
     if path:
-        with slicer.util.tryWithErrorDisplay(_("The report cannot be saved.")):
+        with errorDisplay(_("The report cannot be saved.")):
             write_text(path, html)

@@ -9,6 +9,7 @@ from slicer.i18n import tr as _
 from MRI2PETLib.core.errors import MRI2PETError
 from MRI2PETLib.models.bundle import DEMONSTRATION_NOTE
 from MRI2PETLib.models.store import find_bundle, list_bundles
+from MRI2PETSynthesisUI.error_display import errorDisplay
 from MRI2PETSynthesisUI.running import chooseModelFolder
 
 
@@ -79,7 +80,7 @@ class InputsPanel:
             self._onModelChanged(folder)
 
     def _onCard(self) -> None:
-        with slicer.util.tryWithErrorDisplay(_("The model card cannot be shown.")):
+        with errorDisplay(_("The model card cannot be shown.")):
             bundle = find_bundle(self.model())
             dialog = qt.QDialog(slicer.util.mainWindow())
             dialog.windowTitle = _("Model card: {model}").format(model=bundle.id)

@@ -6,11 +6,13 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
+from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.scene.dicom import export_series, is_from_dicom
 from MRI2PETLib.scene.layout import TABLE_VIEW, show_table_and_plot
 from MRI2PETLib.scene.readout import compared_title, jump_to, readout_at_point, readout_of_roi
 from MRI2PETLib.scene.results import result_nodes
 from MRI2PETLib.scene.tables import region_point_ras, report_html
+from MRI2PETSynthesisUI.error_display import errorDisplay
 from MRI2PETSynthesisUI.exports import copyTable, openReport, saveReport, saveTable
 
 _TABLES = ("regions", "metrics")
@@ -119,9 +121,9 @@ class ReadoutPanel:
     def _onRoi(self) -> None:
         roi = self._ui.roiSelector.currentNode()
         self._ui.roiResultLabel.text = ""  # of a former region
-        with slicer.util.tryWithErrorDisplay(_("The region cannot be measured."), waitCursor=True):
+        with errorDisplay(_("The region cannot be measured."), waitCursor=True):
             if roi is None:
-                raise ValueError(_("Choose a markups ROI or a segmentation first."))
+                raise InputError(_("Choose a markups ROI or a segmentation first."))
             self._ui.roiResultLabel.text = readout_of_roi(slicer.mrmlScene, self._petId, roi.GetID())
 
     def _onCopy(self) -> None:
@@ -141,7 +143,7 @@ class ReadoutPanel:
         nodes = self._nodes()
         if not folder or nodes is None:
             return
-        with slicer.util.tryWithErrorDisplay(_("The DICOM series cannot be written."), waitCursor=True):
+        with errorDisplay(_("The DICOM series cannot be written."), waitCursor=True):
             study, find = None, None
             if is_from_dicom(slicer.mrmlScene, nodes):
                 find = slicer.dicomDatabase.fileForInstance  # a Slicer without DICOM has no such T1

@@ -8,6 +8,7 @@ from slicer.i18n import tr as _
 
 from MRI2PETLib.jobs.pace import courses_of
 from MRI2PETLib.jobs.run_state import RunState
+from MRI2PETSynthesisUI.error_display import errorDisplay
 
 _SETTING = "MRI2PET/ModelFolder"
 _COURSES = "MRI2PET/Courses"
@@ -43,7 +44,7 @@ def chooseModelFolder(check) -> str:
     folder = qt.QFileDialog.getExistingDirectory(None, _("Folder of a model"), start)
     if not folder:
         return ""
-    with slicer.util.tryWithErrorDisplay(_("This is not a model that can be used.")):
+    with errorDisplay(_("This is not a model that can be used.")):
         check(folder)
         qt.QSettings().setValue(_SETTING, folder)
         return folder
@@ -81,7 +82,7 @@ class RunningPanel:
             self.run.cancel()
             return
         self._log.clear()
-        with slicer.util.tryWithErrorDisplay(failure, waitCursor=True):
+        with errorDisplay(failure, waitCursor=True):
             self.run = self._logic.start(
                 request(), onState=self._onState, onLog=self._log.append, onFinished=self._onFinished
             )

@@ -10,6 +10,7 @@ from slicer.i18n import tr as _
 from MRI2PETLib.jobs.child_process import Callbacks, Job, child_python, mri2pet_command
 from MRI2PETLib.scene.display import show_overlay
 from MRI2PETLib.scene.sample_data import PHANTOM, add_phantom, phantom_arguments, phantom_files
+from MRI2PETSynthesisUI.error_display import errorDisplay
 
 CATEGORY = "MRI2PET"
 _POLL_S = 0.05
@@ -49,7 +50,7 @@ def loadPhantom(cacheFolder=None):
 
 
 def _onButton(source) -> None:
-    with slicer.util.tryWithErrorDisplay(_("The phantom could not be made."), waitCursor=True):
+    with errorDisplay(_("The phantom could not be made."), waitCursor=True):
         loadPhantom()
 
 

@@ -10,6 +10,7 @@ from MRI2PETLib.core.errors import MRI2PETError
 from MRI2PETLib.installation.packages import SIZES_NOTE
 from MRI2PETLib.installation.setup import Setup
 from MRI2PETLib.jobs.child_process import child_python
+from MRI2PETSynthesisUI.error_display import errorDisplay
 from MRI2PETSynthesisUI.slicer_installer import SlicerInstaller
 
 _PUMP_MS = 100
@@ -95,7 +96,7 @@ class SetupPanel:
         if slicer.app.testingEnabled():
             self._ui.setupStatusLabel.text = _("Nothing is installed in testing mode.")
             return
-        with slicer.util.tryWithErrorDisplay(_("Nothing was installed.")):
+        with errorDisplay(_("Nothing was installed.")):
             if self._consent(folder):
                 self._timer.start()
                 qt.QApplication.setOverrideCursor(qt.Qt.BusyCursor)

@@ -8,6 +8,7 @@ from slicer.i18n import tr as _
 
 from MRI2PETLib.models.store import list_bundles
 from MRI2PETLib.scene.tables import node_text
+from MRI2PETSynthesisUI.error_display import errorDisplay
 from MRI2PETTrainingLib.measured_times import time_text
 from MRI2PETTrainingLib.presets import preset_names, read_preset
 from MRI2PETTrainingLib.run_folder import summary
@@ -156,7 +157,7 @@ class DatasetPanel:
             None, _("Save the edited cases as a manifest"), f"{folder}-cases.csv", _("Table (*.csv)")
         )
         if path:
-            with slicer.util.tryWithErrorDisplay(_("The table cannot be saved.")):
+            with errorDisplay(_("The table cannot be saved.")):
                 self._ui.datasetEdit.text = str(
                     write_edited(self._session.view, self._session.nodes.edited_cases(), path)
                 )

@@ -5,6 +5,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from MRI2PETLib.core.errors import BundleError
+from MRI2PETSynthesisUI.error_display import errorDisplay
 from MRI2PETTrainingLib.training_run import register_model
 
 
@@ -42,7 +43,7 @@ class ResultsPanel:
 
     def useInSynthesis(self) -> None:
         """Add the ensemble to the user's models, and choose it in the module MRI2PETSynthesis."""
-        with slicer.util.tryWithErrorDisplay(_("The model cannot be added."), waitCursor=True):
+        with errorDisplay(_("The model cannot be added."), waitCursor=True):
             try:
                 model = register_model(self._view.ensemble)
             except BundleError as error:
