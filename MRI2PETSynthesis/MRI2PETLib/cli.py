@@ -104,7 +104,7 @@ def build_parser(
         command = subparsers.add_parser(name, help=module.HELP, description=module.__doc__)
         module.add_arguments(command)
         _add_common(command, "bar", False)
-        command.set_defaults(run=module.run)
+        command.set_defaults(run=module.run, go_on=getattr(module, "GO_ON", cancellation.SAME_COMMAND))
     return parser
 
 
@@ -158,6 +158,7 @@ def _run(options: argparse.Namespace) -> int:
         stream=sys.stderr,
     )
     end_with_parent()
+    cancellation.say_how_to_go_on(options.go_on)
     reporter: Reporter = make_reporter(options.progress)
     try:
         code: int = options.run(options, reporter)

@@ -10,6 +10,7 @@ import argparse
 from MRI2PETLib.core.progress import Reporter
 from MRI2PETTrainingLib.settings import Task, TrainingSettings
 
+GO_ON = "Finished epochs are kept: go on with the same command and --resume."
 HELP = "train on your own T1 + PET pairs, by subject-grouped cross-validation"
 
 
@@ -19,16 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, reporter: Reporter) -> int:
-    from MRI2PETLib.core.errors import Cancelled
-
-    try:
-        return _train(TrainingSettings.of(args), Task.of(args), reporter)
-    except Cancelled as error:
-        hint = "Finished epochs are kept: go on with the same command and --resume."
-        raise Cancelled(error.message, hint) from error
-
-
-def _train(settings: TrainingSettings, task: Task, reporter: Reporter) -> int:
+    settings, task = TrainingSettings.of(args), Task.of(args)
     _check_packages()
     from MRI2PETLib.core.errors import InputError
     from MRI2PETTrainingLib.crossval import prepare_run, run_training

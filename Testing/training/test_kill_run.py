@@ -12,7 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from MRI2PETLib.cli import main
+from MRI2PETLib.core import cancellation
+from MRI2PETLib.core.errors import Cancelled
 from MRI2PETLib.models.bundle import read_bundle
+from MRI2PETTrainingLib import command
 from MRI2PETTrainingLib.checkpoints import CURVES
 from small_datasets import PRESET, write_dataset
 
@@ -68,6 +72,26 @@ def test_killed_while_preparing_training_and_predicting(tmp_path: Path) -> None:
         assert ids[0] == ids[1] and curves(whole, k) == curves(killed, k)
     assert (killed / "predictions.csv").read_bytes() == (whole / "predictions.csv").read_bytes()
     assert (killed / "report.html").is_file()
+
+
+@pytest.mark.parametrize("swallow", [True, False])
+def test_a_cancelled_training_says_how_to_go_on(
+    swallow: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The same command alone would be refused: whether the exception is lost, or becomes another one."""
+
+    def run(*_: object) -> int:
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        except BaseException:
+            if not swallow:
+                raise RuntimeError("DataLoader worker exited unexpectedly") from None
+        return 0
+
+    monkeypatch.setattr(cancellation, "_requested", False)
+    monkeypatch.setattr(command, "run", run)
+    assert main(["train", "people", "-o", "run"], {"train": command}) == Cancelled.exit_code
+    assert f"hint:  {command.GO_ON}" in capsys.readouterr().err and "--resume" in command.GO_ON
 
 
 @pytest.mark.slow

@@ -11,17 +11,25 @@ from types import FrameType
 
 from MRI2PETLib.core.errors import Cancelled
 
-_requested = False
+SAME_COMMAND = "Finished results are kept; run the same command again to go on."
+_requested, _go_on = False, SAME_COMMAND
 
 
 def watch_signals() -> None:
     """Cancel at SIGINT, SIGTERM, and SIGHUP unless that is ignored (as ``nohup`` asks). Main thread only."""
     global _requested
     _requested = False
+    say_how_to_go_on(SAME_COMMAND)
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):
         number = getattr(signal, name, None)  # Windows has no SIGHUP
         if number is not None and (name != "SIGHUP" or signal.getsignal(number) != signal.SIG_IGN):
             signal.signal(number, _on_signal)
+
+
+def say_how_to_go_on(hint: str) -> None:
+    """What a user is told who cancels from now on."""
+    global _go_on
+    _go_on = hint
 
 
 def is_requested() -> bool:
@@ -40,7 +48,7 @@ def check() -> None:
 
 def cancel_error() -> Cancelled:
     """The error that a user sees."""
-    return Cancelled("Cancelled.", "Finished results are kept; run the same command again to go on.")
+    return Cancelled("Cancelled.", _go_on)
 
 
 def _on_signal(number: int, frame: FrameType | None) -> None:
