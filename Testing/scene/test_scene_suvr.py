@@ -141,7 +141,8 @@ def test_all_methods(
     assert regions["region"][0] == "composite" and regions["region"][1].endswith("(reference)")
     assert methods["method"] == ["real MR", "synthetic MR", "PET template"]
     composites = [float(value) for value in methods["composite SUVR"]]
-    assert composites == [float(regions[f"SUVR, {method}"][0]) for method in methods["method"]]
+    by_region = [float(regions[f"SUVR, {method}"][0]) for method in methods["method"]]
+    assert composites == pytest.approx(by_region, abs=6e-4)  # each table has digits of its own
     plan = plan_regions(cortical_spheres(), "*cerebellum*")
     back = subject.template_to_native.GetInverse()
     rows = regional_suvr(
@@ -199,7 +200,7 @@ def test_a_reference_region_outside_the_field_of_view(
     before = node_names(scene)
     request = SuvrRequest(pet.GetID(), CEREBELLUM, template=mean.GetID())
     finished = SuvrRun(scene, request, folder=tmp_path).start().wait()
-    assert finished.state == "failed" and "outside the field of view" in str(finished.error)
+    assert finished.state == "failed" and "inside the field of view" in str(finished.error)
     assert node_names(scene) == before
 
 
