@@ -122,7 +122,8 @@ def test_a_comparison_becomes_nodes(scene: Any, nodes: tuple[Any, Any], files: d
     ]  # the farthest first, without those that lack z
     assert norm_summary(scene, own) == "Farthest region: left putamen, z -5.0, unconditional z -2.5."
     titles, rows = table_cells(scene.GetNodeByID(own.clusters))
-    assert dict(zip(titles, rows[0]))["regions"] == "left putamen"
+    cluster = dict(zip(titles, rows[0]))
+    assert (cluster["map"], cluster["regions"]) == ("z by the T1", "left putamen")
     assert scene.GetNodeByID(own.report).GetText() == "<html>report</html>"
     assert own == norm_nodes(scene, own.z) and norm_nodes(scene, t1.GetID()) is None
     assert norm_result(scene, t1, pet) == own and norm_result(scene, t1, None) is None

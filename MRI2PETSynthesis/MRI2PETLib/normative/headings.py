@@ -16,7 +16,7 @@ REGION_HEADINGS = {
     "parcellation": "parcellation",
 }
 CLUSTER_HEADINGS = {
-    "kind": "of",
+    "kind": "map",
     "sign": "real PET",
     "peak_z": "peak z",
     "volume_ml": "volume (mL)",

@@ -188,6 +188,7 @@ def add_norm_result(
 
 
 _MAPS = {"z": "z", "z_unconditional": "unconditional z"}
+_MAP_OF_KIND = {"residual": "z by the T1", "real": "unconditional z"}  # as the window names the maps
 
 
 def _signed(z: sitk.Image) -> sitk.Image:
@@ -244,6 +245,8 @@ def norm_summary(scene: slicer.vtkMRMLScene, nodes: NormNodes) -> str:
 def _columns(rows: Sequence[Mapping[str, Any]], titles: Mapping[str, str], unit: str) -> dict[str, list[Any]]:
     if "z" in titles:
         rows = sorted((r for r in rows if r["z"] is not None), key=lambda r: -abs(r["z"]))
+    if "kind" in titles:
+        rows = [{**row, "kind": _MAP_OF_KIND.get(row["kind"], row["kind"])} for row in rows]
     if "parcellation" in titles:
         rows = [{**row, "parcellation": parcellation_title(row["parcellation"])} for row in rows]
     return with_decimals(
