@@ -9,7 +9,7 @@ from MRI2PETLib.images.grid import Grid, bounding_box, crop_to
 from MRI2PETLib.models.bundle import ErrorSD
 from MRI2PETLib.models.bundle_checks import ELSEWHERE
 from MRI2PETLib.preprocessing.brain_mask import BrainExtraction
-from MRI2PETLib.templates.regions import built_in_parcellations, pull_labels
+from MRI2PETLib.templates.regions import BUILT_IN, pull_labels
 
 
 def error_image(error: ErrorSD, extraction: BrainExtraction) -> sitk.Image | None:
@@ -21,9 +21,9 @@ def error_image(error: ErrorSD, extraction: BrainExtraction) -> sitk.Image | Non
 
     :returns: ``None`` if the model measured it in regions that are not built in.
     """
-    parcellation = next((p for p in built_in_parcellations() if p.name == error.parcellation), None)
-    if parcellation is None:
+    if error.parcellation not in BUILT_IN:
         return None
+    parcellation = BUILT_IN[error.parcellation]()
     inside = sitk.GetArrayViewFromImage(extraction.mask) != 0
     first, last = bounding_box(inside)
     box = tuple(slice(a, b + 1) for a, b in zip(first, last))

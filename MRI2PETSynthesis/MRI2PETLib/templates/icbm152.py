@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cache, cached_property
 
+import numpy as np
 import SimpleITK as sitk
 
 from MRI2PETLib.core.resources import resources_dir
@@ -37,6 +38,12 @@ class Template:
     @cached_property
     def csf(self) -> sitk.Image:
         return _probability("csf")
+
+    @cached_property
+    def tissue(self) -> np.ndarray:
+        """The most probable one, uint8 [k, j, i]: 0 grey matter, 1 white matter, 2 CSF."""
+        gm, wm, csf = (sitk.GetArrayFromImage(_read(name)) for name in ("gm", "wm", "csf"))
+        return np.where(gm >= np.maximum(wm, csf), 0, np.where(wm >= csf, 1, 2)).astype(np.uint8)
 
 
 @cache

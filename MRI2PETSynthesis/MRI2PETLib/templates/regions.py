@@ -7,7 +7,7 @@ read by :mod:`MRI2PETLib.templates.atlases`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from typing import Literal
@@ -29,6 +29,7 @@ Space = Literal["mni", "native"]
 MIN_REGION_OVERLAP = 0.7
 WHOLE_BRAIN = "whole brain"
 REFERENCE_REGIONS = (WHOLE_BRAIN, "cerebellum", "occipital")
+_ORIGIN = "ICBM 152 2009a nonlinear symmetric template (Fonov et al. 2011), shipped with MRI2PET"
 _MIDLINE_MM = 2.0  # a region whose centre is nearer to the midline proves nothing about sides
 
 
@@ -69,33 +70,32 @@ class RegionVoxels:
 
 
 @cache
-def built_in_parcellations() -> tuple[Parcellation, ...]:
-    """Tissue, hemispheres and the coordinate regions, in MNI space on the grid of the template."""
-    template = load_template()
-    brain = sitk.GetArrayViewFromImage(template.mask) > 0
-    x, _, _ = _ras_coordinates(template.mask)
-    tissue = np.where(brain, 1 + _tissue_index(), 0)
-    hemisphere = np.where(brain & (x < 0), 1, 0) + np.where(brain & (x > 0), 2, 0)
-    origin = "ICBM 152 2009a nonlinear symmetric template (Fonov et al. 2011), shipped with MRI2PET"
-    return (
-        Parcellation(
-            "tissue",
-            _label_image(tissue),
-            {1: "grey matter", 2: "white matter", 3: "CSF"},
-            "mni",
-            f"Most probable tissue of the {origin}; by affine registration, so cortex is approximate.",
-        ),
-        Parcellation(
-            "hemispheres",
-            _label_image(hemisphere),
-            {1: "left hemisphere", 2: "right hemisphere"},
-            "mni",
-            f"Sign of x in the {origin}.",
-        ),
-        _paper_regions(),
+def _tissue_regions() -> Parcellation:
+    brain = sitk.GetArrayViewFromImage(load_template().mask) > 0
+    return Parcellation(
+        "tissue",
+        _label_image(np.where(brain, 1 + load_template().tissue, 0)),
+        {1: "grey matter", 2: "white matter", 3: "CSF"},
+        "mni",
+        f"Most probable tissue of the {_ORIGIN}; by affine registration, so cortex is approximate.",
     )
 
 
+@cache
+def _hemispheres() -> Parcellation:
+    template = load_template()
+    brain = sitk.GetArrayViewFromImage(template.mask) > 0
+    x, _, _ = _ras_coordinates(template.mask)
+    return Parcellation(
+        "hemispheres",
+        _label_image(np.where(brain & (x < 0), 1, 0) + np.where(brain & (x > 0), 2, 0)),
+        {1: "left hemisphere", 2: "right hemisphere"},
+        "mni",
+        f"Sign of x in the {_ORIGIN}.",
+    )
+
+
+@cache
 def _paper_regions() -> Parcellation:
     """The 21 structures of the published evaluation as spheres (some cut to a tissue) at rounded MNI centres.
 
@@ -108,6 +108,18 @@ def _paper_regions() -> Parcellation:
         "Coordinate regions: spheres at MNI coordinates, named after the 21 Harvard-Oxford structures of "
         "Ferrante et al. 2025, which they are not.",
     )
+
+
+BUILT_IN: dict[str, Callable[[], Parcellation]] = {
+    "tissue": _tissue_regions,
+    "hemispheres": _hemispheres,
+    "paper21": _paper_regions,
+}
+
+
+def built_in_parcellations() -> tuple[Parcellation, ...]:
+    """Tissue, hemispheres and the coordinate regions, in MNI space on the grid of the template."""
+    return tuple(make() for make in BUILT_IN.values())
 
 
 @cache
@@ -140,31 +152,26 @@ def _spheres(name: str, table: str, source: str) -> Parcellation:
     """A table of spheres in MNI space, some cut to a tissue; rows come first where they meet."""
     template = load_template()
     brain = sitk.GetArrayViewFromImage(template.mask) > 0
-    x, y, z = _ras_coordinates(template.mask)
-    tissue = _tissue_index()
+    axes = [axis.ravel() for axis in _ras_coordinates(template.mask)]
     labels = np.zeros(brain.shape, dtype=np.uint8)
     names: dict[int, str] = {}
     for row in read_table(resources_dir() / "Templates" / table).rows:
+        radius_mm = float(row["radius_mm"])
         for side in ("left", "right") if row["side"] == "both" else ("",):
             sign = -1.0 if side == "left" else 1.0
             centre = (sign * float(row["x_mm"]), float(row["y_mm"]), float(row["z_mm"]))
-            distance_2 = sum((axis - c) ** 2 for axis, c in zip((x, y, z), centre))
-            region = brain & (labels == 0) & (distance_2 <= float(row["radius_mm"]) ** 2)
+            within = [np.flatnonzero(np.abs(axis - c) <= radius_mm) for axis, c in zip(axes, centre)]
+            near = np.ix_(*within[::-1])
+            distance_2 = sum((axis[index] - c) ** 2 for axis, index, c in zip(axes, near[::-1], centre))
+            region = brain[near] & (labels[near] == 0) & (distance_2 <= radius_mm**2)
             if side:
-                region &= sign * x > 0
+                region &= sign * axes[0][near[2]] > 0
             if row["tissue"] != "any":
-                region &= tissue == ("gm", "wm", "csf").index(row["tissue"])
+                region &= template.tissue[near] == ("gm", "wm", "csf").index(row["tissue"])
             label = len(names) + 1
-            labels[region] = label
+            labels[near] = np.where(region, label, labels[near])
             names[label] = f"{side} {row['name']}".strip()
     return Parcellation(name, _label_image(labels), names, "mni", source)
-
-
-def _tissue_index() -> np.ndarray:
-    """0 grey matter, 1 white matter, 2 CSF on the template grid."""
-    template = load_template()
-    maps = [sitk.GetArrayViewFromImage(image) for image in (template.gm, template.wm, template.csf)]
-    return np.argmax(maps, axis=0)
 
 
 def _ras_coordinates(image: sitk.Image) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
