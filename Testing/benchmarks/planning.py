@@ -1,6 +1,7 @@
 """What a cohort costs: cases an hour and core, processor seconds and memory of a process, output of a case.
 
     python Testing/benchmarks/planning.py -o build/planning --cases 8 --nprocs 2 T1 [T1 ...]
+    python Testing/benchmarks/planning.py -o build/planning --cases 2 T1 --pet PET --analysis suvr ...
 
 The T1s, in turn, become a BIDS dataset of so many people. ``mri2pet bids`` works on the first one alone, then
 on all of them with so many processes; other options (``--member-sd``) are handed on to it. Cases an hour mean
@@ -31,12 +32,15 @@ class Cost:
     peak_gb: float
 
 
-def write_dataset(root: Path, t1s: list[Path], cases: int) -> None:
+def write_dataset(root: Path, t1s: list[Path], pets: list[Path], cases: int) -> None:
     for number in range(cases):
-        name, t1 = f"sub-{number:03d}", t1s[number % len(t1s)]
-        suffix = ".nii.gz" if t1.name.endswith(".gz") else ".nii"
-        (root / name / "anat").mkdir(parents=True)
-        shutil.copyfile(t1, root / name / "anat" / f"{name}_T1w{suffix}")
+        name = f"sub-{number:03d}"
+        for kind, images, end in (("anat", t1s, "T1w"), ("pet", pets, "pet")):
+            if images:
+                image = images[number % len(images)]
+                suffix = ".nii.gz" if image.name.endswith(".gz") else ".nii"
+                (root / name / kind).mkdir(parents=True)
+                shutil.copyfile(image, root / name / kind / f"{name}_{end}{suffix}")
     (root / "dataset_description.json").write_text('{"Name": "planning", "BIDSVersion": "1.10.0"}')
 
 
@@ -71,10 +75,13 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, required=True)
     parser.add_argument("--cases", type=int, default=8)
     parser.add_argument("--nprocs", type=int, default=2)
+    parser.add_argument(
+        "--pet", dest="pets", action="append", type=Path, default=[], help="of each T1, in turn"
+    )
     parser.add_argument("t1s", nargs="+", type=Path)
     args, more = parser.parse_known_args()
     shutil.rmtree(args.output, ignore_errors=True)
-    write_dataset(args.output / "bids", args.t1s, args.cases)
+    write_dataset(args.output / "bids", args.t1s, args.pets, args.cases)
     first = run(args.output / "bids", args.output / "first", "--participant-label=000", *more)
     cost = run(args.output / "bids", args.output / "all", f"--nprocs={args.nprocs}", *more)
     sizes = megabytes(args.output / "all", args.cases)
