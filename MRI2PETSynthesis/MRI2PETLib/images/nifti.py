@@ -94,10 +94,9 @@ def write_nifti(image: sitk.Image, forms: NiftiForms, path: Path) -> None:
     """
     values = sitk.GetArrayViewFromImage(image)
     header = forms.header(values.dtype)
-    content = header.binaryblock + bytes(4) + values.tobytes()
-    if image_suffix(path) == ".nii.gz":
-        content = deflated(content)
-    path.write_bytes(content)
+    parts = (header.binaryblock + bytes(4), values.data.cast("B"))
+    with path.open("wb") as stream:
+        stream.writelines(deflated(parts) if image_suffix(path) == ".nii.gz" else parts)
 
 
 def _statistic(header: Any) -> dict[str, str]:
@@ -190,11 +189,13 @@ def _stored(
 
         return read, ()
     small = layout.end <= _IN_MEMORY_BYTES
-    content, tail = read_gzip(path, layout.offset, layout.end - layout.offset if small else 0)
+    # All of it, where that is kept: to cut the header off would be a copy.
+    content, tail = read_gzip(path, 0, layout.end) if small else read_gzip(path, layout.offset, 0)
     findings = () if not tail else (_foreign_tail(path, tail),)
 
     def from_memory(t: int) -> memoryview:
-        return memoryview(content)[t * layout.frame_bytes : (t + 1) * layout.frame_bytes]
+        start = layout.offset + t * layout.frame_bytes
+        return memoryview(content)[start : start + layout.frame_bytes]
 
     def again(t: int) -> bytes:
         start = layout.offset + t * layout.frame_bytes
