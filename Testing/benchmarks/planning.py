@@ -61,12 +61,12 @@ def run(dataset: Path, output: Path, *more: str) -> Cost:
 
 
 def megabytes(output: Path, cases: int) -> dict[str, float]:
-    """Of a case, by what the files are; those of all cases are left out."""
+    """Of a case, by what the files are, a linked one once; those of all cases are left out."""
     sizes: dict[str, float] = {}
-    for path in output.glob("sub-*/**/*"):
-        if path.is_file():
-            kind = path.name.split("_")[-2].removeprefix("desc-") if path.name.endswith(".nii.gz") else "rest"
-            sizes[kind] = sizes.get(kind, 0.0) + path.stat().st_size / 1e6 / cases
+    files = {path.stat().st_ino: path for path in output.glob("sub-*/**/*") if path.is_file()}
+    for path in files.values():
+        kind = path.name.split("_")[-2].removeprefix("desc-") if path.name.endswith(".nii.gz") else "rest"
+        sizes[kind] = sizes.get(kind, 0.0) + path.stat().st_size / 1e6 / cases
     return sizes
 
 

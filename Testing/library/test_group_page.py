@@ -57,7 +57,8 @@ def output(tmp_path_factory: pytest.TempPathFactory) -> Path:
         add_case(
             folder, f"sub-{number:03d}", color=color, brain_ml=str(1000 + number), template_r="0.61", **note
         )
-    add_case(folder, "sub-w", color=(0, 250, 0), quality="warn", message=HOSTILE, seconds="2.5")
+    warned = {"quality": "warn", "message": HOSTILE, "seconds": "2.5", "template_r": "0.6"}
+    add_case(folder, "sub-w", color=(0, 250, 0), **warned)
     add_case(folder, "sub-f", message="There is no brain.", hint="Look at it.")
     cases = [Case("sub-new", Path("/data/sub-new")), Case("sub-000", Path("/data/sub-000"))]
     assert write_group(folder, cases, Reporter()).keys() == {"page", "table"}
@@ -154,6 +155,8 @@ def test_a_browser_shows_the_first_rows_and_obeys_no_name(output: Path) -> None:
     assert 60 <= dom.count('<tr class="is-') <= 106
     assert "&lt;/script&gt;" in dom and "<img" not in dom
     assert f"{SPRITES}/0000.jpg" in dom
+    numbers = set(re.findall(r'<td class="number">(.*?)</td>', dom))
+    assert {"0.60", "0.61", "1000", "2.5", "\u2013"} <= numbers, "one number of decimals in a column"
 
 
 def test_of_the_scores_that_are_good_the_farthest_z_comes_first(tmp_path: Path) -> None:

@@ -3,8 +3,19 @@ const { cases, numeric, sprites, width, height } = JSON.parse(document.getElemen
 const byId = (id) => document.getElementById(id);
 const body = document.querySelector("#cases tbody");
 const step = 60;
+const decimals = Object.fromEntries(numeric.map((name) => [name, Math.max(...cases.map((one) => places(one[name])))]));
 let rows = cases;
 let made = 0;
+
+function places(value) {
+  return value === null ? 0 : Math.min(4, (String(value).split(".")[1] || "").length);
+}
+
+function written(value, name) {
+  if (value === null) return "\u2013";
+  const text = value.toFixed(decimals[name]); // one number of decimals in a column, unless it would lose some
+  return Number(text) === value ? text : String(value);
+}
 
 function cell(row, text, name) {
   const element = row.appendChild(document.createElement("td"));
@@ -38,7 +49,7 @@ function more() {
     row.appendChild(document.createElement("td")).appendChild(thumbnail(one));
     cell(row, one.case, "name");
     cell(row, one.verdict, "verdict");
-    for (const name of numeric) cell(row, one[name] === null ? "\u2013" : String(one[name]), "number");
+    for (const name of numeric) cell(row, written(one[name], name), "number");
     cell(row, one.reasons, "reasons");
   }
   body.appendChild(part);
