@@ -26,8 +26,10 @@ class ResultsPanel:
         table = session.nodes.node("folds")
         if self._ui.foldsTable.mrmlTableNode() != table:
             self._ui.foldsTable.setMRMLTableNode(table)
-        rows = self._view and [self._view.cases, *((s.finished, bool(s.curves)) for s in self._view.folds)]
-        if rows != self._rows:  # not with every epoch: widths are the user's, too
+        # Epochs by their digits, not with every one: widths are the user's, too.
+        folds = [(s.finished, len(str(len(s.curves)))) for s in self._view.folds] if self._view else []
+        rows = self._view and [self._view.cases, *folds]
+        if rows != self._rows:
             self._rows = rows
             self._fitColumns((table, session.nodes.node("cases")))
         self._ui.folderButton.enabled = self._view is not None and self._view.run.is_dir()
