@@ -159,11 +159,10 @@ def _saved(node: Any, path: Path) -> None:
     """Write what is known of a volume beside the file that it was saved to."""
     if node.GetModifiedSinceRead():
         node.SetAttribute(_EDITED, "true")
-    about = sidecar_for(node)
-    if not _is_to_write(about, path):
-        return
     try:
-        write_json(path, about)
+        about = sidecar_for(node)
+        if _is_to_write(about, path):
+            write_json(path, about)
     except (MRI2PETError, OSError) as error:
         logging.warning(f"{path} could not be written: what is known of {node.GetName()} is lost: {error}")
 
