@@ -107,6 +107,8 @@ class MRI2PETSynthesisWidget(ScriptedLoadableModuleWidget, ParameterNodeMixin):
         self.devices = DeviceChoice(self.ui.deviceComboBox, self.onDeviceChanged)
         for selector in (self.ui.outputSelector, self.ui.resultSelector):
             selector.addAttribute("vtkMRMLScalarVolumeNode", "MRI2PET.Result")
+        self.ui.layoutComboBox.connect("activated(int)", self.onLayoutChosen)
+        slicer.app.layoutManager().connect("layoutChanged(int)", self.onLayoutChanged)
         self.ui.applyButton.connect("clicked()", self.onApplyButton)
         self.ui.compareButton.connect("clicked()", self.onCompareButton)
         self.ui.checkButton.connect("clicked()", self.onCheckButton)
@@ -118,6 +120,7 @@ class MRI2PETSynthesisWidget(ScriptedLoadableModuleWidget, ParameterNodeMixin):
 
     def cleanup(self) -> None:
         """The module is destroyed: end what runs."""
+        slicer.app.layoutManager().disconnect("layoutChanged(int)", self.onLayoutChanged)
         self.logic.cleanup()
         self.lights.cleanup()
         self.setupPanel.cleanup()
@@ -187,6 +190,15 @@ class MRI2PETSynthesisWidget(ScriptedLoadableModuleWidget, ParameterNodeMixin):
     def onSetupChanged(self) -> None:
         self.devices.setDevices(self.setupPanel.devices())
         self.updateGUI()
+
+    def onLayoutChosen(self, _index: int) -> None:
+        """Also the one that was chosen before: the views may show something else meanwhile."""
+        self._shownResult = None
+        self.onParametersModified()
+
+    def onLayoutChanged(self, _layout: int) -> None:
+        if self._parameterNode is not None:
+            self.display.nameLayout()
 
     def onApplyButton(self) -> None:
         """Apply, or Cancel while something runs."""
@@ -284,6 +296,7 @@ class MRI2PETSynthesisWidget(ScriptedLoadableModuleWidget, ParameterNodeMixin):
                 if hasattr(child, "enabled"):
                     child.enabled = window.inputs_enabled and not self.suvr.isBusy
         self.ui.checkButton.enabled = not (notReady or self.logic.missing(node) or self._state.is_busy)
+        self.display.nameLayout()
         self.suvr.update(self._parameterNode, notReady, self._state.is_busy)
         otherIsBusy = self._state.is_busy or self.suvr.isBusy
         self.norm.update(self._parameterNode, notReady, otherIsBusy or self.cohort.isBusy)

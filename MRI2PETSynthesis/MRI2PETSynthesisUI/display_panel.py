@@ -16,6 +16,7 @@ from MRI2PETLib.scene.layout import (
     show_crosshair,
     show_over_t1,
     show_result,
+    shown_layout,
 )
 from MRI2PETLib.scene.results import result_nodes
 from MRI2PETLib.scene.swipe import Swipe
@@ -63,6 +64,14 @@ class DisplayPanel:
         qt.QTimer.singleShot(0, lambda: fitViews(new, corners))  # at once, a new view would return to 0 mm
         show_crosshair(slicer.mrmlScene)
         self._readWindow(nodes)
+
+    def nameLayout(self) -> None:
+        """The list of layouts says which one is seen, and nothing for one of Slicer's or of another module."""
+        combo = self._ui.layoutComboBox
+        if result_nodes(slicer.mrmlScene, self._pet_id) is not None:
+            wasBlocked = combo.blockSignals(True)
+            combo.setCurrentIndex(combo.findText(shown_layout(slicer.mrmlScene) or ""))
+            combo.blockSignals(wasBlocked)
 
     def endSwipe(self) -> None:
         """Take the swipe away, and show what was shown before."""

@@ -13,6 +13,7 @@ import pytest
 slicer = pytest.importorskip("slicer", reason="needs slicer-core: pip install -e .[slicer]")
 
 from bootstrap import bootstrap  # noqa: E402
+from MRI2PETLib.scene.layout import NUMBERS, layout_description, set_layout, shown_layout  # noqa: E402
 from MRI2PETTrainingLib.folds import Fold  # noqa: E402
 from MRI2PETTrainingLib.run_folder import FoldStatus, RunView  # noqa: E402
 from MRI2PETTrainingLib.scene.training import LAYOUT, TABLES_LAYOUT, TrainingNodes, write_edited  # noqa: E402
@@ -112,6 +113,26 @@ def test_curves_get_their_room_with_the_first_of_them(scene: Any) -> None:
     layout.SetViewArrangement(layout.SlicerLayoutFourUpView)
     nodes.update(view(3))  # the user looks at something else
     assert layout.GetViewArrangement() == layout.SlicerLayoutFourUpView
+    nodes.show()
+    assert layout.GetViewArrangement() == LAYOUT
+    nodes.clear()
+    nodes.update(view(0))  # another dataset: no view is black
+    assert layout.GetViewArrangement() == TABLES_LAYOUT
+
+
+def test_the_layouts_of_both_modules_are_told_apart(scene: Any) -> None:
+    layout = scene.AddNewNodeByClass("vtkMRMLLayoutNode")
+    set_layout(scene, "overlay")
+    overlay = layout.GetViewArrangement()
+    nodes = TrainingNodes(scene)
+    for epochs in (0, 2):
+        nodes.update(view(epochs))
+        nodes.show()
+        assert shown_layout(scene) is None
+        layout.SetViewArrangement(overlay)  # as the window does when its module is left
+        assert shown_layout(scene) == "overlay"
+        assert layout.GetLayoutDescription(overlay) == layout_description("overlay")
+    assert len({*NUMBERS.values()}) == len(NUMBERS)
 
 
 def test_edited_cases_become_a_manifest(scene: Any, tmp_path: Path) -> None:

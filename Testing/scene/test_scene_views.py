@@ -30,6 +30,7 @@ from MRI2PETLib.scene.layout import (  # noqa: E402
     set_layout,
     show_over_t1,
     show_result,
+    shown_layout,
 )
 from MRI2PETLib.scene.results import ResultNodes, Synthetic, add_result  # noqa: E402
 from MRI2PETLib.scene.swipe import Swipe  # noqa: E402
@@ -82,6 +83,7 @@ def test_compared_views_are_of_one_plane_or_of_all_three(application: Applicatio
         for plane in (*SLICE_PLANES, ALL_PLANES) if name in ("side by side", "readouts") else ("axial",):
             set_layout(application.scene, name, plane)
             numbers.add(layout.GetViewArrangement())
+            assert shown_layout(application.scene) == name
             if name in ("readouts", "suvr"):
                 set_layout(application.scene, name, plane, plot=False)
                 numbers.add(layout.GetViewArrangement())

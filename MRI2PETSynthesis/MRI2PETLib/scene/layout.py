@@ -50,8 +50,15 @@ OVERLAYS = {
 # Width and height as shares of the view; the text grows with them.
 _LEGEND_SIZE = (0.1, 0.3)
 TABLE_VIEW, PLOT_VIEW = "MRI2PETTable", "MRI2PETPlot"
-# Slicer keeps numbers below 100 for itself and asks extensions for larger ones; planes are counted on.
-_NUMBERS: dict[str, int] = {"suvr": 26203, "overlay": 26204, "side by side": 26210, "readouts": 26220}
+# Of all layouts of both modules: Slicer keeps numbers below 100 for itself. Planes are counted on.
+NUMBERS: dict[str, int] = {
+    "suvr": 26203,
+    "overlay": 26204,
+    "side by side": 26210,
+    "readouts": 26220,
+    "training tables": 26230,
+    "training": 26231,
+}
 _WITHOUT_PLOT = 5  # is added to the number of the same layout with a plot
 _PLANES = (*SLICE_PLANES, ALL_PLANES)
 
@@ -76,20 +83,24 @@ def leave_results(scene: slicer.vtkMRMLScene) -> None:
     """The views of the overlay instead of those that are called after images of a result, tables and plots:
     what there is to show is no result.
     """
-    layout = scene.GetFirstNodeByClass("vtkMRMLLayoutNode")
-    if layout is not None and layout.GetViewArrangement() in _OF_RESULTS:
+    if shown_layout(scene) not in (None, "overlay"):
         set_layout(scene, "overlay")
 
 
+def shown_layout(scene: slicer.vtkMRMLScene) -> LayoutName | None:
+    """Which of our layouts is seen now; ``None`` for any other one, and without an application."""
+    layout = scene.GetFirstNodeByClass("vtkMRMLLayoutNode")
+    return None if layout is None else _NAMES.get(layout.GetViewArrangement())
+
+
 def _number(name: LayoutName, plane: str, plot: bool) -> int:
-    number = _NUMBERS[name] + (0 if plot else _WITHOUT_PLOT)
+    number = NUMBERS[name] + (_WITHOUT_PLOT if name in ("readouts", "suvr") and not plot else 0)
     return number + _PLANES.index(plane) if name in ("side by side", "readouts") else number
 
 
-_OF_RESULTS = {
-    _number(name, plane, plot)
+_NAMES: dict[int, LayoutName] = {
+    _number(name, plane, plot): name
     for name in get_args(LayoutName)
-    if name != "overlay"
     for plane in _PLANES
     for plot in (True, False)
 }

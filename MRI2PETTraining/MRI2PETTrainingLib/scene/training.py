@@ -13,13 +13,12 @@ from typing import Any
 import slicer
 
 from MRI2PETLib.core.tables import write_table
-from MRI2PETLib.scene.layout import arrange, plot_view, split, table_view, views_of
+from MRI2PETLib.scene.layout import NUMBERS, arrange, plot_view, split, table_view, views_of
 from MRI2PETLib.scene.tables import add_chart, add_series, add_table, fill_table
 from MRI2PETTrainingLib.dataset.manifest import TrainingCase
 from MRI2PETTrainingLib.run_folder import EDITABLE, RunColumns, RunView, case_columns, fold_columns
 
-# Slicer's layouts have numbers below 100; those of MRI2PETLib.scene.layout are 26201 and 26202.
-LAYOUT, TABLES_LAYOUT = 26203, 26204
+LAYOUT, TABLES_LAYOUT = NUMBERS["training"], NUMBERS["training tables"]
 CASES_VIEW, FOLDS_VIEW = "MRI2PETTrainingCases", "MRI2PETTrainingFolds"
 _CHARTS = {
     # view: column, title, axis, room above the curves (the legend lies at the upper right, where r rises)
@@ -67,6 +66,7 @@ class TrainingNodes:
                 self._scene.RemoveNode(node)
         self._ids.clear()
         self._tables.clear()
+        self._make_room()
 
     def node(self, name: str) -> Any:
         """A node by its name here (``cases``, ``folds``, tag of a plot view), ``None`` if there is none."""
@@ -79,7 +79,7 @@ class TrainingNodes:
         Without an application nothing is seen.
         """
         tables = (table_view(CASES_VIEW, "Cases"), table_view(FOLDS_VIEW, "Folds"))
-        if any(self.node(tag) is not None for tag in _CHARTS):
+        if self._has_curves:
             plots = (plot_view(tag, title) for tag, (_, title, _, _) in _CHARTS.items())
             rows = (split("horizontal", *plots), split("horizontal", *tables))
             arrange(self._scene, LAYOUT, split("vertical", *rows))
@@ -87,11 +87,15 @@ class TrainingNodes:
             arrange(self._scene, TABLES_LAYOUT, split("vertical", *tables))
         self.fill_views()
 
+    @property
+    def _has_curves(self) -> bool:
+        return any(self.node(tag) is not None for tag in _CHARTS)
+
     def _make_room(self) -> None:
-        """The first curve is there: where the tables are shown alone, show it above them."""
+        """Where the tables are shown: curves above them from the first curve on, none without any."""
         layout = self._scene.GetFirstNodeByClass("vtkMRMLLayoutNode")
-        has_curves = any(self.node(tag) is not None for tag in _CHARTS)
-        if has_curves and layout is not None and layout.GetViewArrangement() == TABLES_LAYOUT:
+        other = TABLES_LAYOUT if self._has_curves else LAYOUT
+        if layout is not None and layout.GetViewArrangement() == other:
             self.show()
 
     def fill_views(self) -> None:
