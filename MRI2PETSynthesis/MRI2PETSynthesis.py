@@ -58,10 +58,12 @@ class MRI2PETSynthesis(ScriptedLoadableModule):
         slicer.app.connect("startupCompleted()", self._onStartupCompleted)
 
     def _onStartupCompleted(self) -> None:
+        from MRI2PETLib.scene.display import LegendWatch
         from MRI2PETLib.scene.origin import OriginWatch
         from MRI2PETSynthesisUI.sample_data import registerSampleData
 
         registerSampleData()
+        self.legendWatch = LegendWatch(slicer.mrmlScene)
         self.originWatch = OriginWatch(slicer.mrmlScene)  # also of what is loaded before the module is opened
 
 

@@ -10,6 +10,7 @@ from MRI2PETLib.scene.layout import (
     COMPARED,
     OVERLAYS,
     SLICE_PLANES,
+    crosshair_to_slices,
     overlay_of,
     set_layout,
     set_opacity,
@@ -173,8 +174,8 @@ def _backgrounds() -> dict:
 
 
 def fitViews(new, corners) -> None:
-    """Show the whole brain in all views. Those with a new background show its middle, compared ones the slice
-    of the overlay's own view; the others keep their slice.
+    """Show the whole brain in all views, and the crosshair where their slices cross. Views with a new
+    background show its middle, compared ones the slice of the overlay's own view; the others keep their slice.
 
     :param corners: of a box around the brain; ``None``: the whole image.
     """
@@ -190,6 +191,7 @@ def fitViews(new, corners) -> None:
             fit_to_corners(widget.mrmlSliceNode(), corners)
         if offset is not None:
             widget.sliceLogic().SetSliceOffset(offset)
+    crosshair_to_slices(slicer.mrmlScene)
 
 
 def _offset(widget):

@@ -18,12 +18,13 @@ import vtk.util.numpy_support  # noqa: E402
 from bootstrap import Application, bootstrap  # noqa: E402
 from MRI2PETLib.images.grid import RAS_AXES, Grid  # noqa: E402
 from MRI2PETLib.reports.colors import PET_IN_SLICER  # noqa: E402
-from MRI2PETLib.scene.display import set_views, slice_node  # noqa: E402
+from MRI2PETLib.scene.display import LegendWatch, layers_of, set_views, slice_node  # noqa: E402
 from MRI2PETLib.scene.fit import corners_ras, fit_to_corners  # noqa: E402
 from MRI2PETLib.scene.images import add_volume  # noqa: E402
 from MRI2PETLib.scene.layout import (  # noqa: E402
     ALL_PLANES,
     SLICE_PLANES,
+    crosshair_to_slices,
     layout_description,
     leave_results,
     overlay_of,
@@ -183,6 +184,45 @@ def test_what_lies_over_the_t1_can_be_chosen_and_legends_learn_of_it(application
     set_views(scene, lambda _view, now: (now[0], nodes.t1, now[2]))  # such as z
     assert overlay_of(scene, nodes) is None
     assert scene.GetNumberOfNodesByClass("vtkMRMLColorLegendDisplayNode") == 4
+
+
+def test_an_image_that_is_loaded_takes_neither_legends_nor_compared_views(application: Application) -> None:
+    scene = application.scene
+    watch = LegendWatch(scene)
+    compared = slicer.vtkMRMLSliceLogic()
+    compared.SetMRMLApplicationLogic(application.logic)
+    compared.SetMRMLScene(scene)
+    compared.AddSliceNode("MRI2PETSyntheticAxial")
+    application.logic.GetSliceLogics().AddItem(compared)
+    nodes = result(scene)
+    show_result(scene, nodes)
+    legend = slicer.vtkSlicerColorLogic.GetColorLegendDisplayNode(scene.GetNodeByID(nodes.pet))
+    notified: list[str] = []
+    legend.AddObserver("ModifiedEvent", lambda *_: notified.append("legend"))
+    other = add_volume(scene, Grid((4, 4, 4), (1.0,) * 3, (0.0,) * 3).image(np.ones((4, 4, 4), np.float32)), "other")
+    assert not notified
+    scene.GetNodeByID("vtkMRMLSelectionNodeSingleton").SetActiveVolumeID(other.GetID())
+    application.logic.PropagateVolumeSelection(0)  # as Slicer does with a file
+    assert notified
+    assert composite(application, "Red").GetBackgroundVolumeID() == other.GetID()
+    assert layers_of(compared.GetSliceCompositeNode())[:2] == (nodes.t1, nodes.pet)
+    del watch
+
+
+def test_the_crosshair_stands_where_the_slices_that_are_seen_cross(application: Application) -> None:
+    scene = application.scene
+    crosshair = scene.AddNewNodeByClass("vtkMRMLCrosshairNode")
+    for name, offset in (("Red", 3.0), ("Green", -7.0), ("Yellow", 11.0)):
+        application.slices[name].SetSliceOffset(offset)
+    crosshair_to_slices(scene)
+    assert crosshair.GetCrosshairRAS() == pytest.approx((-11.0, -7.0, 3.0))  # the sagittal view looks from the left
+    compared = scene.AddNewNodeByClass("vtkMRMLSliceNode", "MRI2PETRealAxial")
+    compared.SetOrientation("Axial")
+    compared.SetSliceOffset(40.0)
+    for is_seen, s_mm in ((0, 3.0), (1, 40.0)):
+        compared.SetMappedInLayout(is_seen)
+        crosshair_to_slices(scene)
+        assert crosshair.GetCrosshairRAS() == pytest.approx((-11.0, -7.0, s_mm))
 
 
 @pytest.mark.parametrize("direction", [LEFT_TO_RIGHT, RAS_AXES, (0, 0, 1.0, -1.0, 0, 0, 0, -1.0, 0)])

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import slicer
 import slicer.util
+import vtk
 
 from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.reports.colors import NORMDIFF_LIMIT, PET_IN_SLICER, SD_IN_SLICER, normdiff_colors
@@ -59,7 +60,7 @@ def show_overlay(
 
 
 def set_views(scene: slicer.vtkMRMLScene, layers_of_view: Callable[[str, Layers], Layers]) -> None:
-    """Set the layers of all slice views, and link them; colour legends follow their images.
+    """Set the layers of all slice views, and link them.
 
     :param layers_of_view: of a view's layout name (``Red``, ...) and its layers the new layers.
     """
@@ -68,8 +69,40 @@ def set_views(scene: slicer.vtkMRMLScene, layers_of_view: Callable[[str, Layers]
         set_layers(composite, layers_of_view(composite.GetLayoutName(), layers_of(composite)))
     for composite in composites(scene):
         composite.SetLinkedControl(True)
+    refresh_legends(scene)
+
+
+def refresh_legends(scene: slicer.vtkMRMLScene) -> None:
+    """Show colour legends where their images are: Slicer sees changes of layers by the mouse only."""
     for n in range(scene.GetNumberOfNodesByClass(_LEGEND)):
-        scene.GetNthNodeByClass(n, _LEGEND).Modified()  # Slicer sees changes of layers by the mouse only
+        scene.GetNthNodeByClass(n, _LEGEND).Modified()
+
+
+class LegendWatch:
+    """Lets colour legends follow their images, whatever changes the layers of a slice view, such as a file
+    that is loaded. Keep it as long as the scene.
+    """
+
+    def __init__(self, scene: slicer.vtkMRMLScene) -> None:
+        self._layers: dict[str, Layers] = {}
+
+        def added(_scene: Any, _event: str, node: Any) -> None:
+            self._watch(node)
+
+        added.CallDataType = vtk.VTK_OBJECT  # type: ignore[attr-defined]
+        self._observer = scene.AddObserver(scene.NodeAddedEvent, added)
+        for composite in composites(scene):
+            self._watch(composite)
+
+    def _watch(self, node: Any) -> None:
+        if node.IsA("vtkMRMLSliceCompositeNode"):
+            node.AddObserver(vtk.vtkCommand.ModifiedEvent, self._on_composite)
+
+    def _on_composite(self, composite: Any, _event: str) -> None:
+        layers, scene = layers_of(composite), composite.GetScene()
+        if scene is not None and layers != self._layers.get(composite.GetID()):
+            self._layers[composite.GetID()] = layers
+            refresh_legends(scene)
 
 
 def normdiff_color_node(scene: slicer.vtkMRMLScene) -> Any:

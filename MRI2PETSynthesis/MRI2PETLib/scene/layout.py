@@ -10,7 +10,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Literal, get_args
 
+import numpy as np
 import slicer
+import slicer.util
 
 from MRI2PETLib.scene.display import composites, set_views, slice_node_id
 from MRI2PETLib.scene.nodes import PREFIX
@@ -25,6 +27,7 @@ SLICE_PLANES = {
     "sagittal": ("Sagittal", "Yellow"),
 }
 ALL_PLANES = "all three"
+_OWN_VIEWS = {view for _, view in SLICE_PLANES.values()}
 # Label, which has to fit a narrow view (the whole name is written into the view), and colour of the bar, on
 # which Slicer writes in black.
 _IMAGES = {
@@ -159,6 +162,8 @@ def show_result(
     compared = {tag: (nodes.t1, *foregrounds[image]) for tag, (image, _) in COMPARED.items()}
     others = (nodes.t1, getattr(nodes, overlay), opacity)
     set_views(scene, lambda view, _: compared.get(view, others))
+    for composite in composites(scene):  # an image that is loaded is none of those that they are called after
+        composite.SetDoPropagateVolumeSelection(composite.GetLayoutName() not in COMPARED)
     _show_legends(scene, nodes, planes_of(plane)[0])
 
 
@@ -193,6 +198,25 @@ def show_crosshair(scene: slicer.vtkMRMLScene) -> None:
     if crosshair is not None:
         crosshair.SetCrosshairMode(crosshair.ShowBasic)
         crosshair.SetCrosshairBehavior(crosshair.OffsetJumpSlice)
+
+
+def crosshair_to_slices(scene: slicer.vtkMRMLScene) -> None:
+    """Put the crosshair where the slices that are seen cross; hidden views count for planes that are not seen.
+
+    Nothing without a slice of each of three planes, or without an application.
+    """
+    crosshair = scene.GetFirstNodeByClass("vtkMRMLCrosshairNode")
+    count = scene.GetNumberOfNodesByClass("vtkMRMLSliceNode")
+    views = [scene.GetNthNodeByClass(n, "vtkMRMLSliceNode") for n in range(count)]
+    slices = {}
+    for view in sorted(views, key=lambda view: bool(view.IsMappedInLayout())):
+        if view.GetName() in _OWN_VIEWS or view.IsMappedInLayout():
+            to_ras = slicer.util.arrayFromVTKMatrix(view.GetSliceToRAS())
+            normal, origin = to_ras[:3, 2], to_ras[:3, 3]
+            slices[int(np.argmax(np.abs(normal)))] = (normal, normal @ origin)
+    if crosshair is not None and len(slices) == 3:
+        normals, distances = zip(*slices.values())
+        crosshair.SetCrosshairRAS(np.linalg.solve(normals, distances).tolist())
 
 
 def _show_legends(scene: slicer.vtkMRMLScene, nodes: ResultNodes, plane: str) -> None:
