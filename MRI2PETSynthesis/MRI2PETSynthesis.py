@@ -84,6 +84,7 @@ class MRI2PETSynthesisWidget(ScriptedLoadableModuleWidget, ParameterNodeMixin):
         from MRI2PETSynthesisUI.inputs_panel import InputsPanel
         from MRI2PETSynthesisUI.norm_panel import NormPanel
         from MRI2PETSynthesisUI.readout_panel import ReadoutPanel
+        from MRI2PETSynthesisUI.room import RoomForTexts
         from MRI2PETSynthesisUI.setup_panel import SetupPanel
         from MRI2PETSynthesisUI.suvr_panel import SuvrPanel
         from MRI2PETSynthesisUI.view_marks import ViewMarks
@@ -91,6 +92,7 @@ class MRI2PETSynthesisWidget(ScriptedLoadableModuleWidget, ParameterNodeMixin):
         ScriptedLoadableModuleWidget.setup(self)
         widget = slicer.util.loadUI(self.resourcePath("UI/MRI2PETSynthesis.ui"))
         self.layout.addWidget(widget)
+        self.room = RoomForTexts(widget)
         self.logic = MRI2PETSynthesisLogic()
         readCourses(self.logic)
         self.suvr = SuvrPanel(widget.layout(), self.logic, self.updateGUI)

@@ -53,6 +53,7 @@ class MRI2PETTrainingWidget(ScriptedLoadableModuleWidget, ParameterNodeMixin):
 
     def setup(self) -> None:
         from MRI2PETSynthesisUI.device_choice import DeviceChoice
+        from MRI2PETSynthesisUI.room import RoomForTexts
         from MRI2PETSynthesisUI.setup_panel import SetupPanel
         from MRI2PETTrainingUI.dataset_panel import DatasetPanel
         from MRI2PETTrainingUI.norm_button import NormButton
@@ -61,6 +62,7 @@ class MRI2PETTrainingWidget(ScriptedLoadableModuleWidget, ParameterNodeMixin):
         ScriptedLoadableModuleWidget.setup(self)
         widget = slicer.util.loadUI(self.resourcePath("UI/MRI2PETTraining.ui"))
         self.layout.addWidget(widget)
+        self.room = RoomForTexts(widget)
         self.ui = slicer.util.childWidgetVariables(widget)
         widget.setMRMLScene(slicer.mrmlScene)
         self.logic = MRI2PETTrainingLogic()

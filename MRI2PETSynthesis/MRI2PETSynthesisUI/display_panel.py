@@ -67,7 +67,7 @@ class DisplayPanel:
         self._readWindow(nodes)
 
     def nameLayout(self) -> None:
-        """The list of layouts says which one is seen, and nothing for one of Slicer's or of another module."""
+        """The list of layouts says which one is seen; nothing for one of Slicer's or of another module."""
         combo = self._ui.layoutComboBox
         if result_nodes(slicer.mrmlScene, self._pet_id) is not None:
             wasBlocked = combo.blockSignals(True)
@@ -174,8 +174,8 @@ def _backgrounds() -> dict:
 
 
 def fitViews(new, corners) -> None:
-    """Show the whole brain in all views, and the crosshair where their slices cross. Views with a new
-    background show its middle, compared ones the slice of the overlay's own view; the others keep their slice.
+    """Show the whole brain in all views, and the crosshair where their slices cross. Views with
+    a new background show its middle, compared ones the slice of the overlay's own view; others keep theirs.
 
     :param corners: of a box around the brain; ``None``: the whole image.
     """

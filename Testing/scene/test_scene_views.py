@@ -199,7 +199,8 @@ def test_an_image_that_is_loaded_takes_neither_legends_nor_compared_views(applic
     legend = slicer.vtkSlicerColorLogic.GetColorLegendDisplayNode(scene.GetNodeByID(nodes.pet))
     notified: list[str] = []
     legend.AddObserver("ModifiedEvent", lambda *_: notified.append("legend"))
-    other = add_volume(scene, Grid((4, 4, 4), (1.0,) * 3, (0.0,) * 3).image(np.ones((4, 4, 4), np.float32)), "other")
+    grid = Grid(SHAPE[::-1], (2.0,) * 3, (0.0,) * 3)
+    other = add_volume(scene, grid.image(np.ones(SHAPE, np.float32)), "other")
     assert not notified
     scene.GetNodeByID("vtkMRMLSelectionNodeSingleton").SetActiveVolumeID(other.GetID())
     application.logic.PropagateVolumeSelection(0)  # as Slicer does with a file
@@ -215,7 +216,7 @@ def test_the_crosshair_stands_where_the_slices_that_are_seen_cross(application: 
     for name, offset in (("Red", 3.0), ("Green", -7.0), ("Yellow", 11.0)):
         application.slices[name].SetSliceOffset(offset)
     crosshair_to_slices(scene)
-    assert crosshair.GetCrosshairRAS() == pytest.approx((-11.0, -7.0, 3.0))  # the sagittal view looks from the left
+    assert crosshair.GetCrosshairRAS() == pytest.approx((-11.0, -7.0, 3.0))  # it looks from the left
     compared = scene.AddNewNodeByClass("vtkMRMLSliceNode", "MRI2PETRealAxial")
     compared.SetOrientation("Axial")
     compared.SetSliceOffset(40.0)

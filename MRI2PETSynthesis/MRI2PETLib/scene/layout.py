@@ -201,7 +201,7 @@ def show_crosshair(scene: slicer.vtkMRMLScene) -> None:
 
 
 def crosshair_to_slices(scene: slicer.vtkMRMLScene) -> None:
-    """Put the crosshair where the slices that are seen cross; hidden views count for planes that are not seen.
+    """Put the crosshair where the slices that are seen cross; hidden views count for the other planes.
 
     Nothing without a slice of each of three planes, or without an application.
     """

@@ -42,6 +42,8 @@ class MRI2PETSynthesisSizesTest(WindowTestCase):
             self.show(page)
             for section in self.sections():
                 section.collapsed = False
+        for label in (self.ui.comparedLabel, self.ui.roiResultLabel):
+            label.text = f"{LONG}: " + "synthetic 1.32 SUVR, real 1.08 SUVR; NormDiff, median +0.092; " * 4
 
     def choose(self, style):
         """As *Appearance* of Slicer's settings does: the style's colours are a palette of their own."""
@@ -117,7 +119,11 @@ class MRI2PETSynthesisSizesTest(WindowTestCase):
 
     def faults(self):
         """What is squeezed, cut, or makes the panel take more than half of the window."""
-        faults = []
+        faults = [
+            f"{section.objectName}: {section.height} high, needs {section.heightForWidth(section.width)}"
+            for section in self.sections()
+            if section.visible and section.height < section.heightForWidth(section.width)
+        ]
         for widget in widgets(self.panel):
             if not widget.visible or not hasattr(widget, "text"):
                 continue
