@@ -289,6 +289,8 @@ class MRI2PETSynthesisWidget(ScriptedLoadableModuleWidget, ParameterNodeMixin):
         apply.toolTip = missing or (
             _("End the run; the scene stays as it is.")
             if self._state.is_busy
+            else _("Make the synthetic PET, and compare it with the real PET.")
+            if node.pet is not None
             else _("Make the synthetic PET.")
         )
         why = notReady or self.logic.missing(node, compareOnly=True) or self.lights.refusal()

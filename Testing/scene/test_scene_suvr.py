@@ -23,7 +23,15 @@ from MRI2PETLib.models.bundle import save_bundle  # noqa: E402
 from MRI2PETLib.models.model_space import ModelSpace  # noqa: E402
 from MRI2PETLib.scene.comparison import LABELS  # noqa: E402
 from MRI2PETLib.scene.images import add_volume, image_of  # noqa: E402
-from MRI2PETLib.scene.suvr import SuvrRequest, SuvrRun, hide_suvr, plots_of, show_suvr, suvr_nodes  # noqa: E402
+from MRI2PETLib.scene.suvr import (  # noqa: E402
+    SuvrRequest,
+    SuvrRun,
+    hide_suvr,
+    highest_suvr,
+    plots_of,
+    show_suvr,
+    suvr_nodes,
+)
 from MRI2PETLib.scene.tables import node_text  # noqa: E402
 from MRI2PETLib.simulation import simulate_subject  # noqa: E402
 from MRI2PETLib.suvr.regional import plan_regions, pull_atlas, regional_suvr  # noqa: E402
@@ -106,6 +114,12 @@ def node_names(scene: Any) -> set[str]:
 def columns(node: Any) -> dict[str, list[str]]:
     lines = [line.split("\t") for line in node_text(node, "\t").splitlines()]
     return {title: [line[n] for line in lines[1:]] for n, title in enumerate(lines[0])}
+
+
+def test_the_colours_of_suvr_reach_to_the_highest_regions_of_a_brain() -> None:
+    """20,000 voxels of air, a brain of 100 and a thalamus of 2 times its reference in 10."""
+    assert highest_suvr(np.repeat([0.0, 1.0, 2.0], [20000, 100, 10])) == 2
+    assert highest_suvr(np.zeros(8)) == 0
 
 
 @pytest.mark.slow

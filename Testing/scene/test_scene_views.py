@@ -148,7 +148,7 @@ def test_a_view_names_its_uppermost_image(application: Application) -> None:
     assert set(view_marks(scene, red)) == {""}
     nodes = result(scene)
     for volume, opacity, name in (
-        (nodes.normdiff, 0.75, "NormDiff"),
+        (nodes.normdiff, 0.75, "NormDiff (red: synthetic\nhigher)"),
         (nodes.pet, 0.5, "synthetic PBR28 PET (SUVR)"),
         (nodes.pet, 0.0, "anna"),
         (None, 1.0, "anna"),

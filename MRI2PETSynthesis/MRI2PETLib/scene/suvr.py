@@ -243,6 +243,15 @@ def _charts(
     return charts
 
 
+def highest_suvr(values: np.ndarray) -> float:
+    """End of the colours of a PET in SUVR: the 99.5th percentile of what lies above half of the reference.
+
+    Of the whole field of view, most of which is air, it left no colours for the highest regions of a brain.
+    """
+    tissue = values[values > 0.5]
+    return float(np.percentile(tissue if tissue.size else values, 99.5))
+
+
 def _volumes(
     scene: slicer.vtkMRMLScene,
     files: Mapping[str, Any],
@@ -256,7 +265,7 @@ def _volumes(
     suvr.SetDescription(note)
     suvr.SetAttribute(PREFIX + "Unit", "SUVR")
     set_unit(suvr, "SUVR", f"Ratio to the mean in {', '.join(content['Regions']['reference'])}")
-    top = float(np.percentile(sitk.GetArrayViewFromImage(image), 99.5))
+    top = highest_suvr(sitk.GetArrayViewFromImage(image))
     if top > 0:
         set_pet_window(scene, [suvr.GetID()], top, transparent_below=0.05 * top)
     volumes = {"suvr": suvr}

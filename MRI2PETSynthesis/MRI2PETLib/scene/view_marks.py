@@ -9,11 +9,13 @@ import numpy as np
 import slicer
 import slicer.util
 
-from MRI2PETLib.scene.display import slice_node
+from MRI2PETLib.scene.display import NORMDIFF_TABLE, slice_node
 from MRI2PETLib.scene.nodes import PREFIX
 
 _POSITIVE, _NEGATIVE = "RAS", "LPI"
 _SIDE = PREFIX + "Side."
+# What a colour table says, where a legend's numbers do not.
+_COLORS = {NORMDIFF_TABLE: "red: synthetic higher"}
 # Room for a character of a text in the view; a name is broken into lines of at least so many.
 _CHARACTER_PX, _LEAST_CHARACTERS = 9, 10
 
@@ -66,5 +68,9 @@ def _uppermost(scene: slicer.vtkMRMLScene, composite: Any) -> Any:
 
 
 def _title(volume: Any) -> str:
-    """What a volume is, without the name of its T1 (:func:`MRI2PETLib.scene.results.named`)."""
-    return str(volume.GetName()).rsplit(" of ", 1)[0]
+    """What a volume is, without the name of its T1 (:func:`MRI2PETLib.scene.results.named`); its colours."""
+    name = str(volume.GetName()).rsplit(" of ", 1)[0]
+    display = volume.GetDisplayNode()
+    table = display.GetColorNode() if display is not None else None
+    colors = _COLORS.get(table.GetName()) if table is not None else None
+    return f"{name} ({colors})" if colors else name
