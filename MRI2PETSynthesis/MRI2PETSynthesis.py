@@ -102,7 +102,7 @@ class MRI2PETSynthesisWidget(ScriptedLoadableModuleWidget, ParameterNodeMixin):
         self.cohort = CohortPanel(widget.layout(), place + 1, self.logic, self.updateGUI)
         self.ui = slicer.util.childWidgetVariables(widget)
         widget.setMRMLScene(slicer.mrmlScene)
-        self.inputs = InputsPanel(self.ui, self.onModelChanged)
+        self.inputs = InputsPanel(self.ui, self.onModelChanged, self.onParametersModified)
         self.lights = InputLights(self.ui.checksLabel, self.onParametersModified)
         self.display = DisplayPanel(self.ui)
         self.marks = ViewMarks()
@@ -257,6 +257,7 @@ class MRI2PETSynthesisWidget(ScriptedLoadableModuleWidget, ParameterNodeMixin):
         node = self._parameterNode
         if node is None:
             return
+        self.inputs.showUnit(node.pet)
         content = None  # the other task shows its own
         if node.task != SUVR_TASK:
             content = (node.result.GetID() if node.result else None, node.layout, node.plane)
@@ -301,6 +302,7 @@ class MRI2PETSynthesisWidget(ScriptedLoadableModuleWidget, ParameterNodeMixin):
             for child in widget.children():
                 if hasattr(child, "enabled"):
                     child.enabled = window.inputs_enabled and not self.suvr.isBusy
+        self.ui.petUnitComboBox.enabled = window.inputs_enabled and node.pet is not None
         self.ui.checkButton.enabled = not (notReady or self.logic.missing(node) or self._state.is_busy)
         self.display.nameLayout()
         self.suvr.update(self._parameterNode, notReady, self._state.is_busy)

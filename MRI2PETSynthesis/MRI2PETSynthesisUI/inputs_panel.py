@@ -1,4 +1,4 @@
-"""The panel *Inputs*: the model and what it is."""
+"""The panel *Inputs*: the model and what it is, and the unit of the PET."""
 
 from html import escape
 
@@ -7,8 +7,10 @@ import slicer
 from slicer.i18n import tr as _
 
 from MRI2PETLib.core.errors import MRI2PETError
+from MRI2PETLib.core.options import PET_UNITS
 from MRI2PETLib.models.bundle import DEMONSTRATION_NOTE
 from MRI2PETLib.models.store import find_bundle, list_bundles
+from MRI2PETLib.scene.files import choose_unit, chosen_unit
 from MRI2PETSynthesisUI.error_display import errorDisplay
 from MRI2PETSynthesisUI.running import chooseModelFolder
 
@@ -16,13 +18,32 @@ from MRI2PETSynthesisUI.running import chooseModelFolder
 class InputsPanel:
     """Fills the model's list and shows its card. The parameter node holds the model's name."""
 
-    def __init__(self, ui, onModelChanged) -> None:
+    def __init__(self, ui, onModelChanged, onUnitChanged) -> None:
         self._ui = ui
-        self._onModelChanged = onModelChanged
+        self._onModelChanged, self._onUnitChanged = onModelChanged, onUnitChanged
+        self._pet = None
         ui.modelComboBox.connect("activated(int)", self._onActivated)
         ui.modelBrowseButton.connect("clicked()", self._onBrowse)
         ui.modelCardButton.connect("clicked()", self._onCard)
         self.refreshModels()
+        ui.petUnitComboBox.addItem(_("as the file states"), "")
+        for unit in PET_UNITS:
+            ui.petUnitComboBox.addItem(unit, unit)
+        ui.petUnitComboBox.addItem(_("not known"), "unknown")
+        ui.petUnitComboBox.connect("currentIndexChanged(int)", self._onUnit)
+
+    def showUnit(self, pet) -> None:
+        """The unit that the user stated for a PET: that of another one stays with that one."""
+        self._pet, combo = pet, self._ui.petUnitComboBox
+        combo.blockSignals(True)
+        combo.setCurrentIndex(max(0, combo.findData(chosen_unit(pet) or "")))
+        combo.blockSignals(False)
+
+    def _onUnit(self, _index) -> None:
+        combo = self._ui.petUnitComboBox
+        if self._pet is not None:
+            choose_unit(self._pet, combo.itemData(combo.currentIndex) or None)
+            self._onUnitChanged()
 
     def refreshModels(self) -> None:
         """List the models again; the chosen one stays."""

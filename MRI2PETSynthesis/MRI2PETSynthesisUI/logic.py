@@ -10,12 +10,11 @@ from slicer.parameterNodeWrapper import Choice, Default, WithinRange, parameterN
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 
 from MRI2PETLib.core.errors import InputError
-from MRI2PETLib.core.options import PET_UNITS
 from MRI2PETLib.jobs.child_process import child_python
 from MRI2PETLib.normative.settings import ScoreSettings
 from MRI2PETLib.preprocessing.frame_window import parse_window
 from MRI2PETLib.scene.cohort import CohortRequest, CohortRun
-from MRI2PETLib.scene.files import unit_of
+from MRI2PETLib.scene.files import chosen_unit, unit_of
 from MRI2PETLib.scene.layout import ALL_PLANES, SLICE_PLANES
 from MRI2PETLib.scene.norm import (
     NormBuild,
@@ -33,7 +32,6 @@ from MRI2PETLib.templates import CORTICAL_SPHERES
 
 _PUMP_MS = 50
 SUVR_TASK = "PET to MR and SUVR"
-_AS_STATED, _NOT_KNOWN = "as the file states", "not known"
 _DEFAULTS = SynthesisSettings()
 # Slicer 5.10 knows typing.Union only.
 LabelsNode = Union[slicer.vtkMRMLLabelMapVolumeNode, slicer.vtkMRMLSegmentationNode, None]  # noqa: UP007
@@ -51,7 +49,6 @@ class MRI2PETSynthesisParameterNode:
     task: Annotated[str, Choice(["T1 to PET", SUVR_TASK])] = "T1 to PET"
     t1: slicer.vtkMRMLScalarVolumeNode
     pet: slicer.vtkMRMLScalarVolumeNode
-    petUnit: Annotated[str, Choice([_AS_STATED, *PET_UNITS, _NOT_KNOWN])] = _AS_STATED
     window: str = ""
     mask: LabelsNode
     atlas: LabelsNode
@@ -235,7 +232,7 @@ class MRI2PETSynthesisLogic(ScriptedLoadableModuleLogic):
             settings=settings_of_node(SynthesisSettings, node),
             mask=_nodeId(node.mask),
             pet=_nodeId(node.pet),
-            pet_unit=_unit(node),
+            pet_unit=chosen_unit(node.pet),
             window=parse_window(node.window),
             atlas=_nodeId(node.atlas),
             atlas_space="mni" if node.atlasInMni else "native",
@@ -258,7 +255,7 @@ class MRI2PETSynthesisLogic(ScriptedLoadableModuleLogic):
         t1OfResult = node.result.GetNodeReference("MRI2PET.t1") if compareOnly else None
         if t1OfResult is not None and t1OfResult.GetID() != node.t1.GetID():
             return _("The result is of another T1: {name}.").format(name=t1OfResult.GetName())
-        if node.pet is not None and (_unit(node) or unit_of(node.pet)) is None:
+        if node.pet is not None and (chosen_unit(node.pet) or unit_of(node.pet)) is None:
             return _("Choose the unit of the PET: neither the volume nor a JSON file beside it states one.")
         return _wrongWindow(node.window)
 
@@ -271,6 +268,7 @@ class MRI2PETSynthesisLogic(ScriptedLoadableModuleLogic):
             t1=_nodeId(node.suvrT1),
             atlas=_nodeId(node.suvrAtlas),
             template=_nodeId(node.suvrTemplate),
+            pet_unit=chosen_unit(node.suvrPet),
             window=parse_window(node.suvrWindow),
         )
 
@@ -293,8 +291,9 @@ class MRI2PETSynthesisLogic(ScriptedLoadableModuleLogic):
         """
         window = parse_window(node.window)
         settings = ScoreSettings(covariate=covariates_of(covariates), device=node.device, window=window)
+        unit = chosen_unit(node.pet)
         return NormRequest(
-            _nodeId(node.t1), _nodeId(node.pet), norm, settings, mask=_nodeId(node.mask), pet_unit=_unit(node)
+            _nodeId(node.t1), _nodeId(node.pet), norm, settings, mask=_nodeId(node.mask), pet_unit=unit
         )
 
     def compareWithNorm(
@@ -316,7 +315,7 @@ class MRI2PETSynthesisLogic(ScriptedLoadableModuleLogic):
     @staticmethod
     def inputs(node: MRI2PETSynthesisParameterNode) -> tuple:
         """T1, brain mask, PET and the unit of the PET, ``None`` where it is the stated one."""
-        return node.t1, node.mask, node.pet, _unit(node)
+        return node.t1, node.mask, node.pet, chosen_unit(node.pet)
 
 
 def _wrongWindow(text):
@@ -326,11 +325,6 @@ def _wrongWindow(text):
     except InputError as error:
         return f"{error.message} {error.hint}"
     return ""
-
-
-def _unit(node):
-    """The unit that was chosen; ``None``: as the volume states."""
-    return {_AS_STATED: None, _NOT_KNOWN: "unknown"}.get(node.petUnit, node.petUnit)
 
 
 def _nodeId(node):

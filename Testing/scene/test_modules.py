@@ -56,6 +56,7 @@ def test_the_logic_of_synthesis_runs_on_nodes(tmp_path: Path) -> None:
     model = tiny_bundle(tmp_path / "tiny").folder
     code = """
 import slicer, MRI2PETSynthesis
+from MRI2PETLib.scene.files import choose_unit
 from MRI2PETLib.scene.images import add_volume
 from MRI2PETLib.simulation import simulate_subject
 person = simulate_subject(3, spacing_mm=3.0)
@@ -90,9 +91,14 @@ logic._startOrWait = wait
 assert logic.inputs(node) == (t1, mask, None, None)
 node.pet = add_volume(slicer.mrmlScene, person.pet, "pet")
 assert logic.missing(node).startswith("Choose the unit of the PET")
-node.petUnit = "not known"
+choose_unit(node.pet, "unknown")
 assert logic.missing(node) == "" and logic.request(node).pet_unit == "unknown"
-node.petUnit = "as the file states"
+first = node.pet  # what was said of it is not said of another one
+node.pet = add_volume(slicer.mrmlScene, person.pet, "another")
+assert logic.missing(node).startswith("Choose the unit of the PET") and logic.inputs(node)[3] is None
+node.pet = node.suvrPet = first
+assert logic.inputs(node)[3] == logic.suvrRequest(node).pet_unit == "unknown"
+choose_unit(node.pet, None)
 node.pet.SetAttribute("MRI2PET.Unit", "SUV")
 assert logic.missing(node) == "" and logic.request(node).pet_unit is None
 try:

@@ -15,7 +15,8 @@ import slicer.util  # noqa: E402, F811
 from bootstrap import bootstrap  # noqa: E402
 from MRI2PETLib.core.files import read_object, write_json  # noqa: E402
 from MRI2PETLib.images.io import write_image  # noqa: E402
-from MRI2PETLib.scene.files import unit_of, write_pet  # noqa: E402
+from MRI2PETLib.preprocessing.pet import read_pet  # noqa: E402
+from MRI2PETLib.scene.files import choose_unit, chosen_unit, unit_of, write_pet  # noqa: E402
 from MRI2PETLib.scene.images import add_volume  # noqa: E402
 from MRI2PETLib.scene.inputs import (  # noqa: E402
     checks_of_nodes,
@@ -93,6 +94,12 @@ def test_the_unit_beside_a_file_is_read_while_the_volume_is_what_the_file_holds(
     assert unit_of(node) == "kBq/mL" and is_synthetic_node(node)
     unit = {check.name: check for check in checks_of_nodes(node, node)}["PET unit"]
     assert "kBq/mL" in unit.message or "Bq/mL" in unit.message
+    choose_unit(node, "SUV")  # both know of it: the light before a run, and the run
+    assert (unit_of(node), chosen_unit(node)) == ("kBq/mL", "SUV")
+    unit = {check.name: check for check in checks_of_nodes(node, node, "SUV")}["PET unit"]
+    assert unit.level == "warn" and "The file says kBq/mL, you say SUV" in unit.message
+    choose_unit(node, None)
+    assert chosen_unit(node) is None
     slicer.util.arrayFromVolume(node)[:] *= 2
     slicer.util.arrayFromVolumeModified(node)
     assert unit_of(node) is None and is_synthetic_node(node)  # an edit does not make it a measured one
@@ -119,6 +126,11 @@ def test_what_a_file_says_of_its_pet_reaches_the_computation(tmp_path: Path) -> 
     write_pet(node, tmp_path / "PET.nrrd", None)
     own = {"Modality": "PET", "Simulated": True}
     assert read_object(tmp_path / "PET.json") == {**about, **own, "Units": "SUVR"}
+    assert write_pet(node, tmp_path / "PET.nrrd", "SUV") == "SUV"
+    read = read_pet(tmp_path / "PET.nrrd", unit="SUV")
+    assert read.unit == "SUV" and read.about_unit[0].code == "unit-overruled"
+    assert write_pet(node, tmp_path / "PET.nrrd", "unknown") is None
+    assert read_object(tmp_path / "PET.json")["Units"] == "unknown"
     slicer.util.arrayFromVolumeModified(node)
     write_pet(node, tmp_path / "PET.nrrd", None)
     assert read_object(tmp_path / "PET.json") == {**about, **own}

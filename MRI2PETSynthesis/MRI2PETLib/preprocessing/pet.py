@@ -32,7 +32,7 @@ from MRI2PETLib.preprocessing.pet_frames import (
     window_findings,
 )
 from MRI2PETLib.preprocessing.pet_measured import measured_voxels
-from MRI2PETLib.preprocessing.pet_units import KINETIC_UNITS, KNOWN_UNITS, Unit, parse_unit
+from MRI2PETLib.preprocessing.pet_units import KINETIC_UNITS, KNOWN_UNITS, Unit, check_overruled, parse_unit
 from MRI2PETLib.preprocessing.suv import SuvScale
 from MRI2PETLib.preprocessing.tracers import stated_tracer
 
@@ -174,15 +174,17 @@ def _from_sidecar(raw: RawImage, unit: str | None) -> _Description:
     of_name = " ".join(re.findall(r"trc-[A-Za-z0-9]+", raw.path.name))
     tracer = stated_tracer(name) or stated_tracer(of_name)
     has_attenuation = bids.says_no(sidecar, "AttenuationCorrection")
-    stated_unit = parse_unit(unit if unit is not None else str(sidecar.get("Units", "")))
+    of_file = str(sidecar.get("Units", ""))
+    stated_unit, overruled = parse_unit(of_file if unit is None else unit), check_overruled(unit, of_file)
     if stated_unit.unit == "Bq/mL":
         weight = bids.body_weight(raw.path, sidecar)
         scale = scale_from_bids(sidecar, weight, factor=stated_unit.factor)
+        scale = replace(scale, findings=overruled + scale.findings)
         return _Description(times, scale, tracer, has_attenuation)
     findings = (
         (Finding("warn", "unit-not-recognised", f"In Units {stated_unit.note}."),) if stated_unit.note else ()
     )
-    scale = SuvScale(stated_unit.factor, stated_unit.unit, findings)
+    scale = SuvScale(stated_unit.factor, stated_unit.unit, overruled + findings)
     return _Description(times, scale, tracer, has_attenuation)
 
 
@@ -201,7 +203,8 @@ def _from_dicom(raw: RawImage, unit: str | None) -> _Description:
             raise InputError(message, "Give the averaged PET, or export the series with its times.") from None
     own_unit = None if unit is None else parse_unit(unit)
     if own_unit is not None and own_unit.unit != "Bq/mL":
-        scale = SuvScale(own_unit.factor, own_unit.unit)
+        overruled = check_overruled(unit, str(slices[0].get("Units") or ""))
+        scale = SuvScale(own_unit.factor, own_unit.unit, overruled)
     else:
         scale = scale_from_dicom(slices)
     corrections = str(slices[0].get("CorrectedImage") or "ATTN").upper()

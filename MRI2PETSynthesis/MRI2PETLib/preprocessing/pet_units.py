@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from MRI2PETLib.core.errors import InputError
+from MRI2PETLib.core.findings import Finding
 
 Unit = Literal["SUV", "SUVR", "Bq/mL", "VT", "DVR", "BP", "BPND", "BPP", "BPF", "normalised", "unknown"]
 KNOWN_UNITS: tuple[Unit, ...] = tuple(u for u in get_args(Unit) if u != "unknown")
@@ -81,6 +82,21 @@ def plain_unit(text: str) -> str | None:
     if reading.unit == "unknown" and not reading.note:
         return None
     return reading.unit if reading.unit != "unknown" and reading.factor == 1 else text
+
+
+def check_overruled(unit: str | None, file_unit: str) -> tuple[Finding, ...]:
+    """A warning where the unit that the user states is another one than the file does.
+
+    :param unit: of the user, ``None`` for none. ``file_unit``: of the file, empty for none.
+    """
+    try:
+        own, of_file = parse_unit(unit or ""), parse_unit(file_unit)
+    except InputError:  # one of them is none of a PET: what reads it says so
+        return ()
+    if unit is None or of_file.unit == "unknown" or (own.unit, own.factor) == (of_file.unit, of_file.factor):
+        return ()
+    message = f"The file says {file_unit}, you say {unit}, which is used."
+    return (Finding("warn", "unit-overruled", message, "Where the file is right, leave the unit to it."),)
 
 
 def activity_bq(text: str) -> float | None:

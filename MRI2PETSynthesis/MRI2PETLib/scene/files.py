@@ -28,6 +28,7 @@ from MRI2PETLib.scene.origin import (
 from MRI2PETLib.templates.icbm152 import load_template
 from MRI2PETLib.templates.regions import Space
 
+_USER_UNIT = PREFIX + "ChosenUnit"
 # What SUV extensions and ours state as coded units of a volume, and the names of our own library.
 _UNITS = {"{SUVbw}g/ml": "SUV", "{SUVR}": "SUVR", "Bq/ml": "Bq/mL", "1": "normalised"}
 
@@ -46,6 +47,19 @@ def unit_of(node: Any) -> str | None:
         return own
 
 
+def choose_unit(node: Any, unit: str | None) -> None:
+    """Keep with a PET volume the unit that the user states for it.
+
+    :param unit: ``unknown`` where the user says so; ``None``: as the volume states.
+    """
+    node.SetAttribute(_USER_UNIT, unit)
+
+
+def chosen_unit(node: Any) -> str | None:
+    """The unit that the user states for a PET volume; ``None`` for none, and without a volume."""
+    return None if node is None else node.GetAttribute(_USER_UNIT)
+
+
 def write_t1(node: Any, path: Path) -> sitk.Image:
     """Write the T1 with a sidecar that says whether it was simulated.
 
@@ -59,21 +73,23 @@ def write_t1(node: Any, path: Path) -> sitk.Image:
     return image
 
 
-def write_pet(node: Any, path: Path, unit: str | None) -> None:
+def write_pet(node: Any, path: Path, unit: str | None) -> str | None:
     """Write a real PET with what its own sidecar says of it (tracer, times, corrections) and its unit.
 
-    :param unit: overrides what the node states.
+    :param unit: of the user: overrides what the node states.
+    :return: the setting ``pet_unit`` of what reads it: that knows both, and says where they differ.
     :raises InputError: if it is one of our synthetic images: that would compare the model with itself.
     """
     if is_synthetic_node(node):
         raise InputError(f"{node.GetName()} is a synthetic PET.", "Choose a measured PET.")
     _write(image_of(node), path)
-    unit_to_write = unit or unit_of(node)
+    unit_to_write = unit if unit == "unknown" else unit_of(node) or unit
     about = {key: value for key, value in sidecar_of(node).items() if key != "Units"}
     about |= {"Modality": "PET", "Simulated": is_simulated_node(node)}
     if unit_to_write:
         about["Units"] = unit_to_write
     write_json(path.with_suffix(".json"), about)
+    return None if unit == "unknown" else unit
 
 
 def write_volume(node: Any, path: Path) -> None:

@@ -24,13 +24,15 @@ def checks_of_nodes(t1: Any, pet: Any = None, pet_unit: str | None = None) -> li
     """
     if t1 is None:
         return []
+    file_unit = None if pet is None else unit_of(pet)
     try:
         return quick_checks(
             image_of(t1),
             None if pet is None else image_of(pet),
             t1_synthetic=is_synthetic_node(t1),
             pet_synthetic=pet is not None and is_synthetic_node(pet),
-            pet_unit=pet_unit or (None if pet is None else unit_of(pet)),
+            pet_unit=pet_unit or file_unit,
+            pet_unit_of_file=(pet_unit and file_unit) or "",
             t1_name=t1.GetName(),
             pet_name="The PET" if pet is None else pet.GetName(),
         )

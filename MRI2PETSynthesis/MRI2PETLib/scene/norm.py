@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -96,7 +96,7 @@ class NormRun(SceneJob[NormRequest, NormNodes]):
         request = self._request
         t1_node, pet = self._node(request.t1, "T1"), self._node(request.pet, "PET")
         t1 = write_t1(t1_node, self._file("T1.nrrd", t1_node))
-        write_pet(pet, self._file("PET.nrrd", pet), request.pet_unit)
+        unit = write_pet(pet, self._file("PET.nrrd", pet), request.pet_unit)
         mask = None
         if request.mask:
             node = self._node(request.mask, "brain mask")
@@ -105,7 +105,8 @@ class NormRun(SceneJob[NormRequest, NormNodes]):
         paths = ScorePaths(folder / "PET.nrrd", folder / "T1.nrrd", request.norm, mask)
         output = folder / "norm"
         arguments = ["normative", "score", *paths.arguments(), "-o", str(output)]
-        return [Step(_SCORING, [*arguments, *request.settings.arguments()], output)]
+        settings = replace(request.settings, pet_unit=unit or request.settings.pet_unit)
+        return [Step(_SCORING, [*arguments, *settings.arguments()], output)]
 
     def _import(self) -> NormNodes:
         t1, pet = (self._scene.GetNodeByID(i) for i in (self._request.t1, self._request.pet))

@@ -80,16 +80,15 @@ class SceneRun(SceneJob[SynthesisRequest, ResultNodes]):
             synthetic = self._node(request.synthetic, "synthetic PET")
             write_synthetic(synthetic, self._file("synthetic.nii.gz", synthetic))
         if request.pet:
-            self._pet()
-            settings = self._evaluation(t1)
+            settings = self._evaluation(t1, self._pet())
             arguments = ["evaluate", "-o", str(folder / "comparison"), *settings.arguments()]
             steps.append(Step(_COMPARISON, arguments, folder / "comparison"))
         if not steps:
             raise InputError("There is nothing to do.", "Choose a real PET to compare with.")
         return steps
 
-    def _evaluation(self, t1: sitk.Image) -> EvaluationSettings:
-        settings = EvaluationSettings(to_synthetic_unit=True, window=self._request.window)
+    def _evaluation(self, t1: sitk.Image, pet_unit: str | None) -> EvaluationSettings:
+        settings = EvaluationSettings(to_synthetic_unit=True, window=self._request.window, pet_unit=pet_unit)
         if not self._request.atlas:
             return settings
         atlas, space = self._node(self._request.atlas, "atlas"), self._request.atlas_space
@@ -98,8 +97,8 @@ class SceneRun(SceneJob[SynthesisRequest, ResultNodes]):
         return replace(settings, atlas=(str(path),), labels=table, atlas_space=space)
 
     def _check_step(self, folder: Path, t1: sitk.Image) -> Step:
-        pet = self._pet() if self._request.pet else None
-        inputs = CaseInputs(mask=self._mask(t1), pet=pet, window=self._request.window)
+        pet, unit = (folder / "PET.nrrd", self._pet()) if self._request.pet else (None, None)
+        inputs = CaseInputs(mask=self._mask(t1), pet=pet, window=self._request.window, pet_unit=unit)
         return Step("check", ["check", str(folder / "T1.nrrd"), *inputs.arguments()], folder)
 
     def _mask(self, t1: sitk.Image) -> Path | None:
@@ -110,11 +109,10 @@ class SceneRun(SceneJob[SynthesisRequest, ResultNodes]):
         write_mask(node, self._request.mask_segment, t1, path)
         return path
 
-    def _pet(self) -> Path:
+    def _pet(self) -> str | None:
+        """Write the real PET; the setting ``pet_unit``."""
         node = self._node(str(self._request.pet), "real PET")
-        path = self._file("PET.nrrd", node)
-        write_pet(node, path, self._request.pet_unit)
-        return path
+        return write_pet(node, self._file("PET.nrrd", node), self._request.pet_unit)
 
     def _arguments(self, step: Step) -> list[str]:
         if step.name != _COMPARISON:

@@ -101,8 +101,8 @@ class SuvrRun(SceneJob[SuvrRequest, SuvrNodes]):
     def _write(self, folder: Path) -> list[Step]:
         request, settings = self._request, self._request.settings
         node = self._node(request.pet, "PET")
-        write_pet(node, self._file("PET.nrrd", node), request.pet_unit)
-        paths = SuvrPaths(folder / "PET.nrrd", window=request.window)
+        unit = write_pet(node, self._file("PET.nrrd", node), request.pet_unit)
+        paths = SuvrPaths(folder / "PET.nrrd", window=request.window, pet_unit=unit)
         if request.t1:
             t1_node = self._node(request.t1, "T1")
             t1 = write_t1(t1_node, self._file("T1.nrrd", t1_node))

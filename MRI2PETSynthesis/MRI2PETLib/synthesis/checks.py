@@ -25,7 +25,8 @@ _CODES = {
     FIELD: ("slab", "coverage"),
     BRAIN: ("no-brain", "no-fit", "weak-fit", "size", "turned-head", "volume", "mask-grid"),
     UNIT: (
-        *("unit-not-stated", "unit-doubtful", "unit-not-recognised", "counts", "no-suv", "decay-reference"),
+        *("unit-not-stated", "unit-overruled", "unit-doubtful", "unit-not-recognised", "counts", "no-suv"),
+        "decay-reference",
         *("weight-doubtful", "weights-differ", "half-life-doubtful", "zone-assumed"),
         *("injection-times-differ", "injection-hour-only"),
     ),

@@ -23,7 +23,7 @@ from MRI2PETLib.images.raw import RawImage
 from MRI2PETLib.preprocessing.fit_quality import judge_field_of_view
 from MRI2PETLib.preprocessing.pet import PetImage, check_unit, check_uptake, read_pet
 from MRI2PETLib.preprocessing.pet_alignment import align_pet_to_t1
-from MRI2PETLib.preprocessing.pet_units import parse_unit
+from MRI2PETLib.preprocessing.pet_units import check_overruled, parse_unit
 from MRI2PETLib.synthesis.checks import (
     BRAIN,
     CONTRAST,
@@ -55,6 +55,7 @@ def quick_checks(
     t1_synthetic: bool = False,
     pet_synthetic: bool = False,
     pet_unit: str | None = None,
+    pet_unit_of_file: str = "",
     t1_name: str = "The T1",
     pet_name: str = "The PET",
 ) -> list[Check]:
@@ -63,6 +64,7 @@ def quick_checks(
     :param t1: scalar image of any voxel type (LPS mm). ``pet``: real PET, 3-D.
     :param t1_synthetic: its sidecar says that a model made it; likewise ``pet_synthetic``.
     :param pet_unit: unit of the PET as it is stated somewhere (SUV, SUVR, Bq/mL, normalised), if it is.
+    :param pet_unit_of_file: the one that its file states, where the user states one, too.
     :return: one check for each of :data:`.checks.CHECK_NAMES`, in that order.
     """
     checks = Checks()
@@ -80,7 +82,7 @@ def quick_checks(
         return checks.in_order()
     raw_pet = _raw(pet, pet_name)
     checks.run(PET_IMAGE, lambda: _values(raw_pet, "pet"), f"{size_text(pet)}.")
-    checks.run(UNIT, lambda: _unit(pet, pet_unit), f"{pet_unit}, stated.")
+    checks.run(UNIT, lambda: _unit(pet, pet_unit, pet_unit_of_file), f"{pet_unit}, stated.")
     usable = checks.level(T1) != "refuse" and checks.level(PET_IMAGE) != "refuse"
     if usable:
         share = shared_field_of_view(t1, pet)
@@ -192,11 +194,13 @@ def _field_of_view(raw: RawImage, t1: sitk.Image) -> Iterable[Finding]:
     return finding if finding else image_checks.check_field_of_view(raw, "t1")
 
 
-def _unit(pet: sitk.Image, unit: str | None) -> Iterable[Finding]:
+def _unit(pet: sitk.Image, unit: str | None, of_file: str) -> Iterable[Finding]:
     unit_name = "unknown" if unit is None else parse_unit(unit).unit
     steps = [max(1, n // _UNIT_VOXELS) for n in pet.GetSize()]
     coarse = sitk.GetArrayViewFromImage(pet)[:: steps[2], :: steps[1], :: steps[0]]
-    return check_unit(sitk.GetImageFromArray(np.nan_to_num(coarse.astype(np.float32))), unit_name)
+    coarse_image = sitk.GetImageFromArray(np.nan_to_num(coarse.astype(np.float32)))
+    overruled = check_overruled(unit, of_file) if of_file else ()
+    return overruled + check_unit(coarse_image, unit_name)
 
 
 def _synthetic(t1: bool, pet: bool) -> list[Finding]:
