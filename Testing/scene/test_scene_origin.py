@@ -18,7 +18,12 @@ from MRI2PETLib.core.files import read_object, write_json  # noqa: E402
 from MRI2PETLib.images.io import write_image  # noqa: E402
 from MRI2PETLib.scene.files import unit_of, write_pet  # noqa: E402
 from MRI2PETLib.scene.images import add_volume  # noqa: E402
-from MRI2PETLib.scene.origin import OriginWatch, is_simulated_node, is_synthetic_node  # noqa: E402
+from MRI2PETLib.scene.origin import (  # noqa: E402
+    OriginWatch,
+    is_simulated_node,
+    is_synthetic_node,
+    sidecar_of,
+)
 from MRI2PETLib.scene.results import Synthetic, add_result  # noqa: E402
 
 ABOUT = {"TracerName": "PBR28", "FrameTimesStart": [3600], "FrameDuration": [1800]}
@@ -69,25 +74,33 @@ def test_a_volume_that_is_saved_elsewhere_keeps_its_origin(scene: Any, tmp_path:
             origin == "Synthetic",
             origin == "Simulated",
         )
-        assert unit_of(volume) is None  # has to be chosen: Slicer may have changed the values
-    assert read_object(tmp_path / "b" / "other.json") == about
+        assert unit_of(volume) == "SUVR"
+    assert read_object(tmp_path / "b" / "other.json") == {**about, "Units": "SUVR"}
     (tmp_path / "b" / "other.json").unlink()
     if origin == "Synthetic":
         with pytest.raises(InputError, match="synthetic"):
             write_pet(again, tmp_path / "PET.nrrd", "SUVR")
     else:
         write_pet(again, tmp_path / "PET.nrrd", None)
-        assert read_object(tmp_path / "PET.json") == {"Modality": "PET", **about}
+        assert read_object(tmp_path / "PET.json") == {"Modality": "PET", **about, "Units": "SUVR"}
 
 
 def test_a_scene_keeps_the_origin_of_its_volumes_without_their_sidecars(scene: Any, tmp_path: Path) -> None:
-    load(scene, image_on_disk(tmp_path / "a" / "pet.nii.gz", {**ABOUT, "Synthetic": True}))
+    about = {**ABOUT, "Units": "SUV"}
+    load(scene, image_on_disk(tmp_path / "a" / "pet.nii.gz", {**about, "Synthetic": True}))
+    edited = load(scene, image_on_disk(tmp_path / "b" / "pet.nii.gz", about))
+    edited.SetName("edited")
+    slicer.util.arrayFromVolume(edited)[:] *= 2
+    slicer.util.arrayFromVolumeModified(edited)
     assert scene.WriteToMRB(str(tmp_path / "scene.mrb"), None)
     scene.Clear(0)
     assert scene.ReadFromMRB(str(tmp_path / "scene.mrb"), False)
     node = scene.GetFirstNodeByName("pet")
     assert not Path(node.GetStorageNode().GetFileName()).exists()  # unpacked, read and deleted
     assert is_synthetic_node(node) and not is_simulated_node(node)
+    edited = scene.GetFirstNodeByName("edited")
+    assert sidecar_of(edited) == ABOUT
+    assert (unit_of(node), unit_of(edited)) == ("SUV", None)  # that of edited values is not known
 
 
 def test_edited_values_that_are_saved_over_their_file_have_no_unit(scene: Any, tmp_path: Path) -> None:
@@ -120,6 +133,9 @@ def test_a_sidecar_of_a_file_that_is_overwritten_by_another_image_goes(scene: An
     assert read_object(about)["Units"] == "SUVR"  # the same image again
     save(measured, path)
     assert not read_object(about).get("Synthetic")
+    write_json(about, {"Units": "Bq/mL"})
+    save(measured, path)
+    assert read_object(about) == {"Units": "SUV"} and unit_of(measured) == "SUV"
 
 
 def test_a_result_that_is_saved_by_itself_says_what_it_is(scene: Any, tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 Slicer reads and writes no such files, so a synthetic PET that is loaded, saved in another place and loaded
 again would be a measured one. What they say of a volume is therefore kept as an attribute of its node, which
 stays through edits and in saved scenes, and is written beside each file that the volume is saved to. Only the
-unit is not kept: Slicer may have changed the values.
+unit goes with an edit: Slicer may have changed the values.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import SimpleITK as sitk
 import slicer
+import slicer.util
 import vtk
 
 from MRI2PETLib.core.errors import InputError, MRI2PETError
@@ -22,13 +24,16 @@ from MRI2PETLib.core.files import read_object, write_json
 from MRI2PETLib.images.bids import read_sidecar
 from MRI2PETLib.images.dicom_study import is_synthetic_file
 from MRI2PETLib.images.formats import STATES_SD, sidecar_path
+from MRI2PETLib.images.values import differ, value_moments
 from MRI2PETLib.models.model_space import ModelSpace
 from MRI2PETLib.scene.nodes import PREFIX, content_of, set_content
 from MRI2PETLib.synthesis.case_files import REFERENCE_KEY, scale_of
 
 _SYNTHETIC, SIMULATED, STATISTIC = "Synthetic", "Simulated", "Statistic"
 _DICOM = ("", ".dcm", ".ima")  # a series has no sidecar
-_SIDECAR, _EDITED = "Sidecar", PREFIX + "Edited"
+_SIDECAR, _VALUES = "Sidecar", "ValuesOfUnit"
+_MOST_KNOWN = 16
+_moments_by_time: dict[int, dict[str, float]] = {}  # the window asks again and again
 
 
 def provenance_of(node: Any) -> dict[str, Any]:
@@ -61,12 +66,36 @@ def sidecar_of(node: Any) -> dict[str, Any]:
     ``Units`` only of values that are those of the file: edited ones may have another unit, but not another
     tracer or origin.
     """
+    return _of_its_values(node, _in_and_beside(node))
+
+
+def _in_and_beside(node: Any) -> dict[str, Any]:
     earlier = _content(node, _SIDECAR)
-    about = earlier | _beside(node)
-    about |= {what: True for what in (_SYNTHETIC, SIMULATED) if earlier.get(what)}
-    if node.GetModifiedSinceRead() or node.GetAttribute(_EDITED):
-        about.pop("Units", None)
-    return about
+    made = {what: True for what in (_SYNTHETIC, SIMULATED) if earlier.get(what)}
+    return earlier | _beside(node) | made
+
+
+def _of_its_values(node: Any, about: dict[str, Any]) -> dict[str, Any]:
+    """What a sidecar says, without the unit once the values are others than those that it was loaded with."""
+    if "Units" not in about:
+        return about
+    loaded = _content(node, _VALUES)
+    # Slicer calls every volume of a loaded scene modified.
+    is_edited = differ(loaded, _moments(node)) if loaded else node.GetModifiedSinceRead()
+    return {key: value for key, value in about.items() if key != "Units" or not is_edited}
+
+
+def _moments(node: Any) -> dict[str, float]:
+    image = node.GetImageData()
+    if image is None or image.GetNumberOfScalarComponents() != 1:
+        return {}
+    changed = image.GetMTime()  # of VTK: no two objects have one
+    if changed not in _moments_by_time:
+        if len(_moments_by_time) == _MOST_KNOWN:
+            _moments_by_time.clear()
+        values = sitk.GetImageFromArray(slicer.util.arrayFromVolume(node))
+        _moments_by_time[changed] = value_moments(values)
+    return _moments_by_time[changed]
 
 
 def _beside(node: Any) -> dict[str, Any]:
@@ -84,17 +113,19 @@ def _beside(node: Any) -> dict[str, Any]:
 
 
 def remember_origin(node: Any) -> None:
-    """Keep what the sidecars of a loaded volume say, but for the unit, as an attribute of its node."""
-    about = {key: value for key, value in sidecar_of(node).items() if key != "Units"}
+    """Keep what the sidecars of a loaded volume say as an attribute of its node."""
+    about = _in_and_beside(node)
     if about and not provenance_of(node) and about != content_of(node, _SIDECAR):
         set_content(node, _SIDECAR, about)
+        if "Units" in about:
+            set_content(node, _VALUES, _moments(node))
 
 
 def sidecar_for(node: Any) -> dict[str, Any]:
     """What the sidecar of a file that a volume is saved to has to say, whatever lies there; empty if nothing
     is known of the volume.
     """
-    about = _content(node, _SIDECAR)
+    about = _of_its_values(node, _content(node, _SIDECAR))
     about |= {what: True for what in (_SYNTHETIC, SIMULATED) if node.GetAttribute(PREFIX + what) == "true"}
     unit, tracer = node.GetAttribute(PREFIX + "Unit"), node.GetAttribute(PREFIX + "Result")
     provenance = provenance_of(node)
@@ -140,7 +171,7 @@ class OriginWatch:
     def _on_volume(self, node: Any, _event: str = "") -> None:
         """A volume gets its storage node after it has entered the scene, and is then modified."""
         storage = node.GetStorageNode()
-        if storage is not None and storage.GetID() not in self._files:
+        if node.GetImageData() is not None and storage is not None and storage.GetID() not in self._files:
             self._files[storage.GetID()] = _state_of_file(storage)
             storage.AddObserver(vtk.vtkCommand.ModifiedEvent, self._on_storage)
             remember_origin(node)
@@ -157,8 +188,6 @@ class OriginWatch:
 
 def _saved(node: Any, path: Path) -> None:
     """Write what is known of a volume beside the file that it was saved to."""
-    if node.GetModifiedSinceRead():
-        node.SetAttribute(_EDITED, "true")
     try:
         about = sidecar_for(node)
         if _is_to_write(about, path):
@@ -168,8 +197,8 @@ def _saved(node: Any, path: Path) -> None:
 
 
 def _is_to_write(about: Mapping[str, Any], path: Path) -> bool:
-    """Whether a sidecar is new, or in the place of that of an overwritten image: of another origin, or
-    synthetic. Any other one that is there is the user's.
+    """Whether a sidecar is new, or in the place of that of an overwritten image: of another origin or unit,
+    or synthetic. Any other one that is there is the user's.
     """
     if not path.exists():
         return bool(about)
@@ -177,6 +206,7 @@ def _is_to_write(about: Mapping[str, Any], path: Path) -> bool:
     with suppress(InputError):
         there = read_object(path, nan=lambda name: None)
     is_other = any(bool(about.get(what)) != bool(there.get(what)) for what in (_SYNTHETIC, SIMULATED))
+    is_other |= len({about.get("Units"), there.get("Units")} - {None}) > 1
     differs = any(there.get(key) != value for key, value in about.items())
     return is_other or (differs and _SYNTHETIC in there)
 
