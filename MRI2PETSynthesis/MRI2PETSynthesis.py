@@ -269,7 +269,9 @@ class MRI2PETSynthesisWidget(ScriptedLoadableModuleWidget, ParameterNodeMixin):
                 self.suvr.leaveViews(node.t1)
                 self.display.showResult(*content)
                 self.readouts.showResult(content[0])
-        if not self._state.is_busy and self.lights.show(*self.logic.inputs(node), node.result):
+        if not self._state.is_busy and self.lights.show(
+            *self.logic.inputs(node), self.inputs.tracer, node.result
+        ):
             # What it said was about the former inputs, or about another result.
             resultId = node.result.GetID() if node.result else None
             self._state = RunState(message=verdict_in_words(slicer.mrmlScene, resultId))

@@ -36,17 +36,17 @@ class InputLights(VTKObservationMixin):
         """Why a run would be refused; empty where no light is red."""
         return str(refusal(self._checks) or "")
 
-    def show(self, t1, mask, pet, unit, result) -> bool:
+    def show(self, t1, mask, pet, unit, tracer, result) -> bool:
         """Check the inputs if they are others than before, and say what the run of another result found out
         about them; whether one is another.
 
-        :param unit: of the PET; ``None``: as it states.
+        :param unit: of the PET; ``None``: as it states. ``tracer``: of the model, empty for none.
         """
-        t1Inputs, petInputs = (_id(t1), _id(mask)), (_id(pet), unit)
+        t1Inputs, petInputs = (_id(t1), _id(mask)), (_id(pet), unit, tracer)
         areOther = (t1Inputs, petInputs) != (self._t1Inputs, self._petInputs)
         isOtherResult = _id(result) != self._result
         if areOther or isOtherResult:
-            quick = checks_of_nodes(t1, pet, unit)
+            quick = checks_of_nodes(t1, pet, unit, tracer)
             t1Changed = isOtherResult or t1Inputs != self._t1Inputs
             checks = checks_of_new_inputs(self._checks, quick, t1_changed=t1Changed)
             if isOtherResult:  # inputs that were edited since its run are checked anew

@@ -22,6 +22,7 @@ class InputsPanel:
         self._ui = ui
         self._onModelChanged, self._onUnitChanged = onModelChanged, onUnitChanged
         self._pet = None
+        self.tracer = ""  # of the model
         ui.modelComboBox.connect("activated(int)", self._onActivated)
         ui.modelBrowseButton.connect("clicked()", self._onBrowse)
         ui.modelCardButton.connect("clicked()", self._onCard)
@@ -74,10 +75,10 @@ class InputsPanel:
         self._describe(model)
 
     def _describe(self, model: str) -> None:
-        summary, notice = "", ""
+        summary = notice = self.tracer = ""
         try:
             bundle = find_bundle(model)
-            about = bundle.metadata
+            about, self.tracer = bundle.metadata, bundle.tracer
             summary = _("{description} Licence: {licence}.").format(
                 description=about["description"], licence=about.get("license", _("not stated"))
             )

@@ -282,8 +282,7 @@ def test_result_nodes_say_what_they_are(scene: Any) -> None:
     nodes = add_result(scene, result_on(grid, sd=grid.image()), t1_on(scene, grid))
     pet, real, normdiff = (scene.GetNodeByID(i) for i in (nodes.pet, nodes.real, nodes.normdiff))
     assert (
-        pet.GetName() == "synthetic PBR28 PET (SUVR) of anna"
-        and real.GetName() == "real PBR28 PET (SUVR) of anna"
+        pet.GetName() == "synthetic PBR28 PET (SUVR) of anna" and real.GetName() == "real PET (SUVR) of anna"
     )
     for node_id in (nodes.pet, nodes.sd, nodes.normdiff):
         node = scene.GetNodeByID(node_id)
@@ -323,7 +322,7 @@ def test_a_result_that_is_overwritten_keeps_its_node_and_nothing_of_its_content(
     pet = scene.GetNodeByID(nodes.pet)
     assert nodes.pet == earlier.pet and scene.GetNodeByID(new.pet) is None
     assert pet.GetName() == "mine" and pet.GetDescription() == "Another note."
-    assert scene.GetNodeByID(nodes.real).GetName() == "real PBR28 PET (SUVR) of anna"
+    assert scene.GetNodeByID(nodes.real).GetName() == "real PET (SUVR) of anna"
     assert slicer.util.arrayFromVolume(pet).max() == 2
     assert (nodes.real, nodes.normdiff, nodes.mask, nodes.sd) == (new.real, new.normdiff, new.mask, None)
     assert pet_window(pet) == pet_window(scene.GetNodeByID(nodes.real))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -34,7 +33,7 @@ from MRI2PETLib.preprocessing.pet_frames import (
 from MRI2PETLib.preprocessing.pet_measured import measured_voxels
 from MRI2PETLib.preprocessing.pet_units import KINETIC_UNITS, KNOWN_UNITS, Unit, check_overruled, parse_unit
 from MRI2PETLib.preprocessing.suv import SuvScale
-from MRI2PETLib.preprocessing.tracers import stated_tracer
+from MRI2PETLib.preprocessing.tracers import stated_tracer, tracer_of_file
 
 # A mean over fewer voxels is too noisy to divide by.
 MIN_REFERENCE_VOXELS = 200
@@ -170,9 +169,7 @@ def _from_sidecar(raw: RawImage, unit: str | None) -> _Description:
         times = frame_times_from_bids(sidecar, raw.n_frames)
     if raw.n_frames > 1 and bids.says_no(sidecar, "ImageDecayCorrected"):
         raise InputError(f"The frames of {raw.path} are not decay-corrected.", "Give decay-corrected frames.")
-    name = sidecar.get("TracerName") or sidecar.get("Radiopharmaceutical")
-    of_name = " ".join(re.findall(r"trc-[A-Za-z0-9]+", raw.path.name))
-    tracer = stated_tracer(name) or stated_tracer(of_name)
+    tracer = tracer_of_file(sidecar, raw.path.name)
     has_attenuation = bids.says_no(sidecar, "AttenuationCorrection")
     of_file = str(sidecar.get("Units", ""))
     stated_unit, overruled = parse_unit(of_file if unit is None else unit), check_overruled(unit, of_file)

@@ -9,7 +9,7 @@ of the same tracer, or a name that is not known. A part of a name is never taken
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -74,6 +74,12 @@ def tracer_label(text: str) -> str:
 def stated_tracer(text: object) -> str:
     """A text as it is where it names a tracer, known or not; else empty."""
     return str(text) if text and tracer_name(str(text)) else ""
+
+
+def tracer_of_file(sidecar: Mapping[str, object], file_name: str) -> str:
+    """The tracer that a sidecar names, else the file's own name (``trc-``); empty where none does."""
+    name = sidecar.get("TracerName") or sidecar.get("Radiopharmaceutical")
+    return stated_tracer(name) or stated_tracer(" ".join(re.findall(r"trc-[A-Za-z0-9]+", file_name)))
 
 
 def check_tracer(pet: str, expected: str, whose: str) -> tuple[Finding, ...]:

@@ -24,11 +24,11 @@ _MIN_REGIONS = 3
 
 
 def add_comparison(
-    scene: slicer.vtkMRMLScene, pet_id: str, comparison: Comparison, source: str = ""
+    scene: slicer.vtkMRMLScene, pet_id: str, comparison: Comparison, source: str = "", tracer: str = ""
 ) -> ResultNodes:
     """Put a comparison beside its synthetic PET: all of its nodes or none. An earlier one is replaced.
 
-    :param source: name of the volume that the real PET was made of.
+    :param source: name of the volume that the real PET was made of. ``tracer``: its own, where it is stated.
     :raises InputError: if the synthetic PET is not in the scene, or the real one is not on its grid.
     """
     from MRI2PETLib.images.io import same_grid
@@ -43,7 +43,7 @@ def add_comparison(
     t1 = scene.GetNodeByID(before.t1) if before.t1 else None
     with all_or_nothing(scene):
         try:
-            _add(scene, pet, t1, comparison)
+            _add(scene, pet, t1, comparison, tracer)
             pet.GetNodeReference(PREFIX + "real").SetAttribute(REAL_SOURCE, source or None)
         except BaseException:
             for role in _REPLACED:
@@ -57,11 +57,11 @@ def add_comparison(
     return after
 
 
-def _add(scene: slicer.vtkMRMLScene, pet: Any, t1: Any, comparison: Comparison) -> None:
+def _add(scene: slicer.vtkMRMLScene, pet: Any, t1: Any, comparison: Comparison, tracer: str) -> None:
     name = "simulated" if comparison.is_simulated else "real"
     whose = pet.GetAttribute(PREFIX + "T1Name")
     pet.RemoveNodeReferenceIDs(LABELS)
-    add_real(scene, pet, comparison.real, name=name, t1=t1)
+    add_real(scene, pet, comparison.real, name=name, t1=t1, tracer=tracer)
     if comparison.verdict.findings:
         notes = "\n".join(comparison.verdict.reasons())
         pet.GetNodeReference(PREFIX + "real").SetAttribute(PREFIX + "Notes", notes)

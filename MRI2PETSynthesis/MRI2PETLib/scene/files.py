@@ -16,6 +16,7 @@ from MRI2PETLib.core.files import write_json
 from MRI2PETLib.core.tables import write_table
 from MRI2PETLib.images.io import write_image
 from MRI2PETLib.preprocessing.pet_units import StatedUnit, parse_unit
+from MRI2PETLib.preprocessing.tracers import tracer_of_file
 from MRI2PETLib.scene.images import image_of, mask_of_segment
 from MRI2PETLib.scene.nodes import PREFIX
 from MRI2PETLib.scene.origin import (
@@ -60,6 +61,13 @@ def chosen_unit(node: Any) -> str | None:
     return None if node is None else node.GetAttribute(_USER_UNIT)
 
 
+def tracer_of(node: Any) -> str:
+    """The tracer that the sidecar or the file's name of a PET volume states; empty for none."""
+    storage = node.GetStorageNode()
+    file = Path((storage and storage.GetFileName()) or "")
+    return tracer_of_file(sidecar_of(node), file.name)
+
+
 def write_t1(node: Any, path: Path) -> sitk.Image:
     """Write the T1 with a sidecar that says whether it was simulated.
 
@@ -85,6 +93,8 @@ def write_pet(node: Any, path: Path, unit: str | None) -> str | None:
     _write(image_of(node), path)
     unit_to_write = unit if unit == "unknown" else unit_of(node) or unit
     about = {key: value for key, value in sidecar_of(node).items() if key != "Units"}
+    if tracer_of(node):
+        about["TracerName"] = tracer_of(node)
     about |= {"Modality": "PET", "Simulated": is_simulated_node(node)}
     if unit_to_write:
         about["Units"] = unit_to_write

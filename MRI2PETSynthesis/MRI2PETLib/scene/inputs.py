@@ -10,23 +10,26 @@ import slicer
 import vtk
 
 from MRI2PETLib.core.errors import MRI2PETError
-from MRI2PETLib.scene.files import unit_of
+from MRI2PETLib.scene.files import tracer_of, unit_of
 from MRI2PETLib.scene.images import image_of
 from MRI2PETLib.scene.origin import is_synthetic_node
 from MRI2PETLib.synthesis.checks import CHECK_NAMES, T1, Check, worst_first
-from MRI2PETLib.synthesis.input_checks import quick_checks
+from MRI2PETLib.synthesis.input_checks import quick_checks, tracer_check
 
 
-def checks_of_nodes(t1: Any, pet: Any = None, pet_unit: str | None = None) -> list[Check]:
+def checks_of_nodes(
+    t1: Any, pet: Any = None, pet_unit: str | None = None, model_tracer: str | None = None
+) -> list[Check]:
     """Checks of a T1 node and a PET node; no check without a T1.
 
     :param pet_unit: overrides the unit that the PET's node states.
+    :param model_tracer: of the model, empty where it is not stated; ``None``: there is no model.
     """
     if t1 is None:
         return []
     file_unit = None if pet is None else unit_of(pet)
     try:
-        return quick_checks(
+        checks = quick_checks(
             image_of(t1),
             None if pet is None else image_of(pet),
             t1_synthetic=is_synthetic_node(t1),
@@ -36,6 +39,8 @@ def checks_of_nodes(t1: Any, pet: Any = None, pet_unit: str | None = None) -> li
             t1_name=t1.GetName(),
             pet_name="The PET" if pet is None else pet.GetName(),
         )
+        has_both = pet is not None and model_tracer is not None
+        return checks + ([tracer_check(tracer_of(pet), model_tracer or "")] if has_both else [])
     except MRI2PETError as error:  # a node that is no image at all: empty, sheared, several values a voxel
         rest = [Check(name, "not checked") for name in CHECK_NAMES if name != T1]
         return [Check(T1, "refuse", error.message, error.hint), *rest]

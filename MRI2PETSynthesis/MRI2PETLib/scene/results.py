@@ -186,15 +186,21 @@ def _meaning(provenance: Mapping[str, Any]) -> str:
 
 
 def add_real(
-    scene: slicer.vtkMRMLScene, pet: Any, real: sitk.Image, *, name: str = "real", t1: Any = None
+    scene: slicer.vtkMRMLScene,
+    pet: Any,
+    real: sitk.Image,
+    *,
+    name: str = "real",
+    t1: Any = None,
+    tracer: str = "",
 ) -> None:
     """Put the real PET on the grid and in the unit of a synthetic one, and their NormDiff, beside it.
 
-    :param name: ``real`` or ``simulated``.
+    :param name: ``real`` or ``simulated``. ``tracer``: its own, empty where it is not stated.
     """
-    unit, tracer = str(pet.GetAttribute(PREFIX + "Unit")), pet.GetAttribute(PREFIX + "Result")
+    unit = str(pet.GetAttribute(PREFIX + "Unit"))
     whose = pet.GetAttribute(PREFIX + "T1Name")
-    title = named(f"{name} {tracer} PET ({unit})", whose)
+    title = named(f"{name} {tracer} PET ({unit})".replace("  ", " "), whose)
     node = put(scene, pet, "real", real, title, f"{name.capitalize()} PET, on the grid of the T1.", t1)
     set_unit(node, unit, _meaning(provenance_of(pet)))
     node.SetAttribute(PREFIX + "Unit", unit)

@@ -14,7 +14,7 @@ from MRI2PETLib.jobs.child_process import Outcome
 from MRI2PETLib.jobs.run_state import RunState
 from MRI2PETLib.reports.case_files import read_comparison
 from MRI2PETLib.scene.comparison import add_comparison
-from MRI2PETLib.scene.files import write_atlas, write_mask, write_pet, write_synthetic, write_t1
+from MRI2PETLib.scene.files import tracer_of, write_atlas, write_mask, write_pet, write_synthetic, write_t1
 from MRI2PETLib.scene.job import RunEnd, SceneJob, Step
 from MRI2PETLib.scene.nodes import all_or_nothing
 from MRI2PETLib.scene.overwrite import overwrite_result
@@ -57,7 +57,7 @@ class SceneRun(SceneJob[SynthesisRequest, ResultNodes]):
     """
 
     partly = "The synthetic PET is there, but the comparison failed."
-    _name = ""
+    _name = _tracer = ""
     # What the results say of the inputs.
     _of_synthesis: tuple[Check, ...] = ()
     _of_comparison: tuple[Check, ...] = ()
@@ -112,6 +112,7 @@ class SceneRun(SceneJob[SynthesisRequest, ResultNodes]):
     def _pet(self) -> str | None:
         """Write the real PET; the setting ``pet_unit``."""
         node = self._node(str(self._request.pet), "real PET")
+        self._tracer = tracer_of(node)
         return write_pet(node, self._file("PET.nrrd", node), self._request.pet_unit)
 
     def _arguments(self, step: Step) -> list[str]:
@@ -154,7 +155,8 @@ class SceneRun(SceneJob[SynthesisRequest, ResultNodes]):
             if _COMPARISON in done:
                 assert pet_id is not None
                 comparison = read_comparison(self._files(_COMPARISON))
-                nodes = add_comparison(scene, pet_id, comparison, self._names.get("PET.nrrd", ""))
+                source = self._names.get("PET.nrrd", "")
+                nodes = add_comparison(scene, pet_id, comparison, source, self._tracer)
                 self._of_comparison = self._named(checks_of_comparison(comparison.verdict.findings))
             assert nodes is not None
             if request.output is not None and _SYNTHESIS in done:

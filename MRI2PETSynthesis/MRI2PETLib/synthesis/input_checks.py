@@ -24,6 +24,7 @@ from MRI2PETLib.preprocessing.fit_quality import judge_field_of_view
 from MRI2PETLib.preprocessing.pet import PetImage, check_unit, check_uptake, read_pet
 from MRI2PETLib.preprocessing.pet_alignment import align_pet_to_t1
 from MRI2PETLib.preprocessing.pet_units import check_overruled, parse_unit
+from MRI2PETLib.preprocessing.tracers import check_tracer
 from MRI2PETLib.synthesis.checks import (
     BRAIN,
     CONTRAST,
@@ -33,6 +34,7 @@ from MRI2PETLib.synthesis.checks import (
     STRIPPED,
     SYNTHETIC,
     T1,
+    TRACER,
     UNIT,
     Check,
     Checks,
@@ -88,6 +90,17 @@ def quick_checks(
         share = shared_field_of_view(t1, pet)
         checks.add(OVERLAP, _overlap(share), f"{100 * share:.0f} % of the smaller field of view is shared.")
     return checks.in_order()
+
+
+def tracer_check(pet: str, model: str) -> Check:
+    """The light of the tracers that a PET and a model state, empty for none."""
+    checks = Checks()
+    if not pet or not model:
+        whose = "the model" if pet else "the PET"
+        checks.set(TRACER, "not checked", f"Not stated of {whose}.")
+    else:
+        checks.add(TRACER, check_tracer(pet, model, "the model"), f"{pet}, as the model.")
+    return checks.lights()[0]
 
 
 def full_checks(

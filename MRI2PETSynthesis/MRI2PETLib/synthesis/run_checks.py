@@ -15,6 +15,7 @@ from MRI2PETLib.synthesis.checks import (
     PET_IMAGE,
     SYNTHETIC,
     T1,
+    TRACER,
     UNIT,
     Check,
     Checks,
@@ -22,7 +23,7 @@ from MRI2PETLib.synthesis.checks import (
 )
 
 _OF_BRAIN = (CONTRAST, FIELD, BRAIN)
-_OF_PET = (SYNTHETIC, PET_IMAGE, UNIT, OVERLAP)
+_OF_PET = (SYNTHETIC, PET_IMAGE, UNIT, OVERLAP, TRACER)
 
 
 def checks_of_synthesis(findings: Iterable[Finding], preprocessing: Mapping[str, Any]) -> list[Check]:
