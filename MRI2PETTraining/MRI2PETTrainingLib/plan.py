@@ -18,7 +18,7 @@ from MRI2PETLib.images.subjects import read_overrides
 from MRI2PETLib.jobs.detached import JOB, JOB_LOG
 from MRI2PETTrainingLib.presets import Preset, default_preset, preset_names, preset_of
 from MRI2PETTrainingLib.run_folder import FOLDS, RUN, STYLED_MANIFEST, has_begun
-from MRI2PETTrainingLib.settings import Task, TrainingSettings
+from MRI2PETTrainingLib.settings import Task, TrainingSettings, check_run_folder
 from MRI2PETTrainingLib.warm_start import describe, in_full
 
 
@@ -64,6 +64,7 @@ def plan_of(settings: TrainingSettings, task: Task) -> Plan:
     """
     if settings.vgg19 is not None and settings.unpaired is None:
         raise InputError("--vgg19 is the style of --unpaired MRIs.", "Give both, or neither.")
+    check_run_folder(settings)
     values = {name: getattr(settings, name) for name in settings.options()}
     paths: dict[str, Any] = {n: value.resolve() for n, value in values.items() if isinstance(value, Path)}
     preset = settings.preset or default_preset(settings.family)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from MRI2PETLib.core import options
+from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.core.settings import Settings, option
 from MRI2PETLib.models import family_names
 
@@ -151,3 +152,10 @@ class Task(Settings):
     check: bool = option("check and prepare the dataset, make the folds, stop", False)
     resume: bool = option("go on with the run in the folder", False)
     fold: tuple[int, ...] = option("train this fold only; repeatable", (), metavar="K")
+
+
+def check_run_folder(settings: TrainingSettings) -> None:
+    """:raises InputError: if the run would write among the images of its dataset."""
+    dataset, run = (Path(text).expanduser().resolve() for text in (settings.dataset, settings.output))
+    if dataset.is_dir() and dataset == run:
+        raise InputError(f"{run} is the folder of the dataset.", "Choose another folder for the run.")

@@ -16,7 +16,7 @@ from MRI2PETLib.models.store import import_bundle, user_folder
 from MRI2PETTrainingLib.dataset.checks import noting_similar
 from MRI2PETTrainingLib.dataset.manifest import read_dataset
 from MRI2PETTrainingLib.run_folder import RunView, has_begun, read_run
-from MRI2PETTrainingLib.settings import Task, TrainingSettings
+from MRI2PETTrainingLib.settings import Task, TrainingSettings, check_run_folder
 
 
 def missing(settings: TrainingSettings) -> str:
@@ -29,6 +29,10 @@ def missing(settings: TrainingSettings) -> str:
         return "Choose a folder for the run."
     if Path(settings.output).is_file():
         return f"{settings.output} is a file."
+    try:
+        check_run_folder(settings)
+    except InputError as error:
+        return f"{error.message} {error.hint}"
     return ""
 
 

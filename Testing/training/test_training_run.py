@@ -13,6 +13,7 @@ import pytest
 from MRI2PETLib.core.errors import BundleError, InputError
 from MRI2PETLib.jobs.child_process import Outcome
 from MRI2PETLib.models.bundle import read_bundle
+from MRI2PETTrainingLib.plan import plan_of
 from MRI2PETTrainingLib.run_folder import read_run, settings_of_run
 from MRI2PETTrainingLib.settings import Task, TrainingSettings
 from MRI2PETTrainingLib.training_run import (
@@ -35,6 +36,10 @@ def test_what_is_missing_is_said(tmp_path: Path) -> None:
     assert "does not exist" in missing(TrainingSettings(str(tmp_path / "no"), "run"))
     assert missing(TrainingSettings(str(tmp_path), "")) == "Choose a folder for the run."
     assert missing(TrainingSettings(str(tmp_path), str(tmp_path / "run"))) == ""
+    within = TrainingSettings(str(tmp_path), str(tmp_path / "run" / ".."))
+    assert "is the folder of the dataset. Choose another" in missing(within)
+    with pytest.raises(InputError, match="folder of the dataset"):
+        plan_of(within, Task())
     assert default_run("/data/pbr28") == "/data/pbr28-training"
     assert default_run("/data/pbr28/manifest.csv") == "/data/pbr28-training"
     assert default_run("/data/a.csv") == "/data/a-training" and default_run("") == ""
