@@ -221,7 +221,9 @@ def test_verdict_thresholds() -> None:
     assert level(correlation=0.35) == "warn"
     assert level(correlation=0.20) == "refuse"
     assert level(correlation=0.20, source="other") == "warn"
-    assert level(correlation=-0.4, source="other") == "refuse"
+    assert level(correlation=-0.4, source="other") == level(correlation=-0.12, source="other") == "refuse"
+    words = {r: fit_quality.judge_fit(replace(fit, correlation=r), "image")[0].message for r in (-0.4, -0.12)}
+    assert "inverted" in words[-0.4] and words[-0.12].startswith("No T1-weighted brain was recognised")
     assert level(mutual_information=0.20) == "warn"
     assert level(mutual_information=0.10) == "refuse"
     assert level(scales=(1.0, 0.9, 0.7)) == "warn"

@@ -20,7 +20,8 @@ from MRI2PETLib.preprocessing.template_registration import TemplateFit
 # them stripped .56-.59, 74 real stripped brains .49 and more but for one (.28: strong bias field, neck left
 # on). Wrong poses (94 fits, upside down, back to front, any rotation): at most .20. Synthetic T2 heads -.60
 # to -.03, noise -.01.
-CORRELATION_WARN, CORRELATION_REFUSE, CORRELATION_INVERTED = 0.40, 0.25, -0.10
+CORRELATION_WARN, CORRELATION_REFUSE, CORRELATION_INVERTED = 0.40, 0.25, -0.25
+CORRELATION_NO_T1 = -0.10
 # Mattes MI, 32 bins, brain dilated by 2 mm. Usable: 0.278-0.53; a small child whose mask reaches the scalp
 # in places 0.249; a stripped brain with neck 0.21; wrong pose of a head 0.04-0.13, of a stripped brain
 # 0.10-0.23; T2 head 0.10; noise 0.001. Does not tell a slab (0.35-0.49), a T2 brain (0.43) or a synthetic T2
@@ -62,7 +63,7 @@ def judge_fit(fit: TemplateFit, source: MaskSource) -> tuple[Finding, ...]:
     """Findings about the fit to the template.
 
     With a mask from elsewhere a bad fit warns: the pose is that of the header then, and there are no
-    template-space read-outs. Inverted contrast is refused always, because the model needs a T1.
+    template-space read-outs. Contrast against that of a T1 is refused always, because the model needs one.
     """
     bad: Level = "refuse" if source == "image" else "warn"
     findings: list[Finding] = []
@@ -75,7 +76,9 @@ def judge_fit(fit: TemplateFit, source: MaskSource) -> tuple[Finding, ...]:
             f"No T1-weighted brain was recognised in any pose (with the template: r = {r:.2f}, mutual "
             f"information {information:.2f})."
         )
-        if source == "other":
+        if r < CORRELATION_NO_T1:
+            findings.append(Finding("refuse", "no-brain", message, "Use a T1-weighted image of the brain."))
+        elif source == "other":
             findings.append(Finding("warn", "no-brain", f"{message} {HEADER_AXES}", HEADER_AXES_HINT))
         else:
             findings.append(Finding("refuse", "no-brain", message, "Check the image, or give a brain mask."))
