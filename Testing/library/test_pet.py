@@ -19,6 +19,7 @@ from MRI2PETLib.preprocessing.pet_frames import (
     frame_times_from_bids,
     frame_weights,
 )
+from MRI2PETLib.preprocessing.pet_units import check_overruled
 from MRI2PETLib.preprocessing.smoothing import smooth_fwhm
 from MRI2PETLib.preprocessing.suv import suv_factor
 from pet_images import PLAIN, bids, centre, dynamic, image
@@ -281,7 +282,7 @@ def test_explicit_unit_wins(tmp_path: Path) -> None:
     pet = read_pet(path, unit="suv")
     assert pet.unit == "SUV"
     assert centre(pet.image) == pytest.approx(1.5, rel=1e-5)
-    assert pet.verdict.level == "ok"
+    assert [f.code for f in pet.verdict.findings] == ["unit-overruled"]
     with pytest.raises(InputError, match="unit 'counts' is not known") as caught:
         read_pet(path, unit="counts")
     assert "SUV, SUVR, Bq/mL, VT, DVR, BP" in caught.value.hint
@@ -291,6 +292,17 @@ def test_unit_that_the_values_contradict_is_told(tmp_path: Path) -> None:
     pet = read_pet(write_image(image(5000.0), tmp_path / "pet.nii.gz"), unit="SUV")
     assert [f.code for f in pet.verdict.findings] == ["unit-doubtful"]
     assert "said to be SUV" in pet.verdict.reasons()[0]
+
+
+def test_a_unit_that_the_file_contradicts_is_used_with_a_warning(tmp_path: Path) -> None:
+    """Also a factor of 1000; another spelling is none."""
+    path = write_image(image(2.0), tmp_path / "pet.nii.gz", {"Units": "kBq/mL"})
+    pet = read_pet(path, unit="SUV")
+    assert pet.unit == "SUV" and [f.code for f in pet.about_unit] == ["unit-overruled"]
+    assert pet.about_unit[0].message == "The file says kBq/mL, you say SUV, which is used."
+    assert check_overruled("Bq/mL", "kBq/mL") and check_overruled("unknown", "SUV")
+    assert not check_overruled("SUV", "g/ml") and not check_overruled("SUV", "n/a")
+    assert not check_overruled(None, "SUV")
 
 
 def test_real_suv_images_keep_their_values(shared_data: Path) -> None:
