@@ -26,6 +26,7 @@ from MRI2PETSynthesisUI.running import keepCourses, readCourses, showProgress
 
 # Those of the task T1 to PET; the other task has a panel of its own.
 _SYNTHESIS_WIDGETS = (
+    "checksLabel",
     "noticeLabel",
     "inputsButton",
     "outputLabel",
@@ -113,6 +114,7 @@ class MRI2PETSynthesisWidget(ScriptedLoadableModuleWidget, ParameterNodeMixin):
             selector.addAttribute("vtkMRMLScalarVolumeNode", "MRI2PET.Result")
         self.ui.layoutComboBox.connect("activated(int)", self.onLayoutChosen)
         slicer.app.layoutManager().connect("layoutChanged(int)", self.onLayoutChanged)
+        self.ui.t1Selector.connect("currentNodeChanged(vtkMRMLNode*)", self.onT1Changed)
         self.ui.applyButton.connect("clicked()", self.onApplyButton)
         self.ui.compareButton.connect("clicked()", self.onCompareButton)
         self.ui.checkButton.connect("clicked()", self.onCheckButton)
@@ -183,6 +185,11 @@ class MRI2PETSynthesisWidget(ScriptedLoadableModuleWidget, ParameterNodeMixin):
         super().setParameterNode(node)
 
     # -- what the user does --------------------------------------------------------------------------------
+
+    def onT1Changed(self, t1) -> None:
+        """What was chosen to be overwritten is another person's now."""
+        if self._parameterNode is not None and self.logic.otherT1(self._parameterNode.output, t1):
+            self._parameterNode.output = None
 
     def onModelChanged(self, model: str) -> None:
         self._parameterNode.model = model

@@ -14,7 +14,8 @@ from MRI2PETLib.jobs.child_process import child_python
 from MRI2PETLib.normative.settings import ScoreSettings
 from MRI2PETLib.preprocessing.frame_window import parse_window
 from MRI2PETLib.scene.cohort import CohortRequest, CohortRun
-from MRI2PETLib.scene.files import chosen_unit, unit_of
+from MRI2PETLib.scene.files import chosen_unit
+from MRI2PETLib.scene.inputs import stop_of_pet
 from MRI2PETLib.scene.layout import ALL_PLANES, SLICE_PLANES
 from MRI2PETLib.scene.norm import (
     NormBuild,
@@ -32,6 +33,7 @@ from MRI2PETLib.templates import CORTICAL_SPHERES
 
 _PUMP_MS = 50
 SUVR_TASK = "PET to MR and SUVR"
+_OTHER_OUTPUT = _("The output is the result of another T1, {name}: choose a new one, or one of this T1.")
 _DEFAULTS = SynthesisSettings()
 # Slicer 5.10 knows typing.Union only.
 LabelsNode = Union[slicer.vtkMRMLLabelMapVolumeNode, slicer.vtkMRMLSegmentationNode, None]  # noqa: UP007
@@ -250,14 +252,20 @@ class MRI2PETSynthesisLogic(ScriptedLoadableModuleLogic):
             return _("There is no synthetic PET yet.")
         if compareOnly and node.pet is None:
             return _("Choose a real PET to compare with.")
-        if node.pet is not None and node.pet.GetID() == node.t1.GetID():
-            return _("T1 and PET are the same volume.")
-        t1OfResult = node.result.GetNodeReference("MRI2PET.t1") if compareOnly else None
-        if t1OfResult is not None and t1OfResult.GetID() != node.t1.GetID():
-            return _("The result is of another T1: {name}.").format(name=t1OfResult.GetName())
-        if node.pet is not None and (chosen_unit(node.pet) or unit_of(node.pet)) is None:
-            return _("Choose the unit of the PET: neither the volume nor a JSON file beside it states one.")
+        other = MRI2PETSynthesisLogic.otherT1(node.result if compareOnly else node.output, node.t1)
+        if other:
+            what = _("The result is of another T1: {name}.") if compareOnly else _OTHER_OUTPUT
+            return what.format(name=other)
+        stop = stop_of_pet(node.t1, node.pet)
+        if stop is not None:
+            return stop.message
         return _wrongWindow(node.window)
+
+    @staticmethod
+    def otherT1(result, t1) -> str:
+        """Name of the T1 that a result is of, if that is another one; else empty."""
+        own = None if result is None else result.GetNodeReference("MRI2PET.t1")
+        return "" if own is None or t1 is None or own.GetID() == t1.GetID() else own.GetName()
 
     @staticmethod
     def suvrRequest(node: MRI2PETSynthesisParameterNode) -> SuvrRequest:

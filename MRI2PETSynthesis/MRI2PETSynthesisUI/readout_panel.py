@@ -6,10 +6,15 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.scene.dicom import export_series, is_from_dicom
 from MRI2PETLib.scene.layout import TABLE_VIEW, show_table_and_plot
-from MRI2PETLib.scene.readout import compared_title, jump_to, readout_at_point, readout_of_roi
+from MRI2PETLib.scene.readout import (
+    compared_title,
+    jump_to,
+    missing_for_roi,
+    readout_at_point,
+    readout_of_roi,
+)
 from MRI2PETLib.scene.results import result_nodes
 from MRI2PETLib.scene.tables import region_point_ras, report_html
 from MRI2PETSynthesisUI.error_display import errorDisplay
@@ -86,7 +91,7 @@ class ReadoutPanel:
         for button in (self._ui.reportButton, self._ui.saveReportButton):
             button.enabled = nodes is not None and nodes.report is not None
         self._ui.dicomButton.enabled = nodes is not None
-        self._ui.roiButton.enabled = nodes is not None and nodes.real is not None
+        self._updateRoi()
 
     def _watchTableView(self) -> None:
         """Regions are jumped to from the table of the layout *readouts*, too, once that exists."""
@@ -115,15 +120,19 @@ class ReadoutPanel:
             if text:
                 self._ui.pointText.setPlainText(text)
 
+    def _updateRoi(self) -> None:
+        missing = missing_for_roi(self._nodes(), self._ui.roiSelector.currentNode())
+        self._ui.roiButton.enabled = not missing
+        self._ui.roiButton.toolTip = missing or _("The figures of this region.")
+
     def _onOtherRoi(self, _roi) -> None:
+        self._updateRoi()
         self._ui.roiResultLabel.text = ""
 
     def _onRoi(self) -> None:
         roi = self._ui.roiSelector.currentNode()
         self._ui.roiResultLabel.text = ""  # of a former region
         with errorDisplay(_("The region cannot be measured."), waitCursor=True):
-            if roi is None:
-                raise InputError(_("Choose a markups ROI or a segmentation first."))
             self._ui.roiResultLabel.text = readout_of_roi(slicer.mrmlScene, self._petId, roi.GetID())
 
     def _onCopy(self) -> None:

@@ -32,6 +32,8 @@ class NormButton(RunningPanel):
         missing = missing_for_build(run)
         if not missing and self._groups.people and not self._group:
             missing = _("Choose the group of the controls.")
+        elif not missing and self._groups.everybody:  # else the table says why
+            missing = self._groups.too_few(self._group)
         busy, button = self._state.is_busy, self._button
         button.text = _("Cancel the norm") if busy else _("Build norm")
         button.enabled = busy or (mayUse and not missing)

@@ -58,6 +58,7 @@ def test_the_logic_of_synthesis_runs_on_nodes(tmp_path: Path) -> None:
 import slicer, MRI2PETSynthesis
 from MRI2PETLib.scene.files import choose_unit
 from MRI2PETLib.scene.images import add_volume
+from MRI2PETLib.scene.inputs import checks_of_nodes
 from MRI2PETLib.simulation import simulate_subject
 person = simulate_subject(3, spacing_mm=3.0)
 t1 = add_volume(slicer.mrmlScene, person.t1, "anna")
@@ -91,6 +92,10 @@ logic._startOrWait = wait
 assert logic.inputs(node) == (t1, mask, None, None)
 node.pet = add_volume(slicer.mrmlScene, person.pet, "pet")
 assert logic.missing(node).startswith("Choose the unit of the PET")
+lights = {check.name: check for check in checks_of_nodes(node.t1, node.pet)}
+assert lights["PET unit"].level == "refuse" and "looks like" in lights["PET unit"].message
+lights = {check.name: check for check in checks_of_nodes(t1, t1)}
+assert lights["PET image"].level == "refuse" and "same volume" in lights["PET image"].message
 choose_unit(node.pet, "unknown")
 assert logic.missing(node) == "" and logic.request(node).pet_unit == "unknown"
 first = node.pet  # what was said of it is not said of another one
@@ -101,6 +106,10 @@ assert logic.inputs(node)[3] == logic.suvrRequest(node).pet_unit == "unknown"
 choose_unit(node.pet, None)
 node.pet.SetAttribute("MRI2PET.Unit", "SUV")
 assert logic.missing(node) == "" and logic.request(node).pet_unit is None
+node.output = slicer.mrmlScene.GetNodeByID(nodes.pet)
+assert logic.missing(node) == ""
+node.t1 = add_volume(slicer.mrmlScene, person.t1, "bert")
+assert "of another T1, anna" in logic.missing(node) and logic.otherT1(node.output, node.t1) == "anna"
 try:
     logic.synthesize(t1, model="nowhere")
 except Exception as error:

@@ -15,7 +15,7 @@ import slicer.util  # noqa: E402, F811
 from bootstrap import bootstrap  # noqa: E402
 from MRI2PETLib.core.files import read_object, write_json  # noqa: E402
 from MRI2PETLib.images.io import write_image  # noqa: E402
-from MRI2PETLib.scene.files import choose_unit, chosen_unit, tracer_of, unit_of, write_pet  # noqa: E402
+from MRI2PETLib.scene.files import choose_unit, chosen_unit, tracer_of_node, unit_of, write_pet  # noqa: E402
 from MRI2PETLib.scene.images import add_volume  # noqa: E402
 from MRI2PETLib.scene.inputs import (  # noqa: E402
     checks_of_nodes,
@@ -127,7 +127,7 @@ def test_what_a_file_says_of_its_pet_reaches_the_computation(tmp_path: Path) -> 
         light = checks_of_nodes(node, node, None, model)[-1]
         levels[model] = (light.name, light.level)
     assert levels == {model: ("tracer", level) for model, level in zip(levels, expected, strict=True)}
-    assert tracer_of(node) == "FDG"
+    assert tracer_of_node(node) == "FDG"
     write_pet(node, tmp_path / "PET.nrrd", None)
     own = {"Modality": "PET", "Simulated": True}
     assert read_object(tmp_path / "PET.json") == {**about, **own, "Units": "SUVR"}

@@ -183,9 +183,12 @@ def test_of_whom_a_norm_of_a_run_can_be(tmp_path: Path) -> None:
     table.write_text("case,subject,group\na1,a,hc\na2,a,HC\nb,b,HC\nc,c,AD\n")
     groups = groups_of_run(tmp_path)
     assert sorted(groups.people.values()) == [1, 2] and groups.controls.lower() == "hc"
+    assert groups.too_few(groups.controls) == "There are 2 controls; a norm needs 10 or more. Add controls."
+    assert groups.too_few(None).startswith("There are 3 controls")
+    assert RunGroups({"HC": 10}, "HC", 10).too_few("HC") == RunGroups({}, "", 10).too_few(None) == ""
     table.write_text("case,subject,group\na,a,\n")
-    assert groups_of_run(tmp_path) == RunGroups({}, "")
+    assert groups_of_run(tmp_path) == RunGroups({}, "", 1)
     table.write_text("case,subject,group\na,a,MCI\nb,b,AD\n")
-    assert groups_of_run(tmp_path) == RunGroups({"AD": 1, "MCI": 1}, None)
+    assert groups_of_run(tmp_path) == RunGroups({"AD": 1, "MCI": 1}, None, 2)
     table.write_text("nothing")
     assert groups_of_run(tmp_path) == RunGroups({})

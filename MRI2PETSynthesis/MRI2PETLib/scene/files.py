@@ -61,7 +61,7 @@ def chosen_unit(node: Any) -> str | None:
     return None if node is None else node.GetAttribute(_USER_UNIT)
 
 
-def tracer_of(node: Any) -> str:
+def tracer_of_node(node: Any) -> str:
     """The tracer that the sidecar or the file's name of a PET volume states; empty for none."""
     storage = node.GetStorageNode()
     file = Path((storage and storage.GetFileName()) or "")
@@ -93,8 +93,8 @@ def write_pet(node: Any, path: Path, unit: str | None) -> str | None:
     _write(image_of(node), path)
     unit_to_write = unit if unit == "unknown" else unit_of(node) or unit
     about = {key: value for key, value in sidecar_of(node).items() if key != "Units"}
-    if tracer_of(node):
-        about["TracerName"] = tracer_of(node)
+    if tracer_of_node(node):
+        about["TracerName"] = tracer_of_node(node)
     about |= {"Modality": "PET", "Simulated": is_simulated_node(node)}
     if unit_to_write:
         about["Units"] = unit_to_write

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from html import escape
 from typing import Any
 
@@ -10,11 +11,23 @@ import slicer
 import vtk
 
 from MRI2PETLib.core.errors import MRI2PETError
-from MRI2PETLib.scene.files import tracer_of, unit_of
+from MRI2PETLib.scene.files import chosen_unit, tracer_of_node, unit_of
 from MRI2PETLib.scene.images import image_of
 from MRI2PETLib.scene.origin import is_synthetic_node
-from MRI2PETLib.synthesis.checks import CHECK_NAMES, T1, Check, worst_first
+from MRI2PETLib.synthesis.checks import CHECK_NAMES, PET_IMAGE, T1, UNIT, Check, worst_first
 from MRI2PETLib.synthesis.input_checks import quick_checks, tracer_check
+
+
+def stop_of_pet(t1: Any, pet: Any) -> Check | None:
+    """The red light of a PET that nothing can be started with, ``None`` where there is no reason."""
+    if t1 is None or pet is None:
+        return None
+    if pet.GetID() == t1.GetID():
+        return Check(PET_IMAGE, "refuse", "T1 and PET are the same volume.")
+    if (chosen_unit(pet) or unit_of(pet)) is None:
+        message = "Choose the unit of the PET: neither the volume nor a JSON file beside it states one."
+        return Check(UNIT, "refuse", message)
+    return None
 
 
 def checks_of_nodes(
@@ -40,10 +53,20 @@ def checks_of_nodes(
             pet_name="The PET" if pet is None else pet.GetName(),
         )
         has_both = pet is not None and model_tracer is not None
-        return checks + ([tracer_check(tracer_of(pet), model_tracer or "")] if has_both else [])
+        stop = None if pet_unit else stop_of_pet(t1, pet)
+        if stop is not None:
+            checks = [_stopped(check, stop) if check.name == stop.name else check for check in checks]
+        return checks + ([tracer_check(tracer_of_node(pet), model_tracer or "")] if has_both else [])
     except MRI2PETError as error:  # a node that is no image at all: empty, sheared, several values a voxel
         rest = [Check(name, "not checked") for name in CHECK_NAMES if name != T1]
         return [Check(T1, "refuse", error.message, error.hint), *rest]
+
+
+def _stopped(check: Check, stop: Check) -> Check:
+    """A light that stops, with what it said: what the values look like helps to choose."""
+    if check.level not in ("warn", "refuse"):
+        return stop
+    return replace(stop, message=f"{stop.message} {check.message}", hint=check.hint)
 
 
 def content_events(node: Any) -> list[int]:

@@ -20,7 +20,7 @@ from MRI2PETLib.evaluation.cohort_cases import PREDICTIONS
 from MRI2PETLib.images.case_table import read_case_table
 from MRI2PETLib.images.person_values import group_of_controls
 from MRI2PETLib.normative.headings import CLUSTER_HEADINGS, REGION_HEADINGS
-from MRI2PETLib.normative.settings import NormSettings, ScorePaths, ScoreSettings
+from MRI2PETLib.normative.settings import LEAST_PEOPLE, NormSettings, ScorePaths, ScoreSettings
 from MRI2PETLib.scene.comparison import add_report
 from MRI2PETLib.scene.display import (
     NO_VALUE,
@@ -296,6 +296,14 @@ class RunGroups:
 
     people: dict[str, int]
     controls: str | None = ""
+    everybody: int = 0
+
+    def too_few(self, group: str | None) -> str:
+        """Why no norm can be made of a group, ``None`` for everybody; empty where it can."""
+        people = self.people.get(group, 0) if group else self.everybody
+        if people >= LEAST_PEOPLE:
+            return ""
+        return f"There are {people} controls; a norm needs {LEAST_PEOPLE} or more. Add controls."
 
 
 def groups_of_run(run: Path | None) -> RunGroups:
@@ -316,7 +324,7 @@ def _groups_in(table: Path, _changed_ns: int) -> RunGroups:
         return RunGroups({})
     group_of = {row.subject: row.group for row in rows}
     people = Counter(group for group in group_of.values() if group)
-    return RunGroups(dict(sorted(people.items())), group_of_controls(people))
+    return RunGroups(dict(sorted(people.items())), group_of_controls(people), len(group_of))
 
 
 def missing_for_build(run: Path | None) -> str:

@@ -81,6 +81,13 @@ def readout_at_point(scene: slicer.vtkMRMLScene, pet_id: str | None, point_ras: 
     return "\n".join(lines)
 
 
+def missing_for_roi(nodes: ResultNodes | None, roi: Any) -> str:
+    """Why no region can be measured, empty when one can."""
+    if nodes is None or nodes.real is None:
+        return "Compare with a real PET first."
+    return "" if roi is not None else "Choose a markups ROI or a segmentation first."
+
+
 def readout_of_roi(scene: slicer.vtkMRMLScene, pet_id: str | None, roi_id: str) -> str:
     """Both PETs in a markups ROI, or in every segment of a segmentation, a line each.
 

@@ -14,7 +14,14 @@ from MRI2PETLib.jobs.child_process import Outcome
 from MRI2PETLib.jobs.run_state import RunState
 from MRI2PETLib.reports.case_files import read_comparison
 from MRI2PETLib.scene.comparison import add_comparison
-from MRI2PETLib.scene.files import tracer_of, write_atlas, write_mask, write_pet, write_synthetic, write_t1
+from MRI2PETLib.scene.files import (
+    tracer_of_node,
+    write_atlas,
+    write_mask,
+    write_pet,
+    write_synthetic,
+    write_t1,
+)
 from MRI2PETLib.scene.job import RunEnd, SceneJob, Step
 from MRI2PETLib.scene.nodes import all_or_nothing
 from MRI2PETLib.scene.overwrite import overwrite_result
@@ -112,7 +119,7 @@ class SceneRun(SceneJob[SynthesisRequest, ResultNodes]):
     def _pet(self) -> str | None:
         """Write the real PET; the setting ``pet_unit``."""
         node = self._node(str(self._request.pet), "real PET")
-        self._tracer = tracer_of(node)
+        self._tracer = tracer_of_node(node)
         return write_pet(node, self._file("PET.nrrd", node), self._request.pet_unit)
 
     def _arguments(self, step: Step) -> list[str]:

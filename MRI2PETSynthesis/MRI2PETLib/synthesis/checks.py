@@ -18,7 +18,7 @@ LIGHT_LEVELS = ("not checked", "ok", "warn", "refuse")
 T1, CONTRAST, FIELD, BRAIN, STRIPPED = "T1 image", "T1 contrast", "field of view", "brain", "skull"
 PET_IMAGE, UNIT, OVERLAP, SYNTHETIC = "PET image", "PET unit", "overlap of T1 and PET", "origin"
 MODEL_CHECK = "model"  # a light of runs only
-TRACER = "tracer"  # of a PET and a model together
+TRACER_CHECK = "tracer"  # of a PET and a model together
 CHECK_NAMES = (T1, SYNTHETIC, FIELD, CONTRAST, BRAIN, STRIPPED, PET_IMAGE, UNIT, OVERLAP)
 _QUALITY = (CONTRAST, FIELD, BRAIN)
 _CODES = {
@@ -33,7 +33,7 @@ _CODES = {
     ),
     OVERLAP: ("pet-apart", "pet-t1-overlap", "pet-position", "pet-mirrored"),
     SYNTHETIC: ("other-t1",),
-    TRACER: ("other-tracer", "tracer-not-recognised"),
+    TRACER_CHECK: ("other-tracer", "tracer-not-recognised"),
     MODEL_CHECK: ("wide-grid", "not-predicted", "no-error-map", "out-of-memory", "device-failed"),
 }
 # What is said of how a brain was found; of an extractor, its name.
@@ -153,7 +153,9 @@ class Checks:
 
     def lights(self) -> list[Check]:
         """Those that were set, in their order, the light of the model last."""
-        return [self._by_name[name] for name in (*CHECK_NAMES, TRACER, MODEL_CHECK) if name in self._by_name]
+        return [
+            self._by_name[name] for name in (*CHECK_NAMES, TRACER_CHECK, MODEL_CHECK) if name in self._by_name
+        ]
 
     def in_order(self, otherwise: str = "") -> list[Check]:
         """One check for each name."""

@@ -34,7 +34,7 @@ from MRI2PETLib.synthesis.checks import (
     STRIPPED,
     SYNTHETIC,
     T1,
-    TRACER,
+    TRACER_CHECK,
     UNIT,
     Check,
     Checks,
@@ -97,9 +97,9 @@ def tracer_check(pet: str, model: str) -> Check:
     checks = Checks()
     if not pet or not model:
         whose = "the model" if pet else "the PET"
-        checks.set(TRACER, "not checked", f"Not stated of {whose}.")
+        checks.set(TRACER_CHECK, "not checked", f"Not stated of {whose}.")
     else:
-        checks.add(TRACER, check_tracer(pet, model, "the model"), f"{pet}, as the model.")
+        checks.add(TRACER_CHECK, check_tracer(pet, model, "the model"), f"{pet}, as the model.")
     return checks.lights()[0]
 
 

@@ -15,7 +15,7 @@ from MRI2PETLib.synthesis.checks import (
     PET_IMAGE,
     SYNTHETIC,
     T1,
-    TRACER,
+    TRACER_CHECK,
     UNIT,
     Check,
     Checks,
@@ -23,7 +23,7 @@ from MRI2PETLib.synthesis.checks import (
 )
 
 _OF_BRAIN = (CONTRAST, FIELD, BRAIN)
-_OF_PET = (SYNTHETIC, PET_IMAGE, UNIT, OVERLAP, TRACER)
+_OF_PET = (SYNTHETIC, PET_IMAGE, UNIT, OVERLAP, TRACER_CHECK)
 
 
 def checks_of_synthesis(findings: Iterable[Finding], preprocessing: Mapping[str, Any]) -> list[Check]:

@@ -59,13 +59,19 @@ class MRI2PETSynthesisOutputsTest(WindowTestCase):
         ui.resultSelector.setCurrentNode(scene.GetNodeByID(first.pet))
         ui.layoutComboBox.currentText = "overlay"
         self.widget.display._onOverlay(ui.overlayComboBox.findData("normdiff"))
-        bert = self.choose(4, "bert")
+        ui.outputSelector.setCurrentNode(scene.GetNodeByID(first.pet))
+        self.choose(4, "bert")
+        self.assertIsNone(ui.outputSelector.currentNode())  # another person's is not overwritten
+        ui.outputSelector.setCurrentNode(scene.GetNodeByID(first.pet))
+        self.settle(0.2)
+        self.assertFalse(ui.outputSelector.currentNode() and ui.applyButton.enabled)
+        ui.t1Selector.setCurrentNode(anna.t1)
+        ui.maskSelector.setCurrentNode(anna.mask)
         ui.outputSelector.setCurrentNode(scene.GetNodeByID(first.pet))
         third = self.apply()
         self.assertEqual(third.pet, first.pet)
         self.assertIsNone(third.normdiff)
-        self.assertEqual(third.t1, bert.t1.GetID())
-        self.assertIn("of bert", scene.GetNodeByID(third.pet).GetName())
+        self.assertEqual(third.t1, anna.t1.GetID())
         self.assertIsNone(scene.GetNodeByID(first.normdiff))
         foregrounds = {c.GetForegroundVolumeID() for c in composites(scene)} - {None}
         self.assertEqual(foregrounds, {third.pet})
