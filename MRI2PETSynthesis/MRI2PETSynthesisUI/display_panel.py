@@ -18,6 +18,7 @@ from MRI2PETLib.scene.layout import (
     show_over_t1,
     show_result,
     shown_layout,
+    straighten,
 )
 from MRI2PETLib.scene.results import result_nodes
 from MRI2PETLib.scene.swipe import Swipe
@@ -186,6 +187,8 @@ def fitViews(new, corners) -> None:
             continue
         source = SLICE_PLANES[COMPARED[view][1]][1] if view in new and view in COMPARED else view
         offset = None if source in new else _offset(manager.sliceWidget(source))
+        if view in new:
+            straighten(widget.mrmlSliceNode())
         widget.sliceLogic().FitSliceToAll()
         if corners is not None:
             fit_to_corners(widget.mrmlSliceNode(), corners)

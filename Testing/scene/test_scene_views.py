@@ -32,6 +32,7 @@ from MRI2PETLib.scene.layout import (  # noqa: E402
     show_over_t1,
     show_result,
     shown_layout,
+    straighten,
 )
 from MRI2PETLib.scene.results import ResultNodes, Synthetic, add_result  # noqa: E402
 from MRI2PETLib.scene.swipe import Swipe  # noqa: E402
@@ -208,6 +209,19 @@ def test_an_image_that_is_loaded_takes_neither_legends_nor_compared_views(applic
     assert composite(application, "Red").GetBackgroundVolumeID() == other.GetID()
     assert layers_of(compared.GetSliceCompositeNode())[:2] == (nodes.t1, nodes.pet)
     del watch
+
+
+def test_a_view_that_an_oblique_image_has_turned_is_turned_back(application: Application) -> None:
+    oblique = (0.8, 0.0, 0.6, 0.0, 1.0, 0.0, -0.6, 0.0, 0.8)
+    grid = Grid(SHAPE[::-1], (2.0,) * 3, (0.0,) * 3, oblique)
+    volume = add_volume(application.scene, grid.image(np.ones(SHAPE, np.float32)), "oblique")
+    for name, orientation in (("Red", "Axial"), ("Green", "Coronal"), ("Yellow", "Sagittal")):
+        view = slice_node(application.scene, name)
+        view.RotateToVolumePlane(volume)
+        if orientation != "Coronal":  # its normal is the axis of the rotation, but not the edges of the view
+            assert view.GetOrientation() != orientation
+        straighten(view)
+        assert view.GetOrientation() == orientation
 
 
 def test_the_crosshair_stands_where_the_slices_that_are_seen_cross(application: Application) -> None:

@@ -226,7 +226,12 @@ def check_unit(image: sitk.Image, unit: Unit) -> tuple[Finding, ...]:
             f"like {looks}."
         )
         return (
-            Finding("warn", UNIT_NOT_STATED, message, "State the unit (SUV, SUVR, Bq/mL or normalised)."),
+            Finding(
+                "warn",
+                UNIT_NOT_STATED,
+                message,
+                "State the unit (SUV, SUVR, Bq/mL or normalised); without it only patterns can be compared.",
+            ),
         )
     contradiction = median <= high if unit == "Bq/mL" else median > _LOOKS_LIKE_BQ
     if contradiction:

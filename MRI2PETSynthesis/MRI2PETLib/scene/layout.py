@@ -200,6 +200,15 @@ def show_crosshair(scene: slicer.vtkMRMLScene) -> None:
         crosshair.SetCrosshairBehavior(crosshair.OffsetJumpSlice)
 
 
+def straighten(view: Any) -> None:
+    """Turn a slice node into the plane of its view: Slicer turns it into an oblique image that is loaded."""
+    name = view.GetLayoutName()
+    planes = {own: orientation for orientation, own in SLICE_PLANES.values()}
+    orientation = SLICE_PLANES[COMPARED[name][1]][0] if name in COMPARED else planes.get(name)
+    if orientation is not None:
+        view.SetOrientation(orientation)
+
+
 def crosshair_to_slices(scene: slicer.vtkMRMLScene) -> None:
     """Put the crosshair where the slices that are seen cross; hidden views count for the other planes.
 
