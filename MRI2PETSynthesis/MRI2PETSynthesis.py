@@ -75,7 +75,7 @@ class MRI2PETSynthesisWidget(ScriptedLoadableModuleWidget, ParameterNodeMixin):
         self.logic = None
         self.run = None
         self._state = RunState()
-        self._shownResult = None
+        self._shownResult = self._t1Id = None
 
     def setup(self) -> None:
         from MRI2PETSynthesisUI.cohort_panel import CohortPanel
@@ -114,7 +114,6 @@ class MRI2PETSynthesisWidget(ScriptedLoadableModuleWidget, ParameterNodeMixin):
             selector.addAttribute("vtkMRMLScalarVolumeNode", "MRI2PET.Result")
         self.ui.layoutComboBox.connect("activated(int)", self.onLayoutChosen)
         slicer.app.layoutManager().connect("layoutChanged(int)", self.onLayoutChanged)
-        self.ui.t1Selector.connect("currentNodeChanged(vtkMRMLNode*)", self.onT1Changed)
         self.ui.applyButton.connect("clicked()", self.onApplyButton)
         self.ui.compareButton.connect("clicked()", self.onCompareButton)
         self.ui.checkButton.connect("clicked()", self.onCheckButton)
@@ -185,11 +184,6 @@ class MRI2PETSynthesisWidget(ScriptedLoadableModuleWidget, ParameterNodeMixin):
         super().setParameterNode(node)
 
     # -- what the user does --------------------------------------------------------------------------------
-
-    def onT1Changed(self, t1) -> None:
-        """What was chosen to be overwritten is another person's now."""
-        if self._parameterNode is not None and self.logic.otherT1(self._parameterNode.output, t1):
-            self._parameterNode.output = None
 
     def onModelChanged(self, model: str) -> None:
         self._parameterNode.model = model
@@ -264,6 +258,11 @@ class MRI2PETSynthesisWidget(ScriptedLoadableModuleWidget, ParameterNodeMixin):
         node = self._parameterNode
         if node is None:
             return
+        t1Id = node.t1.GetID() if node.t1 else None
+        if t1Id != self._t1Id:
+            self._t1Id = t1Id
+            if self.logic.otherT1(node.output, node.t1):  # what was to be overwritten is another person's now
+                node.output = None
         self.inputs.showUnit(node.pet)
         content = None  # the other task shows its own
         if node.task != SUVR_TASK:

@@ -60,11 +60,13 @@ class MRI2PETSynthesisOutputsTest(WindowTestCase):
         ui.layoutComboBox.currentText = "overlay"
         self.widget.display._onOverlay(ui.overlayComboBox.findData("normdiff"))
         ui.outputSelector.setCurrentNode(scene.GetNodeByID(first.pet))
-        self.choose(4, "bert")
+        bert = self.choose(4, "bert")
+        self.assertEqual(ui.t1Selector.currentNode(), bert.t1)
         self.assertIsNone(ui.outputSelector.currentNode())  # another person's is not overwritten
         ui.outputSelector.setCurrentNode(scene.GetNodeByID(first.pet))
         self.settle(0.2)
-        self.assertFalse(ui.outputSelector.currentNode() and ui.applyButton.enabled)
+        self.assertFalse(ui.applyButton.enabled)
+        self.assertIn("of another T1, anna", ui.applyButton.toolTip)
         ui.t1Selector.setCurrentNode(anna.t1)
         ui.maskSelector.setCurrentNode(anna.mask)
         ui.outputSelector.setCurrentNode(scene.GetNodeByID(first.pet))
