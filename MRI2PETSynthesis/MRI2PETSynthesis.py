@@ -112,6 +112,7 @@ class MRI2PETSynthesisWidget(ScriptedLoadableModuleWidget, ParameterNodeMixin):
         self.devices = DeviceChoice(self.ui.deviceComboBox, self.onDeviceChanged)
         for selector in (self.ui.outputSelector, self.ui.resultSelector):
             selector.addAttribute("vtkMRMLScalarVolumeNode", "MRI2PET.Result")
+        self.ui.taskComboBox.connect("activated(int)", lambda _: self.logic.keepImages(self._parameterNode))
         self.ui.layoutComboBox.connect("activated(int)", self.onLayoutChosen)
         slicer.app.layoutManager().connect("layoutChanged(int)", self.onLayoutChanged)
         self.ui.applyButton.connect("clicked()", self.onApplyButton)

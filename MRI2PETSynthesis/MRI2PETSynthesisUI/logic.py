@@ -268,6 +268,14 @@ class MRI2PETSynthesisLogic(ScriptedLoadableModuleLogic):
         return "" if own is None or t1 is None or own.GetID() == t1.GetID() else own.GetName()
 
     @staticmethod
+    def keepImages(node: MRI2PETSynthesisParameterNode) -> None:
+        """Where the task has just changed, and has no PET yet: that of the other one, and its T1."""
+        if node.task == SUVR_TASK and node.suvrPet is None and node.pet is not None:
+            node.suvrT1, node.suvrPet = node.t1, node.pet
+        elif node.task != SUVR_TASK and node.pet is None and node.suvrT1 is not None:
+            node.t1, node.pet = node.suvrT1, node.suvrPet
+
+    @staticmethod
     def suvrRequest(node: MRI2PETSynthesisParameterNode) -> SuvrRequest:
         """What the parameter node asks to measure."""
         return SuvrRequest(

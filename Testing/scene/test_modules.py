@@ -76,6 +76,16 @@ request = logic.request(node)
 assert request.t1 == t1.GetID() and request.pet_unit is None and request.atlas_space == "native"
 assert request.settings.model == sys.argv[2] and request.settings.precision == "fp32"
 assert request.window is None and request.settings.steps == 0
+node.task = "PET to MR and SUVR"
+node.pet = None
+logic.keepImages(node)
+assert (node.suvrPet, node.suvrT1) == (None, None)  # the T1 may have been chosen for the user
+node.pet = mask
+logic.keepImages(node)
+assert (node.suvrPet, node.suvrT1) == (mask, t1)
+node.task, node.t1, node.pet = "T1 to PET", None, None
+logic.keepImages(node)
+assert (node.t1, node.pet) == (t1, mask)
 node.pet, node.window, node.steps = None, "50-", 12
 assert "is not a window of frames" in logic.missing(node)
 node.window = "90-60"

@@ -145,6 +145,36 @@ class MRI2PETSynthesisOutputsTest(WindowTestCase):
         self.assertIn("niivue", text.lower())  # the viewer of the page
         self.assertIn("not a measurement", text)
 
+    def test_the_layout_that_is_named_is_seen(self):
+        from MRI2PETLib.scene.layout import shown_layout
+
+        manager, scene, combo = slicer.app.layoutManager(), slicer.mrmlScene, self.ui.layoutComboBox
+        anna = self.choose(3, "anna")
+        nodes = self.apply()
+        self.assertEqual((combo.currentText, shown_layout(scene)), ("overlay", "overlay"))
+        composite = manager.sliceWidget("Red").mrmlSliceCompositeNode()
+        composite.SetBackgroundVolumeID(anna.pet.GetID())
+        composite.SetForegroundVolumeID(None)
+        manager.setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView)
+        self.settle()
+        self.assertEqual(combo.currentIndex, -1)
+        combo.currentText = "overlay"
+        combo.activated.emit(combo.currentIndex)  # as a click on it does
+        self.settle()
+        self.assertEqual(shown_layout(scene), "overlay")
+        self.assertEqual(composite.GetForegroundVolumeID(), nodes.pet)
+        slices = [manager.sliceWidget(name).sliceLogic().GetSliceOffset() for name in ("Red", "Green")]
+        crosshair = scene.GetFirstNodeByClass("vtkMRMLCrosshairNode").GetCrosshairRAS()
+        self.assertAlmostEqual(crosshair[2], slices[0], 3)
+        self.assertAlmostEqual(crosshair[1], slices[1], 3)
+        slicer.util.selectModule("MRI2PETTraining")
+        slicer.util.getModuleWidget("MRI2PETTraining").showViews()
+        self.assertIsNone(shown_layout(scene))
+        slicer.util.selectModule("MRI2PETSynthesis")
+        self.settle()
+        self.assertEqual((combo.currentText, shown_layout(scene)), ("overlay", "overlay"))
+        self.assertTrue(manager.sliceWidget("Red").visible)
+
     def test_a_dicom_series_in_the_study_that_is_named(self):
         import pydicom
 
