@@ -202,6 +202,8 @@ def test_a_large_brain_widens_the_voxels_and_a_larger_one_is_refused() -> None:
     placed, findings = model_grid(ball(grid, radius_mm=100), RAS_AXES, ModelSpace())
     assert findings[0].level == "warn" and "widened" in findings[0].message
     assert placed.spacing_mm[0] == pytest.approx((200 + 8) / 96, rel=0.02)
+    placed, findings = model_grid(ball(grid, radius_mm=95), RAS_AXES, ModelSpace())  # by 3 %
+    assert not findings and 2.03 < placed.spacing_mm[0] < 2.09
     with pytest.raises(QualityError, match="does not fit"):
         model_grid(ball(grid, radius_mm=115), random_axes(1), ModelSpace())
 

@@ -30,7 +30,9 @@ from MRI2PETLib.models.scale_end import at_scale_end
 
 _MARGIN_MM = 8.0  # brain and field of view: 4 mm on each side
 _WIDEST = 1.15  # of the training spacing: 2.3 mm for 2 mm
-_UNREMARKABLE = 1.01  # less is not worth a warning
+# Less is not worth a warning. Of a real head and its simulated PET, r of the demonstration model is .778 at
+# 3 mm, .777 at 2 % more, .774 at 5 % and .765 at 12 %.
+_UNREMARKABLE = 1.05
 _LARGEST_GRID = 256**3  # voxels: a network of this kind takes some 20 GB for it
 _ROUNDING = 1e-5  # of an image that was resampled: differences below are none
 _BORDER_VOXELS = 2  # around the brain: beyond it nothing but zeros takes part in the blur
@@ -206,7 +208,7 @@ def model_grid(mask: sitk.Image, axes: Axes, space: ModelSpace) -> tuple[Grid, t
     """Place the model's grid over a brain.
 
     A brain that does not fit widens the spacing by up to 15 % (2.3 mm for a 2 mm model), with a warning where
-    that is more than 1 %.
+    that is more than 5 %.
 
     :param mask: brain mask on the native T1 grid.
     :param axes: right, anterior and superior of the head, see
