@@ -121,7 +121,7 @@ def test_a_run_has_one_value_of_what_decides_its_result(
     begun: tuple[TrainingSettings, Path], name: str
 ) -> None:
     settings, run = begun
-    changed: Any = {"dataset": str(run), "learning_rate": 0.5, "precision": "bf16"}.get(
+    changed: Any = {"dataset": str(run.parent), "learning_rate": 0.5, "precision": "bf16"}.get(
         name, getattr(TrainingSettings, name, None)
     )
     more = {"vgg19": None} if name == "unpaired" else {}
