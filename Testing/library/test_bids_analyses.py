@@ -182,6 +182,13 @@ def test_the_group_has_the_tables_and_the_page_of_all(dataset: Path, measured: P
     assert "composite" in content["numeric"]
 
 
+def test_the_group_of_some_people_is_of_them_only(dataset: Path, measured: Path) -> None:
+    assert bids(dataset, "group", "--analysis=suvr", "--session-label=b") == 0
+    assert not (measured / "group_suvr.csv").exists(), "of that session no PET could be measured"
+    assert bids(dataset, "group", "--analysis=suvr", "--session-label=a") == 0
+    assert {row["case"] for row in rows(measured / "group_suvr.csv")} == {"sub-01_ses-a"}
+
+
 def test_no_session_with_a_pet(dataset: Path, options: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert bids(dataset, "participant", "--analysis=suvr", "--session-label=c", *options) == 3
     assert "No session" in capsys.readouterr().err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import re
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 from bundles import tiny_bundle
 from MRI2PETLib.cli import build_parser, main
+from MRI2PETLib.commands import bids
 from MRI2PETLib.commands.bids import ANALYSES
 from MRI2PETLib.core.errors import EXIT_PARTIAL, Cancelled, InputError
 from MRI2PETLib.core.files import write_json
@@ -276,3 +278,18 @@ def test_processes_side_by_side_make_what_one_makes(tmp_path: Path) -> None:
     rows = SYNTHESIS.read(tmp_path / "many")
     assert [row.status for row in rows] == ["done", "done", "done", "failed"]
     assert not list((tmp_path / "many").rglob(".*claim"))
+
+
+def test_a_run_of_which_some_failed_says_which(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [
+        SYNTHESIS.status(tmp_path, {"case": "sub-1", "status": "done"}),
+        SYNTHESIS.status(tmp_path, {"case": "sub-2", "status": "failed", "message": "No brain."}),
+    ]
+    monkeypatch.setattr(bids, "_synthesis", lambda *args: bids._Work(2, 1.0, [], lambda since: rows))
+    line = ["bids", str(tmp_path), str(tmp_path / "out"), "participant", "--progress=json"]
+    assert main(line) == EXIT_PARTIAL
+    event = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert event["event"] == "result"
+    assert [case["status"] for case in event["cases"]] == ["done", "failed"]

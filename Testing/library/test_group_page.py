@@ -277,3 +277,23 @@ def test_a_thumbnail_shows_the_rim_of_the_mask_and_the_pet(tmp_path: Path) -> No
     assert 60 < reddish.sum() < 800 and not reddish[30:50, 30:50].any()
     middle = SIZE[1] // 2
     assert uptake[middle, 52].sum() > 2 * uptake[middle, 28].sum()
+
+
+def test_a_case_whose_file_is_gone_is_missing(tmp_path: Path) -> None:
+    for number in range(2):
+        add_case(tmp_path, f"sub-{number}", color=(0, 0, 9))
+    (tmp_path / "sub-1" / "a b#.png").unlink()
+    write_group(tmp_path, [], Reporter())
+    first, second = content(tmp_path)["cases"]
+    assert (first["case"], first["verdict"], first["picture"]) == ("sub-1", "missing", "")
+    assert "a b#.png is gone" in first["reasons"] and second["verdict"] == "ok"
+
+
+def test_the_page_of_some_people_is_of_them_only(tmp_path: Path) -> None:
+    for number in range(3):
+        add_case(tmp_path, f"sub-{number}", color=(0, 0, 9))
+    cases = [Case("sub-1", Path("/data/sub-1")), Case("sub-9", Path("/data/sub-9"))]
+    write_group(tmp_path, cases, Reporter(), only_these=True)
+    assert [case["case"] for case in content(tmp_path)["cases"]] == ["sub-9", "sub-1"]
+    assert "2 cases by their labels; 3 have a status" in (tmp_path / GROUP_PAGE).read_text(encoding="utf-8")
+    assert (tmp_path / SYNTHESIS.file).read_text().count("\n") == 4  # the table is of all

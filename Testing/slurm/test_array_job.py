@@ -51,6 +51,15 @@ def test_a_task_does_its_part_with_the_threads_of_its_job(tmp_path: Path) -> Non
     names = ("ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS=4", "OMP_NUM_THREADS=4")
     threads = [*(f"APPTAINERENV_{name}" for name in names), *names]
     assert ended.stdout.splitlines() == [*words, *threads]
+    again = subprocess.run(
+        ["bash", script],
+        env={**env, "PARTS": "100"},
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        check=True,
+    )
+    assert "3/100" in again.stdout.splitlines(), "a block that is submitted again"
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no bash")

@@ -110,8 +110,7 @@ def _participant(args: argparse.Namespace, reporter: Reporter) -> int:
         where = row.pet if is_synthesis else row.files.get("report", "")
         reporter.say(f"{row.case}: {row.status}" + (f" -> {where}" if where else f" ({row.message})"))
     code = exit_code([f"{r.message} {r.hint}".strip() for r in rows if r.status == "failed"], len(rows))
-    if code == 0:
-        reporter.result({"output": args.output_dir, "cases": [row.to_dict() for row in rows]})
+    reporter.result({"output": args.output_dir, "cases": [row.to_dict() for row in rows]})
     return code
 
 
@@ -207,11 +206,13 @@ def _group(args: argparse.Namespace, reporter: Reporter) -> int:
     from MRI2PETLib.synthesis.bids_selection import has_pet, select_cases
 
     analysis, selection = ANALYSES.work_of(args), BidsSelection.of(args)
+    only_these = bool(selection.participant_label or selection.session_label or selection.part)
     if analysis == SYNTHESIZE:
-        files = write_group(args.output_dir, select_cases(args.bids_dir, selection), reporter)
+        cases = select_cases(args.bids_dir, selection)
+        files = write_group(args.output_dir, cases, reporter, only_these=only_these)
     else:
         cases = select_cases(args.bids_dir, selection, has_pet)
-        files = write_analysis_group(args.output_dir, analysis, cases, reporter)
+        files = write_analysis_group(args.output_dir, analysis, cases, reporter, only_these=only_these)
     reporter.close()
     for path in files.values():
         reporter.say(str(path))

@@ -24,20 +24,24 @@ _OF_PEOPLE = ("group", "genotype", "site", "age", "sex")
 
 
 def write_analysis_group(
-    output: Path, analysis: str, cases: Sequence[Case], reporter: Reporter
+    output: Path, analysis: str, cases: Sequence[Case], reporter: Reporter, *, only_these: bool = False
 ) -> dict[str, Path]:
     """Write the page of all cases of an analysis, the worst first, and the tables that gather theirs.
 
     A case whose files are gone is left out of those tables with a warning. What an earlier gathering wrote
     and this one does not (all cases have failed since) is removed.
 
-    :param cases: all of the dataset that have a PET.
+    :param cases: all of the dataset that have a PET; ``only_these``: leave out whoever else has a result.
     :raises InputError: if there is no case at all.
     :returns: the files by role.
     """
     table, gather, needs, names = _GATHER[analysis]
-    files = write_group(output, cases, reporter, table=table, page=f"group_{table.name}.html")
+    page = f"group_{table.name}.html"
+    files = write_group(output, cases, reporter, table=table, page=page, only_these=only_these)
     done = [row for row in table.read(output) if row.status != "failed"]
+    if only_these:
+        ours = {case.name for case in cases}
+        done = [row for row in done if row.case in ours]
     whole = [row for row in done if _has(row, needs, reporter)]
     tables = gather(output, whole) if whole else {}
     for name in names:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -47,18 +48,23 @@ def write_group(
     *,
     table: StatusTable = SYNTHESIS,
     page: str = GROUP_PAGE,
+    only_these: bool = False,
 ) -> dict[str, Path]:
     """Write the table and the page of all cases that have a status file, and of those that have none yet.
 
     :param cases: all of the dataset that could be worked on.
-    :param table: of the work; ``page``: name of the page.
+    :param table: of the work; ``page``: name of the page; ``only_these``: leave other cases out of the page.
     :raises InputError: if there is no case at all, or somebody's file or folder lies in the way.
     :returns: the files by role.
     """
     restore_replaced(output_folder(output))
     table.write(output)
     rows = table.read(output)
-    there = {row.case for row in rows}
+    there, everybody = {row.case for row in rows}, len(rows)
+    if only_these:
+        names = {case.name for case in cases}
+        rows = [row for row in rows if row.case in names]
+    rows = [_with_files(row) for row in rows]
     rows += [_missing(case, table) for case in cases if case.name not in there]
     if not rows:
         raise InputError(f"{output} holds no status file of a case.", "Run the level participant first.")
@@ -73,6 +79,10 @@ def write_group(
     title = f"{table.title} of {output.resolve().name}"
     done = [row for row in rows if row.status not in ("failed", "missing")]
     notes = notes_of_cases([row.note for row in done])
+    if only_these:
+        notes.append(
+            f"These are {how_many(len(rows), 'case')} by their labels; {everybody} have a status here."
+        )
     if len(models := {row.by for row in done}) > 1:
         notes.append(f"The cases are of {len(models)} different models or norms and do not compare: {_AGAIN}")
     files = {"page": write_text(output / page, _page(title, notes, entries, table, has_table=bool(there)))}
@@ -100,6 +110,18 @@ def _missing(case: Case, table: StatusTable) -> Status:
     reason = "Nobody has worked on it yet."
     about = {"case": case.name, "status": "missing", "message": reason, "t1": str(case.t1)}
     return table.status(case.folder, about)
+
+
+def _with_files(row: Status) -> Status:
+    """A case that is done, but one of whose files is gone, is missing."""
+    if row.status == "failed":
+        return row
+    there = {role: path for role, path in row.files.items() if not isinstance(path, Path) or path.exists()}
+    if len(there) == len(row.files):
+        return row
+    gone = next(path for role, path in row.files.items() if role not in there)
+    reason = f"{gone} is gone: the level participant makes it again."
+    return replace(row, status="missing", message=reason, hint="", files=there)
 
 
 def _verdict(row: Status) -> str:
