@@ -64,7 +64,7 @@ def test_a_task_is_what_the_command_reads() -> None:
 
 
 def test_every_option_of_the_command_is_a_setting_or_a_task() -> None:
-    own = {"progress", "verbose", "command", "run"}
+    own = {"progress", "verbose", "command", "run", "go_on"}
     assert set(vars(parsed("data", "-o", "run"))) - own == {f.name for f in fields(TrainingSettings)} | {
         f.name for f in fields(Task)
     }
