@@ -80,7 +80,8 @@ def test_a_diffusion_run_and_its_samples(tmp_path: Path, dataset: Path, cache: l
     inside = sitk.GetArrayFromImage(sitk.ReadImage(str(mask))) > 0
     assert mean.shape == sd.shape == inside.shape and (sd[inside] > 0).mean() > 0.9 and not sd[~inside].any()
     about = json.loads(next(out.glob("*_desc-synthetic_pet.json")).read_text())
-    assert about["Provenance"]["samples"] == 3 and about["Provenance"]["steps"] == 2
+    own = about["Provenance"]["settings"]
+    assert (own["samples"], own["steps"]) == (3, 2)
     # The ensemble of two folds, one sample each, has an SD too.
     single = ["synthesize", t1, "-o", tmp_path / "e", *model]
     single[single.index("--model") + 1] = run / "ensemble"
