@@ -19,7 +19,7 @@ from PIL import Image
 
 from MRI2PETLib.core.errors import InputError
 from MRI2PETLib.core.leftovers import hidden_name
-from MRI2PETLib.core.progress import Reporter
+from MRI2PETLib.core.progress import QuietReporter, Reporter
 from MRI2PETLib.core.requests import Request, Result, Source
 from MRI2PETLib.models.bundle import DEMONSTRATION_NOTE
 from MRI2PETLib.reports.bids_analysis_kinds import SCORE_TABLE
@@ -297,3 +297,17 @@ def test_the_page_of_some_people_is_of_them_only(tmp_path: Path) -> None:
     assert [case["case"] for case in content(tmp_path)["cases"]] == ["sub-9", "sub-1"]
     assert "2 cases by their labels; 3 have a status" in (tmp_path / GROUP_PAGE).read_text(encoding="utf-8")
     assert (tmp_path / SYNTHESIS.file).read_text().count("\n") == 4  # the table is of all
+
+
+def test_cases_that_the_dataset_does_not_hold_are_told_of(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number in range(3):
+        add_case(tmp_path, f"sub-{number}", color=(0, 0, 9))
+    cases = [Case(f"sub-{number}", Path("/data")) for number in range(3)]
+    write_group(tmp_path, cases, QuietReporter())
+    assert not capsys.readouterr().err
+    write_group(tmp_path, cases[1:], QuietReporter())
+    assert "1 case of" in (words := capsys.readouterr().err) and "sub-0 first" in words
+    write_group(tmp_path, cases[1:], QuietReporter(), only_these=True)
+    assert not capsys.readouterr().err

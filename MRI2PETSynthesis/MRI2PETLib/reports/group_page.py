@@ -61,9 +61,15 @@ def write_group(
     table.write(output)
     rows = table.read(output)
     there, everybody = {row.case for row in rows}, len(rows)
+    names = {case.name for case in cases}
     if only_these:
-        names = {case.name for case in cases}
         rows = [row for row in rows if row.case in names]
+    elif cases and (strangers := sorted(there - names)):
+        reporter.warning(
+            f"{how_many(len(strangers), 'case')} of {output} not among those of the dataset, {strangers[0]} "
+            "first (withdrawn, renamed, of another dataset?), gathered with the others. Remove the files of "
+            "whoever has withdrawn, or name people by --participant-label."
+        )
     rows = [_with_files(row) for row in rows]
     rows += [_missing(case, table) for case in cases if case.name not in there]
     if not rows:
