@@ -40,7 +40,13 @@ from MRI2PETLib.scene.files import write_synthetic  # noqa: E402
 from MRI2PETLib.scene.images import add_volume, image_of, mask_of_segment  # noqa: E402
 from MRI2PETLib.scene.nodes import all_or_nothing  # noqa: E402
 from MRI2PETLib.scene.overwrite import overwrite_result  # noqa: E402
-from MRI2PETLib.scene.results import ResultNodes, Synthetic, add_result, read_synthetic  # noqa: E402
+from MRI2PETLib.scene.results import (  # noqa: E402
+    ResultNodes,
+    Synthetic,
+    add_result,
+    read_synthetic,
+    result_nodes,
+)
 from MRI2PETLib.scene.tables import (  # noqa: E402
     add_bland_altman,
     add_scatter,
@@ -337,6 +343,21 @@ def test_a_result_that_is_overwritten_keeps_its_node_and_nothing_of_its_content(
     assert overwrite_result(scene, earlier.pet, third).t1 == other.GetID()
     assert pet.GetName() == "synthetic PBR28 PET (SUVR) of bert"
     assert overwrite_result(scene, "vtkMRMLScalarVolumeNode99", third) == third
+
+
+def test_a_result_keeps_its_nodes_when_a_clone_of_it_is_overwritten(scene: Any) -> None:
+    """A volume that Slicer clones refers to the nodes of the first."""
+    grid = GRIDS["RAS"]
+    t1 = t1_on(scene, grid)
+    first = add_result(scene, result_on(grid, sd=grid.image()), t1)
+    clone = slicer.vtkSlicerVolumesLogic().CloneVolume(scene, scene.GetNodeByID(first.pet), "clone")
+    assert result_nodes(scene, clone.GetID()).mask == first.mask
+    nodes = overwrite_result(scene, clone.GetID(), add_result(scene, result_on(grid), t1))
+    assert result_nodes(scene, first.pet) == first and first.normdiff and first.sd
+    assert {nodes.mask, nodes.real, nodes.normdiff}.isdisjoint(vars(first).values())
+    overwrite_result(scene, first.pet, add_result(scene, result_on(grid), t1))
+    assert scene.GetNodeByID(first.mask) is None  # it is of one result now
+    assert result_nodes(scene, clone.GetID()) == nodes
 
 
 def test_results_join_the_study_of_the_t1(scene: Any) -> None:

@@ -135,14 +135,17 @@ def color_names(scene: slicer.vtkMRMLScene, title: str, names: Mapping[int, str]
 
 
 def comparison_ids(scene: slicer.vtkMRMLScene, pet: Any) -> list[str]:
-    """All nodes of the present comparison: also series and tables of its charts, display and storage."""
-    nodes = result_nodes(scene, pet.GetID())
-    ids = [getattr(nodes, role) for role in _REPLACED]
+    """All nodes of the present comparison that belong to no other result: also series and tables of its
+    charts, display and storage.
+    """
+    nodes, shared = result_nodes(scene, pet.GetID()), shared_ids(scene, pet)
+    roles = [role for role in _REPLACED if getattr(nodes, role) not in shared]
+    ids = [getattr(nodes, role) for role in roles]
     for n in range(pet.GetNumberOfNodeReferences(LABELS)):
         labels = pet.GetNthNodeReference(LABELS, n)
-        if labels is not None:
+        if labels is not None and labels.GetID() not in shared:
             ids += [labels.GetID(), labels.GetDisplayNode().GetColorNodeID()]
-    for role in ("scatter", "bland_altman"):
+    for role in (r for r in ("scatter", "bland_altman") if r in roles):
         chart = scene.GetNodeByID(getattr(nodes, role)) if getattr(nodes, role) else None
         if chart is not None:
             for n in range(chart.GetNumberOfPlotSeriesNodes()):
@@ -150,3 +153,18 @@ def comparison_ids(scene: slicer.vtkMRMLScene, pet: Any) -> list[str]:
                 ids += [series.GetID(), series.GetTableNodeID()]
     unique = list(dict.fromkeys(i for i in ids if i))
     return unique + [i for node_id in unique for i in own_ids(scene.GetNodeByID(node_id))]
+
+
+def shared_ids(scene: slicer.vtkMRMLScene, pet: Any) -> set[str]:
+    """Nodes that another result refers to, too: a volume that Slicer cloned refers to those of the first."""
+    ids = set()
+    for n in range(scene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode")):
+        other = scene.GetNthNodeByClass(n, "vtkMRMLScalarVolumeNode")
+        if other.GetID() == pet.GetID() or result_nodes(scene, other.GetID()) is None:
+            continue
+        for role in (other.GetNthNodeReferenceRole(k) for k in range(other.GetNumberOfNodeReferenceRoles())):
+            if role.startswith(PREFIX):
+                ids |= {
+                    other.GetNthNodeReferenceID(role, k) for k in range(other.GetNumberOfNodeReferences(role))
+                }
+    return ids

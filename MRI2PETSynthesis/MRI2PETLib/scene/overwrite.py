@@ -7,7 +7,7 @@ from typing import Any
 import slicer
 import vtk
 
-from MRI2PETLib.scene.comparison import comparison_ids
+from MRI2PETLib.scene.comparison import comparison_ids, shared_ids
 from MRI2PETLib.scene.display import pet_window, set_pet_window
 from MRI2PETLib.scene.nodes import PREFIX, join_study, own_ids
 from MRI2PETLib.scene.results import ResultNodes, result_nodes
@@ -20,7 +20,8 @@ def overwrite_result(scene: slicer.vtkMRMLScene, earlier_id: str, new: ResultNod
     """Let the synthetic PET of an earlier result be that of a new one.
 
     Whatever refers to the earlier one shows the new one: views, segmentations, the lists of modules. Its name
-    stays where the T1 is the same; its other images, its comparison and a transform above it go.
+    stays where the T1 is the same; its other images, its comparison and a transform above it go, but for what
+    belongs to another result, too.
 
     :return: the new result, with the earlier one's node. ``new`` as it is, if that is no longer there.
     """
@@ -28,14 +29,14 @@ def overwrite_result(scene: slicer.vtkMRMLScene, earlier_id: str, new: ResultNod
     if before is None or earlier_id == new.pet:
         return new
     earlier, pet = scene.GetNodeByID(earlier_id), scene.GetNodeByID(new.pet)
-    gone = [getattr(before, role) for role in _IMAGES] + comparison_ids(scene, earlier)
-    names = {}
+    shared, names = shared_ids(scene, earlier), {}
+    gone = [getattr(before, role) for role in _IMAGES if getattr(before, role) not in shared]
+    gone += comparison_ids(scene, earlier)
     if earlier.GetAttribute(PREFIX + "T1Name") != pet.GetAttribute(PREFIX + "T1Name"):
         earlier.SetName(pet.GetName())
     else:
-        ids = {
-            role: node_id for role, node_id in vars(before).items() if node_id and role not in ("pet", "t1")
-        }
+        others = {None, before.pet, before.t1, *shared}
+        ids = {role: node_id for role, node_id in vars(before).items() if node_id not in others}
         names = {role: scene.GetNodeByID(node_id).GetName() for role, node_id in ids.items()}
     _take_voxels(earlier, pet)
     _take_statements(earlier, pet)
