@@ -23,6 +23,7 @@ from MRI2PETLib.cli import main  # noqa: E402
 from MRI2PETLib.core.errors import InputError  # noqa: E402
 from MRI2PETLib.core.files import write_json  # noqa: E402
 from MRI2PETLib.evaluation.case import RegionRow  # noqa: E402
+from MRI2PETLib.evaluation.reference_region import stated_reference  # noqa: E402
 from MRI2PETLib.images.grid import Grid  # noqa: E402
 from MRI2PETLib.images.io import read_image, same_grid, write_image  # noqa: E402
 from MRI2PETLib.models.model_space import ModelSpace  # noqa: E402
@@ -36,7 +37,7 @@ from MRI2PETLib.scene.display import (  # noqa: E402
     set_views,
     show_overlay,
 )
-from MRI2PETLib.scene.files import write_synthetic  # noqa: E402
+from MRI2PETLib.scene.files import write_pet, write_synthetic  # noqa: E402
 from MRI2PETLib.scene.images import add_volume, image_of, mask_of_segment  # noqa: E402
 from MRI2PETLib.scene.nodes import all_or_nothing  # noqa: E402
 from MRI2PETLib.scene.overwrite import overwrite_result  # noqa: E402
@@ -281,6 +282,8 @@ def test_a_suvr_by_a_named_region_says_so_on_its_nodes(scene: Any, tmp_path: Pat
     write_synthetic(scene.GetNodeByID(nodes.pet), tmp_path / "pet.nii.gz")
     sidecar = json.loads((tmp_path / "pet.json").read_text())
     assert (sidecar["ReferenceRegion"], sidecar["LargestSUVR"]) == ("cerebellum", 4)
+    write_pet(scene.GetNodeByID(nodes.real), tmp_path / "real.nrrd", None)  # for a norm of another region
+    assert stated_reference(tmp_path / "real.nrrd") == "cerebellum"
 
 
 def test_result_nodes_say_what_they_are(scene: Any) -> None:

@@ -16,12 +16,14 @@ slicer = pytest.importorskip("slicer", reason="needs slicer-core: pip install -e
 import slicer.util  # noqa: E402, F811
 
 from bootstrap import Application, bootstrap  # noqa: E402
+from MRI2PETLib.evaluation.reference_region import stated_reference  # noqa: E402
 from MRI2PETLib.images.io import same_grid  # noqa: E402
 from MRI2PETLib.jobs.run_state import RunState  # noqa: E402
 from MRI2PETLib.models import get_family  # noqa: E402
 from MRI2PETLib.models.bundle import save_bundle  # noqa: E402
 from MRI2PETLib.models.model_space import ModelSpace  # noqa: E402
 from MRI2PETLib.scene.comparison import LABELS  # noqa: E402
+from MRI2PETLib.scene.files import write_pet  # noqa: E402
 from MRI2PETLib.scene.images import add_volume, image_of  # noqa: E402
 from MRI2PETLib.scene.suvr import (  # noqa: E402
     SuvrRequest,
@@ -186,6 +188,8 @@ def test_all_methods(
     inside = np.isin(reference, plan.reference)
     assert slicer.util.arrayFromVolume(suvr)[inside].mean() == pytest.approx(1, abs=1e-3)
     assert suvr.GetVoxelValueQuantity().GetCodeMeaning().startswith("Ratio to the mean in")
+    write_pet(suvr, tmp_path / "suvr.nrrd", None)
+    assert "cerebellum" in stated_reference(tmp_path / "suvr.nrrd").lower()
     assert scene.GetNodeByID(nodes.regions).GetNumberOfNodeReferences(LABELS) == 3
     assert scene.GetNodeByID(nodes.report).GetText().lstrip().lower().startswith("<!doctype html")
 

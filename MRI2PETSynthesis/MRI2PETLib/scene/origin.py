@@ -121,6 +121,11 @@ def remember_origin(node: Any) -> None:
             set_content(node, _VALUES, _moments(node))
 
 
+def set_reference(node: Any, region: str) -> None:
+    """Keep by which region a SUVR that was made here is, as if a sidecar said it."""
+    set_content(node, _SIDECAR, _content(node, _SIDECAR) | {REFERENCE_KEY: region})
+
+
 def sidecar_for(node: Any) -> dict[str, Any]:
     """What the sidecar of a file that a volume is saved to has to say, whatever lies there; empty if nothing
     is known of the volume.

@@ -22,10 +22,11 @@ from MRI2PETLib.core.findings import Finding, Verdict
 from MRI2PETLib.evaluation.normdiff import normdiff_map
 from MRI2PETLib.images.io import read_image, same_grid
 from MRI2PETLib.models.bundle import Bundle
+from MRI2PETLib.models.model_space import BRAIN_MASK
 from MRI2PETLib.scene.display import NO_VALUE, set_pet_window, show_normdiff, show_sd, signed_voxels
 from MRI2PETLib.scene.images import add_volume
 from MRI2PETLib.scene.nodes import PREFIX, all_or_nothing, join_study, link, linked, set_provenance, set_unit
-from MRI2PETLib.scene.origin import SIMULATED, STATISTIC, is_simulated_node, provenance_of
+from MRI2PETLib.scene.origin import SIMULATED, STATISTIC, is_simulated_node, provenance_of, set_reference
 from MRI2PETLib.synthesis.case_files import bundle_note
 from MRI2PETLib.synthesis.pipeline import SynthesisResult
 
@@ -204,6 +205,8 @@ def add_real(
     node = put(scene, pet, "real", real, title, f"{name.capitalize()} PET, on the grid of the T1.", t1)
     set_unit(node, unit, _meaning(provenance_of(pet)))
     node.SetAttribute(PREFIX + "Unit", unit)
+    if unit == "SUVR":
+        set_reference(node, str(provenance_of(pet).get("reference_region") or BRAIN_MASK))
     node.SetAttribute(PREFIX + SIMULATED, "true" if name == "simulated" else None)
     note = f"(synthetic - {name}) / (synthetic + {name}), no unit; {NO_VALUE:g} where there is none. "
     note += pet.GetDescription()
