@@ -81,3 +81,24 @@ def test_two_runs_of_different_settings_at_a_time_do_not_replace_each_other_s(
     assert (tmp_path / "b/model").read_text() == "one"
     assert not list(tmp_path.rglob(".*claim"))
     assert run(Naming(tmp_path, "one"), began, "b") == (["done"], []), "that of the other is whole"
+
+
+class Alike(Naming):
+    """Whose results of ``a`` and ``A`` lie at one place."""
+
+    def record(self, case: str) -> Path:
+        return self.output / case.lower() / "status.json"
+
+    def result(self, case: str) -> Result:
+        return Result(self.output / case.lower(), "status.json")
+
+
+@pytest.mark.parametrize("reads_ahead", [False, True])
+def test_of_two_cases_with_one_place_the_second_does_not_replace_the_first(
+    reads_ahead: bool, tmp_path: Path
+) -> None:
+    """Not even one that was read before the first was made."""
+    statuses, warnings = run(Alike(tmp_path, "one", reads_ahead), time.time(), "aA")
+    assert statuses == ["done", "failed"]
+    assert len(warnings) == 1 and "is the result of /data/a: that of /data/A would replace it" in warnings[0]
+    assert run(Alike(tmp_path, "one", reads_ahead), time.time(), "a") == (["kept"], [])

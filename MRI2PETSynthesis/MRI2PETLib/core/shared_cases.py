@@ -124,6 +124,8 @@ class _Sharing(Generic[_Case, _Ready]):
             progress(0, 1, "reading")
             claimed = read(case, progress) if ahead is None else ahead.take(progress)
             if isinstance(claimed, _Claimed):
+                # Again: the case before may have the same result, and was made since this one was read.
+                self.work.result(case).check_owner(claimed.request)
                 return self.work.make(case, claimed.request, claimed.ready, progress)
             return claimed
 
