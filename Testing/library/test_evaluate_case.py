@@ -374,6 +374,12 @@ def test_a_prediction_for_another_t1_of_the_same_grid_is_told(
     assert messages[1] == [f"{start}: from anna.nii.gz."]
     lights = {check.name: check for check in checks_of_comparison(case.verdict.findings)}
     assert (lights["origin"].level, lights["origin"].message) == ("warn", messages[1][0])
+    about["Provenance"]["edited"] = True
+    doubled = write_image(sitk.ReadImage(str(synthetic)), tmp_path / "edited.nii.gz", about)
+    case = load_case(CasePaths(doubled, files["real"], same, files["mask"]), BY_HEADER)
+    assert "edited-synthetic" in [finding.code for finding in case.verdict.findings]
+    lights = {check.name: check for check in checks_of_comparison(case.verdict.findings)}
+    assert lights["origin"].level == "warn" and "not those of its model" in lights["origin"].message
 
 
 def test_units_are_never_mixed_unless_only_patterns_are_compared(

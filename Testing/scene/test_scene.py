@@ -282,6 +282,11 @@ def test_a_suvr_by_a_named_region_says_so_on_its_nodes(scene: Any, tmp_path: Pat
     write_synthetic(scene.GetNodeByID(nodes.pet), tmp_path / "pet.nii.gz")
     sidecar = json.loads((tmp_path / "pet.json").read_text())
     assert (sidecar["ReferenceRegion"], sidecar["LargestSUVR"]) == ("cerebellum", 4)
+    assert "edited" not in sidecar["Provenance"]
+    slicer.util.arrayFromVolume(scene.GetNodeByID(nodes.pet))[:] *= 2
+    slicer.util.arrayFromVolumeModified(scene.GetNodeByID(nodes.pet))
+    write_synthetic(scene.GetNodeByID(nodes.pet), tmp_path / "pet.nii.gz")
+    assert json.loads((tmp_path / "pet.json").read_text())["Provenance"]["edited"]
     write_pet(scene.GetNodeByID(nodes.real), tmp_path / "real.nrrd", None)  # for a norm of another region
     assert stated_reference(tmp_path / "real.nrrd") == "cerebellum"
 

@@ -27,7 +27,7 @@ from MRI2PETLib.evaluation.reference_region import (
 from MRI2PETLib.evaluation.settings import CasePaths, EvaluationSettings
 from MRI2PETLib.evaluation.units import rescale, shared_unit
 from MRI2PETLib.images.dicom import is_synthetic_series
-from MRI2PETLib.images.formats import STATES_SD, sidecar_path
+from MRI2PETLib.images.formats import EDITED_KEY, STATES_SD, sidecar_path
 from MRI2PETLib.images.grid import Grid, affine_transform, size_text
 from MRI2PETLib.images.io import LoadedImage, on_grid_of, read_image, read_mask, same_grid
 from MRI2PETLib.images.orientation import NiftiForms
@@ -114,6 +114,7 @@ def load_case(
     grid = synthetic.image
     t1 = None if paths.t1 is None else _read_t1(paths.t1, paths.synthetic, grid, direction)
     verdict = synthetic.verdict + real.verdict + (t1.verdict if t1 else Verdict())
+    verdict += _check_edited(paths.synthetic, sidecar)
     if t1 is not None and direction.to_pet:
         verdict += _check_source(paths, t1.image, sidecar)
     progress(0.1, 1, "finding the brain")
@@ -191,6 +192,14 @@ def _read_t1(path: Path, synthetic: Path, grid: sitk.Image, direction: Direction
             else "Resample the T1 to the grid of the synthetic MRI, on which it has to lie.",
         )
     return replace(t1, image=on_grid_of(t1.image, grid))
+
+
+def _check_edited(synthetic: Path, sidecar: dict[str, Any]) -> tuple[Finding, ...]:
+    """A warning if somebody changed the values after the synthesis, as far as the sidecar says it."""
+    if not _provenance(sidecar, EDITED_KEY):
+        return ()
+    message = f"The values of {synthetic} were edited since the synthesis: these are not those of its model."
+    return (Finding("warn", "edited-synthetic", message, "Synthesise it again."),)
 
 
 def _check_source(paths: CasePaths, t1: sitk.Image, sidecar: dict[str, Any]) -> tuple[Finding, ...]:

@@ -20,6 +20,7 @@ WRITABLE_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha")
 SOFTWARE = "SlicerMRI2PET"
 # In the sidecar of every output, so that it is not taken for an input where both lie in one folder.
 GENERATED_BY = {"GeneratedBy": [{"Name": SOFTWARE, "Version": __version__}]}
+EDITED_KEY = "edited"  # of the provenance: the values are not those of the synthesis
 STATES_SD = {"Statistic": "SD"}  # of a sidecar: the voxels are SDs, no image
 # The voxels of a pair of files: its header is what is opened.
 _HEADER_OF = {".img": ".hdr", ".rec": ".par"}

@@ -23,7 +23,7 @@ from MRI2PETLib.core.errors import InputError, MRI2PETError
 from MRI2PETLib.core.files import read_object, write_json
 from MRI2PETLib.images.bids import read_sidecar
 from MRI2PETLib.images.dicom_study import is_synthetic_file
-from MRI2PETLib.images.formats import STATES_SD, sidecar_path
+from MRI2PETLib.images.formats import EDITED_KEY, STATES_SD, sidecar_path
 from MRI2PETLib.images.values import differ, value_moments
 from MRI2PETLib.models.model_space import ModelSpace
 from MRI2PETLib.scene.nodes import PREFIX, content_of, set_content
@@ -121,6 +121,11 @@ def remember_origin(node: Any) -> None:
             set_content(node, _VALUES, _moments(node))
 
 
+def remember_values(node: Any) -> None:
+    """Keep by which values :func:`sidecar_for` knows whether a synthetic image was edited since."""
+    set_content(node, _VALUES, _moments(node))
+
+
 def set_reference(node: Any, region: str) -> None:
     """Keep by which region a SUVR that was made here is, as if a sidecar said it."""
     set_content(node, _SIDECAR, _content(node, _SIDECAR) | {REFERENCE_KEY: region})
@@ -137,7 +142,8 @@ def sidecar_for(node: Any) -> dict[str, Any]:
     if unit:
         about |= {"Description": node.GetDescription(), "Units": unit}
     if provenance:
-        about |= {"Provenance": provenance}
+        is_edited = differ(_content(node, _VALUES), _moments(node))
+        about |= {"Provenance": provenance | ({EDITED_KEY: True} if is_edited else {})}
     if node.GetAttribute(PREFIX + STATISTIC):
         about |= STATES_SD
     if tracer:

@@ -26,7 +26,14 @@ from MRI2PETLib.models.model_space import BRAIN_MASK
 from MRI2PETLib.scene.display import NO_VALUE, set_pet_window, show_normdiff, show_sd, signed_voxels
 from MRI2PETLib.scene.images import add_volume
 from MRI2PETLib.scene.nodes import PREFIX, all_or_nothing, join_study, link, linked, set_provenance, set_unit
-from MRI2PETLib.scene.origin import SIMULATED, STATISTIC, is_simulated_node, provenance_of, set_reference
+from MRI2PETLib.scene.origin import (
+    SIMULATED,
+    STATISTIC,
+    is_simulated_node,
+    provenance_of,
+    remember_values,
+    set_reference,
+)
 from MRI2PETLib.synthesis.case_files import bundle_note
 from MRI2PETLib.synthesis.pipeline import SynthesisResult
 
@@ -168,6 +175,7 @@ def add_result(scene: slicer.vtkMRMLScene, result: Synthetic, t1: Any = None) ->
             set_unit(node, result.unit, _meaning(result.provenance))
             set_provenance(node, result.unit, result.provenance, Verdict(tuple(result.findings)).reasons())
             node.SetAttribute(PREFIX + SIMULATED, simulated)
+        remember_values(pet)
         link(pet, "t1", t1.GetID() if t1 is not None else None)
         if result.real is not None:
             add_real(scene, pet, result.real, t1=t1)

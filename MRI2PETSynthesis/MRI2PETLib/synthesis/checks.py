@@ -32,7 +32,7 @@ _CODES = {
         *("injection-times-differ", "injection-hour-only"),
     ),
     OVERLAP: ("pet-apart", "pet-t1-overlap", "pet-position", "pet-mirrored"),
-    SYNTHETIC: ("other-t1",),
+    SYNTHETIC: ("other-t1", "edited-synthetic"),
     TRACER_CHECK: ("other-tracer", "tracer-not-recognised"),
     MODEL_CHECK: ("wide-grid", "not-predicted", "no-error-map", "out-of-memory", "device-failed"),
 }
