@@ -109,6 +109,16 @@ def test_node_selectors_get_the_scene(module: str) -> None:
 
 
 @pytest.mark.parametrize("module", MODULES)
+def test_texts_of_several_lines_do_not_widen_the_panel(module: str) -> None:
+    """The width that Qt proposes for a text that wraps grows with the text."""
+    labels = [w for w in all_widgets(module).values() if w.find("property[@name='wordWrap']") is not None]
+    takes_its_room = "property[@name='sizePolicy']/sizepolicy[@hsizetype='Ignored']"
+    wide = [w.get("name") for w in labels if w.find(takes_its_room) is None]
+    assert labels
+    assert not wide
+
+
+@pytest.mark.parametrize("module", MODULES)
 def test_nothing_heavy_at_file_scope(module: str) -> None:
     own = {f"{m}UI" for m in MODULES} | set(LIBRARIES.values())
     for path in python_files(module):
