@@ -128,7 +128,8 @@ def test_a_comparison_becomes_nodes(scene: Any, nodes: tuple[Any, Any], files: d
     assert own == norm_nodes(scene, own.z) and norm_nodes(scene, t1.GetID()) is None
     assert norm_result(scene, t1, pet) == own and norm_result(scene, t1, None) is None
     assert norm_result(scene, pet, pet) is None  # by another T1
-    again = add_norm_result(scene, files, t1, pet)
+    again = add_norm_result(scene, files, t1, pet, "/norms/pbr28, age=67")
+    assert norm_summary(scene, again).endswith("unconditional z -2.5. By /norms/pbr28, age=67.")
     assert norm_result(scene, t1, pet) == again  # the last one
     show_norm_result(scene, own)
     show_norm_result(scene, own, conditional=False)

@@ -40,6 +40,7 @@ from MRI2PETLib.scene.tables import add_table, table_cells, with_decimals
 from MRI2PETLib.templates.regions import parcellation_title
 
 _RESULT, _SCORING, _BUILDING = PREFIX + "Norm", "comparison with the norm", "norm"
+_BY = PREFIX + "NormBy"  # the norm and the person's covariates, which may have been chosen anew since
 _NORM_FOLDER, _RECORD_OF_NORM = "norm", "norm.json"
 _COLOR_TABLE, _LEAST_LIMIT, _MOST_LIMIT = "MRI2PET z", 4.0, 8.0
 
@@ -110,7 +111,8 @@ class NormRun(SceneJob[NormRequest, NormNodes]):
 
     def _import(self) -> NormNodes:
         t1, pet = (self._scene.GetNodeByID(i) for i in (self._request.t1, self._request.pet))
-        return add_norm_result(self._scene, self._files(_SCORING), t1, pet)
+        by = ", ".join((str(self._request.norm), *self._request.settings.covariate))
+        return add_norm_result(self._scene, self._files(_SCORING), t1, pet, by)
 
 
 def norm_nodes(scene: slicer.vtkMRMLScene, z_id: str | None) -> NormNodes | None:
@@ -135,12 +137,13 @@ def norm_result(scene: slicer.vtkMRMLScene, t1: Any, pet: Any) -> NormNodes | No
 
 
 def add_norm_result(
-    scene: slicer.vtkMRMLScene, files: Mapping[str, Any], t1: Any = None, pet: Any = None
+    scene: slicer.vtkMRMLScene, files: Mapping[str, Any], t1: Any = None, pet: Any = None, by: str = ""
 ) -> NormNodes:
     """Bring what ``mri2pet normative score`` wrote into the scene: all of its nodes or none.
 
     :param files: by role, as its result event or its record names them.
     :param t1: the T1's node: nodes join its study. ``pet``: its name ends theirs.
+    :param by: the norm and the person's covariates, as the summary says them.
     :raises InputError: if files are missing or not those of a comparison.
     """
     try:
@@ -164,6 +167,7 @@ def add_norm_result(
             show_z(scene, volume, limit)
         z = volumes["z"]
         z.SetAttribute(_RESULT, "true")
+        z.SetAttribute(_BY, by or None)
         z.SetAttribute(PREFIX + "PeakRas", " ".join(f"{v:.3f}" for v in (-peak[0], -peak[1], peak[2])))
         unit = str(content["unit"])
         nodes = {"z_unconditional": volumes["z_unconditional"]}
@@ -231,7 +235,7 @@ def jump_to_peak(scene: slicer.vtkMRMLScene, nodes: NormNodes) -> tuple[float, f
 
 
 def norm_summary(scene: slicer.vtkMRMLScene, nodes: NormNodes) -> str:
-    """The farthest region, in a sentence."""
+    """The farthest region, in a sentence, and by which norm."""
     titles, rows = table_cells(scene.GetNodeByID(nodes.regions)) if nodes.regions else ([], [])
     if not rows:
         return ""
@@ -240,7 +244,9 @@ def norm_summary(scene: slicer.vtkMRMLScene, nodes: NormNodes) -> str:
         f"{float(row[REGION_HEADINGS[name]]):.1f}" if row[REGION_HEADINGS[name]] else "none"
         for name in ("z", "z_unconditional")
     )
-    return f"Farthest region: {row[REGION_HEADINGS['region']]}, z {z}, unconditional z {other}."
+    by = scene.GetNodeByID(nodes.z).GetAttribute(_BY)
+    text = f"Farthest region: {row[REGION_HEADINGS['region']]}, z {z}, unconditional z {other}."
+    return f"{text} By {by}." if by else text
 
 
 def _columns(rows: Sequence[Mapping[str, Any]], titles: Mapping[str, str], unit: str) -> dict[str, list[Any]]:
