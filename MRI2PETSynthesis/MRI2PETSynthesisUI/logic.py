@@ -269,10 +269,10 @@ class MRI2PETSynthesisLogic(ScriptedLoadableModuleLogic):
 
     @staticmethod
     def keepImages(node: MRI2PETSynthesisParameterNode) -> None:
-        """Where the task has just changed, and has no PET yet: that of the other one, and its T1."""
+        """Where the task has just changed, and has neither PET nor result: PET and T1 of the other one."""
         if node.task == SUVR_TASK and node.suvrPet is None and node.pet is not None:
             node.suvrT1, node.suvrPet = node.t1, node.pet
-        elif node.task != SUVR_TASK and node.pet is None and node.suvrT1 is not None:
+        elif node.task != SUVR_TASK and not (node.pet or node.result) and node.suvrT1 is not None:
             node.t1, node.pet = node.suvrT1, node.suvrPet
 
     @staticmethod

@@ -86,6 +86,10 @@ assert (node.suvrPet, node.suvrT1) == (mask, t1)
 node.task, node.t1, node.pet = "T1 to PET", None, None
 logic.keepImages(node)
 assert (node.t1, node.pet) == (t1, mask)
+node.t1, node.pet, node.result = mask, None, t1
+logic.keepImages(node)
+assert node.t1 is mask  # another person's result is shown
+node.t1, node.result = t1, None
 node.pet, node.window, node.steps = None, "50-", 12
 assert "is not a window of frames" in logic.missing(node)
 node.window = "90-60"
