@@ -104,7 +104,8 @@ def test_a_run_from_pet_to_mri(tmp_path: Path, dataset: Path) -> None:
         values = sitk.GetArrayFromImage(real)
         t1 = sitk.GetArrayFromImage(sitk.ReadImage(str(dataset / row["case"] / "T1.nii.gz")))
         inside = sitk.GetArrayFromImage(sitk.ReadImage(str(run / row["mask"]))) > 0
-        assert np.corrcoef(values[inside], t1[inside])[0, 1] > 0.95  # it is the T1, clipped
+        # The T1, clipped, on the grid of the model and back, which half a voxel of 6 mm parts from it.
+        assert np.corrcoef(values[inside], t1[inside])[0, 1] > 0.9
     assert (run / "report.html").is_file()
 
 

@@ -38,7 +38,14 @@ from MRI2PETLib.normative.build import (
 from MRI2PETLib.normative.card import write_norm_card, write_norm_regions
 from MRI2PETLib.normative.kept_readouts import KeptReadouts
 from MRI2PETLib.normative.norm import Norm, PredictedBy
-from MRI2PETLib.normative.norm_folder import MODEL, NORM_FILE, norm_source, read_norm, write_norm
+from MRI2PETLib.normative.norm_folder import (
+    FORMAT_OF_NORM,
+    MODEL,
+    NORM_FILE,
+    norm_source,
+    read_norm,
+    write_norm,
+)
 from MRI2PETLib.normative.settings import LEAST_PEOPLE, NormSettings
 from MRI2PETLib.templates.atlases import atlas_checksum
 from MRI2PETLib.templates.regions import Parcellation
@@ -198,7 +205,7 @@ def _request_of_readout(
     names = ("fwhm_mm", "reference_region", "pet_unit", "register")
     own = {name: getattr(settings, name) for name in names}
     atlas_checksums = [atlas_checksum(atlas) for atlas in atlases]
-    read = {"unit": case.pet_unit, "window": case.window, "atlases": atlas_checksums}
+    read = {"unit": case.pet_unit, "window": case.window, "atlases": atlas_checksums, "for": FORMAT_OF_NORM}
     return Request({}, _sources(case), {**own, **read})
 
 
