@@ -19,7 +19,7 @@ from MRI2PETLib.images.grid import Grid, resample
 from MRI2PETLib.images.io import same_grid
 from MRI2PETLib.preprocessing import brain_extractors, fit_quality
 from MRI2PETLib.preprocessing.brain_mask import BrainExtraction, extract_brain
-from MRI2PETLib.preprocessing.brain_mask_refinement import refine_mask, two_thresholds
+from MRI2PETLib.preprocessing.brain_mask_refinement import refine_mask
 from MRI2PETLib.preprocessing.stripped_brain import stripped_mask
 from MRI2PETLib.simulation import SimulatedSubject, simulate_subject
 from MRI2PETLib.templates.icbm152 import load_template
@@ -184,22 +184,6 @@ def test_bad_given_mask_is_refused(fault: str) -> None:
     with pytest.raises(InputError) as caught:
         extract_brain(_head().t1, mask=mask)
     assert caught.value.hint
-
-
-@pytest.mark.parametrize("seed", range(4))
-def test_three_classes_of_tissue_are_parted_as_by_itk(seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    parts = [rng.normal(rng.uniform(0, 100), rng.uniform(2, 20), rng.integers(500, 50000)) for _ in range(3)]
-    values = np.concatenate(parts).astype(np.float32)
-    low, high = (float(v) for v in np.percentile(values, (0.5, 99)))
-    itk = sitk.OtsuMultipleThresholdsImageFilter()
-    itk.SetNumberOfThresholds(2)
-    itk.SetNumberOfHistogramBins(128)
-    itk.Execute(sitk.GetImageFromArray(np.clip(values, low, high)[None].astype(float)))
-    assert two_thresholds(values, low, high) == pytest.approx(
-        itk.GetThresholds(), abs=1e-4 * (high - low) / 128
-    )
-    assert two_thresholds(np.ones(9, np.float32), 1.0, 1.0) == (1.0, 1.0)
 
 
 def test_refinement_without_a_core_raises() -> None:

@@ -5,10 +5,8 @@ Nothing here is random.
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
 from functools import cache
 from typing import Protocol, TypeVar
 
@@ -122,49 +120,18 @@ def climb(
     :param step: smallest step, in units, and ``gain``: smallest gain worth going on for.
     :returns: the best change, and the information there.
     """
-    # Not SciPy's: the import of scipy.optimize takes as long as all of a search.
-    scale, n_looks = np.array(units, dtype=float), itertools.count()
+    from scipy.optimize import minimize
 
-    def look(corner: np.ndarray) -> float:
-        if next(n_looks) >= looks:
-            raise _LookedEnough
-        return information(corner * scale)
-
-    corners = np.vstack([np.zeros(len(units)), np.eye(len(units))])
-    values = np.array([look(corner) for corner in corners])
-    with suppress(_LookedEnough):
-        while True:
-            order = np.argsort(-values)
-            corners, values = corners[order], values[order]
-            if np.abs(corners - corners[0]).max() <= step and values[0] - values[-1] <= gain:
-                break
-            _improve_simplex(corners, values, look)
-    best = int(np.argmax(values))
-    return corners[best] * scale, float(values[best])
-
-
-class _LookedEnough(Exception):
-    """All looks of a search are used up."""
-
-
-def _improve_simplex(corners: np.ndarray, values: np.ndarray, look: Callable[[np.ndarray], float]) -> None:
-    """A step of Nelder and Mead (1965), in place; the best corner comes first and the worst one last."""
-
-    middle, worst = corners[:-1].mean(axis=0), corners[-1]
-    corner = 2 * middle - worst
-    value = look(corner)
-    if value > values[0]:
-        further = 3 * middle - 2 * worst
-        further_value = look(further)
-        if further_value > value:
-            corner, value = further, further_value
-    elif value <= values[-2]:
-        nearer = 1.5 * middle - 0.5 * worst if value > values[-1] else 0.5 * middle + 0.5 * worst
-        nearer_value = look(nearer)
-        if nearer_value < value or nearer_value <= values[-1]:
-            for index in range(1, len(corners)):
-                corners[index] = corners[0] + 0.5 * (corners[index] - corners[0])
-                values[index] = look(corners[index])
-            return
-        corner, value = nearer, nearer_value
-    corners[-1], values[-1] = corner, value
+    n, scale = len(units), np.array(units, dtype=float)
+    best = minimize(
+        lambda parameters: -information(parameters * scale),
+        np.zeros(n),
+        method="Nelder-Mead",
+        options={
+            "initial_simplex": np.vstack([np.zeros(n), np.eye(n)]),
+            "maxfev": looks,
+            "xatol": step,
+            "fatol": gain,
+        },
+    )
+    return best.x * scale, -float(best.fun)
