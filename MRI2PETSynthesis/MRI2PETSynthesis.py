@@ -172,6 +172,7 @@ class MRI2PETSynthesisWidget(ScriptedLoadableModuleWidget, ParameterNodeMixin):
     def initializeParameterNode(self) -> None:
         self.setParameterNode(self.logic.getParameterNode())
         if self._parameterNode.t1 is None:
+            self.logic.leaveT1(self._parameterNode)  # it may have been deleted in another module
             volumes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
             volumes = [v for v in volumes if not v.IsA("vtkMRMLLabelMapVolumeNode")]
             measured = [v for v in volumes if v.GetAttribute("MRI2PET.Unit") is None]
@@ -182,6 +183,7 @@ class MRI2PETSynthesisWidget(ScriptedLoadableModuleWidget, ParameterNodeMixin):
         if node is not None:
             self.inputs.setModel(node.model)
             self.devices.setDevice(node.device)
+        self._t1Id = None  # mask and T1 of a scene that is opened belong together
         super().setParameterNode(node)
 
     # -- what the user does --------------------------------------------------------------------------------
@@ -259,11 +261,7 @@ class MRI2PETSynthesisWidget(ScriptedLoadableModuleWidget, ParameterNodeMixin):
         node = self._parameterNode
         if node is None:
             return
-        t1Id = node.t1.GetID() if node.t1 else None
-        if t1Id != self._t1Id:
-            self._t1Id = t1Id
-            if self.logic.otherT1(node.output, node.t1):  # what was to be overwritten is another person's now
-                node.output = None
+        self._followT1(node)
         self.inputs.showUnit(node.pet)
         content = None  # the other task shows its own
         if node.task != SUVR_TASK:
@@ -283,6 +281,16 @@ class MRI2PETSynthesisWidget(ScriptedLoadableModuleWidget, ParameterNodeMixin):
             resultId = node.result.GetID() if node.result else None
             self._state = RunState(message=verdict_in_words(slicer.mrmlScene, resultId))
         self.updateGUI()
+
+    def _followT1(self, node: MRI2PETSynthesisParameterNode) -> None:
+        """What was chosen for the former T1 is another person's now."""
+        former, self._t1Id = self._t1Id, node.t1.GetID() if node.t1 else None
+        if self._t1Id == former:
+            return
+        if former and not slicer.mrmlScene.IsImporting():  # a scene brings T1 and mask one after the other
+            self.logic.leaveT1(node)
+        if self.logic.otherT1(node.output, node.t1):
+            node.output = None
 
     # -- what the window shows -----------------------------------------------------------------------------
 

@@ -268,6 +268,13 @@ class MRI2PETSynthesisLogic(ScriptedLoadableModuleLogic):
         return "" if own is None or t1 is None or own.GetID() == t1.GetID() else own.GetName()
 
     @staticmethod
+    def leaveT1(node: MRI2PETSynthesisParameterNode) -> None:
+        """Let go the brain mask and the atlas that were chosen for a T1; an atlas in MNI space is of all."""
+        node.mask = None
+        if not node.atlasInMni:
+            node.atlas = None
+
+    @staticmethod
     def keepImages(node: MRI2PETSynthesisParameterNode) -> None:
         """Where the task has just changed, and has neither PET nor result: PET and T1 of the other one."""
         if node.task == SUVR_TASK and node.suvrPet is None and node.pet is not None:

@@ -133,6 +133,39 @@ except Exception as error:
     assert "synthetic PBR28 PET (SUVR) of anna" in printed and "There is no model 'nowhere'" in printed
 
 
+def test_mask_and_atlas_of_a_former_t1_are_not_those_of_the_next(tmp_path: Path) -> None:
+    """They were another person's; an atlas in MNI space is everybody's, and a scene brings its own mask."""
+    code = """
+import slicer, MRI2PETSynthesis
+from MRI2PETLib.scene.images import add_volume
+from MRI2PETLib.simulation import simulate_subject
+person = simulate_subject(3, spacing_mm=6.0)
+anna, bert = (add_volume(slicer.mrmlScene, person.t1, name) for name in ("anna", "bert"))
+mask = add_volume(slicer.mrmlScene, person.brain_mask, "mask", labels=True)
+widget = MRI2PETSynthesis.MRI2PETSynthesisWidget()
+widget.logic = MRI2PETSynthesis.MRI2PETSynthesisLogic()
+node = widget.logic.getParameterNode()
+for former, t1, in_mni, stays in (
+    (None, anna, False, True),  # a mask that was chosen before any T1, or a scene that is opened
+    (anna, anna, False, True),
+    (anna, bert, False, False),
+    (anna, bert, True, False),
+    (anna, None, False, False),
+):
+    widget._t1Id = former and former.GetID()
+    node.t1, node.mask, node.atlas, node.atlasInMni = t1, mask, mask, in_mni
+    widget._followT1(node)
+    assert (node.mask is mask, node.atlas is mask) == (stays, stays or in_mni), (former, t1)
+    assert widget._t1Id == (t1 and t1.GetID())
+widget._t1Id, node.t1, node.mask = anna.GetID(), bert, mask
+slicer.mrmlScene.StartState(slicer.vtkMRMLScene.ImportState)
+widget._followT1(node)
+assert node.mask is mask and slicer.mrmlScene.IsImporting()
+slicer.mrmlScene.EndState(slicer.vtkMRMLScene.ImportState)
+"""
+    run(code, tmp_path)
+
+
 def test_the_logic_measures_suvr_on_nodes(tmp_path: Path) -> None:
     """What the window asks for, and a refusal that reaches the caller."""
     code = """

@@ -86,6 +86,7 @@ class MRI2PETSynthesisLifeTest(WindowTestCase):
         first = self.ui.resultSelector.currentNode()
         other = slicer.vtkSlicerVolumesLogic.CloneVolume(slicer.mrmlScene, self.t1, "bert")
         self.ui.t1Selector.setCurrentNode(other)
+        self.ui.maskSelector.setCurrentNode(self.mask)
         self.ui.petSelector.setCurrentNode(self.t1)
         self.assertFalse(self.ui.compareButton.enabled)
         self.assertIn("another T1: anna", self.ui.compareButton.toolTip)

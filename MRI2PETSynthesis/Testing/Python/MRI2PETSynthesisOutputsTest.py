@@ -68,6 +68,7 @@ class MRI2PETSynthesisOutputsTest(WindowTestCase):
         self.assertFalse(ui.applyButton.enabled)
         self.assertIn("of another T1, anna", ui.applyButton.toolTip)
         ui.t1Selector.setCurrentNode(anna.t1)
+        self.assertIsNone(ui.maskSelector.currentNode())  # it was bert's
         ui.maskSelector.setCurrentNode(anna.mask)
         ui.outputSelector.setCurrentNode(scene.GetNodeByID(first.pet))
         third = self.apply()
