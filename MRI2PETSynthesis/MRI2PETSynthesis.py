@@ -14,6 +14,7 @@ from slicer.ScriptedLoadableModule import (
 )
 
 from MRI2PETLib.jobs.run_state import RunState, window_state
+from MRI2PETLib.scene.inputs import may_be_t1
 from MRI2PETLib.scene.job import RunEnd
 from MRI2PETLib.scene.layout import leave_results
 from MRI2PETLib.scene.memory import give_back_memory, release_images
@@ -173,11 +174,9 @@ class MRI2PETSynthesisWidget(ScriptedLoadableModuleWidget, ParameterNodeMixin):
         self.setParameterNode(self.logic.getParameterNode())
         if self._parameterNode.t1 is None:
             self.logic.leaveT1(self._parameterNode)  # it may have been deleted in another module
-            volumes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
-            volumes = [v for v in volumes if not v.IsA("vtkMRMLLabelMapVolumeNode")]
-            measured = [v for v in volumes if v.GetAttribute("MRI2PET.Unit") is None]
-            if measured:
-                self._parameterNode.t1 = measured[0]
+            for volume in filter(may_be_t1, slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")):
+                self._parameterNode.t1 = volume
+                break
 
     def setParameterNode(self, node: MRI2PETSynthesisParameterNode | None) -> None:
         if node is not None:

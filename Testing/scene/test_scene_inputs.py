@@ -23,7 +23,8 @@ from MRI2PETLib.scene.inputs import (  # noqa: E402
     content_state,
     lights_html,
 )
-from MRI2PETLib.scene.origin import is_synthetic_node  # noqa: E402
+from MRI2PETLib.scene.nodes import set_unit  # noqa: E402
+from MRI2PETLib.scene.origin import is_synthetic_node, remember_values  # noqa: E402
 from MRI2PETLib.synthesis.checks import Check  # noqa: E402
 
 
@@ -104,6 +105,20 @@ def test_the_unit_beside_a_file_is_read_while_the_volume_is_what_the_file_holds(
     assert unit_of(node) is None and is_synthetic_node(node)  # an edit does not make it a measured one
     (tmp_path / "pet.json").unlink()
     assert storage.ReadData(node) and unit_of(node) is None
+
+
+def test_no_units_of_a_foreign_volume_is_not_a_pet_scaled_to_1(tmp_path: Path) -> None:
+    image = sitk.GetImageFromArray(np.random.default_rng(0).random((8, 8, 8), np.float32))
+    node = add_volume(bootstrap(tmp_path).scene, image, "pet")
+    entry = slicer.vtkCodedEntry()
+    entry.SetValueSchemeMeaning("1", "UCUM", "no units")
+    node.SetVoxelValueUnits(entry)
+    assert unit_of(node) is None
+    node.SetAttribute("MRI2PET.Sidecar", '{"Units": "SUV"}')
+    remember_values(node)
+    assert unit_of(node) == "SUV"
+    set_unit(node, "normalised")  # one of ours
+    assert unit_of(node) == "normalised"
 
 
 def test_what_a_file_says_of_its_pet_reaches_the_computation(tmp_path: Path) -> None:

@@ -20,7 +20,9 @@ from MRI2PETLib.images.grid import RAS_AXES, Grid  # noqa: E402
 from MRI2PETLib.normative.score import ClusterScore, RegionScore  # noqa: E402
 from MRI2PETLib.normative.settings import NormSettings, ScoreSettings  # noqa: E402
 from MRI2PETLib.scene.display import NO_VALUE  # noqa: E402
+from MRI2PETLib.scene.files import write_pet  # noqa: E402
 from MRI2PETLib.scene.images import add_volume, image_of  # noqa: E402
+from MRI2PETLib.scene.inputs import checks_of_nodes, may_be_t1  # noqa: E402
 from MRI2PETLib.scene.norm import (  # noqa: E402
     NormBuild,
     NormBuildRequest,
@@ -128,6 +130,15 @@ def test_a_comparison_becomes_nodes(scene: Any, nodes: tuple[Any, Any], files: d
     assert own == norm_nodes(scene, own.z) and norm_nodes(scene, t1.GetID()) is None
     assert norm_result(scene, t1, pet) == own and norm_result(scene, t1, None) is None
     assert norm_result(scene, pet, pet) is None  # by another T1
+    for role in ("z", "z_unconditional"):  # measured, but no image to begin with
+        map_of_z = scene.GetNodeByID(getattr(own, role))
+        assert may_be_t1(t1) and not may_be_t1(map_of_z)
+        for first, second, what in ((map_of_z, pet, "T1"), (t1, map_of_z, "PET")):
+            lights = {check.name: check for check in checks_of_nodes(first, second)}
+            assert lights["origin"].level == "refuse"
+            assert lights["origin"].message.startswith(f"The {what} is a map of results, ")
+        with pytest.raises(InputError, match="map of results"):
+            write_pet(map_of_z, files["z"].with_name("PET.nrrd"), "SUV")
     again = add_norm_result(scene, files, t1, pet, "/norms/pbr28, age=67")
     assert norm_summary(scene, again).endswith("unconditional z -2.5. By /norms/pbr28, age=67.")
     assert norm_result(scene, t1, pet) == again  # the last one

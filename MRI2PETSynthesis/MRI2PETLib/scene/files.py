@@ -20,6 +20,7 @@ from MRI2PETLib.preprocessing.tracers import tracer_of_file
 from MRI2PETLib.scene.images import image_of, mask_of_segment
 from MRI2PETLib.scene.nodes import PREFIX
 from MRI2PETLib.scene.origin import (
+    is_map_node,
     is_simulated_node,
     is_synthetic_node,
     provenance_of,
@@ -38,9 +39,11 @@ def unit_of(node: Any) -> str | None:
     """The unit that a PET volume states: its coded units, our attribute, or the sidecar beside its file.
     ``None``: it states none.
     """
-    entry = node.GetVoxelValueUnits()
-    if entry is not None and entry.GetCodeValue() in _UNITS:
-        return _UNITS[entry.GetCodeValue()]
+    entry, quantity = node.GetVoxelValueUnits(), node.GetVoxelValueQuantity()
+    unit = None if entry is None else _UNITS.get(entry.GetCodeValue())
+    # UCUM's "1" says of any volume that it has no unit; that it is a PET scaled to 0..1 says our quantity.
+    if unit and (unit != "normalised" or (quantity is not None and quantity.GetCodeValue() == unit)):
+        return unit
     own = node.GetAttribute(PREFIX + "Unit") or str(sidecar_of(node).get("Units") or "")
     try:
         return own if own and parse_unit(own) != StatedUnit("unknown") else None
@@ -74,8 +77,7 @@ def write_t1(node: Any, path: Path) -> sitk.Image:
     :return: the image that was written.
     :raises InputError: if it is itself a synthetic image, or not a volume that can be used.
     """
-    if is_synthetic_node(node):
-        raise InputError(f"{node.GetName()} is a synthetic image.", "Choose a measured T1.")
+    _refuse_computed(node, "image", "T1")
     image = _write(image_of(node), path)
     write_json(path.with_suffix(".json"), {"Modality": "MR", "Simulated": is_simulated_node(node)})
     return image
@@ -88,8 +90,7 @@ def write_pet(node: Any, path: Path, unit: str | None) -> str | None:
     :return: the setting ``pet_unit`` of what reads it: that knows both, and says where they differ.
     :raises InputError: if it is one of our synthetic images: that would compare the model with itself.
     """
-    if is_synthetic_node(node):
-        raise InputError(f"{node.GetName()} is a synthetic PET.", "Choose a measured PET.")
+    _refuse_computed(node, "PET", "PET")
     _write(image_of(node), path)
     unit_to_write = unit if unit == "unknown" else unit_of(node) or unit
     about = {key: value for key, value in sidecar_of(node).items() if key != "Units"}
@@ -141,6 +142,13 @@ def write_atlas(node: Any, space: Space, t1: sitk.Image, path: Path) -> Path:
         raise InputError(f"{node.GetName()} has no label.", "Choose an atlas with regions.")
     _write(image, path)
     return write_table(path.with_suffix(".csv"), ("label", "name"), names.items())
+
+
+def _refuse_computed(node: Any, what: str, role: str) -> None:
+    is_synthetic = is_synthetic_node(node)
+    if is_synthetic or is_map_node(node):
+        kind = f"synthetic {what}" if is_synthetic else "map of results"
+        raise InputError(f"{node.GetName()} is a {kind}.", f"Choose a measured {role}.")
 
 
 def _write(image: sitk.Image, path: Path) -> sitk.Image:

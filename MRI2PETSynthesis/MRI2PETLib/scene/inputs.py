@@ -13,9 +13,27 @@ import vtk
 from MRI2PETLib.core.errors import MRI2PETError
 from MRI2PETLib.scene.files import chosen_unit, tracer_of_node, unit_of
 from MRI2PETLib.scene.images import image_of
-from MRI2PETLib.scene.origin import is_synthetic_node
-from MRI2PETLib.synthesis.checks import CHECK_NAMES, PET_IMAGE, T1, UNIT, Check, worst_first
+from MRI2PETLib.scene.nodes import PREFIX
+from MRI2PETLib.scene.origin import is_map_node, is_synthetic_node
+from MRI2PETLib.synthesis.checks import CHECK_NAMES, PET_IMAGE, SYNTHETIC, T1, UNIT, Check, worst_first
 from MRI2PETLib.synthesis.input_checks import quick_checks, tracer_check
+
+
+def may_be_t1(volume: Any) -> bool:
+    """Whether a scalar volume may be chosen as the T1 for the user: not one that says that it is a PET, or
+    that it was computed.
+    """
+    is_label_map = volume.IsA("vtkMRMLLabelMapVolumeNode")
+    return not (is_label_map or volume.GetAttribute(PREFIX + "Unit") or is_synthetic_node(volume))
+
+
+def _stop_of_map(t1: Any, pet: Any) -> Check | None:
+    """The red light of a map of results in the place of an image."""
+    for node, what in ((t1, "T1"), (pet, "PET")):
+        if node is not None and is_map_node(node) and not is_synthetic_node(node):
+            message = f"The {what} is a map of results, {node.GetName()}: it is not a measurement."
+            return Check(SYNTHETIC, "refuse", message, f"Choose a measured {what}.")
+    return None
 
 
 def stop_of_pet(t1: Any, pet: Any) -> Check | None:
@@ -53,9 +71,9 @@ def checks_of_nodes(
             pet_name="The PET" if pet is None else pet.GetName(),
         )
         has_both = pet is not None and model_tracer is not None
-        stop = None if pet_unit else stop_of_pet(t1, pet)
-        if stop is not None:
-            checks = [_stopped(check, stop) if check.name == stop.name else check for check in checks]
+        for stop in (None if pet_unit else stop_of_pet(t1, pet), _stop_of_map(t1, pet)):
+            if stop is not None:
+                checks = [_stopped(check, stop) if check.name == stop.name else check for check in checks]
         return checks + ([tracer_check(tracer_of_node(pet), model_tracer or "")] if has_both else [])
     except MRI2PETError as error:  # a node that is no image at all: empty, sheared, several values a voxel
         rest = [Check(name, "not checked") for name in CHECK_NAMES if name != T1]

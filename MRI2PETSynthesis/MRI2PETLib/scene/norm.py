@@ -164,6 +164,7 @@ def add_norm_result(
         limit = _limit(list(maps.values()))
         for volume in volumes.values():
             volume.SetDescription(f"{note} {NO_VALUE:g} where there is no score.")
+            volume.SetAttribute(PREFIX + "Unit", "none")
             show_z(scene, volume, limit)
         z = volumes["z"]
         z.SetAttribute(_RESULT, "true")

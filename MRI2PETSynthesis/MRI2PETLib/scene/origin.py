@@ -51,6 +51,11 @@ def is_simulated_node(node: Any) -> bool:
     return _is(node, SIMULATED)
 
 
+def is_map_node(node: Any) -> bool:
+    """Whether a volume is a map that was computed from images, such as z: it has no unit, and says so."""
+    return node.GetAttribute(PREFIX + "Unit") == "none"
+
+
 def _content(node: Any, name: str) -> dict[str, Any]:
     content = content_of(node, name)
     return content if isinstance(content, dict) else {}
