@@ -11,17 +11,19 @@ import SimpleITK as sitk
 
 slicer = pytest.importorskip("slicer", reason="needs slicer-core: pip install -e .[slicer]")
 import slicer.util  # noqa: E402, F811
+import vtk  # noqa: E402
 
 from bootstrap import bootstrap  # noqa: E402
 from MRI2PETLib.core.errors import InputError  # noqa: E402
 from MRI2PETLib.core.files import read_object, write_json  # noqa: E402
 from MRI2PETLib.images.io import write_image  # noqa: E402
-from MRI2PETLib.scene.files import unit_of, write_pet  # noqa: E402
+from MRI2PETLib.scene.files import choose_unit, chosen_unit, unit_of, write_pet  # noqa: E402
 from MRI2PETLib.scene.images import add_volume  # noqa: E402
 from MRI2PETLib.scene.origin import (  # noqa: E402
     OriginWatch,
     is_simulated_node,
     is_synthetic_node,
+    sidecar_for,
     sidecar_of,
 )
 from MRI2PETLib.scene.results import Synthetic, add_result  # noqa: E402
@@ -111,6 +113,40 @@ def test_edited_values_that_are_saved_over_their_file_have_no_unit(scene: Any, t
     save(node, path)
     assert not node.GetModifiedSinceRead() and unit_of(node) is None
     assert read_object(tmp_path / "a" / "pet.json")["Units"] == "SUVR"  # the user's file is left alone
+
+
+def test_a_unit_is_of_the_values_that_it_was_stated_for(scene: Any, tmp_path: Path) -> None:
+    """Coded, by an attribute of ours, and chosen; also in a saved scene, and not asked again after a move."""
+    image = sitk.GetImageFromArray(np.random.default_rng(0).random((8, 8, 8), np.float32))
+    mask = sitk.Cast(image >= 0, sitk.sitkUInt8)
+    nodes = add_result(scene, Synthetic(image, mask, "SUVR", "Synthetic.", "PBR28", real=image * 2))
+    names = [scene.GetNodeByID(nodes.real).GetName(), "other"]
+    choose_unit(add_volume(scene, image, "other"), "SUV")
+
+    def units() -> tuple[str | None, str | None, str | None]:
+        real, other = map(scene.GetFirstNodeByName, names)
+        return unit_of(real), sidecar_for(real).get("Units"), chosen_unit(other)
+
+    units_before = ("SUVR", "SUVR", "SUV")
+    assert units() == units_before
+    transform = scene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
+    matrix = vtk.vtkMatrix4x4()
+    matrix.SetElement(0, 3, 15.0)
+    transform.SetMatrixTransformToParent(matrix)
+    for name in names:
+        scene.GetFirstNodeByName(name).SetAndObserveTransformNodeID(transform.GetID())
+        scene.GetFirstNodeByName(name).HardenTransform()
+    assert units() == units_before
+    for factor, expected in ((2, (None, None, None)), (0.5, units_before)):
+        for name in names:
+            slicer.util.arrayFromVolume(scene.GetFirstNodeByName(name))[:] *= factor
+            slicer.util.arrayFromVolumeModified(scene.GetFirstNodeByName(name))
+        assert units() == expected
+        assert scene.WriteToMRB(str(tmp_path / f"{factor}.mrb"), None)
+    for factor, expected in ((2, (None, None, None)), (0.5, units_before)):
+        scene.Clear(0)
+        assert scene.ReadFromMRB(str(tmp_path / f"{factor}.mrb"), False)
+        assert units() == expected
 
 
 def test_a_sidecar_of_a_file_that_is_overwritten_by_another_image_goes(scene: Any, tmp_path: Path) -> None:

@@ -20,25 +20,29 @@ from MRI2PETLib.preprocessing.tracers import tracer_of_file
 from MRI2PETLib.scene.images import image_of, mask_of_segment
 from MRI2PETLib.scene.nodes import PREFIX
 from MRI2PETLib.scene.origin import (
+    is_edited,
     is_map_node,
     is_simulated_node,
     is_synthetic_node,
     provenance_of,
+    remember_values,
     sidecar_for,
     sidecar_of,
 )
 from MRI2PETLib.templates.icbm152 import load_template
 from MRI2PETLib.templates.regions import Space
 
-_USER_UNIT = PREFIX + "ChosenUnit"
+_USER_UNIT, _USER_VALUES = PREFIX + "ChosenUnit", "ValuesOfChosenUnit"
 # What SUV extensions and ours state as coded units of a volume, and the names of our own library.
 _UNITS = {"{SUVbw}g/ml": "SUV", "{SUVR}": "SUVR", "Bq/ml": "Bq/mL", "1": "normalised"}
 
 
 def unit_of(node: Any) -> str | None:
     """The unit that a PET volume states: its coded units, our attribute, or the sidecar beside its file.
-    ``None``: it states none.
+    ``None``: it states none, or what was made here was edited since.
     """
+    if node.GetAttribute(PREFIX + "Unit") and is_edited(node):
+        return None
     entry, quantity = node.GetVoxelValueUnits(), node.GetVoxelValueQuantity()
     unit = None if entry is None else _UNITS.get(entry.GetCodeValue())
     # UCUM's "1" says of any volume that it has no unit; that it is a PET scaled to 0..1 says our quantity.
@@ -56,12 +60,15 @@ def choose_unit(node: Any, unit: str | None) -> None:
 
     :param unit: ``unknown`` where the user says so; ``None``: as the volume states.
     """
+    remember_values(node, _USER_VALUES)
     node.SetAttribute(_USER_UNIT, unit)
 
 
 def chosen_unit(node: Any) -> str | None:
-    """The unit that the user states for a PET volume; ``None`` for none, and without a volume."""
-    return None if node is None else node.GetAttribute(_USER_UNIT)
+    """The unit that the user states for a PET volume; ``None`` for none, without a volume, and once the
+    values were edited.
+    """
+    return None if node is None or is_edited(node, _USER_VALUES) else node.GetAttribute(_USER_UNIT)
 
 
 def tracer_of_node(node: Any) -> str:

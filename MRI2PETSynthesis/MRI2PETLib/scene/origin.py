@@ -126,9 +126,18 @@ def remember_origin(node: Any) -> None:
             set_content(node, _VALUES, _moments(node))
 
 
-def remember_values(node: Any) -> None:
-    """Keep by which values :func:`sidecar_for` knows whether a synthetic image was edited since."""
-    set_content(node, _VALUES, _moments(node))
+def remember_values(node: Any, name: str = _VALUES) -> None:
+    """Keep the values that something is stated of, such as the unit of a volume that was made here.
+
+    :param name: of the statement, for :func:`is_edited`.
+    """
+    set_content(node, name, _moments(node))
+
+
+def is_edited(node: Any, name: str = _VALUES) -> bool:
+    """Whether the values are others than those of :func:`remember_values`; not where none were kept."""
+    former = _content(node, name)
+    return bool(former) and differ(former, _moments(node))
 
 
 def set_reference(node: Any, region: str) -> None:
@@ -145,10 +154,11 @@ def sidecar_for(node: Any) -> dict[str, Any]:
     unit, tracer = node.GetAttribute(PREFIX + "Unit"), node.GetAttribute(PREFIX + "Result")
     provenance = provenance_of(node)
     if unit:
-        about |= {"Description": node.GetDescription(), "Units": unit}
+        about["Description"] = node.GetDescription()
+    if unit and (provenance or not is_edited(node)):  # a synthetic image says that it was edited
+        about["Units"] = unit
     if provenance:
-        is_edited = differ(_content(node, _VALUES), _moments(node))
-        about |= {"Provenance": provenance | ({EDITED_KEY: True} if is_edited else {})}
+        about["Provenance"] = provenance | ({EDITED_KEY: True} if is_edited(node) else {})
     if node.GetAttribute(PREFIX + STATISTIC):
         about |= STATES_SD
     if tracer:

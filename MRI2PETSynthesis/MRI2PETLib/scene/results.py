@@ -213,6 +213,7 @@ def add_real(
     node = put(scene, pet, "real", real, title, f"{name.capitalize()} PET, on the grid of the T1.", t1)
     set_unit(node, unit, _meaning(provenance_of(pet)))
     node.SetAttribute(PREFIX + "Unit", unit)
+    remember_values(node)
     if unit == "SUVR":
         set_reference(node, str(provenance_of(pet).get("reference_region") or BRAIN_MASK))
     node.SetAttribute(PREFIX + SIMULATED, "true" if name == "simulated" else None)
@@ -227,6 +228,7 @@ def add_real(
         if attribute.startswith(PREFIX) and attribute != PREFIX + "Result":
             normdiff_node.SetAttribute(attribute, pet.GetAttribute(attribute))
     normdiff_node.SetAttribute(PREFIX + "Unit", "none")
+    remember_values(normdiff_node)
     show_normdiff(scene, normdiff_node)
 
 

@@ -14,6 +14,7 @@ from MRI2PETLib.images.io import read_image
 from MRI2PETLib.scene.display import set_pet_window
 from MRI2PETLib.scene.images import add_volume
 from MRI2PETLib.scene.nodes import PREFIX, all_or_nothing, set_unit
+from MRI2PETLib.scene.origin import remember_values
 
 PHANTOM = "MRI2PETPhantom"
 _NOTE = "SIMULATED: nobody was scanned. For learning and testing the software, not evidence of biology."
@@ -54,6 +55,7 @@ def add_phantom(scene: slicer.vtkMRMLScene, t1: Path | str, pet: Path | str) -> 
             node.SetAttribute(PREFIX + "Simulated", "true")
         set_unit(nodes[1], "SUV")
         nodes[1].SetAttribute(PREFIX + "Unit", "SUV")
+        remember_values(nodes[1])
         values = sitk.GetArrayViewFromImage(images[1])
         top = float(np.percentile(values[values > 0], 99.5))
         set_pet_window(scene, [nodes[1].GetID()], top, transparent_below=0.05 * top)

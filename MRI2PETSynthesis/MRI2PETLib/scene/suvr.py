@@ -22,7 +22,7 @@ from MRI2PETLib.scene.images import add_volume, image_of
 from MRI2PETLib.scene.job import SceneJob, Step
 from MRI2PETLib.scene.layout import set_layout, show_legend
 from MRI2PETLib.scene.nodes import PREFIX, all_or_nothing, join_study, link, linked, set_provenance, set_unit
-from MRI2PETLib.scene.origin import set_reference
+from MRI2PETLib.scene.origin import remember_values, set_reference
 from MRI2PETLib.scene.results import named
 from MRI2PETLib.scene.tables import add_bland_altman, add_table, table_cells, with_decimals
 from MRI2PETLib.suvr.files import suvr_rows
@@ -268,6 +268,7 @@ def _volumes(
     reference = ", ".join(content["Regions"]["reference"])
     set_unit(suvr, "SUVR", f"Ratio to the mean in {reference}")
     set_reference(suvr, reference)
+    remember_values(suvr)
     top = highest_suvr(sitk.GetArrayViewFromImage(image))
     if top > 0:
         set_pet_window(scene, [suvr.GetID()], top, transparent_below=0.05 * top)
