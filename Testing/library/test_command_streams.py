@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from lost_cancellation import cancelled_run
 from MRI2PETLib import cli
 from MRI2PETLib.core import cancellation, errors
 from MRI2PETLib.core.errors import EXIT_CODES, Cancelled, Explained
@@ -92,15 +93,7 @@ def test_a_cancelled_command_never_ends_as_done(
     """Neither when the exception was lost for good, nor when a library made another one of it."""
     from MRI2PETLib.commands import doctor
 
-    def run(*_: object) -> int:
-        try:
-            signal.raise_signal(signal.SIGTERM)
-        except BaseException:
-            if not swallow:
-                raise RuntimeError("DataLoader worker exited unexpectedly") from None
-        return 0
-
-    monkeypatch.setattr(doctor, "run", run)
+    monkeypatch.setattr(doctor, "run", cancelled_run(swallow))
     assert cli.main(["doctor"]) == Cancelled.exit_code
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from lost_cancellation import cancelled_run
 from MRI2PETLib.cli import main
 from MRI2PETLib.core import cancellation
 from MRI2PETLib.core.errors import Cancelled
@@ -80,16 +81,8 @@ def test_a_cancelled_training_says_how_to_go_on(
 ) -> None:
     """The same command alone would be refused: whether the exception is lost, or becomes another one."""
 
-    def run(*_: object) -> int:
-        try:
-            signal.raise_signal(signal.SIGTERM)
-        except BaseException:
-            if not swallow:
-                raise RuntimeError("DataLoader worker exited unexpectedly") from None
-        return 0
-
     monkeypatch.setattr(cancellation, "_requested", False)
-    monkeypatch.setattr(command, "run", run)
+    monkeypatch.setattr(command, "run", cancelled_run(swallow))
     assert main(["train", "people", "-o", "run"], {"train": command}) == Cancelled.exit_code
     assert f"hint:  {command.GO_ON}" in capsys.readouterr().err and "--resume" in command.GO_ON
 
