@@ -81,7 +81,7 @@ class MRI2PETSynthesisVerdictTest(WindowTestCase):
         slicer.util.saveNode(node, str(self.folder / "elsewhere" / "copy.nrrd"))
         self.assertTrue(is_synthetic_node(node))
         about = json.loads((self.folder / "elsewhere" / "copy.json").read_text(encoding="utf-8"))
-        self.assertEqual(about, {"Synthetic": True, "TracerName": "PBR28"})
+        self.assertEqual(about, {"Synthetic": True, "TracerName": "PBR28", "Units": "SUVR"})
         self.ui.petSelector.setCurrentNode(node)
         self.settle()
         self.assertTrue(self.ui.checksLabel.text.startswith(RED))
