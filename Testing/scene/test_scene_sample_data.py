@@ -16,7 +16,7 @@ from MRI2PETLib.cli import build_parser, main  # noqa: E402
 from MRI2PETLib.core.errors import InputError  # noqa: E402
 from MRI2PETLib.images.io import read_image, same_grid  # noqa: E402
 from MRI2PETLib.reports.colors import PET_IN_SLICER  # noqa: E402
-from MRI2PETLib.scene.files import unit_of  # noqa: E402
+from MRI2PETLib.scene.files import tracer_of_node, unit_of  # noqa: E402
 from MRI2PETLib.scene.images import image_of  # noqa: E402
 from MRI2PETLib.scene.origin import is_simulated_node  # noqa: E402
 from MRI2PETLib.scene.sample_data import add_phantom, phantom_arguments, phantom_files  # noqa: E402
@@ -45,6 +45,7 @@ def test_t1_and_pet_say_that_they_are_simulated(files: tuple[Path, Path], tmp_pa
         assert "simulated" in node.GetName() and node.GetDescription().startswith("SIMULATED")
         assert is_simulated_node(node)
     assert unit_of(pet) == "SUV" and unit_of(t1) is None
+    assert tracer_of_node(pet) == "PBR28"
     assert pet.GetVoxelValueUnits().GetCodeValue() == "{SUVbw}g/ml"
     assert pet.GetVoxelValueQuantity().GetCodeValue() == "126400"
     written = read_image(files[0], kind="t1").image

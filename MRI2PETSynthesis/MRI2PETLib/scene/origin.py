@@ -142,7 +142,12 @@ def is_edited(node: Any, name: str = _VALUES) -> bool:
 
 def set_reference(node: Any, region: str) -> None:
     """Keep by which region a SUVR that was made here is, as if a sidecar said it."""
-    set_content(node, _SIDECAR, _content(node, _SIDECAR) | {REFERENCE_KEY: region})
+    add_to_sidecar(node, {REFERENCE_KEY: region})
+
+
+def add_to_sidecar(node: Any, about: Mapping[str, Any]) -> None:
+    """Keep what is known of a volume that was made here, as if a sidecar said it."""
+    set_content(node, _SIDECAR, {**_content(node, _SIDECAR), **about})
 
 
 def sidecar_for(node: Any) -> dict[str, Any]:

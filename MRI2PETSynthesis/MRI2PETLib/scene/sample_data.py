@@ -10,11 +10,12 @@ import SimpleITK as sitk
 import slicer
 
 from MRI2PETLib import __version__
+from MRI2PETLib.images.bids import read_sidecar
 from MRI2PETLib.images.io import read_image
 from MRI2PETLib.scene.display import set_pet_window
 from MRI2PETLib.scene.images import add_volume
 from MRI2PETLib.scene.nodes import PREFIX, all_or_nothing, set_unit
-from MRI2PETLib.scene.origin import remember_values
+from MRI2PETLib.scene.origin import add_to_sidecar, remember_values
 
 PHANTOM = "MRI2PETPhantom"
 _NOTE = "SIMULATED: nobody was scanned. For learning and testing the software, not evidence of biology."
@@ -53,6 +54,7 @@ def add_phantom(scene: slicer.vtkMRMLScene, t1: Path | str, pet: Path | str) -> 
         for node in nodes:
             node.SetDescription(_NOTE)
             node.SetAttribute(PREFIX + "Simulated", "true")
+        add_to_sidecar(nodes[1], {"TracerName": read_sidecar(Path(pet))["TracerName"]})
         set_unit(nodes[1], "SUV")
         nodes[1].SetAttribute(PREFIX + "Unit", "SUV")
         remember_values(nodes[1])
