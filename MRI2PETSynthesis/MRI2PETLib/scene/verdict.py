@@ -12,10 +12,8 @@ from MRI2PETLib.scene.results import ResultNodes, result_nodes
 from MRI2PETLib.synthesis.checks import LIGHT_LEVELS, Check
 from MRI2PETLib.synthesis.run_checks import in_words
 
-_CHECKS, _SOURCE = (
-    "Checks",
-    "source",
-)  # of a synthetic PET and of a real one; the volume that a real one is of
+_CHECKS = "Checks"  # of a synthetic PET, and of a real one
+_SOURCE = "source"  # of a real PET: the volume that was compared
 
 
 def keep_verdict(
